@@ -1,0 +1,94 @@
+# Touchmark: build, demo, tests. `make help` lists what there is to do.
+# The only prerequisites are a Debian 12 (or newer), Go and make itself: `make setup` installs the rest.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO  ?= go
+OUT := build
+BIN := $(OUT)/bin
+
+# What the build, the demo and the tests really run, by Debian package.
+PACKAGES := gcc libc6-dev pkg-config binutils \
+            swtpm swtpm-tools tpm2-tools \
+            pcscd libpcsclite-dev vsmartcard-vpcd opensc yubico-piv-tool ykcs11 iproute2 \
+            gnupg gpgv sqv openssl \
+            pacman-package-manager makepkg fakeroot libarchive-tools curl xz-utils zstd
+
+# appliance/pcsc serves the PC/SC functions that piv-go links against, so pkg-config must find our stub and never the
+# system's libpcsclite. Go's build cache ignores pkg-config's answers: the -D marker keeps the two kinds of objects apart.
+STUB          := $(CURDIR)/appliance/pcsc/stub
+INPROC_ENV    := PKG_CONFIG_PATH="$(STUB)" CGO_CFLAGS="-O2 -g -DPCSC_INPROC" CGO_ENABLED=1
+PCSCD_ENV     := CGO_CFLAGS="-O2 -g -DPCSC_SYSTEM" CGO_ENABLED=1
+PURE_ENV      := CGO_ENABLED=0
+TAGS          := netgo,osusergo
+EMULATED_TAGS := netgo,osusergo,emulated
+GOBUILD       := $(GO) build -trimpath
+STRIP         := -s -w
+STATIC        := -s -w -linkmode external -extldflags "-static"
+
+TEST_TIMEOUT ?= 8m
+FUZZTIME     ?= 20s
+
+.PHONY: help setup build demo demo-up demo-down test check bench fuzz clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install the missing Debian packages (nothing to do: a fraction of a second)
+	@command -v dpkg-query >/dev/null || { echo "setup: this is no Debian system; install by hand: $(PACKAGES)" >&2; exit 1; }; \
+	command -v $(GO) >/dev/null || { echo "setup: no Go toolchain on the PATH; install Go $$(awk '/^go /{print $$2}' go.mod) or newer" >&2; exit 1; }; \
+	have=$$(dpkg-query -W -f='$${Package} $${db:Status-Abbrev}\n' $(PACKAGES) 2>/dev/null | awk '$$2 == "ii" {print $$1}' || true); \
+	missing=$$(comm -23 <(printf '%s\n' $(PACKAGES) | sort -u) <(printf '%s\n' $$have | sort -u) | xargs); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then echo "setup: missing packages; run as root: apt-get install --no-install-recommends $$missing" >&2; exit 1; fi; \
+	echo "setup: installing $$missing"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get -q -o DPkg::Lock::Timeout=500 update; \
+	apt-get -q -y -o DPkg::Lock::Timeout=500 install --no-install-recommends $$missing
+
+build: ## every binary, into build/bin
+	@mkdir -p $(BIN)
+	@$(PURE_ENV) $(GOBUILD) -ldflags '$(STRIP)' -o $(BIN)/ ./hostlink/cmd/touchmark ./hostlink/cmd/touchmark-hostd ./tpm/cmd/touchmark-audit ./appliance/cmd/touchmark-link ./tests/pivemu/cmd/pivemu ./tests/demo
+	@$(INPROC_ENV) $(GOBUILD) -tags $(TAGS) -ldflags '$(STATIC)' -o $(BIN)/touchmark-appliance ./appliance/cmd/touchmark-appliance
+	@$(INPROC_ENV) $(GOBUILD) -tags $(EMULATED_TAGS) -ldflags '$(STATIC)' -o $(BIN)/touchmark-appliance-emulated ./appliance/cmd/touchmark-appliance
+	@$(PCSCD_ENV) $(GOBUILD) -tags $(TAGS),pcscd -ldflags '$(STRIP)' -o $(BIN)/touchmark-appliance-pcscd ./appliance/cmd/touchmark-appliance
+
+demo: setup build ## the main job, narrated: sign a real pacman database by a touch (DEMO_AUTO=1: hands off)
+	@$(BIN)/demo run --dir $(OUT)/demo --bin $(BIN)
+
+demo-up: setup build ## the demo's world, left running for your own files (DEMO_TOUCH=auto|never|ask)
+	@$(BIN)/demo up --dir $(OUT)/demo --bin $(BIN)
+
+demo-down: ## stop what demo-up started
+	@if [ -x $(BIN)/demo ]; then $(BIN)/demo down --dir $(OUT)/demo; else echo "demo-down: nothing is running"; fi
+
+test: setup build ## all tests, race detector on
+	@$(INPROC_ENV) TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -race -timeout $(TEST_TIMEOUT) -tags $(EMULATED_TAGS) ./...
+
+check: setup build ## gofmt, vet, staticcheck, static-binary asserts
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); [ -z "$$unformatted" ] || { echo "check: run gofmt -w on:" $$unformatted >&2; exit 1; }
+	@$(GO) mod verify >/dev/null
+	@$(INPROC_ENV) $(GO) vet -tags $(TAGS) ./...
+	@$(INPROC_ENV) $(GO) vet -tags $(EMULATED_TAGS) ./...
+	@$(PCSCD_ENV) $(GO) vet -tags $(TAGS),pcscd ./appliance/...
+	@$(INPROC_ENV) $(GO) tool staticcheck -tags $(EMULATED_TAGS) ./...
+	@for b in touchmark touchmark-hostd touchmark-audit touchmark-link touchmark-appliance touchmark-appliance-emulated; do \
+	  if readelf -d $(BIN)/$$b | grep -q NEEDED; then echo "check: $$b must be static but needs:" >&2; readelf -d $(BIN)/$$b | grep NEEDED >&2; exit 1; fi; done
+	@readelf -d $(BIN)/touchmark-appliance-pcscd | grep -q 'NEEDED.*libpcsclite' || { echo "check: touchmark-appliance-pcscd does not use the system's pcscd" >&2; exit 1; }
+	@if $(GO) version -m $(BIN)/touchmark-appliance | grep -q 'tags=.*emulated'; then echo "check: the production appliance was built with the emulated token" >&2; exit 1; fi
+	@echo "check: ok"
+
+bench: setup build ## measurements into build/bench.json (QUICK=1: the same rows on smaller work, within a minute)
+	@$(GO) run ./tests/bench --bin $(BIN) --out $(OUT)/bench.json $(if $(filter 1,$(QUICK)),--quick)
+
+fuzz: ## every fuzz target for FUZZTIME (20s) each
+	@$(INPROC_ENV) $(GO) list -tags $(EMULATED_TAGS) -f '{{.Dir}}' ./... | while read -r dir; do \
+	  { grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go 2>/dev/null || true; } | awk '{print $$2}' | while read -r target; do \
+	    echo "fuzz: $$target in $${dir#$(CURDIR)/}"; \
+	    $(INPROC_ENV) $(GO) test -tags $(EMULATED_TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null; \
+	  done; done
+
+clean: demo-down ## remove build/
+	@rm -rf $(OUT)
