@@ -1,0 +1,223 @@
+package canon
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Error says where and why a text is not canonical.
+type Error struct {
+	Domain string // the domain the reader wanted
+	Line   int    // 1 is the domain line; lines of blocks are counted
+	Reason string
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s line %d: %s", e.Domain, e.Line, e.Reason)
+}
+
+// Reader takes a canonical text apart. Errors are sticky: after the first
+// one, every call returns zero values of the promised shape, so a parser can
+// be written straight through and ask for the error once, at Close.
+type Reader struct {
+	domain string
+	rest   []byte
+	line   int
+	err    error
+}
+
+// NewReader starts reading text, whose first line must be domain. The reader
+// keeps text; what it returns as []byte is copied.
+func NewReader(text []byte, domain string) *Reader {
+	r := &Reader{domain: domain, rest: text, line: 1}
+	if len(text) > MaxText {
+		r.Failf("text of %d bytes, at most %d", len(text), MaxText)
+		return r
+	}
+	first, rest, ok := bytes.Cut(text, []byte("\n"))
+	if !ok || string(first) != domain {
+		r.Failf("want %q, got %s", domain, quote(first))
+		return r
+	}
+	r.rest = rest
+	return r
+}
+
+// Peek returns the key of the next line without consuming it, "" at the end
+// of the text or after an error.
+func (r *Reader) Peek() string {
+	if r.err != nil {
+		return ""
+	}
+	end := bytes.IndexAny(r.rest[:min(len(r.rest), MaxDomain+1)], " \n")
+	if end < 0 || !ValidKey(string(r.rest[:end])) {
+		return ""
+	}
+	return string(r.rest[:end])
+}
+
+// Line consumes the next line, which must have this key and exactly n fields,
+// and returns the fields; after an error it returns n empty strings.
+func (r *Reader) Line(key string, n int) []string {
+	if fields, ok := r.take(key, n); ok {
+		return fields
+	}
+	return make([]string, n)
+}
+
+func (r *Reader) take(key string, n int) ([]string, bool) {
+	if r.err != nil {
+		return nil, false
+	}
+	r.line++
+	end := bytes.IndexByte(r.rest[:min(len(r.rest), MaxLine+1)], '\n')
+	if end < 0 {
+		r.noLine(key)
+		return nil, false
+	}
+	parts := strings.Split(string(r.rest[:end]), " ")
+	if parts[0] != key {
+		r.Failf("want %q, got %s", key, quote(r.rest[:end]))
+		return nil, false
+	}
+	for _, f := range parts[1:] {
+		if !ValidField(f) {
+			r.Failf("%s: fields are separated by one space and hold printable ASCII only", key)
+			return nil, false
+		}
+	}
+	if len(parts)-1 != n {
+		r.Failf("%s: %d fields, want %d", key, len(parts)-1, n)
+		return nil, false
+	}
+	r.rest = r.rest[end+1:]
+	return parts[1:], true
+}
+
+func (r *Reader) noLine(key string) {
+	switch {
+	case len(r.rest) == 0:
+		r.Failf("the text ends where %q should stand", key)
+	case len(r.rest) > MaxLine:
+		r.Failf("%s: line longer than %d bytes", key, MaxLine)
+	default:
+		r.Failf("%s: the last line has no newline", key)
+	}
+}
+
+// Block consumes "key N\n" and the N bytes that follow, at most max, and
+// returns a copy of them; nil after an error.
+func (r *Reader) Block(key string, max int) []byte {
+	n := int(r.Uint(r.Line(key, 1)[0], uint64(max)))
+	switch {
+	case r.err != nil:
+		return nil
+	case n > len(r.rest):
+		r.Failf("%s: %d bytes announced, %d left", key, n, len(r.rest))
+		return nil
+	case !ValidBody(r.rest[:n]):
+		r.Failf("%s: the embedded text is empty, has control bytes or does not end in a newline", key)
+		return nil
+	}
+	body := bytes.Clone(r.rest[:n])
+	r.rest = r.rest[n:]
+	r.line += bytes.Count(body, []byte("\n"))
+	return body
+}
+
+// Uint decodes a decimal number without sign or leading zeros, at most max.
+func (r *Reader) Uint(s string, max uint64) uint64 {
+	if r.err != nil {
+		return 0
+	}
+	u, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || Uint(u) != s {
+		r.Failf("%s is not a decimal number without leading zeros", quote([]byte(s)))
+		return 0
+	}
+	if u > max {
+		r.Failf("%d is too large, at most %d", u, max)
+		return 0
+	}
+	return u
+}
+
+// Hex decodes exactly n bytes of lowercase hexadecimal. After an error it
+// returns n zero bytes, so that the result always fits an array.
+func (r *Reader) Hex(s string, n int) []byte {
+	if r.err != nil {
+		return make([]byte, n)
+	}
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != n || Hex(b) != s {
+		r.Failf("%s is not %d bytes of lowercase hexadecimal", quote([]byte(s)), n)
+		return make([]byte, n)
+	}
+	return b
+}
+
+// Base64 decodes standard padded base64 of 1 to max bytes; "-" is the empty
+// value and gives nil.
+func (r *Reader) Base64(s string, max int) []byte {
+	if r.err != nil || s == "-" {
+		return nil
+	}
+	if len(s) > base64.StdEncoding.EncodedLen(max) {
+		r.Failf("base64 value of %d characters, at most %d bytes allowed", len(s), max)
+		return nil
+	}
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil || len(b) > max || Base64(b) != s {
+		r.Failf("%s is not canonical padded base64 of at most %d bytes", quote([]byte(s)), max)
+		return nil
+	}
+	return b
+}
+
+// Time decodes a TimeLayout time of a year in MinYear..MaxYear.
+func (r *Reader) Time(s string) time.Time {
+	if r.err != nil {
+		return time.Time{}
+	}
+	t, err := time.Parse(TimeLayout, s)
+	if err != nil || Time(t) != s || t.Year() < MinYear || t.Year() > MaxYear {
+		r.Failf("%s is not a time like 2026-01-02T15:04:05Z", quote([]byte(s)))
+		return time.Time{}
+	}
+	return t
+}
+
+// Failf records an error at the present line, unless one is recorded already.
+// Parsers use it for what their own domain forbids.
+func (r *Reader) Failf(format string, a ...any) {
+	if r.err == nil {
+		r.err = &Error{Domain: r.domain, Line: r.line, Reason: fmt.Sprintf(format, a...)}
+	}
+}
+
+// Err returns the first error (an *Error), nil when there is none.
+func (r *Reader) Err() error { return r.err }
+
+// Close returns the first error, or one if anything is left unread.
+func (r *Reader) Close() error {
+	if r.err == nil && len(r.rest) > 0 {
+		r.line++
+		first, _, _ := bytes.Cut(r.rest, []byte("\n"))
+		r.Failf("nothing more expected, got %s", quote(first))
+	}
+	return r.err
+}
+
+// quote makes hostile bytes fit for an error message: escaped, shortened.
+func quote(b []byte) string {
+	const most = 60
+	if len(b) > most {
+		return fmt.Sprintf("%q...", b[:most])
+	}
+	return fmt.Sprintf("%q", b)
+}
