@@ -1,0 +1,38 @@
+package sigformat
+
+// Every bound of the package, with its reason.
+const (
+	// maxCount is the first byte count a hash state may not have. SHA-256
+	// counts bits in 64 bits (FIPS 180-4 §5.1.1), so a message has fewer than
+	// 2^61 bytes; the 4096 leave room for the subpackets and the trailer that
+	// are hashed after the file.
+	maxCount = 1<<61 - 4096
+
+	// MaxState is the longest hash state: SHA-512's 64 chaining bytes, the
+	// count and 127 bytes of tail.
+	MaxState = 64 + 8 + 127
+
+	// MaxSignature bounds a signature packet: a 256-byte RSA value and a
+	// notation carrying the longest origin twice stay under it.
+	MaxSignature = 1024
+
+	// MaxCertificate bounds a certificate: an RSA-2048 key, a user id of
+	// MaxUserID bytes and one self-signature stay under it.
+	MaxCertificate = 2048
+
+	// MaxUserID is what fits into a packet with a one-byte length, which is
+	// also more than any display shows.
+	MaxUserID = 200
+
+	// MaxOrigin keeps the notation (host part, origin, job) well inside a
+	// two-byte subpacket length.
+	MaxOrigin = 200
+
+	// minTime and maxTime bound what is written into the four-byte OpenPGP
+	// time field (RFC 9580 §3.5): years 2020 to 2105.
+	minTime = 1577836800 // 2020-01-01T00:00:00Z
+	maxTime = 1<<32 - 1  // 2106-02-07T06:28:15Z
+
+	rsaBits     = 2048
+	rsaExponent = 65537 // what PIV tokens generate; anything else is not ours
+)
