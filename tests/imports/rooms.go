@@ -1,0 +1,100 @@
+// Package imports states which rooms the module has and what each may know of the others, and its tests hold the tree to
+// that: cmd → edges → pure and never back, the link's rooms independent of everything else, no emulator in production,
+// no clock, randomness, file or socket in a pure room.
+//
+// A new package must be entered in rooms below, or the test names it: nobody adds a room without saying of what kind it is.
+package imports
+
+// kind says what a room may touch.
+type kind int
+
+const (
+	pure    kind = iota // no os, net, clock, goroutines, randomness: all of that is passed in
+	edge                // talks to the outside world behind a narrow interface
+	command             // package main: flags and wiring
+	test                // tests, emulators, harnesses: never part of a production binary
+)
+
+// rooms names every package of the module, by its path below the module's.
+var rooms = map[string]kind{
+	"appliance/policy":     pure,
+	"appliance/sigformat":  pure,
+	"appliance/ceremony":   pure,
+	"appliance/piv/attest": pure,
+	"appliance/piv":        edge,
+	"appliance/pcsc":       edge,
+	"appliance/operator":   edge,
+	"appliance/station":    edge,
+
+	"hostlink/frame":         pure,
+	"hostlink/session":       pure,
+	"hostlink/message":       pure,
+	"hostlink/message/canon": pure,
+	"hostlink/linkpipe":      edge,
+	"hostlink/serialport":    edge,
+	"hostlink/hostd":         edge,
+
+	"tpm/ledger":      pure,
+	"tpm/anchor":      pure,
+	"tpm/quote":       pure,
+	"tpm/audit":       pure,
+	"tpm/ledgerstore": edge,
+	"tpm/device":      edge,
+
+	"appliance/cmd/touchmark-appliance": command,
+	"appliance/cmd/touchmark-link":      command,
+	"hostlink/cmd/touchmark":            command,
+	"hostlink/cmd/touchmark-hostd":      command,
+	"tpm/cmd/touchmark-audit":           command,
+
+	"tests/bench":             test,
+	"tests/cable":             test,
+	"tests/consumers":         test,
+	"tests/demo":              test,
+	"tests/e2e":               test,
+	"tests/imports":           test,
+	"tests/pivemu":            test,
+	"tests/pivemu/cmd/pivemu": test,
+	"tests/swtpm":             test,
+	"tests/world":             test,
+}
+
+// islands may import nothing of this module but each other: whoever reviews what a compromised host can reach reads
+// these and stops.
+var islands = []string{"hostlink/frame", "hostlink/session", "hostlink/message", "hostlink/message/canon"}
+
+// forbiddenInPure are packages of the standard library (and what stands in for them) that no pure room imports itself.
+// Sub-packages are included.
+var forbiddenInPure = []string{
+	"os", "net", "syscall", "crypto/rand", "math/rand", "os/exec", "io/ioutil", "log", "runtime", "plugin", "C",
+	"golang.org/x/sys", "go.bug.st/serial", "github.com/rs/zerolog", "github.com/spf13/cobra", "github.com/creack/pty",
+	"github.com/google/go-tpm/tpm2/transport", "github.com/go-piv/piv-go",
+}
+
+// forbiddenInBinary names, per production command, what must not be linked into it, ours or foreign.
+var forbiddenInBinary = map[string][]string{
+	// The parser of what a hostile host sends: no device but the tty, and none of the rooms that hold secrets.
+	"appliance/cmd/touchmark-link": {"appliance/piv", "appliance/pcsc", "appliance/station", "appliance/ceremony", "appliance/policy", "tpm",
+		"github.com/go-piv/piv-go", "github.com/google/go-tpm", "runtime/cgo"},
+	// The offline auditor: nothing that opens a device, a serial line or a token.
+	"tpm/cmd/touchmark-audit": {"appliance/piv", "appliance/pcsc", "appliance/station", "hostlink/serialport", "hostlink/session", "hostlink/hostd", "tpm/device",
+		"github.com/go-piv/piv-go", "github.com/google/go-tpm/tpm2/transport", "go.bug.st/serial", "runtime/cgo"},
+	// The board's core never parses the wire itself; that is touchmark-link's, in another process.
+	"appliance/cmd/touchmark-appliance": {"hostlink/serialport", "hostlink/session", "hostlink/hostd", "go.bug.st/serial", "net/http"},
+	"hostlink/cmd/touchmark-hostd": {"appliance/piv", "appliance/pcsc", "appliance/station", "appliance/ceremony", "tpm/device",
+		"github.com/go-piv/piv-go", "github.com/google/go-tpm/tpm2/transport", "runtime/cgo"},
+	"hostlink/cmd/touchmark": {"appliance/piv", "appliance/pcsc", "appliance/station", "appliance/ceremony", "tpm/device", "hostlink/serialport",
+		"github.com/go-piv/piv-go", "github.com/google/go-tpm/tpm2/transport", "go.bug.st/serial", "runtime/cgo"},
+}
+
+// exceptions to forbiddenInBinary: a pure part below a forbidden room.
+var allowedInBinary = map[string][]string{
+	"tpm/cmd/touchmark-audit":      {"appliance/piv/attest"},
+	"hostlink/cmd/touchmark-hostd": {"appliance/piv/attest"},
+	"hostlink/cmd/touchmark":       {"appliance/piv/attest"},
+}
+
+// topLevel is everything that may stand at the top of the repository (tracked files only).
+var topLevel = []string{
+	"appliance", "hostlink", "tpm", "image", "tests", "docs", "go.mod", "go.sum", "Makefile", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md",
+}
