@@ -80,7 +80,7 @@ func (r *Reader) take(key string, n int) ([]string, bool) {
 		r.noLine(key)
 		return nil, false
 	}
-	parts := strings.Split(string(r.rest[:end]), " ")
+	parts := strings.SplitN(string(r.rest[:end]), " ", MaxFields+2)
 	if parts[0] != key {
 		r.Failf("want %q, got %s", key, quote(r.rest[:end]))
 		return nil, false

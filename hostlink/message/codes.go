@@ -1,0 +1,32 @@
+package message
+
+// Refusal codes: stable words that programs branch on, in Refused messages
+// and in policy refusals.
+const (
+	CodeBadMessage       = "bad-message"       // not a well-formed message
+	CodeBadSignature     = "bad-signature"     // a note's signature is missing, unknown or wrong
+	CodeUnknownHost      = "unknown-host"      // the policy knows no such host key
+	CodeWrongOrigin      = "wrong-origin"      // meant for another appliance
+	CodeUnknownClass     = "unknown-class"     // the policy has no such class
+	CodeHostForbidden    = "host-forbidden"    // this host may not use this class
+	CodeNameForbidden    = "name-forbidden"    // the artifact's name matches no pattern of the class
+	CodeFormatForbidden  = "format-forbidden"  // the class does not allow this signature format
+	CodeTooLarge         = "too-large"         // the artifact is larger than the class allows
+	CodeBatchTooLarge    = "batch-too-large"   // more items than the class allows at once
+	CodeRateExceeded     = "rate-exceeded"     // a rate window is used up
+	CodeApprovalsMissing = "approvals-missing" // fewer approving persons than the class demands
+	CodeExpired          = "expired"           // not-after has passed
+	CodeNotAfterTooFar   = "not-after-too-far" // not-after is later than the policy allows
+	CodeClockSkew        = "clock-skew"        // host and board disagree about the time
+	CodeUnknownHead      = "unknown-head"      // the host's head is beyond the board's log
+	CodeForkedHead       = "forked-head"       // the host's head contradicts the board's log
+	CodeStateMismatch    = "state-mismatch"    // a hash state does not give the approved digest
+	CodeBusy             = "busy"              // another job is on the display
+	CodeHalted           = "halted"            // the board signs nothing until it is looked after
+	CodeDenied           = "denied"            // the operator said no
+	CodeCancelled        = "cancelled"         // the host withdrew it
+	CodeArmTimeout       = "arm-timeout"       // nobody armed it in time
+	CodeNotMirrored      = "not-mirrored"      // the host did not acknowledge the log entries
+	CodeNoHello          = "no-hello"          // the conversation must start with a hello
+	CodeTooMany          = "too-many"          // too many requests; slow down
+)
