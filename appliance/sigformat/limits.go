@@ -13,7 +13,8 @@ const (
 	MaxState = 64 + 8 + 127
 
 	// MaxSignature bounds a signature packet: a 256-byte RSA value and a
-	// notation carrying the longest origin twice stay under it.
+	// notation carrying the longest origin (message.MaxOrigin) twice stay
+	// under it.
 	MaxSignature = 1024
 
 	// MaxCertificate bounds a certificate: an RSA-2048 key, a user id of
@@ -23,10 +24,6 @@ const (
 	// MaxUserID is what fits into a packet with a one-byte length, which is
 	// also more than any display shows.
 	MaxUserID = 200
-
-	// MaxOrigin keeps the notation (host part, origin, job) well inside a
-	// two-byte subpacket length.
-	MaxOrigin = 200
 
 	// minTime and maxTime bound what is written into the four-byte OpenPGP
 	// time field (RFC 9580 §3.5): years 2020 to 2105.

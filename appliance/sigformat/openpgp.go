@@ -284,7 +284,7 @@ func (k *Key) verify(f *fields, alg message.Alg, fpr [20]byte, digest []byte) er
 // notation is the body of the notation subpacket (RFC 9580 §5.2.3.24):
 // human-readable flag, lengths, touchmark@HOST, ORIGIN#JOB.
 func notation(origin string, job message.JobID) ([]byte, error) {
-	if err := checkOrigin(origin); err != nil {
+	if err := message.ValidOrigin(origin); err != nil {
 		return nil, err
 	}
 	host, _, _ := strings.Cut(origin, "/")
@@ -315,18 +315,4 @@ func parseNotation(b []byte) (origin string, job message.JobID, err error) {
 		return "", job, errors.New("notation is not of the profile")
 	}
 	return origin, job, nil
-}
-
-// checkOrigin accepts log origins: a host part, then any path, in printable
-// ASCII without the characters that notes and the notation give a meaning.
-func checkOrigin(origin string) error {
-	ok := len(origin) <= MaxOrigin && origin != "" && origin[0] != '/'
-	for i := range len(origin) {
-		c := origin[i]
-		ok = ok && c > ' ' && c < 0x7f && !strings.ContainsRune("+#@", rune(c))
-	}
-	if !ok {
-		return fmt.Errorf("log origin %q is not of the form HOST/PATH", origin)
-	}
-	return nil
 }

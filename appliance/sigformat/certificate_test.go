@@ -1,0 +1,91 @@
+package sigformat
+
+import (
+	"bytes"
+	"crypto"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+)
+
+func TestCertificateRoundTrip(t *testing.T) {
+	for _, k := range tokens() {
+		cert := k.certificate(t)
+		got, uid, err := ParseCertificate(cert)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Fingerprint() != k.Fingerprint() || !got.Created.Equal(born) || got.Algorithm() != k.Algorithm() ||
+			uid != "Test Packager <packager@touchmark.example>" {
+			t.Fatalf("parsed %+v, %q", got, uid)
+		}
+		ring := keyring(t, cert)
+		id := ring[0].PrimaryIdentity()
+		if len(ring) != 1 || id.Name != uid || !id.SelfSignature.FlagSign || !id.SelfSignature.FlagCertify ||
+			!ring[0].PrimaryKey.CreationTime.Equal(born) || id.SelfSignature.KeyLifetimeSecs != nil {
+			t.Fatalf("go-crypto reads other facts: %+v", id.SelfSignature)
+		}
+		armored, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(Armor(cert)))
+		if err != nil || !bytes.Equal(armored[0].PrimaryKey.Fingerprint, k.fingerprint[:]) {
+			t.Fatalf("armor: %v", err)
+		}
+	}
+}
+
+func TestCertificateEveryBit(t *testing.T) {
+	for _, k := range tokens() {
+		cert := k.certificate(t)
+		for i := range len(cert) * 8 {
+			bad := bytes.Clone(cert)
+			bad[i/8] ^= 1 << (i % 8)
+			if _, _, err := ParseCertificate(bad); err == nil {
+				t.Fatalf("%s: bit %d of byte %d changed, and it is accepted", k.Algorithm(), i%8, i/8)
+			}
+		}
+		for n := range cert {
+			if _, _, err := ParseCertificate(cert[:n]); err == nil {
+				t.Fatalf("cut to %d bytes, and it is accepted", n)
+			}
+		}
+		if _, _, err := ParseCertificate(append(bytes.Clone(cert), 0)); err == nil {
+			t.Fatal("trailing byte accepted")
+		}
+	}
+}
+
+func TestCertificateRefused(t *testing.T) {
+	k := tokens()[0]
+	for _, uid := range []string{"", " x", "x ", "a\nb", "a\x1b[2Jb", "a\u202eb", "\xff", strings.Repeat("a", MaxUserID+1)} {
+		if _, err := Certificate(k.Key, uid, k.sign); err == nil {
+			t.Errorf("user id %q accepted", uid)
+		}
+	}
+	gone := errors.New("token removed")
+	if _, err := Certificate(k.Key, "A", func([]byte, crypto.Hash) ([]byte, error) { return nil, gone }); !errors.Is(err, gone) {
+		t.Errorf("the token's error is lost: %v", err)
+	}
+	other := func(digest []byte, h crypto.Hash) ([]byte, error) {
+		return k.sign(make([]byte, len(digest)), h)
+	}
+	if _, err := Certificate(k.Key, "A", other); err == nil {
+		t.Error("a signature of something else made a certificate")
+	}
+}
+
+func FuzzParseCertificate(f *testing.F) {
+	for _, k := range tokens() {
+		f.Add(k.certificate(f))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		k, uid, err := ParseCertificate(b)
+		if err != nil {
+			return
+		}
+		head := appendPacket(appendPacket(nil, tagPublicKey, k.body), tagUserID, []byte(uid))
+		if !bytes.HasPrefix(b, head) {
+			t.Fatal("key and user id are not in canonical form")
+		}
+	})
+}
