@@ -92,3 +92,8 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 
 clean: demo-down ## remove build/
 	@rm -rf $(OUT)
+
+# For people who run `go test` on one package: eval "$(make -s env)".
+.PHONY: env
+env:
+	@echo 'export PKG_CONFIG_PATH="$(STUB)" CGO_CFLAGS="-O2 -g -DPCSC_INPROC" CGO_ENABLED=1 GOFLAGS="-tags=$(EMULATED_TAGS)"'
