@@ -1,0 +1,199 @@
+package anchor
+
+import (
+	"fmt"
+
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/quote"
+)
+
+// Problem is something in a log that an honest appliance with an honest TPM
+// would not have written, or, when Info is set, merely worth knowing.
+type Problem struct {
+	Code string // Code*
+	Text string
+	Info bool
+}
+
+// The codes of problems that Replay finds.
+const (
+	CodeHead       = "head-mismatch"    // a certified HEAD is not the replay of the commits
+	CodePCR        = "pcr-mismatch"     // a quoted PCR is not the replay since the last reset
+	CodeOrder      = "commit-order"     // a committed size is below one committed earlier
+	CodeBootNumber = "boot-number"      // boots are not numbered 1, 2, 3, ...
+	CodeReset      = "reset-unlogged"   // the TPM was reset with no boot entry in between
+	CodeCounter    = "counter-backward" // resetCount or restartCount went back
+	CodeClock      = "clock-backward"   // the TPM's clock went back within a segment
+	CodeResets     = "resets-unseen"    // the TPM was reset more than once between two entries
+	CodePCRUnknown = "pcr-unknown"      // the PCR could not be followed after an earlier problem
+)
+
+// Replay folds a log's commits in order and compares every attestation with
+// what HEAD and PCR must have been. The commits are the sizes that attest
+// entries, boot entries and the checkpoint name. An appliance never makes a
+// commit before the previous one's attest entry or a boot entry that names it
+// is in the log, so no commit is missing here.
+type Replay struct {
+	committed uint64
+	head, pcr [32]byte
+	pcrLost   bool
+	boots     uint64
+	clock     quote.Clock
+	clocked   bool
+	problems  []Problem
+}
+
+// Committed is the newest size that HEAD is known to have taken.
+func (r *Replay) Committed() uint64 { return r.committed }
+
+// Head is HEAD after that commit.
+func (r *Replay) Head() [32]byte { return r.head }
+
+// Attest folds an attest entry: x is that of the checkpoint body of a.Size;
+// nv and q are what the attestations say, nil when they did not verify or are
+// not there.
+func (r *Replay) Attest(a *ledger.Attest, x [32]byte, nv *quote.NVFacts, q *quote.QuoteFacts) []Problem {
+	if a.Size < r.committed {
+		r.add(CodeOrder, "attests the commit of size %d after that of size %d", a.Size, r.committed)
+		return r.take()
+	}
+	r.commit(a.Size, x)
+	r.checkHead(nv, a.Size)
+	for _, c := range clocks(nv, q) {
+		r.tick(c, false)
+	}
+	r.checkPCR(q, a.Size)
+	return r.take()
+}
+
+// Boot folds a boot entry; arguments as for Attest.
+func (r *Replay) Boot(b *ledger.Boot, x [32]byte, nv *quote.NVFacts, q *quote.QuoteFacts) []Problem {
+	r.boots++
+	if b.Number != r.boots {
+		r.add(CodeBootNumber, "boot entry number %d, want %d", b.Number, r.boots)
+		r.boots = b.Number
+	}
+	if b.Committed < r.committed {
+		r.add(CodeOrder, "boots with HEAD at size %d after the commit of size %d", b.Committed, r.committed)
+		return r.take()
+	}
+	r.commit(b.Committed, x)
+	if b.Head != r.head {
+		r.add(CodeHead, "HEAD at boot is not the replay of the commits up to size %d", b.Committed)
+		r.head = b.Head
+	}
+	r.checkHead(nv, b.Committed)
+	r.bootPCR(b, nv)
+	for _, c := range clocks(nv, q) {
+		r.tick(c, true)
+	}
+	r.pcr, r.pcrLost = b.PCR, false
+	r.checkPCR(q, b.Committed)
+	return r.take()
+}
+
+// Checkpoint folds the published checkpoint, at the point of the log where
+// Size leaves were folded.
+func (r *Replay) Checkpoint(c *Checkpoint) []Problem {
+	if c.Size < r.committed {
+		r.add(CodeOrder, "the checkpoint of size %d is older than a commit of size %d inside it", c.Size, r.committed)
+		return r.take()
+	}
+	r.commit(c.Size, c.X)
+	r.checkHead(&c.Facts, c.Size)
+	return r.take()
+}
+
+func (r *Replay) commit(size uint64, x [32]byte) {
+	if size > r.committed {
+		r.committed, r.head, r.pcr = size, Extend(r.head, x), Extend(r.pcr, x)
+	}
+}
+
+// checkHead goes on from the certified value after a mismatch, so that one
+// break gives one problem.
+func (r *Replay) checkHead(nv *quote.NVFacts, size uint64) {
+	if nv != nil && nv.Contents != r.head {
+		r.add(CodeHead, "the TPM certifies a HEAD that is not the replay of the commits up to size %d", size)
+		r.head = nv.Contents
+	}
+}
+
+func (r *Replay) checkPCR(q *quote.QuoteFacts, size uint64) {
+	switch {
+	case q == nil:
+	case r.pcrLost:
+		r.info(CodePCRUnknown, "the PCR at size %d cannot be checked after an earlier mismatch", size)
+	case q.PCRDigest != quote.PCRDigest(r.pcr):
+		r.add(CodePCR, "the TPM quotes a PCR that is not the replay of the commits since the last reset, at size %d", size)
+		r.pcrLost = true
+	}
+}
+
+// bootPCR checks the PCR a boot entry begins with: unchanged counters mean an
+// unchanged PCR, a reset means zero, a restart may be either (TPM 2.0 part 1,
+// section 10.2: a resume keeps it). Without an earlier attestation both will
+// do.
+func (r *Replay) bootPCR(b *ledger.Boot, nv *quote.NVFacts) {
+	if nv == nil {
+		return
+	}
+	reset := r.clocked && nv.Clock.ResetCount != r.clock.ResetCount
+	mayClear := !r.clocked || reset || nv.Clock.RestartCount != r.clock.RestartCount
+	switch {
+	case mayClear && b.PCR == [32]byte{}:
+	case reset:
+		r.add(CodePCR, "the TPM was reset, but the PCR at boot is not zero")
+	case r.pcrLost:
+		r.info(CodePCRUnknown, "the PCR at boot %d cannot be compared after an earlier mismatch", b.Number)
+	case b.PCR != r.pcr:
+		r.add(CodePCR, "the PCR at boot is not the replay of the commits, and the TPM was not reset")
+	}
+}
+
+func clocks(nv *quote.NVFacts, q *quote.QuoteFacts) (c []quote.Clock) {
+	if nv != nil {
+		c = append(c, nv.Clock)
+	}
+	if q != nil {
+		c = append(c, q.Clock)
+	}
+	return c
+}
+
+// tick follows the TPM's counters and clock. The AK's hierarchy hides the
+// counters behind a constant offset, so only differences mod 2^32 mean
+// anything (TPM 2.0 part 1, section 36.7).
+func (r *Replay) tick(c quote.Clock, boot bool) {
+	last, had := r.clock, r.clocked
+	r.clock, r.clocked = c, true
+	if !had {
+		return
+	}
+	resets := int32(c.ResetCount - last.ResetCount)
+	restarts := int32(c.RestartCount - last.RestartCount)
+	switch {
+	case resets < 0 || resets == 0 && restarts < 0:
+		r.add(CodeCounter, "the TPM's reset counters went back by %d and %d", -resets, -restarts)
+	case (resets != 0 || restarts != 0) && !boot:
+		r.add(CodeReset, "the TPM was reset or restarted since the previous attestation, but no boot entry says so")
+	case resets > 1:
+		r.info(CodeResets, "the TPM was reset %d times since the previous attestation", resets)
+	case resets == 0 && restarts == 0 && c.Millis < last.Millis:
+		r.add(CodeClock, "the TPM's clock went back by %d ms without a reset", last.Millis-c.Millis)
+	}
+}
+
+func (r *Replay) add(code, format string, a ...any) {
+	r.problems = append(r.problems, Problem{Code: code, Text: fmt.Sprintf(format, a...)})
+}
+
+func (r *Replay) info(code, format string, a ...any) {
+	r.problems = append(r.problems, Problem{Code: code, Text: fmt.Sprintf(format, a...), Info: true})
+}
+
+func (r *Replay) take() []Problem {
+	p := r.problems
+	r.problems = nil
+	return p
+}
