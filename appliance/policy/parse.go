@@ -1,0 +1,285 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/hostlink/message"
+)
+
+// version is the only version of policies there is.
+const version = 1
+
+// What the words of a policy can be. Enrolment and signing say which
+// algorithms and families they can do; a policy may name the others.
+var (
+	algorithms = []string{"p256", "rsa2048", "p384", "rsa3072", "rsa4096", "ed25519"}
+	slots      = pivSlots()
+	families   = []string{"openpgp-data", "sshsig", "dsse", "in-toto", "cms", "raw"}
+	// formatFamily says which family of key a format needs.
+	formatFamily = map[string]string{"openpgp-binary": "openpgp-data"}
+)
+
+// pivSlots are the key slots of NIST SP 800-73-4 part 1 table 4b: 9a, 9c, 9d,
+// 9e and the retired ones 82-95.
+func pivSlots() []string {
+	s := []string{"9a", "9c", "9d", "9e"}
+	for i := 0x82; i <= 0x95; i++ {
+		s = append(s, fmt.Sprintf("%02x", i))
+	}
+	return s
+}
+
+// Parse reads the TOML text of a policy and checks all of it. The error is an
+// *Error.
+func Parse(text []byte) (*Policy, error) {
+	d, err := readDocument(text)
+	if err != nil {
+		return nil, err
+	}
+	return d.validate(text)
+}
+
+// validate checks every value and every reference of a document.
+func (d *document) validate(text []byte) (*Policy, error) {
+	p := &Policy{Hash: hashOf(text), Text: bytes.Clone(text)}
+	c := &checker{document: d, keys: map[string]string{}, ids: map[string]bool{}}
+	for _, check := range []func(*Policy){c.head, c.administrators, c.hosts, c.approvers, c.tokenKeys, c.classes} {
+		check(p)
+		if c.err != nil {
+			return nil, c.err
+		}
+	}
+	return p, nil
+}
+
+// checker holds what checks of different tables share. Its error is sticky:
+// the first one, in the order of the document's tables, is reported.
+type checker struct {
+	*document
+	err  error
+	keys map[string]string // public key → who has it
+	ids  map[string]bool   // note key name and hash
+}
+
+func (c *checker) fail(path, format string, a ...any) {
+	if c.err == nil {
+		c.err = c.errorf(path, format, a...)
+	}
+}
+
+// check fails at path unless ok.
+func (c *checker) check(ok bool, path, format string, a ...any) {
+	if !ok {
+		c.fail(path, format, a...)
+	}
+}
+
+func (c *checker) head(p *Policy) {
+	f := &c.file
+	c.check(f.Version == version, "version", "this program reads version %d only: write version = %d", version, version)
+	if err := message.ValidOrigin(f.Origin); err != nil {
+		c.fail("origin", "%v", err)
+	}
+	c.check(f.Serial >= 1 && f.Serial <= MaxSerial, "serial", "serials start at 1 and rise by 1: write serial = 1 for the first policy")
+	c.previous(p)
+	var err error
+	if p.MaxSkew, err = parseDuration(f.MaxSkew, MaxSkew); err != nil {
+		c.fail("max_skew", "%v", err)
+	}
+	if p.MaxValidity, err = parseDuration(f.MaxValidity, MaxValidity); err != nil {
+		c.fail("max_validity", "%v", err)
+	}
+	p.Origin, p.Serial = f.Origin, f.Serial
+}
+
+func (c *checker) previous(p *Policy) {
+	prev := c.file.Previous
+	if c.file.Serial == 1 {
+		c.check(prev == "", "previous", "the first policy has no previous one: write previous = \"\"")
+		return
+	}
+	b, err := hex.DecodeString(prev)
+	if err != nil || len(b) != len(p.Previous) || hex.EncodeToString(b) != prev {
+		c.fail("previous", "write the hash of the policy with serial %d: 64 lowercase hexadecimal digits", c.file.Serial-1)
+		return
+	}
+	p.Previous = [32]byte(b)
+}
+
+func (c *checker) administrators(p *Policy) {
+	a := &c.file.Administrators
+	c.bound("administrators.keys", len(a.Keys), MaxAdministrators)
+	for i, k := range a.Keys {
+		v := c.noteKey(fmt.Sprintf("administrators.keys[%d]", i), k, "an administrator")
+		p.Administrators.Keys = append(p.Administrators.Keys, v)
+	}
+	c.check(a.Quorum >= 1 && a.Quorum <= uint64(len(a.Keys)), "administrators.quorum",
+		"the quorum is from 1 to the number of keys, which is %d", len(a.Keys))
+	p.Administrators.Quorum = int(a.Quorum)
+}
+
+func (c *checker) hosts(p *Policy) {
+	c.bound("host[0]", len(c.file.Hosts), MaxHosts)
+	for i, h := range c.file.Hosts {
+		at := fmt.Sprintf("host[%d]", i)
+		c.word(at+".name", h.Name)
+		_, dup := find(p.Hosts, func(o *Host) bool { return o.Name == h.Name })
+		c.check(!dup, at+".name", "there is a host %q already: give each host its own name", h.Name)
+		p.Hosts = append(p.Hosts, Host{Name: h.Name, Key: c.noteKey(at+".key", h.Key, "host "+h.Name)})
+	}
+}
+
+func (c *checker) approvers(p *Policy) {
+	c.check(len(c.file.Approvers) <= MaxApprovers, "approver[0]", "%d approver keys, at most %d", len(c.file.Approvers), MaxApprovers)
+	for i, a := range c.file.Approvers {
+		at := fmt.Sprintf("approver[%d]", i)
+		c.word(at+".person", a.Person)
+		p.Approvers = append(p.Approvers, Approver{Person: a.Person, Key: c.noteKey(at+".key", a.Key, "approver "+a.Person)})
+	}
+}
+
+// noteKey reads an Ed25519 note key and sees to it that nobody else has it:
+// one key, one role, one owner.
+func (c *checker) noteKey(path, vkey, owner string) note.Verifier {
+	v, err := message.ParseKey(vkey)
+	if err != nil {
+		c.fail(path, "%v: write the line that \"touchmark key show\" prints", err)
+		return nil
+	}
+	public := vkey[strings.LastIndexByte(vkey, '+')+1:]
+	if other, taken := c.keys[public]; taken {
+		c.fail(path, "this is the key of %s too: give each its own key (hosts never approve or administer)", other)
+	}
+	id := fmt.Sprintf("%s+%08x", v.Name(), v.KeyHash())
+	c.check(!c.ids[id], path, "another key has the same name and hash %s: make a new key", id)
+	c.keys[public], c.ids[id] = owner, true
+	return v
+}
+
+func (c *checker) tokenKeys(p *Policy) {
+	c.bound("key[0]", len(c.file.Keys), MaxKeys)
+	for i, k := range c.file.Keys {
+		at := fmt.Sprintf("key[%d]", i)
+		c.word(at+".name", k.Name)
+		c.oneOf(at+".slot", "slot", k.Slot, slots)
+		c.oneOf(at+".family", "family", k.Family, families)
+		c.oneOf(at+".algorithm", "algorithm", k.Algorithm, algorithms)
+		for _, o := range p.Keys {
+			c.check(o.Name != k.Name, at+".name", "there is a key %q already: a token key serves one family, give each its own name", k.Name)
+			c.check(o.Slot != k.Slot, at+".slot", "slot %s is key %q already: a slot holds one key, and a key serves one family", k.Slot, o.Name)
+		}
+		p.Keys = append(p.Keys, Key{Name: k.Name, Slot: k.Slot, Family: k.Family, Algorithm: k.Algorithm})
+	}
+}
+
+func (c *checker) classes(p *Policy) {
+	c.bound("class[0]", len(c.file.Classes), MaxClasses)
+	for i := range c.file.Classes {
+		f, at := &c.file.Classes[i], fmt.Sprintf("class[%d]", i)
+		c.word(at+".name", f.Name)
+		_, dup := p.Class(f.Name)
+		c.check(!dup, at+".name", "there is a class %q already: give each class its own name", f.Name)
+		p.Classes = append(p.Classes, c.class(p, f, at))
+	}
+}
+
+func (c *checker) class(p *Policy, f *fileClass, at string) Class {
+	cl := Class{Name: f.Name, Key: f.Key, Hosts: f.Hosts, Names: f.Names, Formats: f.Formats, Approvals: int(f.Approvals), Batch: int(f.Batch)}
+	c.oneOf(at+".key", "key", f.Key, names(p.Keys, func(k Key) string { return k.Name }))
+	c.eachOnce(at+".hosts", f.Hosts, func(path, h string) {
+		c.oneOf(path, "host", h, names(p.Hosts, func(h Host) string { return h.Name }))
+	})
+	c.eachOnce(at+".names", f.Names, c.pattern)
+	c.eachOnce(at+".formats", f.Formats, func(path, format string) { c.format(p, path, format, f.Key) })
+	var err error
+	if cl.MaxSize, err = parseSize(f.MaxSize, message.MaxItemSize); err != nil {
+		c.fail(at+".max_size", "%v", err)
+	}
+	cl.Rates = c.rates(at+".rates", f.Rates)
+	persons := names(p.Approvers, func(a Approver) string { return a.Person })
+	slices.Sort(persons)
+	persons = slices.Compact(persons)
+	c.check(f.Approvals <= uint64(len(persons)), at+".approvals", "%d approvals, but the policy has only %d approving persons: add [[approver]] tables or ask for fewer", f.Approvals, len(persons))
+	c.check(f.Batch >= 1 && f.Batch <= message.MaxItems, at+".batch", "a batch is from 1 to %d items", message.MaxItems)
+	return cl
+}
+
+func (c *checker) rates(path string, texts []string) []Rate {
+	var rates []Rate
+	c.bound(path, len(texts), MaxRates)
+	c.eachOnce(path, texts, func(at, s string) {
+		r, err := parseRate(s)
+		if err != nil {
+			c.fail(at, "%v", err)
+		}
+		for _, o := range rates {
+			c.check(o.Window != r.Window, at, "rate %q has the same window as %q: keep the smaller one", s, o.Text)
+		}
+		rates = append(rates, r)
+	})
+	return rates
+}
+
+// pattern checks an artifact name pattern: the characters of a name, '*' and
+// '?', such that some valid name can match.
+func (c *checker) pattern(at, s string) {
+	c.check(!strings.Contains(s, "**"), at, "pattern %q: \"**\" means no more than \"*\", which never crosses a slash: write one pattern for each depth", s)
+	sample := strings.NewReplacer("*", "a", "?", "a").Replace(s)
+	if err := message.ValidName(sample); err != nil {
+		c.fail(at, "pattern %q can match no artifact name (%v): use the characters of names, * and ?", s, err)
+		return
+	}
+	ok, err := path.Match(s, sample)
+	c.check(ok && err == nil, at, "pattern %q is not valid: use the characters of names, * and ?", s)
+}
+
+func (c *checker) format(p *Policy, at, format, keyName string) {
+	known := make([]string, 0, len(formatFamily))
+	for f := range formatFamily {
+		known = append(known, f)
+	}
+	slices.Sort(known)
+	c.oneOf(at, "format", format, known)
+	if k, ok := p.Key(keyName); ok && c.err == nil {
+		c.check(k.Family == formatFamily[format], at, "format %q needs a key of family %s, key %q is %s: a token key serves one family", format, formatFamily[format], k.Name, k.Family)
+	}
+}
+
+// eachOnce bounds a list that must not be empty, refuses repetitions and
+// checks each element.
+func (c *checker) eachOnce(path string, list []string, check func(path, s string)) {
+	c.bound(path, len(list), MaxList)
+	for i, s := range list {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		c.check(!slices.Contains(list[:i], s), at, "%q stands here twice: remove one", s)
+		check(at, s)
+	}
+}
+
+func (c *checker) bound(path string, n, most int) {
+	c.check(n >= 1, path, "the list is empty: write at least one")
+	c.check(n <= most, path, "%d of them, at most %d", n, most)
+}
+
+func (c *checker) word(path, s string) {
+	c.check(message.ValidToken(s), path, "%q is not a name: start with a lowercase letter or digit, then a-z 0-9 . _ -, at most %d", s, message.MaxToken)
+}
+
+func (c *checker) oneOf(path, what, s string, from []string) {
+	c.check(slices.Contains(from, s), path, "there is no %s %q%s", what, s, orOneOf(s, from))
+}
+
+func names[T any](list []T, name func(T) string) []string {
+	out := make([]string, len(list))
+	for i, e := range list {
+		out[i] = name(e)
+	}
+	return out
+}
