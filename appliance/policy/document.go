@@ -69,9 +69,9 @@ type fileClass struct {
 type kind string
 
 const (
-	text   kind = "a string"
-	number kind = "a whole number"
-	list   kind = "a list of strings"
+	text   kind = "a string in plain double quotes"
+	number kind = "a plain whole number"
+	list   kind = "a list of strings in plain double quotes"
 )
 
 // field is a key a table must have, with an example for error messages.

@@ -52,7 +52,10 @@ func (p *Policy) Authenticate(approvalNote, submissionNote []byte) (*Request, er
 	if r.Job = message.JobOf(r.ApprovalText); r.Submission.Approval != r.Job {
 		return nil, refuse(message.CodeBadMessage, "the submission is for job %s, the approval is job %s: submit an approval together with its own submission", r.Submission.Approval, r.Job)
 	}
-	return r, p.CheckOrigin(r.Approval.Origin)
+	if err := p.CheckOrigin(r.Approval.Origin); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // CheckOrigin refuses a text that is meant for another appliance. The error
