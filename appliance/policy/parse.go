@@ -153,7 +153,7 @@ func (c *checker) noteKey(path, vkey, owner string) note.Verifier {
 		c.fail(path, "%v: write the line that \"touchmark key show\" prints", err)
 		return nil
 	}
-	public := vkey[strings.LastIndexByte(vkey, '+')+1:]
+	public := strings.SplitN(vkey, "+", 3)[2] // ParseKey accepts one encoding only
 	if other, taken := c.keys[public]; taken {
 		c.fail(path, "this is the key of %s too: give each its own key (hosts never approve or administer)", other)
 	}

@@ -223,8 +223,8 @@ func ParseKey(vkey string) (note.Verifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s is not a note key: %w", quote(vkey), err)
 	}
-	b64 := vkey[strings.LastIndexByte(vkey, '+')+1:]
-	raw, err := base64.StdEncoding.DecodeString(b64)
+	parts := strings.SplitN(vkey, "+", 3) // base64 may hold a '+', names never do
+	raw, err := base64.StdEncoding.DecodeString(parts[2])
 	if err != nil || !validKeyName(v.Name()) || vkey != keyID(v.Name(), v.KeyHash())+"+"+base64.StdEncoding.EncodeToString(raw) {
 		return nil, fmt.Errorf("%s is not a note key in its one encoding: name+hash+base64 in printable ASCII", quote(vkey))
 	}
