@@ -1,0 +1,248 @@
+package swtpm
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// Kind is what goes wrong with a command.
+type Kind int
+
+const (
+	// Refuse answers with RC instead of passing the command on.
+	Refuse Kind = iota
+	// ApplyAndRefuse passes the command on, throws the response away and
+	// answers with RC: the TPM did it and the caller is told otherwise.
+	ApplyAndRefuse
+	// Hang never answers and does not pass the command on.
+	Hang
+	// ApplyAndHang passes the command on and never answers.
+	ApplyAndHang
+	// Close closes the connection and does not pass the command on.
+	Close
+	// ApplyAndClose passes the command on and closes the connection.
+	ApplyAndClose
+	// Replace answers with Response instead of passing the command on.
+	Replace
+)
+
+// Applied tells whether the TPM carries the command out.
+func (k Kind) Applied() bool { return k == ApplyAndRefuse || k == ApplyAndHang || k == ApplyAndClose }
+
+// Command codes (Part 2, §6.5.2) that tests make fail.
+const (
+	EvictControl    = 0x120
+	NVDefineSpace   = 0x12a
+	CreatePrimary   = 0x131
+	NVExtend        = 0x136
+	CertifyCreation = 0x14a
+	NVRead          = 0x14e
+	Quote           = 0x158
+	FlushContext    = 0x165
+	NVReadPublic    = 0x169
+	ReadPublic      = 0x173
+	GetCapability   = 0x17a
+	PCRRead         = 0x17e
+	PCRExtend       = 0x182
+	NVCertify       = 0x184
+)
+
+// Response codes for faults (Part 2, §6.6.3).
+const (
+	RCFailure = 0x101
+	RCNVRate  = 0x920
+	RCRetry   = 0x922
+)
+
+// Fault is one planned failure.
+type Fault struct {
+	Code     uint32 // command code, 0 for any
+	Nth      int    // which command with this code counted from now, 1 (or 0) the next
+	Times    int    // how many in a row, 1 (or 0) one, -1 all from then on
+	Kind     Kind
+	RC       uint32 // for the kinds that refuse
+	Response []byte // for Replace
+}
+
+// Fail plans a fault; several may be pending, the first that applies is used.
+func (s *Server) Fail(f Fault) {
+	f.Nth, f.Times = max(f.Nth, 1), cmp.Or(f.Times, 1)
+	s.proxy.mu.Lock()
+	defer s.proxy.mu.Unlock()
+	s.proxy.faults = append(s.proxy.faults, &f)
+}
+
+// Heal forgets every planned fault.
+func (s *Server) Heal() {
+	s.proxy.mu.Lock()
+	defer s.proxy.mu.Unlock()
+	s.proxy.faults = nil
+}
+
+// Pending is how many faults are still to come.
+func (s *Server) Pending() int {
+	s.proxy.mu.Lock()
+	defer s.proxy.mu.Unlock()
+	return len(s.proxy.faults)
+}
+
+// proxy passes commands to swtpm, one connection and one command at a time.
+type proxy struct {
+	raw      string
+	listener net.Listener
+	wg       sync.WaitGroup
+
+	mu     sync.Mutex // one command at a time; guards what follows
+	faults []*Fault
+	conns  map[net.Conn]bool
+	closed bool
+}
+
+func newProxy(front, raw string) (*proxy, error) {
+	l, err := net.Listen("unix", front)
+	if err != nil {
+		return nil, err
+	}
+	p := &proxy{raw: raw, listener: l, conns: map[net.Conn]bool{}}
+	p.wg.Go(p.accept)
+	return p, nil
+}
+
+func (p *proxy) accept() {
+	for {
+		conn, err := p.listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		if p.hold(conn) {
+			p.wg.Go(func() { p.serve(conn) })
+		}
+	}
+}
+
+func (p *proxy) hold(conn net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		conn.Close()
+		return false
+	}
+	p.conns[conn] = true
+	return true
+}
+
+func (p *proxy) release(conn net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, conn)
+	conn.Close()
+}
+
+func (p *proxy) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.listener.Close()
+	for conn := range p.conns {
+		conn.Close()
+	}
+	p.mu.Unlock()
+	p.wg.Wait()
+}
+
+func (p *proxy) serve(conn net.Conn) {
+	defer p.release(conn)
+	for {
+		command, err := readMessage(conn)
+		if err != nil {
+			return
+		}
+		response, hang, err := p.handle(command)
+		if hang {
+			_, _ = io.Copy(io.Discard, conn) // until the caller has had enough
+			return
+		}
+		if err != nil {
+			return
+		}
+		if _, err := conn.Write(response); err != nil {
+			return
+		}
+	}
+}
+
+var errClose = errors.New("connection to be closed")
+
+func (p *proxy) handle(command []byte) (response []byte, hang bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.fault(binary.BigEndian.Uint32(command[6:]))
+	if f == nil || f.Kind.Applied() {
+		response, err = exchange(p.raw, command)
+	}
+	if f == nil || err != nil {
+		return response, false, err
+	}
+	switch f.Kind {
+	case Hang, ApplyAndHang:
+		return nil, true, nil
+	case Close, ApplyAndClose:
+		return nil, false, errClose
+	case Replace:
+		return f.Response, false, nil
+	}
+	return binary.BigEndian.AppendUint32([]byte{0x80, 0x01, 0, 0, 0, 10}, f.RC), false, nil
+}
+
+// fault counts the command against every plan and returns the one to act on.
+func (p *proxy) fault(code uint32) (due *Fault) {
+	left := p.faults[:0]
+	for _, f := range p.faults {
+		if due == nil && (f.Code == 0 || f.Code == code) {
+			if f.Nth--; f.Nth <= 0 {
+				due = f
+				f.Times--
+			}
+		}
+		if f.Times != 0 {
+			left = append(left, f)
+		}
+	}
+	p.faults = left
+	return due
+}
+
+// exchange sends one command on a connection of its own.
+func exchange(path string, command []byte) ([]byte, error) {
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(command); err != nil {
+		return nil, err
+	}
+	return readMessage(conn)
+}
+
+// readMessage reads a command or response: tag u16, size u32, code u32, rest.
+func readMessage(r io.Reader) ([]byte, error) {
+	header := make([]byte, 10)
+	if _, err := io.ReadFull(r, header); err != nil {
+		return nil, err
+	}
+	size := binary.BigEndian.Uint32(header[2:])
+	if size < 10 || size > 4096 {
+		return nil, errors.New("not a TPM message")
+	}
+	message := append(header, make([]byte, size-10)...)
+	_, err := io.ReadFull(r, message[10:])
+	return message, err
+}

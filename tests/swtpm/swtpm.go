@@ -1,0 +1,282 @@
+// Package swtpm runs the TPM emulator swtpm for tests and for the demo: a
+// process with its own state directory and unix sockets, power cycles, and a
+// proxy in front that makes chosen commands fail. Several run side by side.
+//
+// Nothing polls or sleeps: swtpm inherits a listening control socket, and its
+// first answer there says that it serves.
+package swtpm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// patience bounds every wait for swtpm; a loaded machine may need a while
+	// to make a new TPM.
+	patience = 30 * time.Second
+	// maxSocketPath is safely below sockaddr_un's 108 bytes, ".ctrl" included.
+	maxSocketPath = 100
+)
+
+// Server is a running swtpm.
+type Server struct {
+	dir     string // sockets: "tpm" (front, only with a proxy), "raw", "raw.ctrl"
+	ownDir  bool   // dir is ours to remove
+	process *os.Process
+	done    chan struct{} // closed when the process has ended
+	proxy   *proxy        // nil without fault injection
+}
+
+// Start runs a new TPM with a proxy in front of it until the test ends.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	state := t.TempDir()
+	s, err := start(state, "", true)
+	if err == nil {
+		s.proxy, err = newProxy(s.path("tpm"), s.path("raw"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(state, "swtpm.log"))
+			t.Logf("swtpm said:\n%s", log)
+		}
+	})
+	return s
+}
+
+// StartDir runs a TPM whose state and log are kept in dir (made if missing),
+// without a proxy. It goes on running when the caller ends, until Stop, or
+// SIGTERM to Pid. If dir is too deep for unix sockets they are put into a
+// temporary directory; Spec knows.
+func StartDir(dir string) (*Server, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	sockets := dir
+	if len(filepath.Join(dir, "raw.ctrl")) > maxSocketPath {
+		sockets = ""
+	}
+	return start(dir, sockets, false)
+}
+
+// Spec is what device.Open takes.
+func (s *Server) Spec() string {
+	if s.proxy != nil {
+		return "swtpm:" + s.path("tpm")
+	}
+	return s.Direct()
+}
+
+// Direct is Spec around the proxy, for measurements.
+func (s *Server) Direct() string { return "swtpm:" + s.path("raw") }
+
+// Pid is swtpm's process id.
+func (s *Server) Pid() int { return s.process.Pid }
+
+func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
+
+// start runs swtpm on a state directory. With sockets empty it makes a short
+// directory for them. tied processes die with this one, however it dies.
+func start(state, sockets string, tied bool) (*Server, error) {
+	s := &Server{dir: sockets, done: make(chan struct{})}
+	if sockets == "" {
+		dir, err := os.MkdirTemp("", "swtpm")
+		if err != nil {
+			return nil, err
+		}
+		s.dir, s.ownDir = dir, true
+	}
+	if err := s.launch(state, tied); err != nil {
+		s.removeSockets()
+		return nil, fmt.Errorf("swtpm: cannot start: %w", err)
+	}
+	if err := s.ready(); err != nil {
+		return nil, errors.Join(fmt.Errorf("swtpm: started but does not serve (see %s/swtpm.log): %w", state, err), s.Stop())
+	}
+	return s, nil
+}
+
+func (s *Server) launch(state string, tied bool) error {
+	binary, err := exec.LookPath("swtpm")
+	if err != nil {
+		return fmt.Errorf("%w: run make setup", err)
+	}
+	s.removeSockets()
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	control, err := listenFile(s.path("raw.ctrl"))
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	cmd := exec.Command(binary, "socket", "--tpm2",
+		"--tpmstate", "dir="+state,
+		"--server", "type=unixio,path="+s.path("raw"),
+		"--ctrl", "type=unixio,fd=3",
+		"--flags", "startup-clear",
+		"--log", "level=1,truncate,file="+filepath.Join(state, "swtpm.log"))
+	cmd.ExtraFiles = []*os.File{control}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
+	if tied {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
+	return s.supervise(cmd)
+}
+
+// supervise starts cmd and reaps it, on a thread of its own: Pdeathsig is
+// about the death of the thread, not of the process.
+func (s *Server) supervise(cmd *exec.Cmd) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		s.process = cmd.Process
+		started <- nil
+		_ = cmd.Wait() // killed or not, it is gone
+		close(s.done)
+	}()
+	return <-started
+}
+
+// listenFile makes a listening unix socket to be inherited.
+func listenFile(path string) (*os.File, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	l.SetUnlinkOnClose(false)
+	return l.File()
+}
+
+// Commands of the control channel (swtpm's tpm_ioctl.h).
+const (
+	ctrlGetCapability = 1
+	ctrlInit          = 2
+)
+
+// ready waits until swtpm answers its control channel.
+func (s *Server) ready() error {
+	_, err := s.control(8, ctrlGetCapability)
+	return err
+}
+
+// control sends 32-bit words and reads n bytes.
+func (s *Server) control(n int, words ...uint32) ([]byte, error) {
+	conn, err := net.Dial("unix", s.path("raw.ctrl"))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, err
+	}
+	var request []byte
+	for _, w := range words {
+		request = binary.BigEndian.AppendUint32(request, w)
+	}
+	if _, err := conn.Write(request); err != nil {
+		return nil, err
+	}
+	response := make([]byte, n)
+	_, err = io.ReadFull(conn, response)
+	return response, err
+}
+
+// PowerCycle takes the power away (without TPM2_Shutdown) and gives it back:
+// what `swtpm_ioctl -i` does, then TPM2_Startup(CLEAR), a TPM Reset.
+func (s *Server) PowerCycle() error {
+	if s.proxy != nil {
+		s.proxy.mu.Lock()
+		defer s.proxy.mu.Unlock()
+	}
+	response, err := s.control(4, ctrlInit, 0)
+	if err != nil {
+		return fmt.Errorf("swtpm: power cycle: %w", err)
+	}
+	if code := binary.BigEndian.Uint32(response); code != 0 {
+		return fmt.Errorf("swtpm: power cycle failed with %#x", code)
+	}
+	startup := []byte{0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0}
+	response, err = exchange(s.path("raw"), startup)
+	if err != nil {
+		return fmt.Errorf("swtpm: startup: %w", err)
+	}
+	if code := binary.BigEndian.Uint32(response[6:]); code != 0 {
+		return fmt.Errorf("swtpm: startup failed with %#x", code)
+	}
+	return nil
+}
+
+// Tool runs one of the tpm2-tools (or any command that obeys TPM2TOOLS_TCTI)
+// on this TPM, around the proxy, and returns what it wrote.
+func (s *Server) Tool(name string, args ...string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("%w: run make setup", err)
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), "TPM2TOOLS_TCTI=swtpm:path="+s.path("raw"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out), err
+}
+
+var stopping sync.Mutex // Stop may be called twice, also at once
+
+// Stop ends swtpm and removes its sockets. The state stays.
+func (s *Server) Stop() error {
+	stopping.Lock()
+	defer stopping.Unlock()
+	defer s.removeSockets()
+	if s.proxy != nil {
+		s.proxy.close()
+	}
+	if err := s.process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("swtpm: %w", err)
+	}
+	select {
+	case <-s.done:
+		return nil
+	case <-time.After(patience):
+		return errors.Join(errors.New("swtpm: does not end by itself"), s.process.Kill())
+	}
+}
+
+func (s *Server) removeSockets() {
+	for _, name := range []string{"tpm", "raw", "raw.ctrl"} {
+		_ = os.Remove(s.path(name)) // missing is fine, and swtpm reports the rest
+	}
+	if s.ownDir {
+		_ = os.Remove(s.dir)
+	}
+}

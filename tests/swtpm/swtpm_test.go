@@ -1,0 +1,73 @@
+package swtpm_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"touchmark/tests/swtpm"
+	"touchmark/tpm/device"
+)
+
+func TestPowerCycleKeepsServing(t *testing.T) {
+	s := swtpm.Start(t)
+	tpm, err := device.Open(s.Spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tpm.Close()
+	if err := tpm.ExtendPCR([32]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := tpm.PCR(); err != nil || v == [32]byte{} {
+		t.Fatalf("PCR after extend: %x, %v", v, err)
+	}
+	if err := s.PowerCycle(); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := tpm.PCR(); err != nil || v != [32]byte{} {
+		t.Fatalf("PCR after power cycle: %x, %v", v, err)
+	}
+	if out, err := s.Tool("tpm2_pcrread", "sha256:14"); err != nil || !strings.Contains(out, "14") {
+		t.Errorf("tpm2_pcrread: %q, %v", out, err)
+	}
+}
+
+// TestStartDir also puts the state too deep for unix sockets.
+func TestStartDir(t *testing.T) {
+	for _, dir := range []string{"state", strings.Repeat("deep/", 25)} {
+		dir = filepath.Join(t.TempDir(), dir)
+		for range 2 { // the second time on the state of the first
+			s, err := swtpm.StartDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Pid() <= 1 {
+				t.Errorf("pid %d", s.Pid())
+			}
+			tpm, err := device.Open(s.Spec())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tpm.PCR(); err != nil {
+				t.Error(err)
+			}
+			tpm.Close()
+			if err := errors.Join(s.Stop(), s.Stop()); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(strings.TrimPrefix(s.Spec(), "swtpm:")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("socket left behind: %v", err)
+			}
+		}
+	}
+}
+
+func TestStartDirSaysWhatIsWrong(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if _, err := swtpm.StartDir(t.TempDir()); err == nil || !strings.Contains(err.Error(), "make setup") {
+		t.Errorf("without swtpm: %v", err)
+	}
+}
