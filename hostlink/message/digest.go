@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/sha256"
+	_ "crypto/sha512" // so that Alg.Hash is always available
 	"encoding/hex"
 	"fmt"
 	"strings"
