@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -28,8 +29,7 @@ type Process struct {
 	err  error         // valid after done
 }
 
-// startProcess starts argv. Pdeathsig fires when the thread that started the program ends; Go's threads live as long as the
-// process unless a goroutine locked to one returns, which none here does. stderr goes to logDir/NAME.log; prepare, if given, sets what else the program needs (pipes, a
+// startProcess starts argv. stderr goes to logDir/NAME.log; prepare, if given, sets what else the program needs (pipes, a
 // terminal) and must not start it.
 func startProcess(logDir, name string, argv []string, prepare func(*exec.Cmd) error) (*Process, error) {
 	log, err := os.OpenFile(filepath.Join(logDir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -42,18 +42,28 @@ func startProcess(logDir, name string, argv []string, prepare func(*exec.Cmd) er
 	if prepare != nil {
 		err = prepare(cmd)
 	}
+	p := &Process{Name: name, cmd: cmd, log: log, done: make(chan struct{})}
 	if err == nil {
-		err = cmd.Start()
+		started := make(chan error)
+		go p.supervise(started)
+		err = <-started
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), log.Close())
 	}
-	p := &Process{Name: name, PID: cmd.Process.Pid, cmd: cmd, log: log, done: make(chan struct{})}
-	go p.wait()
 	return p, nil
 }
 
-func (p *Process) wait() {
+// supervise starts the program and reaps it on a thread that does nothing else: Pdeathsig fires when the starting thread
+// ends, and a thread shared with other goroutines may be ended by one of them.
+func (p *Process) supervise(started chan<- error) {
+	runtime.LockOSThread()
+	if err := p.cmd.Start(); err != nil {
+		started <- err
+		return
+	}
+	p.PID = p.cmd.Process.Pid
+	started <- nil
 	p.err = errors.Join(p.cmd.Wait(), p.log.Close())
 	close(p.done)
 }
