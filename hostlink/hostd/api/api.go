@@ -1,0 +1,192 @@
+// Package api is the conversation between touchmark and touchmark-hostd over
+// a unix socket: JSON objects, one a line.
+//
+// The client sends a Request. The daemon answers with any number of Responses
+// that carry an Event, an Entry or nothing yet, and one that is Final. While a
+// sign request runs, the client may send {"op":"cancel"}; closing the
+// connection means the same. The socket's permissions decide who may ask.
+package api
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"touchmark/hostlink/message"
+)
+
+// Operations.
+const (
+	OpSign   = "sign"
+	OpCancel = "cancel"
+	OpStatus = "status"
+	OpCert   = "cert"
+	OpLog    = "log"
+)
+
+// Exit codes of touchmark, and the Code of a final Response.
+const (
+	OK          = 0
+	Internal    = 1   // a defect, or an error no other code describes
+	Usage       = 2   // wrong arguments
+	BadInput    = 3   // an input file is missing, unreadable, empty, a directory, changing
+	NoDaemon    = 4   // touchmark-hostd is not running
+	LinkDown    = 5   // no conversation with the appliance
+	Refused     = 6   // policy refuses
+	Denied      = 7   // the operator refuses
+	TimedOut    = 8   // nobody armed or touched in time
+	DeviceFault = 9   // token, TPM or appliance failure; nothing was signed
+	Evidence    = 10  // a signature, proof or log does not verify
+	MaySigned   = 11  // a signature may exist that we do not have
+	CannotWrite = 12  // the result cannot be written
+	Interrupted = 130 // Ctrl-C before anything was signed
+)
+
+// MaxLine bounds a line of the conversation: 16 items with proofs fit.
+const MaxLine = 4 << 20
+
+// Item is one file to sign, without its bytes.
+type Item struct {
+	Name   string `json:"name"`
+	Format string `json:"format"`
+	Digest string `json:"digest"` // "sha256:…"
+	Size   uint64 `json:"size"`
+	State  []byte `json:"state"` // sigformat.State.Bytes
+}
+
+// Request asks for one operation.
+type Request struct {
+	Op      string `json:"op"`
+	Class   string `json:"class,omitempty"`      // sign: "" means the policy's only match
+	Timeout int64  `json:"timeout_ms,omitempty"` // sign
+	Items   []Item `json:"items,omitempty"`      // sign
+	From    uint64 `json:"from,omitempty"`       // log: first index
+	Count   uint64 `json:"count,omitempty"`      // log: how many, 0 for all
+	Last    uint64 `json:"last,omitempty"`       // log: the last so many, instead of From
+}
+
+// Wait is the timeout of a sign request.
+func (r *Request) Wait() time.Duration { return time.Duration(r.Timeout) * time.Millisecond }
+
+// Response is one line of answer. Final ones end the request.
+type Response struct {
+	Final bool   `json:"final,omitempty"`
+	OK    bool   `json:"ok"`
+	Code  int    `json:"code"`
+	Error string `json:"error,omitempty"` // one line: what is wrong and what to do
+
+	Event *Event `json:"event,omitempty"` // progress, a hint
+	Entry *Entry `json:"entry,omitempty"` // log
+
+	Job        string   `json:"job,omitempty"`
+	Signatures [][]byte `json:"signatures,omitempty"` // sign: one per item
+	Proofs     [][]byte `json:"proofs,omitempty"`     // sign: one per item
+	Cert       []byte   `json:"cert,omitempty"`       // cert: binary certificate
+	Status     *Status  `json:"status,omitempty"`
+}
+
+// Event tells how a job goes. The appliance's word is not verified.
+type Event struct {
+	State   string `json:"state"` // waiting-for-link, queued, shown, armed, touch, …
+	Job     string `json:"job,omitempty"`
+	Item    int    `json:"item"`
+	Seconds int    `json:"seconds,omitempty"`
+	Text    string `json:"text,omitempty"`
+}
+
+// Entry is a log entry as it stands in the mirror.
+type Entry struct {
+	Index     uint64 `json:"index"`
+	Committed bool   `json:"committed"` // covered by the verified checkpoint
+	Text      []byte `json:"text"`
+}
+
+// Status is what the daemon knows. Times are RFC 3339.
+type Status struct {
+	Origin    string   `json:"origin"`
+	Host      string   `json:"host"` // name of the host key
+	Link      string   `json:"link"` // "up", "down: …", "verifying"
+	Device    string   `json:"device"`
+	Board     string   `json:"board,omitempty"` // the appliance's state
+	Firmware  string   `json:"firmware,omitempty"`
+	BoardTime string   `json:"board_time,omitempty"`
+	Verified  bool     `json:"verified"`  // this session's attestation of HEAD was checked
+	Committed uint64   `json:"committed"` // entries under the verified checkpoint
+	Mirrored  uint64   `json:"mirrored"`  // entries held, pending ones included
+	Published uint64   `json:"published"` // size of the published checkpoint
+	Evidence  string   `json:"evidence,omitempty"`
+	Jobs      []string `json:"jobs"` // running and waiting
+	Cert      string   `json:"cert"` // fingerprint
+	Emulated  bool     `json:"emulated"`
+}
+
+// Lines reads and writes the conversation.
+type Lines struct {
+	r *bufio.Reader
+	w io.Writer
+}
+
+// NewLines wraps a connection.
+func NewLines(rw io.ReadWriter) *Lines {
+	return &Lines{r: bufio.NewReaderSize(rw, 4<<10), w: rw}
+}
+
+// Write sends one value as a line.
+func (l *Lines) Write(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = l.w.Write(append(b, '\n'))
+	return err
+}
+
+// ErrLine reports a line that is too long or not the expected JSON.
+var ErrLine = errors.New("malformed line on the socket")
+
+// Read takes one line into v; unknown fields are ignored, so that a newer
+// side may say more. io.EOF is returned as it is.
+func (l *Lines) Read(v any) error {
+	var line []byte
+	for {
+		part, err := l.r.ReadSlice('\n')
+		if len(line)+len(part) > MaxLine {
+			return fmt.Errorf("%w: longer than %d bytes", ErrLine, MaxLine)
+		}
+		line = append(line, part...)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+	}
+	if err := json.Unmarshal(line, v); err != nil {
+		return fmt.Errorf("%w: %v", ErrLine, err)
+	}
+	return nil
+}
+
+// CodeFor maps a refusal of the appliance to an exit code.
+func CodeFor(refusal string) int {
+	switch refusal {
+	case message.CodeDenied:
+		return Denied
+	case message.CodeArmTimeout, message.CodeExpired:
+		return TimedOut
+	case message.CodeHalted, message.CodeBusy, message.CodeTooMany:
+		return DeviceFault
+	case message.CodeNotMirrored, message.CodeNoHello:
+		return LinkDown
+	case message.CodeForkedHead, message.CodeUnknownHead:
+		return Evidence
+	case message.CodeCancelled:
+		return Interrupted
+	case message.CodeBadMessage, message.CodeStateMismatch:
+		return Internal
+	}
+	return Refused
+}

@@ -1,0 +1,112 @@
+package hostd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Config of the daemon, as it stands in hostd.toml. Relative paths are taken
+// from the directory of the file.
+type Config struct {
+	Device  string `toml:"device"`  // tty that leads to the appliance
+	Baud    int    `toml:"baud"`    // default 115200; a pty or USB gadget ignores it
+	State   string `toml:"state"`   // directory of the mirror; created
+	Publish string `toml:"publish"` // tlog-tiles directory; created; "" publishes nothing
+	Trust   string `toml:"trust"`   // trust file, or the directory that holds it
+	Key     string `toml:"key"`     // host key made by "touchmark key new"
+	Socket  string `toml:"socket"`  // unix socket for touchmark
+
+	SocketMode string   `toml:"socket_mode"` // octal, default "0660"
+	LinkGrace  Duration `toml:"link_grace"`  // how long a new request waits for a lost link; default 5s
+}
+
+// Duration is a time in TOML as Go writes it: "5s", "10m".
+type Duration time.Duration
+
+// UnmarshalText parses the text form.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	if err != nil || v < 0 {
+		return fmt.Errorf("%q is not a duration: write for example \"5s\" or \"10m\"", b)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// LoadConfig reads and checks a configuration file. Errors name the file, and
+// line and column where TOML has them.
+func LoadConfig(path string) (*Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	c, err := ParseConfig(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s:%w", path, err)
+	}
+	dir := filepath.Dir(path)
+	for _, p := range []*string{&c.Device, &c.State, &c.Publish, &c.Trust, &c.Key, &c.Socket} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	return c, nil
+}
+
+// ParseConfig checks a configuration text and fills in the defaults.
+func ParseConfig(text []byte) (*Config, error) {
+	c := &Config{Baud: 115200, SocketMode: "0660", LinkGrace: Duration(5 * time.Second)}
+	dec := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
+	if err := dec.Decode(c); err != nil {
+		return nil, explain(err)
+	}
+	return c, c.check()
+}
+
+// explain gives TOML errors as "line:column: what".
+func explain(err error) error {
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) && len(strict.Errors) > 0 {
+		row, col := strict.Errors[0].Position()
+		return fmt.Errorf("%d:%d: unknown key %q: known are device, baud, state, publish, trust, key, socket, socket_mode and link_grace",
+			row, col, strings.Join(strict.Errors[0].Key(), "."))
+	}
+	var dec *toml.DecodeError
+	if errors.As(err, &dec) {
+		row, col := dec.Position()
+		return fmt.Errorf("%d:%d: %s", row, col, strings.TrimPrefix(dec.Error(), "toml: "))
+	}
+	return fmt.Errorf(" %w", err)
+}
+
+func (c *Config) check() error {
+	for _, f := range []struct{ name, value string }{
+		{"device", c.Device}, {"state", c.State}, {"trust", c.Trust}, {"key", c.Key}, {"socket", c.Socket},
+	} {
+		if f.value == "" {
+			return fmt.Errorf(" key %q is missing: add %s = \"…\"", f.name, f.name)
+		}
+	}
+	if c.Baud < minBaud || c.Baud > maxBaud {
+		return fmt.Errorf(" baud = %d: use a line rate from %d to %d, for example 115200", c.Baud, minBaud, maxBaud)
+	}
+	if _, err := c.socketMode(); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (c *Config) socketMode() (os.FileMode, error) {
+	var mode os.FileMode
+	if _, err := fmt.Sscanf(c.SocketMode, "%o", &mode); err != nil || mode&^0o777 != 0 {
+		return 0, fmt.Errorf(" socket_mode = %q: write octal permissions such as \"0660\"", c.SocketMode)
+	}
+	return mode, nil
+}

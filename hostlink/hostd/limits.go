@@ -1,0 +1,28 @@
+package hostd
+
+import "time"
+
+// Bounds of the daemon, each with its reason.
+const (
+	minBaud, maxBaud = 1200, 4_000_000 // what serial hardware does
+
+	maxKeyFile   = 4 << 10  // a note key is below 300 bytes
+	maxTrustFile = 64 << 10 // the OpenPGP certificate dominates
+
+	// maxClients bounds connections on the socket, and with them goroutines.
+	maxClients = 64
+	// maxJobs bounds what waits: a human confirms each one.
+	maxJobs = 32
+	// maxTimeout is how long a client may wait for a signature.
+	maxTimeout = 24 * time.Hour
+
+	// maxBehind bounds what the board may claim to hold beyond the mirror;
+	// more than an NV index can have taken is nonsense.
+	maxBehind = 1 << 24
+	// maxUnexplained is how often in a row the board may attest a HEAD that
+	// its own log does not explain (a commit can be under way once).
+	maxUnexplained = 3
+	// maxPendingCommit bounds the sizes tried to explain HEAD: what can be
+	// pending between two commits.
+	maxPendingCommit = 256
+)

@@ -1,0 +1,196 @@
+// Package verify decides whether a signature over a file is this log's: the
+// one check behind hostd, before it releases anything, "touchmark sign",
+// before it writes anything, and "touchmark verify".
+//
+// It needs the file's hash state, the signature, the proof and what is pinned
+// in the trust text, and nothing from the network or the log. The package is
+// pure; everything it is given but the trust may come from an attacker.
+package verify
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/quote"
+)
+
+// Trust is a pinned log with its keys decoded.
+type Trust struct {
+	*anchor.Trust
+	AttestKey *quote.AK
+	Key       *sigformat.Key // of the OpenPGP certificate
+	UserID    string
+}
+
+// ParseTrust decodes a trust text (docs/spec/trust.md).
+func ParseTrust(text []byte) (*Trust, error) {
+	tr, err := anchor.ParseTrust(text)
+	if err != nil {
+		return nil, err
+	}
+	ak, err := quote.ParseAK(tr.AK)
+	if err != nil {
+		return nil, err
+	}
+	key, uid, err := sigformat.ParseCertificate(tr.Cert)
+	if err != nil {
+		return nil, err
+	}
+	return &Trust{Trust: tr, AttestKey: ak, Key: key, UserID: uid}, nil
+}
+
+// Intent is a proven intent: an entry of the pinned log that the TPM took
+// before the token was asked.
+type Intent struct {
+	*ledger.Intent
+	Header   ledger.Header
+	Approval message.Approval
+	Size     uint64 // of the checkpoint that covers it
+
+	trust *Trust
+}
+
+// OpenProof verifies a proof down to the TPM's attestation and takes its
+// intent apart.
+func (t *Trust) OpenProof(proof []byte) (*Intent, error) {
+	p, err := ledger.ParseProof(proof)
+	if err != nil {
+		return nil, err
+	}
+	in, h, err := t.VerifyProof(p)
+	if err != nil {
+		return nil, err
+	}
+	a, err := t.OpenIntent(in)
+	if err != nil {
+		return nil, err
+	}
+	return &Intent{Intent: in, Header: h, Approval: *a, Size: p.Size, trust: t}, nil
+}
+
+// OpenIntent checks an intent's own consistency: its approval is for this log,
+// is the job it names, and has one digest per item; the key is the pinned one.
+func (t *Trust) OpenIntent(in *ledger.Intent) (*message.Approval, error) {
+	text, err := message.NoteText(in.Approval)
+	if err != nil {
+		return nil, fmt.Errorf("intent: %w", err)
+	}
+	a, err := message.ParseApproval(text)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("intent: %w", err)
+	case message.JobOf(text) != in.Job:
+		return nil, errors.New("intent: the approval in it is another job's")
+	case a.Origin != t.Origin:
+		return nil, fmt.Errorf("intent: the approval is for log %q", a.Origin)
+	case in.Key != t.Key.Fingerprint():
+		return nil, fmt.Errorf("intent: key %X is not the pinned certificate's %X", in.Key, t.Key.Fingerprint())
+	case len(in.SignDigests) != len(a.Items):
+		return nil, fmt.Errorf("intent: %d digests for %d items", len(in.SignDigests), len(a.Items))
+	}
+	return &a, nil
+}
+
+// Facts is what a good signature with its proof says.
+type Facts struct {
+	Origin      string
+	Key         [20]byte
+	UserID      string
+	Class       string
+	Name        string // what the requesting host called the file
+	Digest      message.Digest
+	Size        uint64 // bytes
+	Job         message.JobID
+	Created     time.Time
+	Index       uint64 // of the intent entry
+	Checkpoint  uint64 // size of the log that the proof's checkpoint names
+	Emulated    bool   // the token's attestation chain is not Yubico's
+	SubmittedBy string // key name in the submission, "" if it has none
+}
+
+// Check verifies that sig is the signature that this intent announced for the
+// file with state s. If several items have that digest, the one called name is
+// reported.
+func (in *Intent) Check(name string, s sigformat.State, sig []byte) (*Facts, error) {
+	i, err := in.find(name, s)
+	if err != nil {
+		return nil, err
+	}
+	return in.CheckItem(i, s, sig)
+}
+
+// find picks the item that speaks of the file.
+func (in *Intent) find(name string, s sigformat.State) (int, error) {
+	want, found := message.Digest{Alg: s.Alg(), Sum: s.Digest()}, -1
+	for i, it := range in.Approval.Items {
+		same := it.Format == sigformat.OpenPGPBinary && it.Digest.Equal(want) && it.Size == s.Count()
+		if same && (found < 0 || it.Name == name) {
+			found = i
+		}
+	}
+	if found < 0 {
+		return 0, fmt.Errorf("the proof is for other data than this file (it covers %s): the file was changed, or the proof belongs to another file",
+			in.names())
+	}
+	return found, nil
+}
+
+func (in *Intent) names() string {
+	var b bytes.Buffer
+	for i, it := range in.Approval.Items {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(it.Name)
+	}
+	return b.String()
+}
+
+// CheckItem is Check for the item at index i.
+func (in *Intent) CheckItem(i int, s sigformat.State, sig []byte) (*Facts, error) {
+	it := in.Approval.Items[i]
+	if it.Format != sigformat.OpenPGPBinary || it.Size != s.Count() || !it.Digest.Equal(message.Digest{Alg: s.Alg(), Sum: s.Digest()}) {
+		return nil, fmt.Errorf("%s: the intent is for other data", it.Name)
+	}
+	parsed, err := in.trust.Key.VerifyState(sig, s)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", it.Name, err)
+	}
+	if !parsed.Created.Equal(in.Header.Time) || parsed.Job != in.Job || parsed.Origin != in.trust.Origin {
+		return nil, fmt.Errorf("%s: time, job or origin in the signature are not the intent's", it.Name)
+	}
+	plan, err := sigformat.PlanOpenPGP(in.trust.Key, s, in.Header.Time, in.trust.Origin, in.Job)
+	if err != nil {
+		return nil, err
+	}
+	if !in.SignDigests[i].Equal(message.Digest{Alg: plan.Alg, Sum: plan.Digest}) {
+		return nil, fmt.Errorf("%s: the intent announced another signature", it.Name)
+	}
+	return in.facts(it), nil
+}
+
+func (in *Intent) facts(it message.Item) *Facts {
+	return &Facts{
+		Origin: in.trust.Origin, Key: in.Key, UserID: in.trust.UserID, Class: in.Approval.Class, Name: it.Name,
+		Digest: it.Digest, Size: it.Size, Job: in.Job, Created: in.Header.Time, Index: in.Header.Index,
+		Checkpoint: in.Size, Emulated: in.trust.Emulated, SubmittedBy: signerName(in.Submission),
+	}
+}
+
+// signerName is the name in a note's last signature line. It is informative:
+// the auditor verifies the submission against the policy.
+func signerName(note []byte) string {
+	const dash = "\u2014 "
+	i := bytes.LastIndex(note, []byte("\n"+dash))
+	if i < 0 {
+		return ""
+	}
+	name, _, _ := bytes.Cut(note[i+1+len(dash):], []byte(" "))
+	return string(name)
+}
