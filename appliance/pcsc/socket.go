@@ -31,23 +31,28 @@ const (
 // such as tests/pivemu; it exists with the build tag emulated only. The reader
 // is always there; each insertion is one connection, and a connection that
 // closes is a card that was pulled. The reader's name ends in the socket path.
-func DialBackend(socketPath string) Backend { return socketReader(socketPath) }
+func DialBackend(socketPath string) Backend {
+	return &socketReader{socketPath, ConnectLimit, ExchangeLimit}
+}
 
-type socketReader string
+type socketReader struct {
+	path              string
+	connect, exchange time.Duration // limits
+}
 
-func (r socketReader) name() string { return "Emulated reader " + string(r) }
+func (r *socketReader) name() string { return "Emulated reader " + r.path }
 
-func (r socketReader) Readers() []string { return []string{r.name()} }
+func (r *socketReader) Readers() []string { return []string{r.name()} }
 
-func (r socketReader) Connect(reader string) (Card, error) {
+func (r *socketReader) Connect(reader string) (Card, error) {
 	if reader != r.name() {
 		return nil, ErrUnknownReader
 	}
-	conn, err := net.DialTimeout("unix", string(r), ConnectLimit)
+	conn, err := net.DialTimeout("unix", r.path, r.connect)
 	if err != nil {
 		return nil, fmt.Errorf("emulated card: %w (%w)", ErrNoSmartcard, err)
 	}
-	c := &socketCard{conn}
+	c := &socketCard{conn, r.connect, r.exchange}
 	if err := c.powerOn(); err != nil {
 		conn.Close()
 		return nil, err
@@ -57,10 +62,13 @@ func (r socketReader) Connect(reader string) (Card, error) {
 
 // socketCard is one connection. Everything it does, it does on that
 // connection, so it can not touch a card inserted later.
-type socketCard struct{ conn net.Conn }
+type socketCard struct {
+	conn              net.Conn
+	control, exchange time.Duration // limits
+}
 
 func (c *socketCard) powerOn() error {
-	c.limit(ConnectLimit)
+	c.limit(c.control)
 	for _, cmd := range []byte{cmdPowerOn, cmdATR} {
 		if err := c.send([]byte{cmd}); err != nil {
 			return noCard(err)
@@ -86,7 +94,7 @@ func noCard(err error) error {
 }
 
 func (c *socketCard) Transmit(apdu []byte) ([]byte, error) {
-	c.limit(ExchangeLimit)
+	c.limit(c.exchange)
 	if err := c.send(apdu); err != nil {
 		return nil, err
 	}
@@ -94,12 +102,12 @@ func (c *socketCard) Transmit(apdu []byte) ([]byte, error) {
 }
 
 func (c *socketCard) Reset() error {
-	c.limit(ConnectLimit)
+	c.limit(c.control)
 	return c.send([]byte{cmdReset})
 }
 
 func (c *socketCard) Close() error {
-	c.limit(ConnectLimit)
+	c.limit(c.control)
 	err := c.send([]byte{cmdPowerOff})
 	return errors.Join(err, c.conn.Close())
 }
