@@ -32,6 +32,9 @@ func (t *TPM) Enrol(outside []byte) (*Enrolment, error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := t.flushTransient(); err != nil { // left by an enrolment that was cut short: slots are scarce
+		return nil, err
+	}
 	headDefined, err := t.vacant()
 	if err != nil {
 		return nil, err
