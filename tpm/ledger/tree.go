@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"crypto/sha256"
+	"math/bits"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -17,16 +18,19 @@ type Tree struct {
 // Size is the number of leaves.
 func (t *Tree) Size() uint64 { return t.size }
 
-// Add appends a leaf hash.
-func (t *Tree) Add(leaf [32]byte) {
-	h := tlog.Hash(leaf)
+// Add appends a leaf hash and returns the roots of the subtrees it completes,
+// the leaf itself first: what tlog.StoredHashes calls the stored hashes.
+func (t *Tree) Add(leaf [32]byte) [][32]byte {
+	done := make([][32]byte, 1, 1+bits.TrailingZeros64(^t.size))
+	done[0] = leaf
 	for n := t.size; n&1 == 1; n >>= 1 {
 		last := len(t.peak) - 1
-		h = tlog.NodeHash(t.peak[last], h)
+		done = append(done, tlog.NodeHash(t.peak[last], done[len(done)-1]))
 		t.peak = t.peak[:last]
 	}
-	t.peak = append(t.peak, h)
+	t.peak = append(t.peak, done[len(done)-1])
 	t.size++
+	return done
 }
 
 // Root is the Merkle tree hash of all leaves (RFC 6962 section 2.1); of none,

@@ -1,0 +1,220 @@
+package ledgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"touchmark/tpm/ledger"
+)
+
+// tilePath is the C2SP tlog-tiles path of tile n of a level ("0".."5" or
+// "entries"): groups of three digits, all but the last with an x, and .p/W
+// when only the first w of its 256 are there.
+func tilePath(level string, n uint64, w int) string {
+	path := fmt.Sprintf("%03d", n%1000)
+	for n /= 1000; n > 0; n /= 1000 {
+		path = fmt.Sprintf("x%03d/%s", n%1000, path)
+	}
+	path = filepath.Join("tile", level, path)
+	if w < tileWidth {
+		path += fmt.Sprintf(".p/%d", w)
+	}
+	return path
+}
+
+// AppendBundle appends an entry in the encoding of an entry bundle: u16
+// length, big-endian, and the bytes (C2SP tlog-tiles, "Log entries").
+func AppendBundle(b, entry []byte) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(len(entry)))
+	return append(b, entry...)
+}
+
+// ParseBundle takes an entry bundle apart; the entries alias b.
+func ParseBundle(b []byte) ([][]byte, error) {
+	var entries [][]byte
+	for at := 0; at < len(b); {
+		if len(b)-at < 2 {
+			return nil, fmt.Errorf("entry bundle: %d bytes left over", len(b)-at)
+		}
+		n := int(binary.BigEndian.Uint16(b[at:]))
+		at += 2
+		if n == 0 || n > ledger.MaxEntry || n > len(b)-at {
+			return nil, fmt.Errorf("entry bundle: entry %d has %d bytes, %d are left", len(entries), n, len(b)-at)
+		}
+		entries = append(entries, b[at:at+n])
+		at += n
+	}
+	return entries, nil
+}
+
+// Tiles reads a published log directory, trusting nothing in it.
+type Tiles struct{ dir string }
+
+// OpenTiles opens a directory that Publish made.
+func OpenTiles(dir string) (*Tiles, error) {
+	st, err := os.Stat(dir)
+	if err != nil {
+		return nil, diskErr("open", dir, err)
+	}
+	if !st.IsDir() {
+		return nil, fmt.Errorf("%s is not a directory with a published log", dir)
+	}
+	return &Tiles{dir: dir}, nil
+}
+
+// Checkpoint returns the checkpoint note, unverified.
+func (t *Tiles) Checkpoint() ([]byte, error) {
+	return readBounded(filepath.Join(t.dir, "checkpoint"), maxCheckpoint)
+}
+
+// Pending returns the leaves published beyond the checkpoint; some of them may
+// stand before its size, the writer being ahead of the reader. Read it before
+// the checkpoint. A missing file means none.
+func (t *Tiles) Pending() ([][]byte, error) {
+	path := filepath.Join(t.dir, "pending")
+	b, err := readBounded(path, maxPending)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	entries, err := ParseBundle(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return entries, nil
+}
+
+// Entries yields all published entries from index from on, in order. It ends
+// where the files end; an unreadable file ends it with an error. The number of
+// entries is not checked against anything.
+func (t *Tiles) Entries(from uint64) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for n := from / tileWidth; ; n++ {
+			entries, err := t.bundle(n)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for i, e := range entries {
+				if n*tileWidth+uint64(i) >= from && !yield(e, nil) {
+					return
+				}
+			}
+			if len(entries) < tileWidth {
+				return
+			}
+		}
+	}
+}
+
+// bundle reads entry bundle n: the full one or else the widest partial one;
+// none gives no entries.
+func (t *Tiles) bundle(n uint64) ([][]byte, error) {
+	w := tileWidth
+	path := filepath.Join(t.dir, tilePath("entries", n, w))
+	b, err := readBounded(path, maxBundle)
+	if errors.Is(err, fs.ErrNotExist) {
+		if w = widest(path + ".p"); w == 0 {
+			return nil, nil
+		}
+		path = filepath.Join(t.dir, tilePath("entries", n, w))
+		b, err = readBounded(path, maxBundle)
+	}
+	if err != nil {
+		return nil, err
+	}
+	entries, err := ParseBundle(b)
+	if err == nil && len(entries) != w {
+		err = fmt.Errorf("%d entries where %d should be", len(entries), w)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return entries, nil
+}
+
+// Hash reads the hash of a complete subtree, level in tree levels (a multiple
+// of 8), from the published hash tiles; ok is false when it is not there.
+func (t *Tiles) Hash(level int, n uint64) (h [32]byte, ok bool) {
+	path := filepath.Join(t.dir, tilePath(strconv.Itoa(level/tileHeight), n/tileWidth, tileWidth))
+	b, err := readBounded(path, tileWidth*32)
+	if err != nil {
+		w := widest(path + ".p")
+		b, err = readBounded(filepath.Join(path+".p", strconv.Itoa(w)), tileWidth*32)
+	}
+	at := int(n%tileWidth) * 32
+	if err != nil || len(b) < at+32 {
+		return h, false
+	}
+	return [32]byte(b[at:]), true
+}
+
+// widest finds the widest partial tile in a .p directory, 0 if none.
+func widest(dir string) int {
+	most := 0
+	for _, w := range widths(dir) {
+		most = max(most, w)
+	}
+	return most
+}
+
+func widths(dir string) (ws []int) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil // a missing directory has none
+	}
+	for _, e := range entries {
+		w, err := strconv.Atoi(e.Name())
+		if err == nil && w > 0 && w < tileWidth && strconv.Itoa(w) == e.Name() {
+			ws = append(ws, w)
+		}
+	}
+	return ws
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, diskErr("read", path, err)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, diskErr("read", path, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
+	}
+	return b, nil
+}
+
+// publishedSize reads the size in a checkpoint file without verifying it; 0
+// when there is none that can be read.
+func publishedSize(dir string) uint64 {
+	b, err := readBounded(filepath.Join(dir, "checkpoint"), maxCheckpoint)
+	if err != nil {
+		return 0
+	}
+	_, size, _, err := parseNoteBody(b)
+	if err != nil {
+		return 0
+	}
+	return size
+}
+
+func parseNoteBody(msg []byte) (origin string, size uint64, root [32]byte, err error) {
+	text, _, ok := strings.Cut(string(msg), "\n\n")
+	if !ok {
+		return "", 0, root, errors.New("not a signed note")
+	}
+	return ledger.ParseCheckpointBody([]byte(text + "\n"))
+}
