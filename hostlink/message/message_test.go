@@ -1,0 +1,343 @@
+package message
+
+import (
+	"bytes"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"touchmark/hostlink/message/canon"
+)
+
+func TestEverySampleIsReadAndWrittenAlike(t *testing.T) {
+	for name, b := range samples() {
+		got, err := remarshal(b)
+		if err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%s: error %v, wrote\n%s\nwant\n%s", name, err, got, b)
+		}
+	}
+}
+
+func TestParseGivesTheFields(t *testing.T) {
+	w := wire()
+	if m := mustParse[*HelloNote](t, w["hello"]); m.Hello.HeadSize != 42 || m.Hello.HeadRoot != sampleRoot || m.Hello.Nonce[2] != 3 {
+		t.Errorf("hello %+v", m.Hello)
+	}
+	if m := mustParse[*CancelNote](t, w["cancel"]); m.Cancel.Job != sampleJob {
+		t.Errorf("cancel %+v", m.Cancel)
+	}
+	if m := mustParse[*Welcome](t, w["welcome"]); m.Total != 44 || m.State != StateReady || string(m.Attest) != "an attestation" || !m.Time.Equal(noon) {
+		t.Errorf("welcome %+v", m)
+	}
+	if m := mustParse[*Entries](t, w["entries"]); m.Start != 42 || len(m.Entries) != 2 || string(m.Entries[1]) != "touchmark/entry/v1\nkind example\n" {
+		t.Errorf("entries %+v", m)
+	}
+	if m := mustParse[*Event](t, w["event"]); m.Item != 1 || m.Seconds != 15 || m.State != "touch" {
+		t.Errorf("event %+v", m)
+	}
+	if m := mustParse[*Refused](t, w["refused"]); m.Code != CodeNameForbidden || !strings.HasPrefix(m.Text, "demo.iso") {
+		t.Errorf("refused %+v", m)
+	}
+	sub := mustParse[*Submit](t, w["submit"])
+	text, err := NoteText(sub.Approval)
+	if err != nil || JobOf(text) != sampleJob || len(sub.States) != 2 {
+		t.Errorf("submit %+v, %v", sub, err)
+	}
+	a, err := ParseApproval(text)
+	if err != nil || !reflect.DeepEqual(a, sampleApproval) {
+		t.Errorf("approval %+v, %v", a, err)
+	}
+}
+
+// The job is SHA-256 of the text alone: approvals change nothing.
+func TestJobIdentity(t *testing.T) {
+	text := sampleApproval.Marshal()
+	for _, n := range [][]byte{signed(text), signed(text, alice.Signer), signed(text, alice.Signer, repo2.Signer)} {
+		got, err := NoteText(n)
+		if err != nil || JobOf(got) != sampleJob {
+			t.Errorf("job %v, error %v", JobOf(got), err)
+		}
+	}
+	other := sampleApproval
+	other.Nonce[0]++
+	if JobOf(other.Marshal()) == sampleJob {
+		t.Error("another nonce is the same job")
+	}
+	if id, err := ParseJobID(sampleJob.String()); err != nil || id != sampleJob {
+		t.Errorf("ParseJobID: %v, %v", id, err)
+	}
+	for _, bad := range []string{"", "00", strings.ToUpper(sampleJob.String()), sampleJob.String() + "00", " " + sampleJob.String()[1:]} {
+		if _, err := ParseJobID(bad); err == nil {
+			t.Errorf("accepted job %q", bad)
+		}
+	}
+}
+
+// Every flipped bit of every sample is refused or read as what is written
+// exactly so: nothing has two encodings.
+func TestEveryBitFlip(t *testing.T) {
+	for name, b := range samples() {
+		for i := range b {
+			for bit := range 8 {
+				c := bytes.Clone(b)
+				c[i] ^= 1 << bit
+				if got, err := remarshal(c); err == nil && !bytes.Equal(got, c) {
+					t.Fatalf("%s byte %d bit %d: read %q, written %q", name, i, bit, c, got)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryTruncation(t *testing.T) {
+	for name, b := range samples() {
+		for i := range b {
+			got, err := remarshal(b[:i])
+			if err == nil && !bytes.Equal(got, b[:i]) {
+				t.Fatalf("%s: the first %d bytes read as %q", name, i, got)
+			}
+		}
+	}
+}
+
+func TestRefusedMessages(t *testing.T) {
+	w := wire()
+	edit := func(name, old, new string) []byte {
+		if !bytes.Contains(w[name], []byte(old)) {
+			t.Fatalf("%q is not in the sample %s", old, name)
+		}
+		return bytes.Replace(w[name], []byte(old), []byte(new), 1)
+	}
+	state := "state " + canon.Base64(make([]byte, MaxState)) + "\n"
+	cases := map[string][]byte{
+		"nothing":                    {},
+		"unknown domain":             []byte("touchmark/magic/v1\n"),
+		"later version":              edit("fetch", "/v1", "/v2"),
+		"an approval by itself":      samples()["approval"],
+		"larger than a message":      append(bytes.Clone(w["fetch"]), make([]byte, MaxMessage)...),
+		"unknown key at the end":     append(bytes.Clone(w["done"]), "extra 1\n"...),
+		"key twice":                  edit("done", "intent 42\n", "intent 42\nintent 42\n"),
+		"wrong order":                edit("done", "intent 42\noutcome 43\n", "outcome 43\nintent 42\n"),
+		"outcome before intent":      edit("done", "outcome 43", "outcome 42"),
+		"fetch with sign":            edit("fetch", "42", "+42"),
+		"fetch with zero":            edit("fetch", "42", "042"),
+		"fetch beyond int64":         edit("fetch", "42", "9223372036854775808"),
+		"uppercase root":             edit("mirrored", "50b312f5", "50B312F5"),
+		"item beyond a batch":        edit("event", "item 1", "item 16"),
+		"endless countdown":          edit("event", "seconds 15", "seconds 86401"),
+		"state in uppercase":         edit("event", "touch\n", "Touch\n"),
+		"state too long":             edit("event", "state touch", "state "+strings.Repeat("a", MaxToken+1)),
+		"refusal with escapes":       edit("refused", "text ZGVtb", "text G1sySkRl"),
+		"refusal of two lines":       edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text YQpi\n"),
+		"refusal too long":           edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text "+canon.Base64(bytes.Repeat([]byte("a"), MaxHuman+1))+"\n"),
+		"attestation without sig":    edit("welcome", "aXRzIHNpZ25hdHVyZQ==", "-"),
+		"sig without attestation":    edit("welcome", "YW4gYXR0ZXN0YXRpb24=", "-"),
+		"firmware too long":          edit("welcome", "touchmark-0.1.0", strings.Repeat("f", MaxToken+1)),
+		"origin with plus":           edit("welcome", "origin touchmark.example/demo", "origin touchmark.example/de+mo"),
+		"entries beyond the total":   edit("entries", "total 44", "total 43"),
+		"entries with total < start": edit("entries", "total 44", "total 41"),
+		"no entries":                 []byte("touchmark/entries/v1\nstart 42\ntotal 44\n"),
+		"too many entries":           []byte("touchmark/entries/v1\nstart 0\ntotal 100\n" + strings.Repeat("entry 2\na\n", MaxEntries+1)),
+		"submit without states":      bytes.Split(w["submit"], []byte("state "))[0],
+		"submit with empty state":    edit("submit", "state WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWloAAAAAAAAAQA==", "state -"),
+		"submit with huge state":     edit("submit", "state WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWloAAAAAAAAAQA==", "state "+canon.Base64(make([]byte, MaxState+1))),
+		"submit with 17 states":      append(bytes.Clone(w["submit"]), strings.Repeat(state, MaxItems-1)...),
+		"hello without empty line":   edit("hello", "\n\n", "\n"),
+		"hello with huge signature":  append(bytes.Clone(w["hello"]), sigPrefix+"x "+strings.Repeat("AAAA", MaxNote/4)+"\n"...),
+		"cancel of nothing":          edit("cancel", "job ", "jobs "),
+		"checkpoint without newline": edit("checkpoint-note", "note 192", "note 191"),
+	}
+	for name, b := range cases {
+		t.Run(name, func(t *testing.T) {
+			if m, err := Parse(b); err == nil {
+				t.Errorf("accepted %+v", m)
+			} else if len(err.Error()) > 500 || strings.ContainsAny(err.Error(), "\x00\x1b\n\r") {
+				t.Errorf("poor error: %q", err)
+			}
+		})
+	}
+}
+
+func TestRefusedApprovals(t *testing.T) {
+	good := string(sampleApproval.Marshal())
+	item := good[strings.Index(good, "item "):]
+	item = item[:strings.Index(item, "\n")+1]
+	edit := func(old, new string) string {
+		if !strings.Contains(good, old) {
+			t.Fatalf("%q is not in the sample", old)
+		}
+		return strings.Replace(good, old, new, 1)
+	}
+	var many strings.Builder
+	for i := range MaxItems - 1 {
+		many.WriteString(strings.Replace(item, "demo.db", "demo"+string(rune('a'+i))+".db", 1))
+	}
+	cases := map[string]string{
+		"submission instead":     string(Submission{HostTime: noon}.Marshal()),
+		"no items":               good[:strings.Index(good, "item ")],
+		"17 items":               good + many.String(),
+		"same name twice":        good + item,
+		"unknown algorithm":      edit("sha256:", "sha1:"),
+		"algorithm in uppercase": edit("sha256:", "SHA256:"),
+		"digest too short":       edit("sha256:35", "sha256:"),
+		"digest of the other":    edit("sha256:", "sha512:"),
+		"digest in uppercase":    edit("sha256:3549b", "sha256:3549B"),
+		"size with zero":         edit(" 12345 ", " 012345 "),
+		"size too large":         edit(" 12345 ", " 2305843009213689856 "),
+		"size negative":          edit(" 12345 ", " -1 "),
+		"format in uppercase":    edit("openpgp-binary", "OpenPGP-binary"),
+		"class in uppercase":     edit("pacman-db", "Pacman-DB"),
+		"class with slash":       edit("pacman-db", "pacman/db"),
+		"short nonce":            edit("nonce a0", "nonce "),
+		"origin uppercase":       edit("touchmark.example", "Touchmark.example"),
+		"escape in name":         edit("demo.db.tar.gz", "demo\x1b[31m.db"),
+		"homoglyph in name":      edit("demo.db.tar.gz", "d\u0435mo.db.tar.gz"),
+		"override in name":       edit("demo.db.tar.gz", "demo\u202e.db"),
+		"option as name":         edit("demo.db.tar.gz", "-demo.db"),
+		"escape of directory":    edit("demo.db.tar.gz", "../demo.db"),
+		"unknown line":           edit("class ", "klass "),
+		"second class":           edit("class pacman-db\n", "class pacman-db\nclass pacman-db\n"),
+		"surplus field":          edit("demo.db.tar.gz", "demo.db.tar.gz x"),
+		"huge":                   good + strings.Repeat(item, 1000),
+	}
+	for name, text := range cases {
+		if a, err := ParseApproval([]byte(text)); err == nil {
+			t.Errorf("%s: accepted as %+v", name, a)
+		}
+	}
+	for name, a := range map[string]Approval{
+		"name with space": {Origin: "a", Class: "b", NotAfter: noon, Items: []Item{{"f", digestOf(SHA256, ""), 1, "a b"}}},
+		"empty name":      {Origin: "a", Class: "b", NotAfter: noon, Items: []Item{{"f", digestOf(SHA256, ""), 1, ""}}},
+		"empty origin":    {Class: "b", NotAfter: noon},
+	} {
+		if b := a.Marshal(); b != nil {
+			t.Errorf("%s: written as %q", name, b)
+		}
+	}
+}
+
+func TestSixteenItemsFitAndPass(t *testing.T) {
+	a := sampleApproval
+	a.Origin = "a." + strings.Repeat("b", MaxOrigin-2)
+	a.Items = nil
+	for i := range MaxItems {
+		a.Items = append(a.Items, Item{"openpgp-binary", digestOf(SHA512, "x"), MaxItemSize, strings.Repeat("n", MaxName-1) + string(rune('a'+i))})
+	}
+	got, err := ParseApproval(a.Marshal())
+	if err != nil || !reflect.DeepEqual(got, a) {
+		t.Fatalf("the largest approval: %v", err)
+	}
+	if n := signed(a.Marshal(), alice.Signer, repo1.Signer); len(n) > MaxNote {
+		t.Errorf("its note has %d bytes", len(n))
+	}
+}
+
+func TestEntriesOverhead(t *testing.T) {
+	m := &Entries{Start: MaxTreeSize, Total: MaxTreeSize}
+	sum := 0
+	for range MaxEntries {
+		e := append(bytes.Repeat([]byte("e"), 1999), '\n')
+		m.Entries, sum = append(m.Entries, e), sum+len(e)
+	}
+	if n := len(m.Marshal()); n == 0 || n > EntriesOverhead+12*MaxEntries+sum {
+		t.Errorf("%d bytes, promised at most %d", n, EntriesOverhead+12*MaxEntries+sum)
+	}
+	big := append(bytes.Repeat([]byte("e"), MaxEntry-1), '\n')
+	b := (&Entries{Total: 2, Entries: [][]byte{big, big}}).Marshal()
+	if got := mustParse[*Entries](t, b); len(got.Entries) != 2 {
+		t.Error("two of the largest entries do not fit one message")
+	}
+}
+
+func TestRefusedTextIsMadePrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain":                     "plain",
+		"two\nlines\x1b[2J":         "two?lines?[2J",
+		"bad \xff byte":             "bad ? byte",
+		"right\u202eleft":           "right?left",
+		strings.Repeat("ä", 1000):   strings.Repeat("ä", MaxHuman/2),
+		strings.Repeat("x€", 10000): strings.Repeat("x€", MaxHuman/4),
+		"":                          "",
+	} {
+		got := mustParse[*Refused](t, (&Refused{sampleJob, CodeBusy, in}).Marshal())
+		if got.Text != want {
+			t.Errorf("%.40q became %.40q", in, got.Text)
+		}
+	}
+}
+
+func TestTimesAreWholeSeconds(t *testing.T) {
+	s := Submission{HostTime: noon.Add(999 * time.Millisecond).In(time.FixedZone("x", 7200))}
+	got, err := ParseSubmission(s.Marshal())
+	if err != nil || !got.HostTime.Equal(noon) || got.HostTime.Location() != time.UTC {
+		t.Errorf("%v, %v", got.HostTime, err)
+	}
+}
+
+func TestPropertyApprovals(t *testing.T) {
+	name := rapid.StringMatching(`[A-Za-z0-9_][A-Za-z0-9_+@:~-]{0,20}(\.[a-z]{1,3})?(/[a-z0-9]{1,9}){0,2}`)
+	item := rapid.Custom(func(t *rapid.T) Item {
+		alg := rapid.SampledFrom([]Alg{SHA256, SHA512}).Draw(t, "alg")
+		return Item{
+			Format: rapid.StringMatching(`[a-z][a-z0-9-]{0,20}`).Draw(t, "format"),
+			Digest: Digest{alg, rapid.SliceOfN(rapid.Byte(), alg.Size(), alg.Size()).Draw(t, "sum")},
+			Size:   rapid.Uint64Max(MaxItemSize).Draw(t, "size"), Name: name.Draw(t, "name"),
+		}
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		a := Approval{
+			Origin: rapid.StringMatching(`[a-z0-9]{1,9}(\.[a-z0-9]{1,9}){0,2}(/[A-Za-z0-9_~-]{1,9}){0,2}`).Draw(t, "origin"),
+			Class:  rapid.StringMatching(`[a-z0-9][a-z0-9._-]{0,63}`).Draw(t, "class"),
+			Nonce:  [16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "nonce")), NotAfter: noon.Add(time.Duration(rapid.Int64Range(-1e8, 1e9).Draw(t, "seconds")) * time.Second),
+			Items: rapid.SliceOfNDistinct(item, 1, MaxItems, func(it Item) string { return it.Name }).Draw(t, "items"),
+		}
+		got, err := ParseApproval(a.Marshal())
+		if err != nil || !reflect.DeepEqual(got, a) {
+			t.Fatalf("%v: %+v became %+v", err, a, got)
+		}
+	})
+}
+
+// FuzzParse: no input crashes, and what is accepted is written byte for byte.
+func FuzzParse(f *testing.F) {
+	for _, b := range wire() {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := Parse(b)
+		if err != nil {
+			return
+		}
+		if got := m.(interface{ Marshal() []byte }).Marshal(); !bytes.Equal(got, b) {
+			t.Fatalf("read %q, written %q", b, got)
+		}
+	})
+}
+
+// FuzzTexts: the signed texts, without their notes.
+func FuzzTexts(f *testing.F) {
+	f.Add(sampleApproval.Marshal())
+	f.Add(Submission{sampleJob, 42, sampleRoot, noon}.Marshal())
+	f.Add((&Hello{Origin: "a.example", HostTime: noon}).Marshal())
+	f.Add((&Cancel{Origin: "a.example", HostTime: noon}).Marshal())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		check := func(got []byte, err error) {
+			if err == nil && !bytes.Equal(got, b) {
+				t.Fatalf("read %q, written %q", b, got)
+			}
+		}
+		a, err := ParseApproval(b)
+		check(a.Marshal(), err)
+		s, err := ParseSubmission(b)
+		check(s.Marshal(), err)
+		if h, err := ParseHello(b); err == nil {
+			check(h.Marshal(), nil)
+		}
+		if c, err := ParseCancel(b); err == nil {
+			check(c.Marshal(), nil)
+		}
+	})
+}
