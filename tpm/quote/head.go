@@ -14,8 +14,9 @@ const HeadSize = 32
 // authorizations cannot lock the log out. No WRITEDEFINE, WRITE_STCLEAR,
 // GLOBALLOCK, READ_STCLEAR: nobody can lock it. No ORDERLY: an extend is in
 // flash when the TPM answers. No CLEAR_STCLEAR: it survives a reset.
-// POLICY_DELETE with an empty policy: no policy session ever has an empty
-// digest, so no UndefineSpaceSpecial can succeed.
+// POLICY_DELETE with an empty policy: UndefineSpace is refused, and
+// UndefineSpaceSpecial needs a policy, of which there is none (TPMs answer
+// AUTH_UNAVAILABLE, or POLICY_FAIL as no session's digest is empty).
 const HeadAttributes = 1<<2 | 4<<4 | 1<<10 | 1<<18 | 1<<25 | 1<<30
 
 // headWritten is TPMA_NV_WRITTEN (29), set by the TPM on the first extend.
