@@ -1,0 +1,263 @@
+package session
+
+import (
+	"math/bits"
+	"time"
+
+	"touchmark/hostlink/frame"
+)
+
+// outgoing is a queued message, cut into frames as the window allows.
+type outgoing struct {
+	body []byte
+	off  int // first byte not yet in a frame
+}
+
+// flight is a DATA frame that the peer has not acknowledged cumulatively.
+type flight struct {
+	typ     frame.Type
+	payload []byte // aliases its message
+	sentAt  time.Time
+	order   uint64 // number of its latest transmission, counting all
+	ahead   int    // bytes in flight at its first transmission, itself included
+	tries   int
+	acked   bool // selectively
+	lost    bool // to be sent again
+}
+
+// sender is the sending half of one session.
+type sender struct {
+	queue  [Channels][]outgoing
+	queued [Channels]int // bytes in queue
+	streak int           // interactive frames since a bulk one or none waiting
+
+	una     uint16   // oldest frame not acknowledged
+	flights []flight // una, una+1, …
+	bytes   int      // in flights, wire size
+	bulk    int      // bulk frames in flights
+
+	order      uint64
+	bestAcked  uint64 // highest order known to have arrived
+	bulkWindow int
+	held       bool // the peer asked to wait
+
+	srtt, rttvar time.Duration
+	backoff      int
+	rtoAt        time.Time // zero: no timer
+	progressAt   time.Time // last acknowledgement of something new
+}
+
+func (t *sender) push(channel int, msg []byte) error {
+	if t.queued[channel]+len(msg) > sendQueueBytes || len(t.queue[channel]) >= sendQueueMessages {
+		return ErrQueueFull
+	}
+	t.queue[channel] = append(t.queue[channel], outgoing{body: append([]byte(nil), msg...)})
+	t.queued[channel] += len(msg)
+	return nil
+}
+
+// ackInRange reports whether a peer of this session can have sent ack: up to
+// the next new frame, or, in a frame that was overtaken, a little before una.
+func (t *sender) ackInRange(ack uint16) bool {
+	d := int(int16(ack - t.una))
+	return d >= -Window && d <= len(t.flights)
+}
+
+// onAck takes a cumulative acknowledgement that is in range.
+func (t *sender) onAck(c *Conn, now time.Time, ack uint16) {
+	n := int(int16(ack - t.una))
+	if n <= 0 {
+		return
+	}
+	for i := range t.flights[:n] {
+		f := &t.flights[i]
+		if !f.acked {
+			t.arrived(c, now, f)
+		}
+		t.bytes -= frame.Overhead + len(f.payload)
+		if f.typ&frame.FlagBulk != 0 {
+			t.bulk--
+		}
+	}
+	rest := copy(t.flights, t.flights[n:])
+	clear(t.flights[rest:])
+	t.flights = t.flights[:rest]
+	t.una = ack
+	t.held = t.held && len(t.flights) > 0
+	t.progress(c, now)
+}
+
+// onSelective takes the bitmap of frames received beyond the gap at una.
+func (t *sender) onSelective(c *Conn, now time.Time, bitmap uint32) {
+	news := false
+	for ; bitmap != 0; bitmap &= bitmap - 1 {
+		i := bits.TrailingZeros32(bitmap) + 1
+		if i < len(t.flights) && !t.flights[i].acked {
+			f := &t.flights[i]
+			f.acked, f.lost, news = true, false, true
+			t.arrived(c, now, f)
+		}
+	}
+	if news {
+		t.progress(c, now)
+	}
+}
+
+// arrived learns from a frame known to have arrived for the first time.
+func (t *sender) arrived(c *Conn, now time.Time, f *flight) {
+	t.bestAcked = max(t.bestAcked, f.order)
+	if f.tries != 1 {
+		return // Karn: whose answer is this?
+	}
+	rtt := now.Sub(f.sentAt)
+	t.sample(max(0, rtt-c.lineTime(f.ahead)))
+	if f.typ&frame.FlagBulk == 0 {
+		return
+	}
+	if rtt > queueTarget+c.lineTime(2*c.cfg.Fragment) {
+		t.bulkWindow = max(bulkLeast, t.bulkWindow-1)
+	} else {
+		t.bulkWindow = min(Window-reserve, t.bulkWindow+1)
+	}
+}
+
+// sample updates the round-trip estimate (RFC 6298 §2), line time taken out.
+func (t *sender) sample(rtt time.Duration) {
+	if t.srtt == 0 {
+		t.srtt, t.rttvar = rtt, rtt/2
+		return
+	}
+	t.rttvar += ((t.srtt - rtt).Abs() - t.rttvar) / 4
+	t.srtt += (rtt - t.srtt) / 8
+}
+
+// progress restarts the retransmission timer and marks as lost what was sent
+// before something that has arrived: a serial line keeps the order.
+func (t *sender) progress(c *Conn, now time.Time) {
+	t.backoff, t.progressAt = 0, now
+	t.rtoAt = time.Time{}
+	for i := range t.flights {
+		f := &t.flights[i]
+		if !f.acked && f.order < t.bestAcked {
+			f.lost = true
+		}
+	}
+	if len(t.flights) > 0 {
+		t.rtoAt = now.Add(t.rto(c))
+	}
+}
+
+// rto is the retransmission time-out for what is in flight now.
+func (t *sender) rto(c *Conn) time.Duration {
+	wait := rtoFirst
+	if t.srtt != 0 {
+		wait = max(rtoLeast, t.srtt+4*t.rttvar)
+	}
+	wait = min(wait<<t.backoff, rtoMost)
+	return wait + c.lineTime(rtoFrames*(c.cfg.Fragment+frame.Overhead)+t.bytes)
+}
+
+// onTimeout resends the oldest frame; what else was lost shows by its answer.
+func (t *sender) onTimeout(c *Conn, now time.Time) {
+	for i := range t.flights {
+		if !t.flights[i].acked {
+			t.flights[i].lost = true
+			break
+		}
+	}
+	t.backoff = min(t.backoff+1, 6)
+	t.rtoAt = now.Add(t.rto(c))
+}
+
+// release lets a sender go on whose peer had asked to wait.
+func (t *sender) release() {
+	t.held = false
+	for i := range t.flights {
+		if !t.flights[i].acked {
+			t.flights[i].lost = true
+			return
+		}
+	}
+}
+
+// pick chooses the channel of the next new frame, or -1: interactive first, but
+// after interactiveRun of them one bulk frame.
+func (t *sender) pick() int {
+	room := Window - len(t.flights)
+	bulk := len(t.queue[Bulk]) > 0 && room > reserve && t.bulk < t.bulkWindow
+	inter := len(t.queue[Interactive]) > 0 && room > 0
+	switch {
+	case inter && (!bulk || t.streak < interactiveRun):
+		return Interactive
+	case bulk:
+		return Bulk
+	}
+	return -1
+}
+
+// cut takes the next fragment off a channel's queue.
+func (t *sender) cut(channel, fragment int) flight {
+	m := &t.queue[channel][0]
+	n := min(fragment, len(m.body)-m.off)
+	f := flight{typ: frame.TypeData, payload: m.body[m.off : m.off+n]}
+	m.off += n
+	t.queued[channel] -= n
+	if m.off == len(m.body) {
+		f.typ |= frame.FlagLast
+		*m = outgoing{}
+		t.queue[channel] = t.queue[channel][1:]
+	}
+	t.streak++
+	if channel == Bulk {
+		f.typ |= frame.FlagBulk
+		t.bulk++
+		t.streak = 0
+	} else if len(t.queue[Bulk]) == 0 {
+		t.streak = 0
+	}
+	return f
+}
+
+// putData appends one DATA frame to the output, a lost one first.
+func (c *Conn) putData(now time.Time) bool {
+	t := &c.tx
+	i := t.next(c.cfg.Fragment)
+	if i < 0 {
+		return false
+	}
+	f := &t.flights[i]
+	if f.tries > 0 { // whatever garbage ate it must not eat its copy
+		c.wire = append(c.wire, frame.Delimiter)
+	}
+	t.order++
+	f.order, f.sentAt, f.lost = t.order, now, false
+	f.tries++
+	if t.rtoAt.IsZero() {
+		t.rtoAt = now.Add(t.rto(c))
+		t.progressAt = now
+	}
+	c.put(&frame.Frame{Type: f.typ, SID: c.sid, Seq: t.una + uint16(i), Ack: c.rx.nxt, Payload: f.payload})
+	c.rx.told()
+	return true
+}
+
+// next returns the index of the flight to transmit, -1 if none is due.
+func (t *sender) next(fragment int) int {
+	for i := range t.flights {
+		if t.flights[i].lost {
+			return i
+		}
+	}
+	if t.held {
+		return -1
+	}
+	channel := t.pick()
+	if channel < 0 {
+		return -1
+	}
+	f := t.cut(channel, fragment)
+	t.bytes += frame.Overhead + len(f.payload)
+	f.ahead = t.bytes
+	t.flights = append(t.flights, f)
+	return len(t.flights) - 1
+}
