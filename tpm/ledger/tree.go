@@ -18,6 +18,9 @@ type Tree struct {
 // Size is the number of leaves.
 func (t *Tree) Size() uint64 { return t.size }
 
+// Clone is an independent copy.
+func (t *Tree) Clone() *Tree { return &Tree{size: t.size, peak: append([]tlog.Hash(nil), t.peak...)} }
+
 // Add appends a leaf hash and returns the roots of the subtrees it completes,
 // the leaf itself first: what tlog.StoredHashes calls the stored hashes.
 func (t *Tree) Add(leaf [32]byte) [][32]byte {
