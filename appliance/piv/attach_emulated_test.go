@@ -1,0 +1,83 @@
+//go:build emulated && !pcscd
+
+package piv_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"touchmark/appliance/pcsc"
+	"touchmark/appliance/piv"
+	"touchmark/tests/pivemu"
+	"touchmark/tests/pivemu/front"
+)
+
+// attach serves the token on a socket and registers a reader for it.
+func attach(t *testing.T, port *front.Port) (reader string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "piv") // short: a socket path has 107 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "s")
+	if err := port.ServeUnix(path); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pcsc.Register(pcsc.DialBackend(path)))
+	return path
+}
+
+// Piv-go leaks its handle when opening fails after the connection was made; the
+// token must not stay locked.
+func TestFailedOpenLeavesNoLock(t *testing.T) {
+	w := newWorld(t, pivemu.Config{})
+	for _, ins := range []byte{0xa4, 0xfd, 0xf8} { // SELECT, GET VERSION, GET SERIAL
+		w.card.Inject(pivemu.Fault{SW: 0x6f00, Count: 1, INS: ins})
+		if _, err := piv.Open(w.options()); err == nil || errors.Is(err, piv.ErrBusy) {
+			t.Fatalf("INS %02x: %v", ins, err)
+		}
+		tok, err := piv.Open(w.options())
+		w.ok(err)
+		w.ok(tok.Close())
+	}
+}
+
+func TestSeveralTokens(t *testing.T) {
+	a, b := newWorld(t, pivemu.Config{Serial: 1}), newWorld(t, pivemu.Config{Serial: 2})
+	if tok, err := piv.Open(piv.Options{}); err == nil {
+		t.Fatalf("opened %+v of two", tok.Info())
+	}
+	tok, err := piv.Open(piv.Options{Serial: 2})
+	a.ok(err)
+	if tok.Info().Serial != 2 {
+		t.Errorf("opened %+v", tok.Info())
+	}
+	other := a.open() // two tokens side by side
+	a.ok(b.port.Pull())
+	if tok.Present() || !other.Present() {
+		t.Error("removal of one token hit the other, or was missed")
+	}
+}
+
+// The same behaviours, with the same program text, through the real pcscd.
+func TestConformanceThroughPCSCD(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "piv.test")
+	build := exec.Command("go", "test", "-c", "-o", bin, "-tags", "netgo,osusergo,pcscd", ".")
+	stub, err := filepath.Abs("../pcsc/stub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	build.Env = append(os.Environ(), "CGO_ENABLED=1", "PKG_CONFIG_PATH="+stub, "CGO_CFLAGS=-O2 -g -DPCSC_INPROC")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	out, err := exec.Command(bin, "-test.v", "-test.timeout=5m").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
