@@ -23,6 +23,8 @@ package ceremony
 import (
 	"crypto/sha256"
 	"errors"
+
+	"touchmark/tpm/ledger"
 )
 
 // Phase is how far a ceremony has come.
@@ -123,11 +125,11 @@ type (
 	DoNotTouch struct{}
 	// Record appends the attestation (if there is one) and the outcome.
 	Record struct {
-		Items    []Outcome
+		Items    []ledger.ItemResult
 		Attested bool
 	}
 	// Release sends the recorded outcome, and with it the signatures.
-	Release struct{ Items []Outcome }
+	Release struct{ Items []ledger.ItemResult }
 	// Refuse answers the host that nothing was done, and why.
 	Refuse struct{ Code, Text string }
 	// Halt stops the board until recovery explains the state.
@@ -145,26 +147,6 @@ func (Record) effect()       {}
 func (Release) effect()      {}
 func (Refuse) effect()       {}
 func (Halt) effect()         {}
-
-// Outcome is what became of one item. State is one of ledger's item states;
-// Signature is set for StateSigned only, Withheld (SHA-256 of the signature)
-// for StateWithheld only, Reason for StateFailed and StateNotStarted.
-type Outcome struct {
-	State     string
-	Signature []byte
-	Withheld  [32]byte
-	Reason    string
-}
-
-// The item states, in the words of docs/spec/ledger.md.
-const (
-	StateSigned     = "signed"
-	StateWithheld   = "signed-withheld"
-	StateDenied     = "denied"
-	StateTimedOut   = "timed-out"
-	StateFailed     = "failed"
-	StateNotStarted = "not-started"
-)
 
 // Errors that the token's answer is sorted by; anything else is a failure of
 // the token.
@@ -188,7 +170,7 @@ func reason(err error) string {
 // Machine is one ceremony. Its fields are owned by the caller's goroutine.
 type Machine struct {
 	phase    Phase
-	items    []Outcome
+	items    []ledger.ItemResult
 	current  int  // the item the token has, while Touching
 	denied   bool // the operator refused after arming
 	attested bool // both attestations are there
@@ -197,7 +179,7 @@ type Machine struct {
 
 // New begins a ceremony of n ≥ 1 items that policy has admitted and that the
 // display shows.
-func New(n int) *Machine { return &Machine{items: make([]Outcome, n)} }
+func New(n int) *Machine { return &Machine{items: make([]ledger.ItemResult, n)} }
 
 // Phase tells how far it has come.
 func (m *Machine) Phase() Phase { return m.phase }
@@ -253,7 +235,7 @@ func (m *Machine) deny() []Effect {
 		return []Effect{Refuse{"denied", "the operator denied it"}}
 	case Mirroring:
 		m.denied = true
-		return m.endAll(StateDenied, "")
+		return m.endAll(ledger.Denied, "")
 	case Touching:
 		if m.denied {
 			return nil
@@ -287,7 +269,7 @@ func (m *Machine) keeping(e Event) []Effect {
 		case e.Err != nil:
 			return m.halt(e.Err)
 		case m.denied:
-			return m.endAll(StateDenied, "")
+			return m.endAll(ledger.Denied, "")
 		}
 		m.phase = Mirroring
 		return []Effect{AwaitMirror{}}
@@ -298,7 +280,7 @@ func (m *Machine) keeping(e Event) []Effect {
 		}
 	case Unmirrored:
 		if m.phase == Mirroring {
-			return m.endAll(StateNotStarted, "not-mirrored")
+			return m.endAll(ledger.NotStarted, "not-mirrored")
 		}
 	}
 	return nil
@@ -314,7 +296,7 @@ func (m *Machine) committing(e Event) []Effect {
 			return nil
 		}
 		if e.Err != nil {
-			return m.endAll(StateNotStarted, "tpm-error")
+			return m.endAll(ledger.NotStarted, "tpm-error")
 		}
 		m.phase = Extending2
 		return []Effect{ExtendPCR{}}
@@ -323,7 +305,7 @@ func (m *Machine) committing(e Event) []Effect {
 			return nil
 		}
 		if e.Err != nil {
-			return m.endAll(StateNotStarted, "tpm-error")
+			return m.endAll(ledger.NotStarted, "tpm-error")
 		}
 		return m.committed()
 	}
@@ -334,7 +316,7 @@ func (m *Machine) committing(e Event) []Effect {
 // attestation is asked for in any case, so that each commit has its proof.
 func (m *Machine) committed() []Effect {
 	if m.denied {
-		m.fill(0, Outcome{State: StateDenied})
+		m.fill(0, ledger.ItemResult{State: ledger.Denied})
 		m.phase = Settling
 		return []Effect{Attest{}}
 	}
@@ -351,9 +333,9 @@ func (m *Machine) touching(e Event) []Effect {
 	next := m.current + 1
 	switch {
 	case m.denied:
-		m.fill(next, Outcome{State: StateDenied})
+		m.fill(next, ledger.ItemResult{State: ledger.Denied})
 	case a.Err != nil:
-		m.fill(next, Outcome{State: StateNotStarted, Reason: "batch-stopped"})
+		m.fill(next, ledger.ItemResult{State: ledger.NotStarted, Reason: "batch-stopped"})
 	case next < len(m.items):
 		m.current = next
 		return []Effect{Sign{next}}
@@ -362,23 +344,23 @@ func (m *Machine) touching(e Event) []Effect {
 }
 
 // judge sorts the token's answer for one item.
-func (m *Machine) judge(a TokenAnswered) Outcome {
+func (m *Machine) judge(a TokenAnswered) ledger.ItemResult {
 	switch {
 	case a.Err == nil && m.denied:
 		return withhold(a.Signature)
 	case a.Err == nil:
-		return Outcome{State: StateSigned, Signature: a.Signature}
+		return ledger.ItemResult{State: ledger.Signed, Signature: a.Signature}
 	case errors.Is(a.Err, ErrTouchTimeout) && m.denied:
-		return Outcome{State: StateDenied}
+		return ledger.ItemResult{State: ledger.Denied}
 	case errors.Is(a.Err, ErrTouchTimeout):
-		return Outcome{State: StateTimedOut}
+		return ledger.ItemResult{State: ledger.TimedOut}
 	}
-	return Outcome{State: StateFailed, Reason: reason(a.Err)}
+	return ledger.ItemResult{State: ledger.Failed, Reason: reason(a.Err)}
 }
 
 // withhold keeps the hash of a signature and zeroes the signature itself.
-func withhold(sig []byte) Outcome {
-	o := Outcome{State: StateWithheld, Withheld: sha256.Sum256(sig)}
+func withhold(sig []byte) ledger.ItemResult {
+	o := ledger.ItemResult{State: ledger.Withheld, Hash: sha256.Sum256(sig)}
 	clear(sig)
 	return o
 }
@@ -411,19 +393,19 @@ func (m *Machine) settle() []Effect {
 
 func (m *Machine) withholdAll() {
 	for i, o := range m.items {
-		if o.State == StateSigned {
+		if o.State == ledger.Signed {
 			m.items[i] = withhold(o.Signature)
 		}
 	}
 }
 
 // endAll gives every item the same end and records it.
-func (m *Machine) endAll(state, why string) []Effect {
-	m.fill(0, Outcome{State: state, Reason: why})
+func (m *Machine) endAll(state ledger.State, why string) []Effect {
+	m.fill(0, ledger.ItemResult{State: state, Reason: why})
 	return m.record()
 }
 
-func (m *Machine) fill(from int, o Outcome) {
+func (m *Machine) fill(from int, o ledger.ItemResult) {
 	for i := from; i < len(m.items); i++ {
 		m.items[i] = o
 	}

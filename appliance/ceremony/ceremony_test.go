@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"touchmark/tpm/ledger"
 )
 
 var errBoom = errors.New("boom")
@@ -37,7 +39,7 @@ func TestBatchOfTwo(t *testing.T) {
 	m := arm(t, 2)
 	wantEffects(t, m.Step(TokenAnswered{Signature: []byte("one")}), Sign{1})
 	wantEffects(t, m.Step(Attested{}))
-	want := []Outcome{{State: StateSigned, Signature: []byte("one")}, {State: StateSigned, Signature: []byte("two")}}
+	want := []ledger.ItemResult{{State: ledger.Signed, Signature: []byte("one")}, {State: ledger.Signed, Signature: []byte("two")}}
 	wantEffects(t, m.Step(TokenAnswered{Signature: []byte("two")}), Record{want, true})
 	wantEffects(t, m.Step(Recorded{}), Release{want})
 	if m.Phase() != Released {
@@ -51,32 +53,32 @@ func TestReleaseWaitsForAttestation(t *testing.T) {
 	if m.Phase() != Settling {
 		t.Fatal(m.Phase())
 	}
-	wantEffects(t, m.Step(Attested{}), Record{[]Outcome{{State: StateSigned, Signature: []byte("s")}}, true})
+	wantEffects(t, m.Step(Attested{}), Record{[]ledger.ItemResult{{State: ledger.Signed, Signature: []byte("s")}}, true})
 }
 
 func TestEnds(t *testing.T) {
-	withheld := Outcome{State: StateWithheld, Withheld: sha256.Sum256([]byte("s"))}
-	notStarted := func(r string) Outcome { return Outcome{State: StateNotStarted, Reason: r} }
+	withheld := ledger.ItemResult{State: ledger.Withheld, Hash: sha256.Sum256([]byte("s"))}
+	notStarted := func(r string) ledger.ItemResult { return ledger.ItemResult{State: ledger.NotStarted, Reason: r} }
 	for _, c := range []struct {
 		name     string
 		events   []Event // after Shown, n = 2
-		want     []Outcome
+		want     []ledger.ItemResult
 		attested bool
 	}{
-		{"denied while appending", []Event{Arm{}, Deny{}, Appended{}}, []Outcome{{State: StateDenied}, {State: StateDenied}}, false},
-		{"denied while mirroring", []Event{Arm{}, Appended{}, Deny{}}, []Outcome{{State: StateDenied}, {State: StateDenied}}, false},
-		{"denied while extending", []Event{Arm{}, Appended{}, Mirrored{}, Deny{}, HeadExtended{}, PCRExtended{}, Attested{}}, []Outcome{{State: StateDenied}, {State: StateDenied}}, true},
-		{"not mirrored", []Event{Arm{}, Appended{}, Unmirrored{}}, []Outcome{notStarted("not-mirrored"), notStarted("not-mirrored")}, false},
-		{"HEAD refused", []Event{Arm{}, Appended{}, Mirrored{}, HeadExtended{errBoom}}, []Outcome{notStarted("tpm-error"), notStarted("tpm-error")}, false},
-		{"PCR refused", []Event{Arm{}, Appended{}, Mirrored{}, HeadExtended{}, PCRExtended{errBoom}}, []Outcome{notStarted("tpm-error"), notStarted("tpm-error")}, false},
-		{"touch time-out", committedThen(Attested{}, TokenAnswered{Err: ErrTouchTimeout}), []Outcome{{State: StateTimedOut}, notStarted("batch-stopped")}, true},
-		{"removed", committedThen(Attested{}, TokenAnswered{Err: ErrRemoved}), []Outcome{{State: StateFailed, Reason: "token-removed"}, notStarted("batch-stopped")}, true},
-		{"PIN lost", committedThen(Attested{}, TokenAnswered{Err: ErrPIN}), []Outcome{{State: StateFailed, Reason: "pin-required"}, notStarted("batch-stopped")}, true},
-		{"token error", committedThen(Attested{}, TokenAnswered{Err: errBoom}), []Outcome{{State: StateFailed, Reason: "token-error"}, notStarted("batch-stopped")}, true},
-		{"denied late, still signed", committedThen(Attested{}, Deny{}, TokenAnswered{Signature: []byte("s")}), []Outcome{withheld, {State: StateDenied}}, true},
-		{"denied late, timed out", committedThen(Attested{}, Deny{}, TokenAnswered{Err: ErrTouchTimeout}), []Outcome{{State: StateDenied}, {State: StateDenied}}, true},
-		{"denied at the second touch", committedThen(Attested{}, TokenAnswered{Signature: []byte("s")}, Deny{}, TokenAnswered{Err: ErrTouchTimeout}), []Outcome{withheld, {State: StateDenied}}, true},
-		{"not attested", committedThen(TokenAnswered{Signature: []byte("s")}, TokenAnswered{Signature: []byte("s")}, Attested{errBoom}), []Outcome{withheld, withheld}, false},
+		{"denied while appending", []Event{Arm{}, Deny{}, Appended{}}, []ledger.ItemResult{{State: ledger.Denied}, {State: ledger.Denied}}, false},
+		{"denied while mirroring", []Event{Arm{}, Appended{}, Deny{}}, []ledger.ItemResult{{State: ledger.Denied}, {State: ledger.Denied}}, false},
+		{"denied while extending", []Event{Arm{}, Appended{}, Mirrored{}, Deny{}, HeadExtended{}, PCRExtended{}, Attested{}}, []ledger.ItemResult{{State: ledger.Denied}, {State: ledger.Denied}}, true},
+		{"not mirrored", []Event{Arm{}, Appended{}, Unmirrored{}}, []ledger.ItemResult{notStarted("not-mirrored"), notStarted("not-mirrored")}, false},
+		{"HEAD refused", []Event{Arm{}, Appended{}, Mirrored{}, HeadExtended{errBoom}}, []ledger.ItemResult{notStarted("tpm-error"), notStarted("tpm-error")}, false},
+		{"PCR refused", []Event{Arm{}, Appended{}, Mirrored{}, HeadExtended{}, PCRExtended{errBoom}}, []ledger.ItemResult{notStarted("tpm-error"), notStarted("tpm-error")}, false},
+		{"touch time-out", committedThen(Attested{}, TokenAnswered{Err: ErrTouchTimeout}), []ledger.ItemResult{{State: ledger.TimedOut}, notStarted("batch-stopped")}, true},
+		{"removed", committedThen(Attested{}, TokenAnswered{Err: ErrRemoved}), []ledger.ItemResult{{State: ledger.Failed, Reason: "token-removed"}, notStarted("batch-stopped")}, true},
+		{"PIN lost", committedThen(Attested{}, TokenAnswered{Err: ErrPIN}), []ledger.ItemResult{{State: ledger.Failed, Reason: "pin-required"}, notStarted("batch-stopped")}, true},
+		{"token error", committedThen(Attested{}, TokenAnswered{Err: errBoom}), []ledger.ItemResult{{State: ledger.Failed, Reason: "token-error"}, notStarted("batch-stopped")}, true},
+		{"denied late, still signed", committedThen(Attested{}, Deny{}, TokenAnswered{Signature: []byte("s")}), []ledger.ItemResult{withheld, {State: ledger.Denied}}, true},
+		{"denied late, timed out", committedThen(Attested{}, Deny{}, TokenAnswered{Err: ErrTouchTimeout}), []ledger.ItemResult{{State: ledger.Denied}, {State: ledger.Denied}}, true},
+		{"denied at the second touch", committedThen(Attested{}, TokenAnswered{Signature: []byte("s")}, Deny{}, TokenAnswered{Err: ErrTouchTimeout}), []ledger.ItemResult{withheld, {State: ledger.Denied}}, true},
+		{"not attested", committedThen(TokenAnswered{Signature: []byte("s")}, TokenAnswered{Signature: []byte("s")}, Attested{errBoom}), []ledger.ItemResult{withheld, withheld}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := New(2)
@@ -188,8 +190,8 @@ func (w *world) check(e Effect) {
 		need(!w.signing, "the token answered")
 		for _, o := range e.Items {
 			need(o.State != "", "each item had an outcome")
-			need(o.State != StateSigned || (e.Attested && w.attested), "the attestation")
-			need(o.State == StateSigned == (len(o.Signature) > 0), "only signed items kept a signature")
+			need(o.State != ledger.Signed || (e.Attested && w.attested), "the attestation")
+			need(o.State == ledger.Signed == (len(o.Signature) > 0), "only signed items kept a signature")
 		}
 	case Release:
 		need(w.recorded, "the outcome was durable")

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"touchmark/appliance/enrol"
+	"touchmark/appliance/operator"
+	"touchmark/appliance/station"
+	"touchmark/tpm/device"
+	"touchmark/tpm/ledgerstore"
+)
+
+type runFlags struct {
+	dir, tpm, link, device, clock, runDir string
+	baud                                  int
+	panel                                 panelFlags
+	token                                 tokenFlags
+}
+
+func runCommand() *cobra.Command {
+	var f runFlags
+	c := &cobra.Command{
+		Use:   "run --dir DIR --device TTY",
+		Short: "Serve one repository host: show, arm, touch, sign",
+		Long: `Serve one repository host over a serial line.
+
+The operator's console takes the keys a (arm), d (deny), y (the time is right)
+and the PIN; with --operator lines, commands are read from standard input, one
+a line ("pin DIGITS", "arm JOB", "deny JOB", "time yes", "quit"), and the
+display is written to standard output as JSON, one object a line.
+
+SIGTERM, SIGINT and "quit" deny an armed job, record that, and stop.`,
+		Example: `  touchmark-appliance run --dir /data/touchmark --device /dev/ttyGS0
+  touchmark-appliance run --dir /data/touchmark --device /dev/ttyUSB0 --baud 921600 --operator lines`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return run(c.Context(), f) },
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.dir, "dir", "", "data directory made by enroll")
+	flags.StringVar(&f.tpm, "tpm", "/dev/tpmrm0", "TPM: a device, or swtpm:/path/to/socket")
+	flags.StringVar(&f.device, "device", "", "serial line to the repository host")
+	flags.IntVar(&f.baud, "baud", 115200, "its rate")
+	flags.StringVar(&f.link, "link", "", "the touchmark-link program (default: beside this one)")
+	flags.StringVar(&f.clock, "clock", "ask", "ask: the operator confirms the time at start; system: it is right already")
+	flags.StringVar(&f.runDir, "run-dir", "", "where the status file goes, best a tmpfs (default: DIR/run)")
+	f.panel.add(c)
+	f.token.add(c)
+	required(c, "dir", "device")
+	return c
+}
+
+func required(c *cobra.Command, names ...string) {
+	for _, n := range names {
+		if err := c.MarkFlagRequired(n); err != nil {
+			panic(err) // a flag this file does not define
+		}
+	}
+}
+
+// run opens everything a station is made of and serves until it is told to stop.
+func run(ctx context.Context, f runFlags) error {
+	if f.clock != "ask" && f.clock != "system" {
+		return &usageError{fmt.Errorf("--clock %s: it is ask or system", f.clock), "touchmark-appliance run"}
+	}
+	if err := f.defaults(); err != nil {
+		return err
+	}
+	key, err := enrol.ReadLogKey(f.dir)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errEnrolment, err)
+	}
+	store, err := ledgerstore.Open(enrol.LogDir(f.dir))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = store.Close() }()
+	tpm, err := device.Open(f.tpm)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tpm.Close() }()
+	panel, err := f.panel.open(f.runDir)
+	if err != nil {
+		return err
+	}
+	defer panel.restore()
+	start := time.Now()
+	s, err := station.New(station.Config{
+		Store: store, TPM: tpm, Token: f.token.opener(), Link: f.linkProcess(panel.log),
+		Panel: panel, LogKey: key, Log: panel.log, Status: statusWriter(f.runDir),
+		Clock:   func() time.Time { return start.Add(time.Since(start)) }, // monotonic from here on
+		Confirm: f.clock == "ask",
+	})
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
+}
+
+// defaults fills in what depends on other flags.
+func (f *runFlags) defaults() error {
+	if f.runDir == "" {
+		f.runDir = filepath.Join(f.dir, "run")
+	}
+	if f.link == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		f.link = filepath.Join(filepath.Dir(self), "touchmark-link")
+	}
+	if _, err := os.Stat(f.link); err != nil {
+		return fmt.Errorf("the link program: %w: name it with --link", err)
+	}
+	if _, err := os.Stat(f.dir); err != nil {
+		return fmt.Errorf("%w: %w: run 'touchmark-appliance enroll' first", errEnrolment, err)
+	}
+	return os.MkdirAll(f.runDir, 0o700)
+}
+
+func (f *runFlags) linkProcess(log zerolog.Logger) func(context.Context) (station.Link, error) {
+	return func(ctx context.Context) (station.Link, error) {
+		return station.StartLink(ctx, f.link, f.device, f.baud, log)
+	}
+}
+
+// panelFlags choose the operator's panel.
+type panelFlags struct{ kind string }
+
+func (f *panelFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.kind, "operator", "console", "console: a full-screen terminal; lines: JSON out, commands in")
+}
+
+// panel is the operator's panel and where the log goes beside it.
+type panel struct {
+	operator.Panel
+	log     zerolog.Logger
+	restore func()
+}
+
+// open takes over the terminal or the standard streams. The console needs the
+// whole screen, so the log then goes to a file.
+func (f *panelFlags) open(runDir string) (*panel, error) {
+	switch f.kind {
+	case "lines":
+		log := zerolog.New(os.Stderr).With().Timestamp().Logger()
+		return &panel{operator.NewLines(os.Stdin, os.Stdout), log, func() {}}, nil
+	case "console":
+		file, err := os.OpenFile(filepath.Join(runDir, "appliance.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		c, restore, err := operator.OpenConsole(os.Stdin, os.Stdout)
+		if err != nil {
+			return nil, err
+		}
+		return &panel{c, zerolog.New(file).With().Timestamp().Logger(), restore}, nil
+	}
+	return nil, &usageError{fmt.Errorf("--operator %s: it is console or lines", f.kind), "touchmark-appliance"}
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/appliance/ceremony"
+	"touchmark/appliance/piv"
+	"touchmark/appliance/station"
+)
+
+// tokenFlags say which token to use.
+type tokenFlags struct {
+	options piv.Options
+	socket  string // emulated builds only
+}
+
+func (f *tokenFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.options.Reader, "reader", "", "part of the name of the token's reader (default: the only one)")
+	c.Flags().Uint32Var(&f.options.Serial, "serial", 0, "serial number of the token (default: any)")
+	f.addSocket(c)
+}
+
+func (f *tokenFlags) open() (*piv.Token, error) {
+	f.register()
+	return piv.Open(f.options)
+}
+
+// opener opens the token for the station, again after each removal.
+func (f *tokenFlags) opener() func() (station.Token, error) {
+	return func() (station.Token, error) {
+		t, err := f.open()
+		if err != nil {
+			return nil, err
+		}
+		return token{t}, nil
+	}
+}
+
+// token sorts the token's errors into the ceremony's.
+type token struct{ *piv.Token }
+
+func (t token) Sign(slot string, pub crypto.PublicKey, digest []byte, h crypto.Hash) ([]byte, error) {
+	sig, err := t.Token.Sign(slot, pub, digest, h)
+	switch {
+	case errors.Is(err, piv.ErrTouchTimeout):
+		err = fmt.Errorf("%w: %w", ceremony.ErrTouchTimeout, err)
+	case errors.Is(err, piv.ErrRemoved):
+		err = fmt.Errorf("%w: %w", ceremony.ErrRemoved, err)
+	case errors.Is(err, piv.ErrPINRequired):
+		err = fmt.Errorf("%w: %w", ceremony.ErrPIN, err)
+	}
+	return sig, err
+}

@@ -1,0 +1,129 @@
+package operator
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"golang.org/x/term"
+)
+
+// Console is the full-screen panel on a terminal. Keys: a = arm, d = deny,
+// y = the time is right; digits and Enter = the PIN, when it is asked for;
+// Ctrl-C = stop the appliance.
+type Console struct {
+	mu       sync.Mutex // guards view, pin and the screen
+	out      io.Writer
+	size     func() (width, height int)
+	view     View
+	pin      []byte
+	commands chan Command
+}
+
+// OpenConsole takes over a terminal in raw mode; call restore before exit.
+func OpenConsole(in, out *os.File) (c *Console, restore func(), err error) {
+	state, err := term.MakeRaw(int(in.Fd()))
+	if err != nil {
+		return nil, nil, fmt.Errorf("operator console: %w: run it on a terminal, or use --operator lines", err)
+	}
+	size := func() (int, int) {
+		w, h, err := term.GetSize(int(out.Fd()))
+		if err != nil || w < 40 || h < 12 {
+			return 80, 24
+		}
+		return w, h
+	}
+	c = newConsole(in, out, size)
+	restore = func() { _, _ = io.WriteString(out, "\x1b[?25h\r\n"); _ = term.Restore(int(in.Fd()), state) }
+	return c, restore, nil
+}
+
+func newConsole(in io.Reader, out io.Writer, size func() (int, int)) *Console {
+	c := &Console{out: out, size: size, commands: make(chan Command, 16)}
+	go c.read(in)
+	return c
+}
+
+// Commands delivers what was pressed; it is closed when the terminal is gone.
+func (c *Console) Commands() <-chan Command { return c.commands }
+
+// Show redraws the screen.
+func (c *Console) Show(v View) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.view = v
+	c.draw()
+}
+
+// draw writes the whole screen in one go: home, each line cleared to its end,
+// the rest of the screen cleared, cursor hidden. The caller holds mu.
+func (c *Console) draw() {
+	w, h := c.size()
+	lines := Render(c.view, w, h-1)
+	if len(c.pin) > 0 {
+		lines = append(lines, "PIN: "+strings.Repeat("*", len(c.pin)))
+	}
+	screen := "\x1b[?25l\x1b[H" + strings.Join(lines, "\x1b[K\r\n") + "\x1b[K\x1b[J"
+	_, _ = io.WriteString(c.out, screen)
+}
+
+func (c *Console) read(in io.Reader) {
+	defer close(c.commands)
+	buf := make([]byte, 64)
+	for {
+		n, err := in.Read(buf)
+		for _, key := range buf[:n] {
+			if cmd, ok := c.press(key); ok {
+				c.commands <- cmd
+			}
+		}
+		clear(buf)
+		if err != nil {
+			return
+		}
+	}
+}
+
+// press turns one key into a command, given what the display shows now.
+func (c *Console) press(key byte) (Command, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case key == 0x03:
+		return Command{Verb: Quit}, true
+	case key == 'd' && c.view.Job != nil:
+		return Command{Verb: Deny, Job: c.view.Job.ID}, true
+	case c.view.Ask == AskPIN:
+		return c.typePIN(key)
+	case key == 'a' && c.view.Job != nil:
+		return Command{Verb: Arm, Job: c.view.Job.ID}, true
+	case key == 'y' && c.view.Ask == AskTime:
+		return Command{Verb: Time}, true
+	}
+	return Command{}, false
+}
+
+// typePIN collects a PIN: printable keys, Backspace, Enter. PIV PINs have at
+// most eight bytes (SP 800-73-4, 2.4.3). The caller holds mu.
+func (c *Console) typePIN(key byte) (Command, bool) {
+	switch {
+	case key == '\r' || key == '\n':
+		pin := c.pin
+		c.pin = nil
+		return Command{Verb: PIN, PIN: pin}, len(pin) > 0
+	case key == 0x7f || key == 0x08:
+		if len(c.pin) > 0 {
+			c.pin[len(c.pin)-1] = 0
+			c.pin = c.pin[:len(c.pin)-1]
+		}
+	case key > 0x20 && key < 0x7f && len(c.pin) < 8:
+		if c.pin == nil {
+			c.pin = make([]byte, 0, 8) // never grows, so that no copy of it stays behind
+		}
+		c.pin = append(c.pin, key)
+	}
+	c.draw()
+	return Command{}, false
+}

@@ -1,0 +1,90 @@
+package operator
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+)
+
+// maxCommand bounds one input line: a verb and a PIN of at most eight digits,
+// or a job's 64 hex digits.
+const maxCommand = 256
+
+// Lines is the headless panel: each View is one JSON object on a line, each
+// command one line of text: "arm JOB", "deny JOB", "pin DIGITS", "time yes",
+// "quit". JOB is at least the first 8 hex digits of the job's identity.
+type Lines struct {
+	mu       sync.Mutex // guards w
+	w        io.Writer
+	commands chan Command
+}
+
+// NewLines reads commands from r until it ends, and writes views to w.
+func NewLines(r io.Reader, w io.Writer) *Lines {
+	l := &Lines{w: w, commands: make(chan Command, 16)}
+	go l.read(r)
+	return l
+}
+
+// Show writes the view.
+func (l *Lines) Show(v View) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// A panel that cannot be written to is a display that is gone; the
+	// operator then arms nothing, which is the safe end.
+	_ = json.NewEncoder(l.w).Encode(v)
+}
+
+// Commands delivers what was typed; it is closed at the end of the input.
+func (l *Lines) Commands() <-chan Command { return l.commands }
+
+func (l *Lines) read(r io.Reader) {
+	defer close(l.commands)
+	in := bufio.NewScanner(r)
+	in.Buffer(make([]byte, 0, maxCommand), maxCommand)
+	for in.Scan() {
+		c, err := ParseCommand(in.Bytes())
+		clear(in.Bytes())
+		if err != nil {
+			l.complain(err)
+			continue
+		}
+		l.commands <- c
+	}
+	if err := in.Err(); err != nil {
+		l.complain(err)
+	}
+}
+
+func (l *Lines) complain(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = json.NewEncoder(l.w).Encode(map[string]string{"event": "bad-command", "message": err.Error()})
+}
+
+// ParseCommand reads one command line. A PIN is copied out of the line without
+// ever becoming a string, so that it can be zeroed.
+func ParseCommand(line []byte) (Command, error) {
+	if pin, ok := bytes.CutPrefix(line, []byte("pin ")); ok && len(pin) > 0 {
+		return Command{Verb: PIN, PIN: bytes.Clone(pin)}, nil
+	}
+	verb, arg, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
+	switch v := Verb(verb); {
+	case (v == Arm || v == Deny) && isJob(arg):
+		return Command{Verb: v, Job: arg}, nil
+	case v == Arm || v == Deny:
+		return Command{}, fmt.Errorf("%s needs the job shown: at least its first 8 hex digits", v)
+	case v == Time && arg == "yes", v == Quit && arg == "":
+		return Command{Verb: v}, nil
+	}
+	return Command{}, errors.New("unknown command; known are: arm JOB, deny JOB, pin DIGITS, time yes, quit")
+}
+
+func isJob(s string) bool {
+	return len(s) >= 8 && len(s) <= 64 && strings.Trim(s, "0123456789abcdef") == ""
+}

@@ -1,0 +1,268 @@
+// Package operator is the board's face: what the person who touches the token
+// sees, and the few things that person can say.
+//
+// The station describes the whole display as one View each time something
+// changes; a Panel shows it and hands back Commands. Two panels exist: Console
+// (a terminal: HDMI, serial console or the demo) and Lines (one JSON object a
+// line out, one command a line in: headless boards, scripts and tests). Both
+// show the same View, so nothing is visible on one and hidden on the other.
+//
+// Everything in a View was computed by the appliance, but for artifact names,
+// which are the host's claims and are marked so.
+package operator
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Ask is what the board wants of the operator now.
+type Ask string
+
+// What can be asked.
+const (
+	AskNothing Ask = ""
+	AskTime    Ask = "confirm-time" // is the time shown right?
+	AskPIN     Ask = "pin"          // type the token's PIN
+	AskArm     Ask = "arm"          // arm or deny the job shown
+	AskTouch   Ask = "touch"        // touch the token now
+	AskNoTouch Ask = "do-not-touch" // leave it alone until it stops blinking
+)
+
+// View is the whole display. Event names what changed last ("update" for a
+// change of no consequence); the words are listed in docs/operator-guide.md.
+type View struct {
+	Event    string    `json:"event"`
+	Ask      Ask       `json:"ask,omitempty"`
+	Origin   string    `json:"origin,omitempty"`
+	Time     time.Time `json:"time"`
+	Emulated bool      `json:"emulated"` // the token or TPM is not the real thing
+	Token    string    `json:"token"`    // missing, wrong, pin-needed, pin-blocked or ready
+	LogSize  uint64    `json:"log_size"` // leaves, those not committed yet included
+	Host     string    `json:"host"`     // link state: down, up, or the name the host proved
+	Queue    int       `json:"queue"`    // jobs waiting behind the one shown
+	Job      *Job      `json:"job,omitempty"`
+	Message  string    `json:"message,omitempty"` // one line for the operator: what happened, what to do
+	Halted   string    `json:"halted,omitempty"`  // why the board refuses to go on
+}
+
+// Job is the one request on display.
+type Job struct {
+	ID        string   `json:"id"` // SHA-256 of the approval text, hex
+	Class     string   `json:"class"`
+	Key       string   `json:"key"`
+	Host      string   `json:"host"`
+	Approvers []string `json:"approvers"`
+	Items     []Item   `json:"items"`
+	Rate      string   `json:"rate,omitempty"` // what remains of the class's rate
+	State     string   `json:"state"`          // the ceremony's phase
+	Touch     int      `json:"touch"`          // from 1: which touch is awaited, 0 when none
+}
+
+// Item is one artifact of a job.
+type Item struct {
+	Claimed string `json:"claimed"` // the artifact's name: the host's claim
+	Format  string `json:"format"`
+	Digest  string `json:"digest"` // of the artifact, algorithm:hex
+	Size    uint64 `json:"size"`   // bytes, proved by the hash state
+	Outcome string `json:"outcome,omitempty"`
+}
+
+// Verb is what the operator says.
+type Verb string
+
+// The operator's verbs.
+const (
+	Arm  Verb = "arm"  // go on with the job shown
+	Deny Verb = "deny" // refuse the job shown
+	PIN  Verb = "pin"  // the token's PIN
+	Time Verb = "time" // the time shown is right
+	Quit Verb = "quit" // stop the appliance in good order
+)
+
+// Command is one act of the operator. Job (8 or more hex digits) binds Arm and
+// Deny to what was on display when the operator decided, so that a job that
+// came up in between is never armed by accident.
+type Command struct {
+	Verb Verb
+	Job  string
+	PIN  []byte // the receiver zeroes it
+}
+
+// Panel shows views and passes on commands. Show never blocks for long and
+// keeps nothing it was given; Commands is closed when the operator is gone.
+type Panel interface {
+	Show(View)
+	Commands() <-chan Command
+}
+
+// Render lays a view out for a terminal of the given size in character cells.
+// It returns at most height lines of at most width cells, ASCII only.
+func Render(v View, width, height int) []string {
+	p := &page{width: width}
+	p.header(v)
+	switch {
+	case v.Halted != "":
+		p.section("*** HALTED: nothing will be signed ***")
+		p.text(v.Halted)
+	case v.Job != nil:
+		p.job(v)
+	default:
+		p.section("No request.")
+	}
+	if v.Message != "" {
+		p.add("")
+		p.text(v.Message)
+	}
+	p.add("")
+	p.add(help(v))
+	if len(p.lines) > height {
+		// The head of the page holds what is being decided; the foot the keys.
+		p.lines = append(p.lines[:height-2], "  … more: enlarge the display before you arm", help(v))
+	}
+	return p.lines
+}
+
+type page struct {
+	width int
+	lines []string
+}
+
+// add puts one line, cut to the width, and only printable ASCII: a display
+// cannot be fooled by what it does not print.
+func (p *page) add(s string) {
+	s = strings.Map(func(r rune) rune {
+		if r < 0x20 || r > 0x7e {
+			return '?'
+		}
+		return r
+	}, strings.ReplaceAll(s, "…", "..."))
+	if len(s) > p.width {
+		s = s[:p.width]
+	}
+	p.lines = append(p.lines, s)
+}
+
+func (p *page) section(s string) { p.add(""); p.add(s) }
+
+// text wraps a message at word boundaries.
+func (p *page) text(s string) {
+	line := "  "
+	for w := range strings.FieldsSeq(s) {
+		if len(line)+len(w)+1 > p.width && len(line) > 2 {
+			p.add(line)
+			line = "  "
+		}
+		line += w + " "
+	}
+	p.add(strings.TrimRight(line, " "))
+}
+
+func (p *page) header(v View) {
+	p.add(fmt.Sprintf("TOUCHMARK  %s  %s", v.Origin, v.Time.UTC().Format("2006-01-02 15:04:05 UTC")))
+	p.add(fmt.Sprintf("log %d   token %s   host %s   waiting %d", v.LogSize, v.Token, v.Host, v.Queue))
+	if v.Emulated {
+		p.add("EMULATED TOKEN: for tests only, its signatures prove nothing")
+	}
+	p.add(strings.Repeat("-", p.width))
+}
+
+func (p *page) job(v View) {
+	j := v.Job
+	p.add(fmt.Sprintf("job %s   class %s   key %s", short(j.ID), j.Class, j.Key))
+	who := "asked by " + j.Host
+	if len(j.Approvers) > 0 {
+		who += ", approved by " + strings.Join(j.Approvers, ", ")
+	} else {
+		who += ", NOT approved by anyone else"
+	}
+	p.add(who)
+	if j.Rate != "" {
+		p.add("rate: " + j.Rate)
+	}
+	for i, it := range j.Items {
+		p.item(i, it, j)
+	}
+	p.section(prompt(v))
+}
+
+func (p *page) item(i int, it Item, j *Job) {
+	mark := "  "
+	if j.Touch == i+1 {
+		mark = "> "
+	}
+	end := ""
+	if it.Outcome != "" {
+		end = "   [" + it.Outcome + "]"
+	}
+	p.section(fmt.Sprintf("%s%d. %s, %d bytes%s", mark, i+1, it.Format, it.Size, end))
+	p.add("     claimed name: " + it.Claimed)
+	alg, sum, _ := strings.Cut(it.Digest, ":")
+	for n, row := range rows(sum) {
+		label := "     " + strings.Repeat(" ", len(alg)+1)
+		if n == 0 {
+			label = "     " + alg + " "
+		}
+		p.add(label + row)
+	}
+}
+
+// rows breaks a digest into groups of eight hex digits, four groups a row, so
+// that two people can compare it aloud.
+func rows(sum string) []string {
+	var out []string
+	for len(sum) > 0 {
+		n := min(32, len(sum))
+		row := sum[:n]
+		sum = sum[n:]
+		var groups []string
+		for len(row) > 0 {
+			g := min(8, len(row))
+			groups = append(groups, row[:g])
+			row = row[g:]
+		}
+		out = append(out, strings.Join(groups, " "))
+	}
+	return out
+}
+
+// prompt is the one thing the operator is asked or told about the job now.
+func prompt(v View) string {
+	j := v.Job
+	switch v.Ask {
+	case AskNoTouch:
+		return "DO NOT TOUCH the token until it stops blinking. It was denied."
+	case AskTouch:
+		return fmt.Sprintf(">>> TOUCH THE TOKEN NOW: touch %d of %d <<<", j.Touch, len(j.Items))
+	case AskArm:
+		return "Arm it, or deny it?"
+	}
+	if j.over() {
+		return "Done."
+	}
+	return "Working: " + j.State + "."
+}
+
+// over reports that the ceremony has ended and is still on display.
+func (j *Job) over() bool {
+	return j.State == "released" || j.State == "refused" || j.State == "halted"
+}
+
+// help names the keys that do something now.
+func help(v View) string {
+	keys := map[Ask]string{
+		AskTime: "y = the time above is right   Ctrl-C = stop, and set the clock",
+		AskPIN:  "type the PIN, then Enter   d = deny",
+		AskArm:  "a = arm   d = deny",
+	}
+	if k, ok := keys[v.Ask]; ok {
+		return k
+	}
+	if v.Job != nil && !v.Job.over() {
+		return "d = deny"
+	}
+	return ""
+}
+
+func short(id string) string { return id[:min(8, len(id))] }

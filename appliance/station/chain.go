@@ -1,0 +1,304 @@
+package station
+
+import (
+	"errors"
+	"fmt"
+
+	"touchmark/appliance/ceremony"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/quote"
+)
+
+// chain is where HEAD and the PCR stand, as the log explains them.
+type chain struct {
+	size uint64 // leaves that HEAD has committed
+	plan anchor.Plan
+	head [32]byte
+	pcr  [32]byte
+}
+
+// extend is one commit in flight; its values are fixed before the worker
+// starts, so that worker and loop share nothing.
+type extend struct {
+	plan              anchor.Plan
+	head, pcr         [32]byte // before
+	nextHead, nextPCR [32]byte // after
+}
+
+func (c chain) commit(p anchor.Plan) extend {
+	return extend{p, c.head, c.pcr, anchor.Extend(c.head, p.X), anchor.Extend(c.pcr, p.X)}
+}
+
+// extendHead runs NV_Extend. After an error it reads HEAD back, because the
+// command may have been carried out all the same.
+func (s *Station) extendHead(j *job) {
+	e := j.extend
+	s.tpm.do(func() func() {
+		applied, err := settle(s.cfg.TPM.ExtendHead(e.plan.X), e.head, e.nextHead, s.cfg.TPM.Head)
+		return func() { s.headExtended(j, applied, err) }
+	})
+}
+
+func (s *Station) headExtended(j *job, applied bool, err error) {
+	switch {
+	case applied:
+		s.chain.size, s.chain.plan, s.chain.head = j.extend.plan.Size, j.extend.plan, j.extend.nextHead
+		s.step(j, ceremony.HeadExtended{})
+	case errors.Is(err, errUnexplained):
+		s.step(j, ceremony.Lost{Err: err})
+	default:
+		s.log.Error().Err(err).Msg("NV_Extend")
+		s.step(j, ceremony.HeadExtended{Err: err})
+	}
+}
+
+// extendPCR runs PCR_Extend, under the same rule. If it did not take, the
+// chain owes the PCR this commit; reconcile pays before the next one.
+func (s *Station) extendPCR(j *job) {
+	e := j.extend
+	s.tpm.do(func() func() {
+		applied, err := settle(s.cfg.TPM.ExtendPCR(e.plan.X), e.pcr, e.nextPCR, s.cfg.TPM.PCR)
+		return func() { s.pcrExtended(j, applied, err) }
+	})
+}
+
+func (s *Station) pcrExtended(j *job, applied bool, err error) {
+	switch {
+	case applied:
+		s.chain.pcr = j.extend.nextPCR
+		s.step(j, ceremony.PCRExtended{})
+	case errors.Is(err, errUnexplained):
+		s.step(j, ceremony.Lost{Err: err})
+	default:
+		s.log.Error().Err(err).Msg("PCR_Extend")
+		s.dirty = true
+		s.step(j, ceremony.PCRExtended{Err: err})
+	}
+}
+
+var errUnexplained = errors.New("the TPM is in a state that the log does not explain: restart the appliance")
+
+// settle decides whether an extension that may have failed was carried out.
+func settle(err error, before, after [32]byte, read func() ([32]byte, error)) (applied bool, _ error) {
+	if err == nil {
+		return true, nil
+	}
+	now, readErr := read()
+	switch {
+	case readErr != nil:
+		return false, fmt.Errorf("%w (%w; then %w)", errUnexplained, err, readErr)
+	case now == after:
+		return true, nil
+	case now == before:
+		return false, err
+	}
+	return false, fmt.Errorf("%w (%w)", errUnexplained, err)
+}
+
+// attest makes both attestations of a commit beside the touch and verifies
+// them as any auditor would.
+func (s *Station) attest(j *job) {
+	e := j.extend
+	s.tpm.do(func() func() {
+		a, err := s.attestation(e.plan, e.nextHead, e.nextPCR)
+		return func() {
+			if err != nil {
+				s.log.Error().Err(err).Msg("attestation")
+				s.dirty = true
+			}
+			j.attest = a
+			s.step(j, ceremony.Attested{Err: err})
+		}
+	})
+}
+
+func (s *Station) attestation(p anchor.Plan, head, pcr [32]byte) (*ledger.Attest, error) {
+	certify, err := s.certified(quote.CertifyTag(p.X), head)
+	if err != nil {
+		return nil, err
+	}
+	q, err := s.quoted(quote.QuoteTag(p.X), pcr)
+	if err != nil {
+		return nil, err
+	}
+	return &ledger.Attest{Size: p.Size, Certify: certify, Quote: q}, nil
+}
+
+// certified makes an NV_Certify of HEAD and checks that it says what it should.
+func (s *Station) certified(tag, head [32]byte) (quote.Attestation, error) {
+	a, err := s.cfg.TPM.CertifyHead(tag)
+	if err != nil {
+		return a, err
+	}
+	facts, err := s.ak.VerifyNV(a, s.trust.HeadName, tag)
+	if err == nil && facts.Contents != head {
+		err = errUnexplained
+	}
+	return a, err
+}
+
+// quoted makes a quote of the boot chain's PCR and checks it.
+func (s *Station) quoted(tag, pcr [32]byte) (quote.Attestation, error) {
+	a, err := s.cfg.TPM.QuotePCR(tag)
+	if err != nil {
+		return a, err
+	}
+	facts, err := s.ak.VerifyQuote(a, s.trust.PCR, tag)
+	if err == nil && facts.PCRDigest != quote.PCRDigest(pcr) {
+		err = errUnexplained
+	}
+	return a, err
+}
+
+// startChain explains the TPM's state from the log, mends what a crash left
+// half done, and writes the boot entry.
+func (s *Station) startChain(clock string) error {
+	recovery, err := s.reconcile()
+	if err != nil {
+		return err
+	}
+	tag := quote.BootTag(s.chain.plan.X)
+	certify, err := s.certified(tag, s.chain.head)
+	if err != nil {
+		return fmt.Errorf("attesting HEAD: %w", err)
+	}
+	q, err := s.quoted(tag, s.chain.pcr)
+	if err != nil {
+		return fmt.Errorf("quoting PCR %d: %w", s.trust.PCR, err)
+	}
+	boot := &ledger.Boot{
+		Number: s.hist.boots + 1, Firmware: Version, Clock: clock, Policy: s.policy.Hash,
+		Committed: s.chain.size, Head: s.chain.head, PCR: s.chain.pcr,
+		Certify: certify, Quote: q, Recovery: recovery,
+	}
+	return s.appendNow(boot)
+}
+
+// appendNow encodes and appends entries at the present time.
+func (s *Station) appendNow(bodies ...any) error {
+	entries, err := s.entries(s.now(), bodies...)
+	if err != nil {
+		return err
+	}
+	return s.append(nil, entries...)
+}
+
+// reconcile compares HEAD and PCR with the log and brings both into one state:
+// it catches the PCR up if a crash came between the two extends, attests the
+// newest commit if that is missing, and gives every intent without an outcome
+// its outcome. It answers one word for the boot entry.
+func (s *Station) reconcile() (string, error) {
+	plans, d, err := s.decide()
+	if err != nil {
+		return "", err
+	}
+	if d.Halt != "" {
+		return "", fmt.Errorf("%s: see docs/operator-guide.md, 'halted'", d.Halt)
+	}
+	if d.Committed < 0 {
+		return "", errors.New("enrolment was not finished: HEAD never took the genesis entry")
+	}
+	word := "clean"
+	if d.ExtendPCR != nil {
+		word = "pcr-caught-up"
+		if err := s.cfg.TPM.ExtendPCR(*d.ExtendPCR); err != nil {
+			return "", fmt.Errorf("catching PCR %d up with HEAD: %w", s.trust.PCR, err)
+		}
+	}
+	p := plans[d.Committed]
+	s.chain = chain{size: p.Size, plan: p, head: p.Head(), pcr: d.PCR}
+	if s.hist.attestOf(s.chain.size) == nil {
+		word = "commit-attested"
+	}
+	if len(s.hist.open) > 0 {
+		word = "outcome-recorded"
+	}
+	if err := s.mend(); err != nil {
+		return "", err
+	}
+	s.dirty = false
+	return word, s.signCheckpoint(s.hist.attestOf(s.chain.size))
+}
+
+// mend appends what a crash kept from being appended: the attestation of the
+// newest commit, and an outcome for each intent that has none. An intent that
+// HEAD never took was never given to the token; one that HEAD took may have
+// been signed, which the log must not deny.
+func (s *Station) mend() error {
+	var bodies []any
+	if s.hist.attestOf(s.chain.size) == nil {
+		certify, err := s.certified(quote.CertifyTag(s.chain.plan.X), s.chain.head)
+		if err != nil {
+			return fmt.Errorf("attesting HEAD: %w", err)
+		}
+		bodies = append(bodies, &ledger.Attest{Size: s.chain.size, Certify: certify})
+	}
+	for _, p := range s.hist.open {
+		end := ledger.ItemResult{State: ledger.Unknown}
+		if p.intent >= s.chain.size {
+			end = ledger.ItemResult{State: ledger.NotStarted, Reason: "restarted"}
+		}
+		o := &ledger.Outcome{Intent: p.intent, Job: p.id}
+		for range p.items {
+			o.Items = append(o.Items, end)
+		}
+		bodies = append(bodies, o)
+	}
+	if len(bodies) == 0 {
+		return nil
+	}
+	return s.appendNow(bodies...)
+}
+
+// decide reads the TPM and asks package anchor what its state means. The
+// counters come from a fresh attestation, because only attestations by the
+// same key can be compared (TPM 2.0 part 1, 36.7: they carry a constant offset).
+func (s *Station) decide() ([]anchor.Plan, anchor.Decision, error) {
+	fail := func(what string, err error) ([]anchor.Plan, anchor.Decision, error) {
+		return nil, anchor.Decision{}, fmt.Errorf("%s: %w", what, err)
+	}
+	o := anchor.Observed{Size: s.cfg.Store.Size()}
+	plans, err := s.cfg.Store.Plans()
+	if err != nil {
+		return fail("reading the log", err)
+	}
+	o.Plans = plans
+	if o.Head, err = s.cfg.TPM.Head(); err != nil {
+		return fail("reading HEAD", err)
+	}
+	if o.PCR, err = s.cfg.TPM.PCR(); err != nil {
+		return fail("reading the PCR", err)
+	}
+	if b := s.hist.lastBoot; b != nil {
+		o.BaseSize, o.BasePCR = b.Committed, b.PCR
+	}
+	probe := quote.BootTag([32]byte{})
+	a, err := s.certified(probe, o.Head)
+	if err != nil {
+		return fail("attesting HEAD", err)
+	}
+	facts, err := s.ak.VerifyNV(a, s.trust.HeadName, probe)
+	if err != nil {
+		return fail("attesting HEAD", err)
+	}
+	o.Reset = facts.Clock.ResetCount != s.hist.clock.ResetCount
+	o.Restarted = facts.Clock.RestartCount != s.hist.clock.RestartCount
+	return plans, anchor.Decide(o), nil
+}
+
+// signCheckpoint makes the signed checkpoint of the newest commit from its
+// attestation. Only sizes that HEAD has committed are ever signed.
+func (s *Station) signCheckpoint(a *ledger.Attest) error {
+	root, err := s.cfg.Store.Root(a.Size)
+	if err != nil {
+		return err
+	}
+	body := ledger.CheckpointBody(s.trust.Origin, a.Size, root)
+	note, err := anchor.SignCheckpoint(body, s.cfg.LogKey, *s.trust, s.chain.plan.Prev, a.Certify)
+	if err != nil {
+		return fmt.Errorf("signing the checkpoint: %w", err)
+	}
+	s.checkpoint = note
+	return nil
+}

@@ -1,0 +1,259 @@
+package station
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"touchmark/appliance/policy"
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/quote"
+)
+
+// history is what the log says about the past, as far as the present needs it.
+type history struct {
+	genesis  *ledger.Genesis
+	boots    uint64
+	sequence uint64 // of the newest intent
+	lastTime time.Time
+	lastBoot *ledger.Boot
+	newest   stamped                    // newest NV_Certify
+	clock    quote.Clock                // of newest
+	attest   *ledger.Attest             // newest
+	jobs     map[message.JobID]*pastJob // whose approval can still be repeated
+	open     []*pastJob                 // intents without an outcome
+	rates    *policy.History
+}
+
+// pastJob is a committed or at least appended job. outcome is 0 while it has
+// none (index 0 is the genesis entry).
+type pastJob struct {
+	id              message.JobID
+	class           string
+	intent, outcome uint64
+	items           int
+	time            time.Time // of the intent
+	notAfter        time.Time
+}
+
+func newHistory() *history {
+	return &history{jobs: map[message.JobID]*pastJob{}, rates: policy.NewHistory()}
+}
+
+// load reads the log once and sets up what follows from the genesis entry.
+func (s *Station) load() error {
+	s.hist = newHistory()
+	n := s.cfg.Store.Size()
+	if n == 0 {
+		return errors.New("the log is empty: run 'touchmark-appliance enroll' first")
+	}
+	for i := range n {
+		if err := s.replay(i); err != nil {
+			return fmt.Errorf("log entry %d: %w: the log is damaged; see docs/operator-guide.md, 'halted'", i, err)
+		}
+	}
+	s.hist.forget(s.now(), s.policy.LongestWindow())
+	return s.readClock()
+}
+
+// stamped is an NV_Certify from the log, for the commit of the given size.
+type stamped struct {
+	attestation quote.Attestation
+	size        uint64
+	tag         func(x [32]byte) [32]byte
+}
+
+// readClock takes the TPM's counters from the newest attestation in the log.
+func (s *Station) readClock() error {
+	n := s.hist.newest
+	if n.tag == nil {
+		return errors.New("enrolment was not finished: the log has no attestation")
+	}
+	root, err := s.cfg.Store.Root(n.size)
+	if err != nil {
+		return err
+	}
+	x := ledger.X(ledger.CheckpointBody(s.trust.Origin, n.size, root))
+	facts, err := s.ak.VerifyNV(n.attestation, s.trust.HeadName, n.tag(x))
+	if err != nil {
+		return fmt.Errorf("the newest attestation in the log: %w", err)
+	}
+	s.hist.clock = facts.Clock
+	return nil
+}
+
+func (s *Station) replay(i uint64) error {
+	raw, err := s.cfg.Store.Entry(i)
+	if err != nil {
+		return err
+	}
+	h, body, err := ledger.Parse(raw)
+	if err != nil {
+		return err
+	}
+	if h.Index != i {
+		return fmt.Errorf("it says it is entry %d", h.Index)
+	}
+	if i == 0 {
+		g, ok := body.(*ledger.Genesis)
+		if !ok {
+			return fmt.Errorf("it is %s, not genesis", ledger.KindOf(body))
+		}
+		if err := s.begin(g, raw); err != nil {
+			return err
+		}
+	}
+	return s.hist.add(h, body)
+}
+
+// begin takes the facts of the genesis entry: key, policy, what is pinned.
+func (s *Station) begin(g *ledger.Genesis, raw []byte) (err error) {
+	if s.ak, err = quote.ParseAK(g.AK); err != nil {
+		return err
+	}
+	if s.key, _, err = sigformat.ParseCertificate(g.Cert); err != nil {
+		return err
+	}
+	if s.policy, err = policy.Open(g.Policy); err != nil {
+		return err
+	}
+	if s.cfg.LogKey.Name() != g.Origin {
+		return fmt.Errorf("the log key is for %q, the log for %q", s.cfg.LogKey.Name(), g.Origin)
+	}
+	s.trust = anchor.TrustOf(raw, g)
+	f := s.key.Fingerprint()
+	s.slot, s.keyRef = g.Key.Slot, hex.EncodeToString(f[:])
+	return nil
+}
+
+// add takes the next entry into account.
+func (h *history) add(hdr ledger.Header, body any) error {
+	h.lastTime = hdr.Time
+	switch b := body.(type) {
+	case *ledger.Genesis:
+		h.genesis = b
+	case *ledger.Boot:
+		h.boots, h.lastBoot, h.newest = b.Number, b, stamped{b.Certify, b.Committed, quote.BootTag}
+	case *ledger.Attest:
+		h.attest, h.newest = b, stamped{b.Certify, b.Size, quote.CertifyTag}
+	case *ledger.Intent:
+		return h.addIntent(hdr, b)
+	case *ledger.Outcome:
+		return h.addOutcome(hdr, b)
+	}
+	return nil
+}
+
+func (h *history) addIntent(hdr ledger.Header, b *ledger.Intent) error {
+	text, err := message.NoteText(b.Approval)
+	if err != nil {
+		return err
+	}
+	a, err := message.ParseApproval(text)
+	if err != nil {
+		return err
+	}
+	p := &pastJob{id: message.JobOf(text), class: a.Class, intent: hdr.Index, items: len(b.SignDigests), time: hdr.Time, notAfter: a.NotAfter}
+	h.sequence = b.Sequence
+	h.jobs[p.id] = p
+	h.open = append(h.open, p)
+	return nil
+}
+
+func (h *history) addOutcome(hdr ledger.Header, b *ledger.Outcome) error {
+	for i, p := range h.open {
+		if p.intent != b.Intent {
+			continue
+		}
+		p.outcome = hdr.Index
+		h.open = append(h.open[:i], h.open[i+1:]...)
+		n := 0
+		for _, it := range b.Items {
+			if it.State.Counts() {
+				n++
+			}
+		}
+		h.rates.Add(p.class, p.time, n)
+		return nil
+	}
+	return fmt.Errorf("outcome of entry %d, which awaits none", b.Intent)
+}
+
+// forget drops jobs whose approval has expired: Admit refuses them anyway.
+func (h *history) forget(now time.Time, window time.Duration) {
+	for id, p := range h.jobs {
+		if p.outcome != 0 && now.After(p.notAfter) {
+			delete(h.jobs, id)
+		}
+	}
+	h.rates.Forget(now.Add(-window))
+}
+
+// attestOf answers the attestation of the commit of this size, nil if the log
+// has none.
+func (h *history) attestOf(size uint64) *ledger.Attest {
+	if h.attest != nil && h.attest.Size == size {
+		return h.attest
+	}
+	return nil
+}
+
+// append makes entries durable, with the commit that is planned for the last
+// of them, and takes them into account. An error leaves the store refusing
+// further appends: the board must halt.
+func (s *Station) append(plan *anchor.Plan, entries ...entry) error {
+	raws := make([][]byte, len(entries))
+	for i, e := range entries {
+		raws[i] = e.raw
+	}
+	if err := s.cfg.Store.Append(raws, plan); err != nil {
+		return fmt.Errorf("writing the log: %w", err)
+	}
+	for _, e := range entries {
+		if err := s.hist.add(e.header, e.body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry is a log entry about to be appended.
+type entry struct {
+	header ledger.Header
+	body   any
+	raw    []byte
+}
+
+// entries encodes bodies as the next entries of the log, all at one time.
+func (s *Station) entries(at time.Time, bodies ...any) ([]entry, error) {
+	next := s.cfg.Store.Size()
+	out := make([]entry, len(bodies))
+	for i, b := range bodies {
+		h := ledger.Header{Index: next + uint64(i), Time: at}
+		raw, err := ledger.Marshal(h, b)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = entry{h, b, raw}
+	}
+	return out, nil
+}
+
+// plan computes the commit that the given entries would end in.
+func (s *Station) plan(entries []entry) (*anchor.Plan, error) {
+	raws := make([][]byte, len(entries))
+	for i, e := range entries {
+		raws[i] = e.raw
+	}
+	root, err := s.cfg.Store.RootWith(raws)
+	if err != nil {
+		return nil, err
+	}
+	size := s.cfg.Store.Size() + uint64(len(entries))
+	x := ledger.X(ledger.CheckpointBody(s.trust.Origin, size, root))
+	return &anchor.Plan{Size: size, X: x, Prev: s.chain.head}, nil
+}

@@ -1,0 +1,63 @@
+package station
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"strconv"
+	"sync"
+
+	"github.com/rs/zerolog"
+	"touchmark/hostlink/linkpipe"
+)
+
+// process is a touchmark-link child: the only process that touches the serial
+// line and the first that sees what comes over it. It inherits two pipes and
+// nothing else; when core dies, its end of the pipe closes and it ends.
+type process struct {
+	*linkpipe.Conn
+	cmd   *exec.Cmd
+	pipes [2]io.Closer
+	once  sync.Once
+}
+
+// StartLink starts the link program for a serial device. Close ends it.
+func StartLink(_ context.Context, program, device string, baud int, log zerolog.Logger) (Link, error) {
+	cmd := exec.Command(program, "--device", device, "--baud", strconv.Itoa(baud))
+	cmd.Env = []string{}
+	cmd.Stderr = lineLogger{log}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting the link process: %w", err)
+	}
+	return &process{Conn: linkpipe.NewConn(out, in), cmd: cmd, pipes: [2]io.Closer{in, out}}, nil
+}
+
+// Close kills the process and reaps it.
+func (p *process) Close() error {
+	p.once.Do(func() {
+		_ = p.cmd.Process.Kill()
+		for _, c := range p.pipes {
+			_ = c.Close()
+		}
+		_ = p.cmd.Wait()
+	})
+	return nil
+}
+
+// lineLogger passes what the link process says on stderr (a crash, usually)
+// into the log, bounded per write.
+type lineLogger struct{ log zerolog.Logger }
+
+func (l lineLogger) Write(b []byte) (int, error) {
+	l.log.Warn().Str("link", string(b[:min(len(b), 4096)])).Send()
+	return len(b), nil
+}

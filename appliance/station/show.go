@@ -1,0 +1,97 @@
+package station
+
+import (
+	"touchmark/appliance/ceremony"
+	"touchmark/appliance/operator"
+)
+
+// show redraws the display from the station's state after an event, with a
+// line for the operator.
+func (s *Station) show(event, text string) {
+	s.view.Event, s.view.Message = event, text
+	s.redraw()
+}
+
+// update redraws it after a change that asks nothing of the operator; the line
+// shown before stays.
+func (s *Station) update() {
+	s.view.Event = "update"
+	s.redraw()
+}
+
+func (s *Station) redraw() {
+	s.view.Origin, s.view.Time = s.trust.Origin, s.now()
+	s.view.Emulated = s.trust.Emulated
+	s.view.Token, s.view.LogSize = s.token.state, s.cfg.Store.Size()
+	s.view.Host, s.view.Queue = s.hostWord(), len(s.queue)
+	s.view.Job, s.view.Ask, s.view.Halted = s.jobView(), s.ask(), ""
+	if s.halted != nil {
+		s.view.Halted = s.halted.Error()
+	}
+	s.cfg.Panel.Show(s.view)
+	s.cfg.Status(s.view)
+}
+
+// say shows a line to the operator without changing what is on display.
+func (s *Station) say(text string) {
+	s.view.Message = text
+	s.update()
+}
+
+// ask is what the operator is asked now, most urgent first.
+func (s *Station) ask() operator.Ask {
+	phase := ceremony.Refused
+	if s.job != nil {
+		phase = s.job.machine.Phase()
+	}
+	switch {
+	case s.halted != nil || s.stopped:
+		return operator.AskNothing
+	case phase == ceremony.Touching && s.job.machine.Denied():
+		return operator.AskNoTouch
+	case phase == ceremony.Touching:
+		return operator.AskTouch
+	case !s.confirmed:
+		return operator.AskTime
+	case s.token.state == tokenPIN:
+		return operator.AskPIN
+	case phase == ceremony.Shown:
+		return operator.AskArm
+	}
+	return operator.AskNothing
+}
+
+// ready tells that the board waits for work.
+func (s *Station) ready() { s.show("ready", "") }
+
+func (s *Station) hostWord() string {
+	switch {
+	case !s.link.up:
+		return "down"
+	case s.link.host == "":
+		return "up"
+	}
+	return s.link.host
+}
+
+func (s *Station) jobView() *operator.Job {
+	j := s.job
+	if j == nil {
+		return nil
+	}
+	v := &operator.Job{
+		ID: j.id.String(), Class: j.grant.Class, Key: j.grant.Key.Name, Host: j.request.Host,
+		Approvers: append([]string{}, j.request.Persons...), Rate: j.grant.RateText, State: j.machine.Phase().String(),
+	}
+	if j.machine.Phase() == ceremony.Touching {
+		v.Touch = j.machine.Current() + 1
+	}
+	for i, it := range j.request.Approval.Items {
+		item := operator.Item{Claimed: it.Name, Format: it.Format, Digest: it.Digest.String(), Size: it.Size}
+		if j.results != nil {
+			item.Outcome = string(j.results[i].State)
+		}
+		v.Items = append(v.Items, item)
+	}
+	return v
+}

@@ -1,0 +1,249 @@
+// Package station runs the board: it owns every goroutine of the core process
+// and moves data between the link, the operator, the log, the TPM and the
+// token, in the order that package ceremony dictates.
+//
+// One goroutine, Run's, owns all state. Slow devices are served by one worker
+// each (TPM, token), which posts its answer back into the loop; the log is
+// written from the loop itself, because nothing may happen between an append
+// and what depends on it. So there is no lock in this package and no state
+// that two goroutines share.
+//
+// What the station promises beyond the ceremony's order: one job is on display
+// at a time, in order of arrival; the same job (by the hash of its approval) is
+// never executed twice; whatever stops the board, the next start either
+// explains the TPM's state from the log or halts and says why.
+package station
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/appliance/ceremony"
+	"touchmark/appliance/operator"
+	"touchmark/appliance/policy"
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/linkpipe"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/quote"
+)
+
+// TPM is what the station needs of the TPM; tpm/device implements it.
+type TPM interface {
+	Head() ([32]byte, error)
+	PCR() ([32]byte, error)
+	ExtendHead(x [32]byte) error
+	ExtendPCR(x [32]byte) error
+	CertifyHead(extra [32]byte) (quote.Attestation, error)
+	QuotePCR(extra [32]byte) (quote.Attestation, error)
+}
+
+// Token is what the station needs of an open token; appliance/piv implements
+// it. Errors of Sign are sorted with ceremony.ErrTouchTimeout, ErrRemoved and
+// ErrPIN by the opener's wrapper.
+type Token interface {
+	Public(slot string) (crypto.PublicKey, error)
+	// VerifyPIN zeroes the PIN. Its error, if any, is fit for the operator.
+	VerifyPIN(pin []byte) error
+	PINVerified() bool
+	// Present reports cheaply whether the token is still there.
+	Present() bool
+	Sign(slot string, pub crypto.PublicKey, digest []byte, h crypto.Hash) ([]byte, error)
+	Close() error
+}
+
+// Link is one life of the process that parses the wire.
+type Link interface {
+	Read() (linkpipe.Msg, error)
+	Write(linkpipe.Msg) error
+	Close() error
+}
+
+// Config is what a station is made of. All fields are required but those with
+// a default.
+type Config struct {
+	Store    *ledgerstore.Store
+	TPM      TPM
+	Token    func() (Token, error) // opens the token; called again after a removal
+	Link     func(context.Context) (Link, error)
+	Panel    operator.Panel
+	LogKey   note.Signer
+	Log      zerolog.Logger
+	Status   func(operator.View) // told of every view; may be nil
+	Firmware string              // version, one word
+	Clock    func() time.Time    // the board's clock
+	Confirm  bool                // the operator must confirm the clock first
+
+	ArmTimeout    time.Duration // default 10 min: an unattended board frees the queue
+	MirrorTimeout time.Duration // default 20 s: several retransmissions at 9600 baud
+	TokenPoll     time.Duration // default 500 ms: hot-plug is found by polling
+}
+
+// Station is a running board.
+type Station struct {
+	cfg    Config
+	log    zerolog.Logger
+	loop   loop // everything that happens, in order
+	tpm    worker
+	token  tokenKeeper
+	link   linkState
+	hist   *history
+	policy *policy.Policy
+	trust  *anchor.Trust
+	ak     *quote.AK
+	key    *sigformat.Key
+	keyRef string // fingerprint, hex
+	slot   string
+
+	chain      chain  // HEAD and PCR as the log explains them
+	checkpoint []byte // newest signed checkpoint
+	dirty      bool   // a TPM command failed: reconcile before the next commit
+	halted     error
+	confirmed  bool
+
+	job      *job
+	queue    []*job
+	refusals uint64 // since the last intent
+	view     operator.View
+	quit     context.CancelFunc
+	stopping bool // no new job; quit when the present one has ended
+	stopped  bool
+}
+
+// New checks the configuration and loads the log. It touches neither TPM nor
+// token; Run does.
+func New(cfg Config) (*Station, error) {
+	cfg = withDefaults(cfg)
+	s := &Station{cfg: cfg, log: cfg.Log, loop: newLoop()}
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func withDefaults(c Config) Config {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.ArmTimeout, 10*time.Minute)
+	def(&c.MirrorTimeout, 20*time.Second)
+	def(&c.TokenPoll, 500*time.Millisecond)
+	if c.Status == nil {
+		c.Status = func(operator.View) {}
+	}
+	return c
+}
+
+// Run serves until ctx ends or the operator quits; an armed ceremony is denied
+// and brought to its recorded end first. It returns nil then, and an error
+// only if the board could not start.
+func (s *Station) Run(outer context.Context) error {
+	var ctx context.Context
+	ctx, s.quit = context.WithCancel(context.WithoutCancel(outer))
+	defer context.AfterFunc(outer, func() { s.loop.post(s.stop) })()
+	defer s.loop.close()
+	defer s.quit()
+	s.tpm.start(ctx, s.loop)
+	defer s.tpm.wait()
+	s.startToken(ctx)
+	defer s.token.stop()
+	s.startOperator(ctx)
+	if s.cfg.Confirm {
+		s.show("confirm-time", "Is the time above right? It goes into every signature.")
+	} else if err := s.boot("system"); err != nil {
+		return err
+	}
+	s.startLink(ctx)
+	defer s.link.wait()
+	for {
+		select {
+		case <-ctx.Done():
+			s.stopped = true
+			s.show("stopped", "The appliance has stopped.")
+			return nil
+		case f := <-s.loop.inbox:
+			f()
+		}
+	}
+}
+
+// stop quits in good order; a second call quits at once.
+func (s *Station) stop() {
+	if s.job == nil || s.stopping {
+		s.quit()
+		return
+	}
+	s.stopping = true
+	s.step(s.job, ceremony.Deny{})
+}
+
+// boot explains the TPM's state from the log and writes the boot entry. A
+// state that cannot be explained halts the board; it goes on to serve status
+// and the log, and signs nothing.
+func (s *Station) boot(clock string) error {
+	s.confirmed = true
+	if last := s.hist.lastTime; s.now().Before(last) {
+		s.halt(fmt.Errorf("the clock (%s) is behind the last log entry (%s): set the clock and restart", stamp(s.now()), stamp(last)))
+		return nil
+	}
+	if err := s.startChain(clock); err != nil {
+		s.halt(err)
+		return nil
+	}
+	s.ready()
+	return nil
+}
+
+// halt stops signing until a restart. What is on disk stays as it is.
+func (s *Station) halt(err error) {
+	s.halted = err
+	s.log.Error().Err(err).Msg("halted")
+	for _, j := range s.queue {
+		s.refuse(j.id, message.CodeHalted, "the appliance has halted: "+err.Error())
+	}
+	s.queue = nil
+	s.show("halted", "")
+}
+
+// now is the board's time in whole seconds, which is what entries hold.
+func (s *Station) now() time.Time { return s.cfg.Clock().UTC().Truncate(time.Second) }
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// after runs f in the loop after d, unless cancelled.
+func (s *Station) after(d time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(d, func() { s.loop.post(f) })
+}
+
+// step feeds the current ceremony and carries out what it asks for.
+func (s *Station) step(j *job, e ceremony.Event) {
+	if s.job != j {
+		return // an answer for a ceremony that is over
+	}
+	for _, effect := range j.machine.Step(e) {
+		s.perform(j, effect)
+	}
+}
+
+// checkKey confirms that the token holds the enrolled key.
+func (s *Station) checkKey(t Token) error {
+	pub, err := t.Public(s.slot)
+	if err != nil {
+		return fmt.Errorf("reading the key in slot %s: %w", s.slot, err)
+	}
+	if k, ok := pub.(interface{ Equal(crypto.PublicKey) bool }); !ok || !k.Equal(s.key.Public) {
+		return errWrongToken
+	}
+	return nil
+}
+
+var errWrongToken = errors.New("this token does not hold the enrolled key: insert the one that was enrolled")

@@ -1,0 +1,217 @@
+package station
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"touchmark/appliance/ceremony"
+	"touchmark/appliance/operator"
+)
+
+// tokenKeeper owns the token: it opens it, notices its removal, and asks the
+// operator for the PIN after each insertion. Its worker is the only goroutine
+// that talks to the token; state is the loop's view of it.
+type tokenKeeper struct {
+	work  worker
+	token Token  // owned by the worker
+	state string // owned by the loop
+	busy  bool   // owned by the loop: a poll or a PIN is on its way
+}
+
+// The token's states, as the display names them.
+const (
+	tokenMissing = "missing"
+	tokenWrong   = "wrong"
+	tokenPIN     = "pin-needed"
+	tokenReady   = "ready"
+)
+
+// startToken begins to look for the token, at once and then at intervals.
+func (s *Station) startToken(ctx context.Context) {
+	s.token.state = tokenMissing
+	s.token.work.start(ctx, s.loop)
+	s.pollToken()
+}
+
+// stop ends the worker and then lets go of the token, which forgets its PIN.
+func (k *tokenKeeper) stop() {
+	k.work.wait()
+	if k.token != nil {
+		_ = k.token.Close()
+	}
+}
+
+// pollToken looks at the token when it is not in use, and again later.
+func (s *Station) pollToken() {
+	s.after(s.cfg.TokenPoll, s.pollToken)
+	if s.token.busy || s.stopped {
+		return
+	}
+	s.token.busy = true
+	s.token.work.do(func() func() {
+		state, err := s.lookAtToken()
+		return func() {
+			s.token.busy = false
+			s.setToken(state, err)
+		}
+	})
+}
+
+// lookAtToken runs on the worker. It opens a token that is not open yet and
+// lets go of one that has vanished.
+func (s *Station) lookAtToken() (string, error) {
+	k := &s.token
+	if k.token != nil && !k.token.Present() {
+		_ = k.token.Close()
+		k.token = nil
+	}
+	if k.token != nil {
+		return pinState(k.token), nil
+	}
+	t, err := s.cfg.Token()
+	if err != nil {
+		return tokenMissing, err
+	}
+	if err := s.checkKey(t); err != nil {
+		_ = t.Close()
+		return tokenWrong, err
+	}
+	k.token = t
+	return pinState(t), nil
+}
+
+func pinState(t Token) string {
+	if t.PINVerified() {
+		return tokenReady
+	}
+	return tokenPIN
+}
+
+// setToken notes a change of the token's state and tells the operator.
+func (s *Station) setToken(state string, err error) {
+	if state == s.token.state {
+		return
+	}
+	s.token.state = state
+	switch state {
+	case tokenMissing:
+		s.log.Warn().Err(err).Msg("token gone")
+		s.show("token-missing", "The token is not there. Insert it.")
+	case tokenWrong:
+		s.log.Error().Err(err).Msg("wrong token")
+		s.show("token-wrong", err.Error())
+	case tokenPIN:
+		s.hostEvent("pin-needed", 0, 0)
+		s.show("pin-needed", "Type the token's PIN.")
+	case tokenReady:
+		s.log.Info().Msg("token ready")
+		s.show("token-ready", "")
+	}
+}
+
+// enterPIN hands the operator's PIN to the token. The PIN is zeroed whatever
+// happens.
+func (s *Station) enterPIN(pin []byte) {
+	if s.token.state != tokenPIN {
+		clear(pin)
+		s.say("The token does not ask for a PIN now.")
+		return
+	}
+	s.token.busy = true
+	s.token.work.do(func() func() {
+		defer clear(pin)
+		err := errors.New("the token is not there: insert it")
+		if s.token.token != nil {
+			err = s.token.token.VerifyPIN(pin)
+		}
+		return func() { s.pinEntered(err) }
+	})
+}
+
+func (s *Station) pinEntered(err error) {
+	s.token.busy = false
+	if err == nil {
+		s.setToken(tokenReady, nil)
+		return
+	}
+	s.log.Warn().Err(err).Msg("PIN refused")
+	s.hostEvent("pin-wrong", 0, 0)
+	s.show("pin-wrong", err.Error())
+}
+
+// sign has the token sign one item of a job and turns the answer into a
+// finished signature. It returns at once; the touch comes later.
+func (s *Station) sign(j *job, item int) {
+	plan := j.plans[item]
+	s.token.busy = true
+	s.token.work.do(func() func() {
+		begun := time.Now()
+		err := ceremony.ErrRemoved
+		var sig, raw []byte
+		if t := s.token.token; t != nil {
+			raw, err = t.Sign(s.slot, s.key.Public, plan.Digest, plan.Alg.Hash())
+		}
+		if err == nil {
+			sig, err = plan.Finish(raw)
+			clear(raw)
+		}
+		return func() { s.signed(j, item, sig, err, time.Since(begun)) }
+	})
+}
+
+func (s *Station) signed(j *job, item int, sig []byte, err error, took time.Duration) {
+	s.token.busy = false
+	s.log.Info().Str("job", j.id.String()).Int("item", item).Dur("took", took).AnErr("error", err).Msg("token answered")
+	switch {
+	case errors.Is(err, ceremony.ErrRemoved):
+		s.setToken(tokenMissing, err)
+	case errors.Is(err, ceremony.ErrPIN):
+		s.setToken(tokenPIN, err)
+	}
+	s.step(j, ceremony.TokenAnswered{Signature: sig, Err: err})
+}
+
+// startOperator passes the panel's commands into the loop.
+func (s *Station) startOperator(ctx context.Context) {
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case c, ok := <-s.cfg.Panel.Commands():
+				if !ok {
+					s.loop.post(s.stop)
+					return
+				}
+				s.loop.post(func() { s.command(c) })
+			}
+		}
+	}()
+}
+
+// command obeys the operator.
+func (s *Station) command(c operator.Command) {
+	switch c.Verb {
+	case operator.Quit:
+		s.stop()
+	case operator.PIN:
+		s.enterPIN(c.PIN)
+	case operator.Time:
+		s.confirmTime()
+	case operator.Arm:
+		s.armJob(c.Job)
+	case operator.Deny:
+		s.denyJob(c.Job)
+	}
+}
+
+func (s *Station) confirmTime() {
+	if s.confirmed {
+		s.say("The time is confirmed already.")
+		return
+	}
+	if err := s.boot("operator"); err != nil {
+		s.halt(err)
+	}
+}
