@@ -1,13 +1,19 @@
 package pivemu
 
 import (
+	"bytes"
 	"crypto"
+	"crypto/ecdh"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"touchmark/tests/pivemu/iso7816"
 )
@@ -96,7 +102,43 @@ func (c *Card) attestationOf(s slot, k *slotKey) ([]byte, error) {
 			{Id: oidFormFactor, Value: []byte{formFactor}},
 		},
 	}
+	if pub, ok := k.public().(*ecdh.PublicKey); ok {
+		return certifyX25519(template, issuer, pub, signer)
+	}
 	return x509.CreateCertificate(nil, template, issuer, k.public(), signer)
+}
+
+// Subject public key infos of RFC 8410 up to the 32 bytes of the key.
+var (
+	spkiEd25519 = []byte{0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00}
+	spkiX25519  = []byte{0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x03, 0x21, 0x00}
+)
+
+// certifyX25519 issues a certificate that crypto/x509 refuses to issue: one for
+// an Ed25519 key is made, the algorithm identifier (of the same length)
+// exchanged, and the result signed again.
+func certifyX25519(template, issuer *x509.Certificate, pub *ecdh.PublicKey, signer crypto.Signer) ([]byte, error) {
+	der, err := x509.CreateCertificate(nil, template, issuer, ed25519.PublicKey(pub.Bytes()), signer)
+	if err != nil {
+		return nil, err
+	}
+	var cert struct {
+		TBS       asn1.RawValue
+		Algorithm pkix.AlgorithmIdentifier
+		Signature asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(der, &cert); err != nil {
+		return nil, err
+	}
+	tbs := bytes.Replace(cert.TBS.FullBytes, slices.Concat(spkiEd25519, pub.Bytes()), slices.Concat(spkiX25519, pub.Bytes()), 1)
+	digest := sha256.Sum256(tbs)
+	sig, err := signer.Sign(rand.Reader, digest[:], crypto.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	cert.TBS = asn1.RawValue{FullBytes: tbs}
+	cert.Signature = asn1.BitString{Bytes: sig, BitLength: 8 * len(sig)}
+	return asn1.Marshal(cert)
 }
 
 // attestationCert is the certificate in the object 5fff01.

@@ -183,7 +183,7 @@ func startToken(ctx context.Context, o Options) error {
 // run runs the command with our standard streams, passing on the signals that
 // ask us to end.
 func run(argv []string) (int, error) {
-	if err := os.Setenv("VPCD_ADDR", VPCDAddr); err != nil {
+	if err := errors.Join(os.Setenv("VPCD_ADDR", VPCDAddr), os.Setenv("PIVEMU_READER", Reader)); err != nil {
 		return 0, err
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)

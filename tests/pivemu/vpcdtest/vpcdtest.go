@@ -36,7 +36,10 @@ const (
 	// VPCDAddr is where vpcd listens inside; the command finds it in
 	// $VPCD_ADDR, and the token's control socket in $PIVEMU_CONTROL.
 	VPCDAddr = "127.0.0.1:35963"
-	vpcdLib  = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so"
+	// Reader is the token's reader; the command finds it in $PIVEMU_READER.
+	// vpcd always has a second, empty one, which ends in 01.
+	Reader  = "Yubico YubiKey CCID 00 00"
+	vpcdLib = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so"
 )
 
 // ErrMissing: a program or driver is not installed.
