@@ -1,0 +1,280 @@
+package ledger
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"pgregory.net/rapid"
+
+	"touchmark/hostlink/message"
+	"touchmark/hostlink/message/canon"
+	"touchmark/tpm/quote"
+)
+
+const testOrigin = "touchmark.example/demo"
+
+// testVKey is the vkey of an all-zero Ed25519 seed under testOrigin.
+func testVKey(t testing.TB) string {
+	t.Helper()
+	_, vkey, err := note.GenerateKey(bytes.NewReader(make([]byte, 32)), testOrigin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vkey
+}
+
+var testTime = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+
+func fill(n int, b byte) []byte { return bytes.Repeat([]byte{b}, n) }
+
+func samples(t testing.TB) map[string]any {
+	name := append([]byte{0, 0x0b}, fill(32, 7)...)
+	a := quote.Attestation{Attest: fill(40, 1), Sig: fill(20, 2)}
+	digest := message.Digest{Alg: message.SHA256, Sum: fill(32, 9)}
+	digest512 := message.Digest{Alg: message.SHA512, Sum: fill(64, 8)}
+	return map[string]any{
+		KindGenesis: &Genesis{
+			Origin: testOrigin, LogKey: testVKey(t), AK: fill(80, 3),
+			Creation: quote.Creation{Data: fill(10, 4), Attest: fill(11, 5), Sig: fill(12, 6)},
+			Head:     0x01800100, HeadName: name, PCR: 14,
+			Token:       TokenInfo{Serial: 1234567, Firmware: "5.7.1", Emulated: true},
+			Key:         TokenKey{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256", Fingerprint: [20]byte{1, 2}, SPKI: fill(91, 1)},
+			Attestation: TokenAttestation{Slot: fill(50, 2), Intermediate: fill(51, 3)},
+			Cert:        fill(60, 4), Policy: []byte("version = 1\n\n\u2014 key c2ln\n"),
+		},
+		KindBoot: &Boot{Number: 3, Firmware: "0.1.0", Clock: ClockOperator, Committed: 5, Certify: a, Quote: a, Recovery: "clean"},
+		KindIntent: &Intent{Sequence: 7, Key: [20]byte{1}, Refusals: 2, Job: message.JobID{5},
+			Approval: []byte("approval\n\n"), Submission: []byte("submission\n\n"), SignDigests: []message.Digest{digest, digest512}},
+		KindOutcome: &Outcome{Intent: 6, Job: message.JobID{5}, Items: []ItemResult{
+			{State: Signed, Signature: fill(100, 1)}, {State: Withheld, Hash: [32]byte{9}}, {State: Denied}, {State: TimedOut},
+			{State: Failed, Reason: "token-removed"}, {State: NotStarted, Reason: "denied"}, {State: Unknown}}},
+		KindAttest: &Attest{Size: 7, Certify: a, Quote: a},
+	}
+}
+
+// The golden files were written on 2026-11-21 and are never regenerated: they
+// are what logs out there hold.
+func TestGolden(t *testing.T) {
+	for kind, body := range samples(t) {
+		text, err := Marshal(Header{Index: 6, Time: testTime}, body)
+		if err != nil {
+			t.Fatalf("%s: %v", kind, err)
+		}
+		path := filepath.Join("testdata", kind+".golden")
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(text, want) {
+			t.Errorf("%s:\n%s\nwant\n%s", kind, text, want)
+		}
+		h, back, err := Parse(want)
+		if err != nil {
+			t.Fatalf("%s: %v", kind, err)
+		}
+		if h != (Header{Index: 6, Time: testTime}) || !reflect.DeepEqual(back, body) {
+			t.Errorf("%s: parsed %+v, want %+v", kind, back, body)
+		}
+		if KindOf(back) != kind {
+			t.Errorf("KindOf = %q, want %q", KindOf(back), kind)
+		}
+	}
+}
+
+// Every single-byte change of a valid entry is refused or is another entry
+// that has its own one encoding.
+func TestEveryByteMatters(t *testing.T) {
+	for kind, body := range samples(t) {
+		text, err := Marshal(Header{Time: testTime}, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range text {
+			for _, flip := range []byte{0x01, 0x20, 0x80} {
+				mutant := bytes.Clone(text)
+				mutant[i] ^= flip
+				checkIdentity(t, kind, mutant)
+			}
+		}
+	}
+}
+
+func checkIdentity(t *testing.T, what string, text []byte) {
+	t.Helper()
+	h, body, err := Parse(text)
+	if err != nil {
+		return
+	}
+	again, err := Marshal(h, body)
+	if err != nil {
+		t.Fatalf("%s: parsed but not marshalled: %v\n%q", what, err, text)
+	}
+	if !bytes.Equal(again, text) {
+		t.Fatalf("%s: second encoding\n%q\n%q", what, text, again)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	good := map[string]string{}
+	for kind, body := range samples(t) {
+		text, err := Marshal(Header{Index: 6, Time: testTime}, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		good[kind] = string(text)
+	}
+	for _, tt := range []struct{ name, kind, old, with, want string }{
+		{"unknown kind", KindBoot, "kind boot", "kind resume", "unknown"},
+		{"no index", KindBoot, "index 6\n", "", "index"},
+		{"leading zero", KindBoot, "index 6", "index 06", "leading zeros"},
+		{"huge index", KindBoot, "index 6", "index 1099511627776", "too large"},
+		{"local time", KindBoot, "05:06:07Z", "05:06:07+01:00", "time"},
+		{"year 2300", KindBoot, "2026-", "2300-", "time"},
+		{"unknown clock", KindBoot, "clock operator", "clock gps", "none of"},
+		{"missing attestation", KindBoot, "certify " + canon.Base64(fill(40, 1)), "certify -", "missing"},
+		{"trailing line", KindBoot, "recovery clean\n", "recovery clean\nmore x\n", "nothing more"},
+		{"bad word", KindBoot, "recovery clean", "recovery Clean", "word"},
+		{"other domain", KindBoot, "touchmark/entry/v1", "touchmark/entry/v2", "want"},
+		{"foreign log key", KindGenesis, "origin " + testOrigin, "origin other.example", "named"},
+		{"bad origin", KindGenesis, "origin " + testOrigin, "origin Other Origin", "fields"},
+		{"not an NV index", KindGenesis, "head 25166080", "head 5", "NV index"},
+		{"PCR 7", KindGenesis, "pcr 14", "pcr 7", "8..15"},
+		{"PCR 16", KindGenesis, "pcr 14", "pcr 16", "too large"},
+		{"name algorithm", KindGenesis, " 000b07", " 000c07", "SHA-256 Name"},
+		{"token word", KindGenesis, "5.7.1 emulated", "5.7.1 maybe", "none of"},
+		{"no cert", KindGenesis, "cert " + canon.Base64(fill(60, 4)), "cert -", "missing"},
+		{"no sign line", KindIntent, "sign ", "Sign ", "sign lines"},
+		{"bad digest", KindIntent, "sign sha256:", "sign sha257:", "digest"},
+		{"approval length", KindIntent, "approval 10", "approval 9", ""},
+		{"denied with value", KindOutcome, "item denied -", "item denied x", "no value"},
+		{"unknown state", KindOutcome, "item denied -", "item refused -", "unknown"},
+		{"empty signature", KindOutcome, "item signed " + canon.Base64(fill(100, 1)), "item signed -", "missing"},
+		{"size 0", KindAttest, "size 7", "size 0", "never committed"},
+		{"half a quote", KindAttest, "quote " + canon.Base64(fill(40, 1)), "quote -", "together"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := strings.Replace(good[tt.kind], tt.old, tt.with, 1)
+			if text == good[tt.kind] {
+				t.Fatalf("%q not found in the sample", tt.old)
+			}
+			_, _, err := Parse([]byte(text))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestMarshalRefuses(t *testing.T) {
+	s := samples(t)
+	tooMany := &Outcome{Items: make([]ItemResult, MaxItems+1)}
+	for i := range tooMany.Items {
+		tooMany.Items[i] = ItemResult{State: Unknown}
+	}
+	big := *s[KindGenesis].(*Genesis)
+	big.Policy = append(bytes.Repeat([]byte("x"), MaxNote-1), '\n')
+	big.Cert, big.AK = fill(MaxCert, 1), fill(MaxPublic, 1)
+	for name, body := range map[string]any{
+		"not an entry": 7, "empty outcome": &Outcome{}, "17 items": tooMany, "empty genesis": &Genesis{},
+		"over 60 KiB": &big, "item without state": &Outcome{Items: []ItemResult{{}}},
+	} {
+		if b, err := Marshal(Header{Time: testTime}, body); err == nil {
+			t.Errorf("%s: marshalled %d bytes", name, len(b))
+		}
+	}
+	if _, err := Marshal(Header{}, s[KindBoot]); err == nil {
+		t.Error("the year 1 was marshalled")
+	}
+}
+
+func TestQuoteMayBeMissing(t *testing.T) {
+	a := &Attest{Size: 1, Certify: quote.Attestation{Attest: []byte{1}, Sig: []byte{2}}}
+	text, err := Marshal(Header{Time: testTime}, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, back, err := Parse(text)
+	if err != nil || back.(*Attest).HasQuote() {
+		t.Errorf("%v, %v", back, err)
+	}
+	if !bytes.HasSuffix(text, []byte("quote - -\n")) {
+		t.Errorf("%q", text)
+	}
+}
+
+func TestStates(t *testing.T) {
+	for state, want := range map[State][2]bool{
+		Signed: {false, true}, Withheld: {true, true}, Unknown: {true, true}, TimedOut: {true, false},
+		Denied: {false, false}, Failed: {false, false}, NotStarted: {false, false},
+	} {
+		if state.MayHaveSigned() != want[0] || state.Counts() != want[1] {
+			t.Errorf("%s: may have signed %v, counts %v", state, state.MayHaveSigned(), state.Counts())
+		}
+	}
+}
+
+func TestOutsideInfoSeparatesItsParts(t *testing.T) {
+	seen := map[string]bool{}
+	for _, a := range []TokenAttestation{{Slot: []byte("ab"), Intermediate: []byte("c")}, {Slot: []byte("a"), Intermediate: []byte("bc")}, {Slot: []byte("abc")}} {
+		for _, origin := range []string{"a.example", "b.example"} {
+			for _, nonce := range [][32]byte{{}, {1}} {
+				seen[string(OutsideInfo(origin, a, nonce))] = true
+			}
+		}
+	}
+	if len(seen) != 12 {
+		t.Errorf("%d different values of 12", len(seen))
+	}
+}
+
+func TestLeafHash(t *testing.T) {
+	if got, want := LeafHash([]byte("abc")), sha256.Sum256([]byte("\x00abc")); got != want {
+		t.Errorf("%x, want %x", got, want)
+	}
+}
+
+func TestPropertyIdentity(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, MaxItems).Draw(t, "items")
+		o := &Outcome{Intent: rapid.Uint64Range(0, MaxSize).Draw(t, "intent")}
+		for range n {
+			it := ItemResult{State: rapid.SampledFrom([]State{Signed, Withheld, Denied, TimedOut, Failed, NotStarted, Unknown}).Draw(t, "state")}
+			switch it.State {
+			case Signed:
+				it.Signature = rapid.SliceOfN(rapid.Byte(), 1, 300).Draw(t, "sig")
+			case Withheld:
+				it.Hash = [32]byte(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "hash"))
+			case Failed, NotStarted:
+				it.Reason = rapid.StringMatching(`[a-z][a-z0-9.-]{0,20}[a-z0-9]`).Draw(t, "reason")
+			}
+			o.Items = append(o.Items, it)
+		}
+		h := Header{Index: rapid.Uint64Range(0, MaxSize-1).Draw(t, "index"), Time: testTime.Add(time.Duration(rapid.Int64Range(0, 1<<31).Draw(t, "time")) * time.Second)}
+		text, err := Marshal(h, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h2, back, err := Parse(text)
+		if err != nil || h2 != h || !reflect.DeepEqual(back, o) {
+			t.Fatalf("%v %+v, want %+v", err, back, o)
+		}
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	for _, body := range samples(f) {
+		text, err := Marshal(Header{Index: 1, Time: testTime}, body)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) { checkIdentity(t, "fuzz", text) })
+}
