@@ -7,7 +7,7 @@ import (
 
 // didYouMean suggests the nearest of some names, "" when none is near.
 func didYouMean(got string, names []string) string {
-	best, least := "", 1+max(1, len(got)/3)
+	best, least := "", 1+tolerance(got)
 	for _, n := range names {
 		if d := distance(got, n); d < least {
 			best, least = n, d
@@ -17,6 +17,15 @@ func didYouMean(got string, names []string) string {
 		return ""
 	}
 	return fmt.Sprintf(": did you mean %q?", best)
+}
+
+// tolerance is how many letters may be wrong: two letters that swapped places
+// are two.
+func tolerance(word string) int {
+	if len(word) < 4 {
+		return 1
+	}
+	return max(2, len(word)/3)
 }
 
 // orOneOf is didYouMean, or the whole choice when nothing is near.
