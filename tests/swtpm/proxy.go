@@ -27,7 +27,8 @@ const (
 	Close
 	// ApplyAndClose passes the command on and closes the connection.
 	ApplyAndClose
-	// Replace answers with Response instead of passing the command on.
+	// Replace answers with Response instead of passing the command on, and
+	// closes the connection.
 	Replace
 )
 
@@ -67,14 +68,21 @@ type Fault struct {
 	Kind     Kind
 	RC       uint32 // for the kinds that refuse
 	Response []byte // for Replace
+
+	happened chan struct{}
 }
 
 // Fail plans a fault; several may be pending, the first that applies is used.
-func (s *Server) Fail(f Fault) {
+// The channel is closed when the fault has happened for the last time, and the
+// TPM has carried the command out if it is one that is applied: a caller that
+// a Hang taught patience by a deadline may have been quicker.
+func (s *Server) Fail(f Fault) (happened <-chan struct{}) {
 	f.Nth, f.Times = max(f.Nth, 1), cmp.Or(f.Times, 1)
+	f.happened = make(chan struct{})
 	s.proxy.mu.Lock()
 	defer s.proxy.mu.Unlock()
 	s.proxy.faults = append(s.proxy.faults, &f)
+	return f.happened
 }
 
 // Heal forgets every planned fault.
@@ -161,41 +169,50 @@ func (p *proxy) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		response, hang, err := p.handle(command)
-		if hang {
+		response, then := p.handle(command)
+		if then == hang {
 			_, _ = io.Copy(io.Discard, conn) // until the caller has had enough
 			return
 		}
-		if err != nil {
-			return
-		}
-		if _, err := conn.Write(response); err != nil {
+		if _, err := conn.Write(response); err != nil || then == hangUp {
 			return
 		}
 	}
 }
 
-var errClose = errors.New("connection to be closed")
+// What becomes of the connection after a response.
+const (
+	goOn = iota
+	hangUp
+	hang
+)
 
-func (p *proxy) handle(command []byte) (response []byte, hang bool, err error) {
+// handle returns what to write and what then. Without swtpm it hangs up.
+func (p *proxy) handle(command []byte) (response []byte, then int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.fault(binary.BigEndian.Uint32(command[6:]))
 	if f == nil || f.Kind.Applied() {
-		response, err = exchange(p.raw, command)
+		var err error
+		if response, err = exchange(p.raw, command); err != nil {
+			return nil, hangUp
+		}
 	}
-	if f == nil || err != nil {
-		return response, false, err
+	if f == nil {
+		return response, goOn
+	}
+	if f.Times == 0 {
+		close(f.happened)
 	}
 	switch f.Kind {
 	case Hang, ApplyAndHang:
-		return nil, true, nil
+		return nil, hang
 	case Close, ApplyAndClose:
-		return nil, false, errClose
+		return nil, hangUp
 	case Replace:
-		return f.Response, false, nil
+		return f.Response, hangUp
 	}
-	return binary.BigEndian.AppendUint32([]byte{0x80, 0x01, 0, 0, 0, 10}, f.RC), false, nil
+	return binary.BigEndian.AppendUint32([]byte{0x80, 0x01, 0, 0, 0, 10}, f.RC), goOn
 }
 
 // fault counts the command against every plan and returns the one to act on.

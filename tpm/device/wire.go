@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
@@ -50,13 +51,23 @@ func (w *wire) Send(command []byte) ([]byte, error) {
 			err = checkHeader(response)
 		}
 		if err != nil {
-			return nil, &LinkError{Command: commandName(code), Err: err}
+			return nil, &LinkError{Command: commandName(code), Err: oneTimeout(err)}
 		}
 		if !retryable(response) || time.Until(deadline) < backoff {
 			return response, nil
 		}
 		w.pause(backoff)
 	}
+}
+
+// oneTimeout makes every kind of time-out an os.ErrDeadlineExceeded: that of a
+// dial is not by itself.
+func oneTimeout(err error) error {
+	var timeout interface{ Timeout() bool }
+	if errors.As(err, &timeout) && timeout.Timeout() && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)
+	}
+	return err
 }
 
 func (w *wire) deadline(code tpm2.TPMCC) time.Time {
