@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -97,16 +98,17 @@ func (c *Config) check() error {
 	if c.Baud < minBaud || c.Baud > maxBaud {
 		return fmt.Errorf(" baud = %d: use a line rate from %d to %d, for example 115200", c.Baud, minBaud, maxBaud)
 	}
-	if _, err := c.socketMode(); err != nil {
-		return err
+	if mode, err := strconv.ParseUint(c.SocketMode, 8, 32); err != nil || mode > 0o777 {
+		return fmt.Errorf(" socket_mode = %q: write octal permissions such as \"0660\"", c.SocketMode)
 	}
 	return nil
 }
 
-func (c *Config) socketMode() (os.FileMode, error) {
-	var mode os.FileMode
-	if _, err := fmt.Sscanf(c.SocketMode, "%o", &mode); err != nil || mode&^0o777 != 0 {
-		return 0, fmt.Errorf(" socket_mode = %q: write octal permissions such as \"0660\"", c.SocketMode)
+// Mode is the socket's permissions; a checked configuration has valid ones.
+func (c *Config) Mode() os.FileMode {
+	mode, err := strconv.ParseUint(c.SocketMode, 8, 32)
+	if err != nil {
+		return 0o600
 	}
-	return mode, nil
+	return os.FileMode(mode)
 }

@@ -6,8 +6,6 @@ import "time"
 const (
 	minBaud, maxBaud = 1200, 4_000_000 // what serial hardware does
 
-	maxKeyFile   = 4 << 10  // a note key is below 300 bytes
-	maxTrustFile = 64 << 10 // the OpenPGP certificate dominates
 
 	// maxClients bounds connections on the socket, and with them goroutines.
 	maxClients = 64

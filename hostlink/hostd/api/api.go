@@ -20,11 +20,12 @@ import (
 
 // Operations.
 const (
-	OpSign   = "sign"
-	OpCancel = "cancel"
-	OpStatus = "status"
-	OpCert   = "cert"
-	OpLog    = "log"
+	OpSign    = "sign"
+	OpCancel  = "cancel"
+	OpStatus  = "status"
+	OpCert    = "cert"
+	OpLog     = "log"
+	OpPublish = "publish" // bring the published log up to date and wait for it
 )
 
 // Exit codes of touchmark, and the Code of a final Response.

@@ -1,0 +1,99 @@
+// Touchmark-hostd owns the serial line to a signing appliance, mirrors and
+// checks its log, and serves the touchmark command over a unix socket.
+// docs/host-guide.md says how to set it up.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/hostlink/hostd"
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/verify"
+	"touchmark/hostlink/serialport"
+)
+
+func main() {
+	var path, level string
+	cmd := &cobra.Command{
+		Use:           "touchmark-hostd --config hostd.toml",
+		Short:         "The host daemon of a Touchmark signing appliance",
+		Example:       "  touchmark-hostd --config /etc/touchmark/hostd.toml",
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := logger(level)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), path, log)
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", "/etc/touchmark/hostd.toml", "configuration file")
+	cmd.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := cmd.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "touchmark-hostd:", err)
+		os.Exit(1)
+	}
+}
+
+func logger(level string) (zerolog.Logger, error) {
+	l, err := zerolog.ParseLevel(level)
+	if err != nil {
+		return zerolog.Nop(), fmt.Errorf("log level %q: use debug, info, warn or error", level)
+	}
+	w := zerolog.ConsoleWriter{Out: os.Stderr, NoColor: true, TimeFormat: time.RFC3339}
+	return zerolog.New(w).Level(l).With().Timestamp().Logger(), nil
+}
+
+func run(ctx context.Context, path string, log zerolog.Logger) error {
+	c, err := hostd.LoadConfig(path)
+	if err != nil {
+		return err
+	}
+	opt, err := options(c)
+	if err != nil {
+		return err
+	}
+	opt.Log = log
+	d, err := hostd.New(opt)
+	if err != nil {
+		return err
+	}
+	l, err := hostd.Listen(c.Socket, c.Mode())
+	if err != nil {
+		return err
+	}
+	link := serialport.Start(ctx, serialport.EndpointConfig{Path: c.Device, Baud: c.Baud, Initiator: true})
+	fmt.Println("touchmark-hostd: serving", c.Socket)
+	return d.Run(ctx, link, l)
+}
+
+// options reads the files that the configuration names.
+func options(c *hostd.Config) (hostd.Options, error) {
+	o := hostd.Options{State: c.State, Publish: c.Publish, Device: c.Device, Grace: time.Duration(c.LinkGrace)}
+	text, err := api.ReadTrust(c.Trust)
+	if err != nil {
+		return o, fmt.Errorf("trust: %w", err)
+	}
+	if o.Trust, err = verify.ParseTrust(text); err != nil {
+		return o, fmt.Errorf("trust file %s: %w", c.Trust, err)
+	}
+	key, err := api.ReadKey(c.Key)
+	if err != nil {
+		return o, fmt.Errorf("host key: %w", err)
+	}
+	o.Key, err = note.NewSigner(key)
+	return o, err
+}

@@ -1,0 +1,349 @@
+package hostd
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/message"
+	"touchmark/hostlink/serialport"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/quote"
+)
+
+// conversation is one session with the board. Until it is ready nothing is
+// submitted.
+type conversation struct {
+	nonce       [16]byte
+	welcome     *message.Welcome
+	head        [32]byte // HEAD as attested for this nonce
+	ready       bool     // attestation, checkpoint and mirror agree
+	problem     string   // why it is not
+	unexplained int
+	fetching    bool
+	total       uint64 // leaves the board says it holds
+}
+
+func (d *Daemon) fromLink(ctx context.Context, ev serialport.Event) {
+	switch ev.Kind {
+	case serialport.Opened:
+		d.linkText = "the device is open, the appliance does not answer: check cable, power and baud rate"
+	case serialport.Unavailable:
+		d.linkText = ev.Err.Error()
+		d.log.Warn().Err(ev.Err).Msg("serial device")
+	case serialport.Up:
+		d.log.Info().Uint32("session", ev.SID).Msg("link up")
+		d.conv = &conversation{problem: "waiting for the appliance's answer"}
+		d.hello(d.conv)
+	case serialport.Down:
+		d.down(ev.Err)
+	case serialport.Message:
+		if d.conv != nil {
+			d.fromBoard(ev.Body)
+		}
+	}
+}
+
+func (d *Daemon) down(err error) {
+	d.conv = nil
+	d.linkText = "the link is down"
+	if err != nil {
+		d.linkText = err.Error()
+	}
+	d.log.Warn().Str("why", d.linkText).Msg("link down")
+	for _, j := range d.jobs {
+		j.submitted = false
+		j.tell("link-lost", d.linkText)
+	}
+}
+
+// hello opens the conversation, and opens it again until it is ready: the
+// board drops a hello when it gets too many.
+func (d *Daemon) hello(c *conversation) {
+	if d.conv != c || c.ready {
+		return
+	}
+	size, root, err := d.mirror.head()
+	if err != nil {
+		d.broken(err)
+		return
+	}
+	if size == 0 {
+		root = ledger.EmptyRoot()
+	}
+	c.nonce, c.welcome, c.fetching = nonce(), nil, false
+	h := message.Hello{Origin: d.o.Trust.Origin, Nonce: c.nonce, HostTime: d.now(), HeadSize: size, HeadRoot: root}
+	n, err := d.signed(h.Marshal())
+	if err != nil {
+		d.broken(err)
+		return
+	}
+	d.send(n)
+	d.after(d.o.Timing.HelloRetry, func() { d.hello(c) })
+}
+
+// broken is an error on this host that keeps it from working, such as a full
+// disk: what waits is withdrawn, because the mirror could not take its intent.
+func (d *Daemon) broken(err error) {
+	d.log.Error().Err(err).Msg("mirror")
+	for _, j := range slices.Clone(d.jobs) {
+		d.withdraw(j, fail(api.CannotWrite, "the mirror of the log cannot be written: %v; then restart touchmark-hostd", err))
+	}
+	if d.conv != nil {
+		d.conv.ready, d.conv.problem = false, err.Error()
+	}
+}
+
+// problem sorts an error from the mirror: a contradiction is an alarm, a
+// failing disk ends what waits, and for what the board sent wrong it is asked
+// again.
+func (d *Daemon) problem(err error) {
+	var ev *Evidence
+	var disk *ledgerstore.DiskError
+	var corrupt *ledgerstore.CorruptError
+	switch {
+	case errors.As(err, &ev):
+		d.conv.ready, d.conv.problem = false, ev.Text
+		d.alarm(ev)
+	case errors.As(err, &disk), errors.As(err, &corrupt):
+		d.broken(err)
+	default:
+		d.log.Error().Err(err).Msg("the appliance's log does not verify")
+		d.distrust(err.Error())
+	}
+}
+
+// distrust stops submitting until another hello has cleared things up.
+func (d *Daemon) distrust(why string) {
+	c := d.conv
+	c.problem = why
+	if c.ready {
+		c.ready = false
+		d.after(d.o.Timing.HelloRetry, func() { d.hello(c) })
+	}
+}
+
+func (d *Daemon) fromBoard(raw []byte) {
+	parsed, err := message.Parse(raw)
+	if err != nil {
+		d.log.Warn().Err(err).Msg("malformed message from the board")
+		return
+	}
+	switch m := parsed.(type) {
+	case *message.Welcome:
+		d.welcome(m)
+	case *message.Entries:
+		d.entries(m)
+	case *message.Checkpoint:
+		d.checkpoint(m)
+	case *message.Event:
+		d.event(m)
+	case *message.Refused:
+		d.refused(m)
+	case *message.Done:
+		d.doneHint(m)
+	default:
+		d.log.Warn().Msgf("the board sent a %T, which only hosts send", m)
+	}
+}
+
+// welcome takes the answer to our hello. What it proves is weighed when all
+// entries it speaks of are here (settleWelcome).
+func (d *Daemon) welcome(w *message.Welcome) {
+	c := d.conv
+	if w.Nonce != c.nonce {
+		return // an answer to an earlier hello
+	}
+	if w.Origin != d.o.Trust.Origin {
+		c.problem = "the appliance is " + w.Origin + ", the trust file is for " + d.o.Trust.Origin
+		d.log.Error().Msg(c.problem)
+		return
+	}
+	size := d.mirror.store.Size()
+	if w.Total < size {
+		d.problem(contradiction("log-shorter", map[string][]byte{"welcome": w.Marshal()},
+			"the appliance holds %d entries, this host mirrored %d: its log was rolled back or replaced", w.Total, size))
+		return
+	}
+	if w.Total-size > maxBehind {
+		c.problem = "the appliance claims a log of absurd length"
+		d.log.Error().Msg(c.problem)
+		return
+	}
+	if err := d.mirror.advance(w.Checkpoint); err != nil {
+		d.problem(err)
+		return
+	}
+	if err := d.attested(c, w); err != nil {
+		c.problem = err.Error()
+		d.log.Error().Err(err).Msg("attestation")
+		d.haltedBoard(w)
+		return
+	}
+	c.welcome, c.total = w, w.Total
+	d.fetch()
+	d.settleWelcome()
+}
+
+// attested verifies HEAD's attestation over our nonce.
+func (d *Daemon) attested(c *conversation, w *message.Welcome) error {
+	if len(w.Attest) == 0 {
+		return errors.New("the appliance shows no attestation of its TPM: look at its display")
+	}
+	facts, err := d.o.Trust.AttestKey.VerifyNV(quote.Attestation{Attest: w.Attest, Sig: w.Sig}, d.o.Trust.HeadName, quote.HelloTag(c.nonce[:]))
+	if err != nil {
+		return err
+	}
+	c.head = facts.Contents
+	return nil
+}
+
+// settleWelcome makes the conversation ready once mirror, checkpoint and the
+// attested HEAD agree.
+func (d *Daemon) settleWelcome() {
+	c := d.conv
+	if c == nil || c.ready || c.welcome == nil || d.mirror.store.Size() < c.total {
+		return
+	}
+	ok, err := d.mirror.explains(c.head)
+	if err != nil {
+		d.broken(err)
+		return
+	}
+	if !ok {
+		d.notExplained(c)
+		return
+	}
+	c.ready, c.problem = true, ""
+	d.log.Info().Uint64("entries", c.total).Str("board", c.welcome.State).Str("firmware", c.welcome.Firmware).Msg("log verified")
+	d.publish()
+	d.haltedBoard(c.welcome)
+	d.settle()
+}
+
+// notExplained counts a HEAD that the log does not lead to. A commit that
+// overtook the answer explains one; three in a row are evidence.
+func (d *Daemon) notExplained(c *conversation) {
+	c.unexplained++
+	c.problem = "the TPM's HEAD is not where the appliance's log leads; asking again"
+	d.log.Error().Msg(c.problem)
+	if c.unexplained >= maxUnexplained {
+		d.problem(contradiction("head-unexplained", map[string][]byte{"welcome": c.welcome.Marshal()},
+			"the appliance's TPM attests a HEAD that its log does not explain"))
+	}
+	c.welcome = nil
+}
+
+// haltedBoard ends what waits: a halted board signs nothing.
+func (d *Daemon) haltedBoard(w *message.Welcome) {
+	if w.State != message.StateHalted {
+		return
+	}
+	for len(d.jobs) > 0 {
+		d.finish(d.jobs[0], fail(codeHalted(d.mirror, d.jobs[0]), "the appliance has halted: look at its display, then see the operator guide"))
+	}
+}
+
+// fetch asks for entries that are missing, one request at a time.
+func (d *Daemon) fetch() {
+	c, size := d.conv, d.mirror.store.Size()
+	if c.fetching || size >= c.total {
+		return
+	}
+	c.fetching = true
+	f := message.Fetch{From: size}
+	d.send(f.Marshal())
+}
+
+func (d *Daemon) entries(m *message.Entries) {
+	c := d.conv
+	before := d.mirror.store.Size()
+	c.total = max(c.total, min(m.Total, before+maxBehind))
+	c.fetching = false
+	err := d.mirror.add(m)
+	if err != nil && !errors.Is(err, errGap) {
+		d.problem(err)
+		return
+	}
+	if d.mirror.store.Size() > before {
+		d.acknowledge()
+	}
+	d.fetch()
+	d.settleWelcome()
+	d.settle()
+	d.publishIdle()
+}
+
+// acknowledge says what this host holds durably.
+func (d *Daemon) acknowledge() {
+	size, root, err := d.mirror.head()
+	if err != nil {
+		d.broken(err)
+		return
+	}
+	m := message.Mirrored{Size: size, Root: root}
+	d.send(m.Marshal())
+}
+
+func (d *Daemon) checkpoint(m *message.Checkpoint) {
+	if err := d.mirror.advance(m.Note); err != nil {
+		d.problem(err)
+		return
+	}
+	d.settleWelcome()
+	d.settle()
+	d.publishIdle()
+}
+
+// publishIdle publishes unless a job is under way: its end publishes.
+func (d *Daemon) publishIdle() {
+	if len(d.jobs) == 0 {
+		d.publish()
+	}
+}
+
+func (d *Daemon) doneHint(m *message.Done) {
+	if d.find(m.Job) != nil && d.mirror.store.Size() <= m.Outcome {
+		d.conv.total = max(d.conv.total, min(m.Outcome+1, d.mirror.store.Size()+maxBehind))
+		d.fetch()
+	}
+}
+
+func (d *Daemon) event(m *message.Event) {
+	j := d.find(m.Job)
+	if j == nil {
+		return
+	}
+	j.hint(m)
+}
+
+// helloAgain is for a board that lost our hello.
+func (d *Daemon) helloAgain() {
+	if c := d.conv; c != nil && c.ready {
+		c.ready, c.problem = false, "greeting the appliance again"
+		d.hello(c)
+	}
+}
+
+// linkState says in a line how the conversation is.
+func (d *Daemon) linkState() string {
+	switch {
+	case d.conv == nil:
+		return "down: " + d.linkText
+	case !d.conv.ready:
+		return "not verified: " + d.conv.problem
+	}
+	return "up"
+}
+
+func (d *Daemon) ready() bool { return d.conv != nil && d.conv.ready && d.evidence == "" }
+
+func boardTime(c *conversation) string {
+	if c == nil || c.welcome == nil {
+		return ""
+	}
+	return c.welcome.Time.Format(time.RFC3339)
+}

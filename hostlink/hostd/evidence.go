@@ -1,0 +1,59 @@
+package hostd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"touchmark/tpm/ledgerstore"
+)
+
+// Evidence says that the appliance's log contradicts what this host verified
+// before. It is an error that no retry mends.
+type Evidence struct {
+	Kind string            // entry-differs, checkpoint-differs, log-shorter, …
+	Text string            // one line
+	Raw  map[string][]byte // what was seen, to be kept
+}
+
+func (e *Evidence) Error() string { return e.Text }
+
+func contradiction(kind string, raw map[string][]byte, format string, a ...any) *Evidence {
+	return &Evidence{Kind: kind, Text: fmt.Sprintf(format, a...), Raw: raw}
+}
+
+// evidenceFile in the state directory stops all signing while it exists.
+const evidenceFile = "EVIDENCE"
+
+func loadEvidence(state string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(state, evidenceFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("state directory: %w", err)
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	return line, nil
+}
+
+// saveEvidence keeps what was seen. The first contradiction stays in the file;
+// later ones add their material beside it.
+func saveEvidence(state string, now time.Time, ev *Evidence) error {
+	var errs []error
+	stamp := now.Format("20060102T150405Z")
+	for name, b := range ev.Raw {
+		path := filepath.Join(state, fmt.Sprintf("evidence-%s-%s-%s", stamp, ev.Kind, name))
+		errs = append(errs, ledgerstore.WriteFile(path, b, 0o600))
+	}
+	path := filepath.Join(state, evidenceFile)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		text := fmt.Sprintf("%s\n%s %s\n", ev.Text, stamp, ev.Kind)
+		errs = append(errs, ledgerstore.WriteFile(path, []byte(text), 0o600))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,234 @@
+// Package hostd is the host daemon: it talks to the appliance over the serial
+// link, mirrors and checks its log, gets files signed for local clients and
+// publishes the log.
+//
+// # What it believes
+//
+// Whoever sits on the cable can forge messages. So events, refusals and "done"
+// are hints, and a signature is given out only if everything about it was
+// verified: the intent entry stands in the mirror and under a checkpoint with
+// the TPM's line, the announced digest and time are the signature's, and the
+// signature verifies over the hash state with the pinned certificate. The
+// mirror only grows; an entry or checkpoint that contradicts it is evidence:
+// it is kept, and nothing is signed until a person has looked at it.
+//
+// # Owners
+//
+// One goroutine, Run's, owns the conversation with the board, the queue and
+// the mirror's view. Clients have a goroutine each and hand it closures. The
+// publisher has its own, so that publishing never delays a signature.
+package hostd
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/verify"
+	"touchmark/hostlink/message"
+	"touchmark/hostlink/serialport"
+)
+
+// Link is the line to the board; *serialport.Endpoint is one.
+type Link interface {
+	Send(ctx context.Context, channel int, msg []byte) error
+	Events() <-chan serialport.Event
+	Close() error
+}
+
+// Options are what a daemon is made of; Timing and Clock have defaults.
+type Options struct {
+	State   string // directory of the mirror
+	Publish string // tlog-tiles directory, "" for none
+	Trust   *verify.Trust
+	Key     note.Signer // the host's
+	Device  string      // for status
+	Grace   time.Duration
+	Log     zerolog.Logger
+	Clock   func() time.Time
+	Timing  Timing
+}
+
+// Timing holds the daemon's waits; zero values mean the defaults.
+type Timing struct {
+	HelloRetry time.Duration // an unanswered or inconclusive hello is repeated: 12 s, the board rations them
+	BusyRetry  time.Duration // a busy board is asked again: 1 s
+	CancelWait time.Duration // for the answer to a cancel: 5 s
+	ArmedGrace time.Duration // beyond the client's timeout once a job is armed: 5 min
+	SendWait   time.Duration // for room in the link's queue: 10 s
+}
+
+func (t Timing) withDefaults() Timing {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&t.HelloRetry, 12*time.Second)
+	def(&t.BusyRetry, time.Second)
+	def(&t.CancelWait, 5*time.Second)
+	def(&t.ArmedGrace, 5*time.Minute)
+	def(&t.SendWait, 10*time.Second)
+	return t
+}
+
+// Daemon is a running daemon. Fields without a comment belong to Run.
+type Daemon struct {
+	o      Options // read only
+	log    zerolog.Logger
+	link   Link
+	mirror *mirror
+	pub    *publisher
+	inbox  chan func()
+	done   chan struct{}
+
+	linkText string        // why there is no session
+	conv     *conversation // nil without a session
+	jobs     []*job        // unfinished, in order; only the first is with the board
+	evidence string        // what contradicts the log, "" when nothing does
+}
+
+// New opens the mirror and checks what is in it.
+func New(o Options) (*Daemon, error) {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	o.Timing = o.Timing.withDefaults()
+	m, err := openMirror(o.State, o.Trust)
+	if err != nil {
+		return nil, err
+	}
+	d := &Daemon{
+		o: o, log: o.Log, mirror: m, linkText: "not opened yet",
+		inbox: make(chan func(), 64), done: make(chan struct{}),
+	}
+	if d.evidence, err = loadEvidence(o.State); err != nil {
+		return nil, errors.Join(err, m.store.Close())
+	}
+	d.pub = newPublisher(o.State, o.Publish, m.store, o.Log)
+	return d, nil
+}
+
+// Run serves clients of l over link until ctx ends. It closes both and the
+// mirror; the published log is current when it returns.
+func (d *Daemon) Run(ctx context.Context, link Link, l net.Listener) error {
+	d.link = link
+	var wg sync.WaitGroup
+	wg.Go(d.pub.run)
+	d.publish()
+	serveCtx, stop := context.WithCancel(ctx)
+	wg.Go(func() { d.serve(serveCtx, l) })
+	if d.evidence != "" {
+		d.log.Error().Str("evidence", d.evidence).Msg("nothing is signed until this is looked at")
+	}
+	d.loop(ctx)
+	stop()
+	for len(d.jobs) > 0 {
+		d.finish(d.jobs[0], d.stopped(d.jobs[0]))
+	}
+	close(d.done)
+	err := link.Close()
+	d.pub.close()
+	wg.Wait()
+	return errors.Join(err, d.mirror.store.Close())
+}
+
+func (d *Daemon) loop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-d.inbox:
+			f()
+		case ev, ok := <-d.link.Events():
+			if !ok {
+				return
+			}
+			d.fromLink(ctx, ev)
+		}
+	}
+}
+
+// post hands f to the loop; it reports false when the daemon has stopped.
+func (d *Daemon) post(f func()) bool {
+	select {
+	case d.inbox <- f:
+		return true
+	case <-d.done:
+		return false
+	}
+}
+
+// after runs f in the loop after a while.
+func (d *Daemon) after(wait time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(wait, func() { d.post(f) })
+}
+
+func (d *Daemon) now() time.Time { return d.o.Clock().UTC().Truncate(time.Second) }
+
+// send hands a message to the link. A failure is not an error here: the link
+// goes down or the answer does not come, and both are handled.
+func (d *Daemon) send(body []byte) {
+	ctx, cancel := context.WithTimeout(context.Background(), d.o.Timing.SendWait)
+	defer cancel()
+	if err := d.link.Send(ctx, interactive, body); err != nil {
+		d.log.Warn().Err(err).Msg("message not sent")
+	}
+}
+
+// interactive is the session channel for everything a host sends
+// (docs/spec/session.md).
+const interactive = 0
+
+// signed makes a note of text with the host key. The text comes from Marshal:
+// nil means a programming error, not a bad input.
+func (d *Daemon) signed(text []byte) ([]byte, error) {
+	n, err := message.SignNote(text, d.o.Key)
+	if err != nil {
+		return nil, fmt.Errorf("sign with the host key: %w", err)
+	}
+	return n, nil
+}
+
+func nonce() (n [16]byte) {
+	rand.Read(n[:]) // never fails: crypto/rand ends the program instead
+	return n
+}
+
+// alarm records what contradicts the log and stops all signing, until a person
+// removes the record.
+func (d *Daemon) alarm(ev *Evidence) {
+	d.log.Error().Str("kind", ev.Kind).Msg(ev.Text)
+	if d.evidence == "" {
+		d.evidence = ev.Text
+	}
+	if err := saveEvidence(d.o.State, d.now(), ev); err != nil {
+		d.log.Error().Err(err).Msg("evidence not saved")
+	}
+	for len(d.jobs) > 0 {
+		d.finish(d.jobs[0], d.refuseEvidence())
+	}
+}
+
+func (d *Daemon) refuseEvidence() *api.Response {
+	return fail(api.Evidence, "the appliance's log contradicts this host's mirror (%s): nothing is signed; see \"Evidence\" in the host guide", d.evidence)
+}
+
+func fail(code int, format string, a ...any) *api.Response {
+	return &api.Response{Final: true, Code: code, Error: fmt.Sprintf(format, a...)}
+}
+
+// publish asks for a new edition of the published log.
+func (d *Daemon) publish() {
+	if d.mirror.cp != nil {
+		d.pub.want(d.mirror.note, d.mirror.cp.Size)
+	}
+}

@@ -1,0 +1,123 @@
+package hostd
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"touchmark/hostlink/hostd/api"
+	"touchmark/tpm/ledger"
+)
+
+// settle ends the jobs whose end the log proves, and goes on with the others.
+func (d *Daemon) settle() {
+	for _, j := range slices.Clone(d.jobs) {
+		if resp := d.conclude(j); resp != nil {
+			d.finish(j, resp)
+		}
+	}
+	d.pump()
+}
+
+// conclude gives the final answer of a job as the log has it, nil if the log
+// does not decide it yet.
+func (d *Daemon) conclude(j *job) *api.Response {
+	t := d.mirror.traces[j.id]
+	if t == nil || t.outcome == nil {
+		return nil
+	}
+	o := t.outcome
+	if t.intent == nil || o.Intent != t.index || len(o.Items) != len(j.items) {
+		return fail(api.Evidence, "the appliance's log has an outcome for job %s that does not match its intent: ask the auditor before you trust this appliance", j.id)
+	}
+	if !slices.ContainsFunc(o.Items, func(it ledger.ItemResult) bool { return it.State != ledger.Signed }) {
+		return d.signedAll(j, t)
+	}
+	return unsigned(j, o.Items)
+}
+
+// signedAll verifies all signatures of a job under a committed checkpoint.
+// Until one covers the intent nothing is given out.
+func (d *Daemon) signedAll(j *job, t *trace) *api.Response {
+	if d.mirror.cp == nil || d.mirror.cp.Size <= t.index {
+		return nil
+	}
+	resp, err := d.collect(j, t)
+	if err != nil {
+		return fail(api.Evidence, "job %s: the appliance's answer does not verify: %v; do not use it, ask the auditor", j.id, err)
+	}
+	return resp
+}
+
+func (d *Daemon) collect(j *job, t *trace) (*api.Response, error) {
+	proof, err := d.mirror.proof(t)
+	if err != nil {
+		return nil, err
+	}
+	in, err := d.o.Trust.OpenProof(proof)
+	if err != nil {
+		return nil, err
+	}
+	if in.Job != j.id {
+		return nil, fmt.Errorf("the intent is of job %s", in.Job)
+	}
+	resp := &api.Response{Final: true, OK: true}
+	for i, it := range t.outcome.Items {
+		if _, err := in.CheckItem(i, j.states[i], it.Signature); err != nil {
+			return nil, err
+		}
+		resp.Signatures = append(resp.Signatures, it.Signature)
+		resp.Proofs = append(resp.Proofs, proof)
+	}
+	return resp, nil
+}
+
+// verdict says what a state of an item means for the whole request. The first
+// in this order that occurs decides.
+var verdicts = []struct {
+	state ledger.State
+	code  int
+	text  string
+}{
+	{ledger.Unknown, api.MaySigned, "the appliance stopped between commit and signature: a signature may exist"},
+	{ledger.Failed, api.DeviceFault, "token or appliance failure"},
+	{ledger.TimedOut, api.TimedOut, "nobody touched the token in time; if the operator DID touch it, raise the alarm: a signature may exist"},
+	{ledger.Withheld, api.Denied, "denied by the operator after the token was asked; the signature was destroyed"},
+	{ledger.Denied, api.Denied, "denied by the operator"},
+	{ledger.NotStarted, api.DeviceFault, "not started: nothing was signed, try again"},
+}
+
+func unsigned(j *job, items []ledger.ItemResult) *api.Response {
+	for _, v := range verdicts {
+		i := slices.IndexFunc(items, func(it ledger.ItemResult) bool { return it.State == v.state })
+		if i < 0 {
+			continue
+		}
+		text := v.text
+		if r := items[i].Reason; r != "" {
+			text += " (" + strings.ReplaceAll(r, "-", " ") + ")"
+		}
+		if n := count(items, ledger.Signed); n > 0 {
+			text += fmt.Sprintf("; %d of %d were signed and stand in the log, none is given out", n, len(items))
+		}
+		return fail(v.code, "%s: %s", j.items[i].Name, text)
+	}
+	return fail(api.Internal, "the log has an outcome of no known kind")
+}
+
+func count(items []ledger.ItemResult, s ledger.State) (n int) {
+	for _, it := range items {
+		if it.State == s {
+			n++
+		}
+	}
+	return n
+}
+
+// codeHalted is the answer's code for a job that a halted board leaves open.
+func codeHalted(m *mirror, j *job) int {
+	if t := m.traces[j.id]; j.ever && t != nil && t.intent != nil && t.outcome == nil {
+		return api.MaySigned
+	}
+	return api.DeviceFault
+}

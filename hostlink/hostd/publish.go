@@ -1,0 +1,104 @@
+package hostd
+
+import (
+	"path/filepath"
+	"sync"
+
+	"github.com/rs/zerolog"
+
+	"touchmark/tpm/ledgerstore"
+)
+
+// checkpointFile holds the newest verified checkpoint beside the mirror.
+const checkpointFile = "checkpoint"
+
+// publisher writes the newest checkpoint and the published log, off the path
+// of any signature. Editions that were overtaken are skipped.
+type publisher struct {
+	state, dir string
+	store      *ledgerstore.Store
+	log        zerolog.Logger
+
+	mu      sync.Mutex // guards the fields below
+	changed sync.Cond
+	note    []byte
+	size    uint64
+	version uint64 // of what is wanted
+	written uint64 // version that is on disk
+	on      uint64 // size of the published checkpoint
+	err     error  // of the last try
+	closed  bool
+}
+
+func newPublisher(state, dir string, s *ledgerstore.Store, log zerolog.Logger) *publisher {
+	p := &publisher{state: state, dir: dir, store: s, log: log}
+	p.changed.L = &p.mu
+	return p
+}
+
+// want asks for an edition with this checkpoint and all pending entries.
+func (p *publisher) want(note []byte, size uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.note, p.size = note, size
+	p.version++
+	p.changed.Broadcast()
+}
+
+// run writes editions until close; the last one wanted is written before.
+func (p *publisher) run() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		for p.version == p.written && !p.closed {
+			p.changed.Wait()
+		}
+		if p.version == p.written {
+			return
+		}
+		note, size, version := p.note, p.size, p.version
+		p.mu.Unlock()
+		err := p.write(note, size)
+		p.mu.Lock()
+		p.written, p.err = version, err
+		if err == nil {
+			p.on = size
+		} else {
+			p.log.Error().Err(err).Msg("publishing the log; tried again at the next change")
+		}
+		p.changed.Broadcast()
+	}
+}
+
+func (p *publisher) write(note []byte, size uint64) error {
+	if err := ledgerstore.WriteFile(filepath.Join(p.state, checkpointFile), note, 0o644); err != nil {
+		return err
+	}
+	if p.dir == "" {
+		return nil
+	}
+	return ledgerstore.Publish(p.dir, p.store, note, size)
+}
+
+// flush waits until everything wanted so far is on disk.
+func (p *publisher) flush() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for want := p.version; p.written < want && !p.closed; {
+		p.changed.Wait()
+	}
+	return p.err
+}
+
+func (p *publisher) published() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.on
+}
+
+func (p *publisher) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.changed.Broadcast()
+}

@@ -1,0 +1,252 @@
+package hostd
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"touchmark/hostlink/hostd/api"
+)
+
+// Listen opens the daemon's socket with the given permissions. A socket left
+// behind by a daemon that is gone is replaced; one that answers is not.
+func Listen(path string, mode fs.FileMode) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		return nil, errors.Join(fmt.Errorf("socket %s: another touchmark-hostd is running: stop it first", path), c.Close())
+	}
+	if st, err := os.Lstat(path); err == nil && st.Mode().Type() == fs.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("socket: %w", err)
+		}
+	}
+	// Nobody may connect between bind and chmod.
+	old := unix.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	unix.Umask(old)
+	if err == nil {
+		err = os.Chmod(path, mode)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	return l, nil
+}
+
+// serve answers clients until ctx ends.
+func (d *Daemon) serve(ctx context.Context, l net.Listener) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	room := make(chan struct{}, maxClients)
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if ctx.Err() == nil {
+				d.log.Error().Err(err).Msg("socket")
+			}
+			return
+		}
+		select {
+		case room <- struct{}{}:
+		default:
+			_ = api.NewLines(c).Write(fail(api.DeviceFault, "%d clients are connected already: try again later", maxClients))
+			_ = c.Close()
+			continue
+		}
+		wg.Go(func() {
+			defer func() { <-room }()
+			d.client(ctx, c)
+		})
+	}
+}
+
+// client serves one connection: one request, but for cancel.
+func (d *Daemon) client(ctx context.Context, c net.Conn) {
+	defer func() { _ = c.Close() }()
+	lines := api.NewLines(c)
+	var req api.Request
+	// A client says at once what it wants, and what we say is read at once:
+	// who does neither does not keep a goroutine.
+	_ = c.SetDeadline(time.Now().Add(clientWait))
+	if err := lines.Read(&req); err != nil {
+		if errors.Is(err, api.ErrLine) {
+			_ = lines.Write(fail(api.Usage, "%v", err))
+		}
+		return
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	say := func(r *api.Response) error {
+		_ = c.SetWriteDeadline(time.Now().Add(clientWait))
+		return lines.Write(r)
+	}
+	switch req.Op {
+	case api.OpSign:
+		d.serveSign(ctx, lines, &req, say)
+	case api.OpStatus:
+		d.answer(say, d.statusResponse)
+	case api.OpCert:
+		_ = say(&api.Response{Final: true, OK: true, Cert: d.o.Trust.Cert})
+	case api.OpLog:
+		d.serveLog(ctx, &req, say)
+	case api.OpPublish:
+		d.servePublish(say)
+	default:
+		_ = say(fail(api.Usage, "unknown operation %q", req.Op))
+	}
+}
+
+// clientWait bounds how long a local client may take to speak or to read.
+const clientWait = 10 * time.Second
+
+// answer runs f in the loop and sends what it returns.
+func (d *Daemon) answer(say func(*api.Response) error, f func() *api.Response) {
+	ch := make(chan *api.Response, 1)
+	if !d.post(func() { ch <- f() }) {
+		return
+	}
+	select {
+	case r := <-ch:
+		_ = say(r)
+	case <-d.done:
+	}
+}
+
+// serveSign runs one signing request. The client's end, or its cancel,
+// withdraws the job; its final answer is awaited all the same.
+func (d *Daemon) serveSign(ctx context.Context, lines *api.Lines, req *api.Request, say func(*api.Response) error) {
+	j, err := newJob(req)
+	if err != nil {
+		_ = say(fail(api.Usage, "%v", err))
+		return
+	}
+	if !d.post(func() { d.enqueue(j) }) {
+		return
+	}
+	go func() {
+		var next api.Request
+		// Whatever comes now, a cancel or the end, means stop.
+		_ = lines.Read(&next)
+		d.post(func() { d.interrupted(j) })
+	}()
+	for {
+		select {
+		case e := <-j.events:
+			if say(&api.Response{Event: e}) != nil {
+				d.post(func() { d.interrupted(j) })
+			}
+		case r := <-j.final:
+			_ = say(r)
+			return
+		case <-d.done:
+			_ = say(d.last(j))
+			return
+		}
+	}
+}
+
+// last is the answer to a job when the loop is over: its own if it got one.
+func (d *Daemon) last(j *job) *api.Response {
+	select {
+	case r := <-j.final:
+		return r
+	default:
+		return fail(api.NoDaemon, "touchmark-hostd is stopping: start it and try again")
+	}
+}
+
+func (d *Daemon) statusResponse() *api.Response {
+	s := &api.Status{
+		Origin: d.o.Trust.Origin, Host: d.o.Key.Name(), Link: d.linkState(), Device: d.o.Device,
+		BoardTime: boardTime(d.conv), Verified: d.ready(), Mirrored: d.mirror.store.Size(),
+		Published: d.pub.published(), Evidence: d.evidence, Jobs: []string{},
+		Emulated: d.o.Trust.Emulated,
+	}
+	fpr := d.o.Trust.Key.Fingerprint()
+	s.Cert = hex.EncodeToString(fpr[:])
+	if d.mirror.cp != nil {
+		s.Committed = d.mirror.cp.Size
+	}
+	if d.conv != nil && d.conv.welcome != nil {
+		s.Board, s.Firmware = d.conv.welcome.State, d.conv.welcome.Firmware
+	}
+	for _, j := range d.jobs {
+		s.Jobs = append(s.Jobs, j.id.String())
+	}
+	return &api.Response{Final: true, OK: true, Status: s}
+}
+
+// serveLog streams entries of the mirror. The store may be read beside the
+// loop; only the committed size is asked there.
+func (d *Daemon) serveLog(ctx context.Context, req *api.Request, say func(*api.Response) error) {
+	var committed uint64
+	asked := make(chan struct{})
+	if !d.post(func() {
+		if d.mirror.cp != nil {
+			committed = d.mirror.cp.Size
+		}
+		close(asked)
+	}) {
+		return
+	}
+	select {
+	case <-asked:
+	case <-d.done:
+		return
+	}
+	size := d.mirror.store.Size()
+	from, to := span(req, size)
+	for i := from; i < to && ctx.Err() == nil; i++ {
+		e, err := d.mirror.store.Entry(i)
+		if err != nil {
+			_ = say(fail(api.Internal, "%v", err))
+			return
+		}
+		if say(&api.Response{Entry: &api.Entry{Index: i, Committed: i < committed, Text: e}}) != nil {
+			return
+		}
+	}
+	_ = say(&api.Response{Final: true, OK: true})
+}
+
+// span is the range of entries that a log request means.
+func span(r *api.Request, size uint64) (from, to uint64) {
+	from, to = min(r.From, size), size
+	if r.Last > 0 {
+		from = size - min(r.Last, size)
+	}
+	if r.Count > 0 {
+		to = min(to, from+min(r.Count, size))
+	}
+	return from, to
+}
+
+// servePublish brings the published log up to date and waits for it.
+func (d *Daemon) servePublish(say func(*api.Response) error) {
+	asked := make(chan struct{})
+	if !d.post(func() { d.publish(); close(asked) }) {
+		return
+	}
+	select {
+	case <-asked:
+	case <-d.done:
+		return
+	}
+	if err := d.pub.flush(); err != nil {
+		_ = say(fail(api.CannotWrite, "publish: %v", err))
+		return
+	}
+	_ = say(&api.Response{Final: true, OK: true})
+}
