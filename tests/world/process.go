@@ -1,9 +1,9 @@
 package world
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,57 +14,62 @@ import (
 )
 
 // stopGrace is how long a program may take to end in good order before its whole group is killed. The slowest good end is
-// the appliance's: one fsync and the closing of its pipes.
-const stopGrace = 5 * time.Second
+// the appliance's: a token that is waiting for a touch is waited for, which takes its touch window.
+const stopGrace = 20 * time.Second
 
 // Process is one program of the world: in a process group of its own (so that its children go with it), killed by the
-// kernel should we die, its stderr in a file.
+// kernel should we die, its stderr in a file and in a history.
 type Process struct {
 	Name string
 	PID  int
+	Log  *Lines // stderr
 
 	cmd  *exec.Cmd
-	log  *os.File
-	done chan struct{} // closed once the program has ended
+	file *os.File
+	done chan struct{} // closed once the program has ended and its log is complete
 	err  error         // valid after done
 }
 
 // startProcess starts argv. stderr goes to logDir/NAME.log; prepare, if given, sets what else the program needs (pipes, a
 // terminal) and must not start it.
 func startProcess(logDir, name string, argv []string, prepare func(*exec.Cmd) error) (*Process, error) {
-	log, err := os.OpenFile(filepath.Join(logDir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	file, err := os.OpenFile(filepath.Join(logDir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p := &Process{Name: name, cmd: cmd, Log: newHistory[string](), file: file, done: make(chan struct{})}
 	if prepare != nil {
 		err = prepare(cmd)
 	}
-	p := &Process{Name: name, cmd: cmd, log: log, done: make(chan struct{})}
 	if err == nil {
 		started := make(chan error)
 		go p.supervise(started)
 		err = <-started
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), log.Close())
+		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), file.Close())
 	}
 	return p, nil
 }
 
-// supervise starts the program and reaps it on a thread that does nothing else: Pdeathsig fires when the starting thread
-// ends, and a thread shared with other goroutines may be ended by one of them.
+// supervise starts the program, follows its log and reaps it, on a thread that does nothing else: Pdeathsig fires when
+// the starting thread ends, and a thread shared with other goroutines may be ended by one of them.
 func (p *Process) supervise(started chan<- error) {
 	runtime.LockOSThread()
-	if err := p.cmd.Start(); err != nil {
+	stderr, err := p.cmd.StderrPipe()
+	if err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
 		started <- err
 		return
 	}
 	p.PID = p.cmd.Process.Pid
 	started <- nil
-	p.err = errors.Join(p.cmd.Wait(), p.log.Close())
+	logged := followLog(stderr, p.file, p.Log)
+	p.err = errors.Join(logged, p.cmd.Wait(), p.file.Close())
 	close(p.done)
 }
 
@@ -77,9 +82,10 @@ func (p *Process) Err() error {
 	return p.err
 }
 
-// Stop ends the program in good order, or by force after stopGrace, and waits until it is gone.
+// Stop has the program end itself and its children in good order, or ends them by force after stopGrace, and waits until
+// they are gone.
 func (p *Process) Stop() {
-	p.signal(syscall.SIGTERM)
+	_ = syscall.Kill(p.PID, syscall.SIGTERM) // gone already is as good
 	select {
 	case <-p.done:
 	case <-time.After(stopGrace):
@@ -89,39 +95,35 @@ func (p *Process) Stop() {
 
 // Kill ends the program and its children at once, as a power cut would, and waits until it is gone.
 func (p *Process) Kill() {
-	p.signal(syscall.SIGKILL)
+	_ = syscall.Kill(-p.PID, syscall.SIGKILL) // gone already is as good
 	<-p.done
 }
 
-// signal reaches the whole group; that the group is gone already is no error.
-func (p *Process) signal(s syscall.Signal) { _ = syscall.Kill(-p.PID, s) }
+// AwaitLog waits for a line with all the given words, from mark on.
+func (p *Process) AwaitLog(ctx context.Context, mark int, words ...string) error {
+	_, _, err := p.Log.Wait(ctx, mark, func(line string) bool {
+		for _, w := range words {
+			if !strings.Contains(line, w) {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %q: %w", p.Name, words, err)
+	}
+	return nil
+}
 
-// Log is what the program wrote to its log so far, for error messages: its last lines only.
-func (p *Process) Log() string { return tail(p.log.Name()) }
+// LogTail is the end of the program's log, for error messages.
+func (p *Process) LogTail() string {
+	const most = 20
+	lines := p.Log.All()
+	return strings.Join(lines[max(0, len(lines)-most):], "\n")
+}
 
 // RSS is the program's resident memory in bytes, with that of its children.
 func (p *Process) RSS() (uint64, error) { return groupRSS(p.PID) }
-
-// tail returns a file's last kilobytes, whole lines.
-func tail(path string) string {
-	const most = 4096
-	f, err := os.Open(path)
-	if err != nil {
-		return err.Error()
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err == nil && st.Size() > most {
-		_, err = f.Seek(-most, io.SeekEnd)
-		if err != nil {
-			return err.Error()
-		}
-	}
-	b, err := io.ReadAll(f)
-	if err != nil {
-		return err.Error()
-	}
-	return strings.TrimSpace(string(b))
-}
 
 // groupRSS adds up the resident sets of every process whose group is pgid.
 func groupRSS(pgid int) (uint64, error) {

@@ -80,9 +80,9 @@ func TestParseStat(t *testing.T) {
 }
 
 func TestViewsWaitSeesPastAndFuture(t *testing.T) {
-	v := newViews()
+	v := newHistory[operator.View]()
 	r, w := io.Pipe()
-	go v.follow(r)
+	go followViews(r, v)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	event := func(name string) func(operator.View) bool {
@@ -109,7 +109,7 @@ func TestViewsWaitSeesPastAndFuture(t *testing.T) {
 	}
 	stopped, stop := context.WithCancel(ctx)
 	stop()
-	if _, _, err := newViews().Wait(stopped, 0, event("never")); !errors.Is(err, context.Canceled) {
+	if _, _, err := newHistory[operator.View]().Wait(stopped, 0, event("never")); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }

@@ -11,12 +11,8 @@ package world
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"touchmark/tests/cable"
 	"touchmark/tests/swtpm"
@@ -30,23 +26,18 @@ const (
 	Serial = 10000001 // of the emulated token
 )
 
-// Limits on waiting: each is many times what a loaded two-core machine needs; running into one is a failure, not a pace.
-const (
-	enrolLimit = 2 * time.Minute
-	readyLimit = time.Minute
-)
-
 // Config says what world to make. Dir and Bin are required.
 type Config struct {
 	Dir       string                   // everything is made below here
 	Bin       string                   // where the programs are (build/bin)
 	Algorithm string                   // of the token's key: p256 (default) or rsa2048
 	Profile   string                   // firmware the token emulates: 5.7.1 (default) or 5.4.3
-	Touch     string                   // ask (default), auto or never
-	Baud      int                      // of both serial ports; default 115200
+	Touch     string                   // who touches: ask (default: World.Token), auto or never
+	Baud      int                      // of both serial ports; default 115200, which ptys ignore
 	Policy    func(toml string) string // last word on the policy's text; nil leaves it
-	ViaPCSCD  bool                     // the board's build with the tag pcscd, over the system's pcscd and vpcd
-	PCSCD     string                   // with ViaPCSCD: host:port of the vpcd that the token connects to
+	TPM       *swtpm.Server            // nil: one of the world's own
+	ViaPCSCD  bool                     // the board's build with the tag pcscd, over the system's pcscd …
+	VPCD      string                   // … whose vpcd listens here: host:port
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -75,32 +66,32 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 // World is one running world. Its methods are for one goroutine, but for Views, Operator and Token, which may be used
-// from others too.
+// from others too as long as the appliance is not restarted meanwhile.
 type World struct {
 	Config
 	Paths
-	TPM   *swtpm.Server
 	Cable *cable.Cable
 	Token *Token
 
-	pivemu, appliance, hostd *Process
-	panel                    *panel
+	ownTPM bool
+	pivemu *Process
+	board  *board
+	hostd  *Process
 }
 
 // Paths are the places inside a world's directory.
 type Paths struct {
-	Run     string // sockets and ttys; the only place that may be outside the directory
+	Sockets string // sockets and ttys; the only place that may be outside the directory
 	Logs    string // what each program wrote to stderr
 	Board   string // the appliance's state
 	Host    string // the daemon's state, keys, configuration
 	Mirror  string // the published log
 	Trust   string // what an auditor pins
-	Cert    string // OpenPGP certificate, armored
 	Socket  string // the daemon's
 	Control string // the token's
 }
 
-// longestSocketName is the longest name below Run; sun_path holds 107 bytes and a NUL (unix(7)), contracts keep to 100.
+// sun_path holds 107 bytes and a NUL (unix(7)).
 const (
 	longestSocketName = len("/token-control.sock")
 	longestSocketPath = 100
@@ -108,46 +99,91 @@ const (
 
 func makePaths(dir string) (Paths, error) {
 	p := Paths{
-		Run: filepath.Join(dir, "run"), Logs: filepath.Join(dir, "logs"), Board: filepath.Join(dir, "board"), Host: filepath.Join(dir, "host"),
-		Mirror: filepath.Join(dir, "log"), Trust: filepath.Join(dir, "trust"), Cert: filepath.Join(dir, "cert.asc"),
+		Sockets: filepath.Join(dir, "run"), Logs: filepath.Join(dir, "logs"), Board: filepath.Join(dir, "board"),
+		Host: filepath.Join(dir, "host"), Mirror: filepath.Join(dir, "log"), Trust: filepath.Join(dir, "trust"),
 	}
-	if len(p.Run)+longestSocketName > longestSocketPath {
+	if len(p.Sockets)+longestSocketName > longestSocketPath {
 		short, err := os.MkdirTemp("", "tm-")
 		if err != nil {
 			return p, err
 		}
-		p.Run = short
+		p.Sockets = short
 	}
-	for _, d := range []string{p.Run, p.Logs, p.Host} {
+	for _, d := range []string{p.Sockets, p.Logs, p.Host} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return p, err
 		}
 	}
-	p.Socket = filepath.Join(p.Run, "hostd.sock")
-	p.Control = filepath.Join(p.Run, "token-control.sock")
+	p.Socket = filepath.Join(p.Sockets, "hostd.sock")
+	p.Control = filepath.Join(p.Sockets, "token-control.sock")
 	return p, nil
 }
 
-// New starts the hardware: TPM, token, cable. Enrol, StartAppliance and StartHostd bring up the rest; Up does all three.
-func New(ctx context.Context, cfg Config) (w *World, err error) {
-	cfg, err = cfg.withDefaults()
+// New starts the hardware: TPM, token, cable. Enrol, StartAppliance and StartHostd bring up the rest; Up does it all.
+// What was started is stopped again on error.
+func New(ctx context.Context, cfg Config) (*World, error) {
+	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	w = &World{Config: cfg}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.Close())
+	w := &World{Config: cfg}
+	if err := w.plugIn(ctx); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
+}
+
+func (w *World) plugIn(ctx context.Context) (err error) {
+	if w.Paths, err = makePaths(w.Dir); err != nil {
+		return err
+	}
+	if w.TPM == nil {
+		if w.TPM, err = swtpm.StartDir(filepath.Join(w.Dir, "tpm")); err != nil {
+			return err
 		}
-	}()
-	if w.Paths, err = makePaths(cfg.Dir); err != nil {
-		return w, err
+		w.ownTPM = true
 	}
-	if w.TPM, err = swtpm.StartDir(filepath.Join(w.Dir, "tpm")); err != nil {
-		return w, err
+	if w.Cable, err = cable.New(w.Sockets); err != nil {
+		return err
 	}
-	if w.Cable, err = cable.New(w.Run); err != nil {
-		return w, err
+	return w.startToken(ctx)
+}
+
+// Up makes a world and brings it all up, enrolled and ready to sign.
+func Up(ctx context.Context, cfg Config) (*World, error) {
+	w, err := New(ctx, cfg)
+	if err != nil {
+		return nil, err
 	}
-	return w, w.startToken(ctx)
+	for _, step := range []func(context.Context) error{w.Enrol, w.StartAppliance, w.StartHostd} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, w.Close())
+		}
+	}
+	return w, nil
+}
+
+// Close stops every program that runs, host first so that nothing asks a board that is going, and unplugs the cable.
+func (w *World) Close() error {
+	w.StopHostd()
+	w.StopAppliance()
+	if w.pivemu != nil {
+		w.pivemu.Stop()
+	}
+	if w.Cable != nil {
+		w.Cable.Close()
+	}
+	var err error
+	if w.ownTPM {
+		err = w.TPM.Stop()
+	}
+	if w.Sockets != "" && filepath.Dir(w.Sockets) != w.Dir {
+		err = errors.Join(err, os.RemoveAll(w.Sockets))
+	}
+	return err
+}
+
+// Env are the environment variables that let our host programs find this world.
+func (w *World) Env() []string {
+	return []string{"TOUCHMARK_SOCKET=" + w.Socket, "TOUCHMARK_TRUST=" + w.Trust, "TOUCHMARK_LOG=" + w.Mirror}
 }

@@ -1,0 +1,210 @@
+package world
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"touchmark/appliance/operator"
+)
+
+// Limits on waiting, each many times what a loaded two-core machine needs: to run into one is a failure, not a pace.
+const (
+	enrolLimit = 2 * time.Minute
+	readyLimit = time.Minute
+)
+
+// Enrol holds the key ceremony: host and administrator make their keys, the policy is signed, and the appliance binds
+// token, TPM and policy. The operator types the PIN and touches once.
+func (w *World) Enrol(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, enrolLimit)
+	defer cancel()
+	policy, err := w.signPolicy(ctx)
+	if err != nil {
+		return err
+	}
+	b, err := w.startBoard("enroll", "enroll", "--dir", w.Board, "--policy", policy, "--uid", UserID, "--trust-out", w.Trust)
+	if err != nil {
+		return err
+	}
+	defer b.in.Close()
+	go w.attendEnrolment(ctx, b)
+	select {
+	case <-b.Done():
+	case <-ctx.Done():
+		b.Kill()
+	}
+	if err := b.Err(); err != nil {
+		return fmt.Errorf("enrolment: %w\n%s", err, b.LogTail())
+	}
+	return nil
+}
+
+// attendEnrolment does what the ceremony asks of the operator until it ends; what goes wrong shows in its exit code.
+func (w *World) attendEnrolment(ctx context.Context, b *board) {
+	asks := func(v operator.View) bool { return v.Ask == operator.AskPIN || v.Ask == operator.AskTouch }
+	for mark := 0; ; {
+		v, next, err := b.views.Wait(ctx, mark, asks)
+		if err != nil {
+			return
+		}
+		mark = next
+		if v.Ask == operator.AskPIN {
+			_, err = fmt.Fprintln(b.in, "pin "+PIN)
+		} else if w.Touch == "ask" {
+			err = w.Token.Touch(ctx)
+		}
+		if err != nil {
+			b.Kill()
+			return
+		}
+	}
+}
+
+// signPolicy makes the keys of host and administrator and the policy note that names them, all with touchmark itself. A
+// key that is there already is kept.
+func (w *World) signPolicy(ctx context.Context) (note string, err error) {
+	verifiers := map[string]string{}
+	for _, name := range []string{"admin1", "repo1"} {
+		if verifiers[name], err = w.newKey(ctx, name); err != nil {
+			return "", err
+		}
+	}
+	text := filepath.Join(w.Host, "policy.toml")
+	if err := os.WriteFile(text, []byte(w.policyFor(verifiers["admin1"], verifiers["repo1"])), 0o644); err != nil {
+		return "", err
+	}
+	note = filepath.Join(w.Host, "policy.note")
+	_, err = w.must(ctx, "touchmark", "policy", "sign", "--key", w.Key("admin1"), "--out", note, text)
+	return note, err
+}
+
+// Key is the path of a signing key made by touchmark key new.
+func (w *World) Key(name string) string { return filepath.Join(w.Host, name+".key") }
+
+func (w *World) newKey(ctx context.Context, name string) (verifier string, err error) {
+	out, err := w.must(ctx, "touchmark", "key", "new", "--name", name, "--out", w.Key(name))
+	return strings.TrimSpace(out), err
+}
+
+// StartAppliance starts the board and waits until it is ready to sign: time confirmed, PIN typed.
+func (w *World) StartAppliance(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	b, err := w.startBoard("appliance", "run", "--dir", w.Board, "--device", w.Cable.BoardPath(), "--baud", strconv.Itoa(w.Baud))
+	if err != nil {
+		return err
+	}
+	w.board = b
+	return w.Unlock(ctx, 0, PIN)
+}
+
+// Unlock answers what the board asks at start and after a re-insertion — is the time right, what is the PIN — from mark
+// on, until the token is ready or the board has halted.
+func (w *World) Unlock(ctx context.Context, mark int, pin string) error {
+	typed := false
+	for {
+		v, next, err := w.board.await(ctx, mark, func(v operator.View) bool {
+			return v.Halted != "" || v.Ask == operator.AskTime || v.Ask == operator.AskPIN && !typed || v.Event == "pin-wrong" || v.Token == "ready" && v.Ask != operator.AskTime
+		})
+		mark = next
+		switch {
+		case err != nil:
+			return err
+		case v.Halted != "":
+			return &HaltedError{v.Halted}
+		case v.Event == "pin-wrong":
+			return fmt.Errorf("PIN refused: %s", v.Message)
+		case v.Ask == operator.AskTime:
+			err = w.Operator("time yes")
+		case v.Ask == operator.AskPIN:
+			typed = true
+			err = w.Operator("pin " + pin)
+		default:
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// HaltedError says that the board refuses to go on, and why.
+type HaltedError struct{ Why string }
+
+func (e *HaltedError) Error() string { return "the appliance has halted: " + e.Why }
+
+// StopAppliance ends the board in good order; KillAppliance as a power cut would, but for the TPM, which keeps its power.
+func (w *World) StopAppliance() { w.endAppliance((*Process).Stop) }
+
+// KillAppliance ends core and link at once.
+func (w *World) KillAppliance() { w.endAppliance((*Process).Kill) }
+
+func (w *World) endAppliance(end func(*Process)) {
+	if w.board == nil {
+		return
+	}
+	end(w.board.Process)
+	_ = w.board.in.Close()
+	w.board = nil
+}
+
+// hostdConfig is the daemon's configuration: device, baud, directory of its state, and the shared paths.
+const hostdConfig = `device = "%s"
+baud = %d
+state = "%s"
+publish = "%s"
+trust = "%s"
+key = "%s"
+socket = "%s"
+`
+
+// StartHostd starts the daemon and waits until it has verified the board's log.
+func (w *World) StartHostd(ctx context.Context) error {
+	if err := w.LaunchHostd("repo1"); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	err := w.hostd.AwaitLog(ctx, 0, "log verified")
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, w.hostd.LogTail())
+	}
+	return err
+}
+
+// LaunchHostd starts the daemon with the key of that name and waits for nothing.
+func (w *World) LaunchHostd(key string) error {
+	config := filepath.Join(w.Host, "hostd.toml")
+	text := fmt.Sprintf(hostdConfig, w.Cable.HostPath(), w.Baud, filepath.Join(w.Host, "mirror"), w.Mirror, w.Trust, w.Key(key), w.Socket)
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		return err
+	}
+	p, err := startProcess(w.Logs, "hostd", []string{w.bin("touchmark-hostd"), "--config", config}, nil)
+	if err == nil {
+		w.hostd = p
+	}
+	return err
+}
+
+// Hostd is the running daemon, for its log and its memory; Appliance the running board.
+func (w *World) Hostd() *Process     { return w.hostd }
+func (w *World) Appliance() *Process { return w.board.Process }
+
+// StopHostd ends the daemon in good order.
+func (w *World) StopHostd() { w.endHostd((*Process).Stop) }
+
+// KillHostd ends it at once.
+func (w *World) KillHostd() { w.endHostd((*Process).Kill) }
+
+func (w *World) endHostd(end func(*Process)) {
+	if w.hostd == nil {
+		return
+	}
+	end(w.hostd)
+	w.hostd = nil
+}

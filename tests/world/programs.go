@@ -1,0 +1,159 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"touchmark/appliance/operator"
+)
+
+// bin is the path of a program under test.
+func (w *World) bin(name string) string { return filepath.Join(w.Bin, name) }
+
+// board is one life of the appliance, with its operator's panel as lines on pipes.
+type board struct {
+	*Process
+	views *Views
+	in    *os.File // the operator's words
+}
+
+// startBoard runs the appliance with the given arguments.
+func (w *World) startBoard(name string, args ...string) (*board, error) {
+	program := "touchmark-appliance-emulated"
+	if w.ViaPCSCD {
+		program = "touchmark-appliance-pcscd"
+	} else {
+		args = append(args, "--token-socket", w.tokenSocket())
+	}
+	in, typed, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	shown, out, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, in.Close(), typed.Close())
+	}
+	p, err := startProcess(w.Logs, name, append([]string{w.bin(program)}, append(args, "--tpm", w.TPM.Spec(), "--operator", "lines")...), func(cmd *exec.Cmd) error {
+		cmd.Stdin, cmd.Stdout = in, out
+		return nil
+	})
+	err = errors.Join(err, in.Close(), out.Close())
+	if err != nil {
+		return nil, errors.Join(err, typed.Close(), shown.Close())
+	}
+	b := &board{Process: p, views: newHistory[operator.View](), in: typed}
+	go func() {
+		followViews(shown, b.views)
+		_ = shown.Close()
+	}()
+	return b, nil
+}
+
+// Views is what the operator's panel of the running appliance has shown.
+func (w *World) Views() *Views { return w.board.views }
+
+// Operator types one line at the panel: "arm JOB", "deny JOB", "pin DIGITS", "time yes" or "quit".
+func (w *World) Operator(line string) error {
+	_, err := fmt.Fprintln(w.board.in, line)
+	return err
+}
+
+// await waits for the panel to show something and explains a failure with the end of the program's log.
+func (b *board) await(ctx context.Context, mark int, want func(operator.View) bool) (operator.View, int, error) {
+	v, mark, err := b.views.Wait(ctx, mark, want)
+	if err != nil {
+		err = fmt.Errorf("%s: %w\n%s", b.Name, err, b.LogTail())
+	}
+	return v, mark, err
+}
+
+func (w *World) tokenSocket() string { return filepath.Join(w.Sockets, "token.sock") }
+
+// startToken starts the emulator; its state file makes it the same token again after a restart.
+func (w *World) startToken(ctx context.Context) error {
+	argv := []string{w.bin("pivemu"), "--control", w.Control, "--state", filepath.Join(w.Dir, "token.json"),
+		"--profile", w.Profile, "--touch", w.Touch, "--serial", strconv.Itoa(Serial), "--log", filepath.Join(w.Logs, "token-apdu.log")}
+	if w.ViaPCSCD {
+		argv = append(argv, "--vpcd", w.VPCD)
+	} else {
+		argv = append(argv, "--socket", w.tokenSocket())
+	}
+	p, err := startReady(ctx, w.Logs, "pivemu", argv)
+	if err != nil {
+		return err
+	}
+	w.pivemu, w.Token = p, &Token{control: w.Control}
+	return nil
+}
+
+// startReady starts a program that says on stdout when it serves.
+func startReady(ctx context.Context, logDir, name string, argv []string) (*Process, error) {
+	said, theirs, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	p, err := startProcess(logDir, name, argv, func(cmd *exec.Cmd) error {
+		cmd.Stdout = theirs
+		return nil
+	})
+	if err = errors.Join(err, theirs.Close()); err != nil {
+		return nil, errors.Join(err, said.Close())
+	}
+	ready := make(chan error, 1)
+	go func() {
+		_, err := said.Read(make([]byte, 1))
+		ready <- err
+		_, _ = io.Copy(io.Discard, said) // the rest is for people
+		_ = said.Close()
+	}()
+	select {
+	case err = <-ready:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		p.Kill()
+		return nil, fmt.Errorf("%s does not come up: %w\n%s", name, err, p.LogTail())
+	}
+	return p, nil
+}
+
+// Result is how a command line ended.
+type Result struct {
+	Code           int
+	Stdout, Stderr string
+}
+
+// Run runs one of our programs in the given directory to its end, with the world's environment. An exit code is a result,
+// not an error. A cancelled context interrupts it as Ctrl-C would.
+func (w *World) Run(ctx context.Context, dir, name string, args ...string) (Result, error) {
+	cmd := exec.CommandContext(ctx, w.bin(name), args...)
+	var out, errs strings.Builder
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &errs
+	cmd.Env = append(os.Environ(), w.Env()...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	cmd.WaitDelay = stopGrace
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Exited() {
+		err = nil
+	}
+	return Result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}, err
+}
+
+// must runs a program that has to succeed.
+func (w *World) must(ctx context.Context, name string, args ...string) (string, error) {
+	r, err := w.Run(ctx, "", name, args...)
+	if err == nil && r.Code != 0 {
+		err = fmt.Errorf("%s %s: exit code %d: %s", name, strings.Join(args, " "), r.Code, strings.TrimSpace(r.Stdout+r.Stderr))
+	}
+	return r.Stdout, err
+}
