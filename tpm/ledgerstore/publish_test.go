@@ -1,0 +1,352 @@
+package ledgerstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"touchmark/tpm/ledger"
+)
+
+// fakeNote is a checkpoint whose signatures nobody here looks at.
+func fakeNote(t testing.TB, s *Store, size uint64) []byte {
+	t.Helper()
+	root, err := s.Root(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(ledger.CheckpointBody("a.example", size, root), "\n\u2014 a.example AAAAAAAA\n"...)
+}
+
+// verify reads a published directory as an auditor does: whatever the
+// checkpoint says must be in the tiles, and every hash tile must agree.
+func verify(t testing.TB, dir string) (size uint64, pending int) {
+	t.Helper()
+	tiles, err := OpenTiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail, err := tiles.Pending()
+	if err != nil {
+		t.Fatal(err)
+	}
+	note, err := tiles.Checkpoint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, size, root, err := parseNoteBody(note)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree ledger.Tree
+	n := uint64(0)
+	for e, err := range tiles.Entries(0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == size {
+			break
+		}
+		if !bytes.Equal(e, entriesFrom(n, 1)[0]) {
+			t.Fatalf("entry %d is %q", n, e)
+		}
+		for i, h := range tree.Add(ledger.LeafHash(e)) {
+			if i%tileHeight != 0 {
+				continue
+			}
+			if got, ok := tiles.Hash(i, n>>i); !ok || got != h {
+				t.Fatalf("hash tile level %d, %d: %x %v, want %x", i, n>>i, got, ok, h)
+			}
+		}
+		n++
+	}
+	if n != size || tree.Root() != root {
+		t.Fatalf("%d entries of %d, root %x, want %x", n, size, tree.Root(), root)
+	}
+	return size, len(tail)
+}
+
+func TestPublishSteps(t *testing.T) {
+	s := mustCreate(t, t.TempDir())
+	dir := filepath.Join(t.TempDir(), "pub")
+	for _, step := range []struct{ add, pending int }{{1, 0}, {1, 1}, {3, 2}, {250, 0}, {1, 3}, {5, 0}, {252, 1}, {1, 0}, {700, 9}, {1, 0}} {
+		mustAppend(t, s, step.add, true)
+		size := s.Size()
+		if step.pending > 0 {
+			mustAppend(t, s, step.pending, false)
+		}
+		for range 2 { // the second time changes nothing
+			if err := Publish(dir, s, fakeNote(t, s, size), size); err != nil {
+				t.Fatal(err)
+			}
+			if got, n := verify(t, dir); got != size || n != step.pending {
+				t.Fatalf("size %d with %d pending, want %d with %d", got, n, size, step.pending)
+			}
+		}
+	}
+	noRubbish(t, dir)
+}
+
+// noRubbish: no temporary files, at most two partial tiles of a kind, none
+// beside a full one.
+func noRubbish(t *testing.T, dir string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case strings.HasSuffix(path, ".new"):
+			t.Errorf("temporary file %s", path)
+		case strings.HasSuffix(path, ".p"):
+			if _, err := os.Stat(strings.TrimSuffix(path, ".p")); err == nil {
+				t.Errorf("partial tiles beside a full one: %s", path)
+			}
+			if ws := widths(path); len(ws) > 2 || len(ws) == 0 {
+				t.Errorf("%s has %v", path, ws)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The paths are those of the specification's own examples, and tlog's tile
+// code, which knows nothing of ours, reads the same hashes.
+func TestTilePaths(t *testing.T) {
+	for want, got := range map[string]string{
+		"tile/0/x001/x234/067":       tilePath("0", 1234067, 256),
+		"tile/0/x001/x234/067.p/8":   tilePath("0", 1234067, 8),
+		"tile/entries/000":           tilePath("entries", 0, 256),
+		"tile/1/x001/000":            tilePath("1", 1000, 256),
+		"tile/entries/x012/x345/678": tilePath("entries", 12345678, 256),
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	s := mustCreate(t, t.TempDir())
+	dir := t.TempDir()
+	mustAppend(t, s, 600, true)
+	if err := Publish(dir, s, fakeNote(t, s, 600), 600); err != nil {
+		t.Fatal(err)
+	}
+	root, _ := s.Root(600)
+	tree := tlog.TileHashReader(tlog.Tree{N: 600, Hash: root}, diskTiles(dir))
+	for _, i := range []int64{0, 255, 256, 511, 512, 599} {
+		p, err := tlog.ProveRecord(600, i, tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, _ := s.Entry(uint64(i))
+		if err := tlog.CheckRecord(p, 600, root, i, tlog.RecordHash(e)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+type diskTiles string
+
+func (d diskTiles) Height() int                     { return tileHeight }
+func (d diskTiles) SaveTiles([]tlog.Tile, [][]byte) {}
+func (d diskTiles) ReadTiles(ts []tlog.Tile) (bs [][]byte, err error) {
+	for _, t := range ts {
+		b, err := os.ReadFile(filepath.Join(string(d), tilePath(fmt.Sprint(t.L), uint64(t.N), t.W)))
+		if err != nil {
+			return nil, err
+		}
+		bs = append(bs, b)
+	}
+	return bs, nil
+}
+
+func TestPublishRefuses(t *testing.T) {
+	s := mustCreate(t, t.TempDir())
+	mustAppend(t, s, 5, true)
+	dir := t.TempDir()
+	other := mustCreate(t, t.TempDir())
+	mustAppend(t, other, 1, false)
+	if err := other.Append([][]byte{[]byte("something else")}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, f := range map[string]func() error{
+		"a foreign checkpoint": func() error { return Publish(dir, s, fakeNote(t, other, 2), 2) },
+		"another size":         func() error { return Publish(dir, s, fakeNote(t, s, 4), 5) },
+		"size beyond":          func() error { return Publish(dir, s, fakeNote(t, s, 5), 6) },
+		"no note":              func() error { return Publish(dir, s, []byte("x"), 5) },
+	} {
+		if f() == nil {
+			t.Errorf("%s was published", name)
+		}
+	}
+	if err := Publish(dir, s, fakeNote(t, s, 5), 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := Publish(dir, s, fakeNote(t, s, 4), 4); err == nil {
+		t.Error("went back to an older size")
+	}
+}
+
+// Every disk call of a publication fails in turn: the directory holds the old
+// log or the new one, whole, and publishing again completes it.
+func TestPublishInterrupted(t *testing.T) {
+	s := mustCreate(t, t.TempDir())
+	mustAppend(t, s, 254, true)
+	mustAppend(t, s, 1, false)
+	first, second := fakeNote(t, s, 254), []byte(nil)
+	mustAppend(t, s, 6, true)
+	size := s.Size()
+	second = fakeNote(t, s, size)
+	mustAppend(t, s, 1, false)
+	for _, after := range []bool{false, true} {
+		done := false
+		for failAt := 1; !done; failAt++ {
+			dir := t.TempDir()
+			if err := Publish(dir, s, first, 254); err != nil {
+				t.Fatal(err)
+			}
+			err := publish(newFaultDisk(failAt, after), dir, s, second, size)
+			if done = err == nil; done && failAt < 20 {
+				t.Fatalf("only %d calls were made to fail", failAt)
+			}
+			if got, _ := verify(t, dir); got != 254 && got != size {
+				t.Fatalf("size %d", got)
+			}
+			if err := Publish(dir, s, second, size); err != nil {
+				t.Fatal(err)
+			}
+			if got, n := verify(t, dir); got != size || n != 1 {
+				t.Fatalf("size %d, %d pending", got, n)
+			}
+		}
+	}
+}
+
+func TestReaderIsNotFooled(t *testing.T) {
+	s := mustCreate(t, t.TempDir())
+	mustAppend(t, s, 300, true)
+	publishTo := func(t *testing.T) (string, *Tiles) {
+		dir := t.TempDir()
+		if err := Publish(dir, s, fakeNote(t, s, 300), 300); err != nil {
+			t.Fatal(err)
+		}
+		tiles, err := OpenTiles(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dir, tiles
+	}
+	count := func(tiles *Tiles) (n int, err error) {
+		for _, err = range tiles.Entries(0) {
+			if err != nil {
+				return n, err
+			}
+			n++
+		}
+		return n, nil
+	}
+	t.Run("short bundle", func(t *testing.T) {
+		dir, tiles := publishTo(t)
+		path := filepath.Join(dir, tilePath("entries", 0, 256))
+		writeFile(t, path, readFile(t, path)[:100])
+		if n, err := count(tiles); err == nil {
+			t.Errorf("%d entries", n)
+		}
+	})
+	t.Run("missing bundle", func(t *testing.T) {
+		dir, tiles := publishTo(t)
+		if err := os.RemoveAll(filepath.Join(dir, tilePath("entries", 1, 256)) + ".p"); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := count(tiles); n != 256 || err != nil {
+			t.Errorf("%d entries, %v", n, err)
+		}
+	})
+	t.Run("bundle too long", func(t *testing.T) {
+		dir, tiles := publishTo(t)
+		path := filepath.Join(dir, tilePath("entries", 1, 44))
+		writeFile(t, path, append(readFile(t, path), 0, 1, 'x'))
+		if n, err := count(tiles); err == nil {
+			t.Errorf("%d entries", n)
+		}
+	})
+	t.Run("garbage pending", func(t *testing.T) {
+		dir, tiles := publishTo(t)
+		writeFile(t, filepath.Join(dir, "pending"), []byte{0, 9, 1})
+		if _, err := tiles.Pending(); err == nil {
+			t.Error("garbage was read")
+		}
+	})
+	t.Run("huge checkpoint", func(t *testing.T) {
+		dir, tiles := publishTo(t)
+		writeFile(t, filepath.Join(dir, "checkpoint"), make([]byte, maxCheckpoint+1))
+		if _, err := tiles.Checkpoint(); err == nil {
+			t.Error("it was read")
+		}
+	})
+	t.Run("from the middle", func(t *testing.T) {
+		_, tiles := publishTo(t)
+		for e, err := range tiles.Entries(299) {
+			if err != nil || !bytes.Equal(e, entriesFrom(299, 1)[0]) {
+				t.Errorf("%q, %v", e, err)
+			}
+		}
+	})
+	if _, err := OpenTiles(filepath.Join(t.TempDir(), "none")); err == nil {
+		t.Error("a missing directory was opened")
+	}
+}
+
+func TestWriteFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	for _, data := range []string{"one", "two, longer", ""} {
+		if err := WriteFile(path, []byte(data), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		if got := readFile(t, path); string(got) != data {
+			t.Errorf("%q, want %q", got, data)
+		}
+	}
+	st, err := os.Stat(path)
+	if err != nil || st.Mode().Perm() != 0o640 {
+		t.Errorf("%v, %v", st.Mode(), err)
+	}
+	if names, _ := (osDisk{}).List(filepath.Dir(path)); len(names) != 1 {
+		t.Errorf("left behind: %v", names)
+	}
+	var de *DiskError
+	if err := WriteFile(filepath.Join(path, "x"), nil, 0o600); !errors.As(err, &de) {
+		t.Errorf("%v", err)
+	}
+	undo := limitFileSize(t, 4)
+	err = WriteFile(path, []byte("longer than four bytes"), 0o600)
+	undo()
+	if !errors.As(err, &de) || len(readFile(t, path)) != 0 {
+		t.Errorf("%v", err)
+	}
+}
+
+func FuzzBundle(f *testing.F) {
+	f.Add([]byte{0, 1, 'x', 0, 2, 'y', 'z'})
+	f.Add([]byte{0xff, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		entries, err := ParseBundle(b)
+		if err != nil {
+			return
+		}
+		var again []byte
+		for _, e := range entries {
+			again = AppendBundle(again, e)
+		}
+		if !bytes.Equal(again, b) {
+			t.Error("second encoding")
+		}
+	})
+}

@@ -1,0 +1,597 @@
+package ledgerstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"golang.org/x/mod/sumdb/tlog"
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+)
+
+func entryBytes(i uint64, n int) []byte {
+	return append(fmt.Appendf(nil, "entry %d ", i), bytes.Repeat([]byte{'x'}, n)...)
+}
+
+func entriesFrom(from uint64, n int) (out [][]byte) {
+	for i := range n {
+		out = append(out, entryBytes(from+uint64(i), int(from+uint64(i))%97))
+	}
+	return out
+}
+
+func mustCreate(t testing.TB, dir string) *Store {
+	t.Helper()
+	s, err := Create(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() }) // a second Close is harmless
+	return s
+}
+
+func mustOpen(t testing.TB, dir string) *Store {
+	t.Helper()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func mustAppend(t testing.TB, s *Store, n int, plan bool) {
+	t.Helper()
+	var p *anchor.Plan
+	if plan {
+		p = &anchor.Plan{Size: s.Size() + uint64(n), X: [32]byte{byte(s.Size())}, Prev: [32]byte{1}}
+	}
+	if err := s.Append(entriesFrom(s.Size(), n), p); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// check reads everything back and compares it with the model.
+func check(t testing.TB, s *Store, size uint64, plans int) {
+	t.Helper()
+	if s.Size() != size {
+		t.Fatalf("size %d, want %d", s.Size(), size)
+	}
+	var tree ledger.Tree
+	for i := range size {
+		e, err := s.Entry(i)
+		if err != nil || !bytes.Equal(e, entriesFrom(i, 1)[0]) {
+			t.Fatalf("entry %d: %q, %v", i, e, err)
+		}
+		tree.Add(ledger.LeafHash(e))
+		root, err := s.Root(i + 1)
+		if err != nil || root != tree.Root() {
+			t.Fatalf("root of %d: %x, want %x, %v", i+1, root, tree.Root(), err)
+		}
+	}
+	ps, err := s.Plans()
+	if err != nil || len(ps) != plans {
+		t.Fatalf("%d plans, want %d, %v", len(ps), plans, err)
+	}
+}
+
+func TestAppendAndReopen(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	s := mustCreate(t, dir)
+	mustAppend(t, s, 1, true)
+	mustAppend(t, s, 5, false)
+	mustAppend(t, s, 3, true)
+	check(t, s, 9, 2)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, dir)
+	check(t, s, 9, 2)
+	mustAppend(t, s, 1, true)
+	check(t, s, 10, 3)
+	ps, err := s.Plans()
+	if err != nil || ps[1] != (anchor.Plan{Size: 9, X: [32]byte{6}, Prev: [32]byte{1}}) {
+		t.Errorf("%+v, %v", ps, err)
+	}
+	if _, err := s.Entry(10); err == nil {
+		t.Error("entry 10 of 10 was read")
+	}
+	if _, err := s.Root(11); err == nil {
+		t.Error("root of 11 of 10 was made")
+	}
+}
+
+func TestProofs(t *testing.T) {
+	s := mustCreate(t, t.TempDir())
+	mustAppend(t, s, 21, false)
+	for n := uint64(1); n <= 21; n++ {
+		root, err := s.Root(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			e, _ := s.Entry(i)
+			path, err := s.Inclusion(i, n)
+			if err != nil || !ledger.CheckInclusion(path, i, n, ledger.LeafHash(e), root) {
+				t.Fatalf("inclusion of %d in %d: %v", i, n, err)
+			}
+			p, err := s.Consistency(i+1, n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			old, _ := s.Root(i + 1)
+			proof := make(tlog.TreeProof, len(p))
+			for j := range p {
+				proof[j] = p[j]
+			}
+			if err := tlog.CheckTree(proof, int64(n), root, int64(i+1), old); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, bad := range [][2]uint64{{5, 5}, {0, 22}} {
+		if _, err := s.Inclusion(bad[0], bad[1]); err == nil {
+			t.Errorf("inclusion %v was made", bad)
+		}
+	}
+	for _, bad := range [][2]uint64{{0, 5}, {6, 5}, {1, 22}} {
+		if _, err := s.Consistency(bad[0], bad[1]); err == nil {
+			t.Errorf("consistency %v was made", bad)
+		}
+	}
+}
+
+func TestRefusedArguments(t *testing.T) {
+	dir := t.TempDir()
+	s := mustCreate(t, dir)
+	for name, f := range map[string]func() error{
+		"nothing":     func() error { return s.Append(nil, nil) },
+		"empty entry": func() error { return s.Append([][]byte{{}}, nil) },
+		"long entry":  func() error { return s.Append([][]byte{make([]byte, ledger.MaxEntry+1)}, nil) },
+		"other plan":  func() error { return s.Append(entriesFrom(0, 1), &anchor.Plan{Size: 2}) },
+		"too much at once": func() error {
+			var es [][]byte
+			for range 80 {
+				es = append(es, make([]byte, ledger.MaxEntry))
+			}
+			return s.Append(es, nil)
+		},
+	} {
+		if f() == nil {
+			t.Errorf("%s was appended", name)
+		}
+	}
+	mustAppend(t, s, 1, true) // a refused argument does not break the store
+	if _, err := Create(dir); !errors.Is(err, ErrExists) {
+		t.Errorf("Create on a store: %v", err)
+	}
+	var locked *LockedError
+	if _, err := Open(dir); !errors.As(err, &locked) {
+		t.Errorf("Open of an open store: %v", err)
+	}
+	for _, none := range []string{t.TempDir(), filepath.Join(dir, "missing")} {
+		if _, err := Open(none); !errors.Is(err, ErrNoStore) {
+			t.Errorf("Open of nothing: %v", err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Append(entriesFrom(1, 1), nil); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Append after Close: %v", err)
+	}
+	if _, err := s.Entry(0); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Entry after Close: %v", err)
+	}
+}
+
+// A log cut anywhere in its last append loses that append and nothing else.
+func TestTornTailIsDropped(t *testing.T) {
+	dir := t.TempDir()
+	s := mustCreate(t, dir)
+	mustAppend(t, s, 2, true)
+	before := s.end
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	saved := snapshot(t, dir)
+	s = mustOpen(t, dir)
+	mustAppend(t, s, 3, true)
+	after := s.end
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	segment := readFile(t, segmentPath(dir, 0))
+	for cut := before; cut <= after; cut++ {
+		restore(t, dir, saved)
+		writeFile(t, segmentPath(dir, 0), segment[:cut])
+		s := mustOpen(t, dir)
+		if cut < after {
+			check(t, s, 2, 1)
+			mustAppend(t, s, 3, true)
+		}
+		check(t, s, 5, 2)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The same with the tail there but unwritten, or written in part.
+	for hole := before; hole < after; hole += 7 {
+		restore(t, dir, saved)
+		torn := bytes.Clone(segment)
+		clear(torn[hole:min(hole+20, after)])
+		if bytes.Equal(torn, segment) {
+			continue // zeros anyway
+		}
+		writeFile(t, segmentPath(dir, 0), torn)
+		s := mustOpen(t, dir)
+		check(t, s, 2, 1)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestDamageIsNotDropped(t *testing.T) {
+	build := func(t *testing.T) string {
+		dir := t.TempDir()
+		s := mustCreate(t, dir)
+		for range 4 {
+			mustAppend(t, s, 2, true)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	size := int64(len(readFile(t, segmentPath(build(t), 0))))
+	for name, harm := range map[string]func(t *testing.T, dir string){
+		"a bit in the first entry": func(t *testing.T, dir string) { flip(t, segmentPath(dir, 0), headerSize+2) },
+		"a bit in a length":        func(t *testing.T, dir string) { flip(t, segmentPath(dir, 0), 3) },
+		"a bit in the third append": func(t *testing.T, dir string) {
+			flip(t, segmentPath(dir, 0), size*5/8)
+		},
+		"the last durable append cut off": func(t *testing.T, dir string) {
+			writeFile(t, segmentPath(dir, 0), readFile(t, segmentPath(dir, 0))[:size-1])
+		},
+		"the last durable append damaged": func(t *testing.T, dir string) { flip(t, segmentPath(dir, 0), size-1) },
+		"a stored hash":                   func(t *testing.T, dir string) { flip(t, filepath.Join(dir, "hashes"), 40) },
+		"a gap between segments": func(t *testing.T, dir string) {
+			writeFile(t, segmentPath(dir, size+1), nil)
+		},
+		"a strange segment name": func(t *testing.T, dir string) {
+			writeFile(t, filepath.Join(dir, "log-zz"), nil)
+		},
+		"garbage longer than any append": func(t *testing.T, dir string) {
+			b := readFile(t, segmentPath(dir, 0))
+			writeFile(t, segmentPath(dir, 0), append(b, make([]byte, maxAppend+1)...))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := build(t)
+			harm(t, dir)
+			var corrupt *CorruptError
+			if s, err := Open(dir); !errors.As(err, &corrupt) {
+				t.Fatalf("%v, %v", s, err)
+			}
+			t.Log(corrupt)
+		})
+	}
+}
+
+// What is derived is made again when it is missing, short or zeros.
+func TestDerivedFilesAreRebuilt(t *testing.T) {
+	dir := t.TempDir()
+	s := mustCreate(t, dir)
+	for range 5 {
+		mustAppend(t, s, 3, true)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	good := snapshot(t, dir)
+	for name, harm := range map[string]func(b []byte) []byte{
+		"missing": func([]byte) []byte { return nil },
+		"short":   func(b []byte) []byte { return b[:len(b)-50] },
+		"zeros":   func(b []byte) []byte { b = bytes.Clone(b); clear(b[len(b)-64:]); return b },
+	} {
+		for _, file := range derivedNames {
+			restore(t, dir, good)
+			writeFile(t, filepath.Join(dir, file), harm(good[file]))
+			s := mustOpen(t, dir)
+			check(t, s, 15, 5)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(readFile(t, filepath.Join(dir, file)), good[file]) {
+				t.Errorf("%s %s: not made again as it was", name, file)
+			}
+		}
+	}
+}
+
+func TestSegments(t *testing.T) {
+	dir := t.TempDir()
+	s := mustCreate(t, dir)
+	big := make([]byte, ledger.MaxEntry)
+	for i := 0; s.end < segmentSize+maxAppend; i++ {
+		var es [][]byte
+		for j := range 60 {
+			e := bytes.Clone(big)
+			binary.BigEndian.PutUint64(e, uint64(i*60+j))
+			es = append(es, e)
+		}
+		if err := s.Append(es, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, root := s.Size(), s.tree.Root()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, dir)
+	if len(s.segments) != 2 || s.Size() != n || s.tree.Root() != root {
+		t.Fatalf("%d segments, %d entries of %d", len(s.segments), s.Size(), n)
+	}
+	for _, i := range []uint64{0, n / 2, n - 1} {
+		e, err := s.Entry(i)
+		if err != nil || binary.BigEndian.Uint64(e) != i {
+			t.Errorf("entry %d: %v", i, err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, segmentPath(dir, 0), segmentSize-5) // the end of a segment that is not the last is no torn tail
+	var corrupt *CorruptError
+	if _, err := Open(dir); !errors.As(err, &corrupt) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Every call to the disk fails in turn, done or not: what Append acknowledged
+// is there afterwards, and the append that failed is there whole or not at all.
+func TestEveryDiskCallFails(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		for failAt := 1; ; failAt++ {
+			dir := filepath.Join(t.TempDir(), "log")
+			d := newFaultDisk(failAt, after)
+			acked := uint64(0)
+			s, err := create(d, dir)
+			for i := 0; err == nil && i < 4; i++ {
+				plan := &anchor.Plan{Size: s.Size() + 2}
+				if err = s.Append(entriesFrom(s.Size(), 2), plan); err == nil {
+					acked = s.Size()
+				}
+			}
+			if s != nil {
+				if err != nil && s.Append(entriesFrom(s.Size(), 1), nil) == nil {
+					t.Fatal("appended after a failure")
+				}
+				_ = s.Close() // the disk is dead
+			}
+			if err == nil {
+				if failAt < 10 {
+					t.Fatalf("only %d calls were made to fail", failAt)
+				}
+				break
+			}
+			if !errors.Is(err, unix.EIO) {
+				t.Fatalf("call %d: %v", failAt, err)
+			}
+			reopened(t, dir, acked)
+		}
+	}
+}
+
+func reopened(t *testing.T, dir string, acked uint64) {
+	t.Helper()
+	s, err := Open(dir)
+	if errors.Is(err, ErrNoStore) && acked == 0 {
+		s, err = Create(dir)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Size() != acked && s.Size() != acked+2 {
+		t.Fatalf("size %d after %d were acknowledged", s.Size(), acked)
+	}
+	check(t, s, s.Size(), int(s.Size()/2))
+	mustAppend(t, s, 2, true)
+	check(t, s, s.Size(), int(s.Size()/2))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	s := mustCreate(t, dir)
+	mustAppend(t, s, 2, true)
+	old := limitFileSize(t, uint64(s.end)+20)
+	err := s.Append(entriesFrom(2, 3), nil)
+	old()
+	var de *DiskError
+	if !errors.As(err, &de) || !errors.Is(err, unix.EFBIG) {
+		t.Fatalf("%v", err)
+	}
+	if err := s.Append(entriesFrom(2, 1), nil); err == nil {
+		t.Error("appended after a failure")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check(t, mustOpen(t, dir), 2, 1)
+}
+
+func TestPropertyModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		dir, err := os.MkdirTemp(t.TempDir(), "m")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		s, err := Create(dir)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		size, plans := uint64(0), 0
+		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
+			if rapid.Bool().Draw(rt, "reopen") {
+				if err := s.Close(); err != nil {
+					rt.Fatal(err)
+				}
+				if s, err = Open(dir); err != nil {
+					rt.Fatal(err)
+				}
+			}
+			n := rapid.IntRange(1, 20).Draw(rt, "n")
+			var p *anchor.Plan
+			if rapid.Bool().Draw(rt, "plan") {
+				p = &anchor.Plan{Size: size + uint64(n)}
+				plans++
+			}
+			if err := s.Append(entriesFrom(size, n), p); err != nil {
+				rt.Fatal(err)
+			}
+			size += uint64(n)
+		}
+		check(t, s, size, plans)
+		if err := s.Close(); err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
+
+func TestConcurrentReaders(t *testing.T) {
+	s := mustCreate(t, t.TempDir())
+	mustAppend(t, s, 1, false)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				n := s.Size()
+				if _, err := s.Entry(n - 1); err != nil {
+					t.Error(err)
+				}
+				if _, err := s.Root(n); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 20 {
+		mustAppend(t, s, 2, true)
+	}
+	wg.Wait()
+	check(t, s, 41, 20)
+}
+
+func FuzzOpen(f *testing.F) {
+	b, _, err := encodeAppend(entriesFrom(0, 3), &anchor.Plan{Size: 3})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add(b[:len(b)-3])
+	f.Add(append(bytes.Clone(b), b...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		dir := t.TempDir()
+		writeFile(t, segmentPath(dir, 0), b)
+		s, err := Open(dir)
+		if err != nil {
+			return
+		}
+		for i := range s.Size() {
+			if _, err := s.Entry(i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Append(entriesFrom(s.Size(), 1), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func BenchmarkAppend(b *testing.B) {
+	s := mustCreate(b, b.TempDir())
+	e := [][]byte{bytes.Repeat([]byte{'x'}, 1500)}
+	for b.Loop() {
+		if err := s.Append(e, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func readFile(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func writeFile(t testing.TB, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func flip(t testing.TB, path string, at int64) {
+	t.Helper()
+	b := readFile(t, path)
+	b[at] ^= 0x10
+	writeFile(t, path, b)
+}
+
+func snapshot(t testing.TB, dir string) map[string][]byte {
+	t.Helper()
+	names, err := osDisk{}.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string][]byte{}
+	for _, n := range names {
+		m[n] = readFile(t, filepath.Join(dir, n))
+	}
+	return m
+}
+
+func restore(t testing.TB, dir string, m map[string][]byte) {
+	t.Helper()
+	for n, b := range m {
+		writeFile(t, filepath.Join(dir, n), b)
+	}
+}
+
+// limitFileSize makes writes beyond n bytes fail with EFBIG, the one way to
+// get a real short write without a file system of our own; it returns the
+// undo. SIGXFSZ is ignored by the Go runtime's default handling of it.
+func limitFileSize(t *testing.T, n uint64) func() {
+	t.Helper()
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
