@@ -114,7 +114,7 @@ func TestRefusedNotes(t *testing.T) {
 		"known and unknown key":      {signed(text, repo1.Signer, stranger.Signer), NoteUnknownKey},
 		"unknown before known":       {signed(text, stranger.Signer, repo1.Signer), NoteUnknownKey},
 		"the same line twice":        {join(one, line), NoteDuplicate},
-		"a second, unknown line":    {join(one, bytes.Replace(line, []byte("repo1"), []byte("repo2"), 1)), NoteUnknownKey},
+		"a second, unknown line":     {join(one, bytes.Replace(line, []byte("repo1"), []byte("repo2"), 1)), NoteUnknownKey},
 		"signature of other text":    {join([]byte("touchmark/test/v1\nb line\n\n"), line), NoteBadSignature},
 		"signature by another key":   {forged(otherSig), NoteBadSignature},
 		"signature of zero":          {forged(make([]byte, 64)), NoteBadSignature},
