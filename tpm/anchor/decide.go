@@ -20,7 +20,7 @@ const (
 	AKMissing      Halt = "ak-missing"      // the TPM has no attestation key, or another one
 	HeadAhead      Halt = "head-ahead"      // HEAD took commits this disk does not have, a mirror may have them
 	HeadUnknown    Halt = "head-unknown"    // HEAD fits no commit on this disk and no mirror knows more
-	HeadBehind     Halt = "head-behind"     // HEAD stands at a commit that a later one was built on: another TPM state
+	HeadBehind     Halt = "head-behind"     // HEAD stands at a commit although a later one was applied: another TPM state
 	PCRUnexplained Halt = "pcr-unexplained" // somebody else extended the PCR, or a reset is hidden
 )
 
@@ -37,6 +37,10 @@ type Observed struct {
 	// every plan with a size above BaseSize and the newest at or below it.
 	BasePCR  [32]byte
 	BaseSize uint64
+
+	// Attested is the largest size that an attest or boot entry on disk calls
+	// committed.
+	Attested uint64
 
 	// Reset and Restarted say whether resetCount and restartCount of a fresh
 	// attestation differ from those of the newest attestation on disk.
@@ -68,14 +72,14 @@ func Decide(o Observed) Decision {
 		return Decision{Halt: HeadMissing, Committed: -1}
 	}
 	d := Decision{Committed: newestAt(o.Plans, o.Head)}
-	if d.Committed < 0 && (o.Head != [32]byte{} || o.BaseSize > 0) {
+	if d.Committed < 0 && (o.Head != [32]byte{} || o.Attested > 0) {
 		d.Halt = HeadUnknown
 		if o.Mirror > o.Size {
 			d.Halt = HeadAhead
 		}
 		return d
 	}
-	if builtUpon(o.Plans[d.Committed+1:], o.Head) {
+	if builtUpon(o.Plans[d.Committed+1:], o.Head) || d.Committed >= 0 && o.Plans[d.Committed].Size < o.Attested {
 		d.Halt = HeadBehind
 		return d
 	}
