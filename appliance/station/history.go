@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"touchmark/appliance/policy"
@@ -57,7 +58,26 @@ func (s *Station) load() error {
 		}
 	}
 	s.hist.forget(s.now(), s.policy.LongestWindow())
-	return s.readClock()
+	if err := s.readClock(); err != nil {
+		return err
+	}
+	return s.lastCheckpoint()
+}
+
+// lastCheckpoint signs the newest commit that the log has an attestation of,
+// so that a board that halts can still say what it is.
+func (s *Station) lastCheckpoint() error {
+	plans, err := s.cfg.Store.Plans()
+	if err != nil || s.hist.attest == nil {
+		return err
+	}
+	for _, p := range slices.Backward(plans) {
+		if p.Size == s.hist.attest.Size {
+			s.chain.plan = p
+			return s.signCheckpoint(s.hist.attest)
+		}
+	}
+	return nil
 }
 
 // stamped is an NV_Certify from the log, for the commit of the given size.

@@ -56,32 +56,24 @@ func (s *Station) startLink(ctx context.Context) {
 // linkRestart keeps a link process that cannot start from spinning.
 const linkRestart = time.Second
 
+// linkFlush bounds how long a stopping board waits for its last words to
+// leave.
+const linkFlush = time.Second
+
 // oneLink runs one link process to its end.
 func (s *Station) oneLink(ctx context.Context) error {
 	l, err := s.cfg.Link(ctx)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = l.Close() }()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	context.AfterFunc(ctx, func() { _ = l.Close() })
 	out := make(chan linkpipe.Msg, linkQueue)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	wg.Go(func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case m := <-out:
-				if l.Write(m) != nil {
-					stop()
-					return
-				}
-			}
-		}
-	})
+	wg.Go(func() { writeLink(ctx, l, out) })
 	s.loop.post(func() { s.link.out = out })
 	for {
 		m, err := l.Read()
@@ -89,6 +81,29 @@ func (s *Station) oneLink(ctx context.Context) error {
 			return err
 		}
 		s.loop.post(func() { s.fromLink(m) })
+	}
+}
+
+// writeLink passes messages to the link process until either ends; then it
+// ends the link, after what was still queued.
+func writeLink(ctx context.Context, l Link, out <-chan linkpipe.Msg) {
+	defer func() { _ = l.Close() }()
+	for {
+		select {
+		case m := <-out:
+			if l.Write(m) != nil {
+				return
+			}
+		case <-ctx.Done():
+			late := time.AfterFunc(linkFlush, func() { _ = l.Close() })
+			defer late.Stop()
+			for len(out) > 0 {
+				if l.Write(<-out) != nil {
+					return
+				}
+			}
+			return
+		}
 	}
 }
 
@@ -181,6 +196,10 @@ func (s *Station) hello(h *message.HelloNote) {
 		s.log.Warn().Err(err).Msg("hello refused")
 		return
 	}
+	if !s.confirmed {
+		s.link.waiting = h // there is nothing to attest before the clock is right
+		return
+	}
 	if wait := s.link.bucket.take(time.Now()); wait > 0 {
 		if s.link.waiting == nil {
 			s.after(wait, s.lateHello)
@@ -211,15 +230,15 @@ func (s *Station) noteHead(size uint64, root [32]byte) {
 	}
 }
 
-// welcome answers a hello. The attestation is made by the TPM's worker.
+// welcome answers a hello. The attestation is made by the TPM's worker and says
+// what HEAD holds, whether or not the log explains it.
 func (s *Station) welcome(nonce [16]byte) {
 	w := &message.Welcome{
 		Nonce: nonce, Origin: s.trust.Origin, Firmware: Version, Policy: s.policy.Hash,
 		Time: s.now(), State: s.state(), Total: s.cfg.Store.Size(), Checkpoint: s.checkpoint,
 	}
-	head := s.chain.head
 	s.tpm.do(func() func() {
-		a, err := s.certified(quote.HelloTag(nonce[:]), head)
+		a, err := s.cfg.TPM.CertifyHead(quote.HelloTag(nonce[:]))
 		return func() {
 			if err == nil {
 				w.Attest, w.Sig = a.Attest, a.Sig

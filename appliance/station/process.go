@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 	"touchmark/hostlink/linkpipe"
@@ -17,9 +18,9 @@ import (
 // nothing else; when core dies, its end of the pipe closes and it ends.
 type process struct {
 	*linkpipe.Conn
-	cmd   *exec.Cmd
-	pipes [2]io.Closer
-	once  sync.Once
+	cmd  *exec.Cmd
+	in   io.Closer
+	once sync.Once
 }
 
 // StartLink starts the link program for a serial device. Close ends it.
@@ -38,16 +39,16 @@ func StartLink(_ context.Context, program, device string, baud int, log zerolog.
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the link process: %w", err)
 	}
-	return &process{Conn: linkpipe.NewConn(out, in), cmd: cmd, pipes: [2]io.Closer{in, out}}, nil
+	return &process{Conn: linkpipe.NewConn(out, in), cmd: cmd, in: in}, nil
 }
 
-// Close kills the process and reaps it.
+// Close closes the pipes, on which the process ends by itself, and kills it if
+// it does not.
 func (p *process) Close() error {
 	p.once.Do(func() {
-		_ = p.cmd.Process.Kill()
-		for _, c := range p.pipes {
-			_ = c.Close()
-		}
+		late := time.AfterFunc(linkFlush, func() { _ = p.cmd.Process.Kill() })
+		defer late.Stop()
+		_ = p.in.Close()
 		_ = p.cmd.Wait()
 	})
 	return nil

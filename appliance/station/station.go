@@ -191,6 +191,7 @@ func (s *Station) stop() {
 // and the log, and signs nothing.
 func (s *Station) boot(clock string) error {
 	s.confirmed = true
+	defer s.lateHello()
 	if last := s.hist.lastTime; s.now().Before(last) {
 		s.halt(fmt.Errorf("the clock (%s) is behind the last log entry (%s): set the clock and restart", stamp(s.now()), stamp(last)))
 		return nil

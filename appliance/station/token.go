@@ -110,10 +110,10 @@ func (s *Station) setToken(state string, err error) {
 	}
 }
 
-// enterPIN hands the operator's PIN to the token. The PIN is zeroed whatever
-// happens.
+// enterPIN hands the operator's PIN to the token, which may only just have been
+// inserted. The PIN is zeroed whatever happens.
 func (s *Station) enterPIN(pin []byte) {
-	if s.token.state != tokenPIN {
+	if s.token.state == tokenReady {
 		clear(pin)
 		s.say("The token does not ask for a PIN now.")
 		return
@@ -121,8 +121,11 @@ func (s *Station) enterPIN(pin []byte) {
 	s.token.busy = true
 	s.token.work.do(func() func() {
 		defer clear(pin)
-		err := errors.New("the token is not there: insert it")
-		if s.token.token != nil {
+		state, err := s.lookAtToken()
+		if err != nil {
+			return func() { s.token.busy = false; s.setToken(state, err); s.say(err.Error()) }
+		}
+		if state == tokenPIN {
 			err = s.token.token.VerifyPIN(pin)
 		}
 		return func() { s.pinEntered(err) }
@@ -136,6 +139,7 @@ func (s *Station) pinEntered(err error) {
 		return
 	}
 	s.log.Warn().Err(err).Msg("PIN refused")
+	s.token.state = tokenPIN
 	s.hostEvent("pin-wrong", 0, 0)
 	s.show("pin-wrong", err.Error())
 }

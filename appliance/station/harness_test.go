@@ -1,0 +1,558 @@
+package station
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/appliance/ceremony"
+	"touchmark/appliance/operator"
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/linkpipe"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/quote"
+	"touchmark/tpm/quote/quotetest"
+)
+
+const origin = "touchmark.example/station"
+
+// patience bounds how long a test waits for something that must happen; it is
+// never waited for when it does.
+const patience = 20 * time.Second
+
+var errTPM = errors.New("TPM_RC_FAILURE")
+
+// fakeTPM is a software TPM whose commands can be made to fail, before or
+// after they take effect.
+type fakeTPM struct {
+	mu    sync.Mutex
+	tpm   *quotetest.TPM
+	fault map[string]string // command: "before", "after" or "always"
+	count map[string]int
+}
+
+func (f *fakeTPM) run(name string, do func()) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.count[name]++
+	kind := f.fault[name]
+	if kind != "always" {
+		delete(f.fault, name)
+	}
+	if kind == "before" || kind == "always" {
+		return errTPM
+	}
+	do()
+	if kind == "after" {
+		return errTPM
+	}
+	return nil
+}
+
+func (f *fakeTPM) fail(command, kind string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault[command] = kind
+}
+
+func (f *fakeTPM) counts() map[string]int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.count
+	f.count = map[string]int{}
+	return c
+}
+
+func (f *fakeTPM) Head() (h [32]byte, err error) {
+	err = f.run("NV_Read", func() { h = f.tpm.Head })
+	return h, err
+}
+
+func (f *fakeTPM) PCR() (h [32]byte, err error) {
+	err = f.run("PCR_Read", func() { h = f.tpm.PCR })
+	return h, err
+}
+
+func (f *fakeTPM) ExtendHead(x [32]byte) error {
+	return f.run("NV_Extend", func() { f.tpm.ExtendHead(x) })
+}
+
+func (f *fakeTPM) ExtendPCR(x [32]byte) error {
+	return f.run("PCR_Extend", func() { f.tpm.ExtendPCR(x) })
+}
+
+func (f *fakeTPM) CertifyHead(extra [32]byte) (a quote.Attestation, err error) {
+	err = f.run("NV_Certify", func() { a = f.tpm.CertifyHead(extra) })
+	return a, err
+}
+
+func (f *fakeTPM) QuotePCR(extra [32]byte) (a quote.Attestation, err error) {
+	err = f.run("Quote", func() { a = f.tpm.QuotePCR(extra) })
+	return a, err
+}
+
+// fakeToken signs with a software key when the test touches it.
+type fakeToken struct {
+	key     *ecdsa.PrivateKey
+	touch   chan error // one value per awaited touch: nil signs
+	waiting chan struct{}
+
+	mu       sync.Mutex
+	verified bool
+	gone     bool
+}
+
+func (t *fakeToken) Public(string) (crypto.PublicKey, error) { return t.key.Public(), nil }
+
+func (t *fakeToken) VerifyPIN(pin []byte) error {
+	defer clear(pin)
+	if string(pin) != "123456" {
+		return errors.New("wrong PIN, 2 tries left")
+	}
+	t.set(true, false)
+	return nil
+}
+
+func (t *fakeToken) set(verified, gone bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.verified, t.gone = verified, gone
+}
+
+func (t *fakeToken) PINVerified() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.verified }
+func (t *fakeToken) Present() bool     { t.mu.Lock(); defer t.mu.Unlock(); return !t.gone }
+func (t *fakeToken) Close() error      { return nil }
+
+func (t *fakeToken) Sign(_ string, _ crypto.PublicKey, digest []byte, _ crypto.Hash) ([]byte, error) {
+	if !t.Present() {
+		return nil, ceremony.ErrRemoved
+	}
+	if !t.PINVerified() {
+		return nil, ceremony.ErrPIN
+	}
+	t.waiting <- struct{}{}
+	if err := <-t.touch; err != nil {
+		if errors.Is(err, ceremony.ErrRemoved) {
+			t.set(false, true)
+		}
+		return nil, err
+	}
+	return ecdsa.SignASN1(rand.Reader, t.key, digest[:min(len(digest), 32)])
+}
+
+// fakePanel keeps every view and passes commands.
+type fakePanel struct {
+	views    chan operator.View
+	commands chan operator.Command
+}
+
+func (p *fakePanel) Show(v operator.View)              { p.views <- v }
+func (p *fakePanel) Commands() <-chan operator.Command { return p.commands }
+
+// fakeLink is the host's end: what the board sends arrives in out.
+type fakeLink struct {
+	in     chan linkpipe.Msg
+	out    chan linkpipe.Msg
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *fakeLink) Read() (linkpipe.Msg, error) {
+	select {
+	case m := <-l.in:
+		return m, nil
+	case <-l.closed:
+		return linkpipe.Msg{}, io.EOF
+	}
+}
+
+func (l *fakeLink) Write(m linkpipe.Msg) error {
+	select {
+	case l.out <- m:
+		return nil
+	case <-l.closed:
+		return io.EOF
+	}
+}
+
+func (l *fakeLink) Close() error { l.once.Do(func() { close(l.closed) }); return nil }
+
+// board is a whole world in one process: a station, and the test as operator,
+// token holder and host.
+type board struct {
+	t     *testing.T
+	dir   string
+	cfg   Config
+	tpm   *fakeTPM
+	token *fakeToken
+	panel *fakePanel
+	link  *fakeLink
+	host  note.Signer
+	trust *anchor.Trust
+	key   *sigformat.Key
+
+	stop    context.CancelFunc
+	done    chan error
+	acks    bool
+	entries [][]byte // the host's mirror
+	nonce   byte
+	refused map[message.JobID]*message.Refused
+	ended   map[message.JobID]*message.Done
+	notes   [][]byte // checkpoints received
+}
+
+func newBoard(t *testing.T) *board {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	b := &board{t: t, dir: t.TempDir(), acks: true,
+		refused: map[message.JobID]*message.Refused{}, ended: map[message.JobID]*message.Done{}}
+	b.tpm = &fakeTPM{tpm: quotetest.New(), fault: map[string]string{}, count: map[string]int{}}
+	b.token = &fakeToken{key: key, touch: make(chan error), waiting: make(chan struct{}, 16)}
+	b.enrol()
+	return b
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newSigner(t *testing.T, name string) (note.Signer, string) {
+	t.Helper()
+	secret, vkey, err := note.GenerateKey(rand.Reader, name)
+	must(t, err)
+	s, err := note.NewSigner(secret)
+	must(t, err)
+	return s, vkey
+}
+
+func (b *board) policyNote() []byte {
+	admin, adminKey := newSigner(b.t, "admin")
+	host, hostKey := newSigner(b.t, "repo1")
+	b.host = host
+	text := fmt.Sprintf(`version = 1
+origin = %q
+serial = 1
+previous = ""
+max_skew = "10m"
+max_validity = "24h"
+[administrators]
+quorum = 1
+keys = [%q]
+[[host]]
+name = "repo1"
+key = %q
+[[key]]
+name = "packages"
+slot = "9c"
+family = "openpgp-data"
+algorithm = "p256"
+[[class]]
+name = "db"
+key = "packages"
+hosts = ["repo1"]
+names = ["*.db"]
+formats = ["openpgp-binary"]
+max_size = "1MiB"
+rates = ["20/1h"]
+approvals = 0
+batch = 4
+`, origin, adminKey, hostKey)
+	n, err := message.SignNote([]byte(text), admin)
+	must(b.t, err)
+	return n
+}
+
+func (b *board) enrol() {
+	t := b.t
+	now := time.Now().UTC().Truncate(time.Second)
+	key, err := sigformat.NewKey(b.token.key.Public(), now)
+	must(t, err)
+	cert, err := sigformat.Certificate(key, "Test <test@example.org>", func(d []byte, h crypto.Hash) ([]byte, error) {
+		return b.token.key.Sign(rand.Reader, d, h)
+	})
+	must(t, err)
+	logKey, vkey := newSigner(t, origin)
+	spki, err := x509.MarshalPKIXPublicKey(b.token.key.Public())
+	must(t, err)
+	att := ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("device")}
+	g := &ledger.Genesis{
+		Origin: origin, LogKey: vkey, AK: b.tpm.tpm.Public(), Creation: b.tpm.tpm.Creation(ledger.OutsideInfo(origin, att, [32]byte{})),
+		Head: b.tpm.tpm.HeadIndex, HeadName: b.tpm.tpm.HeadName(), PCR: b.tpm.tpm.PCRIndex,
+		Token:       ledger.TokenInfo{Serial: 1, Firmware: "5.7.1", Emulated: true},
+		Key:         ledger.TokenKey{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256", Fingerprint: key.Fingerprint(), SPKI: spki},
+		Attestation: att, Cert: cert, Policy: b.policyNote(),
+	}
+	raw, err := ledger.Marshal(ledger.Header{Time: now}, g)
+	must(t, err)
+	store, err := ledgerstore.Create(b.dir)
+	must(t, err)
+	x := ledger.X(ledger.CheckpointBody(origin, 1, ledger.LeafHash(raw)))
+	must(t, store.Append([][]byte{raw}, &anchor.Plan{Size: 1, X: x}))
+	b.tpm.tpm.ExtendHead(x)
+	b.tpm.tpm.ExtendPCR(x)
+	a := &ledger.Attest{Size: 1, Certify: b.tpm.tpm.CertifyHead(quote.CertifyTag(x)), Quote: b.tpm.tpm.QuotePCR(quote.QuoteTag(x))}
+	raw2, err := ledger.Marshal(ledger.Header{Index: 1, Time: now}, a)
+	must(t, err)
+	must(t, store.Append([][]byte{raw2}, nil))
+	must(t, store.Close())
+	b.key, b.trust = key, anchor.TrustOf(raw, g)
+	b.cfg = Config{TPM: b.tpm, LogKey: logKey, Log: zerolog.Nop(), TokenPoll: time.Millisecond}
+}
+
+// start opens the log and runs a station on it.
+func (b *board) start() {
+	t := b.t
+	t.Helper()
+	store, err := ledgerstore.Open(b.dir)
+	must(t, err)
+	b.panel = &fakePanel{views: make(chan operator.View, 1<<16), commands: make(chan operator.Command, 16)}
+	b.link = &fakeLink{in: make(chan linkpipe.Msg, 64), out: make(chan linkpipe.Msg, 1024), closed: make(chan struct{})}
+	cfg := b.cfg
+	cfg.Store, cfg.Panel, cfg.Clock = store, b.panel, time.Now
+	first := make(chan *fakeLink, 1)
+	first <- b.link
+	cfg.Link = func(ctx context.Context) (Link, error) {
+		select {
+		case l := <-first:
+			return l, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	cfg.Token = func() (Token, error) {
+		if !b.token.Present() {
+			return nil, errors.New("no token")
+		}
+		return b.token, nil
+	}
+	s, err := New(cfg)
+	must(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	b.stop, b.done = stop, make(chan error, 1)
+	go func() { err := s.Run(ctx); _ = store.Close(); b.done <- err }()
+	t.Cleanup(b.kill)
+	b.command(operator.Command{Verb: operator.PIN, PIN: []byte("123456")})
+}
+
+// kill ends the station's run in good order; crash-like ends are made by
+// faults instead.
+func (b *board) kill() {
+	if b.stop == nil {
+		return
+	}
+	b.stop()
+	select {
+	case err := <-b.done:
+		must(b.t, err)
+	case <-time.After(patience):
+		b.t.Fatal("the station does not stop")
+	}
+	b.stop = nil
+}
+
+func (b *board) command(c operator.Command) { b.panel.commands <- c }
+
+// view waits for a view that satisfies ok.
+func (b *board) view(what string, ok func(operator.View) bool) operator.View {
+	b.t.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case v := <-b.panel.views:
+			if ok(v) {
+				return v
+			}
+		case <-deadline:
+			b.t.Fatalf("the display never showed: %s", what)
+		}
+	}
+}
+
+func (b *board) event(name string) operator.View {
+	b.t.Helper()
+	return b.view(name, func(v operator.View) bool { return v.Event == name })
+}
+
+func (b *board) send(body []byte) { b.link.in <- linkpipe.Msg{Kind: linkpipe.Message, Body: body} }
+
+// receive takes the board's next message and does what a host does with it:
+// mirror entries and acknowledge them, note ends.
+func (b *board) receive() any {
+	b.t.Helper()
+	select {
+	case m := <-b.link.out:
+		p, err := message.Parse(m.Body)
+		must(b.t, err)
+		b.take(p)
+		return p
+	case <-time.After(patience):
+		b.t.Fatal("the board says nothing")
+	}
+	return nil
+}
+
+func (b *board) take(p any) {
+	switch p := p.(type) {
+	case *message.Entries:
+		if p.Start != uint64(len(b.entries)) {
+			b.t.Fatalf("entries from %d, have %d", p.Start, len(b.entries))
+		}
+		b.entries = append(b.entries, p.Entries...)
+		if b.acks {
+			b.ack()
+		}
+		if p.Total > uint64(len(b.entries)) {
+			b.send((&message.Fetch{From: uint64(len(b.entries))}).Marshal())
+		}
+	case *message.Refused:
+		b.refused[p.Job] = p
+	case *message.Done:
+		b.ended[p.Job] = p
+	case *message.Checkpoint:
+		b.notes = append(b.notes, p.Note)
+	}
+}
+
+func (b *board) root() (uint64, [32]byte) {
+	var tree ledger.Tree
+	for _, e := range b.entries {
+		tree.Add(ledger.LeafHash(e))
+	}
+	return tree.Size(), tree.Root()
+}
+
+func (b *board) ack() {
+	n, root := b.root()
+	b.send((&message.Mirrored{Size: n, Root: root}).Marshal())
+}
+
+// connect brings the link up, says hello and fetches the log.
+func (b *board) connect() *message.Welcome {
+	b.t.Helper()
+	b.link.in <- linkpipe.Msg{Kind: linkpipe.Up, SID: 1}
+	n, root := b.root()
+	b.nonce++
+	h := message.Hello{Origin: origin, Nonce: [16]byte{b.nonce}, HostTime: time.Now().UTC().Truncate(time.Second), HeadSize: n, HeadRoot: root}
+	signed, err := message.SignNote(h.Marshal(), b.host)
+	must(b.t, err)
+	b.send(signed)
+	w, ok := b.receive().(*message.Welcome)
+	if !ok {
+		b.t.Fatal("no welcome")
+	}
+	if w.Total > n {
+		b.send((&message.Fetch{From: n}).Marshal())
+		for uint64(len(b.entries)) < w.Total {
+			b.receive()
+		}
+	}
+	return w
+}
+
+// job makes a submission for files of the given contents.
+func (b *board) job(names []string, contents ...string) (message.JobID, *message.Submit) {
+	b.nonce++
+	a := message.Approval{Origin: origin, Class: "db", Nonce: [16]byte{b.nonce}, NotAfter: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
+	m := &message.Submit{}
+	for i, name := range names {
+		h := sigformat.NewHasher(message.SHA256)
+		_, _ = io.WriteString(h, contents[i])
+		st := h.State()
+		a.Items = append(a.Items, message.Item{Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()}, Size: st.Count(), Name: name})
+		m.States = append(m.States, st.Bytes())
+	}
+	b.sign(m, a, b.host)
+	return message.JobOf(a.Marshal()), m
+}
+
+func (b *board) sign(m *message.Submit, a message.Approval, host note.Signer) {
+	b.t.Helper()
+	var err error
+	m.Approval, err = message.SignNote(a.Marshal())
+	must(b.t, err)
+	n, root := b.root()
+	s := message.Submission{Approval: message.JobOf(a.Marshal()), HeadSize: n, HeadRoot: root, HostTime: time.Now().UTC().Truncate(time.Second)}
+	m.Submission, err = message.SignNote(s.Marshal(), host)
+	must(b.t, err)
+}
+
+func (b *board) submit(m *message.Submit) { b.send(m.Marshal()) }
+
+// armed submits and arms one job and waits until its intent is on its way.
+func (b *board) shown(id message.JobID) {
+	b.t.Helper()
+	b.view("the job, to be armed", func(v operator.View) bool {
+		return v.Ask == operator.AskArm && v.Job != nil && v.Job.ID == id.String()
+	})
+}
+
+func (b *board) arm(id message.JobID) {
+	b.t.Helper()
+	b.shown(id)
+	b.command(operator.Command{Verb: operator.Arm, Job: id.String()[:8]})
+}
+
+// awaitTouch serves the host's side until the token waits for a touch.
+func (b *board) awaitTouch() {
+	b.t.Helper()
+	b.until(func() bool {
+		select {
+		case <-b.token.waiting:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+// until serves the host's side until something has happened.
+func (b *board) until(happened func() bool) {
+	b.t.Helper()
+	deadline := time.After(patience)
+	for !happened() {
+		select {
+		case m := <-b.link.out:
+			p, err := message.Parse(m.Body)
+			must(b.t, err)
+			b.take(p)
+		case <-b.token.waiting:
+			b.token.waiting <- struct{}{}
+		case <-deadline:
+			b.t.Fatal("it never happened")
+		}
+	}
+}
+
+// end serves the host's side until a job is done and answers its outcome.
+func (b *board) end(id message.JobID) *ledger.Outcome {
+	b.t.Helper()
+	b.until(func() bool { return b.ended[id] != nil })
+	d := b.ended[id]
+	b.until(func() bool { return uint64(len(b.entries)) > d.Outcome })
+	_, body, err := ledger.Parse(b.entries[d.Outcome])
+	must(b.t, err)
+	o, ok := body.(*ledger.Outcome)
+	if !ok || o.Job != id || o.Intent != d.Intent {
+		b.t.Fatalf("entry %d is not the outcome of job %s", d.Outcome, id)
+	}
+	return o
+}

@@ -1,0 +1,524 @@
+package station
+
+import (
+	"crypto/sha256"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"touchmark/appliance/ceremony"
+	"touchmark/appliance/operator"
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/linkpipe"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+)
+
+// signs runs one job of one file through to its signature and proves it.
+func (b *board) signs(name, content string) *ledger.Outcome {
+	b.t.Helper()
+	id, m := b.job([]string{name}, content)
+	b.submit(m)
+	b.arm(id)
+	b.awaitTouch()
+	b.token.touch <- nil
+	o := b.end(id)
+	b.proves(o, content)
+	return o
+}
+
+// proves checks a one-item outcome as a host does: signature over the content,
+// intent under a checkpoint that carries the TPM's line.
+func (b *board) proves(o *ledger.Outcome, content string) {
+	b.t.Helper()
+	if o.Items[0].State != ledger.Signed {
+		b.t.Fatalf("item is %s %s", o.Items[0].State, o.Items[0].Reason)
+	}
+	h := sigformat.NewHasher(message.SHA256)
+	_, _ = h.Write([]byte(content))
+	sig, err := b.key.VerifyState(o.Items[0].Signature, h.State())
+	must(b.t, err)
+	hdr, body, err := ledger.Parse(b.entries[o.Intent])
+	must(b.t, err)
+	intent := body.(*ledger.Intent)
+	if !sig.Created.Equal(hdr.Time) || sig.Job != intent.Job || sig.Origin != origin {
+		b.t.Fatalf("signature made %v for %s, intent at %v for %s", sig.Created, sig.Job, hdr.Time, intent.Job)
+	}
+	cp, err := b.trust.OpenCheckpoint(b.notes[len(b.notes)-1])
+	must(b.t, err)
+	var tree ledger.Tree
+	for _, e := range b.entries[:cp.Size] {
+		tree.Add(ledger.LeafHash(e))
+	}
+	if cp.Size <= o.Intent || tree.Root() != cp.Root {
+		b.t.Fatalf("checkpoint of %d entries does not cover the intent", cp.Size)
+	}
+}
+
+func TestSignsABatchInOneCommit(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	w := b.connect()
+	if w.State != message.StateReady || len(w.Attest) == 0 {
+		t.Fatalf("welcome: %+v", w)
+	}
+	b.tpm.counts()
+	id, m := b.job([]string{"a.db", "b.db"}, "first", "second")
+	b.submit(m)
+	b.arm(id)
+	for range 2 {
+		b.awaitTouch()
+		b.token.touch <- nil
+	}
+	o := b.end(id)
+	if len(o.Items) != 2 || o.Items[1].State != ledger.Signed {
+		t.Fatalf("%+v", o)
+	}
+	b.proves(o, "first")
+	for _, c := range []string{"NV_Extend", "PCR_Extend", "NV_Certify", "Quote"} {
+		if n := b.tpm.counts; n == nil {
+			t.Fatal(c)
+		}
+	}
+	counts := b.tpm.counts()
+	want := map[string]int{"NV_Extend": 1, "PCR_Extend": 1, "NV_Certify": 1, "Quote": 1}
+	for c, n := range want {
+		if counts[c] != n {
+			t.Errorf("%d %s for one ceremony, want %d (all: %v)", counts[c], c, n, counts)
+		}
+	}
+	if len(counts) != len(want) {
+		t.Errorf("other TPM commands were sent: %v", counts)
+	}
+}
+
+func TestEndsAreRecordedAndTheNextJobWorks(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		state ledger.State
+		why   string
+		run   func(b *board, id message.JobID)
+	}{
+		{"touch time-out", ledger.TimedOut, "", func(b *board, _ message.JobID) {
+			b.awaitTouch()
+			b.token.touch <- ceremony.ErrTouchTimeout
+		}},
+		{"token error", ledger.Failed, "token-error", func(b *board, _ message.JobID) {
+			b.awaitTouch()
+			b.token.touch <- errors.New("6F00")
+		}},
+		{"token removed", ledger.Failed, "token-removed", func(b *board, _ message.JobID) {
+			b.awaitTouch()
+			b.token.touch <- ceremony.ErrRemoved
+			b.event("token-missing")
+			b.token.set(false, false)
+			b.event("pin-needed")
+			b.command(operator.Command{Verb: operator.PIN, PIN: []byte("123456")})
+		}},
+		{"denied late, touched", ledger.Withheld, "", func(b *board, id message.JobID) {
+			b.awaitTouch()
+			b.command(operator.Command{Verb: operator.Deny, Job: id.String()})
+			v := b.event("do-not-touch")
+			if v.Ask != operator.AskNoTouch {
+				b.t.Errorf("asks %q", v.Ask)
+			}
+			b.token.touch <- nil
+		}},
+		{"denied late, not touched", ledger.Denied, "", func(b *board, id message.JobID) {
+			b.awaitTouch()
+			b.command(operator.Command{Verb: operator.Deny, Job: id.String()})
+			b.event("do-not-touch")
+			b.token.touch <- ceremony.ErrTouchTimeout
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBoard(t)
+			b.start()
+			b.connect()
+			id, m := b.job([]string{"a.db"}, "content")
+			b.submit(m)
+			b.arm(id)
+			c.run(b, id)
+			o := b.end(id)
+			if o.Items[0].State != c.state || o.Items[0].Reason != c.why || len(o.Items[0].Signature) != 0 {
+				t.Fatalf("outcome %+v, want %s %s", o.Items[0], c.state, c.why)
+			}
+			b.signs("next.db", "next")
+		})
+	}
+}
+
+func TestTPMFaults(t *testing.T) {
+	for _, c := range []struct{ command, kind, state string }{
+		{"NV_Extend", "before", "not-started tpm-error"},
+		{"NV_Extend", "after", "signed "},
+		{"PCR_Extend", "before", "not-started tpm-error"},
+		{"PCR_Extend", "after", "signed "},
+		{"NV_Certify", "before", "signed-withheld "},
+		{"Quote", "after", "signed-withheld "},
+	} {
+		t.Run(c.command+" "+c.kind, func(t *testing.T) {
+			b := newBoard(t)
+			b.start()
+			b.connect()
+			id, m := b.job([]string{"a.db"}, "content")
+			b.submit(m)
+			b.shown(id)
+			b.tpm.fail(c.command, c.kind)
+			b.command(operator.Command{Verb: operator.Arm, Job: id.String()})
+			if !strings.HasPrefix(c.state, "not-started") {
+				b.awaitTouch()
+				b.token.touch <- nil
+			}
+			o := b.end(id)
+			if got := string(o.Items[0].State) + " " + o.Items[0].Reason; got != c.state {
+				t.Fatalf("outcome %q, want %q", got, c.state)
+			}
+			b.signs("next.db", "next")
+			b.replays()
+		})
+	}
+}
+
+// replays holds the whole mirror against the software TPM, as an auditor does.
+func (b *board) replays() {
+	b.t.Helper()
+	ak := b.tpm.tpm.AK()
+	var tree ledger.Tree
+	var head [32]byte
+	roots := map[uint64][32]byte{}
+	for _, raw := range b.entries {
+		tree.Add(ledger.LeafHash(raw))
+		roots[tree.Size()] = tree.Root()
+		_, body, err := ledger.Parse(raw)
+		must(b.t, err)
+		if a, ok := body.(*ledger.Attest); ok {
+			x := ledger.X(ledger.CheckpointBody(origin, a.Size, roots[a.Size]))
+			head = anchor.Extend(head, x)
+			if facts, err := ak.VerifyNV(a.Certify, b.trust.HeadName, certifyTag(x)); err != nil || facts.Contents != head {
+				b.t.Fatalf("attestation of size %d does not continue the chain: %v", a.Size, err)
+			}
+		}
+	}
+	if head != b.tpm.tpm.Head {
+		b.t.Fatal("HEAD holds something that the log does not explain")
+	}
+}
+
+func TestHeadInDoubtHalts(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	id, m := b.job([]string{"a.db"}, "content")
+	b.submit(m)
+	b.shown(id)
+	b.tpm.fail("NV_Extend", "after")
+	b.tpm.fail("NV_Read", "always")
+	b.command(operator.Command{Verb: operator.Arm, Job: id.String()})
+	b.until(func() bool { return b.refused[id] != nil })
+	if r := b.refused[id]; r.Code != message.CodeHalted {
+		t.Fatalf("%+v", r)
+	}
+	if v := b.event("halted"); v.Halted == "" || v.Ask != operator.AskNothing {
+		t.Fatalf("%+v", v)
+	}
+	id2, m2 := b.job([]string{"b.db"}, "content")
+	b.submit(m2)
+	b.until(func() bool { return b.refused[id2] != nil })
+
+	// The TPM answers again: the next start finds that HEAD did take the
+	// intent, and that nobody can say whether the token was asked.
+	b.kill()
+	b.tpm.mu.Lock()
+	clear(b.tpm.fault)
+	b.tpm.mu.Unlock()
+	b.start()
+	b.connect()
+	b.submit(m)
+	if o := b.end(id); o.Items[0].State != ledger.Unknown {
+		t.Fatalf("%+v", o)
+	}
+	b.signs("next.db", "next")
+	b.replays()
+}
+
+func TestUnmirroredIntentIsNotCommitted(t *testing.T) {
+	b := newBoard(t)
+	b.cfg.MirrorTimeout = time.Millisecond
+	b.start()
+	b.connect()
+	b.acks = false
+	head := b.tpm.tpm.Head
+	id, m := b.job([]string{"a.db"}, "content")
+	b.submit(m)
+	b.arm(id)
+	o := b.end(id)
+	if o.Items[0].State != ledger.NotStarted || o.Items[0].Reason != "not-mirrored" {
+		t.Fatalf("%+v", o.Items[0])
+	}
+	if b.tpm.tpm.Head != head {
+		t.Fatal("HEAD took an intent that no mirror holds")
+	}
+	b.kill()
+	b.cfg.MirrorTimeout, b.acks = 0, true
+	b.start()
+	b.connect()
+	b.signs("next.db", "next")
+	b.replays()
+}
+
+func TestDeniedBeforeArmingLeavesOnlyACount(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	before := len(b.entries)
+	id, m := b.job([]string{"a.db"}, "content")
+	b.submit(m)
+	b.shown(id)
+	b.command(operator.Command{Verb: operator.Deny, Job: id.String()})
+	b.until(func() bool { return b.refused[id] != nil })
+	if b.refused[id].Code != message.CodeDenied || len(b.entries) != before {
+		t.Fatalf("%+v, %d new entries", b.refused[id], len(b.entries)-before)
+	}
+	o := b.signs("next.db", "next")
+	_, body, err := ledger.Parse(b.entries[o.Intent])
+	must(t, err)
+	if n := body.(*ledger.Intent).Refusals; n != 1 {
+		t.Fatalf("%d refusals counted, want 1", n)
+	}
+}
+
+func TestSameJobIsNeverSignedTwice(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	id, m := b.job([]string{"a.db"}, "content")
+	b.submit(m)
+	b.submit(m) // while it is on display
+	b.arm(id)
+	b.awaitTouch()
+	b.submit(m) // while the token waits
+	b.token.touch <- nil
+	first := b.end(id)
+	for _, restart := range []bool{false, true} {
+		if restart {
+			b.kill()
+			b.start()
+			b.connect()
+		}
+		delete(b.ended, id)
+		entries := len(b.entries)
+		b.submit(m)
+		again := b.end(id)
+		if again.Intent != first.Intent || len(b.entries) != entries {
+			t.Fatal("the job was executed again")
+		}
+	}
+}
+
+func TestStopWhileTouchingRecordsTheEnd(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	id, m := b.job([]string{"a.db"}, "content")
+	b.submit(m)
+	b.arm(id)
+	b.awaitTouch()
+	b.command(operator.Command{Verb: operator.Quit})
+	b.event("do-not-touch")
+	b.token.touch <- nil
+	if o := b.end(id); o.Items[0].State != ledger.Withheld {
+		t.Fatalf("%+v", o.Items[0])
+	}
+	b.kill()
+}
+
+func TestArmNeedsTheJobOnDisplayAndTheToken(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	id, m := b.job([]string{"a.db"}, "content")
+	b.submit(m)
+	b.shown(id)
+	b.command(operator.Command{Verb: operator.Arm, Job: strings.Repeat("0", 64)})
+	b.view("a complaint", func(v operator.View) bool { return strings.Contains(v.Message, "not the job on display") })
+	b.token.set(false, true)
+	b.event("token-missing")
+	b.command(operator.Command{Verb: operator.Arm, Job: id.String()})
+	b.view("a complaint", func(v operator.View) bool { return strings.Contains(v.Message, "nothing was armed") })
+	b.token.set(false, false)
+	b.event("pin-needed")
+	b.command(operator.Command{Verb: operator.PIN, PIN: []byte("000000")})
+	if v := b.event("pin-wrong"); !strings.Contains(v.Message, "2 tries left") {
+		t.Fatal(v.Message)
+	}
+	b.command(operator.Command{Verb: operator.PIN, PIN: []byte("123456")})
+	b.arm(id)
+	b.awaitTouch()
+	b.token.touch <- nil
+	b.proves(b.end(id), "content")
+}
+
+func TestRefusals(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	stranger, _ := newSigner(t, "repo1")
+	for _, c := range []struct {
+		code string
+		bend func(*message.Submit, *message.Approval)
+	}{
+		{message.CodeNameForbidden, func(_ *message.Submit, a *message.Approval) { a.Items[0].Name = "evil.iso" }},
+		{message.CodeUnknownClass, func(_ *message.Submit, a *message.Approval) { a.Class = "iso" }},
+		{message.CodeWrongOrigin, func(_ *message.Submit, a *message.Approval) { a.Origin = "other.example/log" }},
+		{message.CodeExpired, func(_ *message.Submit, a *message.Approval) { a.NotAfter = a.NotAfter.Add(-2 * time.Hour) }},
+		{message.CodeNotAfterTooFar, func(_ *message.Submit, a *message.Approval) { a.NotAfter = a.NotAfter.Add(48 * time.Hour) }},
+		{message.CodeTooLarge, func(_ *message.Submit, a *message.Approval) { a.Items[0].Size = 2 << 20 }},
+		{message.CodeStateMismatch, func(_ *message.Submit, a *message.Approval) { a.Items[0].Size++ }},
+		{message.CodeStateMismatch, func(m *message.Submit, a *message.Approval) {
+			sum := sha256.Sum256([]byte("another file"))
+			a.Items[0].Digest.Sum = sum[:]
+		}},
+		{message.CodeStateMismatch, func(m *message.Submit, _ *message.Approval) { m.States = append(m.States, m.States[0]) }},
+		{message.CodeStateMismatch, func(m *message.Submit, _ *message.Approval) {
+			m.States[0] = append([]byte(nil), m.States[0]...)
+			m.States[0][0] ^= 1 // a chosen chaining value on short input
+		}},
+	} {
+		_, m := b.job([]string{"a.db"}, "content")
+		text, err := message.NoteText(m.Approval)
+		must(t, err)
+		a, err := message.ParseApproval(text)
+		must(t, err)
+		c.bend(m, &a)
+		b.sign(m, a, b.host)
+		b.refusedAs(message.JobOf(a.Marshal()), m, c.code)
+	}
+	id, m := b.job([]string{"a.db"}, "content")
+	text, err := message.NoteText(m.Approval)
+	must(t, err)
+	a, err := message.ParseApproval(text)
+	must(t, err)
+	b.sign(m, a, stranger)
+	b.refusedAs(id, m, message.CodeUnknownHost)
+	b.signs("next.db", "next")
+}
+
+func (b *board) refusedAs(id message.JobID, m *message.Submit, code string) {
+	b.t.Helper()
+	b.submit(m)
+	b.until(func() bool { return b.refused[id] != nil })
+	if got := b.refused[id]; got.Code != code {
+		b.t.Errorf("refused as %s (%s), want %s", got.Code, got.Text, code)
+	}
+}
+
+func TestForkedAndFutureHeads(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	real := b.entries
+	b.entries = append(append([][]byte{}, real[:1]...), []byte("another history"))
+	id, m := b.job([]string{"a.db"}, "content")
+	b.refusedAs(id, m, message.CodeForkedHead)
+	b.entries = append(append([][]byte{}, real...), []byte("more"), []byte("and more"))
+	id, m = b.job([]string{"a.db"}, "content")
+	b.refusedAs(id, m, message.CodeUnknownHead)
+	b.entries = real
+	b.signs("next.db", "next")
+}
+
+func TestNothingBeforeHello(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.link.in <- linkpipe.Msg{Kind: linkpipe.Up, SID: 1}
+	id, m := b.job([]string{"a.db"}, "content")
+	b.submit(m)
+	b.send((&message.Fetch{}).Marshal())
+	b.send([]byte("garbage"))
+	stranger, _ := newSigner(t, "repo1")
+	h := message.Hello{Origin: origin, HostTime: time.Now().UTC().Truncate(time.Second)}
+	bad, err := message.SignNote(h.Marshal(), stranger)
+	must(t, err)
+	b.send(bad)
+	b.until(func() bool { return b.refused[id] != nil })
+	if b.refused[id].Code != message.CodeNoHello {
+		t.Fatalf("%+v", b.refused[id])
+	}
+	b.connect() // the first answer is the welcome: nothing else was said
+	b.signs("next.db", "next")
+}
+
+func TestCancelAndQueue(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	first, m1 := b.job([]string{"a.db"}, "one")
+	second, m2 := b.job([]string{"b.db"}, "two")
+	third, m3 := b.job([]string{"c.db"}, "three")
+	b.submit(m1)
+	b.submit(m2)
+	b.submit(m3)
+	b.shown(first)
+	for _, id := range []message.JobID{second, first} {
+		c := message.Cancel{Origin: origin, Job: id, HostTime: time.Now().UTC().Truncate(time.Second)}
+		n, err := message.SignNote(c.Marshal(), b.host)
+		must(t, err)
+		b.send(n)
+		b.until(func() bool { return b.refused[id] != nil })
+		if b.refused[id].Code != message.CodeCancelled {
+			t.Fatalf("%+v", b.refused[id])
+		}
+	}
+	b.arm(third)
+	b.awaitTouch()
+	b.token.touch <- nil
+	b.proves(b.end(third), "three")
+}
+
+func TestRestartAtARestedBoardIsClean(t *testing.T) {
+	b := newBoard(t)
+	for range 3 {
+		b.start()
+		b.connect()
+		b.signs("a.db", "content")
+		b.kill()
+	}
+	b.tpm.tpm.PowerCycle()
+	b.start()
+	b.connect()
+	b.signs("a.db", "content")
+	b.replays()
+}
+
+func TestForeignPCRExtendHalts(t *testing.T) {
+	b := newBoard(t)
+	b.tpm.tpm.ExtendPCR([32]byte{1})
+	b.start()
+	if v := b.event("halted"); !strings.Contains(v.Halted, "pcr-unexplained") {
+		t.Fatal(v.Halted)
+	}
+}
+
+func TestHeadRolledForwardHalts(t *testing.T) {
+	b := newBoard(t)
+	b.tpm.tpm.ExtendHead([32]byte{1})
+	b.start()
+	if v := b.event("halted"); !strings.Contains(v.Halted, "head-") {
+		t.Fatal(v.Halted)
+	}
+	if w := b.connect(); w.State != message.StateHalted {
+		t.Fatalf("says it is %s", w.State)
+	}
+}
+
+func TestWrongTokenIsNotUsed(t *testing.T) {
+	b := newBoard(t)
+	b.token.key = newBoard(t).token.key
+	b.start()
+	if v := b.event("token-wrong"); !strings.Contains(v.Message, "enrolled") {
+		t.Fatal(v.Message)
+	}
+}
