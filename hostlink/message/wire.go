@@ -246,11 +246,24 @@ func readCheckpoint(r *canon.Reader) *Checkpoint {
 	return &Checkpoint{Note: r.Block("note", MaxCheckpoint)}
 }
 
+// States of an Event. A host shows one it does not know as it stands.
+const (
+	EventQueued     = "queued"     // admitted, another job is on the display
+	EventShown      = "shown"      // on the display, waiting to be armed
+	EventArmed      = "armed"      // the operator armed it
+	EventCommitting = "committing" // into the log and the TPM
+	EventTouch      = "touch"      // the token waits for its touch
+	EventTokenWait  = "token-wait" // denied or cut short; the token is not free yet
+	EventPINNeeded  = "pin-needed" // the operator must type the PIN first
+	EventPINWrong   = "pin-wrong"  // the PIN was wrong
+	EventDone       = "done"       // the outcome is recorded
+)
+
 // Event tells how a job goes. Whoever sits on the cable can forge it: it is a
 // hint for a progress display and decides nothing.
 type Event struct {
 	Job     JobID
-	State   string // a token: queued, shown, armed, committing, touch, ...
+	State   string // one of the constants above, or another token
 	Item    int    // 0-based index of the item concerned
 	Seconds int    // seconds left for what State waits for, 0 if unknown
 }
