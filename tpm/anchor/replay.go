@@ -31,8 +31,8 @@ const (
 // Replay folds a log's commits in order and compares every attestation with
 // what HEAD and PCR must have been. The commits are the sizes that attest
 // entries, boot entries and the checkpoint name. An appliance never makes a
-// commit before the previous one's attest entry or a boot entry that names it
-// is in the log, so no commit is missing here.
+// commit before the previous one's attest entry or a boot entry naming it is in
+// the log, so no commit is missing here.
 type Replay struct {
 	committed uint64
 	head, pcr [32]byte
@@ -59,11 +59,22 @@ func (r *Replay) Attest(a *ledger.Attest, x [32]byte, nv *quote.NVFacts, q *quot
 	}
 	r.commit(a.Size, x)
 	r.checkHead(nv, a.Size)
-	for _, c := range clocks(nv, q) {
-		r.tick(c, false)
+	if q != nil || nv != nil && !r.movedOn(nv.Clock) {
+		for _, c := range clocks(nv, q) {
+			r.tick(c, false)
+		}
 	}
 	r.checkPCR(q, a.Size)
 	return r.take()
+}
+
+// movedOn reports whether the TPM was reset or restarted since the last
+// attestation. An attest entry without a quote may be such a one: recovery
+// makes it good before the boot entry, which then accounts for the reset.
+func (r *Replay) movedOn(c quote.Clock) bool {
+	resets := int32(c.ResetCount - r.clock.ResetCount)
+	restarts := int32(c.RestartCount - r.clock.RestartCount)
+	return r.clocked && (resets > 0 || resets == 0 && restarts > 0)
 }
 
 // Boot folds a boot entry; arguments as for Attest.

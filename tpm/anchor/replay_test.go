@@ -46,6 +46,12 @@ func (r *run) attest() []Problem {
 	return r.replay.Attest(&ledger.Attest{Size: r.size}, r.x, nv, q)
 }
 
+// mend is the attest entry that recovery adds, without a quote.
+func (r *run) mend() []Problem {
+	nv, q := r.verify(r.tpm.CertifyHead([32]byte{1}), quote.Attestation{}, [32]byte{1}, [32]byte{2})
+	return r.replay.Attest(&ledger.Attest{Size: r.size}, r.x, nv, q)
+}
+
 func (r *run) boot() []Problem {
 	r.boots++
 	nv, q := r.verify(r.tpm.CertifyHead([32]byte{1}), r.tpm.QuotePCR([32]byte{1}), [32]byte{1}, [32]byte{1})
@@ -86,6 +92,12 @@ func TestReplayHonest(t *testing.T) {
 	r.want(r.boot())
 	r.commit()
 	r.want(r.attest())
+	r.commit() // and dies again; this time the attest entry comes before the boot entry
+	r.tpm.PowerCycle()
+	r.want(r.mend())
+	r.want(r.boot())
+	r.commit()
+	r.want(r.mend())
 	if r.replay.Committed() != r.size || r.replay.Head() != r.tpm.Head {
 		t.Error("replay does not end where the TPM stands")
 	}
@@ -114,6 +126,13 @@ func TestReplayProblems(t *testing.T) {
 			return r.attest()
 		}, []string{CodeReset}},
 		{"a restart nobody logged", func(r *run) []Problem { r.tpm.Clock.RestartCount++; r.commit(); return r.attest() }, []string{CodeReset}},
+		{"a reset behind an entry without a quote", func(r *run) []Problem {
+			r.tpm.PowerCycle()
+			r.commit()
+			r.mend()
+			r.commit()
+			return r.attest()
+		}, []string{CodeReset, CodePCR}},
 		{"counters back", func(r *run) []Problem { r.tpm.Clock.ResetCount--; r.commit(); return r.attest() }, []string{CodeCounter}},
 		{"clock back", func(r *run) []Problem { r.tpm.Clock.Millis -= 3000; r.commit(); return r.attest() }, []string{CodeClock}},
 		{"two resets between boots", func(r *run) []Problem { r.tpm.PowerCycle(); r.tpm.PowerCycle(); return r.boot() }, []string{CodeResets}},
