@@ -1,0 +1,180 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/message"
+)
+
+// identity is what must not change while a file is hashed and signed.
+type identity struct {
+	dev, ino uint64
+	size     int64
+	sec, ns  int64 // modification time
+}
+
+func identityOf(st os.FileInfo) identity {
+	id := identity{size: st.Size(), sec: st.ModTime().Unix(), ns: int64(st.ModTime().Nanosecond())}
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		id.dev, id.ino = sys.Dev, sys.Ino
+	}
+	return id
+}
+
+// hashed is a file reduced to what the appliance needs.
+type hashed struct {
+	path  string
+	state sigformat.State
+	id    identity
+}
+
+func (h *hashed) digest() message.Digest {
+	return message.Digest{Alg: h.state.Alg(), Sum: h.state.Digest()}
+}
+
+// unchanged confirms that the path still names the file that was hashed.
+func (h *hashed) unchanged() error {
+	st, err := os.Stat(h.path)
+	if err != nil {
+		return exitf(api.BadInput, "%w", api.Plain(err))
+	}
+	if identityOf(st) != h.id {
+		return exitf(api.BadInput, "%s was changed in the meantime: wait until nothing writes to it, then try again", h.path)
+	}
+	return nil
+}
+
+// hashFiles hashes files in parallel, one goroutine per processor. done counts
+// bytes. The error is that of the first file, in the order given, that failed.
+func hashFiles(paths []string, alg message.Alg, done *atomic.Int64) ([]*hashed, error) {
+	out, errs := make([]*hashed, len(paths)), make([]error, len(paths))
+	if len(paths) == 1 {
+		h, err := hashFile(paths[0], alg, done)
+		return []*hashed{h}, err
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(len(paths), runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(paths); i = next.Add(1) - 1 {
+				out[i], errs[i] = hashFile(paths[i], alg, done)
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// openRegular opens a regular file; nothing else can block the open.
+func openRegular(path string) (*os.File, os.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, exitf(api.BadInput, "%w", api.Plain(err))
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		what := "not a regular file"
+		if st.IsDir() {
+			what = "a directory: name the files in it"
+		}
+		err = fmt.Errorf("%s is %s", path, what)
+	}
+	if err != nil {
+		_ = f.Close() // read only: nothing can be lost
+		return nil, nil, exitf(api.BadInput, "%w", api.Plain(err))
+	}
+	return f, st, nil
+}
+
+// hashFile hashes one file and makes sure that it stood still meanwhile.
+func hashFile(path string, alg message.Alg, done *atomic.Int64) (*hashed, error) {
+	f, st, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // read only: nothing can be lost
+	h := &hashed{path: path, id: identityOf(st)}
+	hasher := sigformat.NewHasher(alg)
+	if h.id.size < pipelined {
+		err = pump(f, hasher, done)
+	} else {
+		err = pumpBeside(f, hasher, done)
+	}
+	if err != nil {
+		return nil, exitf(api.BadInput, "%w", api.Plain(err))
+	}
+	after, err := f.Stat()
+	if err != nil {
+		return nil, exitf(api.BadInput, "%w", api.Plain(err))
+	}
+	h.state = hasher.State()
+	if identityOf(after) != h.id || h.state.Count() != uint64(h.id.size) {
+		return nil, exitf(api.BadInput, "%s changed while it was hashed: wait until nothing writes to it, then try again", path)
+	}
+	return h, h.unchanged()
+}
+
+const (
+	pipelined = 4 << 20   // from this size on reading and hashing overlap
+	chunk     = 256 << 10 // stays in a processor's cache between read and hash
+	bigChunk  = 1 << 20
+)
+
+// pump reads and hashes in turn.
+func pump(r io.Reader, h io.Writer, done *atomic.Int64) error {
+	buf := make([]byte, chunk)
+	for {
+		n, err := r.Read(buf)
+		_, _ = h.Write(buf[:n]) // hashes never fail
+		done.Add(int64(n))
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// pumpBeside lets a second goroutine read ahead.
+func pumpBeside(r io.Reader, h io.Writer, done *atomic.Int64) error {
+	free, full := make(chan []byte, 3), make(chan []byte, 3)
+	for range cap(free) {
+		free <- make([]byte, bigChunk)
+	}
+	var failed error
+	go func() {
+		defer close(full)
+		for buf := range free {
+			n, err := r.Read(buf[:bigChunk])
+			if n > 0 {
+				full <- buf[:n]
+			}
+			if err != nil {
+				if err != io.EOF {
+					failed = err // read after full is closed
+				}
+				return
+			}
+		}
+	}()
+	for buf := range full {
+		_, _ = h.Write(buf) // hashes never fail
+		done.Add(int64(len(buf)))
+		free <- buf
+	}
+	return failed
+}

@@ -1,0 +1,127 @@
+// Touchmark gets files signed by a Touchmark appliance and checks such
+// signatures. It hashes files, asks touchmark-hostd, verifies what comes back
+// against its own trust file and only then writes FILE.sig and FILE.tmproof.
+// docs/host-guide.md lists commands and exit codes.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/verify"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run executes one command line and returns the exit code.
+func run(args []string, out, errs io.Writer) int {
+	a := &app{out: out, errs: errs}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errs)
+	err := root.Execute()
+	if err == nil {
+		return api.OK
+	}
+	code := codeOf(err)
+	fmt.Fprintln(errs, "touchmark:", err)
+	if a.json {
+		a.object(failure{Code: code, Error: err.Error()})
+	}
+	return code
+}
+
+// failure is what --json prints when a command fails.
+type failure struct {
+	OK    bool   `json:"ok"`
+	Code  int    `json:"code"`
+	Error string `json:"error"`
+}
+
+// app holds what all commands share.
+type app struct {
+	out, errs io.Writer
+	socket    string
+	trust     string
+	json      bool
+}
+
+func (a *app) root() *cobra.Command {
+	c := &cobra.Command{
+		Use:           "touchmark",
+		Short:         "Have files signed by a touch on the signing appliance, and check such signatures",
+		Long:          "Touchmark sends digests, never files, to a signing appliance; an operator touches a token there.\nEvery signature is committed to a log in the appliance's TPM before it is made.",
+		Example:       "  touchmark sign core.db.tar.gz core.files.tar.gz\n  touchmark verify core.db.tar.gz",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	c.CompletionOptions.HiddenDefaultCmd = true
+	f := c.PersistentFlags()
+	f.StringVar(&a.socket, "socket", env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"), "socket of touchmark-hostd ($TOUCHMARK_SOCKET)")
+	f.StringVar(&a.trust, "trust", env("TOUCHMARK_TRUST", "/etc/touchmark/trust"), "trust directory or file ($TOUCHMARK_TRUST)")
+	f.BoolVar(&a.json, "json", false, "print JSON for programs")
+	c.AddCommand(a.signCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.keyCmd(), a.policyCmd())
+	return c
+}
+
+func env(name, fallback string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return fallback
+}
+
+// exit is an error with its exit code.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e *exit) Error() string { return e.err.Error() }
+func (e *exit) Unwrap() error { return e.err }
+
+func exitf(code int, format string, args ...any) error {
+	return &exit{code, fmt.Errorf(format, args...)}
+}
+
+// codeOf gives the exit code: errors without one come from the command line's
+// parser.
+func codeOf(err error) int {
+	var e *exit
+	if errors.As(err, &e) {
+		return e.code
+	}
+	return api.Usage
+}
+
+func (a *app) object(v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		fmt.Fprintln(a.errs, "touchmark:", err)
+		return
+	}
+	fmt.Fprintf(a.out, "%s\n", b)
+}
+
+// loadTrust reads what this host pins.
+func (a *app) loadTrust() (*verify.Trust, error) {
+	text, err := api.ReadTrust(a.trust)
+	if err != nil {
+		return nil, exitf(api.BadInput, "trust: %w (name it with --trust or $TOUCHMARK_TRUST)", err)
+	}
+	t, err := verify.ParseTrust(text)
+	if err != nil {
+		return nil, exitf(api.BadInput, "trust %s: %w", a.trust, err)
+	}
+	return t, nil
+}
+
+func base(path string) string { return filepath.Base(path) }

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"touchmark/hostlink/hostd/api"
+	"touchmark/tpm/ledgerstore"
+)
+
+// Suffixes of what sign writes beside a file.
+const (
+	sigSuffix   = ".sig"
+	proofSuffix = ".tmproof"
+)
+
+// roomPerFile is more than a signature and its proof take on disk together.
+const roomPerFile = 128 << 10
+
+// checkOutputs finds out, before anybody is asked to sign, whether the results
+// can be written beside the files: permission, room, and nothing in the way.
+func checkOutputs(paths []string) error {
+	dirs := map[string]int{}
+	for _, p := range paths {
+		dirs[filepath.Dir(p)]++
+		for _, s := range []string{sigSuffix, proofSuffix} {
+			st, err := os.Lstat(p + s)
+			if err == nil && !st.Mode().IsRegular() {
+				return exitf(api.CannotWrite, "%s is in the way and not a regular file: move it away", p+s)
+			}
+		}
+	}
+	for dir, n := range dirs {
+		if err := checkRoom(dir, int64(n)*roomPerFile); err != nil {
+			return exitf(api.CannotWrite, "cannot write signatures in %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// checkRoom reserves space in dir and gives it back.
+func checkRoom(dir string, size int64) error {
+	f, err := os.CreateTemp(dir, ".touchmark-*")
+	if err != nil {
+		return plainWrite(err)
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // empty, and removal is all that is left to do
+	err = unix.Fallocate(int(f.Fd()), 0, 0, size)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		_, err = f.Write(make([]byte, size))
+	}
+	return plainWrite(errors.Join(err, f.Close()))
+}
+
+func plainWrite(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return errors.New("no room on the disk: make some, then try again")
+	case errors.Is(err, fs.ErrPermission):
+		return errors.New("permission denied: sign as a user who may write there")
+	case errors.Is(err, unix.EROFS):
+		return errors.New("the file system is read-only")
+	}
+	return err
+}
+
+// output is a file to be written, and what stood there before.
+type output struct {
+	path     string
+	data     []byte
+	old      []byte
+	existed  bool
+	replaced bool
+}
+
+// writeAll writes all files or, as far as the disk lets it, none: after a
+// failure what was there before is there again. Proofs come first, so that a
+// signature never stands without its proof.
+func writeAll(outs []*output) error {
+	perm := 0o666 &^ umask()
+	for _, o := range outs {
+		old, err := os.ReadFile(o.path)
+		o.old, o.existed = old, err == nil
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			err = ledgerstore.WriteFile(o.path, o.data, perm)
+		}
+		if err != nil {
+			return exitf(api.CannotWrite, "%s: %w; nothing was written", o.path, errors.Join(plainWrite(err), undo(outs, perm)))
+		}
+		o.replaced = true
+	}
+	return nil
+}
+
+func undo(outs []*output, perm fs.FileMode) error {
+	var errs []error
+	for _, o := range outs {
+		switch {
+		case !o.replaced:
+		case o.existed:
+			errs = append(errs, ledgerstore.WriteFile(o.path, o.old, perm))
+		default:
+			errs = append(errs, os.Remove(o.path))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("and putting back what was there failed: %w", err)
+	}
+	return nil
+}
+
+// umask is the process's file creation mask; reading it means setting it.
+func umask() fs.FileMode {
+	old := unix.Umask(0o077)
+	unix.Umask(old)
+	return fs.FileMode(old)
+}

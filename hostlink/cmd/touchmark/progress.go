@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"touchmark/hostlink/hostd/api"
+)
+
+// progress talks to a person while a command works: a bar and a status line on
+// a terminal, plain lines otherwise, nothing with --quiet.
+type progress struct {
+	w     io.Writer
+	tty   bool
+	quiet bool
+	last  string // state told last
+	shown int    // width of the line on the terminal
+}
+
+func newProgress(w io.Writer, quiet bool) *progress {
+	p := &progress{w: w, quiet: quiet}
+	if f, ok := w.(*os.File); ok {
+		st, err := f.Stat()
+		p.tty = err == nil && st.Mode()&os.ModeCharDevice != 0
+	}
+	return p
+}
+
+// line replaces the line on the terminal.
+func (p *progress) line(s string) {
+	pad := max(0, p.shown-len(s))
+	fmt.Fprintf(p.w, "\r%s%s", s, strings.Repeat(" ", pad))
+	p.shown = len(s)
+}
+
+// clear empties the line before something else is printed.
+func (p *progress) clear() {
+	if p.tty && p.shown > 0 {
+		p.line("")
+		fmt.Fprint(p.w, "\r")
+		p.shown = 0
+	}
+}
+
+// hashing draws a bar while work runs, if it takes long enough to see.
+func (p *progress) hashing(total int64, done *atomic.Int64, work func()) {
+	if !p.tty || p.quiet || total < 64<<20 {
+		work()
+		return
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				p.bar(done.Load(), total)
+			}
+		}
+	})
+	work()
+	close(stop)
+	wg.Wait()
+	p.clear()
+}
+
+func (p *progress) bar(done, total int64) {
+	const width = 30
+	n := int(done * width / max(total, 1))
+	p.line(fmt.Sprintf("hashing [%s%s] %3d%%  %.1f of %.1f GiB", strings.Repeat("#", n), strings.Repeat(".", width-n),
+		done*100/max(total, 1), float64(done)/(1<<30), float64(total)/(1<<30)))
+}
+
+var eventText = map[string]string{
+	"waiting-for-link": "waiting for the appliance",
+	"queued":           "waiting: another job is with the operator",
+	"busy":             "the appliance is busy",
+	"shown":            "on the appliance's display: waiting for the operator to arm it",
+	"armed":            "armed",
+	"committing":       "committing to the log",
+	"touch":            "waiting for the touch",
+	"token-wait":       "waiting for the token to be plugged in",
+	"pin-needed":       "waiting for the PIN at the appliance",
+	"pin-wrong":        "wrong PIN at the appliance",
+	"denied":           "denied",
+	"link-lost":        "the link was lost, waiting for it",
+}
+
+// event tells what the appliance says it does; items is the size of the batch.
+func (p *progress) event(e *api.Event, items int) {
+	text, ok := eventText[e.State]
+	if !ok {
+		text = e.State
+	}
+	if e.State == "touch" && items > 1 {
+		text += fmt.Sprintf(" (%d of %d)", e.Item+1, items)
+	}
+	if e.Job != "" && e.State == "shown" {
+		text += " (job " + e.Job[:16] + ")"
+	}
+	if e.Text != "" && !p.tty {
+		text += ": " + e.Text
+	}
+	if p.quiet || text == p.last {
+		return
+	}
+	p.last = text
+	if p.tty {
+		p.line(text)
+		return
+	}
+	fmt.Fprintln(p.w, "touchmark:", text)
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+)
+
+func (a *app) statusCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "status",
+		Short:   "Show link, appliance, log and waiting jobs",
+		Long:    "Exit code 0 means that a job could be signed now; 5 that there is no verified conversation with the\nappliance; 10 that the appliance's log contradicts this host's mirror.",
+		Example: "  touchmark status --json",
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return a.status() },
+	}
+}
+
+func (a *app) status() error {
+	r, err := a.ask(&api.Request{Op: api.OpStatus})
+	if err != nil {
+		return err
+	}
+	if r.Status == nil {
+		return exitf(api.Internal, "touchmark-hostd gave no status")
+	}
+	s := r.Status
+	if a.json {
+		a.object(s)
+	} else {
+		a.printStatus(s)
+	}
+	switch {
+	case s.Evidence != "":
+		return exitf(api.Evidence, "nothing is signed: %s; see \"Evidence\" in the host guide", s.Evidence)
+	case !s.Verified:
+		return exitf(api.LinkDown, "no verified conversation with the appliance (%s)", s.Link)
+	}
+	return nil
+}
+
+func (a *app) printStatus(s *api.Status) {
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(a.out, "%-11s%s\n", name, fmt.Sprintf(format, args...))
+	}
+	row("log", "%s", s.Origin)
+	row("host", "%s", s.Host)
+	row("link", "%s (%s)", s.Link, s.Device)
+	if s.Board != "" {
+		row("appliance", "%s, firmware %s, clock %s", s.Board, s.Firmware, s.BoardTime)
+	}
+	row("entries", "%d committed, %d mirrored, published up to %d", s.Committed, s.Mirrored, s.Published)
+	token := ""
+	if s.Emulated {
+		token = " (EMULATED token)"
+	}
+	row("key", "%s%s", strings.ToUpper(s.Cert), token)
+	for _, j := range s.Jobs {
+		row("job", "%s", j)
+	}
+}
+
+func (a *app) logCmd() *cobra.Command {
+	var req api.Request
+	c := &cobra.Command{
+		Use:     "log",
+		Short:   "Show the mirrored log",
+		Long:    "Shows entries of this host's mirror, oldest first. A * marks entries not covered by a checkpoint yet.\nThis is for reading; touchmark-audit is for checking.",
+		Example: "  touchmark log --last 5\n  touchmark log --json | jq 'select(.kind==\"intent\")'",
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return a.log(&req) },
+	}
+	req.Op = api.OpLog
+	c.Flags().Uint64Var(&req.From, "from", 0, "first entry")
+	c.Flags().Uint64Var(&req.Count, "count", 0, "how many (0: all)")
+	c.Flags().Uint64Var(&req.Last, "last", 0, "only the last so many")
+	return c
+}
+
+func (a *app) log(req *api.Request) error {
+	d, err := a.dial()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }() // the conversation is over either way
+	if err := d.Write(req); err != nil {
+		return errGone
+	}
+	for {
+		r, err := d.next()
+		if err != nil {
+			return err
+		}
+		if r.Entry != nil {
+			if err := a.entry(r.Entry); err != nil {
+				return err
+			}
+		}
+		if r.Final {
+			return said(r)
+		}
+	}
+}
+
+// logLine is an entry as --json shows it.
+type logLine struct {
+	Index     uint64 `json:"index"`
+	Time      string `json:"time"`
+	Kind      string `json:"kind"`
+	Committed bool   `json:"committed"`
+	Leaf      string `json:"leaf"`
+	Text      string `json:"text"`
+}
+
+func (a *app) entry(e *api.Entry) error {
+	h, body, err := ledger.Parse(e.Text)
+	if err != nil {
+		return exitf(api.Evidence, "entry %d: %w", e.Index, err)
+	}
+	if a.json {
+		leaf := ledger.LeafHash(e.Text)
+		a.object(logLine{h.Index, h.Time.Format(time.RFC3339), ledger.KindOf(body), e.Committed, hex.EncodeToString(leaf[:]), string(e.Text)})
+		return nil
+	}
+	mark := " "
+	if !e.Committed {
+		mark = "*"
+	}
+	fmt.Fprintf(a.out, "%6d%s %s  %-8s %s\n", h.Index, mark, h.Time.Format(time.RFC3339), ledger.KindOf(body), summary(body))
+	return nil
+}
+
+// summary is an entry in a few words.
+func summary(body any) string {
+	switch b := body.(type) {
+	case *ledger.Genesis:
+		return b.Origin
+	case *ledger.Boot:
+		return fmt.Sprintf("number %d, firmware %s, clock %s, recovery %s", b.Number, b.Firmware, b.Clock, b.Recovery)
+	case *ledger.Intent:
+		return "job " + b.Job.String()[:16] + " " + intentNames(b)
+	case *ledger.Outcome:
+		states := make([]string, len(b.Items))
+		for i, it := range b.Items {
+			states[i] = strings.TrimSpace(string(it.State) + " " + it.Reason)
+		}
+		return fmt.Sprintf("of %d: %s", b.Intent, strings.Join(states, ", "))
+	case *ledger.Attest:
+		return fmt.Sprintf("of size %d", b.Size)
+	}
+	return ""
+}
+
+func intentNames(b *ledger.Intent) string {
+	text, err := message.NoteText(b.Approval)
+	if err != nil {
+		return "with an unreadable approval"
+	}
+	ap, err := message.ParseApproval(text)
+	if err != nil {
+		return "with an unreadable approval"
+	}
+	names := make([]string, len(ap.Items))
+	for i, it := range ap.Items {
+		names[i] = it.Name
+	}
+	return ap.Class + ": " + strings.Join(names, ", ")
+}
+
+func (a *app) publishCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "publish",
+		Short: "Bring the published log up to date and wait for it",
+		Long:  "touchmark-hostd publishes by itself, shortly after each signature. This waits until it has.",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := a.ask(&api.Request{Op: api.OpPublish})
+			return err
+		},
+	}
+}
+
+func (a *app) certCmd() *cobra.Command {
+	var binary, fingerprint bool
+	c := &cobra.Command{
+		Use:     "cert",
+		Short:   "Print the OpenPGP certificate from the trust file",
+		Example: "  touchmark cert | gpg --import\n  touchmark cert --fingerprint",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			t, err := a.loadTrust()
+			if err != nil {
+				return err
+			}
+			fpr := t.Key.Fingerprint()
+			switch {
+			case a.json:
+				a.object(map[string]any{"fingerprint": fmt.Sprintf("%X", fpr), "user_id": t.UserID, "algorithm": t.Key.Algorithm(),
+					"created": t.Key.Created.Format(time.RFC3339), "emulated": t.Emulated, "armored": string(sigformat.Armor(t.Cert))})
+			case fingerprint:
+				fmt.Fprintf(a.out, "%X\n", fpr)
+			case binary:
+				_, err = a.out.Write(t.Cert)
+			default:
+				_, err = a.out.Write(sigformat.Armor(t.Cert))
+			}
+			if err != nil {
+				return exitf(api.CannotWrite, "%w", err)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&binary, "binary", false, "without ASCII armor")
+	c.Flags().BoolVar(&fingerprint, "fingerprint", false, "only the fingerprint")
+	return c
+}

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/verify"
+	"touchmark/hostlink/message"
+)
+
+type signFlags struct {
+	class      string
+	alg        string
+	timeout    time.Duration
+	allowEmpty bool
+	quiet      bool
+}
+
+func (a *app) signCmd() *cobra.Command {
+	var f signFlags
+	c := &cobra.Command{
+		Use:   "sign [flags] FILE...",
+		Short: "Have files signed; writes FILE.sig and FILE.tmproof",
+		Long: "Hashes the files, asks the appliance through touchmark-hostd, waits for the operator's touch, verifies\n" +
+			"signatures and proofs against the trust file, and writes FILE.sig and FILE.tmproof beside each file.\n" +
+			"All files of one call are one job: the operator arms it once and touches the token once per file.\n" +
+			"On any failure nothing is written, and the exit code says what happened (docs/host-guide.md).",
+		Example: "  touchmark sign core.db.tar.gz core.files.tar.gz\n  touchmark sign --class iso --hash sha512 --timeout 1h archlinux.iso",
+		Args:    cobra.MinimumNArgs(1),
+		RunE:    func(_ *cobra.Command, files []string) error { return a.sign(files, &f) },
+	}
+	fl := c.Flags()
+	fl.StringVar(&f.class, "class", "", "policy class (default: the first that fits the names)")
+	fl.StringVar(&f.alg, "hash", "sha256", "sha256 or sha512")
+	fl.DurationVar(&f.timeout, "timeout", 10*time.Minute, "how long to wait for the operator")
+	fl.BoolVar(&f.allowEmpty, "allow-empty", false, "sign files of 0 bytes too")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing while waiting")
+	return c
+}
+
+func (a *app) sign(paths []string, f *signFlags) error {
+	alg := message.Alg(f.alg)
+	if err := checkCall(paths, alg, f); err != nil {
+		return err
+	}
+	trust, err := a.loadTrust()
+	if err != nil {
+		return err
+	}
+	total, err := checkInputs(paths, f.allowEmpty)
+	if err != nil {
+		return err
+	}
+	if err := checkOutputs(paths); err != nil {
+		return err
+	}
+	d, err := a.dial()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }() // the conversation is over either way
+	p := newProgress(a.errs, f.quiet)
+	var files []*hashed
+	var done atomic.Int64
+	p.hashing(total, &done, func() { files, err = hashFiles(paths, alg, &done) })
+	if err != nil {
+		return err
+	}
+	r, err := converse(d, request(files, f), p)
+	p.clear()
+	if err != nil {
+		return err
+	}
+	return a.accept(trust, files, r)
+}
+
+// checkCall refuses what is wrong whatever the files hold.
+func checkCall(paths []string, alg message.Alg, f *signFlags) error {
+	switch {
+	case !alg.Valid():
+		return exitf(api.Usage, "--hash %s: use sha256 or sha512", f.alg)
+	case f.timeout < time.Second || f.timeout > 24*time.Hour:
+		return exitf(api.Usage, "--timeout %s: use 1s to 24h", f.timeout)
+	case len(paths) > message.MaxItems:
+		return exitf(api.Usage, "%d files: sign at most %d at once", len(paths), message.MaxItems)
+	}
+	for i, p := range paths {
+		if err := message.ValidName(base(p)); err != nil {
+			return exitf(api.BadInput, "%w: rename the file", err)
+		}
+		same := func(q string) bool { return base(q) == base(p) }
+		if slices.ContainsFunc(paths[:i], same) {
+			return exitf(api.Usage, "two files are called %s: sign them in separate calls", base(p))
+		}
+	}
+	return nil
+}
+
+// checkInputs looks at all files before the first byte is hashed, and adds up
+// their sizes.
+func checkInputs(paths []string, allowEmpty bool) (total int64, err error) {
+	for _, p := range paths {
+		f, st, err := openRegular(p)
+		if err != nil {
+			return 0, err
+		}
+		_ = f.Close() // read only: nothing can be lost
+		if st.Size() == 0 && !allowEmpty {
+			return 0, exitf(api.BadInput, "%s is empty: if that is right, use --allow-empty", p)
+		}
+		total += st.Size()
+	}
+	return total, nil
+}
+
+func request(files []*hashed, f *signFlags) *api.Request {
+	r := &api.Request{Op: api.OpSign, Class: f.class, Timeout: f.timeout.Milliseconds()}
+	for _, h := range files {
+		r.Items = append(r.Items, api.Item{
+			Name: base(h.path), Format: sigformat.OpenPGPBinary, Digest: h.digest().String(), Size: h.state.Count(), State: h.state.Bytes(),
+		})
+	}
+	return r
+}
+
+// converse sends the request and follows it to its end. Ctrl-C withdraws it;
+// the daemon's last word still decides, because it may be armed already.
+func converse(d *daemon, req *api.Request, p *progress) (*api.Response, error) {
+	stop := make(chan os.Signal, 2)
+	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(stop)
+	over := make(chan struct{})
+	defer close(over)
+	if err := d.Write(req); err != nil {
+		return nil, errGone
+	}
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-over:
+				return
+			case <-stop:
+				if n > 0 {
+					_ = d.Close() // a second Ctrl-C does not wait
+					return
+				}
+				_ = d.Write(&api.Request{Op: api.OpCancel}) // if this fails, so does the read below
+			}
+		}
+	}()
+	job := ""
+	for {
+		r, err := d.next()
+		if err != nil {
+			return nil, lost(err, job)
+		}
+		if r.Event != nil {
+			if r.Event.Job != "" {
+				job = r.Event.Job
+			}
+			p.event(r.Event, len(req.Items))
+		}
+		if r.Final {
+			return r, said(r)
+		}
+	}
+}
+
+// lost is what to say when the daemon went away under a job.
+func lost(err error, job string) error {
+	if job == "" || !errors.Is(err, errGone) {
+		return err
+	}
+	return exitf(api.MaySigned, "touchmark-hostd went away while job %s was with the appliance: it may be signed yet; see \"touchmark log\"", job)
+}
+
+// accept verifies everything once more, against this command's own trust and
+// its own hash, and writes the results.
+func (a *app) accept(trust *verify.Trust, files []*hashed, r *api.Response) error {
+	if len(r.Signatures) != len(files) || len(r.Proofs) != len(files) {
+		return exitf(api.Evidence, "touchmark-hostd returned %d signatures and %d proofs for %d files", len(r.Signatures), len(r.Proofs), len(files))
+	}
+	facts := make([]*verify.Facts, len(files))
+	var proofs, sigs []*output
+	var in *verify.Intent
+	for i, h := range files {
+		var err error
+		if i == 0 || !slices.Equal(r.Proofs[i], r.Proofs[i-1]) {
+			if in, err = trust.OpenProof(r.Proofs[i]); err != nil {
+				return exitf(api.Evidence, "%s: %w; nothing was written", h.path, err)
+			}
+		}
+		if facts[i], err = in.Check(base(h.path), h.state, r.Signatures[i]); err != nil {
+			return exitf(api.Evidence, "%w; nothing was written", err)
+		}
+		if err := h.unchanged(); err != nil {
+			return err
+		}
+		proofs = append(proofs, &output{path: h.path + proofSuffix, data: r.Proofs[i]})
+		sigs = append(sigs, &output{path: h.path + sigSuffix, data: r.Signatures[i]})
+	}
+	if err := writeAll(append(proofs, sigs...)); err != nil {
+		return err
+	}
+	a.report(files, facts)
+	return nil
+}
+
+func (a *app) report(files []*hashed, facts []*verify.Facts) {
+	if a.json {
+		list := make([]fileFacts, len(files))
+		for i, h := range files {
+			list[i] = describe(h.path, facts[i])
+		}
+		a.object(map[string]any{"ok": true, "job": facts[0].Job.String(), "files": list})
+		return
+	}
+	for i, h := range files {
+		fmt.Fprintf(a.out, "%s signed (entry %d, %s)%s\n", h.path+sigSuffix, facts[i].Index, facts[i].Created.Format(time.RFC3339), emulatedNote(facts[i]))
+	}
+}
+
+func emulatedNote(f *verify.Facts) string {
+	if f.Emulated {
+		return " by an EMULATED token"
+	}
+	return ""
+}
+
+// fileFacts is a verified signature as --json shows it.
+type fileFacts struct {
+	File       string `json:"file"`
+	Signature  string `json:"signature"`
+	Proof      string `json:"proof"`
+	Origin     string `json:"origin"`
+	Class      string `json:"class"`
+	Name       string `json:"name"`
+	Digest     string `json:"digest"`
+	Size       uint64 `json:"size"`
+	Key        string `json:"key"`
+	UserID     string `json:"user_id"`
+	Job        string `json:"job"`
+	Created    string `json:"created"`
+	Entry      uint64 `json:"entry"`
+	Checkpoint uint64 `json:"checkpoint"`
+	Host       string `json:"host"`
+	Emulated   bool   `json:"emulated"`
+}
+
+func describe(path string, f *verify.Facts) fileFacts {
+	return fileFacts{
+		File: path, Signature: path + sigSuffix, Proof: path + proofSuffix, Origin: f.Origin, Class: f.Class, Name: f.Name,
+		Digest: f.Digest.String(), Size: f.Size, Key: strings.ToUpper(fmt.Sprintf("%x", f.Key)), UserID: f.UserID, Job: f.Job.String(),
+		Created: f.Created.Format(time.RFC3339), Entry: f.Index, Checkpoint: f.Checkpoint, Host: f.SubmittedBy, Emulated: f.Emulated,
+	}
+}
