@@ -29,6 +29,7 @@ const (
 	ErrServiceStopped     Errno = 0x8010001E
 	ErrNoReaders          Errno = 0x8010002E
 	ErrCommError          Errno = 0x8010002F
+	ErrUnresponsiveCard   Errno = 0x80100066
 	ErrUnpoweredCard      Errno = 0x80100067
 	ErrResetCard          Errno = 0x80100068
 	ErrRemovedCard        Errno = 0x80100069
@@ -51,6 +52,7 @@ var errnoText = map[Errno]string{
 	ErrServiceStopped:     "PC/SC service stopped",
 	ErrNoReaders:          "no reader",
 	ErrCommError:          "communication with the card failed",
+	ErrUnresponsiveCard:   "card does not answer to reset",
 	ErrUnpoweredCard:      "card without power",
 	ErrResetCard:          "card was reset",
 	ErrRemovedCard:        "card removed",

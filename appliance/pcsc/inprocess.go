@@ -26,8 +26,7 @@ func HasReader() bool {
 
 // Sweep runs open, which opens a token through piv-go. Piv-go leaks its context
 // and handle when it fails after connecting, and the token would stay locked;
-// so if open fails, whatever it left behind is released. With the tag pcscd
-// nothing can be swept: the leak lasts until the process ends.
+// so if open fails, whatever it left behind is released.
 func Sweep(open func() error) error {
 	opening.Lock()
 	defer opening.Unlock()

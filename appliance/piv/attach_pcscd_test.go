@@ -6,9 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"touchmark/tests/pivemu/front"
 	"touchmark/tests/pivemu/vpcdtest"
@@ -48,9 +51,29 @@ func inside() (int, error) {
 	return 0, err
 }
 
+// removalNoticed returns once pcscd knows that the reader is empty. It looks
+// every 400 ms, and a token that is back before that stays "absent" for ever if
+// a reset of the old one failed meanwhile. A look shows from outside as a
+// request for the ATR, which is answered here by hanging up: no card.
+func removalNoticed(t *testing.T) {
+	t.Helper()
+	conn, err := net.Dial("tcp", os.Getenv("VPCD_ADDR"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 3)); err != nil {
+		t.Fatal("pcscd does not look for a card: ", err)
+	}
+}
+
 // attach puts the token into vpcd's reader.
 func attach(t *testing.T, port *front.Port) (reader string) {
 	t.Helper()
+	removalNoticed(t)
 	if err := port.DialVPCD(os.Getenv("VPCD_ADDR")); err != nil {
 		t.Fatal(err)
 	}

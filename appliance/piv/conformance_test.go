@@ -103,7 +103,7 @@ func (w *world) open() *piv.Token {
 func openSoon(o piv.Options) (*piv.Token, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		tok, err := piv.Open(o)
@@ -478,6 +478,7 @@ func removalIdle(t *testing.T, w *world) {
 	_, err = piv.Open(w.options())
 	w.is(err, piv.ErrNoToken)
 
+	removalNoticed(t)
 	w.ok(w.port.Insert())
 	tok = w.open()
 	w.ok(w.port.Pull())
@@ -504,6 +505,7 @@ func removalDuringTouch(t *testing.T, w *world) {
 func reinsertion(t *testing.T, w *world) {
 	old, pub := w.enrol("p256")
 	w.ok(w.port.Pull())
+	removalNoticed(t)
 	w.ok(w.port.Insert())
 	_, err := old.Sign("9c", pub, sum(crypto.SHA256), crypto.SHA256)
 	w.is(err, piv.ErrRemoved) // another insertion is another token

@@ -98,3 +98,12 @@ var removal = map[pcsc.Errno]bool{
 	pcsc.ErrUnpoweredCard:     true,
 	pcsc.ErrUnknownReader:     true,
 }
+
+// silence lists the codes of a card that does not answer. While opening, it is
+// no token; pcscd also says so in the moment between a removal and its noticing.
+var silence = map[pcsc.Errno]bool{
+	pcsc.ErrUnresponsiveCard: true,
+	pcsc.ErrNotTransacted:    true,
+	pcsc.ErrCommError:        true,
+	pcsc.ErrTimeout:          true,
+}

@@ -132,6 +132,8 @@ func openError(reader string, err error) error {
 		return fmt.Errorf("%w: %q", ErrBusy, reader)
 	case removal[code]:
 		return fmt.Errorf("%w: %q is empty (%w)", ErrNoToken, reader, err)
+	case silence[code]:
+		return fmt.Errorf("%w: the card in %q does not answer (%w)", ErrNoToken, reader, err)
 	case statusOf(err) != 0:
 		return fmt.Errorf("%w: %q holds a card without PIV application (%w)", ErrNoToken, reader, err)
 	}
@@ -199,8 +201,9 @@ func (t *Token) ping() bool {
 
 func (t *Token) lost() { t.gone, t.verified = true, false }
 
-// do runs a card command with the lock held and types its error. No answer at
-// all may be a removal noticed late: then the token is asked once more.
+// do runs a card command with the lock held and types its error. No status word
+// may mean a removal noticed late (through pcscd it can look like an empty
+// answer): then the token is asked once more.
 func (t *Token) do(op string, command func() error) error {
 	if t.gone {
 		return fmt.Errorf("%s: %w", op, ErrRemoved)
@@ -210,10 +213,11 @@ func (t *Token) do(op string, command func() error) error {
 	switch {
 	case errors.Is(err, ErrRemoved):
 		t.lost()
-	case errors.As(err, &te) && te.Code != pcsc.OK && te.Code != pcsc.ErrTimeout && !t.ping():
-		return fmt.Errorf("%s: %w (%w)", op, ErrRemoved, te.Err)
-	case te != nil && te.Code == pcsc.ErrTimeout:
+	case !errors.As(err, &te) || te.Status != 0:
+	case te.Code == pcsc.ErrTimeout:
 		t.lost() // the connection is unusable, though the token may be there
+	case !t.ping():
+		return fmt.Errorf("%s: %w (%w)", op, ErrRemoved, te.Err)
 	}
 	return err
 }
