@@ -11,13 +11,16 @@ import (
 )
 
 // Console is the full-screen panel on a terminal. Keys: a = arm, d = deny,
-// y = the time is right; digits and Enter = the PIN, when it is asked for;
-// Ctrl-C = stop the appliance.
+// space = the next page, y = the time is right; digits and Enter = the PIN, when
+// it is asked for; Ctrl-C = stop the appliance. A job of several pages cannot be
+// armed before its last page was on the screen.
 type Console struct {
 	mu       sync.Mutex // guards view, pin and the screen
 	out      io.Writer
 	size     func() (width, height int)
 	view     View
+	page     int  // of the job on display
+	all      bool // every page of it has been on the screen
 	pin      []byte
 	commands chan Command
 }
@@ -53,15 +56,27 @@ func (c *Console) Commands() <-chan Command { return c.commands }
 func (c *Console) Show(v View) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if jobID(v) != jobID(c.view) {
+		c.page, c.all = 0, false
+	}
 	c.view = v
 	c.draw()
+}
+
+func jobID(v View) string {
+	if v.Job == nil {
+		return ""
+	}
+	return v.Job.ID
 }
 
 // draw writes the whole screen in one go: home, each line cleared to its end,
 // the rest of the screen cleared, cursor hidden. The caller holds mu.
 func (c *Console) draw() {
 	w, h := c.size()
-	lines := Render(c.view, w, h-1)
+	lines, pages := Render(c.view, w, h-1, c.page)
+	c.page = min(c.page, pages-1)
+	c.all = c.all || c.page == pages-1
 	if len(c.pin) > 0 {
 		lines = append(lines, "PIN: "+strings.Repeat("*", len(c.pin)))
 	}
@@ -97,7 +112,10 @@ func (c *Console) press(key byte) (Command, bool) {
 		return Command{Verb: Deny, Job: c.view.Job.ID}, true
 	case c.view.Ask == AskPIN:
 		return c.typePIN(key)
-	case key == 'a' && c.view.Job != nil:
+	case key == ' ' && c.view.Job != nil:
+		c.page++
+		c.draw()
+	case key == 'a' && c.view.Job != nil && c.all:
 		return Command{Verb: Arm, Job: c.view.Job.ID}, true
 	case key == 'y' && c.view.Ask == AskTime:
 		return Command{Verb: Time}, true

@@ -97,31 +97,64 @@ type Panel interface {
 	Commands() <-chan Command
 }
 
-// Render lays a view out for a terminal of the given size in character cells.
-// It returns at most height lines of at most width cells, ASCII only.
-func Render(v View, width, height int) []string {
-	p := &page{width: width}
-	p.header(v)
+// Render lays a view out for a terminal of the given size in character cells:
+// at most height lines of at most width cells, ASCII only. A job with more
+// items than fit is laid out in pages, counted from 0; pages tells how many.
+func Render(v View, width, height, n int) (lines []string, pages int) {
+	head := &page{width: width}
+	head.header(v)
+	foot := &page{width: width}
+	var blocks [][]string
 	switch {
 	case v.Halted != "":
-		p.section("*** HALTED: nothing will be signed ***")
-		p.text(v.Halted)
+		head.section("*** HALTED: nothing will be signed ***")
+		head.text(v.Halted)
 	case v.Job != nil:
-		p.job(v)
+		head.job(v.Job)
+		blocks = items(v.Job, width)
+		foot.section(prompt(v))
 	default:
-		p.section("No request.")
+		head.section("No request.")
 	}
 	if v.Message != "" {
-		p.add("")
-		p.text(v.Message)
+		foot.section("")
+		foot.text(v.Message)
 	}
-	p.add("")
-	p.add(help(v))
-	if len(p.lines) > height {
-		// The head of the page holds what is being decided; the foot the keys.
-		p.lines = append(p.lines[:height-2], "  … more: enlarge the display before you arm", help(v))
+	foot.section(help(v))
+	chosen := paginate(blocks, height-len(head.lines)-len(foot.lines)-1)
+	pages = max(1, len(chosen))
+	if len(chosen) > 0 {
+		head.lines = append(head.lines, chosen[min(n, pages-1)]...)
 	}
-	return p.lines
+	if pages > 1 {
+		foot.lines = append([]string{fmt.Sprintf("  -- page %d of %d: space = next page; arm only after the last --", min(n, pages-1)+1, pages)}, foot.lines...)
+	}
+	lines = append(head.lines, foot.lines...)
+	return lines[:min(len(lines), height)], pages
+}
+
+// paginate packs blocks of lines into pages of at most room lines.
+func paginate(blocks [][]string, room int) (pages [][]string) {
+	var now []string
+	for _, b := range blocks {
+		if len(now) > 0 && len(now)+len(b) > room {
+			pages, now = append(pages, now), nil
+		}
+		now = append(now, b...)
+	}
+	if len(now) > 0 {
+		pages = append(pages, now)
+	}
+	return pages
+}
+
+func items(j *Job, width int) (blocks [][]string) {
+	for i, it := range j.Items {
+		p := &page{width: width}
+		p.item(i, it, j)
+		blocks = append(blocks, p.lines)
+	}
+	return blocks
 }
 
 type page struct {
@@ -137,7 +170,7 @@ func (p *page) add(s string) {
 			return '?'
 		}
 		return r
-	}, strings.ReplaceAll(s, "…", "..."))
+	}, s)
 	if len(s) > p.width {
 		s = s[:p.width]
 	}
@@ -168,8 +201,7 @@ func (p *page) header(v View) {
 	p.add(strings.Repeat("-", p.width))
 }
 
-func (p *page) job(v View) {
-	j := v.Job
+func (p *page) job(j *Job) {
 	p.add(fmt.Sprintf("job %s   class %s   key %s", short(j.ID), j.Class, j.Key))
 	who := "asked by " + j.Host
 	if len(j.Approvers) > 0 {
@@ -181,10 +213,6 @@ func (p *page) job(v View) {
 	if j.Rate != "" {
 		p.add("rate: " + j.Rate)
 	}
-	for i, it := range j.Items {
-		p.item(i, it, j)
-	}
-	p.section(prompt(v))
 }
 
 func (p *page) item(i int, it Item, j *Job) {

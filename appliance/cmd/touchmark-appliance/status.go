@@ -63,7 +63,8 @@ func status(path string, asJSON bool) error {
 	if err := json.Unmarshal(raw, &v); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	for _, line := range operator.Render(v, 80, 60) {
+	lines, _ := operator.Render(v, 80, 200, 0)
+	for _, line := range lines {
 		fmt.Println(line)
 	}
 	return nil
