@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math/big"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -58,6 +59,31 @@ func TestDishonestNV(t *testing.T) {
 	} {
 		if verify(a) == nil {
 			t.Errorf("%s accepted", what)
+		}
+	}
+}
+
+// TestNoName: an attestation without a Name is not one of "no HEAD" either.
+func TestNoName(t *testing.T) {
+	tpm := quotetest.New()
+	a := tpm.Attest(0x8014, tag[:], cat(sized(nil), u16(0), sized(tpm.Head[:])))
+	if _, err := tpm.AK().VerifyNV(a, nil, tag); err == nil {
+		t.Error("accepted")
+	}
+}
+
+// TestLimits: what is too long is refused for that, before anything is done
+// with it.
+func TestLimits(t *testing.T) {
+	tpm := quotetest.New()
+	long := make([]byte, 1<<16)
+	_, nv := tpm.AK().VerifyNV(tpm.Sign(long[:quote.MaxAttest+1]), tpm.HeadName(), tag)
+	_, ak := quote.ParseAK(long[:quote.MaxPublic+1])
+	_, _, sig := quote.ParseSignature(long[:quote.MaxSignature+1])
+	creation := tpm.AK().VerifyCreation(certified(tpm, long[:quote.MaxCreation+1], nil), nil)
+	for what, err := range map[string]error{"attestation": nv, "AK": ak, "signature": sig, "creation data": creation} {
+		if err == nil || !strings.Contains(err.Error(), "over the limit") {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }
@@ -168,6 +194,15 @@ func TestDishonestCreation(t *testing.T) {
 		if verify(bad) == nil {
 			t.Errorf("%s accepted", what)
 		}
+	}
+	good := data(none, null, owner, owner)
+	if tpm.AK().VerifyCreation(certified(tpm, good, []byte("other")), []byte("other")) == nil {
+		t.Error("outsideInfo that is only in the tag accepted")
+	}
+	hash, extra := sha256.Sum256(good), quote.CreationTag([]byte("o"))
+	a := tpm.Attest(0x801a, extra[:], cat(sized(tpm.HeadName()), sized(hash[:])))
+	if tpm.AK().VerifyCreation(quote.Creation{Data: good, Attest: a.Attest, Sig: a.Sig}, []byte("o")) == nil {
+		t.Error("creation of another object accepted")
 	}
 	other := tpm.Creation([]byte("o"))
 	other.Data = data(none, null, owner, owner)
