@@ -110,11 +110,14 @@ func (t *sender) arrived(c *Conn, now time.Time, f *flight) {
 		return // Karn: whose answer is this?
 	}
 	rtt := now.Sub(f.sentAt)
+	if rtt < c.lineTime(len(f.payload))/2 {
+		c.fast = true
+	}
 	t.sample(max(0, rtt-c.lineTime(f.ahead)))
 	if f.typ&frame.FlagBulk == 0 {
 		return
 	}
-	if rtt > queueTarget+c.lineTime(2*c.cfg.Fragment) {
+	if rtt > queueTarget+c.lineTime(2*c.fragment()) {
 		t.bulkWindow = max(bulkLeast, t.bulkWindow-1)
 	} else {
 		t.bulkWindow = min(Window-reserve, t.bulkWindow+1)
@@ -154,7 +157,7 @@ func (t *sender) rto(c *Conn) time.Duration {
 		wait = max(rtoLeast, t.srtt+4*t.rttvar)
 	}
 	wait = min(wait<<t.backoff, rtoMost)
-	return wait + c.lineTime(rtoFrames*(c.cfg.Fragment+frame.Overhead)+t.bytes)
+	return wait + c.lineTime(rtoFrames*(c.fragment()+frame.Overhead)+t.bytes)
 }
 
 // onTimeout resends the oldest frame; what else was lost shows by its answer.
@@ -221,7 +224,7 @@ func (t *sender) cut(channel, fragment int) flight {
 // putData appends one DATA frame to the output, a lost one first.
 func (c *Conn) putData(now time.Time) bool {
 	t := &c.tx
-	i := t.next(c.cfg.Fragment)
+	i := t.next(c.fragment())
 	if i < 0 {
 		return false
 	}

@@ -114,7 +114,7 @@ func (c Config) withDefaults() Config {
 		panic("session: Config.Nonce is required")
 	}
 	if c.Fragment < 1 || c.Fragment > frame.MaxPayload {
-		c.Fragment = fragmentFor(c.Baud)
+		c.Fragment = 0
 	}
 	if c.KeepAlive == 0 {
 		c.KeepAlive = keepAliveResponder
@@ -143,6 +143,7 @@ type Conn struct {
 	cfg   Config
 	state state
 	sid   uint32
+	fast  bool // frames arrive faster than Baud allows: a pty or USB, not a UART
 	dec   frame.Decoder
 	hs    handshake
 	tx    sender

@@ -109,12 +109,24 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// lineTime is how long n bytes take on the line; 0 if the rate is unknown.
+// lineTime is how long n bytes take on the line; 0 if the rate is unknown or
+// has turned out to mean nothing.
 func (c *Conn) lineTime(n int) time.Duration {
-	if c.cfg.Baud <= 0 {
+	if c.cfg.Baud <= 0 || c.fast {
 		return 0
 	}
 	return time.Duration(n) * bitsPerByte * time.Second / time.Duration(c.cfg.Baud)
+}
+
+// fragment is the payload of a full frame.
+func (c *Conn) fragment() int {
+	if c.cfg.Fragment != 0 {
+		return c.cfg.Fragment
+	}
+	if c.fast {
+		return frame.MaxPayload
+	}
+	return fragmentFor(c.cfg.Baud)
 }
 
 // put appends the wire form of f to the output.

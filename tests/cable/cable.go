@@ -44,6 +44,8 @@ type Cable struct {
 	dir  string
 	ends [2]*end // by the direction they send in: host, board
 
+	relays sync.WaitGroup
+
 	mu       sync.Mutex
 	cut      bool
 	baud     int
@@ -51,7 +53,6 @@ type Cable struct {
 	recorded [2][]byte
 	count    [2]uint64
 	free     [2]time.Time // when the throttled line has sent all so far
-	closed   bool
 }
 
 // New makes a cable whose ends are dir/host and dir/board.
@@ -157,14 +158,12 @@ func (c *Cable) Unplug(d Direction) { c.ends[d].unplug() }
 // Plug brings it back under the same path.
 func (c *Cable) Plug(d Direction) error { return c.ends[d].plug() }
 
-// Close removes both ends.
+// Close removes both ends and waits for the relay.
 func (c *Cable) Close() {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
 	for _, e := range c.ends {
 		e.unplug()
 	}
+	c.relays.Wait()
 }
 
 // pass takes bytes on their way and returns what arrives after which pause.

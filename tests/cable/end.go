@@ -1,11 +1,12 @@
 package cable
 
 import (
+	"fmt"
 	"os"
 	"sync"
 	"time"
 
-	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -18,7 +19,6 @@ type end struct {
 	mu     sync.Mutex
 	master *os.File
 	slave  *os.File // held open, so that the master survives a user's close
-	gone   chan struct{}
 }
 
 // plug makes a new pty and names it.
@@ -28,28 +28,26 @@ func (e *end) plug() error {
 	if e.master != nil {
 		return nil
 	}
-	master, slave, err := pty.Open()
+	master, slave, name, err := openPTY()
 	if err != nil {
 		return err
 	}
-	if _, err = term.MakeRaw(int(slave.Fd())); err == nil {
-		os.Remove(e.link)
-		err = os.Symlink(slave.Name(), e.link)
-	}
-	if err != nil {
+	os.Remove(e.link)
+	if err := os.Symlink(name, e.link); err != nil {
 		master.Close()
 		slave.Close()
 		return err
 	}
-	e.master, e.slave, e.gone = master, slave, make(chan struct{})
-	go e.relay(master, e.gone)
+	e.master, e.slave = master, slave
+	e.cable.relays.Go(func() { e.relay(master) })
 	return nil
 }
 
-// unplug removes the name and hangs the device up.
+// unplug removes the name and hangs the device up. Its relay ends by itself,
+// at the latest when the other end is unplugged or read again.
 func (e *end) unplug() {
 	e.mu.Lock()
-	master, slave, gone := e.master, e.slave, e.gone
+	master, slave := e.master, e.slave
 	e.master, e.slave = nil, nil
 	e.mu.Unlock()
 	if master == nil {
@@ -58,12 +56,10 @@ func (e *end) unplug() {
 	os.Remove(e.link)
 	master.Close()
 	slave.Close()
-	<-gone
 }
 
 // relay carries what this end sends to the other, until the end is unplugged.
-func (e *end) relay(master *os.File, gone chan struct{}) {
-	defer close(gone)
+func (e *end) relay(master *os.File) {
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := master.Read(buf[:e.cable.chunk()])
@@ -91,4 +87,41 @@ func (e *end) deliver(p []byte) error {
 	}
 	_, err := master.Write(p)
 	return err
+}
+
+// openPTY makes a raw pseudo-terminal. Both descriptors are non-blocking, so
+// that Close frees a read or write in progress.
+func openPTY() (master, slave *os.File, name string, err error) {
+	const flags = unix.O_RDWR | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC
+	m, err := unix.Open("/dev/ptmx", flags, 0)
+	if err != nil {
+		return nil, nil, "", fmt.Errorf("/dev/ptmx: %w", err)
+	}
+	s, name, err := openSlave(m, flags)
+	if err != nil {
+		unix.Close(m)
+		return nil, nil, "", err
+	}
+	return os.NewFile(uintptr(m), "/dev/ptmx"), os.NewFile(uintptr(s), name), name, nil
+}
+
+// openSlave unlocks, opens and sets raw the slave of a master.
+func openSlave(master, flags int) (int, string, error) {
+	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
+		return 0, "", fmt.Errorf("TIOCSPTLCK: %w", err)
+	}
+	n, err := unix.IoctlGetUint32(master, unix.TIOCGPTN)
+	if err != nil {
+		return 0, "", fmt.Errorf("TIOCGPTN: %w", err)
+	}
+	name := fmt.Sprintf("/dev/pts/%d", n)
+	slave, err := unix.Open(name, flags, 0)
+	if err != nil {
+		return 0, "", fmt.Errorf("%s: %w", name, err)
+	}
+	if _, err := term.MakeRaw(slave); err != nil {
+		unix.Close(slave)
+		return 0, "", fmt.Errorf("%s: %w", name, err)
+	}
+	return slave, name, nil
 }
