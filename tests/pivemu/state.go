@@ -170,8 +170,10 @@ func (s *state) valid() error {
 	return nil
 }
 
-// save replaces the file: temporary file, fsync, rename, fsync of the
-// directory. On error the old file stands.
+// save replaces the file by renaming a complete one over it: a killed emulator
+// leaves the old state or the new one. It does not sync, because an emulated
+// token need not outlive a crash of its machine, and tests save often. On error
+// the old file stands.
 func (st *store) save(s *state) error {
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -186,38 +188,18 @@ func (st *store) save(s *state) error {
 	return nil
 }
 
-func replaceFile(path string, b []byte) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*") // mode 0600
+func replaceFile(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
 	_, err = f.Write(b)
+	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
+		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return err
+		return errors.Join(err, os.Remove(f.Name()))
 	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = d.Close() }()
-	return d.Sync()
+	return nil
 }

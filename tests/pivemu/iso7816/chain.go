@@ -93,6 +93,7 @@ func window(c Command) int {
 func (ch *Channel) deliver(c Command, data []byte, sw SW) []byte {
 	n := window(c)
 	if len(data) <= n {
+		ch.rest = nil
 		return Respond(data, sw)
 	}
 	ch.rest, ch.restSW = data[n:], sw

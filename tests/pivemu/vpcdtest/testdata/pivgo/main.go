@@ -197,6 +197,12 @@ func imported() {
 	}
 	for _, k := range keys {
 		spec := piv.Key{PINPolicy: piv.PINPolicyAlways, TouchPolicy: piv.TouchPolicyCached}
+		switch k.(type) { // piv-go finds out for the other types
+		case ed25519.PrivateKey:
+			spec.Algorithm = piv.AlgorithmEd25519
+		case *ecdh.PrivateKey:
+			spec.Algorithm = piv.AlgorithmX25519
+		}
 		must(fmt.Sprintf("SetPrivateKeyInsecure %T", k), yk.SetPrivateKeyInsecure(key, piv.SlotSignature, k, spec))
 		pub := k.(interface{ Public() crypto.PublicKey }).Public()
 		use(pub, piv.KeyAuth{PIN: piv.DefaultPIN, PINPolicy: piv.PINPolicyAlways})
