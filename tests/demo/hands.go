@@ -2,19 +2,33 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"touchmark/appliance/operator"
 	"touchmark/tests/world"
 )
 
+// board is what hands hold: the panel and the token, here or in another process.
+type board interface {
+	Views() *world.Views
+	Operator(line string) error
+	Touch(ctx context.Context) error
+}
+
+// here is the board of a world in this process.
+type here struct{ *world.World }
+
+// Touch touches the emulated token.
+func (h here) Touch(ctx context.Context) error { return h.Token.Touch(ctx) }
+
 // hands are the operator's: they see each view of the board and arm, deny and touch. Without a terminal they do it by
 // themselves, saying so; with one they do what the person presses.
 type hands struct {
-	w    *world.World
-	n    *narrator
-	term *terminal // nil: by themselves
+	board     board
+	n         *narrator
+	term      *terminal // nil: by themselves
+	idle      bool      // by themselves: arm, but never touch
+	fromStart bool      // show what was on display before they came, too
 
 	mark  int    // views seen so far
 	armed string // the job armed last, not to be armed again
@@ -23,7 +37,9 @@ type hands struct {
 
 // Attend serves the board until ctx ends; it returns nil then.
 func (h *hands) Attend(ctx context.Context) error {
-	h.mark = h.w.Views().Mark()
+	if !h.fromStart {
+		h.mark = h.board.Views().Mark()
+	}
 	views := make(chan operator.View)
 	failed := make(chan error, 1)
 	go func() { failed <- h.feed(ctx, views) }()
@@ -41,9 +57,9 @@ func (h *hands) Attend(ctx context.Context) error {
 		case k := <-keys:
 			err = h.press(ctx, k, now)
 		case err = <-failed:
-			if errors.Is(err, context.Canceled) {
-				return nil
-			}
+		}
+		if ctx.Err() != nil {
+			return nil
 		}
 		if err != nil {
 			return err
@@ -55,7 +71,7 @@ func (h *hands) Attend(ctx context.Context) error {
 func (h *hands) feed(ctx context.Context, views chan<- operator.View) error {
 	any := func(operator.View) bool { return true }
 	for {
-		v, mark, err := h.w.Views().Wait(ctx, h.mark, any)
+		v, mark, err := h.board.Views().Wait(ctx, h.mark, any)
 		if err != nil {
 			return err
 		}
@@ -68,27 +84,24 @@ func (h *hands) feed(ctx context.Context, views chan<- operator.View) error {
 	}
 }
 
-// see shows a view and, without a person, acts on it.
+// see shows a view and, without a person, does what the board asks for.
 func (h *hands) see(ctx context.Context, v operator.View) error {
 	if h.term != nil {
 		return h.term.Paint(v)
 	}
-	j := v.Job
-	switch {
-	case j == nil:
-		return nil
-	case j.State == "shown" && h.armed != j.ID:
+	switch j := v.Job; {
+	case v.Ask == operator.AskArm && h.armed != j.ID:
 		h.armed, h.asked = j.ID, 0
-		h.n.Say("board: job %.8s, class %s, asked by %s: %d item(s)", j.ID, j.Class, j.Host, len(j.Items))
+		h.n.Say("board: job %.8s of class %s, asked by %s: %d item(s)", j.ID, j.Class, j.Host, len(j.Items))
 		for _, it := range j.Items {
 			h.n.Say("board:   claimed name %s, %d bytes, %s", it.Claimed, it.Size, it.Digest)
 		}
 		h.n.Say("operator: arm")
-		return h.w.Operator("arm " + j.ID)
-	case v.Event == "touch" && h.asked != j.Touch:
+		return h.board.Operator("arm " + j.ID)
+	case v.Ask == operator.AskTouch && !h.idle && h.asked != j.Touch:
 		h.asked = j.Touch
 		h.n.Say("operator: touch %d of %d", j.Touch, len(j.Items))
-		return h.w.Token.Touch(ctx)
+		return h.board.Touch(ctx)
 	}
 	return nil
 }
@@ -99,13 +112,16 @@ func (h *hands) press(ctx context.Context, key byte, now operator.View) error {
 		return nil
 	}
 	switch key {
+	case ' ':
+		h.term.page++
+		return h.term.Paint(now)
 	case 'a', 'd':
 		verb := map[byte]operator.Verb{'a': operator.Arm, 'd': operator.Deny}[key]
-		return h.w.Operator(fmt.Sprintf("%s %s", verb, now.Job.ID))
+		return h.board.Operator(fmt.Sprintf("%s %s", verb, now.Job.ID))
 	case 't':
 		// A touch while nothing blinks does nothing on a real token either.
-		if now.Event == "touch" {
-			return h.w.Token.Touch(ctx)
+		if now.Ask == operator.AskTouch {
+			return h.board.Touch(ctx)
 		}
 	}
 	return nil

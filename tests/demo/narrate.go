@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -71,5 +72,23 @@ func (n *narrator) lines(indent, text string) {
 	defer n.mu.Unlock()
 	for line := range strings.SplitSeq(text, "\n") {
 		fmt.Fprintln(n.out, indent+line)
+	}
+}
+
+// quoter quotes a running program line by line.
+type quoter struct {
+	n    *narrator
+	line []byte // begun, not ended yet
+}
+
+func (q *quoter) Write(p []byte) (int, error) {
+	q.line = append(q.line, p...)
+	for {
+		i := bytes.IndexByte(q.line, '\n')
+		if i < 0 {
+			return len(p), nil
+		}
+		q.n.Quote(string(q.line[:i]))
+		q.line = q.line[i+1:]
 	}
 }

@@ -21,6 +21,7 @@ type terminal struct {
 	saved   unix.Termios
 	keys    chan byte
 	painted int // lines of the display now on screen, to be painted over
+	page    int // of a job that does not fit; the space bar turns it
 }
 
 // openTerminal prepares the terminal; it returns nil if there is none to talk to.
@@ -78,7 +79,9 @@ func (t *terminal) Paint(v operator.View) error {
 		width, height = 80, 24
 	}
 	width, height = min(max(width, leastWidth), mostWidth), max(height, leastHeight)
-	lines := frame(operator.Render(v, width-8, height-4), width-8, keyLine(v))
+	shown, pages := operator.Render(v, width-8, height-4, t.page)
+	t.page = min(t.page, pages-1)
+	lines := frame(shown, width-8, keyLine(v))
 	var b strings.Builder
 	if t.painted > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA", t.painted)
@@ -93,7 +96,7 @@ func (t *terminal) Paint(v operator.View) error {
 }
 
 // Leave keeps the last display on screen and goes on below it.
-func (t *terminal) Leave() { t.painted = 0 }
+func (t *terminal) Leave() { t.painted, t.page = 0, 0 }
 
 // frame draws the display's edge, which tells the board's words from the demo's, with the keys below.
 func frame(lines []string, width int, keys string) []string {
@@ -108,13 +111,9 @@ func frame(lines []string, width int, keys string) []string {
 
 // keyLine says which keys do something now.
 func keyLine(v operator.View) string {
-	switch {
-	case v.Job == nil || v.Job.State == "released" || v.Job.State == "refused":
-		return ""
-	case v.Job.State == "shown":
-		return bold + "keys: a = arm   d = deny   (Ctrl-C ends the demo)" + reset
-	case v.Event == "touch":
-		return bold + "keys: t = touch the token   d = deny" + reset
-	}
-	return bold + "keys: d = deny" + reset
+	keys := map[operator.Ask]string{
+		operator.AskArm:   "keys: a = arm   d = deny   (Ctrl-C ends the demo)",
+		operator.AskTouch: "keys: t = touch the token   d = deny",
+	}[v.Ask]
+	return bold + keys + reset
 }

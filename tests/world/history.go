@@ -104,6 +104,13 @@ func lastOf[T any](seen []T) string {
 	return string(b)
 }
 
+// Follow collects the views that arrive as lines of JSON, until they end.
+func Follow(r io.Reader) *Views {
+	h := newHistory[operator.View]()
+	go followViews(r, h)
+	return h
+}
+
 // followViews reads a panel's JSON lines until it ends.
 func followViews(r io.Reader, h *Views) {
 	h.end(eachLine(r, func(line []byte) error {

@@ -55,21 +55,27 @@ func startProcess(logDir, name string, argv []string, prepare func(*exec.Cmd) er
 }
 
 // supervise starts the program, follows its log and reaps it, on a thread that does nothing else: Pdeathsig fires when
-// the starting thread ends, and a thread shared with other goroutines may be ended by one of them.
+// the starting thread ends, and a thread shared with other goroutines may be ended by one of them. Children that outlive
+// the program are ended with it.
 func (p *Process) supervise(started chan<- error) {
 	runtime.LockOSThread()
-	stderr, err := p.cmd.StderrPipe()
-	if err == nil {
-		err = p.cmd.Start()
-	}
+	stderr, theirs, err := os.Pipe()
 	if err != nil {
 		started <- err
 		return
 	}
+	p.cmd.Stderr = theirs
+	if err := errors.Join(p.cmd.Start(), theirs.Close()); err != nil {
+		started <- errors.Join(err, stderr.Close())
+		return
+	}
 	p.PID = p.cmd.Process.Pid
 	started <- nil
-	logged := followLog(stderr, p.file, p.Log)
-	p.err = errors.Join(logged, p.cmd.Wait(), p.file.Close())
+	logged := make(chan error, 1)
+	go func() { logged <- followLog(stderr, p.file, p.Log) }()
+	err = p.cmd.Wait()
+	_ = syscall.Kill(-p.PID, syscall.SIGKILL) // usually there is nobody left
+	p.err = errors.Join(err, <-logged, stderr.Close(), p.file.Close())
 	close(p.done)
 }
 

@@ -132,21 +132,33 @@ type Result struct {
 	Stdout, Stderr string
 }
 
-// Run runs one of our programs in the given directory to its end, with the world's environment. An exit code is a result,
-// not an error. A cancelled context interrupts it as Ctrl-C would.
-func (w *World) Run(ctx context.Context, dir, name string, args ...string) (Result, error) {
+// Command is one of our programs with the world's environment, in the given directory. A cancelled context interrupts it
+// as Ctrl-C would.
+func (w *World) Command(ctx context.Context, dir, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, w.bin(name), args...)
-	var out, errs strings.Builder
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &errs
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), w.Env()...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = stopGrace
-	err := cmd.Run()
+	return cmd
+}
+
+// Run runs one of our programs to its end. An exit code is a result, not an error.
+func (w *World) Run(ctx context.Context, dir, name string, args ...string) (Result, error) {
+	cmd := w.Command(ctx, dir, name, args...)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := Exited(cmd.Run())
+	return Result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}, err
+}
+
+// Exited drops the error that says only that a program ended with an exit code other than 0.
+func Exited(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Exited() {
-		err = nil
+		return nil
 	}
-	return Result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}, err
+	return err
 }
 
 // must runs a program that has to succeed.

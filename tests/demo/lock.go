@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// lock marks a directory as somebody's world: the file holds the owner's process id, and the kernel lets go of it when
+// the owner is gone, however it went.
+type lock struct{ f *os.File }
+
+func lockPath(dir string) string { return filepath.Join(dir, "lock") }
+
+// errRunning says whose world it is.
+type errRunning struct{ pid int }
+
+func (e *errRunning) Error() string {
+	return fmt.Sprintf("a demo is running here already (process %d): run make demo-down first", e.pid)
+}
+
+// takeLock makes the directory ours, or fails with errRunning.
+func takeLock(dir string) (*lock, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(lockPath(dir), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		pid, _ := owner(dir)
+		return nil, errors.Join(&errRunning{pid}, f.Close())
+	}
+	if err := f.Truncate(0); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if _, err := fmt.Fprintln(f, os.Getpid()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &lock{f}, nil
+}
+
+func (l *lock) release() error { return l.f.Close() }
+
+// owner is the process id in the lock file.
+func owner(dir string) (int, error) {
+	b, err := os.ReadFile(lockPath(dir))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(b)))
+}
+
+// clearDir removes all that an earlier demo made; the lock, which is ours, stays.
+func clearDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if path := filepath.Join(dir, e.Name()); path != lockPath(dir) {
+			err = errors.Join(err, os.RemoveAll(path))
+		}
+	}
+	return err
+}
+
+// down asks the owner of the directory to stop everything and waits until it has let go.
+func down(ctx context.Context, o options) error {
+	l, err := takeLock(o.dir)
+	if err == nil {
+		fmt.Println("demo-down: nothing is running")
+		return l.release()
+	}
+	var running *errRunning
+	if !errors.As(err, &running) {
+		return err
+	}
+	if err := syscall.Kill(running.pid, syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stop process %d: %w", running.pid, err)
+	}
+	if err := awaitRelease(ctx, o.dir); err != nil {
+		return err
+	}
+	fmt.Println("demo-down: everything is stopped")
+	return nil
+}
+
+// awaitRelease returns when nobody holds the lock any more.
+func awaitRelease(ctx context.Context, dir string) error {
+	f, err := os.Open(lockPath(dir))
+	if err != nil {
+		return err
+	}
+	free := make(chan error, 1)
+	go func() { free <- syscall.Flock(int(f.Fd()), syscall.LOCK_EX) }()
+	select {
+	case err := <-free:
+		return errors.Join(err, f.Close())
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
