@@ -291,7 +291,7 @@ func (s *Station) sendEntries(from uint64, channel int) {
 	if len(m.Entries) == 0 {
 		return
 	}
-	s.link.sent = from + uint64(len(m.Entries))
+	s.link.sent = max(s.link.sent, from+uint64(len(m.Entries)))
 	s.send(channel, m.Marshal())
 }
 

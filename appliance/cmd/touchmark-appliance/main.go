@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"touchmark/appliance/piv"
 	"touchmark/appliance/station"
@@ -21,6 +22,10 @@ import (
 )
 
 func main() {
+	if err := noDumps(); err != nil {
+		fmt.Fprintln(os.Stderr, "touchmark-appliance:", err)
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := &cobra.Command{
@@ -37,6 +42,18 @@ func main() {
 		fmt.Fprintln(os.Stderr, "touchmark-appliance:", err)
 		os.Exit(exitCode(err))
 	}
+}
+
+// noDumps keeps PIN and log key out of core dumps and away from debuggers of
+// other users.
+func noDumps() error {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("switching core dumps off: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("switching core dumps off: %w", err)
+	}
+	return nil
 }
 
 type usageError struct {
