@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"touchmark/appliance/policy/document"
 	"touchmark/hostlink/message"
 )
 
@@ -27,7 +28,7 @@ func (p *Policy) Admit(r *Request, h *History, now time.Time) (*Grant, error) {
 	now = now.UTC().Truncate(time.Second)
 	c, ok := p.Class(r.Approval.Class)
 	if !ok {
-		return nil, refuse(message.CodeUnknownClass, "the policy has no class %q%s", r.Approval.Class, didYouMean(r.Approval.Class, p.classNames()))
+		return nil, refuse(message.CodeUnknownClass, "the policy has no class %q%s", r.Approval.Class, document.DidYouMean(r.Approval.Class, p.classNames()))
 	}
 	if err := c.admits(r); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"path"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"touchmark/appliance/policy/document"
 	"touchmark/hostlink/message"
 )
 
@@ -36,20 +38,23 @@ func pivSlots() []string {
 	return s
 }
 
+// Error says where a policy is wrong and what to write instead.
+type Error = document.Error
+
 // Parse reads the TOML text of a policy and checks all of it. The error is an
 // *Error.
 func Parse(text []byte) (*Policy, error) {
-	d, err := readDocument(text)
-	if err != nil {
+	c := &checker{keys: map[string]string{}, ids: map[string]bool{}}
+	var err error
+	if c.doc, err = document.Read(text, MaxText, schema, &c.file); err != nil {
 		return nil, err
 	}
-	return d.validate(text)
+	return c.validate(text)
 }
 
 // validate checks every value and every reference of a document.
-func (d *document) validate(text []byte) (*Policy, error) {
-	p := &Policy{Hash: hashOf(text), Text: bytes.Clone(text)}
-	c := &checker{document: d, keys: map[string]string{}, ids: map[string]bool{}}
+func (c *checker) validate(text []byte) (*Policy, error) {
+	p := &Policy{Hash: sha256.Sum256(text), Text: bytes.Clone(text)}
 	for _, check := range []func(*Policy){c.head, c.administrators, c.hosts, c.approvers, c.tokenKeys, c.classes} {
 		check(p)
 		if c.err != nil {
@@ -62,7 +67,8 @@ func (d *document) validate(text []byte) (*Policy, error) {
 // checker holds what checks of different tables share. Its error is sticky:
 // the first one, in the order of the document's tables, is reported.
 type checker struct {
-	*document
+	doc  *document.Document
+	file file
 	err  error
 	keys map[string]string // public key → who has it
 	ids  map[string]bool   // note key name and hash
@@ -70,7 +76,7 @@ type checker struct {
 
 func (c *checker) fail(path, format string, a ...any) {
 	if c.err == nil {
-		c.err = c.errorf(path, format, a...)
+		c.err = c.doc.Errorf(path, format, a...)
 	}
 }
 
@@ -273,7 +279,7 @@ func (c *checker) word(path, s string) {
 }
 
 func (c *checker) oneOf(path, what, s string, from []string) {
-	c.check(slices.Contains(from, s), path, "there is no %s %q%s", what, s, orOneOf(s, from))
+	c.check(slices.Contains(from, s), path, "there is no %s %q%s", what, s, document.OrOneOf(s, from))
 }
 
 func names[T any](list []T, name func(T) string) []string {

@@ -14,7 +14,6 @@
 package policy
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"path"
 	"slices"
@@ -110,8 +109,6 @@ func Open(msg []byte) (*Policy, error) {
 	}
 	return p, nil
 }
-
-func hashOf(text []byte) [32]byte { return sha256.Sum256(text) }
 
 // Class returns the class of this name.
 func (p *Policy) Class(name string) (*Class, bool) {

@@ -48,12 +48,12 @@ func TestSpecExamples(t *testing.T) {
 func TestSpecVocabulary(t *testing.T) {
 	spec := readSpec(t)
 	words := append(append([]string{}, families...), algorithms...)
-	for table, fields := range schema {
-		if table != "" && !strings.Contains(spec, "["+table+"]") {
-			t.Errorf("table %s is not in the specification", table)
+	for _, table := range schema {
+		if table.Name != "" && !strings.Contains(spec, "["+table.Name+"]") {
+			t.Errorf("table %s is not in the specification", table.Name)
 		}
-		for _, f := range fields {
-			words = append(words, f.name)
+		for _, f := range table.Fields {
+			words = append(words, f.Name)
 		}
 	}
 	for format := range formatFamily {

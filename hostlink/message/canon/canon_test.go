@@ -110,7 +110,7 @@ func TestRefusesEverythingNotCanonical(t *testing.T) {
 		"base64 with stray bits":      edit("aGk=", "aGl="),
 		"base64 url alphabet":         edit("aGk=", "__8="),
 		"base64 of nothing":           edit("aGk=", "="),
-		"base64 too long":             edit("aGk=", strings.Repeat("aaaa", 34)),
+		"base64 too long":             edit("aGk=", strings.Repeat("aaaa", 35)),
 		"base64 just too long":        edit("aGk=", strings.Repeat("aaaa", 33)+"aGk="),
 		"time with fraction":          edit("22:00:00Z", "22:00:00.0Z"),
 		"time with comma fraction":    edit("22:00:00Z", "22:00:00,5Z"),

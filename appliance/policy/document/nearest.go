@@ -1,12 +1,12 @@
-package policy
+package document
 
 import (
 	"fmt"
 	"strings"
 )
 
-// didYouMean suggests the nearest of some names, "" when none is near.
-func didYouMean(got string, names []string) string {
+// DidYouMean suggests the nearest of some names, "" when none is near.
+func DidYouMean(got string, names []string) string {
 	best, least := "", 1+tolerance(got)
 	for _, n := range names {
 		if d := distance(got, n); d < least {
@@ -28,19 +28,19 @@ func tolerance(word string) int {
 	return max(2, len(word)/3)
 }
 
-// orOneOf is didYouMean, or the whole choice when nothing is near.
-func orOneOf(got string, names []string) string {
-	if s := didYouMean(got, names); s != "" {
+// OrOneOf is DidYouMean, or the whole choice when nothing is near.
+func OrOneOf(got string, names []string) string {
+	if s := DidYouMean(got, names); s != "" {
 		return s
 	}
 	return ": choose from " + strings.Join(names, ", ")
 }
 
 // distance is the number of letters to insert, delete or replace
-// (Levenshtein) to get from a to b, cut short for long words.
+// (Levenshtein) to get from a to b; words beyond 64 letters are never near.
 func distance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
-		return 64
+		return max(len(a), len(b))
 	}
 	row := make([]int, len(b)+1)
 	for j := range row {
