@@ -7,6 +7,7 @@ import (
 	"errors"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 
 	"touchmark/tests/swtpm"
@@ -239,6 +240,33 @@ func TestPowerCycle(t *testing.T) {
 	}
 	must(t, tpm.ExtendHead(x2))
 	values(t, tpm, extend(head, x2), [32]byte{})
+}
+
+// TestManyCallers: calls take turns, none is lost.
+func TestManyCallers(t *testing.T) {
+	_, tpm, ak := enrolled(t)
+	must(t, tpm.ExtendHead(x1))
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 5 {
+				a, err := tpm.CertifyHead(x1)
+				if err == nil {
+					_, err = ak.VerifyNV(a, quote.HeadName(0x01800100), x1)
+				}
+				if err = errors.Join(err, tpm.ExtendPCR(x2)); err != nil {
+					t.Error(err)
+				}
+				tpm.Counts()
+			}
+		})
+	}
+	wg.Wait()
+	var pcr [32]byte
+	for range 20 {
+		pcr = extend(pcr, x2)
+	}
+	values(t, tpm, extend([32]byte{}, x1), pcr)
 }
 
 func TestOpenSaysWhatIsWrong(t *testing.T) {

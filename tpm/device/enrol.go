@@ -52,6 +52,26 @@ func (t *TPM) Enrol(outside []byte) (*Enrolment, error) {
 	return e, nil
 }
 
+// Abandon removes the AK of an enrolment after which no log was begun: HEAD
+// has never been extended, or is not there. Otherwise it is ErrHeadExists.
+// After it, Enrol works again.
+func (t *TPM) Abandon() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	written, err := t.headWritten()
+	if err != nil && !errors.Is(err, ErrNoHead) {
+		return err
+	}
+	if written {
+		return ErrHeadExists
+	}
+	ak, err := t.readAK()
+	if err != nil {
+		return err
+	}
+	return t.evict(tpm2.TPMHandle(t.cfg.AK), ak.Name())
+}
+
 // vacant checks that nothing of ours exists but maybe an unwritten HEAD.
 func (t *TPM) vacant() (headDefined bool, err error) {
 	written, err := t.headWritten()

@@ -67,6 +67,22 @@ func TestEnrolAgainMakesAnotherKey(t *testing.T) {
 	}
 }
 
+func TestAbandon(t *testing.T) {
+	_, tpm, first := enrolled(t)
+	must(t, tpm.Abandon())
+	if err := tpm.Abandon(); !errors.Is(err, device.ErrNoAK) {
+		t.Errorf("second time: %v", err)
+	}
+	if again := enrol(t, tpm); bytes.Equal(again.Name(), first.Name()) {
+		t.Error("the same attestation key was made twice")
+	}
+	must(t, tpm.ExtendHead(x1))
+	if err := tpm.Abandon(); !errors.Is(err, device.ErrHeadExists) {
+		t.Errorf("with a log: %v", err)
+	}
+	must(t, second(tpm.AK()))
+}
+
 func TestEnrolRefusesForeignObjects(t *testing.T) {
 	s := swtpm.Start(t)
 	tpm := open(t, s, device.Config{})

@@ -18,7 +18,7 @@ type link interface {
 	close() error
 }
 
-// headerSize: tag u16 ‖ size u32 ‖ command or response code u32 (Part 1, §18.2).
+// headerSize: tag u16 ‖ size u32 ‖ command or response code u32 (Part 1, "Command/Response Structure").
 const headerSize = 10
 
 // wire is the transport.TPM that go-tpm's commands run on: it counts,

@@ -10,7 +10,7 @@ import (
 	"math/big"
 )
 
-// AKAttributes are the TPMA_OBJECT bits of every AK (Part 2, §8.3): fixedTPM
+// AKAttributes are the TPMA_OBJECT bits of every AK (Part 2, §8.3.2): fixedTPM
 // (1), fixedParent (4), sensitiveDataOrigin (5), userWithAuth (6), noDA (10),
 // restricted (16), sign (18). Restricted is what makes an attestation one: the
 // TPM refuses to sign with this key anything that starts with TPM_GENERATED
@@ -73,7 +73,7 @@ func point(x, y []byte) (*ecdsa.PublicKey, error) {
 }
 
 // nameOf is the Name of an object or NV index with this public area:
-// nameAlg ‖ SHA-256(public) (Part 1, §16).
+// nameAlg ‖ SHA-256(public) (Part 1, "Names").
 func nameOf(public []byte) []byte {
 	sum := sha256.Sum256(public)
 	return append(binary.BigEndian.AppendUint16(nil, algSHA256), sum[:]...)
@@ -84,7 +84,7 @@ func (k *AK) Name() []byte { return append([]byte(nil), k.name...) }
 
 // QualifiedName is what the TPM writes as qualifiedSigner: the Name of a
 // primary key of the owner hierarchy, 0x000b ‖ SHA-256(0x40000001 ‖ Name)
-// (Part 1, §26.6).
+// (Part 1, "Qualified Name").
 func (k *AK) QualifiedName() []byte { return append([]byte(nil), k.qualified...) }
 
 // Public is the key as Go knows it.

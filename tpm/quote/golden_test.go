@@ -3,6 +3,7 @@ package quote_test
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -80,6 +81,41 @@ func TestTags(t *testing.T) {
 	} {
 		if hex.EncodeToString(got[:]) != want {
 			t.Errorf("tag is %x, want %s", got, want)
+		}
+	}
+}
+
+// TestSpec compares the example and the constants of docs/spec/tpm.md.
+func TestSpec(t *testing.T) {
+	text, err := os.ReadFile("../../docs/spec/tpm.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(text), "```text example\n")
+	example, _, _ = strings.Cut(example, "```")
+	found := map[string]string{}
+	key := ""
+	for line := range strings.Lines(example) {
+		if !strings.HasPrefix(line, " ") {
+			key = strings.TrimSpace(line)
+		} else {
+			found[key] += strings.TrimSpace(line)
+		}
+	}
+	for key, want := range golden(t) {
+		if found[key] != hex.EncodeToString(want) {
+			t.Errorf("example %s is %s, want %x", key, found[key], want)
+		}
+	}
+	for _, want := range []string{
+		fmt.Sprintf("4 %08x  objectAttributes", quote.AKAttributes),
+		fmt.Sprintf("4 %08x  attributes", quote.HeadAttributes|1<<29),
+		fmt.Sprintf("attributes `%08x`, empty password", quote.HeadAttributes),
+		fmt.Sprintf("`attest` has at most %d bytes, `sig` %d, an AK %d, creation data %d;",
+			quote.MaxAttest, quote.MaxSignature, quote.MaxPublic, quote.MaxCreation),
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("docs/spec/tpm.md does not say %q", want)
 		}
 	}
 }

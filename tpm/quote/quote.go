@@ -21,13 +21,13 @@ type Attestation struct {
 	Sig    []byte // TPMT_SIGNATURE over SHA-256(Attest) (Part 2, §11.3.4)
 }
 
-// Clock is TPMS_CLOCK_INFO (Part 2, §10.11.6).
+// Clock is TPMS_CLOCK_INFO (Part 2, §10.11.1).
 type Clock struct {
 	// Millis counts milliseconds of powered-on time since the last Clear.
 	Millis uint64
 	// ResetCount and RestartCount count TPM Resets, and Restarts and Resumes.
 	// In attestations by an owner-hierarchy key the TPM adds to each a
-	// constant derived from the key (Part 1, §36.7): differences modulo 2³²
+	// constant derived from the key (Part 1, "Timing Components"): differences modulo 2³²
 	// mean something, the values do not.
 	ResetCount, RestartCount uint32
 	// Safe is false when the clock may repeat values after an unorderly
@@ -48,7 +48,8 @@ type QuoteFacts struct {
 	PCRDigest [32]byte // compare with PCRDigest(value)
 }
 
-// VerifyNV verifies an NV_Certify of the whole of HEAD: signature by k, magic,
+// VerifyNV verifies an NV_Certify of the whole of HEAD (TPMS_NV_CERTIFY_INFO,
+// Part 2, §10.12.8): signature by k, magic,
 // type ATTEST_NV, signer, extraData equal to extra, Name equal to headName,
 // offset 0 and 32 bytes of contents.
 func (k *AK) VerifyNV(a Attestation, headName []byte, extra [32]byte) (NVFacts, error) {
@@ -71,7 +72,8 @@ func (k *AK) VerifyNV(a Attestation, headName []byte, extra [32]byte) (NVFacts, 
 	return NVFacts{Clock: clock, Firmware: firmware, Contents: [32]byte(contents)}, nil
 }
 
-// VerifyQuote verifies a Quote of exactly one PCR of the SHA-256 bank:
+// VerifyQuote verifies a Quote (TPMS_QUOTE_INFO, Part 2, §10.12.4) of exactly
+// one PCR of the SHA-256 bank:
 // signature by k, magic, type ATTEST_QUOTE, signer, extraData equal to extra,
 // and a selection of that bank and that PCR only. A TPM whose bank is not
 // allocated quotes an empty selection with success; that is refused here.
