@@ -23,6 +23,7 @@ type conversation struct {
 	ready       bool     // attestation, checkpoint and mirror agree
 	problem     string   // why it is not
 	unexplained int
+	halted      bool // the board says so: it signs nothing
 	fetching    bool
 	total       uint64 // leaves the board says it holds
 }
@@ -66,6 +67,10 @@ func (d *Daemon) hello(c *conversation) {
 	if d.conv != c || c.ready {
 		return
 	}
+	d.after(d.o.Timing.HelloRetry, func() { d.hello(c) })
+	if c.welcome != nil {
+		return // answered; its entries are on their way
+	}
 	size, root, err := d.mirror.head()
 	if err != nil {
 		d.broken(err)
@@ -74,7 +79,7 @@ func (d *Daemon) hello(c *conversation) {
 	if size == 0 {
 		root = ledger.EmptyRoot()
 	}
-	c.nonce, c.welcome, c.fetching = nonce(), nil, false
+	c.nonce, c.fetching = nonce(), false
 	h := message.Hello{Origin: d.o.Trust.Origin, Nonce: c.nonce, HostTime: d.now(), HeadSize: size, HeadRoot: root}
 	n, err := d.signed(h.Marshal())
 	if err != nil {
@@ -82,7 +87,6 @@ func (d *Daemon) hello(c *conversation) {
 		return
 	}
 	d.send(n)
-	d.after(d.o.Timing.HelloRetry, func() { d.hello(c) })
 }
 
 // broken is an error on this host that keeps it from working, such as a full
@@ -119,7 +123,7 @@ func (d *Daemon) problem(err error) {
 // distrust stops submitting until another hello has cleared things up.
 func (d *Daemon) distrust(why string) {
 	c := d.conv
-	c.problem = why
+	c.problem, c.welcome = why, nil
 	if c.ready {
 		c.ready = false
 		d.after(d.o.Timing.HelloRetry, func() { d.hello(c) })
@@ -242,10 +246,13 @@ func (d *Daemon) haltedBoard(w *message.Welcome) {
 	if w.State != message.StateHalted {
 		return
 	}
+	d.conv.halted = true
 	for len(d.jobs) > 0 {
-		d.finish(d.jobs[0], fail(codeHalted(d.mirror, d.jobs[0]), "the appliance has halted: look at its display, then see the operator guide"))
+		d.finish(d.jobs[0], fail(codeHalted(d.mirror, d.jobs[0]), haltedText))
 	}
 }
+
+const haltedText = "the appliance has halted and signs nothing: look at its display, then see the operator guide"
 
 // fetch asks for entries that are missing, one request at a time.
 func (d *Daemon) fetch() {
@@ -323,7 +330,7 @@ func (d *Daemon) event(m *message.Event) {
 // helloAgain is for a board that lost our hello.
 func (d *Daemon) helloAgain() {
 	if c := d.conv; c != nil && c.ready {
-		c.ready, c.problem = false, "greeting the appliance again"
+		c.ready, c.welcome, c.problem = false, nil, "greeting the appliance again"
 		d.hello(c)
 	}
 }
@@ -333,13 +340,18 @@ func (d *Daemon) linkState() string {
 	switch {
 	case d.conv == nil:
 		return "down: " + d.linkText
+	case d.conv.halted:
+		return "the appliance has halted"
 	case !d.conv.ready:
 		return "not verified: " + d.conv.problem
 	}
 	return "up"
 }
 
-func (d *Daemon) ready() bool { return d.conv != nil && d.conv.ready && d.evidence == "" }
+// ready reports whether a job can be submitted.
+func (d *Daemon) ready() bool {
+	return d.conv != nil && d.conv.ready && !d.conv.halted && d.evidence == "" && !d.stopping
+}
 
 func boardTime(c *conversation) string {
 	if c == nil || c.welcome == nil {

@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,6 +95,7 @@ type Daemon struct {
 	conv     *conversation // nil without a session
 	jobs     []*job        // unfinished, in order; only the first is with the board
 	evidence string        // what contradicts the log, "" when nothing does
+	stopping bool
 }
 
 // New opens the mirror and checks what is in it.
@@ -131,14 +133,26 @@ func (d *Daemon) Run(ctx context.Context, link Link, l net.Listener) error {
 	}
 	d.loop(ctx)
 	stop()
-	for len(d.jobs) > 0 {
-		d.finish(d.jobs[0], d.stopped(d.jobs[0]))
-	}
+	d.quit()
 	close(d.done)
 	err := link.Close()
 	d.pub.close()
 	wg.Wait()
 	return errors.Join(err, d.mirror.store.Close())
+}
+
+// quit ends all jobs: what the board knows is withdrawn if it still can be,
+// but nobody waits for the answer.
+func (d *Daemon) quit() {
+	for _, j := range slices.Clone(d.jobs) {
+		if j.ever {
+			d.withdraw(j, d.stopped(j))
+		}
+	}
+	d.stopping = true
+	for len(d.jobs) > 0 {
+		d.finish(d.jobs[0], d.stopped(d.jobs[0]))
+	}
 }
 
 func (d *Daemon) loop(ctx context.Context) {

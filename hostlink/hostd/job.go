@@ -100,6 +100,9 @@ func (d *Daemon) enqueue(j *job) {
 	case d.evidence != "":
 		j.final <- d.refuseEvidence()
 		return
+	case d.conv != nil && d.conv.halted:
+		j.final <- fail(api.DeviceFault, haltedText)
+		return
 	case len(d.jobs) >= maxJobs:
 		j.final <- fail(api.DeviceFault, "%d requests are waiting already: try again when some are done", len(d.jobs))
 		return

@@ -75,7 +75,8 @@ func run(ctx context.Context, path string, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
-	link := serialport.Start(ctx, serialport.EndpointConfig{Path: c.Device, Baud: c.Baud, Initiator: true})
+	// Run closes the link itself, after its last words.
+	link := serialport.Start(context.WithoutCancel(ctx), serialport.EndpointConfig{Path: c.Device, Baud: c.Baud, Initiator: true})
 	fmt.Println("touchmark-hostd: serving", c.Socket)
 	return d.Run(ctx, link, l)
 }

@@ -1,0 +1,756 @@
+package hostd
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/verify"
+	"touchmark/hostlink/message"
+	"touchmark/hostlink/serialport"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore"
+)
+
+// world is a daemon with a board in memory.
+type world struct {
+	t      *testing.T
+	b      *board
+	dir    string
+	socket string
+	stop   func() // stops the daemon and waits
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tm") // short: a socket's path is bounded
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	w := &world{t: t, b: newBoard(t), dir: dir, socket: filepath.Join(dir, "s")}
+	w.start()
+	return w
+}
+
+// start runs a daemon on the world's directory.
+func (w *world) start() {
+	w.t.Helper()
+	d := must(New(w.options()))
+	l := must(Listen(w.socket, 0o600))
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx, w.b, l) }()
+	stopped := false
+	w.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Errorf("daemon: %v", err)
+		}
+	}
+	w.t.Cleanup(func() { w.stop() })
+}
+
+func (w *world) options() Options {
+	text := must(w.b.trust.Marshal())
+	return Options{
+		State: filepath.Join(w.dir, "state"), Publish: filepath.Join(w.dir, "log"), Trust: must(verify.ParseTrust(text)),
+		Key: must(note.NewSigner(w.b.hostKey)), Device: "memory", Grace: patience, Log: zerolog.Nop(),
+		Clock: func() time.Time { return noon },
+		Timing: Timing{HelloRetry: 10 * time.Millisecond, BusyRetry: time.Millisecond, CancelWait: 100 * time.Millisecond,
+			ArmedGrace: time.Millisecond, SendWait: patience},
+	}
+}
+
+// client is one signing request under way.
+type client struct {
+	t     *testing.T
+	conn  net.Conn
+	lines *api.Lines
+}
+
+func data(name string) []byte { return bytes.Repeat([]byte(name), 100) }
+
+func item(name string, alg message.Alg) api.Item {
+	h := sigformat.NewHasher(alg)
+	h.Write(data(name))
+	s := h.State()
+	return api.Item{Name: name, Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: alg, Sum: s.Digest()}.String(),
+		Size: s.Count(), State: s.Bytes()}
+}
+
+func (w *world) ask(req *api.Request) *client {
+	w.t.Helper()
+	c := must(net.Dial("unix", w.socket))
+	w.t.Cleanup(func() { _ = c.Close() })
+	cl := &client{w.t, c, api.NewLines(c)}
+	if err := cl.lines.Write(req); err != nil {
+		w.t.Fatal(err)
+	}
+	return cl
+}
+
+func (w *world) sign(names ...string) *client {
+	w.t.Helper()
+	req := &api.Request{Op: api.OpSign, Timeout: time.Hour.Milliseconds()}
+	for i, n := range names {
+		req.Items = append(req.Items, item(n, []message.Alg{message.SHA256, message.SHA512}[i%2]))
+	}
+	return w.ask(req)
+}
+
+// final waits for the last answer.
+func (c *client) final() *api.Response {
+	c.t.Helper()
+	for {
+		r := c.read()
+		if r.Final {
+			return r
+		}
+	}
+}
+
+func (c *client) read() *api.Response {
+	c.t.Helper()
+	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	r := new(api.Response)
+	if err := c.lines.Read(r); err != nil {
+		c.t.Fatal(err)
+	}
+	return r
+}
+
+// event waits for progress of this name.
+func (c *client) event(state string) {
+	c.t.Helper()
+	for {
+		r := c.read()
+		if r.Final {
+			c.t.Fatalf("final answer %+v, want event %s", r, state)
+		}
+		if r.Event != nil && r.Event.State == state {
+			return
+		}
+	}
+}
+
+func (c *client) expect(code int, part string) *api.Response {
+	c.t.Helper()
+	r := c.final()
+	if r.Code != code || !strings.Contains(r.Error, part) {
+		c.t.Fatalf("code %d, %q; want %d, …%s…", r.Code, r.Error, code, part)
+	}
+	if code != api.OK && (r.OK || r.Signatures != nil) {
+		c.t.Fatalf("a failure that gives something out: %+v", r)
+	}
+	return r
+}
+
+func (w *world) status() *api.Status {
+	return w.ask(&api.Request{Op: api.OpStatus}).expect(api.OK, "").Status
+}
+
+func TestSignBatch(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db", "extra.db")
+	r := w.b.submitted()
+	if r.Approval.Class != "pacman-db" || r.Host != "repo1" || len(r.Approval.Items) != 2 {
+		t.Fatalf("submitted %+v", r.Approval)
+	}
+	w.b.say(&message.Event{Job: r.Job, State: "shown"})
+	c.event("shown")
+	w.b.run(r, nil)
+	got := c.expect(api.OK, "")
+	tr := w.options().Trust
+	for i, name := range []string{"core.db", "extra.db"} {
+		in := must(tr.OpenProof(got.Proofs[i]))
+		h := sigformat.NewHasher(r.Approval.Items[i].Digest.Alg)
+		h.Write(data(name))
+		if _, err := in.Check(name, h.State(), got.Signatures[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.ask(&api.Request{Op: api.OpPublish}).expect(api.OK, "")
+	checkPublished(t, w)
+}
+
+// checkPublished reads the published directory back.
+func checkPublished(t *testing.T, w *world) {
+	t.Helper()
+	tiles := must(ledgerstore.OpenTiles(filepath.Join(w.dir, "log")))
+	if !bytes.Equal(must(tiles.Checkpoint()), w.b.note) {
+		t.Fatal("published checkpoint is not the newest")
+	}
+	n := 0
+	for e, err := range tiles.Entries(0) {
+		if err != nil || !bytes.Equal(e, w.b.entries[n]) {
+			t.Fatalf("published entry %d differs: %v", n, err)
+		}
+		n++
+	}
+	pending := must(tiles.Pending())
+	if n+len(pending) != len(w.b.entries) {
+		t.Fatalf("%d entries and %d pending published, the log has %d", n, len(pending), len(w.b.entries))
+	}
+}
+
+// TestStopPublishes: what is published is current when the daemon has stopped.
+func TestStopPublishes(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	w.b.run(w.b.submitted(), nil)
+	c.expect(api.OK, "")
+	w.stop()
+	checkPublished(t, w)
+}
+
+func TestOutcomes(t *testing.T) {
+	for _, tc := range []struct {
+		result ledger.ItemResult
+		code   int
+		part   string
+	}{
+		{ledger.ItemResult{State: ledger.Denied}, api.Denied, "denied"},
+		{ledger.ItemResult{State: ledger.TimedOut}, api.TimedOut, "raise the alarm"},
+		{ledger.ItemResult{State: ledger.Withheld, Hash: [32]byte{1}}, api.Denied, "destroyed"},
+		{ledger.ItemResult{State: ledger.Failed, Reason: "token-removed"}, api.DeviceFault, "token removed"},
+		{ledger.ItemResult{State: ledger.NotStarted, Reason: "denied"}, api.DeviceFault, "try again"},
+		{ledger.ItemResult{State: ledger.Unknown}, api.MaySigned, "may exist"},
+	} {
+		t.Run(string(tc.result.State), func(t *testing.T) {
+			w := newWorld(t)
+			w.b.meet()
+			c := w.sign("core.db", "extra.db")
+			w.b.run(w.b.submitted(), func(items []ledger.ItemResult) { items[1] = tc.result })
+			r := c.expect(tc.code, tc.part)
+			if !strings.Contains(r.Error, "1 of 2 were signed") || !strings.HasPrefix(r.Error, "extra.db: ") {
+				t.Fatalf("the error hides what was signed: %s", r.Error)
+			}
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for code, want := range map[string]int{
+		message.CodeRateExceeded: api.Refused, message.CodeDenied: api.Denied, message.CodeArmTimeout: api.TimedOut,
+		message.CodeHalted: api.DeviceFault, message.CodeForkedHead: api.Evidence, message.CodeNotMirrored: api.LinkDown,
+	} {
+		w := newWorld(t)
+		w.b.meet()
+		c := w.sign("core.db")
+		r := w.b.submitted()
+		w.b.say(&message.Refused{Job: r.Job, Code: code, Text: "because of a reason"})
+		c.expect(want, "because of a reason")
+		w.stop()
+	}
+}
+
+func TestClassChoice(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	w.sign("notes.txt").expect(api.Refused, "no class of the policy lets host repo1 have notes.txt signed")
+	w.sign("core.db", "arch.iso").expect(api.Usage, "different classes")
+	w.ask(&api.Request{Op: api.OpSign, Class: "isos", Timeout: 1000, Items: []api.Item{item("a.iso", message.SHA256)}}).
+		expect(api.Refused, "no class \"isos\": it has pacman-db, iso")
+}
+
+func TestBadRequests(t *testing.T) {
+	w := newWorld(t)
+	good := item("a.db", message.SHA256)
+	with := func(change func(*api.Item)) api.Request {
+		it := good
+		change(&it)
+		return api.Request{Op: api.OpSign, Timeout: 1000, Items: []api.Item{it}}
+	}
+	for part, req := range map[string]api.Request{
+		"sign 1 to 16":           {Op: api.OpSign, Timeout: 1000},
+		"timeout":                {Op: api.OpSign, Items: []api.Item{good}},
+		"two files are called":   {Op: api.OpSign, Timeout: 1000, Items: []api.Item{good, good}},
+		"unknown operation":      {Op: "sing"},
+		"artifact name":          with(func(i *api.Item) { i.Name = "a b" }),
+		"format":                 with(func(i *api.Item) { i.Format = "x509" }),
+		"is not a digest":        with(func(i *api.Item) { i.Digest = "md5:00" }),
+		"hash state":             with(func(i *api.Item) { i.State = i.State[1:] }),
+		"do not belong":          with(func(i *api.Item) { i.Size++ }),
+		"do not belong together": with(func(i *api.Item) { i.Digest = item("b.db", message.SHA256).Digest }),
+	} {
+		w.ask(&req).expect(api.Usage, part)
+	}
+	c := must(net.Dial("unix", w.socket))
+	defer func() { _ = c.Close() }()
+	cl := &client{t, c, api.NewLines(c)}
+	if _, err := c.Write([]byte("{nonsense\n")); err != nil {
+		t.Fatal(err)
+	}
+	cl.expect(api.Usage, "malformed line")
+}
+
+// TestForgedHints: events, done and refusals for other jobs decide nothing.
+func TestForgedHints(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	r := w.b.submitted()
+	w.b.say(&message.Event{Job: r.Job, State: "done"})
+	w.b.say(&message.Event{Job: r.Job, State: "denied"})
+	w.b.say(&message.Refused{Job: message.JobID{1}, Code: message.CodeDenied, Text: "not yours"})
+	w.b.say(&message.Done{Job: r.Job, Intent: 0, Outcome: 1})
+	c.event("denied")
+	if f := hear[*message.Fetch](w.b); f.From != uint64(len(w.b.entries)) {
+		t.Fatalf("a forged done makes the host fetch from %d", f.From)
+	}
+	w.b.run(r, nil)
+	c.expect(api.OK, "")
+}
+
+// TestUncommitted: a signed outcome without a checkpoint that covers its
+// intent is given to nobody.
+func TestUncommitted(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	r := w.b.submitted()
+	from := uint64(len(w.b.entries))
+	i, items := w.b.intent(r)
+	w.b.append(noon, &ledger.Outcome{Intent: i, Job: r.Job, Items: items})
+	w.b.push(from)
+	w.b.acked()
+	w.b.say(&message.Checkpoint{Note: w.b.note}) // the old one again
+	w.b.say(&message.Done{Job: r.Job, Intent: i, Outcome: i + 1})
+	w.b.say(&message.Event{Job: r.Job, State: "still-waiting"})
+	c.event("still-waiting") // everything before it was handled
+	w.b.commit()
+	w.b.say(&message.Checkpoint{Note: w.b.note})
+	c.expect(api.OK, "")
+}
+
+// TestLyingOutcomes: whatever does not belong to this job and these bytes is
+// evidence, not a signature.
+func TestLyingOutcomes(t *testing.T) {
+	lies := map[string]func(w *world, r *request){
+		"signature of another file": func(w *world, r *request) {
+			w.b.run(r, func(items []ledger.ItemResult) { items[0], items[1] = items[1], items[0] })
+		},
+		"no signature at all": func(w *world, r *request) {
+			w.b.run(r, func(items []ledger.ItemResult) { items[0].Signature = []byte("nonsense") })
+		},
+		"other intent index": func(w *world, r *request) {
+			from := uint64(len(w.b.entries))
+			i, items := w.b.intent(r)
+			w.b.append(noon, &ledger.Outcome{Intent: i - 1, Job: r.Job, Items: items})
+			w.b.commit()
+			w.b.push(from)
+			w.b.say(&message.Checkpoint{Note: w.b.note})
+		},
+		"fewer items": func(w *world, r *request) {
+			from := uint64(len(w.b.entries))
+			i, items := w.b.intent(r)
+			w.b.append(noon, &ledger.Outcome{Intent: i, Job: r.Job, Items: items[:1]})
+			w.b.commit()
+			w.b.push(from)
+			w.b.say(&message.Checkpoint{Note: w.b.note})
+		},
+		"other announced digests": func(w *world, r *request) {
+			s := r.states
+			r.states = []sigformat.State{s[1], s[0]}
+			w.b.run(r, func(items []ledger.ItemResult) { items[0], items[1] = items[1], items[0] })
+		},
+	}
+	for name, lie := range lies {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.b.meet()
+			c := w.sign("core.db", "extra.db")
+			lie(w, w.b.submitted())
+			c.expect(api.Evidence, "")
+		})
+	}
+}
+
+// TestReplay: old entries, outcomes and checkpoints said again change nothing.
+func TestReplay(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	first := w.sign("core.db")
+	old := w.b.note
+	r1 := w.b.submitted()
+	w.b.run(r1, nil)
+	first.expect(api.OK, "")
+	c := w.sign("core.db")
+	r := w.b.submitted()
+	if r.Job == r1.Job {
+		t.Fatal("two requests have one job identity")
+	}
+	w.b.push(0)
+	w.b.say(&message.Checkpoint{Note: old})
+	w.b.say(&message.Done{Job: r1.Job, Intent: 1, Outcome: 2})
+	w.b.run(r, nil)
+	c.expect(api.OK, "")
+	if s := w.status(); s.Evidence != "" || s.Committed != uint64(len(w.b.entries)-1) {
+		t.Fatalf("status %+v", s)
+	}
+}
+
+// forked expects that everything is refused, also after a restart.
+func (w *world) forked(part string) {
+	w.t.Helper()
+	w.sign("core.db").expect(api.Evidence, part)
+	if s := w.status(); !strings.Contains(s.Evidence, part) || s.Verified {
+		w.t.Fatalf("status hides the evidence: %+v", s)
+	}
+	w.stop()
+	w.start()
+	w.sign("core.db").expect(api.Evidence, part)
+	if found := must(filepath.Glob(filepath.Join(w.dir, "state", "evidence-*"))); len(found) == 0 {
+		w.t.Fatal("no evidence kept")
+	}
+}
+
+func TestForkByEntry(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	w.b.submitted()
+	w.b.append(noon, &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
+	w.b.push(1)
+	w.b.acked()
+	w.b.entries = w.b.entries[:1]
+	w.b.append(noon.Add(time.Second), &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
+	w.b.push(1)
+	c.expect(api.Evidence, "entry 1")
+	w.forked("entry 1")
+}
+
+func TestForkByCheckpoint(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	w.b.append(noon, &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
+	w.b.push(1)
+	w.b.acked()
+	w.b.entries = w.b.entries[:1]
+	w.b.append(noon.Add(time.Second), &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
+	w.b.commit()
+	w.b.say(&message.Checkpoint{Note: w.b.note})
+	w.forked("log of 2 entries")
+}
+
+func TestShorterLog(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	w.b.append(noon, &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
+	w.b.push(1)
+	w.b.acked()
+	w.b.entries = w.b.entries[:1]
+	w.b.drop()
+	h := w.b.connect()
+	w.b.say(w.b.welcome(h.Hello.Nonce))
+	w.forked("rolled back")
+}
+
+func TestOtherLog(t *testing.T) {
+	w := newWorld(t)
+	other := newBoard(t)
+	h := w.b.connect()
+	w.b.say(w.b.welcome(h.Hello.Nonce))
+	hear[*message.Fetch](w.b)
+	w.b.entries = other.entries
+	w.b.push(0)
+	w.forked("not the pinned genesis entry")
+}
+
+// TestHeadUnexplained: a TPM whose HEAD the shown log does not lead to.
+func TestHeadUnexplained(t *testing.T) {
+	w := newWorld(t)
+	w.b.tpm.ExtendHead([32]byte{1})
+	h := w.b.connect()
+	w.b.say(w.b.welcome(h.Hello.Nonce))
+	w.b.serve()
+	for range maxUnexplained - 1 {
+		w.b.say(w.b.welcome(w.b.hello().Hello.Nonce))
+	}
+	w.forked("does not explain")
+}
+
+// TestCommitUnderWay: a host that connects between NV_Extend and checkpoint
+// finds HEAD one commit ahead, explained by the entries.
+func TestCommitUnderWay(t *testing.T) {
+	w := newWorld(t)
+	w.b.append(noon, &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
+	w.b.extend()
+	w.b.append(noon, &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
+	w.b.meet()
+	w.sign("core.db")
+	w.b.submitted()
+}
+
+// TestNotOurBoard: an attestation by another TPM, for another nonce, or none,
+// and nothing is submitted.
+func TestNotOurBoard(t *testing.T) {
+	w := newWorld(t)
+	other := newBoard(t)
+	h := w.b.connect()
+	say := func(change func(*message.Welcome)) {
+		wel := w.b.welcome(h.Hello.Nonce)
+		change(wel)
+		w.b.say(wel)
+		h = w.b.hello() // it asks again instead of going on
+	}
+	say(func(m *message.Welcome) { o := other.welcome(m.Nonce); m.Attest, m.Sig = o.Attest, o.Sig })
+	say(func(m *message.Welcome) { o := w.b.welcome([16]byte{1}); m.Attest, m.Sig = o.Attest, o.Sig })
+	say(func(m *message.Welcome) { m.Attest, m.Sig = nil, nil })
+	say(func(m *message.Welcome) { m.Checkpoint = other.note })
+	say(func(m *message.Welcome) { m.Nonce[0] ^= 1 })
+	say(func(m *message.Welcome) { m.Origin = "other.example/log" })
+	if s := w.status(); s.Verified || !strings.HasPrefix(s.Link, "not verified") {
+		t.Fatalf("status %+v", s)
+	}
+	w.b.say(w.b.welcome(h.Hello.Nonce))
+	w.b.serve()
+	w.sign("core.db")
+	w.b.submitted()
+}
+
+// TestLinkLoss drops the link at each point of a job; the same job is
+// submitted again only while the log has no intent of it, and the client gets
+// its signature in the end.
+func TestLinkLoss(t *testing.T) {
+	t.Run("before arming", func(t *testing.T) {
+		w := newWorld(t)
+		w.b.meet()
+		c := w.sign("core.db")
+		first := w.b.submitted()
+		w.b.drop()
+		c.event("link-lost")
+		w.b.meet()
+		again := w.b.submitted()
+		if again.Job != first.Job || !bytes.Equal(again.submit.Approval, first.submit.Approval) {
+			t.Fatal("submitted again as another job")
+		}
+		w.b.run(again, nil)
+		c.expect(api.OK, "")
+	})
+	t.Run("after the intent", func(t *testing.T) {
+		w := newWorld(t)
+		w.b.meet()
+		c := w.sign("core.db")
+		r := w.b.submitted()
+		i, items := w.b.intent(r)
+		w.b.push(i)
+		w.b.acked()
+		w.b.drop()
+		c.event("link-lost")
+		w.b.commit()
+		w.b.append(noon, &ledger.Outcome{Intent: i, Job: r.Job, Items: items})
+		w.b.meet() // hears a fetch and acknowledgements only, no second submission
+		c.expect(api.OK, "")
+	})
+	t.Run("outcome missed", func(t *testing.T) {
+		w := newWorld(t)
+		w.b.meet()
+		c := w.sign("core.db")
+		r := w.b.submitted()
+		w.b.drop()
+		i, items := w.b.intent(r)
+		w.b.commit()
+		w.b.append(noon, &ledger.Outcome{Intent: i, Job: r.Job, Items: items})
+		w.b.meet()
+		c.expect(api.OK, "")
+	})
+}
+
+func TestBusyAndNoHello(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	r := w.b.submitted()
+	w.b.say(&message.Refused{Job: r.Job, Code: message.CodeBusy, Text: "the operator has not confirmed the clock yet"})
+	r = w.b.submitted()
+	w.b.say(&message.Refused{Job: r.Job, Code: message.CodeNoHello, Text: "say hello first"})
+	w.b.say(w.b.welcome(w.b.hello().Hello.Nonce))
+	w.b.run(w.b.submitted(), nil)
+	c.expect(api.OK, "")
+}
+
+// TestQueue: requests are submitted one after the other, in order.
+func TestQueue(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	first := w.sign("core.db")
+	r1 := w.b.submitted()
+	second := w.sign("extra.db")
+	second.event("queued")
+	w.b.run(r1, nil)
+	first.expect(api.OK, "")
+	r2 := w.b.submitted()
+	if r2.Approval.Items[0].Name != "extra.db" {
+		t.Fatalf("submitted %+v", r2.Approval)
+	}
+	w.b.run(r2, nil)
+	second.expect(api.OK, "")
+}
+
+func TestCancel(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	r := w.b.submitted()
+	if err := c.lines.Write(&api.Request{Op: api.OpCancel}); err != nil {
+		t.Fatal(err)
+	}
+	n := hear[*message.CancelNote](w.b)
+	if _, by, err := message.OpenNote(n.Note, []note.Verifier{w.b.host}); err != nil || len(by) != 1 || n.Cancel.Job != r.Job {
+		t.Fatalf("cancel %+v, %v", n.Cancel, err)
+	}
+	w.b.say(&message.Refused{Job: r.Job, Code: message.CodeCancelled, Text: "cancelled by the host"})
+	c.expect(api.Interrupted, "nothing was signed")
+}
+
+// TestCancelUnconfirmed: silence after a cancel is not a promise.
+func TestCancelUnconfirmed(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	w.b.submitted()
+	if err := c.lines.Write(&api.Request{Op: api.OpCancel}); err != nil {
+		t.Fatal(err)
+	}
+	hear[*message.CancelNote](w.b)
+	c.expect(api.MaySigned, "does not confirm")
+}
+
+// TestClientGone: a client that vanishes withdraws its job.
+func TestClientGone(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	r := w.b.submitted()
+	if err := c.conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := hear[*message.CancelNote](w.b); n.Cancel.Job != r.Job {
+		t.Fatal("another job cancelled")
+	}
+}
+
+func TestTimeouts(t *testing.T) {
+	ask := func(w *world) *client {
+		return w.ask(&api.Request{Op: api.OpSign, Timeout: 50, Items: []api.Item{item("core.db", message.SHA256)}})
+	}
+	t.Run("never armed", func(t *testing.T) {
+		w := newWorld(t)
+		w.b.meet()
+		c := ask(w)
+		r := w.b.submitted()
+		hear[*message.CancelNote](w.b)
+		w.b.say(&message.Refused{Job: r.Job, Code: message.CodeCancelled, Text: "cancelled"})
+		c.expect(api.TimedOut, "nothing was signed")
+	})
+	t.Run("armed, no outcome", func(t *testing.T) {
+		w := newWorld(t)
+		w.b.meet()
+		c := ask(w)
+		i, _ := w.b.intent(w.b.submitted())
+		w.b.push(i)
+		w.b.acked()
+		c.expect(api.MaySigned, "committed")
+	})
+	t.Run("link down, submitted", func(t *testing.T) {
+		w := newWorld(t)
+		w.b.meet()
+		c := ask(w)
+		w.b.submitted()
+		w.b.drop()
+		c.expect(api.MaySigned, "the link is down")
+	})
+	t.Run("no link", func(t *testing.T) {
+		w := newWorld(t)
+		w.b.events <- serialport.Event{Kind: serialport.Unavailable, Err: &serialport.OpenError{Path: "/dev/ttyX", Err: serialport.ErrAbsent}}
+		ask(w).expect(api.LinkDown, "/dev/ttyX: serial device is absent")
+	})
+}
+
+// TestRestart: a daemon that is restarted goes on from its mirror.
+func TestRestart(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	w.b.run(w.b.submitted(), nil)
+	c.expect(api.OK, "")
+	w.stop()
+	w.start()
+	h := w.b.connect()
+	if h.Hello.HeadSize != uint64(len(w.b.entries)) || h.Hello.HeadRoot != rootOf(w.b.entries) {
+		t.Fatalf("hello after a restart has head %d", h.Hello.HeadSize)
+	}
+	w.b.say(w.b.welcome(h.Hello.Nonce))
+	c = w.sign("core.db")
+	w.b.run(w.b.submitted(), nil)
+	c.expect(api.OK, "")
+}
+
+func TestStopWithJob(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	w.b.submitted()
+	d := w.sign("extra.db")
+	d.event("queued")
+	w.stop()
+	hear[*message.CancelNote](w.b)
+	c.expect(api.MaySigned, "is stopping")
+	d.expect(api.NoDaemon, "is stopping")
+}
+
+func TestHaltedBoard(t *testing.T) {
+	w := newWorld(t)
+	w.b.noAttest = true
+	h := w.b.connect()
+	c := w.sign("core.db")
+	c.event("waiting-for-link")
+	m := w.b.welcome(h.Hello.Nonce)
+	m.State = message.StateHalted
+	w.b.say(m)
+	c.expect(api.DeviceFault, "halted")
+}
+
+func TestMirrorOfAnotherLog(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	w.stop()
+	o := w.options()
+	other := newBoard(t)
+	o.Trust = must(verify.ParseTrust(must(other.trust.Marshal())))
+	if _, err := New(o); err == nil || !strings.Contains(err.Error(), "another log") {
+		t.Fatalf("New: %v", err)
+	}
+}
+
+func TestLogOp(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.ask(&api.Request{Op: api.OpLog, Last: 1})
+	r := c.read()
+	if r.Entry == nil || !bytes.Equal(r.Entry.Text, w.b.entries[0]) || !r.Entry.Committed {
+		t.Fatalf("entry %+v", r)
+	}
+	c.expect(api.OK, "")
+	if got := w.ask(&api.Request{Op: api.OpCert}).expect(api.OK, ""); !bytes.Equal(got.Cert, w.b.trust.Cert) {
+		t.Fatal("certificate differs")
+	}
+}
