@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"touchmark/appliance/pcsc"
@@ -46,6 +47,46 @@ func TestFailedOpenLeavesNoLock(t *testing.T) {
 		tok, err := piv.Open(w.options())
 		w.ok(err)
 		w.ok(tok.Close())
+	}
+}
+
+// faulty is a reader with a driver that panics.
+type faulty struct {
+	name    string
+	connect bool // when connecting; else when transmitting
+}
+
+func (f *faulty) Readers() []string { return []string{f.name} }
+
+func (f *faulty) Connect(string) (pcsc.Card, error) {
+	if f.connect {
+		panic("driver panics on purpose in Connect")
+	}
+	return f, nil
+}
+func (f *faulty) Transmit([]byte) ([]byte, error) { panic("driver panics on purpose in Transmit") }
+func (f *faulty) Reset() error                    { return nil }
+func (f *faulty) Close() error                    { return nil }
+
+// A panic in the driver comes back through C as an error, and the reader stays
+// usable. The code is positive: piv-go knows its text.
+func TestDriverPanic(t *testing.T) {
+	for _, f := range []*faulty{{"bad A", true}, {"bad B", false}} {
+		remove := pcsc.Register(f)
+		for range 3 {
+			_, err := piv.Open(piv.Options{Reader: f.name})
+			var te *piv.TokenError
+			if !errors.As(err, &te) || te.Code != pcsc.ErrInternal || strings.Contains(err.Error(), "unknown pcsc") {
+				t.Errorf("%s: %v", f.name, err)
+			}
+		}
+		remove()
+	}
+}
+
+func TestNoTokenNamed(t *testing.T) {
+	if _, err := piv.Open(piv.Options{}); !errors.Is(err, piv.ErrNoToken) || !strings.Contains(err.Error(), "named") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -10,9 +10,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"touchmark/appliance/piv"
 	"touchmark/tests/pivemu/front"
 	"touchmark/tests/pivemu/vpcdtest"
 )
@@ -78,4 +81,22 @@ func attach(t *testing.T, port *front.Port) (reader string) {
 		t.Fatal(err)
 	}
 	return "Yubico"
+}
+
+// Without the daemon the error says so. (The client library reads the socket's
+// name once, so it takes another process.)
+func TestNoDaemon(t *testing.T) {
+	const env = "PCSCLITE_CSOCK_NAME"
+	if os.Getenv(env) != "" {
+		_, err := piv.Open(piv.Options{})
+		if !errors.Is(err, piv.ErrNoToken) || !strings.Contains(err.Error(), "pcscd is not running") {
+			t.Errorf("%v", err)
+		}
+		return
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestNoDaemon$")
+	cmd.Env = append(os.Environ(), env+"="+filepath.Join(t.TempDir(), "none"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
 }

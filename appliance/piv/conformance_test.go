@@ -335,6 +335,12 @@ func enrolRefuses(t *testing.T, w *world) {
 	}
 	_, err = tok.Public("9a")
 	w.is(err, piv.ErrEmptySlot) // found out before the key was made
+	_, err = tok.Enrol(piv.EnrolConfig{
+		Key: piv.KeySpec{Slot: "9d", Algorithm: "p256"}, PUK: []byte("99999999"), NewPUK: []byte("11111111"),
+	})
+	if !errors.As(err, &pe) || !pe.PUK || pe.Retries != 2 {
+		t.Errorf("wrong PUK: %v", err)
+	}
 	e, err := tok.Enrol(piv.EnrolConfig{Key: spec, Replace: true})
 	w.ok(err)
 	if pub.(*ecdsa.PublicKey).Equal(e.Public) {

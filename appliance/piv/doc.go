@@ -13,7 +13,8 @@
 //     bytes that piv-go makes stays on the heap until it is reused.)
 //   - The last PIN try is never used up: [ErrLastTry].
 //   - Once the token is gone every call says [ErrRemoved], until a new Open.
-//     Nothing waits longer than pcsc.ExchangeLimit.
+//     Nothing waits longer than pcsc.ExchangeLimit (with the build tag pcscd:
+//     than the daemon and its driver do).
 //   - Errors are typed: ErrNoToken, ErrBusy, ErrRemoved, ErrPINRequired,
 //     ErrTouchTimeout, ErrLastTry, ErrEmptySlot, ErrSlotInUse, *PINError,
 //     *TokenError.

@@ -173,7 +173,7 @@ func (t *Token) secure(c EnrolConfig) error {
 		}
 	}
 	if len(c.NewPUK) > 0 {
-		if err := t.change("PUK", c.PUK, c.NewPUK, t.yk.SetPUK); err != nil {
+		if err := t.changePUK(c.PUK, c.NewPUK); err != nil {
 			return err
 		}
 	}
@@ -186,16 +186,25 @@ func (t *Token) secure(c EnrolConfig) error {
 }
 
 func (t *Token) changePIN(old, new []byte) error {
-	if err := t.change("PIN", old, new, t.yk.SetPIN); err != nil {
+	if err := t.change("changing the PIN", old, new, t.yk.SetPIN); err != nil {
 		return err
 	}
 	return t.verifyPIN(new)
 }
 
-func (t *Token) change(what string, old, new []byte, set func(old, new string) error) error {
+func (t *Token) changePUK(old, new []byte) error {
+	err := t.change("changing the PUK", old, new, t.yk.SetPUK)
+	var pe *PINError
+	if errors.As(err, &pe) {
+		return &PINError{PUK: true, Retries: pe.Retries}
+	}
+	return err
+}
+
+func (t *Token) change(op string, old, new []byte, set func(old, new string) error) error {
 	return withSecret(old, func(o string) error {
 		return withSecret(new, func(n string) error {
-			return t.do("changing the "+what, func() error { return set(o, n) })
+			return t.do(op, func() error { return set(o, n) })
 		})
 	})
 }

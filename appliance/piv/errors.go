@@ -30,13 +30,19 @@ var (
 	ErrSlotInUse = errors.New("the slot already holds a key")
 )
 
-// PINError: the PIN (or PUK) was wrong, or is blocked.
+// PINError: the PIN or PUK was wrong, or is blocked.
 type PINError struct {
-	Retries int // tries left; 0: blocked
+	PUK     bool // it was the PUK
+	Retries int  // tries left; 0: blocked
 }
 
 func (e *PINError) Error() string {
-	if e.Retries == 0 {
+	switch {
+	case e.PUK && e.Retries == 0:
+		return "PUK is blocked"
+	case e.PUK:
+		return fmt.Sprintf("wrong PUK (%d tries left)", e.Retries)
+	case e.Retries == 0:
 		return "PIN is blocked: reset it with the PUK (`ykman piv access unblock-pin`)"
 	}
 	return fmt.Sprintf("wrong PIN (%d tries left)", e.Retries)
@@ -81,7 +87,7 @@ func classify(op string, err error) error {
 	case transport && removal[code]:
 		return fmt.Errorf("%s: %w (%w)", op, ErrRemoved, err)
 	case errors.As(err, &auth):
-		return &PINError{auth.Retries}
+		return &PINError{Retries: auth.Retries}
 	case errors.Is(err, piv.ErrNotFound):
 		return fmt.Errorf("%s: %w", op, ErrEmptySlot)
 	}

@@ -71,7 +71,7 @@ func Open(o Options) (*Token, error) {
 // readers lists the readers to try.
 func readers(part string) ([]string, error) {
 	if !pcsc.HasReader() {
-		return nil, fmt.Errorf("%w: this program has no token reader (PC/SC %s): build it with -tags emulated or -tags pcscd", ErrNoToken, pcsc.Mode)
+		return nil, fmt.Errorf("%w: %s", ErrNoToken, noReader[pcsc.Mode])
 	}
 	all, err := piv.Cards()
 	if code, ok := pcsc.Code(err); ok && (code == pcsc.ErrNoService || code == pcsc.ErrServiceStopped) {
@@ -90,6 +90,12 @@ func readers(part string) ([]string, error) {
 		return nil, fmt.Errorf("%d readers fit: name one", len(fit))
 	}
 	return fit, nil
+}
+
+// noReader says, by build, what to do when there is no reader to look into.
+var noReader = map[string]string{
+	"in-process":          "this build has no driver for token readers yet; use one with the build tag emulated (an emulated token) or pcscd (the system's PC/SC daemon)",
+	"in-process+emulated": "no emulated token was named",
 }
 
 // worst picks the error that tells most about why no token could be opened.
