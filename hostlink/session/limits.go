@@ -67,6 +67,11 @@ const (
 	bulkLeast   = 3
 	queueTarget = 150 * time.Millisecond
 
+	// A loss halves the frames, at most shrinkMost times, since on a noisy line
+	// the long ones are hit; growAfter frames without a loss double them again.
+	shrinkMost = 3
+	growAfter  = 64
+
 	// rtoFirst is used before the first round trip is measured; rtoLeast covers
 	// ackDelay and a busy peer; rtoMost bounds the wait after a restored cable.
 	// rtoFrames frames of line time are added to each: one the peer may be

@@ -39,6 +39,8 @@ type sender struct {
 	order      uint64
 	bestAcked  uint64 // highest order known to have arrived
 	bulkWindow int
+	shrink     int  // full frames are cut to a 2^shrink-th: the line loses frames
+	clean      int  // frames arrived since shrink last changed or one was lost
 	held       bool // the peer asked to wait
 
 	srtt, rttvar time.Duration
@@ -106,6 +108,9 @@ func (t *sender) onSelective(c *Conn, now time.Time, bitmap uint32) {
 // arrived learns from a frame known to have arrived for the first time.
 func (t *sender) arrived(c *Conn, now time.Time, f *flight) {
 	t.bestAcked = max(t.bestAcked, f.order)
+	if t.clean++; t.clean >= growAfter {
+		t.clean, t.shrink = 0, max(0, t.shrink-1)
+	}
 	if f.tries != 1 {
 		return // Karn: whose answer is this?
 	}
@@ -139,11 +144,15 @@ func (t *sender) sample(rtt time.Duration) {
 func (t *sender) progress(c *Conn, now time.Time) {
 	t.backoff, t.progressAt = 0, now
 	t.rtoAt = time.Time{}
+	lossy := false
 	for i := range t.flights {
 		f := &t.flights[i]
-		if !f.acked && f.order < t.bestAcked {
-			f.lost = true
+		if !f.acked && !f.lost && f.order < t.bestAcked {
+			f.lost, lossy = true, true
 		}
+	}
+	if lossy {
+		t.clean, t.shrink = 0, min(t.shrink+1, shrinkMost)
 	}
 	if len(t.flights) > 0 {
 		t.rtoAt = now.Add(t.rto(c))
@@ -224,7 +233,7 @@ func (t *sender) cut(channel, fragment int) flight {
 // putData appends one DATA frame to the output, a lost one first.
 func (c *Conn) putData(now time.Time) bool {
 	t := &c.tx
-	i := t.next(c.fragment())
+	i := t.next(max(1, c.fragment()>>t.shrink))
 	if i < 0 {
 		return false
 	}

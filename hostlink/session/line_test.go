@@ -1,0 +1,294 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"touchmark/hostlink/frame"
+)
+
+// upWorld returns a world whose session stands.
+func upWorld(t testing.TB, baud int) *world {
+	t.Helper()
+	w := newWorld(t, 1, baud, Config{Baud: baud})
+	w.run(time.Second)
+	if !w.nodes[0].conn.Up() || !w.nodes[1].conn.Up() {
+		t.Fatal("no session after a second on a good line")
+	}
+	return w
+}
+
+// bulk sends messages one way until total bytes have arrived and returns the
+// share of the line rate that was payload.
+func bulk(t *testing.T, w *world, total int) float64 {
+	t.Helper()
+	const size = 64 << 10
+	start, arrived := w.now, func() (n int) {
+		for _, m := range w.nodes[1].got[key(w.nodes[0].conn.sid, 0, Bulk)] {
+			n += len(m)
+		}
+		return n
+	}
+	for sent := 0; arrived() < total; {
+		for sent < total && w.nodes[0].conn.tx.queued[Bulk]+size <= sendQueueBytes && w.send(0, Bulk, size) == nil {
+			sent += size
+		}
+		w.run(10 * time.Millisecond)
+		if w.now.Sub(start) > time.Hour {
+			t.Fatal("bulk transfer does not end")
+		}
+	}
+	return float64(total) * bitsPerByte / float64(w.real) / w.now.Sub(start).Seconds()
+}
+
+func TestBulkFillsTheLine(t *testing.T) {
+	for _, baud := range []int{9600, 115200, 921600} {
+		w := upWorld(t, baud)
+		if eff := bulk(t, w, 8*(64<<10)); eff < 0.92 {
+			t.Errorf("%d baud: payload is %.3f of the line", baud, eff)
+		} else {
+			t.Logf("%d baud: payload is %.3f of the line", baud, eff)
+		}
+	}
+}
+
+// bitErrors flips each bit on the line with a probability.
+func (w *world) bitErrors(rate float64) {
+	w.f.flip = 0
+	for _, n := range w.nodes {
+		n.damage = func(p []byte) {
+			for i := range p {
+				if w.chance(8 * rate) {
+					p[i] ^= 1 << w.rng.IntN(8)
+				}
+			}
+		}
+	}
+}
+
+func TestBulkOnANoisyLine(t *testing.T) {
+	for _, baud := range []int{115200, 921600} {
+		w := upWorld(t, baud)
+		w.bitErrors(1e-5)
+		if eff := bulk(t, w, 32*(64<<10)); eff < 0.75 {
+			t.Errorf("%d baud, one bit in 100000 flipped: payload is %.3f of the line", baud, eff)
+		} else {
+			t.Logf("%d baud, one bit in 100000 flipped: payload is %.3f of the line", baud, eff)
+		}
+	}
+}
+
+// TestInteractiveOvertakesBulk measures a small message sent while the line is
+// full of bulk.
+func TestInteractiveOvertakesBulk(t *testing.T) {
+	w := upWorld(t, 115200)
+	for range 4 {
+		w.send(0, Bulk, 60000)
+	}
+	for range 5 {
+		w.run(2 * time.Second)
+		k := key(w.nodes[0].conn.sid, 0, Interactive)
+		before, start := len(w.nodes[1].got[k]), w.now
+		w.send(0, Interactive, 200)
+		for len(w.nodes[1].got[k]) == before {
+			w.run(time.Millisecond)
+		}
+		if took := w.now.Sub(start); took > 750*time.Millisecond {
+			t.Errorf("took %v behind bulk", took)
+		}
+	}
+}
+
+// TestBulkIsNotStarved keeps the interactive channel full.
+func TestBulkIsNotStarved(t *testing.T) {
+	w := upWorld(t, 115200)
+	w.send(0, Bulk, 30000)
+	k := key(w.nodes[0].conn.sid, 0, Bulk)
+	for range 600 {
+		for w.send(0, Interactive, 500) == nil {
+		}
+		w.run(100 * time.Millisecond)
+		if len(w.nodes[1].got[k]) == 1 {
+			return
+		}
+	}
+	t.Error("a bulk message did not pass in a minute of interactive traffic")
+}
+
+// frames decodes what an end has put on the line.
+func decodeAll(wire []byte) (out []frame.Frame) {
+	var d frame.Decoder
+	for len(wire) > 0 {
+		f, n, ok := d.Feed(wire)
+		wire = wire[n:]
+		if ok {
+			f.Payload = slices.Clone(f.Payload)
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// TestAcksTravelWithAnswers: a request answered within ackDelay costs no frame
+// of its own for the acknowledgement, and one frame of overhead per message.
+func TestAcksTravelWithAnswers(t *testing.T) {
+	w := upWorld(t, 0)
+	var wire [2][]byte
+	w.seen = func(from int, p []byte) { wire[from] = append(wire[from], p...) }
+	for range 10 {
+		w.send(0, Interactive, 100)
+		w.run(2 * time.Millisecond)
+		w.send(1, Interactive, 100)
+		w.run(2 * time.Millisecond)
+	}
+	w.run(time.Second)
+	for i, p := range wire {
+		pure := 0
+		for _, f := range decodeAll(p) {
+			if !f.Type.IsData() {
+				pure++
+			}
+		}
+		if most := []int{1, 0}[i]; pure > most { // only the last answer is acknowledged alone
+			t.Errorf("end %d sent %d frames without data", i, pure)
+		}
+		if most := 10*(100+frame.Overhead) + frame.Overhead; len(p) > most {
+			t.Errorf("end %d sent %d bytes, want at most %d", i, len(p), most)
+		}
+	}
+}
+
+// TestIdleLineIsQuiet: keep-alive is two small frames every five seconds.
+func TestIdleLineIsQuiet(t *testing.T) {
+	w := upWorld(t, 115200)
+	w.nodes[0].bytes, w.nodes[1].bytes = 0, 0
+	w.run(10 * time.Minute)
+	for i, n := range w.nodes {
+		if n.bytes > 120*(frame.Overhead+1) {
+			t.Errorf("end %d sent %d bytes in ten idle minutes", i, n.bytes)
+		}
+	}
+	if len(w.nodes[0].downs)+len(w.nodes[1].downs) > 0 {
+		t.Error("an idle session went down")
+	}
+}
+
+// TestLossIsMendedWithoutATimer: with later frames behind it, a lost frame is
+// resent as soon as the gap is reported.
+func TestLossIsMendedWithoutATimer(t *testing.T) {
+	w := upWorld(t, 0)
+	w.run(time.Second)
+	w.f.cut = true
+	w.send(0, Interactive, 10)
+	w.run(time.Millisecond)
+	w.f.cut = false
+	w.send(0, Interactive, 20)
+	start := w.now
+	k := key(w.nodes[0].conn.sid, 0, Interactive)
+	for len(w.nodes[1].got[k]) < 2 {
+		w.run(100 * time.Microsecond)
+		if w.now.Sub(start) > rtoLeast/2 {
+			t.Fatal("the lost frame waited for a timer")
+		}
+	}
+}
+
+// TestRecoveryTimes: how fast each kind of interruption is noticed and mended.
+func TestRecoveryTimes(t *testing.T) {
+	cases := []struct {
+		name      string
+		interrupt func(w *world)
+		within    time.Duration
+	}{
+		{"board restarts, idle", func(w *world) { w.restart(1) }, 100 * time.Millisecond},
+		{"host restarts, idle", func(w *world) { w.restart(0) }, 100 * time.Millisecond},
+		{"both restart", func(w *world) { w.restart(0); w.restart(1) }, time.Second},
+		{"board restarts, its announcement lost", func(w *world) {
+			w.restart(1)
+			w.f.cut = true
+			w.run(time.Millisecond)
+			w.f.cut = false
+		}, keepAliveInitiator + time.Second},
+		{"cable cut for a minute", func(w *world) {
+			w.f.cut = true
+			w.run(time.Minute)
+			w.f.cut = false
+		}, synMost + 100*time.Millisecond},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w := upWorld(t, 115200)
+			w.run(10 * time.Second)
+			old := w.nodes[0].conn.sid
+			c.interrupt(w)
+			start := w.now
+			for {
+				a, b := w.nodes[0].conn, w.nodes[1].conn
+				if a.Up() && b.Up() && a.sid == b.sid && a.sid != old {
+					break
+				}
+				w.run(time.Millisecond)
+				if w.now.Sub(start) > c.within {
+					t.Fatalf("no new session within %v", c.within)
+				}
+			}
+			t.Logf("new session after %v", w.now.Sub(start))
+		})
+	}
+}
+
+// TestShortCutKeepsTheSession: what was sent during it arrives after it.
+func TestShortCutKeepsTheSession(t *testing.T) {
+	w := upWorld(t, 115200)
+	w.f.cut = true
+	for i := range 20 {
+		w.send(i%2, i/2%2, 3000)
+	}
+	w.run(8 * time.Second)
+	w.f.cut = false
+	w.rest()
+	w.complete()
+	if w.nodes[0].ups != 1 || w.nodes[1].ups != 1 {
+		t.Error("the session did not survive eight seconds of silence")
+	}
+}
+
+// TestDeafConsumerHoldsThePeer: nothing is lost, memory stays bounded (checked
+// by the world), and the session outlives a pause shorter than stallAfter.
+func TestDeafConsumerHoldsThePeer(t *testing.T) {
+	w := upWorld(t, 921600)
+	w.nodes[1].deaf = true
+	accepted := 0
+	for range 300 {
+		for w.send(0, Bulk, 30000) == nil {
+			accepted++
+		}
+		w.run(100 * time.Millisecond)
+	}
+	if accepted > (recvQueueBytes+sendQueueBytes+MaxMessage+Window*frame.MaxPayload)/30000+2 {
+		t.Errorf("%d messages of 30000 bytes accepted while nobody reads", accepted)
+	}
+	w.nodes[1].deaf = false
+	w.rest()
+	w.complete()
+	if w.nodes[0].ups != 1 {
+		t.Error("the session did not survive half a minute of a deaf consumer")
+	}
+}
+
+// TestStalledPeerEnds: a consumer deaf for longer ends the session, so that
+// nobody waits for ever.
+func TestStalledPeerEnds(t *testing.T) {
+	w := upWorld(t, 921600)
+	w.nodes[1].deaf = true
+	for range 30 {
+		for w.send(0, Bulk, 30000) == nil {
+		}
+		w.run(5 * time.Second)
+	}
+	if !slices.Contains(w.nodes[0].downs, ReasonStalled) {
+		t.Errorf("downs: %v", fmt.Sprint(w.nodes[0].downs))
+	}
+}
