@@ -8,7 +8,7 @@
 //	pivemu with-pcscd [--dir DIR] [--no-token] [token flags] -- COMMAND…
 //	                                 COMMAND beside a private pcscd with the token in it
 //
-// Once it serves, it prints "ready" and one line for each way to reach it.
+// Once it can be reached, it prints one line, "ready …".
 package main
 
 import (
@@ -32,7 +32,7 @@ func main() {
 	vpcdtest.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	code, err := run(ctx, os.Args[1:])
+	code, err := run(ctx, os.Args[1:], os.Stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		code, err = 2, nil
 	}
@@ -43,21 +43,23 @@ func main() {
 	os.Exit(code)
 }
 
-func run(ctx context.Context, args []string) (int, error) {
+func run(ctx context.Context, args []string, out io.Writer) (int, error) {
 	if len(args) == 0 {
 		return 2, errors.New("nothing to do: see --help")
 	}
 	switch args[0] {
 	case "control":
-		return 0, control(ctx, args[1:])
+		return 0, control(ctx, args[1:], out)
 	case "root":
 		text, err := pivemu.RootPEM()
-		fmt.Print(string(text))
+		if err == nil {
+			_, err = out.Write(text)
+		}
 		return 0, err
 	case "with-pcscd":
 		return withPCSCD(ctx, args[1:])
 	}
-	return 0, serve(ctx, args)
+	return 0, serve(ctx, args, out)
 }
 
 // tokenFlags are the flags that describe the token.
@@ -75,13 +77,13 @@ func (t *tokenFlags) register(f *flag.FlagSet) {
 	f.DurationVar(&t.timeout, "touch-timeout", 15*time.Second, "how long a touch is awaited")
 }
 
-func control(ctx context.Context, args []string) error {
+func control(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) < 2 {
 		return errors.New("usage: pivemu control PATH COMMAND…")
 	}
 	answer, err := front.Ask(ctx, args[0], strings.Join(args[1:], " "))
 	if err == nil && answer != "" {
-		fmt.Println(answer)
+		_, err = fmt.Fprintln(out, answer)
 	}
 	return err
 }
@@ -89,7 +91,7 @@ func control(ctx context.Context, args []string) error {
 // endpoints are the flags that say how to reach the token.
 type endpoints struct{ socket, control, vpcd, log string }
 
-func serve(ctx context.Context, args []string) error {
+func serve(ctx context.Context, args []string, out io.Writer) error {
 	f := flag.NewFlagSet("pivemu", flag.ContinueOnError)
 	var t tokenFlags
 	var e endpoints
@@ -104,11 +106,14 @@ func serve(ctx context.Context, args []string) error {
 	if f.NArg() != 0 {
 		return fmt.Errorf("no command %q: see --help", f.Arg(0))
 	}
+	if e.socket == "" && e.vpcd == "" {
+		return errors.New("nobody could reach the token: give --socket or --vpcd")
+	}
 	card, err := openCard(t, e.log)
 	if err != nil {
 		return err
 	}
-	return serveCard(ctx, card, e)
+	return serveCard(ctx, card, e, out)
 }
 
 func openCard(t tokenFlags, logPath string) (*pivemu.Card, error) {
@@ -133,10 +138,7 @@ func openCard(t tokenFlags, logPath string) (*pivemu.Card, error) {
 	})
 }
 
-func serveCard(ctx context.Context, card *pivemu.Card, e endpoints) error {
-	if e.socket == "" && e.vpcd == "" {
-		return errors.New("nobody could reach the token: give --socket or --vpcd")
-	}
+func serveCard(ctx context.Context, card *pivemu.Card, e endpoints, out io.Writer) error {
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	port := front.NewPort(card)
@@ -158,7 +160,9 @@ func serveCard(ctx context.Context, card *pivemu.Card, e endpoints) error {
 			return err
 		}
 	}
-	fmt.Printf("ready serial=%d firmware=%s\n", card.Serial(), card.Firmware())
+	if _, err := fmt.Fprintf(out, "ready serial=%d firmware=%s\n", card.Serial(), card.Firmware()); err != nil {
+		return err
+	}
 	<-ctx.Done()
 	return nil
 }
