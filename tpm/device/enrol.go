@@ -108,23 +108,23 @@ func (t *TPM) makeAK(outside []byte) (*Enrolment, []byte, error) {
 		return nil, name, err
 	}
 	rsp, err := tpm2.CertifyCreation{
-		SignHandle:     t.ak(),
+		SignHandle:     tpm2.AuthHandle{Handle: tpm2.TPMHandle(t.cfg.AK), Name: unsentName, Auth: tpm2.PasswordAuth(nil)},
 		ObjectHandle:   tpm2.NamedHandle{Handle: tpm2.TPMHandle(t.cfg.AK), Name: unsentName},
 		QualifyingData: tpm2.TPM2BData{Buffer: tagBytes(outside)},
 		CreationHash:   made.CreationHash,
-		InScheme:       schemeOfKey,
+		InScheme:       tpm2.TPMTSigScheme{Scheme: tpm2.TPMAlgNull}, // the key's own; go-tpm would send 0
 		CreationTicket: made.CreationTicket,
 	}.Execute(t.wire)
 	if err != nil {
 		return nil, name, explain(tpm2.TPMCCCertifyCreation, err, ErrNoAK, ErrNoAK)
 	}
-	a, err := attestation(&rsp.CertifyInfo, rsp.Signature)
-	if err != nil {
-		return nil, name, err
-	}
 	e := &Enrolment{
-		AK:       bytes.Clone(made.OutPublic.Bytes()),
-		Creation: quote.Creation{Data: bytes.Clone(made.CreationData.Bytes()), Attest: a.Attest, Sig: a.Sig},
+		AK: bytes.Clone(made.OutPublic.Bytes()),
+		Creation: quote.Creation{
+			Data:   bytes.Clone(made.CreationData.Bytes()),
+			Attest: bytes.Clone(rsp.CertifyInfo.Bytes()), // as the TPM sent it
+			Sig:    tpm2.Marshal(rsp.Signature),
+		},
 	}
 	return e, name, e.verify(outside)
 }

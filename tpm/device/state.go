@@ -22,7 +22,7 @@ func (t *TPM) Head() ([32]byte, error) {
 		return [32]byte{}, err
 	}
 	rsp, err := tpm2.NVRead{
-		AuthHandle: t.head(),
+		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(t.cfg.Head), Name: unsentName, Auth: tpm2.PasswordAuth(nil)},
 		NVIndex:    tpm2.NamedHandle{Handle: tpm2.TPMHandle(t.cfg.Head), Name: unsentName},
 		Size:       quote.HeadSize,
 	}.Execute(t.wire)
@@ -33,6 +33,16 @@ func (t *TPM) Head() ([32]byte, error) {
 		return [32]byte{}, fmt.Errorf("tpm: HEAD read as %d bytes, not %d", len(rsp.Data.Buffer), quote.HeadSize)
 	}
 	return [32]byte(rsp.Data.Buffer), nil
+}
+
+// unsentName satisfies go-tpm, which wants the Name of each handle. Names
+// enter a command only through HMAC sessions; with passwords they are unused.
+var unsentName = tpm2.TPM2BName{Buffer: []byte{0}}
+
+func (t *TPM) selection() tpm2.TPMLPCRSelection {
+	bits := make([]byte, 3)
+	bits[t.cfg.PCR/8] = 1 << (t.cfg.PCR % 8)
+	return tpm2.TPMLPCRSelection{PCRSelections: []tpm2.TPMSPCRSelection{{Hash: tpm2.TPMAlgSHA256, PCRSelect: bits}}}
 }
 
 // headWritten tells whether HEAD, which must exist as such, was ever extended.
