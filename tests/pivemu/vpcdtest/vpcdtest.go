@@ -54,6 +54,9 @@ func Command(ctx context.Context, o Options, argv ...string) (*exec.Cmd, error) 
 	if o.Dir == "" || !filepath.IsAbs(o.Dir) || len(argv) == 0 {
 		return nil, errors.New("vpcdtest: an absolute directory and a command are needed")
 	}
+	if _, err := os.Stat(o.Dir); err != nil {
+		return nil, err
+	}
 	if o.Serial == 0 {
 		o.Serial = 12345678
 	}
