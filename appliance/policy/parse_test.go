@@ -3,11 +3,14 @@ package policy
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/hostlink/message"
 )
@@ -302,4 +305,36 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The four bytes that name a key in a note are easily made to collide; two
+// such keys in one policy would make signatures ambiguous.
+func TestKeysWithTheSameHashAreRefused(t *testing.T) {
+	one, two := collidingKeys(t)
+	text := strings.Replace(readExample(t, "arch.toml"), vkey("repo1"), one, 1)
+	mustPolicy(t, text)
+	second := "[[host]]\nname = \"repo2\"\nkey = \"" + two + "\"\n\n[[key]]"
+	_, err := Parse([]byte(strings.Replace(text, "[[key]]", second, 1)))
+	if err == nil || !strings.Contains(err.Error(), "the same name and hash") {
+		t.Errorf("two keys of one hash: %v", err)
+	}
+}
+
+func collidingKeys(t *testing.T) (one, two string) {
+	t.Helper()
+	seen := map[string]string{}
+	for i := range uint64(1 << 20) {
+		public := binary.BigEndian.AppendUint64(make([]byte, 24), i)
+		v, err := note.NewEd25519VerifierKey("repo1", public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash := v[:len("repo1+00000000")]
+		if other, ok := seen[hash]; ok {
+			return other, v
+		}
+		seen[hash] = v
+	}
+	t.Fatal("no collision")
+	return "", ""
 }

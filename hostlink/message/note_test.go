@@ -109,7 +109,7 @@ func TestRefusedNotes(t *testing.T) {
 	}{
 		"empty":                      {nil, NoteMalformed},
 		"text only":                  {text, NoteMalformed},
-		"empty text":                 {join([]byte("\n\n"), line), ""},
+		"empty text":                 {join([]byte("\n\n"), line), NoteBadSignature},
 		"unknown key":                {signed(text, stranger.Signer), NoteUnknownKey},
 		"known and unknown key":      {signed(text, repo1.Signer, stranger.Signer), NoteUnknownKey},
 		"unknown before known":       {signed(text, stranger.Signer, repo1.Signer), NoteUnknownKey},
