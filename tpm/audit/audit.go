@@ -1,0 +1,269 @@
+// Package audit gives the verdict on a log: it replays every entry against the
+// TPM's attestations, the policy and the token's key, and reports typed
+// findings with the entries that prove them. docs/spec/audit.md lists the
+// checks and codes.
+//
+// What a clean verdict means: the entries are those that the TPM committed, in
+// that order, none missing before the checkpoint's size; each job was asked for
+// by an enrolled host, approved as the policy demands and admitted by it; every
+// signature in the log is the one its intent announced before the commit. What
+// it cannot mean: that a complete older copy of the log is not being shown
+// (see Input.Proofs and Input.Previous), that an appliance taken over wrote
+// true entries afterwards, or that a signature outside the log does not exist.
+//
+// The package is pure: entries come from an iterator, and whoever calls says
+// how to run things in parallel. Memory is bounded but for 104 bytes a commit.
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"touchmark/appliance/piv/attest"
+	"touchmark/hostlink/message/canon"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/quote"
+)
+
+// Input is what an audit looks at. Nothing in it but Trust is trusted.
+type Input struct {
+	Trust      *anchor.Trust
+	Checkpoint []byte                   // checkpoint note
+	Entries    iter.Seq2[[]byte, error] // in order, from 0; those beyond the checkpoint are ignored
+	Pending    [][]byte                 // leaves beyond the checkpoint; those it covers are skipped
+
+	// LeafHash gives the published leaf hash of an entry, to tell which one
+	// was altered; nil or not ok when there is none.
+	LeafHash func(index uint64) (hash [32]byte, ok bool)
+
+	// Proofs and Previous are proofs and checkpoint notes from elsewhere or
+	// from earlier: each must be of this very log, and none newer than it.
+	Proofs   []*ledger.Proof
+	Previous [][]byte
+
+	// TokenRoots are the roots of genuine tokens, nil meaning Yubico's.
+	TokenRoots *attest.Roots
+
+	// Each runs f(0) to f(n-1), in any order, perhaps at once; nil runs them
+	// one after the other.
+	Each func(n int, f func(i int))
+}
+
+// UnreadableError says that the audit could not look at the log, so there is
+// no verdict.
+type UnreadableError struct{ Err error }
+
+func (e *UnreadableError) Error() string { return fmt.Sprintf("the log cannot be read: %v", e.Err) }
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
+// Run audits a log. The error is an *UnreadableError, or one in Trust.
+func Run(in Input) (*Report, error) {
+	ak, err := quote.ParseAK(in.Trust.AK)
+	if err != nil {
+		return nil, fmt.Errorf("trust: %w", err)
+	}
+	if in.Each == nil {
+		in.Each = func(n int, f func(int)) {
+			for i := range n {
+				f(i)
+			}
+		}
+	}
+	a := &auditor{in: in, ak: ak, fold: newFold()}
+	a.checkpoint()
+	if err := a.published(); err != nil {
+		return nil, &UnreadableError{Err: err}
+	}
+	a.atCheckpoint()
+	a.pending()
+	a.elsewhere()
+	return a.report(), nil
+}
+
+// auditor drives tasks through their stages.
+type auditor struct {
+	in   Input
+	ak   *quote.AK
+	keys *keys
+
+	cp    *anchor.Checkpoint // nil if it does not verify
+	limit uint64             // entries to take from Entries
+	hasCP bool               // limit comes from a checkpoint's body
+	tail  uint64             // pending leaves folded
+
+	roots   roots
+	altered []uint64 // entries whose published leaf hash is another
+	open    map[uint64]*openIntent
+	newest  *openIntent
+	tasks   []*task
+	fold    *fold
+}
+
+func (a *auditor) evidence(code string, entries []uint64, format string, v ...any) {
+	a.fold.found.add(remark{Evidence, code, fmt.Sprintf(format, v...), entries})
+}
+
+// checkpoint opens the checkpoint. Even one that does not verify says how many
+// entries to look at.
+func (a *auditor) checkpoint() {
+	a.open = map[uint64]*openIntent{}
+	cp, err := a.in.Trust.OpenCheckpoint(a.in.Checkpoint)
+	if err == nil {
+		a.cp, a.limit, a.hasCP = cp, cp.Size, true
+		return
+	}
+	a.evidence(CodeCheckpoint, nil, "%v", err)
+	a.limit = ledger.MaxSize
+	if body, ok := noteBody(a.in.Checkpoint); ok {
+		if _, size, _, err := ledger.ParseCheckpointBody(body); err == nil {
+			a.limit, a.hasCP = size, true
+		}
+	}
+}
+
+// published takes the entries that the checkpoint covers.
+func (a *auditor) published() error {
+	n := uint64(0)
+	if a.limit > 0 {
+		for raw, err := range a.in.Entries {
+			if err != nil {
+				return fmt.Errorf("after %d entries: %w", n, err)
+			}
+			a.take(raw)
+			if n++; n == a.limit {
+				break
+			}
+		}
+	}
+	a.flush()
+	if n < a.limit && a.hasCP {
+		a.evidence(CodeTruncated, nil, "the checkpoint covers %d entries, the log has %d: %d are missing", a.limit, n, a.limit-n)
+	}
+	if n == 0 && !a.hasCP {
+		return errors.New("there are no entries and no checkpoint")
+	}
+	return nil
+}
+
+// take queues an entry; raw may be reused by its owner afterwards.
+func (a *auditor) take(raw []byte) {
+	a.tasks = append(a.tasks, &task{index: a.roots.size() + uint64(len(a.tasks)), raw: raw})
+	if len(a.tasks) == batch {
+		a.flush()
+	}
+}
+
+// flush drives the queued entries through all stages.
+func (a *auditor) flush() {
+	ts := a.tasks
+	a.in.Each(len(ts), func(i int) { ts[i].read() })
+	for _, t := range ts {
+		a.link(t)
+	}
+	a.in.Each(len(ts), func(i int) { ts[i].verify() })
+	for _, t := range ts {
+		a.fold.add(t, &a.roots)
+	}
+	a.tasks = a.tasks[:0]
+}
+
+// atCheckpoint compares the tree with the checkpoint, all entries it covers
+// being folded.
+func (a *auditor) atCheckpoint() {
+	if a.cp == nil || a.roots.size() != a.cp.Size {
+		return
+	}
+	p, _ := a.roots.at(a.cp.Size)
+	switch {
+	case p.own == a.cp.Root && len(a.altered) > 0:
+		a.fold.found.add(remark{Warning, CodeTiles, "the published hash tiles do not follow from the entries, which are right: publish the log again", a.altered})
+	case p.own == a.cp.Root:
+	case p.claimed == a.cp.Root:
+		a.evidence(CodeAltered, a.altered, "entry %d is not the one that was committed: its hash is another", a.altered[0])
+	default:
+		a.evidence(CodeRoot, nil, "the %d entries do not give the checkpoint's root: at least one was altered", a.cp.Size)
+	}
+	a.fold.problems(a.fold.replay.Checkpoint(a.cp), a.cp.Size-1)
+	a.commit(a.cp.Size)
+}
+
+func (a *auditor) commit(size uint64) {
+	if p, ok := a.roots.at(size); ok {
+		a.roots.commit(size, p)
+	}
+	a.fold.committed(size)
+}
+
+// pending takes the leaves beyond the checkpoint.
+func (a *auditor) pending() {
+	size := a.roots.size()
+	if a.hasCP && size < a.limit {
+		return // truncated: nothing can follow
+	}
+	for _, raw := range a.in.Pending {
+		h, _, err := ledger.Parse(raw)
+		next := a.roots.size() + uint64(len(a.tasks))
+		switch {
+		case err == nil && h.Index < size:
+			continue // published in the meantime
+		case err == nil && h.Index > next:
+			a.evidence(CodePendingGap, []uint64{h.Index}, "a pending leaf is numbered %d where %d should follow: leaves are missing", h.Index, next)
+			a.flush()
+			return
+		}
+		a.tail++
+		a.take(raw)
+	}
+	a.flush()
+}
+
+// elsewhere compares the log with proofs and checkpoints from elsewhere.
+func (a *auditor) elsewhere() {
+	for i, p := range a.in.Proofs {
+		if _, _, err := a.in.Trust.VerifyProof(p); err != nil {
+			a.fold.found.add(remark{Warning, CodeProof, fmt.Sprintf("proof %d: %v", i+1, err), nil})
+			continue
+		}
+		a.compare(p.Checkpoint, CodeProof, fmt.Sprintf("a proof of intent %d", p.Index))
+	}
+	for i, msg := range a.in.Previous {
+		a.compare(msg, CodeOldInvalid, fmt.Sprintf("earlier checkpoint %d", i+1))
+	}
+	a.fold.found.add(remark{Info, CodeFreshness, "nothing here proves that this is the newest state of the log: a complete older copy looks the same", nil})
+}
+
+func (a *auditor) compare(msg []byte, invalid, what string) {
+	cp, err := a.in.Trust.OpenCheckpoint(msg)
+	if err != nil {
+		a.fold.found.add(remark{Warning, invalid, fmt.Sprintf("%s: %v", what, err), nil})
+		return
+	}
+	p, ok := a.roots.at(cp.Size)
+	switch {
+	case cp.Size > a.roots.size():
+		a.evidence(CodeRolledBack, nil, "%s was committed at size %d, this log ends at %d: it was rolled back", what, cp.Size, a.roots.size())
+	case !ok:
+		a.evidence(CodeForked, nil, "%s was committed at size %d, which this log never committed", what, cp.Size)
+	case p.own != cp.Root && p.claimed != cp.Root:
+		a.evidence(CodeForked, nil, "%s was committed at size %d with another history", what, cp.Size)
+	}
+}
+
+func (a *auditor) report() *Report {
+	a.fold.finish(&a.roots, a.hasCP, a.limit)
+	r := a.fold.report
+	r.Origin, r.Pending = a.in.Trust.Origin, a.tail
+	if a.cp != nil {
+		r.Size, r.Root = a.cp.Size, canon.Hex(a.cp.Root[:])
+	}
+	head := a.fold.replay.Head()
+	r.Head, r.Commits = canon.Hex(head[:]), uint64(len(a.roots.sizes))
+	r.Findings = a.fold.found.sorted()
+	r.Verdict = verdict(r.Findings)
+	return &r
+}
+
+func clock(t time.Time) string { return canon.Time(t) }

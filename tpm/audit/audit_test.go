@@ -1,0 +1,278 @@
+package audit
+
+import (
+	"errors"
+	"io"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/quote"
+)
+
+func TestHonest(t *testing.T) {
+	w := newWorld(t, parts{genuine: true})
+	w.boot()
+	first := w.ceremony(2)
+	w.tpm.PowerCycle()
+	w.boot()
+	w.ceremony(3)
+	r := audited(t, w.input())
+	if r.Verdict != Clean || !reflect.DeepEqual(codes(r, Info), []string{CodeFreshness}) || len(r.Findings) != 1 {
+		t.Fatalf("%s %+v", r.Verdict, r.Findings)
+	}
+	if r.Size != w.hostSize || r.Pending != 2 || r.Boots != 2 || r.Intents != 2 || r.Items["signed"] != 5 || r.Commits != 3 {
+		t.Errorf("%+v", r)
+	}
+	if !r.First.Equal(time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC)) || !r.Last.Equal(w.now) {
+		t.Errorf("from %v to %v", r.First, r.Last)
+	}
+	_ = first
+}
+
+func TestEmulatedIsSaid(t *testing.T) {
+	w := newWorld(t, parts{})
+	r := audited(t, w.input())
+	if r.Verdict != Clean || !slices.Contains(codes(r, Info), CodeEmulated) {
+		t.Errorf("%s %+v", r.Verdict, r.Findings)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for _, tt := range []struct {
+		code string
+		do   func(t *testing.T) Input
+	}{
+		{CodeEUCLEAK, func(t *testing.T) Input { return newWorld(t, parts{firmware: "5.4.3"}).input() }},
+		{CodeNoOutcome, func(t *testing.T) Input {
+			w := newWorld(t, parts{})
+			j := w.newJob(1)
+			j.record()
+			w.commit()
+			w.attest()
+			w.ceremony(1)
+			return w.input()
+		}},
+		{CodeUnattested, func(t *testing.T) Input {
+			w := newWorld(t, parts{})
+			j := w.newJob(1)
+			j.record()
+			w.commit()
+			j.sign()
+			w.add(j.outcome)
+			return w.input()
+		}},
+		{CodeTiles, func(t *testing.T) Input {
+			in := newWorld(t, parts{}).input()
+			in.LeafHash = func(uint64) ([32]byte, bool) { return [32]byte{1}, true }
+			return in
+		}},
+		{CodeProof, func(t *testing.T) Input {
+			in := newWorld(t, parts{}).input()
+			in.Proofs = []*ledger.Proof{{Origin: origin}}
+			return in
+		}},
+		{CodeOldInvalid, func(t *testing.T) Input {
+			in := newWorld(t, parts{}).input()
+			in.Previous = [][]byte{[]byte("x")}
+			return in
+		}},
+	} {
+		t.Run(tt.code, func(t *testing.T) {
+			r := audited(t, tt.do(t))
+			if r.Verdict != Warnings || !reflect.DeepEqual(codes(r, Warning), []string{tt.code}) {
+				t.Errorf("%s %+v", r.Verdict, r.Findings)
+			}
+		})
+	}
+}
+
+func TestInfos(t *testing.T) {
+	w := newWorld(t, parts{genuine: true})
+	j := w.newJob(3)
+	j.record()
+	w.commit()
+	j.end(ledger.TimedOut, "")
+	j.outcome.Items[1] = ledger.ItemResult{State: ledger.Withheld}
+	j.outcome.Items[2] = ledger.ItemResult{State: ledger.Unknown}
+	w.attest()
+	w.add(j.outcome)
+	old := w.checkpoint
+	w.tpm.PowerCycle()
+	w.tpm.PowerCycle()
+	w.boot()
+	open := w.newJob(1)
+	open.intent.Refusals = 4
+	open.record()
+	w.commit()
+	w.attest()
+	in := w.input()
+	in.Checkpoint, in.Entries, in.Pending = old, each(w.entries), w.entries
+	r := audited(t, in)
+	want := []string{CodeMaybeSigned, "resets-unseen", CodeFreshness, CodeInFlight, CodeStale, CodeRefusedJobs}
+	got := codes(r, Info)
+	slices.Sort(want)
+	slices.Sort(got)
+	if r.Verdict != Clean || !reflect.DeepEqual(got, want) {
+		t.Errorf("%s %v, want %v", r.Verdict, got, want)
+	}
+	for _, f := range r.Findings {
+		if f.Code == CodeMaybeSigned && (f.Count != 3 || !reflect.DeepEqual(f.Entries, []uint64{j.index})) {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// Honest histories of any shape, with crashes at every step and power cycles,
+// give nothing above info; and what was published at any moment on the way
+// does neither.
+func TestPropertyHonestHistories(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t, parts{genuine: true, rates: `"10000/1h"`})
+		for range rapid.IntRange(1, 6).Draw(rt, "lives") {
+			w.boot()
+			for range rapid.IntRange(0, 3).Draw(rt, "jobs") {
+				w.ceremony(rapid.IntRange(1, 3).Draw(rt, "items"))
+			}
+			w.crash(rapid.IntRange(0, 7).Draw(rt, "crash"), rapid.Bool().Draw(rt, "power"), rapid.Bool().Draw(rt, "mend first"))
+			in := w.input()
+			r := audited(t, in)
+			if r.Verdict != Clean {
+				rt.Fatalf("%+v", r.Findings)
+			}
+		}
+	})
+}
+
+// crash runs a ceremony up to a step, loses power or not, and recovers as the
+// station does.
+func (w *world) crash(step int, power, mendFirst bool) {
+	w.now = w.now.Add(time.Minute)
+	j := w.newJob(2)
+	pcrOwed := false
+	applied := step >= 2
+	if step >= 1 {
+		j.record()
+	}
+	switch {
+	case step == 2:
+		w.commitHead()
+		pcrOwed = true
+	case step >= 3:
+		w.commit()
+	}
+	if step >= 4 {
+		j.sign()
+	}
+	attested := step >= 5
+	if attested {
+		w.attest()
+	}
+	if step >= 6 {
+		w.add(j.outcome)
+	}
+	if power {
+		w.tpm.PowerCycle()
+	} else if pcrOwed {
+		w.tpm.ExtendPCR(w.x)
+	}
+	if step == 0 {
+		w.seq--
+	}
+	mend := func() {
+		if applied && !attested {
+			a := &ledger.Attest{Size: w.committed, Certify: w.tpm.CertifyHead(quote.CertifyTag(w.x))}
+			w.add(a)
+			w.publish(a.Certify)
+		}
+		if step >= 1 && step < 6 {
+			if applied {
+				j.end(ledger.Unknown, "")
+			} else {
+				j.end(ledger.NotStarted, "restarted")
+			}
+			w.add(j.outcome)
+		}
+	}
+	if mendFirst {
+		mend()
+		w.boot()
+	} else {
+		w.boot()
+		mend()
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	w := newWorld(t, parts{})
+	in := w.input()
+	in.Entries = func(yield func([]byte, error) bool) { yield(nil, io.ErrUnexpectedEOF) }
+	var un *UnreadableError
+	if _, err := Run(in); !errors.As(err, &un) || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("%v", err)
+	}
+	in.Entries, in.Checkpoint = each(nil), nil
+	if _, err := Run(in); !errors.As(err, &un) {
+		t.Errorf("%v", err)
+	}
+	trust := *w.trust
+	trust.AK = nil
+	in.Trust = &trust
+	if _, err := Run(in); err == nil {
+		t.Error("no attestation key is fine")
+	}
+}
+
+// The same history is judged the same however work is spread.
+func TestSerialAndParallelAgree(t *testing.T) {
+	w := newWorld(t, parts{})
+	for range 200 {
+		w.now = w.now.Add(10 * time.Minute)
+		w.ceremony(2)
+	}
+	w.entries[77] = replaceOnce(t, w.entries[77], "T", "t")
+	one, err := Run(w.input())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if two := audited(t, w.input()); !reflect.DeepEqual(one, two) {
+		t.Errorf("%+v\n%+v", one, two)
+	}
+	if one.Verdict != Tampered {
+		t.Errorf("%+v", one)
+	}
+}
+
+func TestRatesAreReplayedAcrossOutcomes(t *testing.T) {
+	w := newWorld(t, parts{rates: `"3/1h"`})
+	w.ceremony(3)
+	w.now = w.now.Add(time.Hour)
+	w.ceremony(3) // the window has passed: fine
+	if r := audited(t, w.input()); r.Verdict != Clean {
+		t.Errorf("%+v", r.Findings)
+	}
+	denied := w.newJob(3, func(a *message.Approval, _ *message.Submission) { a.Nonce[9] = 1 })
+	denied.run()
+	if r := audited(t, w.input()); !reflect.DeepEqual(codes(r, Evidence), []string{CodeBreach}) {
+		t.Errorf("%+v", r.Findings)
+	}
+}
+
+func BenchmarkRun(b *testing.B) {
+	w := newWorld(b, parts{rates: `"100000/1h"`})
+	for range 500 {
+		w.ceremony(1)
+	}
+	in := w.input()
+	for b.Loop() {
+		if r := audited(b, in); r.Verdict != Clean {
+			b.Fatal(r.Findings)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(w.entries)), "ns/entry")
+}

@@ -1,0 +1,152 @@
+package audit
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"touchmark/appliance/piv/attest"
+	"touchmark/appliance/policy"
+	"touchmark/appliance/sigformat"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/quote"
+)
+
+// genesis checks entry 0 against the pinned trust and against itself, and
+// yields the keys that everything after it is verified with. The pinned ones
+// win where they differ.
+func (t *task) genesis(trust *anchor.Trust, ak *quote.AK, tokens *attest.Roots) *keys {
+	k := &keys{trust: trust, ak: ak}
+	g, ok := t.body.(*ledger.Genesis)
+	if !ok {
+		if t.body != nil {
+			t.evidence(CodeMisplaced, "entry 0 is a %s entry, not the genesis", ledger.KindOf(t.body))
+		}
+		return k
+	}
+	if what := differs(trust, anchor.TrustOf(t.raw, g)); what != "" {
+		t.evidence(CodeTrust, "entry 0 is not the genesis of the log you trust: its %s differs", what)
+	}
+	if err := ak.VerifyCreation(g.Creation, ledger.OutsideInfo(g.Origin, g.Attestation, g.Nonce)); err != nil {
+		t.evidence(CodeAK, "the attestation key was not created for this log and token: %v", err)
+	}
+	if !bytes.Equal(g.HeadName, quote.HeadName(g.Head)) {
+		t.evidence(CodeGenesis, "HEAD's Name is not that of an append-only index at %#x", g.Head)
+	}
+	t.genesisPolicy(g, k)
+	t.genesisKey(g, k)
+	t.token(g, tokens)
+	return k
+}
+
+// differs names the first field in which a genesis is not what is pinned.
+func differs(want, got *anchor.Trust) string {
+	for _, f := range []struct {
+		name string
+		same bool
+	}{
+		{"origin", want.Origin == got.Origin},
+		{"log key", want.LogKey == got.LogKey},
+		{"attestation key", bytes.Equal(want.AK, got.AK)},
+		{"HEAD", want.Head == got.Head && bytes.Equal(want.HeadName, got.HeadName)},
+		{"PCR", want.PCR == got.PCR},
+		{"OpenPGP certificate", bytes.Equal(want.Cert, got.Cert)},
+		{"kind of token", want.Emulated == got.Emulated},
+		{"hash", want.Genesis == got.Genesis},
+	} {
+		if !f.same {
+			return f.name
+		}
+	}
+	return ""
+}
+
+func (t *task) genesisPolicy(g *ledger.Genesis, k *keys) {
+	p, err := policy.Open(g.Policy)
+	if err != nil {
+		t.evidence(CodePolicy, "the policy in the genesis entry: %v", err)
+		return
+	}
+	k.policy = p
+	if p.Origin != g.Origin {
+		t.evidence(CodePolicy, "the policy is for %s, the log is %s", p.Origin, g.Origin)
+	}
+	want := policy.Key{Name: g.Key.Name, Slot: g.Key.Slot, Family: g.Key.Family, Algorithm: g.Key.Algorithm}
+	if have, ok := p.Key(g.Key.Name); !ok || *have != want {
+		t.evidence(CodeGenesis, "the token key %q is not as the policy says", g.Key.Name)
+	}
+}
+
+// genesisKey takes the signing key from the pinned certificate.
+func (t *task) genesisKey(g *ledger.Genesis, k *keys) {
+	key, _, err := sigformat.ParseCertificate(k.trust.Cert)
+	if err != nil {
+		t.evidence(CodeGenesis, "the OpenPGP certificate: %v", err)
+		return
+	}
+	k.key = key
+	pub, err := x509.ParsePKIXPublicKey(g.Key.SPKI)
+	if err != nil || !sameKey(pub, key.Public) || g.Key.Fingerprint != key.Fingerprint() || g.Key.Algorithm != key.Algorithm() {
+		t.evidence(CodeGenesis, "the token key and the OpenPGP certificate are not the same key")
+	}
+}
+
+func sameKey(a, b crypto.PublicKey) bool {
+	eq, ok := a.(interface{ Equal(x crypto.PublicKey) bool })
+	return ok && eq.Equal(b)
+}
+
+// token checks what the token says of the key it made. With tokens nil,
+// Yubico's roots decide whether it is a real one.
+func (t *task) token(g *ledger.Genesis, tokens *attest.Roots) {
+	f, err := attest.Verify(g.Attestation.Slot, g.Attestation.Intermediate, tokens)
+	if err == nil {
+		err = tokenSays(f, g)
+	}
+	if err != nil {
+		t.evidence(CodeToken, "the token's attestation: %v", err)
+		return
+	}
+	if g.Token.Emulated {
+		t.add(Info, CodeEmulated, "the token is an emulated one: its key can be copied; good for tests only")
+	}
+	if g.Key.Algorithm != "ed25519" && !strings.HasPrefix(g.Key.Algorithm, "rsa") && older(f.Firmware, 5, 7) {
+		t.add(Warning, CodeEUCLEAK, "the key is on an elliptic curve and the token's firmware is %s: whoever holds the token for a while can extract such keys below 5.7 (EUCLEAK, YSA-2024-03); use RSA or a newer token", f.Firmware)
+	}
+}
+
+func tokenSays(f attest.Facts, g *ledger.Genesis) error {
+	pub, err := x509.ParsePKIXPublicKey(g.Key.SPKI)
+	switch {
+	case err != nil:
+		return err
+	case !sameKey(f.Public, pub):
+		return errors.New("it is for another key")
+	case f.Slot != g.Key.Slot:
+		return fmt.Errorf("the key is in slot %s, not %s", f.Slot, g.Key.Slot)
+	case f.Serial != g.Token.Serial || f.Firmware != g.Token.Firmware:
+		return fmt.Errorf("the token is number %d with firmware %s", f.Serial, f.Firmware)
+	case !f.TouchAlways():
+		return errors.New("the key does not need a touch each time")
+	case !f.PINOnce():
+		return errors.New("the key's PIN policy is not \"once\"")
+	case f.Emulated && !g.Token.Emulated:
+		return errors.New("its chain does not end at Yubico, though the genesis entry says so")
+	}
+	return nil
+}
+
+// older reports whether a version "a.b.c" is below major.minor; one that
+// cannot be read counts as older.
+func older(version string, major, minor int) bool {
+	a, rest, _ := strings.Cut(version, ".")
+	b, _, _ := strings.Cut(rest, ".")
+	x, err1 := strconv.Atoi(a)
+	y, err2 := strconv.Atoi(b)
+	return err1 != nil || err2 != nil || x < major || x == major && y < minor
+}

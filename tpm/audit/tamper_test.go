@@ -1,0 +1,444 @@
+package audit
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+	"time"
+
+	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/quote"
+)
+
+// attack makes a dishonest log from a world in which some honest work was
+// done, and says by which code it must be caught.
+type attack struct {
+	name string
+	code string
+	do   func(t *testing.T, w *world) Input
+	also []string // other evidence that may come with it
+}
+
+// lie runs a ceremony whose intent was tampered with before it was committed:
+// what root on the board can do.
+func (w *world) lie(f func(j *job)) Input {
+	w.t.Helper()
+	w.now = w.now.Add(time.Minute)
+	j := w.newJob(2)
+	f(j)
+	j.run()
+	return w.input()
+}
+
+// lieAfter is the same for the outcome.
+func (w *world) lieAfter(f func(j *job)) Input {
+	w.t.Helper()
+	w.now = w.now.Add(time.Minute)
+	j := w.newJob(2)
+	j.record()
+	w.commit()
+	j.sign()
+	f(j)
+	w.attest()
+	w.add(j.outcome)
+	return w.input()
+}
+
+func (w *world) ask(f func(a *message.Approval, s *message.Submission)) Input {
+	w.t.Helper()
+	w.now = w.now.Add(time.Minute)
+	w.newJob(1, f).run()
+	return w.input()
+}
+
+var attacks = []attack{
+	// What somebody with the published files can do.
+	{"one byte of an entry", CodeAltered, func(t *testing.T, w *world) Input {
+		in := w.input()
+		es := slices.Clone(w.entries[:w.hostSize])
+		es[4] = replaceOnce(t, es[4], "T0", "T1")
+		in.Entries = each(es)
+		return in
+	}, []string{CodeTime, CodeSignature}},
+	{"one byte of an entry, no hash tiles", CodeRoot, func(t *testing.T, w *world) Input {
+		in := w.input()
+		in.LeafHash = nil
+		es := slices.Clone(w.entries[:w.hostSize])
+		es[5] = replaceOnce(t, es[5], "job ", "job 0")[:len(es[5])]
+		in.Entries = each(es)
+		return in
+	}, []string{CodeUnparsable, CodeAttestation, CodeHeadFork, CodeAhead}},
+	{"garbage for an entry", CodeUnparsable, func(_ *testing.T, w *world) Input {
+		in := w.input()
+		es := slices.Clone(w.entries[:w.hostSize])
+		es[4] = []byte("garbage\n")
+		in.Entries = each(es)
+		return in
+	}, []string{CodeAltered, anchor.CodeHead, anchor.CodePCR, CodeUncommitted}},
+	{"two entries swapped", CodeMisnumbered, func(_ *testing.T, w *world) Input {
+		in := w.input()
+		es := slices.Clone(w.entries[:w.hostSize])
+		es[4], es[5] = es[5], es[4]
+		in.Entries = each(es)
+		return in
+	}, []string{CodeAltered, CodeOutcome, CodeAhead, CodeTime}},
+	{"truncated", CodeTruncated, func(_ *testing.T, w *world) Input {
+		in := w.input()
+		in.Entries = each(w.entries[:w.hostSize-2])
+		return in
+	}, nil},
+	{"rolled back, a proof remains", CodeRolledBack, func(t *testing.T, w *world) Input {
+		in := w.input()
+		j := w.ceremony(1)
+		in.Proofs = []*ledger.Proof{w.proof(t, j)}
+		return in
+	}, nil},
+	{"rolled back, a checkpoint remains", CodeRolledBack, func(_ *testing.T, w *world) Input {
+		in := w.input()
+		w.ceremony(1)
+		in.Previous = [][]byte{w.checkpoint}
+		return in
+	}, nil},
+	{"rolled back, but for pending leaves", CodePendingGap, func(_ *testing.T, w *world) Input {
+		in := w.input()
+		w.ceremony(1)
+		in.Pending = w.entries[w.hostSize:]
+		return in
+	}, nil},
+	{"log key's own fork", CodeCheckpoint, func(t *testing.T, w *world) Input {
+		in := w.input()
+		body := ledger.CheckpointBody(origin, w.hostSize, [32]byte{1})
+		var err error
+		in.Checkpoint, err = message.SignNote(body, w.log)
+		w.must(err)
+		return in
+	}, nil},
+	{"another log's genesis", CodeTrust, func(t *testing.T, w *world) Input {
+		in := newWorld(t, parts{}).input()
+		in.Trust = w.trust
+		return in
+	}, []string{CodeCheckpoint, CodeAttestation, CodeHeadFork, CodeSignature, CodeGenesis, CodeKey, CodeUnauthentic, CodeAK}},
+	{"fork of the TPM", CodeForked, func(t *testing.T, w *world) Input {
+		before := *w.tpm
+		fork := *w
+		fork.entries, fork.root = slices.Clone(w.entries), map[uint64][32]byte{}
+		for k, v := range w.root {
+			fork.root[k] = v
+		}
+		fork.tree = *w.tree.Clone()
+		w.ceremony(1)
+		fork.tpm = &before
+		fork.ceremony(2)
+		in := w.input()
+		in.Previous = [][]byte{fork.checkpoint}
+		return in
+	}, nil},
+	{"a second genesis", CodeMisplaced, func(t *testing.T, w *world) Input {
+		_, g, err := ledger.Parse(w.entries[0])
+		w.must(err)
+		w.add(g)
+		return w.input()
+	}, nil},
+
+	// What root on the board can write, and the TPM then commits.
+	{"unauthentic submission", CodeUnauthentic, func(t *testing.T, w *world) Input {
+		other := newWorld(t, parts{})
+		return w.lie(func(j *job) {
+			s, err := message.SignNote([]byte("touchmark/submission/v1\n"), other.host)
+			w.must(err)
+			j.intent.Submission = s
+		})
+	}, nil},
+	{"approval exchanged", CodeUnauthentic, func(_ *testing.T, w *world) Input {
+		o := w.newJob(2)
+		return w.lie(func(j *job) { j.intent.Sequence--; w.seq--; j.intent.Approval = o.intent.Approval })
+	}, nil},
+	{"job renamed", CodeJob, func(_ *testing.T, w *world) Input {
+		return w.lie(func(j *job) { j.intent.Job[0] ^= 1 })
+	}, []string{CodeSignature}},
+	{"job repeated", CodeRepeated, func(_ *testing.T, w *world) Input {
+		first := w.ceremony(1)
+		w.now = w.now.Add(time.Minute)
+		again := w.newJob(1)
+		again.intent.Approval, again.intent.Submission, again.intent.Job = first.intent.Approval, first.intent.Submission, first.intent.Job
+		again.record()
+		w.commit()
+		again.end(ledger.Denied, "")
+		w.attest()
+		w.add(again.outcome)
+		return w.input()
+	}, nil},
+	{"intent left out", CodeSequence, func(_ *testing.T, w *world) Input {
+		return w.lie(func(j *job) { j.intent.Sequence++ })
+	}, nil},
+	{"other policy", CodePolicyHash, func(_ *testing.T, w *world) Input {
+		return w.lie(func(j *job) { j.intent.Policy[0] ^= 1 })
+	}, nil},
+	{"other policy at boot", CodePolicyHash, func(_ *testing.T, w *world) Input {
+		w.pol.Hash[0] ^= 1
+		w.boot()
+		return w.input()
+	}, nil},
+	{"other key", CodeKey, func(_ *testing.T, w *world) Input {
+		return w.lie(func(j *job) { j.intent.Key[0] ^= 1 })
+	}, nil},
+	{"a digest less", CodeDigests, func(_ *testing.T, w *world) Input {
+		return w.lie(func(j *job) { j.intent.SignDigests, j.plans = j.intent.SignDigests[:1], j.plans[:1] })
+	}, nil},
+	{"forbidden name", CodeBreach, func(_ *testing.T, w *world) Input {
+		return w.ask(func(a *message.Approval, _ *message.Submission) { a.Items[0].Name = "evil.iso" })
+	}, nil},
+	{"unknown class", CodeBreach, func(_ *testing.T, w *world) Input {
+		return w.ask(func(a *message.Approval, _ *message.Submission) { a.Class = "anything" })
+	}, nil},
+	{"expired", CodeBreach, func(_ *testing.T, w *world) Input {
+		return w.ask(func(a *message.Approval, _ *message.Submission) { a.NotAfter = w.now.Add(-time.Second) })
+	}, nil},
+	{"clock skew", CodeBreach, func(_ *testing.T, w *world) Input {
+		return w.ask(func(_ *message.Approval, s *message.Submission) { s.HostTime = w.now.Add(time.Hour) })
+	}, nil},
+	{"rate exceeded", CodeBreach, func(t *testing.T, _ *world) Input {
+		w := newWorld(t, parts{rates: `"5/1h"`})
+		for range 3 {
+			w.ceremony(2)
+		}
+		return w.input()
+	}, nil},
+	{"the host knows another history", CodeHeadFork, func(_ *testing.T, w *world) Input {
+		return w.ask(func(_ *message.Approval, s *message.Submission) { s.HeadRoot[0] ^= 1 })
+	}, nil},
+	{"the host knows more", CodeHeadFork, func(_ *testing.T, w *world) Input {
+		return w.ask(func(_ *message.Approval, s *message.Submission) { s.HeadSize += 100 })
+	}, nil},
+	{"signature of another file", CodeSignature, func(_ *testing.T, w *world) Input {
+		return w.lieAfter(func(j *job) { j.outcome.Items[0].Signature = w.ceremonyOf("evil", j) })
+	}, nil},
+	{"garbage for a signature", CodeSignature, func(_ *testing.T, w *world) Input {
+		return w.lieAfter(func(j *job) { j.outcome.Items[1].Signature = []byte{1, 2, 3} })
+	}, nil},
+	{"signatures exchanged", CodeSignature, func(_ *testing.T, w *world) Input {
+		return w.lieAfter(func(j *job) { s := j.outcome.Items; s[0], s[1] = s[1], s[0] })
+	}, nil},
+	{"signed at another time", CodeSignature, func(_ *testing.T, w *world) Input {
+		w.now = w.now.Add(time.Minute)
+		j := w.newJob(1)
+		w.now = w.now.Add(time.Second)
+		j.run()
+		return w.input()
+	}, nil},
+	{"outcome of another job", CodeOutcome, func(_ *testing.T, w *world) Input {
+		return w.lieAfter(func(j *job) { j.outcome.Job[0] ^= 1 })
+	}, nil},
+	{"outcome of no intent", CodeOutcome, func(_ *testing.T, w *world) Input {
+		return w.lieAfter(func(j *job) { j.outcome.Intent = 1 })
+	}, nil},
+	{"second outcome", CodeOutcome, func(_ *testing.T, w *world) Input {
+		j := w.ceremony(1)
+		w.add(j.outcome)
+		return w.input()
+	}, nil},
+	{"signed before the commit", CodeUncommitted, func(_ *testing.T, w *world) Input {
+		w.now = w.now.Add(time.Minute)
+		j := w.newJob(1)
+		j.record()
+		j.sign()
+		w.add(j.outcome)
+		w.ceremony(1)
+		return w.input()
+	}, nil},
+	{"time runs backwards", CodeTime, func(_ *testing.T, w *world) Input {
+		w.now = w.now.Add(-2 * time.Minute)
+		w.boot()
+		return w.input()
+	}, nil},
+
+	// What the TPM then says.
+	{"attestation of another AK", CodeAttestation, func(t *testing.T, w *world) Input {
+		other := newWorld(t, parts{})
+		w.commit()
+		w.add(&ledger.Attest{Size: w.committed, Certify: other.tpm.CertifyHead(quote.CertifyTag(w.x)), Quote: w.tpm.QuotePCR(quote.QuoteTag(w.x))})
+		return w.input()
+	}, nil},
+	{"attestation of another moment", CodeAttestation, func(_ *testing.T, w *world) Input {
+		old := w.tpm.CertifyHead(quote.CertifyTag(w.x))
+		w.commit()
+		w.add(&ledger.Attest{Size: w.committed, Certify: old, Quote: w.tpm.QuotePCR(quote.QuoteTag(w.x))})
+		return w.input()
+	}, nil},
+	{"a hello answer for a commit", CodeAttestation, func(_ *testing.T, w *world) Input {
+		w.commit()
+		w.add(&ledger.Attest{Size: w.committed, Certify: w.tpm.CertifyHead(quote.HelloTag(w.x[:])), Quote: w.tpm.QuotePCR(quote.QuoteTag(w.x))})
+		return w.input()
+	}, nil},
+	{"quote of another PCR", CodeAttestation, func(_ *testing.T, w *world) Input {
+		w.commit()
+		w.tpm.PCRIndex = 16
+		w.attest()
+		w.tpm.PCRIndex = 14
+		return w.input()
+	}, nil},
+	{"commit of leaves that are gone", CodeAhead, func(_ *testing.T, w *world) Input {
+		w.add(&ledger.Attest{Size: w.tree.Size() + 5, Certify: w.tpm.CertifyHead([32]byte{}), Quote: w.tpm.QuotePCR([32]byte{})})
+		return w.input()
+	}, nil},
+	{"hidden extension of HEAD", anchor.CodeHead, func(_ *testing.T, w *world) Input {
+		w.tpm.ExtendHead([32]byte{1})
+		w.ceremony(1)
+		return w.input()
+	}, nil},
+	{"hidden extension of the PCR", anchor.CodePCR, func(_ *testing.T, w *world) Input {
+		w.tpm.ExtendPCR([32]byte{1})
+		w.ceremony(1)
+		return w.input()
+	}, nil},
+	{"hidden reset", anchor.CodeReset, func(_ *testing.T, w *world) Input {
+		w.tpm.PowerCycle()
+		w.ceremony(1)
+		return w.input()
+	}, []string{anchor.CodePCR}},
+	{"TPM state put back", anchor.CodeCounter, func(_ *testing.T, w *world) Input {
+		w.tpm.Clock.ResetCount--
+		w.ceremony(1)
+		return w.input()
+	}, nil},
+	{"TPM clock put back", anchor.CodeClock, func(_ *testing.T, w *world) Input {
+		w.tpm.Clock.Millis = 1
+		w.ceremony(1)
+		return w.input()
+	}, nil},
+	{"boot left out", anchor.CodeBootNumber, func(_ *testing.T, w *world) Input {
+		w.boots++
+		w.boot()
+		return w.input()
+	}, nil},
+	{"boots at an older commit", anchor.CodeOrder, func(_ *testing.T, w *world) Input {
+		w.ceremony(1)
+		w.committed -= 3
+		w.x = ledger.X(w.body(w.committed))
+		w.boot()
+		return w.input()
+	}, nil},
+
+	// A genesis entry that is a lie from the start.
+	{"AK made for another token", CodeAK, func(t *testing.T, _ *world) Input {
+		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Nonce[0] = 1 }}).input()
+	}, nil},
+	{"key not from the token", CodeToken, func(t *testing.T, _ *world) Input {
+		other := newWorld(t, parts{})
+		_, b, err := ledger.Parse(other.entries[0])
+		other.must(err)
+		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Attestation = b.(*ledger.Genesis).Attestation }}).input()
+	}, []string{CodeAK}},
+	{"cached touch", CodeToken, func(t *testing.T, _ *world) Input { return newWorld(t, parts{touch: 3}).input() }, nil},
+	{"emulated token sold as real", CodeToken, func(t *testing.T, _ *world) Input {
+		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Token.Emulated = false }}).input()
+	}, nil},
+	{"serial number changed", CodeToken, func(t *testing.T, _ *world) Input {
+		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Token.Serial++ }}).input()
+	}, nil},
+	{"certificate of another key", CodeGenesis, func(t *testing.T, _ *world) Input {
+		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Key.Fingerprint[0] ^= 1 }}).input()
+	}, nil},
+	{"policy without its quorum", CodePolicy, func(t *testing.T, _ *world) Input {
+		return newWorld(t, parts{genesis: func(g *ledger.Genesis) {
+			text, err := message.NoteText(g.Policy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.Policy = append(text, '\n')
+		}}).input()
+	}, nil},
+}
+
+// ceremonyOf has the token sign something else under the same job.
+func (w *world) ceremonyOf(what string, j *job) []byte {
+	p := *j.plans[0]
+	p.Digest = digestOf(what)
+	sig, err := p.Finish(w.sign(p.Digest))
+	w.must(err)
+	return sig
+}
+
+func (w *world) proof(t *testing.T, j *job) *ledger.Proof {
+	t.Helper()
+	leaves := make([][32]byte, w.hostSize)
+	for i := range leaves {
+		leaves[i] = ledger.LeafHash(w.entries[i])
+	}
+	p := &ledger.Proof{Origin: origin, Index: j.index, Size: w.hostSize, Path: path(leaves, int(j.index)), Intent: w.entries[j.index], Checkpoint: w.checkpoint}
+	if _, _, err := w.trust.VerifyProof(p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// path is the audit path of RFC 6962 section 2.1.1, written from its text.
+func path(d [][32]byte, m int) [][32]byte {
+	if len(d) <= 1 {
+		return nil
+	}
+	k := 1
+	for 2*k < len(d) {
+		k *= 2
+	}
+	if m < k {
+		return append(path(d[:k], m), treeRoot(d[k:]))
+	}
+	return append(path(d[k:], m-k), treeRoot(d[:k]))
+}
+
+func treeRoot(d [][32]byte) [32]byte {
+	var t ledger.Tree
+	for _, h := range d {
+		t.Add(h)
+	}
+	return t.Root()
+}
+
+func TestAttacks(t *testing.T) {
+	seen := map[string]bool{}
+	for _, a := range attacks {
+		seen[a.code] = true
+		t.Run(a.name, func(t *testing.T) {
+			w := newWorld(t, parts{})
+			w.boot()
+			w.ceremony(2)
+			w.ceremony(1)
+			r := audited(t, a.do(t, w))
+			got := codes(r, Evidence)
+			if r.Verdict != Tampered || !slices.Contains(got, a.code) {
+				t.Fatalf("%s %+v, want %s", r.Verdict, r.Findings, a.code)
+			}
+			for _, code := range got {
+				if code != a.code && !slices.Contains(a.also, code) {
+					t.Errorf("also found %s: %+v", code, r.Findings)
+				}
+			}
+		})
+	}
+	if len(attacks) < 25 || len(seen) < 25 {
+		t.Errorf("%d attacks, %d codes", len(attacks), len(seen))
+	}
+}
+
+// Every byte of every published entry matters.
+func TestEveryByteOfALog(t *testing.T) {
+	w := newWorld(t, parts{})
+	w.boot()
+	w.ceremony(1)
+	for i := range w.hostSize {
+		for at := 0; at < len(w.entries[i]); at += 61 {
+			es := slices.Clone(w.entries[:w.hostSize])
+			es[i] = bytes.Clone(es[i])
+			es[i][at] ^= 1
+			in := w.input()
+			in.Entries = each(es)
+			r, err := Run(in)
+			if err != nil || r.Verdict != Tampered {
+				t.Fatalf("entry %d byte %d: %v %+v", i, at, err, r)
+			}
+		}
+	}
+}

@@ -1,0 +1,422 @@
+package audit
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"fmt"
+	"math/big"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/appliance/piv/attest"
+	"touchmark/appliance/policy"
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/quote"
+	"touchmark/tpm/quote/quotetest"
+)
+
+const origin = "touchmark.example/demo"
+
+// world is an appliance made of software: TPM, token, keys and clock, writing
+// a log in the order the real one does. Tests make it lie.
+type world struct {
+	t     testing.TB
+	tpm   *quotetest.TPM
+	host  note.Signer
+	log   note.Signer
+	pol   *policy.Policy
+	token *ecdsa.PrivateKey
+	key   *sigformat.Key
+	trust *anchor.Trust
+	roots *attest.Roots
+
+	now     time.Time
+	entries [][]byte
+	tree    ledger.Tree
+	root    map[uint64][32]byte // by size
+	boots   uint64
+	seq     uint64
+	jobs    uint64
+
+	committed  uint64 // size HEAD stands at
+	prev       [32]byte
+	x          [32]byte
+	checkpoint []byte
+	hostSize   uint64 // what the host has verified
+}
+
+// parts may be changed by a test before the genesis entry is written.
+type parts struct {
+	firmware string
+	genuine  bool // the token's chain ends at roots
+	touch    byte
+	genesis  func(*ledger.Genesis)
+	rates    string
+}
+
+func signer(t testing.TB, name string) (note.Signer, string) {
+	t.Helper()
+	skey, vkey, err := note.GenerateKey(rand.Reader, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := note.NewSigner(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, vkey
+}
+
+func newWorld(t testing.TB, p parts) *world {
+	t.Helper()
+	w := &world{t: t, tpm: quotetest.New(), now: time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC), root: map[uint64][32]byte{0: ledger.EmptyRoot()}}
+	var vkey, hostKey, adminKey string
+	w.log, vkey = signer(t, origin)
+	w.host, hostKey = signer(t, "repo1")
+	admin, adminKey := signer(t, "admin")
+	if p.rates == "" {
+		p.rates = `"60/1h", "500/1d"`
+	}
+	toml := fmt.Sprintf(policyText, adminKey, hostKey, p.rates)
+	policyNote, err := message.SignNote([]byte(toml), admin)
+	w.must(err)
+	w.pol, err = policy.Open(policyNote)
+	w.must(err)
+	w.token, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	w.must(err)
+	w.key, err = sigformat.NewKey(&w.token.PublicKey, w.now)
+	w.must(err)
+	cert, err := sigformat.Certificate(w.key, "Demo <demo@example.org>", func(d []byte, _ crypto.Hash) ([]byte, error) { return w.sign(d), nil })
+	w.must(err)
+	w.genesis(p, vkey, policyNote, cert)
+	return w
+}
+
+const policyText = `version = 1
+origin = "touchmark.example/demo"
+serial = 1
+previous = ""
+max_skew = "10m"
+max_validity = "24h"
+
+[administrators]
+quorum = 1
+keys = ["%s"]
+
+[[host]]
+name = "repo1"
+key = "%s"
+
+[[key]]
+name = "packages"
+slot = "9c"
+family = "openpgp-data"
+algorithm = "p256"
+
+[[class]]
+name = "pacman-db"
+key = "packages"
+hosts = ["repo1"]
+names = ["*.db.tar.gz", "*.files.tar.gz"]
+formats = ["openpgp-binary"]
+max_size = "4GiB"
+rates = [%s]
+approvals = 0
+batch = 16
+`
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) sign(digest []byte) []byte {
+	sig, err := ecdsa.SignASN1(rand.Reader, w.token, digest)
+	w.must(err)
+	return sig
+}
+
+func (w *world) genesis(p parts, vkey string, policyNote, cert []byte) {
+	if p.firmware == "" {
+		p.firmware = "5.7.1"
+	}
+	slot, device := w.attestation(p)
+	spki, err := x509.MarshalPKIXPublicKey(&w.token.PublicKey)
+	w.must(err)
+	g := &ledger.Genesis{
+		Origin: origin, LogKey: vkey, AK: w.tpm.Public(), Head: w.tpm.HeadIndex, HeadName: w.tpm.HeadName(), PCR: w.tpm.PCRIndex,
+		Token:       ledger.TokenInfo{Serial: 1234567, Firmware: p.firmware, Emulated: !p.genuine},
+		Key:         ledger.TokenKey{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256", Fingerprint: w.key.Fingerprint(), SPKI: spki},
+		Attestation: ledger.TokenAttestation{Slot: slot, Intermediate: device},
+		Cert:        cert, Policy: policyNote,
+	}
+	g.Creation = w.tpm.Creation(ledger.OutsideInfo(origin, g.Attestation, g.Nonce))
+	if p.genesis != nil {
+		p.genesis(g)
+	}
+	w.add(g)
+	w.trust = anchor.TrustOf(w.entries[0], g)
+	w.commit()
+	w.attest()
+}
+
+// attestation makes a token's certificates: root, device, slot.
+func (w *world) attestation(p parts) (slot, device []byte) {
+	if p.touch == 0 {
+		p.touch = 2
+	}
+	var a, b, c byte
+	_, err := fmt.Sscanf(p.firmware, "%d.%d.%d", &a, &b, &c)
+	w.must(err)
+	serial, err := asn1.Marshal(1234567)
+	w.must(err)
+	rootKey, deviceKey := w.newKey(), w.newKey()
+	ca := func(name string) *x509.Certificate {
+		return &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+			NotBefore: w.now, NotAfter: w.now.AddDate(20, 0, 0), KeyUsage: x509.KeyUsageCertSign}
+	}
+	ext := func(last int, v []byte) pkix.Extension {
+		return pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 41482, 3, last}, Value: v}
+	}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "YubiKey PIV Attestation 9c"}, NotBefore: w.now, NotAfter: w.now.AddDate(20, 0, 0),
+		ExtraExtensions: []pkix.Extension{ext(3, []byte{a, b, c}), ext(7, serial), ext(8, []byte{2, p.touch})}}
+	root := w.certificate(ca("Root"), ca("Root"), &rootKey.PublicKey, rootKey)
+	dev := w.certificate(ca("Device"), root, &deviceKey.PublicKey, rootKey)
+	s := w.certificate(leaf, dev, &w.token.PublicKey, deviceKey)
+	if p.genuine {
+		w.roots = attest.NewRoots(root)
+	}
+	return s.Raw, dev.Raw
+}
+
+func (w *world) newKey() *ecdsa.PrivateKey {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	w.must(err)
+	return k
+}
+
+func (w *world) certificate(template, parent *x509.Certificate, pub, by any) *x509.Certificate {
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, pub, by)
+	w.must(err)
+	c, err := x509.ParseCertificate(der)
+	w.must(err)
+	return c
+}
+
+// add appends an entry with the present time.
+func (w *world) add(body any) uint64 {
+	w.t.Helper()
+	e, err := ledger.Marshal(ledger.Header{Index: uint64(len(w.entries)), Time: w.now}, body)
+	w.must(err)
+	return w.addRaw(e)
+}
+
+func (w *world) addRaw(e []byte) uint64 {
+	w.entries = append(w.entries, e)
+	w.tree.Add(ledger.LeafHash(e))
+	w.root[w.tree.Size()] = w.tree.Root()
+	return w.tree.Size() - 1
+}
+
+func (w *world) body(size uint64) []byte { return ledger.CheckpointBody(origin, size, w.root[size]) }
+
+// commit extends HEAD and the PCR by all entries so far.
+func (w *world) commit() {
+	w.commitHead()
+	w.tpm.ExtendPCR(w.x)
+}
+
+func (w *world) commitHead() {
+	w.committed, w.prev = w.tree.Size(), w.tpm.Head
+	w.x = ledger.X(w.body(w.committed))
+	w.tpm.ExtendHead(w.x)
+}
+
+// attest appends the attestations of the newest commit and publishes the
+// checkpoint.
+func (w *world) attest() {
+	w.t.Helper()
+	a := &ledger.Attest{Size: w.committed, Certify: w.tpm.CertifyHead(quote.CertifyTag(w.x)), Quote: w.tpm.QuotePCR(quote.QuoteTag(w.x))}
+	w.publish(a.Certify)
+	w.add(a)
+}
+
+func (w *world) publish(certify quote.Attestation) {
+	w.t.Helper()
+	cp, err := anchor.SignCheckpoint(w.body(w.committed), w.log, *w.trust, w.prev, certify)
+	w.must(err)
+	w.checkpoint, w.hostSize = cp, w.committed
+}
+
+func (w *world) boot() uint64 {
+	w.boots++
+	tag := quote.BootTag(w.x)
+	return w.add(&ledger.Boot{Number: w.boots, Firmware: "test", Clock: ledger.ClockOperator, Policy: w.pol.Hash, Committed: w.committed,
+		Head: w.tpm.Head, PCR: w.tpm.PCR, Certify: w.tpm.CertifyHead(tag), Quote: w.tpm.QuotePCR(tag), Recovery: "clean"})
+}
+
+// job is one ceremony in the making.
+type job struct {
+	w        *world
+	approval message.Approval
+	states   []sigformat.State
+	plans    []*sigformat.Plan
+	intent   *ledger.Intent
+	index    uint64
+	outcome  *ledger.Outcome
+}
+
+// newJob asks for n artifacts; the functions make it lie before it is signed.
+func (w *world) newJob(n int, lies ...func(a *message.Approval, s *message.Submission)) *job {
+	w.t.Helper()
+	w.jobs++
+	j := &job{w: w, approval: message.Approval{Origin: origin, Class: "pacman-db", Nonce: [16]byte{byte(w.jobs), byte(w.jobs >> 8)}, NotAfter: w.now.Add(time.Hour)}}
+	for i := range n {
+		alg := []message.Alg{message.SHA256, message.SHA512}[i%2]
+		h := sigformat.NewHasher(alg)
+		fmt.Fprintf(h, "artifact %d of job %d", i, w.jobs)
+		s := h.State()
+		j.states = append(j.states, s)
+		j.approval.Items = append(j.approval.Items, message.Item{
+			Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: alg, Sum: s.Digest()}, Size: s.Count(), Name: fmt.Sprintf("demo%d.db.tar.gz", i)})
+	}
+	sub := message.Submission{HeadSize: w.hostSize, HeadRoot: w.root[w.hostSize], HostTime: w.now}
+	for _, lie := range lies {
+		lie(&j.approval, &sub)
+	}
+	text := j.approval.Marshal()
+	id := message.JobOf(text)
+	sub.Approval = id
+	approval, err := message.SignNote(text)
+	w.must(err)
+	submission, err := message.SignNote(sub.Marshal(), w.host)
+	w.must(err)
+	w.seq++
+	j.intent = &ledger.Intent{Sequence: w.seq, Policy: w.pol.Hash, Key: w.key.Fingerprint(), Job: id, Approval: approval, Submission: submission}
+	for _, s := range j.states {
+		p, err := sigformat.PlanOpenPGP(w.key, s, w.now, origin, id)
+		w.must(err)
+		j.plans = append(j.plans, p)
+		j.intent.SignDigests = append(j.intent.SignDigests, message.Digest{Alg: p.Alg, Sum: p.Digest})
+	}
+	return j
+}
+
+func (j *job) record() { j.index = j.w.add(j.intent) }
+
+// sign touches the token once an item.
+func (j *job) sign() {
+	j.outcome = &ledger.Outcome{Intent: j.index, Job: j.intent.Job}
+	for _, p := range j.plans {
+		sig, err := p.Finish(j.w.sign(p.Digest))
+		j.w.must(err)
+		j.outcome.Items = append(j.outcome.Items, ledger.ItemResult{State: ledger.Signed, Signature: sig})
+	}
+}
+
+func (j *job) end(state ledger.State, reason string) {
+	j.outcome = &ledger.Outcome{Intent: j.index, Job: j.intent.Job}
+	for range j.plans {
+		j.outcome.Items = append(j.outcome.Items, ledger.ItemResult{State: state, Reason: reason})
+	}
+}
+
+// ceremony is the whole of an honest one.
+func (w *world) ceremony(n int) *job {
+	w.t.Helper()
+	w.now = w.now.Add(time.Minute)
+	j := w.newJob(n)
+	j.run()
+	return j
+}
+
+func (j *job) run() {
+	j.w.t.Helper()
+	j.record()
+	j.w.commit()
+	j.sign()
+	j.w.attest()
+	j.w.add(j.outcome)
+}
+
+// input is what a host publishes.
+func (w *world) input() Input {
+	leaves := make([][32]byte, len(w.entries))
+	for i, e := range w.entries {
+		leaves[i] = ledger.LeafHash(e)
+	}
+	size := w.hostSize
+	return Input{
+		Trust: w.trust, Checkpoint: w.checkpoint, Entries: each(w.entries[:size]), Pending: slices.Clone(w.entries[size:]), TokenRoots: w.roots,
+		LeafHash: func(i uint64) ([32]byte, bool) { return leaves[i], true },
+	}
+}
+
+func each(entries [][]byte) func(yield func([]byte, error) bool) {
+	return func(yield func([]byte, error) bool) {
+		for _, e := range entries {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// parallel runs on two goroutines, so that -race sees what tasks share.
+func parallel(n int, f func(int)) {
+	var wg sync.WaitGroup
+	for part := range 2 {
+		wg.Go(func() {
+			for i := part; i < n; i += 2 {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func audited(t testing.TB, in Input) *Report {
+	t.Helper()
+	in.Each = parallel
+	r, err := Run(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func codes(r *Report, s Severity) (out []string) {
+	for _, f := range r.Findings {
+		if f.Severity == s {
+			out = append(out, f.Code)
+		}
+	}
+	return out
+}
+
+func digestOf(s string) []byte { d := sha256.Sum256([]byte(s)); return d[:] }
+
+func replaceOnce(t testing.TB, b []byte, old, with string) []byte {
+	t.Helper()
+	out := bytes.Replace(b, []byte(old), []byte(with), 1)
+	if bytes.Equal(out, b) {
+		t.Fatalf("%q is not in the entry", old)
+	}
+	return out
+}
