@@ -1,0 +1,149 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"touchmark": main})
+}
+
+// TestScripts runs the command as people do; testdata/script has the cases.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata/script",
+		Setup: setup,
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"code": code, "daemon": daemonCmd, "unprivileged": unprivileged},
+	})
+}
+
+type fixtureKey struct{}
+
+func setup(e *testscript.Env) error {
+	f := newFixture()
+	e.Values[fixtureKey{}] = f
+	dir, err := os.MkdirTemp("", "tm") // short: a socket's path is bounded
+	if err != nil {
+		return err
+	}
+	e.Defer(func() { _ = os.RemoveAll(dir) })
+	trust := filepath.Join(e.WorkDir, "trust")
+	e.Setenv("TOUCHMARK_TRUST", trust)
+	e.Setenv("TOUCHMARK_SOCKET", filepath.Join(dir, "s"))
+	if err := newFixture().writeTrust(filepath.Join(e.WorkDir, "other-trust")); err != nil {
+		return err
+	}
+	return f.writeTrust(trust)
+}
+
+// code N COMMAND...: runs a command and wants exactly this exit code. What it
+// said is in stdout and stderr.
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if err != nil {
+		exit, ok := err.(interface{ ExitCode() int })
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// daemon MODE [ARG]: a daemon that answers in that way (fixture.serve).
+func daemonCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: daemon MODE [ARG]")
+	}
+	f, ok := ts.Value(fixtureKey{}).(*fixture)
+	if !ok {
+		ts.Fatalf("no fixture")
+	}
+	path := ts.Getenv("TOUCHMARK_SOCKET")
+	_ = os.Remove(path) // of an earlier daemon in this script
+	l, err := net.Listen("unix", path)
+	ts.Check(err)
+	arg := ""
+	if len(args) == 2 {
+		arg = args[1]
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); f.serve(l, args[0], arg) }()
+	ts.Defer(func() { _ = l.Close(); <-done })
+}
+
+// unprivileged N COMMAND...: like code, and file permissions count even if the
+// tests run as root.
+func unprivileged(ts *testscript.TestScript, neg bool, args []string) {
+	if os.Getuid() == 0 {
+		args = append([]string{args[0], "setpriv", "--bounding-set=-dac_override,-dac_read_search"}, args[1:]...)
+	}
+	code(ts, neg, args)
+}
+
+// TestChangesWhileHashed appends to a file as soon as hashing has begun.
+func TestChangesWhileHashed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	f := must(os.Create(path))
+	defer func() { _ = f.Close() }()
+	if err := f.Truncate(256 << 20); err != nil {
+		t.Fatal(err)
+	}
+	var done atomic.Int64
+	result := make(chan error, 1)
+	go func() {
+		_, err := hashFile(path, message.SHA512, &done)
+		result <- err
+	}()
+	for done.Load() == 0 {
+		runtime.Gosched()
+	}
+	if _, err := f.WriteAt([]byte("x"), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-result; codeOf(err) != 3 {
+		t.Fatalf("a file that changed was hashed: %v", err)
+	}
+}
+
+// TestHashSizes compares both ways of reading with the plain hash, around
+// their boundaries.
+func TestHashSizes(t *testing.T) {
+	dir := t.TempDir()
+	for _, size := range []int{0, 1, chunk - 1, chunk, chunk + 1, pipelined - 1, pipelined, pipelined + 1, 3*bigChunk + pipelined} {
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(i * 7)
+		}
+		path := filepath.Join(dir, strconv.Itoa(size))
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var done atomic.Int64
+		got := must(hashFiles([]string{path, path}, message.SHA256, &done))
+		want := sigformat.NewHasher(message.SHA256)
+		_, _ = want.Write(data)
+		if got[0].state != want.State() || got[1].state != want.State() || done.Load() != 2*int64(size) {
+			t.Fatalf("%d bytes hash wrongly", size)
+		}
+	}
+}
