@@ -109,6 +109,9 @@ func start(state, sockets string, tied bool) (*Server, error) {
 		}
 		s.dir, s.ownDir = dir, true
 	}
+	if err := s.vacant(); err != nil {
+		return nil, err
+	}
 	if err := s.launch(state, tied); err != nil {
 		s.removeSockets()
 		return nil, fmt.Errorf("swtpm: cannot start: %w", err)
@@ -117,6 +120,17 @@ func start(state, sockets string, tied bool) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("swtpm: started but does not serve (see %s/swtpm.log): %w", state, err), s.Stop())
 	}
 	return s, nil
+}
+
+// vacant refuses to take the sockets of one that is still running, whose state
+// two would then write.
+func (s *Server) vacant() error {
+	conn, err := net.Dial("unix", s.path("raw.ctrl"))
+	if err != nil {
+		return nil // nobody listens
+	}
+	conn.Close()
+	return fmt.Errorf("swtpm: one serves %s already: stop it first", s.dir)
 }
 
 func (s *Server) launch(state string, tied bool) error {

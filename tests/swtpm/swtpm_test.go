@@ -44,6 +44,9 @@ func TestStartDir(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if _, err := swtpm.StartDir(dir); len(dir) < 80 && err == nil {
+				t.Error("a second one on the same state")
+			}
 			if s.Pid() <= 1 {
 				t.Errorf("pid %d", s.Pid())
 			}
