@@ -38,7 +38,7 @@ func (id objectID) needsPIN() bool {
 
 func (id objectID) stored() bool { return id >= objFirst && id <= objLast }
 
-// readTag reads the tag list 5c that starts GET DATA and PUT DATA.
+// readID reads the tag list 5c that starts GET DATA and PUT DATA.
 func readID(o iso7816.Objects) (objectID, bool) {
 	if len(o) == 0 || o[0].Tag != tagList || len(o[0].Value) == 0 || len(o[0].Value) > 3 {
 		return 0, false

@@ -29,7 +29,7 @@ import (
 //	quit                     ends the emulator
 //
 // SW and INS are hexadecimal; INS limits a fault to that instruction (87 is
-// the signature).
+// the signature). A client that closes its sending side gives up its wait-touch.
 type Control struct {
 	port *Port
 	quit func()
@@ -102,14 +102,19 @@ func (c *Control) leave(conn net.Conn) {
 }
 
 func (c *Control) serve(conn net.Conn) {
-	lines := bufio.NewScanner(conn)
-	lines.Buffer(make([]byte, maxControlLine), maxControlLine)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	lines := make(chan string)
+	c.wg.Go(func() {
+		defer cancel() // the client is gone: a wait ends
+		readLines(ctx, conn, lines)
+	})
+	for line := range lines {
+		fields := strings.Fields(line)
 		if len(fields) == 0 {
 			continue
 		}
-		text, err := c.command(fields[0], fields[1:])
+		text, err := c.command(ctx, fields[0], fields[1:])
 		answer := strings.TrimSpace("ok " + text)
 		if err != nil {
 			answer = "err " + err.Error()
@@ -124,16 +129,31 @@ func (c *Control) serve(conn net.Conn) {
 	}
 }
 
+// readLines hands on every line until the client stops sending, then closes
+// the channel. Lines already sent are still handed on.
+func readLines(ctx context.Context, conn net.Conn, lines chan<- string) {
+	defer close(lines)
+	scanner := bufio.NewScanner(conn)
+	scanner.Buffer(make([]byte, maxControlLine), maxControlLine)
+	for scanner.Scan() {
+		select {
+		case lines <- scanner.Text():
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 var errUsage = errors.New("wrong arguments")
 
-func (c *Control) command(name string, args []string) (string, error) {
+func (c *Control) command(ctx context.Context, name string, args []string) (string, error) {
 	switch {
 	case name == "fail" || name == "fail-after":
 		return "", c.fail(args, name == "fail-after")
 	case name == "mode" && len(args) == 1:
 		return "", c.port.card.SetTouchMode(pivemu.TouchMode(args[0]))
 	case name == "wait-touch" && len(args) <= 1:
-		return "waiting", c.waitTouch(args)
+		return "waiting", c.waitTouch(ctx, args)
 	case len(args) != 0:
 		return "", errUsage
 	}
@@ -154,8 +174,7 @@ func (c *Control) command(name string, args []string) (string, error) {
 	return "", fmt.Errorf("no command %q", name)
 }
 
-func (c *Control) waitTouch(args []string) error {
-	ctx := c.ctx
+func (c *Control) waitTouch(ctx context.Context, args []string) error {
 	if len(args) == 1 {
 		seconds, err := strconv.ParseFloat(args[0], 64)
 		if err != nil || !(seconds >= 0 && seconds <= 3600) {

@@ -351,6 +351,28 @@ func TestControlErrors(t *testing.T) {
 	<-w.quit
 }
 
+// TestAbandonedWaits: clients that give up waiting leave nothing behind.
+func TestAbandonedWaits(t *testing.T) {
+	w := newWorld(t, pivemu.TouchAsk)
+	for range 2 * maxControls {
+		conn, err := net.Dial("unix", w.control)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "status\nwait-touch\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		out, err := io.ReadAll(conn)
+		if err != nil || !strings.HasPrefix(string(out), "ok serial=7") || !strings.HasSuffix(string(out), "\nerr no touch was awaited\n") {
+			t.Fatalf("%q, %v", out, err)
+		}
+		_ = conn.Close()
+	}
+}
+
 // TestSocketsAreNotOverwritten: a stale socket is replaced, a file is not.
 func TestSocketsAreNotOverwritten(t *testing.T) {
 	w := newWorld(t, pivemu.TouchAuto)

@@ -11,6 +11,8 @@ import (
 func (p *Port) serve(ctx context.Context, conn net.Conn) {
 	conn = quick(conn)
 	ctx, cancel := context.WithCancel(ctx)
+	// A pull is seen at once, even if the token computes for a while yet.
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	messages := make(chan []byte)
 	done := make(chan struct{})
 	go func() {

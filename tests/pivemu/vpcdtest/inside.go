@@ -61,7 +61,7 @@ func isolate() error {
 		return fmt.Errorf("mounting /proc: %w", err)
 	}
 	dir := filepath.Dir(commSocket)
-	if os.MkdirAll(dir, 0o755) != nil { // without root, and pcscd never ran
+	if _, err := os.Stat(dir); err != nil { // pcscd never ran here
 		dir = filepath.Dir(dir)
 	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755"); err != nil {
