@@ -55,8 +55,13 @@ func ParseBundle(b []byte) ([][]byte, error) {
 	return entries, nil
 }
 
-// Tiles reads a published log directory, trusting nothing in it.
-type Tiles struct{ dir string }
+// Tiles reads a published log directory, trusting nothing in it. It is for one
+// goroutine.
+type Tiles struct {
+	dir    string
+	cached string // path of the hash tile last read
+	tile   []byte // its content, nil if there is none
+}
 
 // OpenTiles opens a directory that Publish made.
 func OpenTiles(dir string) (*Tiles, error) {
@@ -143,20 +148,31 @@ func (t *Tiles) bundle(n uint64) ([][]byte, error) {
 	return entries, nil
 }
 
-// Hash reads the hash of a complete subtree, level in tree levels (a multiple
-// of 8), from the published hash tiles; ok is false when it is not there.
+// Hash reads the root of the n-th complete subtree of a tree level (a multiple
+// of 8) from the published hash tiles; ok is false when it is not there.
 func (t *Tiles) Hash(level int, n uint64) (h [32]byte, ok bool) {
 	path := filepath.Join(t.dir, tilePath(strconv.Itoa(level/tileHeight), n/tileWidth, tileWidth))
-	b, err := readBounded(path, tileWidth*32)
-	if err != nil {
-		w := widest(path + ".p")
-		b, err = readBounded(filepath.Join(path+".p", strconv.Itoa(w)), tileWidth*32)
+	if path != t.cached {
+		t.cached, t.tile = path, readTile(path)
 	}
 	at := int(n%tileWidth) * 32
-	if err != nil || len(b) < at+32 {
+	if len(t.tile) < at+32 {
 		return h, false
 	}
-	return [32]byte(b[at:]), true
+	return [32]byte(t.tile[at:]), true
+}
+
+// readTile reads a hash tile, the full one or else the widest partial one; nil
+// if there is none.
+func readTile(path string) []byte {
+	b, err := readBounded(path, tileWidth*32)
+	if err != nil {
+		b, err = readBounded(filepath.Join(path+".p", strconv.Itoa(widest(path+".p"))), tileWidth*32)
+	}
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 // widest finds the widest partial tile in a .p directory, 0 if none.
