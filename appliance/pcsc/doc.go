@@ -34,7 +34,9 @@
 //	(none)    in-process, no reader yet: CCID over usbfs is a later step
 //	emulated  in-process, and DialBackend connects to an emulated card
 //	pcscd     the system's pcscd, for desktops and for tests against the
-//	          real daemon: no exports, no backends, links -lpcsclite
+//	          real daemon: no exports, no backends, links -lpcsclite; any
+//	          libpcsclite.pc will do, but use another marker in CGO_CFLAGS
+//	          (or ours throughout), for the cache's sake
 //
 // Link no PKCS#11 library or other PC/SC client into a dynamic in-process
 // build: it would find our functions instead of its own.

@@ -21,10 +21,6 @@ const (
 	// each per open token; more are leaks, and a leak must not grow.
 	maxObjects = 64
 
-	// maxATR is the longest answer to reset (ISO/IEC 7816-3 §8.2.1: TS and up
-	// to 32 characters).
-	maxATR = 33
-
 	// minCommand is a command header: CLA INS P1 P2 (ISO/IEC 7816-4 §5.1).
 	minCommand = 4
 )

@@ -27,6 +27,10 @@ const (
 	cmdATR      = 0x04
 )
 
+// maxATR is the longest answer to reset (ISO/IEC 7816-3 §8.2.1: TS and up to 32
+// characters).
+const maxATR = 33
+
 // DialBackend is a reader whose card is the program listening on a unix socket,
 // such as tests/pivemu; it exists with the build tag emulated only. The reader
 // is always there; each insertion is one connection, and a connection that

@@ -3,6 +3,7 @@
 package piv_test
 
 import (
+	"crypto"
 	"errors"
 	"os"
 	"os/exec"
@@ -17,7 +18,7 @@ import (
 )
 
 // attach serves the token on a socket and registers a reader for it.
-func attach(t *testing.T, port *front.Port) (reader string) {
+func attach(t testing.TB, port *front.Port) (reader string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "piv") // short: a socket path has 107 bytes
 	if err != nil {
@@ -33,7 +34,7 @@ func attach(t *testing.T, port *front.Port) (reader string) {
 }
 
 // removalNoticed: a removal needs no noticing here, the connection is closed.
-func removalNoticed(*testing.T) {}
+func removalNoticed(testing.TB) {}
 
 // Piv-go leaks its handle when opening fails after the connection was made; the
 // token must not stay locked.
@@ -47,6 +48,96 @@ func TestFailedOpenLeavesNoLock(t *testing.T) {
 		tok, err := piv.Open(w.options())
 		w.ok(err)
 		w.ok(tok.Close())
+	}
+}
+
+// Tokens come and go while old connections are still being closed: what comes
+// late must not disturb the token inserted since.
+func TestReplugStorm(t *testing.T) {
+	w := newWorld(t, pivemu.Config{})
+	tok, pub := w.enrol("p256")
+	for round := range 60 {
+		w.ok(w.port.Pull())
+		w.ok(w.port.Insert())
+		if round%2 == 0 { // sometimes the removal is known before the Close
+			tok.Present()
+		}
+		closed := make(chan error, 1)
+		go func(old *piv.Token) { closed <- old.Close() }(tok)
+		next, err := piv.Open(w.options())
+		if errors.Is(err, piv.ErrBusy) { // the old connection was not closed yet
+			w.ok(<-closed)
+			closed <- nil
+			next, err = piv.Open(w.options())
+		}
+		w.ok(err)
+		w.ok(next.VerifyPIN([]byte(factoryPIN)))
+		w.ok(<-closed)
+		sig, err := next.Sign("9c", pub, sum(crypto.SHA256), crypto.SHA256)
+		w.ok(err)
+		verify(t, pub, crypto.SHA256, sig)
+		tok = next
+	}
+	w.ok(tok.Close())
+}
+
+// flaky is a reader whose cards fail the next signature on demand.
+type flaky struct {
+	pcsc.Backend
+	name string
+	fail error
+}
+
+type flakyCard struct {
+	pcsc.Card
+	reader *flaky
+}
+
+func (f *flaky) Readers() []string { return []string{f.name} }
+
+func (f *flaky) Connect(string) (pcsc.Card, error) {
+	c, err := f.Backend.Connect(f.Backend.Readers()[0])
+	return &flakyCard{c, f}, err
+}
+
+func (c *flakyCard) Transmit(apdu []byte) ([]byte, error) {
+	if c.reader.fail != nil && apdu[1] == 0x87 {
+		return nil, c.reader.fail
+	}
+	return c.Card.Transmit(apdu)
+}
+
+// A card call that hangs until its limit, or breaks: the connection is over,
+// the error says why, and a new Open finds the token.
+func TestBrokenCalls(t *testing.T) {
+	for _, c := range []struct {
+		fail error
+		is   func(error) bool
+	}{
+		{pcsc.ErrTimeout, func(err error) bool {
+			var te *piv.TokenError
+			return errors.As(err, &te) && te.Code == pcsc.ErrTimeout && te.Status == 0
+		}},
+		{pcsc.ErrCommError, func(err error) bool { return errors.Is(err, piv.ErrRemoved) }},
+		{pcsc.ErrRemovedCard, func(err error) bool { return errors.Is(err, piv.ErrRemoved) }},
+		{errors.New("driver"), func(err error) bool { return errors.Is(err, piv.ErrRemoved) }},
+	} {
+		w := newWorld(t, pivemu.Config{})
+		f := &flaky{Backend: pcsc.DialBackend(w.reader), name: "flaky"}
+		remove := pcsc.Register(f)
+		w.reader = f.name
+		tok, pub := w.enrol("p256")
+		f.fail = c.fail
+		_, err := tok.Sign("9c", pub, sum(crypto.SHA256), crypto.SHA256)
+		if !c.is(err) {
+			t.Errorf("%v: %v", c.fail, err)
+		}
+		f.fail = nil
+		_, err = tok.Sign("9c", pub, sum(crypto.SHA256), crypto.SHA256)
+		w.is(err, piv.ErrRemoved)
+		w.ok(tok.Close())
+		w.ok(w.open().Close())
+		remove()
 	}
 }
 

@@ -58,7 +58,7 @@ func inside() (int, error) {
 // every 400 ms, and a token that is back before that stays "absent" for ever if
 // a reset of the old one failed meanwhile. A look shows from outside as a
 // request for the ATR, which is answered here by hanging up: no card.
-func removalNoticed(t *testing.T) {
+func removalNoticed(t testing.TB) {
 	t.Helper()
 	conn, err := net.Dial("tcp", os.Getenv("VPCD_ADDR"))
 	if err != nil {
@@ -74,7 +74,7 @@ func removalNoticed(t *testing.T) {
 }
 
 // attach puts the token into vpcd's reader.
-func attach(t *testing.T, port *front.Port) (reader string) {
+func attach(t testing.TB, port *front.Port) (reader string) {
 	t.Helper()
 	removalNoticed(t)
 	if err := port.DialVPCD(os.Getenv("VPCD_ADDR")); err != nil {
