@@ -130,6 +130,23 @@ func TestHeadSurvives(t *testing.T) {
 	}
 }
 
+// TestHierarchyControl: hiding the objects is an outage until the next reset.
+func TestHierarchyControl(t *testing.T) {
+	s, tpm, _ := enrolled(t)
+	must(t, tpm.ExtendHead(x1))
+	must(t, second(s.Tool("tpm2_hierarchycontrol", "-C", "p", "phEnableNV", "clear")))
+	must(t, second(s.Tool("tpm2_hierarchycontrol", "-C", "p", "shEnable", "clear")))
+	if err := tpm.ExtendHead(x2); err == nil {
+		t.Error("hidden HEAD extended")
+	}
+	if _, err := tpm.QuotePCR(x2); err == nil {
+		t.Error("hidden AK signed")
+	}
+	must(t, s.PowerCycle())
+	values(t, tpm, extend([32]byte{}, x1), [32]byte{})
+	must(t, second(tpm.CertifyHead(x1)))
+}
+
 // TestHeadSurvivesPlatformAuth: PID 1 replaces the platform authorization at
 // each start; nothing of ours needs it after enrolment.
 func TestHeadSurvivesPlatformAuth(t *testing.T) {
