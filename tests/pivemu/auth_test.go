@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"touchmark/tests/pivemu/iso7816"
+	"touchmark/tests/pivemu/pivkey"
 )
 
 func TestManagementKeyTypes(t *testing.T) {
@@ -48,7 +49,7 @@ func TestSingleAuthentication(t *testing.T) {
 	block.Encrypt(answer, question)
 	proof := iso7816.TLV(tagDynamic, iso7816.TLV(tagResponse, answer))
 	h.ok(insAuthenticate, byte(mgmtAES192), 0x9b, proof)
-	h.generate(slotSignature, algP256, pinNever, touchPolicyNever)
+	h.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchNone)
 	h.refused(iso7816.WrongData, insAuthenticate, byte(mgmtAES192), 0x9b, proof) // not twice
 	h.ok(insAuthenticate, byte(mgmtAES192), 0x9b, ask)
 	h.refused(iso7816.NotSatisfied, insAuthenticate, byte(mgmtAES192), 0x9b, proof) // not for another challenge
@@ -60,7 +61,7 @@ func TestManagementKeyWithTouch(t *testing.T) {
 	key := factoryManagement()
 	h.ok(insSetManagement, 0xff, setMgmtTouch, append([]byte{byte(mgmtAES192), 0x9b, 24}, key...))
 	meta := h.ok(insMetadata, 0, 0x9b, nil)
-	if p := h.inner(meta, metaPolicy); !bytes.Equal(p, []byte{0, byte(touchPolicyAlways)}) {
+	if p := h.inner(meta, metaPolicy); !bytes.Equal(p, []byte{0, byte(pivkey.TouchAlways)}) {
 		t.Errorf("policy %x", p)
 	}
 	results := make(chan iso7816.SW, 1)
@@ -76,25 +77,25 @@ func TestManagementKeyWithTouch(t *testing.T) {
 
 func TestPINPolicies(t *testing.T) {
 	h := newCard(t, Config{})
-	set := func(p pinPolicy) {
+	set := func(p pivkey.PINPolicy) {
 		h.manageDefault()
-		h.generate(slotSignature, algP256, p, touchPolicyNever)
+		h.generate(slotSignature, pivkey.P256, p, pivkey.TouchNone)
 	}
-	set(pinNever)
+	set(pivkey.PINNever)
 	h.expectSign(iso7816.OK)
-	set(pinOnce)
+	set(pivkey.PINOnce)
 	h.expectSign(iso7816.NotSatisfied)
 	h.verify(factoryPIN)
 	h.expectSign(iso7816.OK)
 	h.expectSign(iso7816.OK)
-	set(pinAlways)
+	set(pivkey.PINAlways)
 	h.verify(factoryPIN)
 	h.expectSign(iso7816.OK)
 	h.expectSign(iso7816.NotSatisfied)
 	h.verify(factoryPIN)
 	h.refused(iso7816.WrongPIN|2, insVerify, 0, refPIN, make([]byte, 8))
 	h.expectSign(iso7816.NotSatisfied) // a wrong PIN ends the right one
-	set(pinOnce)
+	set(pivkey.PINOnce)
 	for name, forget := range map[string]func(){
 		"reset":               func() { h.card.Reset() },
 		"log out":             func() { h.ok(insVerify, 0xff, refPIN, nil) },
@@ -106,7 +107,7 @@ func TestPINPolicies(t *testing.T) {
 		h.expectSign(iso7816.OK)
 		forget()
 		h.ok(insSelect, 4, 0, aids[0].prefix)
-		if _, sw := h.sign(slotSignature, algP256, digest[:]); sw != iso7816.NotSatisfied {
+		if _, sw := h.sign(slotSignature, pivkey.P256, digest[:]); sw != iso7816.NotSatisfied {
 			t.Errorf("after %s: %04x", name, uint16(sw))
 		}
 	}
@@ -115,10 +116,10 @@ func TestPINPolicies(t *testing.T) {
 func TestDefaultPolicies(t *testing.T) {
 	h := newCard(t, Config{})
 	h.manageDefault()
-	for s, want := range map[slot]pinPolicy{0x9a: pinOnce, 0x9c: pinAlways, 0x9d: pinOnce, 0x9e: pinNever, 0x82: pinOnce} {
-		h.ok(insGenerate, 0, byte(s), []byte{tagTemplate, 9, tagAlgorithm, 1, byte(algP256), tagPINPolicy, 1, 0, tagTouchPolicy, 1, 0})
+	for s, want := range map[slot]pivkey.PINPolicy{0x9a: pivkey.PINOnce, 0x9c: pivkey.PINAlways, 0x9d: pivkey.PINOnce, 0x9e: pivkey.PINNever, 0x82: pivkey.PINOnce} {
+		h.ok(insGenerate, 0, byte(s), []byte{tagTemplate, 9, tagAlgorithm, 1, byte(pivkey.P256), tagPINPolicy, 1, 0, tagTouchPolicy, 1, 0})
 		meta := h.ok(insMetadata, 0, byte(s), nil)
-		if p := h.inner(meta, metaPolicy); !bytes.Equal(p, []byte{byte(want), byte(touchPolicyNever)}) {
+		if p := h.inner(meta, metaPolicy); !bytes.Equal(p, []byte{byte(want), byte(pivkey.TouchNone)}) {
 			t.Errorf("%02x: %x", byte(s), p)
 		}
 	}
@@ -185,7 +186,7 @@ func (h *host) awaitTouch() {
 func TestTouch(t *testing.T) {
 	h := newCard(t, Config{Touch: TouchAsk, TouchTimeout: time.Hour})
 	h.manageDefault()
-	h.generate(slotSignature, algP256, pinNever, touchPolicyAlways)
+	h.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchAlways)
 	if err := h.card.Touch(); !errors.Is(err, ErrNotWaiting) {
 		t.Errorf("a touch for nothing: %v", err)
 	}
@@ -203,7 +204,7 @@ func TestTouch(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		answers := make(chan []byte, 1)
-		sign := iso7816.Command{INS: insAuthenticate, P1: byte(algP256), P2: 0x9c, Data: useData(tagChallenge, digest[:])}
+		sign := iso7816.Command{INS: insAuthenticate, P1: byte(pivkey.P256), P2: 0x9c, Data: useData(tagChallenge, digest[:])}
 		go func() { answers <- h.card.Execute(ctx, sign.Bytes()) }()
 		h.awaitTouch()
 		if _, waiting, _ := h.card.TouchStatus(); !waiting {
@@ -226,7 +227,7 @@ func TestTouch(t *testing.T) {
 func TestTouchTimesOut(t *testing.T) {
 	h := newCard(t, Config{Touch: TouchNever, TouchTimeout: time.Millisecond})
 	h.manageDefault()
-	h.generate(slotSignature, algP256, pinNever, touchPolicyAlways)
+	h.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchAlways)
 	h.expectSign(iso7816.NotSatisfied)
 	if err := h.card.Touch(); !errors.Is(err, ErrModeNever) {
 		t.Errorf("%v", err)
@@ -240,7 +241,7 @@ func TestTouchTimesOut(t *testing.T) {
 func TestPINBeforeTouch(t *testing.T) {
 	h := newCard(t, Config{Touch: TouchAuto})
 	h.manageDefault()
-	h.generate(slotSignature, algP256, pinOnce, touchPolicyAlways)
+	h.generate(slotSignature, pivkey.P256, pivkey.PINOnce, pivkey.TouchAlways)
 	h.expectSign(iso7816.NotSatisfied)
 	if _, _, touches := h.card.TouchStatus(); touches != 0 {
 		t.Error("touched")
@@ -250,13 +251,13 @@ func TestPINBeforeTouch(t *testing.T) {
 func TestCachedTouch(t *testing.T) {
 	h := newCard(t, Config{Touch: TouchAuto})
 	h.manageDefault()
-	h.generate(slotSignature, algP256, pinNever, touchPolicyCached)
+	h.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchCached)
 	h.expectSign(iso7816.OK)
 	h.expectSign(iso7816.OK)
 	if _, _, touches := h.card.TouchStatus(); touches != 1 {
 		t.Errorf("%d touches for two signatures", touches)
 	}
-	h.generate(slotSignature, algP256, pinNever, touchPolicyAlways)
+	h.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchAlways)
 	h.expectSign(iso7816.OK)
 	if _, _, touches := h.card.TouchStatus(); touches != 2 {
 		t.Errorf("%d touches: always must not use the cache", touches)

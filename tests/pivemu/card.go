@@ -13,7 +13,7 @@
 //
 // Real: every key, signature, certificate, PIN counter and policy. Emulated:
 // the finger (see [Card.Touch] and [TouchMode]), and the issuer of the
-// attestation certificates, which is the root in root.go and can never be
+// attestation certificates, which is the root of package attest and can never be
 // mistaken for Yubico's.
 //
 // # Guarantees

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"touchmark/tests/pivemu/iso7816"
+	"touchmark/tests/pivemu/pivkey"
 )
 
 // host is the other side of a token in the tests.
@@ -119,7 +120,7 @@ func (h *host) inner(b []byte, tags ...uint32) []byte {
 }
 
 // generate makes a key; the management key must be authenticated.
-func (h *host) generate(s slot, alg keyAlg, pin pinPolicy, touch touchPolicy) crypto.PublicKey {
+func (h *host) generate(s slot, alg pivkey.Alg, pin pivkey.PINPolicy, touch pivkey.TouchPolicy) crypto.PublicKey {
 	h.Helper()
 	out := h.ok(insGenerate, 0, byte(s), iso7816.TLV(tagTemplate, iso7816.TLV(tagAlgorithm, []byte{byte(alg)}),
 		iso7816.TLV(tagPINPolicy, []byte{byte(pin)}), iso7816.TLV(tagTouchPolicy, []byte{byte(touch)})))
@@ -127,9 +128,9 @@ func (h *host) generate(s slot, alg keyAlg, pin pinPolicy, touch touchPolicy) cr
 }
 
 // public reads the contents of a public key template.
-func (h *host) public(alg keyAlg, b []byte) crypto.PublicKey {
+func (h *host) public(alg pivkey.Alg, b []byte) crypto.PublicKey {
 	h.Helper()
-	if alg.rsaBits() != 0 {
+	if alg.RSABits() != 0 {
 		e := new(big.Int).SetBytes(h.inner(b, 0x82))
 		return &rsa.PublicKey{N: new(big.Int).SetBytes(h.inner(b, 0x81)), E: int(e.Int64())}
 	}
@@ -137,12 +138,12 @@ func (h *host) public(alg keyAlg, b []byte) crypto.PublicKey {
 	var pub crypto.PublicKey
 	var err error
 	switch alg {
-	case algEd25519:
+	case pivkey.Ed25519:
 		pub = ed25519.PublicKey(point)
-	case algX25519:
+	case pivkey.X25519:
 		pub, err = ecdh.X25519().NewPublicKey(point)
 	default:
-		pub, err = ecdsa.ParseUncompressedPublicKey(alg.curve(), point)
+		pub, err = ecdsa.ParseUncompressedPublicKey(alg.Curve(), point)
 	}
 	if err != nil {
 		h.Fatal(err)
@@ -155,7 +156,7 @@ func useData(tag uint32, message []byte) []byte {
 	return iso7816.TLV(tagDynamic, iso7816.TLV(tagResponse), iso7816.TLV(tag, message))
 }
 
-func (h *host) sign(s slot, alg keyAlg, message []byte) ([]byte, iso7816.SW) {
+func (h *host) sign(s slot, alg pivkey.Alg, message []byte) ([]byte, iso7816.SW) {
 	h.Helper()
 	out, sw := h.do(insAuthenticate, byte(alg), byte(s), useData(tagChallenge, message))
 	if sw != iso7816.OK {
@@ -167,7 +168,7 @@ func (h *host) sign(s slot, alg keyAlg, message []byte) ([]byte, iso7816.SW) {
 // expectSign signs with the P-256 key in 9c and checks the status word.
 func (h *host) expectSign(want iso7816.SW) {
 	h.Helper()
-	if _, sw := h.sign(slotSignature, algP256, make([]byte, 32)); sw != want {
+	if _, sw := h.sign(slotSignature, pivkey.P256, make([]byte, 32)); sw != want {
 		h.Fatalf("sign: %04x, want %04x", uint16(sw), uint16(want))
 	}
 }

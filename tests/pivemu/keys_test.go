@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"touchmark/tests/pivemu/iso7816"
+	"touchmark/tests/pivemu/pivkey"
 )
 
 var digest = sha256.Sum256([]byte("a message"))
@@ -31,7 +32,7 @@ func pkcs1(size int) []byte {
 }
 
 // works uses the key in 9c in every way it has.
-func (h *host) works(alg keyAlg, pub crypto.PublicKey) {
+func (h *host) works(alg pivkey.Alg, pub crypto.PublicKey) {
 	h.Helper()
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
@@ -59,7 +60,7 @@ func (h *host) works(alg keyAlg, pub crypto.PublicKey) {
 	}
 }
 
-func (h *host) agrees(alg keyAlg, own *ecdh.PublicKey) {
+func (h *host) agrees(alg pivkey.Alg, own *ecdh.PublicKey) {
 	h.Helper()
 	peer, err := own.Curve().GenerateKey(rand.Reader)
 	if err != nil {
@@ -78,18 +79,18 @@ func (h *host) agrees(alg keyAlg, own *ecdh.PublicKey) {
 // TestGeneratedKeys: for every algorithm of every firmware the key works, its
 // metadata and its attestation name it, and it survives the state file.
 func TestGeneratedKeys(t *testing.T) {
-	for profile, algs := range map[string][]keyAlg{
-		"5.4.3": {algRSA1024, algRSA2048, algP256, algP384},
-		"5.7.1": {algRSA3072, algP256, algP384, algEd25519, algX25519},
+	for profile, algs := range map[string][]pivkey.Alg{
+		"5.4.3": {pivkey.RSA1024, pivkey.RSA2048, pivkey.P256, pivkey.P384},
+		"5.7.1": {pivkey.RSA3072, pivkey.P256, pivkey.P384, pivkey.Ed25519, pivkey.X25519},
 	} {
 		path := t.TempDir() + "/token.json"
 		for _, alg := range algs {
 			t.Run(fmt.Sprintf("%s %02x", profile, byte(alg)), func(t *testing.T) {
 				h := newCard(t, Config{Profile: profile, StatePath: path})
 				h.manageDefault()
-				pub := h.generate(slotSignature, alg, pinNever, touchPolicyNever)
+				pub := h.generate(slotSignature, alg, pivkey.PINNever, pivkey.TouchNone)
 				h.works(alg, pub)
-				h.isAttested(pub, pinNever, touchPolicyNever)
+				h.isAttested(pub, pivkey.PINNever, pivkey.TouchNone)
 				again := newCard(t, Config{Profile: profile, StatePath: path})
 				meta := again.ok(insMetadata, 0, byte(slotSignature), nil)
 				got := again.public(alg, again.inner(meta, metaPublic))
@@ -103,7 +104,7 @@ func TestGeneratedKeys(t *testing.T) {
 }
 
 // isAttested checks the attestation of 9c the way an auditor does.
-func (h *host) isAttested(pub crypto.PublicKey, pin pinPolicy, touch touchPolicy) {
+func (h *host) isAttested(pub crypto.PublicKey, pin pivkey.PINPolicy, touch pivkey.TouchPolicy) {
 	h.Helper()
 	cert := h.parse(h.ok(insAttest, byte(slotSignature), 0, nil))
 	object := h.ok(insGetData, 0x3f, 0xff, iso7816.TLV(tagList, []byte{0x5f, 0xff, 0x01}))
@@ -177,17 +178,17 @@ func TestRootNeverChanges(t *testing.T) {
 func TestReplacedAttestationKey(t *testing.T) {
 	h := newCard(t, Config{})
 	h.manageDefault()
-	h.generate(slotSignature, algP256, pinNever, touchPolicyNever)
+	h.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchNone)
 	id := iso7816.TLV(tagList, []byte{0x5f, 0xff, 0x01})
 	h.ok(insPutData, 0x3f, 0xff, append(id, iso7816.TLV(tagData)...))
 	h.refused(iso7816.ConditionsNotMet, insAttest, byte(slotSignature), 0, nil)
 }
 
 // importData is the data of IMPORT for a key made elsewhere.
-func importData(t *testing.T, alg keyAlg) ([]byte, crypto.PublicKey) {
+func importData(t *testing.T, alg pivkey.Alg) ([]byte, crypto.PublicKey) {
 	t.Helper()
 	var data []byte
-	if bits := alg.rsaBits(); bits != 0 {
+	if bits := alg.RSABits(); bits != 0 {
 		k, err := rsa.GenerateKey(rand.Reader, bits)
 		if err != nil {
 			t.Fatal(err)
@@ -198,20 +199,20 @@ func importData(t *testing.T, alg keyAlg) ([]byte, crypto.PublicKey) {
 		return data, &k.PublicKey
 	}
 	switch alg {
-	case algEd25519:
+	case pivkey.Ed25519:
 		pub, k, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return iso7816.TLV(7, k.Seed()), pub
-	case algX25519:
+	case pivkey.X25519:
 		k, err := ecdh.X25519().GenerateKey(rand.Reader)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return iso7816.TLV(8, k.Bytes()), k.PublicKey()
 	}
-	k, err := ecdsa.GenerateKey(alg.curve(), rand.Reader)
+	k, err := ecdsa.GenerateKey(alg.Curve(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,14 +226,14 @@ func importData(t *testing.T, alg keyAlg) ([]byte, crypto.PublicKey) {
 func TestImportedKeys(t *testing.T) {
 	h := newCard(t, Config{})
 	h.manageDefault()
-	for _, alg := range []keyAlg{algRSA1024, algRSA2048, algP256, algP384, algEd25519, algX25519} {
+	for _, alg := range []pivkey.Alg{pivkey.RSA1024, pivkey.RSA2048, pivkey.P256, pivkey.P384, pivkey.Ed25519, pivkey.X25519} {
 		t.Run(fmt.Sprintf("%02x", byte(alg)), func(t *testing.T) {
 			data, pub := importData(t, alg)
 			h := &host{t, h.card}
-			h.ok(insImport, byte(alg), byte(slotSignature), append(data, tagPINPolicy, 1, byte(pinNever)))
+			h.ok(insImport, byte(alg), byte(slotSignature), append(data, tagPINPolicy, 1, byte(pivkey.PINNever)))
 			h.works(alg, pub)
 			meta := h.ok(insMetadata, 0, byte(slotSignature), nil)
-			if o := h.inner(meta, metaOrigin); !bytes.Equal(o, []byte{byte(originImported)}) {
+			if o := h.inner(meta, metaOrigin); !bytes.Equal(o, []byte{byte(pivkey.Imported)}) {
 				t.Errorf("origin %x", o)
 			}
 			h.refused(iso7816.WrongData, insAttest, byte(slotSignature), 0, nil)
@@ -242,16 +243,16 @@ func TestImportedKeys(t *testing.T) {
 		})
 	}
 	zero := iso7816.TLV(6, make([]byte, 32))
-	h.refused(iso7816.WrongData, insImport, byte(algP256), byte(slotSignature), zero)
+	h.refused(iso7816.WrongData, insImport, byte(pivkey.P256), byte(slotSignature), zero)
 	same := bytes.Repeat([]byte{0xff}, 128)
-	h.refused(iso7816.WrongData, insImport, byte(algRSA2048), byte(slotSignature), append(iso7816.TLV(1, same), iso7816.TLV(2, same)...))
+	h.refused(iso7816.WrongData, insImport, byte(pivkey.RSA2048), byte(slotSignature), append(iso7816.TLV(1, same), iso7816.TLV(2, same)...))
 }
 
 // TestRefusedTemplates: what GENERATE and GENERAL AUTHENTICATE do not take.
 func TestRefusedTemplates(t *testing.T) {
 	old := newCard(t, Config{Profile: "5.4.3"})
 	old.manageDefault()
-	for _, alg := range []keyAlg{algRSA3072, algRSA4096, algEd25519, algX25519, 0x99} {
+	for _, alg := range []pivkey.Alg{pivkey.RSA3072, pivkey.RSA4096, pivkey.Ed25519, pivkey.X25519, 0x99} {
 		old.refused(iso7816.WrongData, insGenerate, 0, 0x9c, iso7816.TLV(tagTemplate, iso7816.TLV(tagAlgorithm, []byte{byte(alg)})))
 	}
 	for _, template := range []string{"", "\xac", "\xac\x00", "\xac\x03\x80\x02\x11", "\xac\x04\x80\x02\x11\x11",
@@ -259,7 +260,7 @@ func TestRefusedTemplates(t *testing.T) {
 		old.refused(iso7816.WrongData, insGenerate, 0, 0x9c, []byte(template))
 	}
 	old.refused(iso7816.WrongP1P2, insGenerate, 0, 0x9b, []byte("\xac\x03\x80\x01\x11"))
-	old.generate(slotSignature, algP256, pinNever, touchPolicyNever)
+	old.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchNone)
 	for name, data := range map[string][]byte{
 		"digest too long":    useData(tagChallenge, make([]byte, 33)),
 		"empty digest":       useData(tagChallenge, nil),
@@ -269,24 +270,24 @@ func TestRefusedTemplates(t *testing.T) {
 		"point off curve":    useData(tagExponent, append([]byte{4}, make([]byte, 64)...)),
 		"point at infinity":  useData(tagExponent, []byte{0}),
 	} {
-		if _, sw := old.do(insAuthenticate, byte(algP256), 0x9c, data); sw != iso7816.WrongData {
+		if _, sw := old.do(insAuthenticate, byte(pivkey.P256), 0x9c, data); sw != iso7816.WrongData {
 			t.Errorf("%s: %04x", name, uint16(sw))
 		}
 	}
-	old.refused(iso7816.WrongData, insAuthenticate, byte(algP384), 0x9c, useData(tagChallenge, digest[:]))
-	old.refused(iso7816.WrongP1P2, insAuthenticate, byte(algRSA2048), byte(slotAttestation), useData(tagChallenge, make([]byte, 256)))
+	old.refused(iso7816.WrongData, insAuthenticate, byte(pivkey.P384), 0x9c, useData(tagChallenge, digest[:]))
+	old.refused(iso7816.WrongP1P2, insAuthenticate, byte(pivkey.RSA2048), byte(slotAttestation), useData(tagChallenge, make([]byte, 256)))
 }
 
 func TestMoveAndDelete(t *testing.T) {
 	h := newCard(t, Config{})
 	h.manageDefault()
-	pub := h.generate(0x9a, algP256, pinNever, touchPolicyNever)
+	pub := h.generate(0x9a, pivkey.P256, pivkey.PINNever, pivkey.TouchNone)
 	h.ok(insMoveKey, byte(slotSignature), 0x9a, nil)
 	h.refused(iso7816.ReferenceNotFound, insMetadata, 0, 0x9a, nil)
-	h.works(algP256, pub)
-	h.isAttested(pub, pinNever, touchPolicyNever)
+	h.works(pivkey.P256, pub)
+	h.isAttested(pub, pivkey.PINNever, pivkey.TouchNone)
 	h.refused(iso7816.ReferenceNotFound, insMoveKey, 0x82, 0x9a, nil)
-	h.generate(0x9a, algP256, pinNever, touchPolicyNever)
+	h.generate(0x9a, pivkey.P256, pivkey.PINNever, pivkey.TouchNone)
 	h.refused(iso7816.WrongData, insMoveKey, byte(slotSignature), 0x9a, nil)
 	h.refused(iso7816.WrongP1P2, insMoveKey, 0x82, byte(slotAttestation), nil)
 	h.refused(iso7816.WrongP1P2, insMoveKey, byte(slotAttestation), 0x9a, nil)
@@ -301,10 +302,10 @@ func TestMoveAndDelete(t *testing.T) {
 func TestSerialAsInteger(t *testing.T) {
 	h := newCard(t, Config{Serial: 0xfffffffe})
 	h.manageDefault()
-	h.generate(slotSignature, algP256, pinNever, touchPolicyNever)
+	h.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchNone)
 	cert := h.parse(h.ok(insAttest, byte(slotSignature), 0, nil))
 	var serial int64
-	if _, err := asn1.Unmarshal(extension(cert, oidSerial.String()), &serial); err != nil || serial != 0xfffffffe {
+	if _, err := asn1.Unmarshal(extension(cert, "1.3.6.1.4.1.41482.3.7"), &serial); err != nil || serial != 0xfffffffe {
 		t.Errorf("%d, %v", serial, err)
 	}
 }
@@ -315,7 +316,7 @@ func TestSerialAsInteger(t *testing.T) {
 func TestSignIsFast(t *testing.T) {
 	h := newCard(t, Config{})
 	h.manageDefault()
-	h.generate(slotSignature, algP256, pinNever, touchPolicyAlways)
+	h.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchAlways)
 	best := time.Hour
 	for range 200 {
 		start := time.Now()
@@ -330,7 +331,7 @@ func TestSignIsFast(t *testing.T) {
 func BenchmarkSignP256(b *testing.B) {
 	h := newCard(b, Config{})
 	h.manageDefault()
-	h.generate(slotSignature, algP256, pinNever, touchPolicyAlways)
+	h.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchAlways)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		b.Fatal(err)

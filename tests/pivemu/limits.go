@@ -15,8 +15,6 @@ const (
 	maxObject = 3063
 	// maxObjects bytes in all, as the YubiKey's own store is bounded.
 	maxObjects = 51200
-	// maxMessage is the longest message an Ed25519 key signs in one command.
-	maxMessage = 3072
 	// touchWindow is how long a YubiKey 5 blinks before it gives up.
 	touchWindow = 15 * time.Second
 	// touchCache is how long a touch counts under the policy "cached".

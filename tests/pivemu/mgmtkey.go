@@ -8,6 +8,7 @@ import (
 	"crypto/subtle"
 
 	"touchmark/tests/pivemu/iso7816"
+	"touchmark/tests/pivemu/pivkey"
 )
 
 // mgmtAlg is the algorithm of a management key (SP 800-78-4 table 6-2).
@@ -36,7 +37,7 @@ func (a mgmtAlg) keyLen() int {
 // managementKey is the key of slot 9b.
 type managementKey struct {
 	Alg   mgmtAlg
-	Touch touchPolicy
+	Touch pivkey.TouchPolicy
 	Key   []byte
 }
 
@@ -175,9 +176,9 @@ func (c *Card) setManagement(cmd iso7816.Command) iso7816.SW {
 	if alg.keyLen() == 0 || int(d[2]) != alg.keyLen() || len(d) != 3+alg.keyLen() {
 		return iso7816.WrongData
 	}
-	touch := touchPolicyNever
+	touch := pivkey.TouchNone
 	if cmd.P2 == setMgmtTouch {
-		touch = touchPolicyAlways
+		touch = pivkey.TouchAlways
 	}
 	c.state.Management = managementKey{alg, touch, bytes.Clone(d[3:])}
 	return c.save()

@@ -1,6 +1,10 @@
 package pivemu
 
-import "fmt"
+import (
+	"fmt"
+
+	"touchmark/tests/pivemu/pivkey"
+)
 
 // profile is what differs between firmware versions.
 type profile struct {
@@ -31,3 +35,14 @@ func profileOf(name string) (profile, error) {
 
 // formFactor is "USB-A keychain" (Yubico's management documentation).
 const formFactor = 0x01
+
+// supports tells whether this firmware has the algorithm.
+func (p profile) supports(a pivkey.Alg) bool {
+	switch a {
+	case pivkey.RSA1024, pivkey.RSA2048, pivkey.P256, pivkey.P384:
+		return true
+	case pivkey.RSA3072, pivkey.RSA4096, pivkey.Ed25519, pivkey.X25519:
+		return p.modernKeys
+	}
+	return false
+}

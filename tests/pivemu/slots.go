@@ -2,6 +2,7 @@ package pivemu
 
 import (
 	"touchmark/tests/pivemu/iso7816"
+	"touchmark/tests/pivemu/pivkey"
 )
 
 // slot is a key reference (SP 800-73-4 part 1 table 4b): 9a, 9c, 9d, 9e, the
@@ -24,14 +25,14 @@ func (s slot) valid() bool {
 }
 
 // defaultPIN is the PIN policy a key gets when the command names none.
-func (s slot) defaultPIN() pinPolicy {
+func (s slot) defaultPIN() pivkey.PINPolicy {
 	switch s {
 	case slotSignature:
-		return pinAlways
+		return pivkey.PINAlways
 	case slotCardAuth:
-		return pinNever
+		return pivkey.PINNever
 	}
-	return pinOnce
+	return pivkey.PINOnce
 }
 
 // Objects of GENERATE and IMPORT.
@@ -45,22 +46,22 @@ const (
 
 // policies reads the optional policy objects aa and ab; 0 stands for the
 // default.
-func policies(s slot, o iso7816.Objects) (pinPolicy, touchPolicy, bool) {
-	pin, touch := s.defaultPIN(), touchPolicyNever
+func policies(s slot, o iso7816.Objects) (pivkey.PINPolicy, pivkey.TouchPolicy, bool) {
+	pin, touch := s.defaultPIN(), pivkey.TouchNone
 	if v, ok := o.Find(tagPINPolicy); ok {
-		if len(v) != 1 || v[0] > byte(pinAlways) {
+		if len(v) != 1 || v[0] > byte(pivkey.PINAlways) {
 			return 0, 0, false
 		}
 		if v[0] != 0 {
-			pin = pinPolicy(v[0])
+			pin = pivkey.PINPolicy(v[0])
 		}
 	}
 	if v, ok := o.Find(tagTouchPolicy); ok {
-		if len(v) != 1 || v[0] > byte(touchPolicyCached) {
+		if len(v) != 1 || v[0] > byte(pivkey.TouchCached) {
 			return 0, 0, false
 		}
 		if v[0] != 0 {
-			touch = touchPolicy(v[0])
+			touch = pivkey.TouchPolicy(v[0])
 		}
 	}
 	return pin, touch, true
@@ -80,11 +81,11 @@ func (c *Card) generate(cmd iso7816.Command) ([]byte, iso7816.SW) {
 		return nil, iso7816.WrongData
 	}
 	var err error
-	if k.key, err = generateKey(k.Alg); err != nil {
+	if k.Private, err = pivkey.Generate(k.Alg); err != nil {
 		c.log.note("cannot generate: " + err.Error())
 		return nil, iso7816.Aborted
 	}
-	pub, err := k.publicObject()
+	pub, err := k.PublicObject()
 	if err != nil {
 		return nil, iso7816.Aborted
 	}
@@ -92,7 +93,7 @@ func (c *Card) generate(cmd iso7816.Command) ([]byte, iso7816.SW) {
 	return iso7816.TLV(tagPublicKey, pub), c.save()
 }
 
-func (c *Card) readTemplate(s slot, data []byte) (*slotKey, bool) {
+func (c *Card) readTemplate(s slot, data []byte) (*pivkey.Key, bool) {
 	outer, err := iso7816.ParseTLV(data)
 	if err != nil {
 		return nil, false
@@ -106,16 +107,16 @@ func (c *Card) readTemplate(s slot, data []byte) (*slotKey, bool) {
 		return nil, false
 	}
 	alg, ok := o.Find(tagAlgorithm)
-	if !ok || len(alg) != 1 || !c.profile.supports(keyAlg(alg[0])) {
+	if !ok || len(alg) != 1 || !c.profile.supports(pivkey.Alg(alg[0])) {
 		return nil, false
 	}
 	pin, touch, ok := policies(s, o)
-	return &slotKey{Alg: keyAlg(alg[0]), PIN: pin, Touch: touch, Origin: originGenerated}, ok
+	return &pivkey.Key{Alg: pivkey.Alg(alg[0]), PIN: pin, Touch: touch, Origin: pivkey.Generated}, ok
 }
 
 // importKey is Yubico's IMPORT ASYMMETRIC KEY.
 func (c *Card) importKey(cmd iso7816.Command) iso7816.SW {
-	s, alg := slot(cmd.P2), keyAlg(cmd.P1)
+	s, alg := slot(cmd.P2), pivkey.Alg(cmd.P1)
 	if !s.valid() {
 		return iso7816.WrongP1P2
 	}
@@ -130,11 +131,11 @@ func (c *Card) importKey(cmd iso7816.Command) iso7816.SW {
 	if !ok {
 		return iso7816.WrongData
 	}
-	key, err := keyFromParts(alg, o)
+	key, err := pivkey.FromParts(alg, o)
 	if err != nil {
 		return iso7816.WrongData
 	}
-	c.state.Keys[s] = &slotKey{Alg: alg, PIN: pin, Touch: touch, Origin: originImported, key: key}
+	c.state.Keys[s] = &pivkey.Key{Alg: alg, PIN: pin, Touch: touch, Origin: pivkey.Imported, Private: key}
 	return c.save()
 }
 
@@ -204,7 +205,7 @@ func (c *Card) metadata(cmd iso7816.Command) ([]byte, iso7816.SW) {
 	if k == nil {
 		return nil, iso7816.ReferenceNotFound
 	}
-	pub, err := k.publicObject()
+	pub, err := k.PublicObject()
 	if err != nil {
 		return nil, iso7816.Aborted
 	}

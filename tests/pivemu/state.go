@@ -1,14 +1,15 @@
 package pivemu
 
 import (
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"touchmark/tests/pivemu/attest"
 	"touchmark/tests/pivemu/iso7816"
+	"touchmark/tests/pivemu/pivkey"
 )
 
 // Factory values of a YubiKey.
@@ -23,24 +24,24 @@ type state struct {
 	Serial     uint32
 	PIN, PUK   secret
 	Management managementKey
-	Keys       map[slot]*slotKey
+	Keys       map[slot]*pivkey.Key
 	Objects    map[objectID][]byte
 }
 
 // newState is a token as it leaves the factory, with its attestation key.
 func newState(p profile, serial uint32) (*state, error) {
-	s := &state{Profile: p.name, Serial: serial, Keys: map[slot]*slotKey{}, Objects: map[objectID][]byte{}}
+	s := &state{Profile: p.name, Serial: serial, Keys: map[slot]*pivkey.Key{}, Objects: map[objectID][]byte{}}
 	s.wipe(p)
-	alg := algP256
+	alg := pivkey.P256
 	if p.attestRSA {
-		alg = algRSA2048
+		alg = pivkey.RSA2048
 	}
-	key, err := generateKey(alg)
+	key, err := pivkey.Generate(alg)
 	if err != nil {
 		return nil, err
 	}
-	k := &slotKey{Alg: alg, PIN: pinNever, Touch: touchPolicyNever, Origin: originGenerated, key: key}
-	cert, err := issueAttestationCert(k, serial)
+	k := &pivkey.Key{Alg: alg, PIN: pivkey.PINNever, Touch: pivkey.TouchNone, Origin: pivkey.Generated, Private: key}
+	cert, err := attest.Device(k.Public(), serial)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func newState(p profile, serial uint32) (*state, error) {
 func (s *state) wipe(p profile) {
 	s.PIN = newSecret(factoryPIN, defaultRetries)
 	s.PUK = newSecret(factoryPUK, defaultRetries)
-	s.Management = managementKey{p.managedBy, touchPolicyNever, factoryManagement()}
+	s.Management = managementKey{p.managedBy, pivkey.TouchNone, factoryManagement()}
 	for id := range s.Keys {
 		if id != slotAttestation {
 			delete(s.Keys, id)
@@ -78,38 +79,6 @@ func (s *state) objectBytes() int {
 // certificate, CertInfo "not compressed", empty error detection code.
 func certObject(der []byte) []byte {
 	return join(iso7816.TLV(0x70, der), iso7816.TLV(0x71, []byte{0}), iso7816.TLV(0xfe))
-}
-
-// keyFile is a slotKey in the state file.
-type keyFile struct {
-	Alg    keyAlg
-	PIN    pinPolicy
-	Touch  touchPolicy
-	Origin origin
-	PKCS8  []byte
-}
-
-// MarshalJSON writes the key with its PKCS #8 form.
-func (k *slotKey) MarshalJSON() ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(k.key)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(keyFile{k.Alg, k.PIN, k.Touch, k.Origin, der})
-}
-
-// UnmarshalJSON is the inverse of MarshalJSON.
-func (k *slotKey) UnmarshalJSON(b []byte) error {
-	var f keyFile
-	if err := json.Unmarshal(b, &f); err != nil {
-		return err
-	}
-	key, err := x509.ParsePKCS8PrivateKey(f.PKCS8)
-	if err != nil {
-		return err
-	}
-	*k = slotKey{f.Alg, f.PIN, f.Touch, f.Origin, key}
-	return nil
 }
 
 // store keeps the state in a file, replaced as a whole; without a path in

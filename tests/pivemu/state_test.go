@@ -10,13 +10,14 @@ import (
 	"testing"
 
 	"touchmark/tests/pivemu/iso7816"
+	"touchmark/tests/pivemu/pivkey"
 )
 
 func TestStateIsTheSameToken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token.json")
 	h := newCard(t, Config{Profile: "5.4.3", StatePath: path})
 	h.manageDefault()
-	pub := h.generate(slotSignature, algP256, pinNever, touchPolicyNever).(*ecdsa.PublicKey)
+	pub := h.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchNone).(*ecdsa.PublicKey)
 	h.refused(iso7816.WrongPIN|2, insVerify, 0, refPIN, make([]byte, 8))
 	again, err := New(Config{StatePath: path})
 	if err != nil {
@@ -27,7 +28,7 @@ func TestStateIsTheSameToken(t *testing.T) {
 	}
 	h = &host{t, again}
 	h.ok(insSelect, 4, 0, aids[0].prefix)
-	h.works(algP256, pub)
+	h.works(pivkey.P256, pub)
 	h.refused(iso7816.WrongPIN|2, insVerify, 0, refPIN, nil)
 	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Error(fi, err)
@@ -84,7 +85,7 @@ func TestStateCannotBeSaved(t *testing.T) {
 	}
 	h.refused(iso7816.Aborted, insVerify, 0, refPIN, make([]byte, 8))
 	h.refused(iso7816.WrongPIN|3, insVerify, 0, refPIN, nil)
-	if _, sw := h.do(insGenerate, 0, 0x9c, []byte{tagTemplate, 3, tagAlgorithm, 1, byte(algP256)}); sw != iso7816.Aborted {
+	if _, sw := h.do(insGenerate, 0, 0x9c, []byte{tagTemplate, 3, tagAlgorithm, 1, byte(pivkey.P256)}); sw != iso7816.Aborted {
 		t.Errorf("%04x", uint16(sw))
 	}
 	h.refused(iso7816.ReferenceNotFound, insMetadata, 0, 0x9c, nil)
@@ -97,7 +98,7 @@ func TestResetKeepsAttestation(t *testing.T) {
 	h := newCard(t, Config{})
 	before := h.ok(insMetadata, 0, byte(slotAttestation), nil)
 	h.manageDefault()
-	h.generate(slotSignature, algP256, pinNever, touchPolicyNever)
+	h.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchNone)
 	h.ok(insPutData, 0x3f, 0xff, []byte{tagList, 3, 0x5f, 0xc1, 2, tagData, 1, 0})
 	for range 3 {
 		h.do(insVerify, 0, refPIN, make([]byte, 8))
@@ -111,8 +112,8 @@ func TestResetKeepsAttestation(t *testing.T) {
 	}
 	h.refused(iso7816.NotSatisfied, insGenerate, 0, 0x9c, nil)
 	h.manageDefault()
-	pub := h.generate(slotSignature, algP256, pinNever, touchPolicyNever)
-	h.isAttested(pub, pinNever, touchPolicyNever)
+	pub := h.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchNone)
+	h.isAttested(pub, pivkey.PINNever, pivkey.TouchNone)
 }
 
 func TestFaults(t *testing.T) {
@@ -121,7 +122,7 @@ func TestFaults(t *testing.T) {
 	h.card.Inject(Fault{SW: 0x6f01, Count: 2, INS: insGenerate})
 	h.card.Inject(Fault{SW: 0x6f02, Count: 1, INS: insGenerate, Applied: true})
 	h.ok(insVersion, 0, 0, nil) // another instruction
-	template := []byte{tagTemplate, 3, tagAlgorithm, 1, byte(algP256)}
+	template := []byte{tagTemplate, 3, tagAlgorithm, 1, byte(pivkey.P256)}
 	for range 2 {
 		h.refused(0x6f01, insGenerate, 0, 0x9c, template)
 		h.refused(iso7816.ReferenceNotFound, insMetadata, 0, 0x9c, nil)
@@ -145,7 +146,7 @@ func TestLogHidesSecrets(t *testing.T) {
 	h.do(insChangeReference, 0, refPUK, twice)
 	h.do(insResetRetry, 0, refPIN, twice)
 	h.do(insSetManagement, 0xff, 0xff, append([]byte{byte(mgmtAES128), 0x9b, 16}, twice...))
-	h.do(insImport, byte(algEd25519), 0x9c, iso7816.TLV(7, twice, twice))
+	h.do(insImport, byte(pivkey.Ed25519), 0x9c, iso7816.TLV(7, twice, twice))
 	h.card.APDU(append([]byte{0, insVerify, 0, refPIN, 8}, secret...))
 	h.card.APDU(append([]byte{0, insVerify, 0, refPIN, 7}, secret...)) // malformed
 	h.card.APDU(append([]byte{0x10, insImport, 0x11, 0x9c, 8}, secret...))

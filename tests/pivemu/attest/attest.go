@@ -1,4 +1,4 @@
-package pivemu
+package attest
 
 import (
 	"bytes"
@@ -10,12 +10,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"errors"
 	"fmt"
 	"math/big"
 	"slices"
 
-	"touchmark/tests/pivemu/iso7816"
+	"touchmark/tests/pivemu/pivkey"
 )
 
 // Yubico's attestation extensions
@@ -28,8 +27,8 @@ var (
 	oidFormFactor = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 41482, 3, 9}
 )
 
-// issueAttestationCert issues the certificate of a token's attestation key.
-func issueAttestationCert(k *slotKey, serial uint32) ([]byte, error) {
+// Device issues the certificate of a token's attestation key.
+func Device(pub crypto.PublicKey, serial uint32) ([]byte, error) {
 	r, err := root()
 	if err != nil {
 		return nil, err
@@ -44,68 +43,50 @@ func issueAttestationCert(k *slotKey, serial uint32) ([]byte, error) {
 		IsCA:                  true,
 		MaxPathLenZero:        true,
 	}
-	return x509.CreateCertificate(nil, template, r.cert, k.public(), r.key)
+	return x509.CreateCertificate(nil, template, r.cert, pub, r.key)
 }
 
 // certSerial is a random positive serial number.
 func certSerial() *big.Int {
-	b := random(16)
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails since Go 1.24
 	b[0] = b[0]&0x7f | 0x40
 	return new(big.Int).SetBytes(b)
 }
 
-// attest is Yubico's ATTEST: a certificate for a key generated in the token,
-// signed by the attestation key. An imported key, or none, has no attestation.
-func (c *Card) attest(cmd iso7816.Command) ([]byte, iso7816.SW) {
-	s := slot(cmd.P1)
-	if cmd.P2 != 0 || !s.valid() || s == slotAttestation {
-		return nil, iso7816.WrongP1P2
-	}
-	k := c.state.Keys[s]
-	if k == nil || k.Origin != originGenerated {
-		return nil, iso7816.WrongData
-	}
-	der, err := c.attestationOf(s, k)
-	if err != nil {
-		c.log.note("cannot attest: " + err.Error())
-		return nil, iso7816.ConditionsNotMet
-	}
-	return der, iso7816.OK
+// Facts are what an attestation says about a key.
+type Facts struct {
+	Slot       byte
+	Public     crypto.PublicKey
+	PIN        pivkey.PINPolicy
+	Touch      pivkey.TouchPolicy
+	Serial     uint32
+	Firmware   [3]byte
+	FormFactor byte
 }
 
-func (c *Card) attestationOf(s slot, k *slotKey) ([]byte, error) {
-	issuer, err := c.attestationCert()
-	if err != nil {
-		return nil, err
-	}
-	key := c.state.Keys[slotAttestation]
-	if key == nil {
-		return nil, errors.New("there is no attestation key")
-	}
-	signer, ok := key.key.(crypto.Signer)
-	if !ok {
-		return nil, errors.New("the attestation key cannot sign")
-	}
-	serial, err := asn1.Marshal(int64(c.state.Serial))
+// Slot issues the attestation of a key, signed by the token's attestation key.
+func Slot(f Facts, issuer *x509.Certificate, signer crypto.Signer) ([]byte, error) {
+	serial, err := asn1.Marshal(int64(f.Serial))
 	if err != nil {
 		return nil, err
 	}
 	template := &x509.Certificate{
 		SerialNumber: certSerial(),
-		Subject:      pkix.Name{CommonName: fmt.Sprintf("YubiKey PIV Attestation %02x", byte(s))},
+		Subject:      pkix.Name{CommonName: fmt.Sprintf("YubiKey PIV Attestation %02x", f.Slot)},
 		NotBefore:    issuer.NotBefore,
 		NotAfter:     issuer.NotAfter,
 		ExtraExtensions: []pkix.Extension{
-			{Id: oidFirmware, Value: c.profile.version[:]},
+			{Id: oidFirmware, Value: f.Firmware[:]},
 			{Id: oidSerial, Value: serial},
-			{Id: oidPolicy, Value: []byte{byte(k.PIN), byte(k.Touch)}},
-			{Id: oidFormFactor, Value: []byte{formFactor}},
+			{Id: oidPolicy, Value: []byte{byte(f.PIN), byte(f.Touch)}},
+			{Id: oidFormFactor, Value: []byte{f.FormFactor}},
 		},
 	}
-	if pub, ok := k.public().(*ecdh.PublicKey); ok {
+	if pub, ok := f.Public.(*ecdh.PublicKey); ok {
 		return certifyX25519(template, issuer, pub, signer)
 	}
-	return x509.CreateCertificate(nil, template, issuer, k.public(), signer)
+	return x509.CreateCertificate(nil, template, issuer, f.Public, signer)
 }
 
 // Subject public key infos of RFC 8410 up to the 32 bytes of the key.
@@ -139,17 +120,4 @@ func certifyX25519(template, issuer *x509.Certificate, pub *ecdh.PublicKey, sign
 	cert.TBS = asn1.RawValue{FullBytes: tbs}
 	cert.Signature = asn1.BitString{Bytes: sig, BitLength: 8 * len(sig)}
 	return asn1.Marshal(cert)
-}
-
-// attestationCert is the certificate in the object 5fff01.
-func (c *Card) attestationCert() (*x509.Certificate, error) {
-	o, err := iso7816.ParseTLV(c.state.Objects[objAttestation])
-	if err != nil {
-		return nil, err
-	}
-	der, ok := o.Find(0x70)
-	if !ok {
-		return nil, errors.New("there is no attestation certificate")
-	}
-	return x509.ParseCertificate(der)
 }

@@ -1,4 +1,7 @@
-package pivemu
+// Package attest issues an emulated token's attestation certificates: the root,
+// the certificate of a token's attestation key, and those of keys in its slots,
+// with the contents of Yubico's.
+package attest
 
 import (
 	"crypto"
