@@ -1,0 +1,75 @@
+// Command touchmark-audit checks a published Touchmark log, offline, with
+// nothing but the directory that a host publishes and the trust directory from
+// the enrolment. It has no code for devices, serial lines or tokens.
+//
+// Exit codes: 0 clean, 1 warnings, 2 evidence of tampering or an invalid
+// proof, 3 the log, trust or proof cannot be read, 4 wrong usage.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes, documented in docs/spec/audit.md.
+const (
+	exitClean    = 0
+	exitWarnings = 1
+	exitEvidence = 2
+	exitUnknown  = 3
+	exitUsage    = 4
+)
+
+// exitError carries an exit code; an empty text was said already.
+type exitError struct {
+	code int
+	text string
+}
+
+func (e *exitError) Error() string { return e.text }
+
+func unreadable(err error) error { return &exitError{exitUnknown, err.Error()} }
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	var exit *exitError
+	switch {
+	case err == nil:
+		return exitClean
+	case errors.As(err, &exit):
+		if exit.text != "" {
+			fmt.Fprintln(stderr, "touchmark-audit:", exit.text)
+		}
+		return exit.code
+	}
+	fmt.Fprintf(stderr, "touchmark-audit: %v\nTry 'touchmark-audit --help'.\n", err)
+	return exitUsage
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "touchmark-audit",
+		Short:         "Check a published Touchmark log, offline",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Long: `Check a published Touchmark log, offline.
+
+Exit codes: 0 clean, 1 warnings, 2 evidence of tampering or an invalid proof,
+3 something cannot be read so there is no verdict, 4 wrong usage.`,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(verifyCommand(), proofCommand(), showCommand())
+	return root
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/tpm/audit"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore"
+)
+
+type verifyOptions struct {
+	trust            string
+	proofs, previous []string
+	json             bool
+}
+
+func verifyCommand() *cobra.Command {
+	var o verifyOptions
+	cmd := &cobra.Command{
+		Use:   "verify LOGDIR --trust DIR",
+		Short: "Give the verdict on a log",
+		Long: `Replay a published log against the TPM's attestations, the policy and the
+token's key, and report findings by severity: evidence, warning, info.
+
+A complete older copy of a log looks clean by itself. Proofs (FILE.tmproof) and
+checkpoints kept from earlier show that it was rolled back.`,
+		Example: `  touchmark-audit verify log --trust trust
+  touchmark-audit verify log --trust trust --proof demo.db.tar.gz.tmproof
+  touchmark-audit verify log --trust trust --previous last-week/checkpoint --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return verify(cmd.OutOrStdout(), args[0], o) },
+	}
+	trustFlag(cmd, &o.trust)
+	cmd.Flags().StringArrayVar(&o.proofs, "proof", nil, "a proof of this log, from anywhere (repeatable)")
+	cmd.Flags().StringArrayVar(&o.previous, "previous", nil, "a checkpoint of this log, from earlier (repeatable)")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print the report as JSON")
+	return cmd
+}
+
+func trustFlag(cmd *cobra.Command, trust *string) {
+	cmd.Flags().StringVar(trust, "trust", "", "trust directory from the enrolment")
+	if err := cmd.MarkFlagRequired("trust"); err != nil {
+		panic(err) // the flag is defined one line above
+	}
+}
+
+func verify(out io.Writer, dir string, o verifyOptions) error {
+	in, err := o.input(dir)
+	if err != nil {
+		return unreadable(err)
+	}
+	report, err := audit.Run(in)
+	if err != nil {
+		return unreadable(err)
+	}
+	if err := o.print(out, report); err != nil {
+		return unreadable(err)
+	}
+	switch report.Verdict {
+	case audit.Clean:
+		return nil
+	case audit.Warnings:
+		return &exitError{code: exitWarnings}
+	}
+	return &exitError{code: exitEvidence}
+}
+
+func (o verifyOptions) input(dir string) (in audit.Input, err error) {
+	if in.Trust, err = readTrust(o.trust); err != nil {
+		return in, err
+	}
+	tiles, err := ledgerstore.OpenTiles(dir)
+	if err != nil {
+		return in, err
+	}
+	if in.Pending, err = tiles.Pending(); err != nil { // before the checkpoint: see Tiles.Pending
+		return in, err
+	}
+	if in.Checkpoint, err = tiles.Checkpoint(); err != nil {
+		return in, fmt.Errorf("%w (is %s a published log?)", err, dir)
+	}
+	in.Entries, in.Each = tiles.Entries(0), spread
+	in.LeafHash = func(i uint64) ([32]byte, bool) { return tiles.Hash(0, i) }
+	for _, path := range o.proofs {
+		p, err := readProof(path)
+		if err != nil {
+			return in, err
+		}
+		in.Proofs = append(in.Proofs, p)
+	}
+	for _, path := range o.previous {
+		cp, err := readFile(path, ledger.MaxCheckpoint)
+		if err != nil {
+			return in, err
+		}
+		in.Previous = append(in.Previous, cp)
+	}
+	return in, nil
+}
+
+// spread runs f(0..n-1) on all processors.
+func spread(n int, f func(int)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), n) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (o verifyOptions) print(out io.Writer, r *audit.Report) error {
+	if !o.json {
+		_, err := io.WriteString(out, human(r))
+		return err
+	}
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(r)
+}
+
+var verdicts = map[string]string{
+	audit.Clean:    "CLEAN: nothing above information",
+	audit.Warnings: "WARNINGS: no evidence of tampering, but read the above",
+	audit.Tampered: "EVIDENCE: this log is not what an honest appliance committed",
+}
+
+func human(r *audit.Report) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "log       %s\n", r.Origin)
+	fmt.Fprintf(&b, "entries   %d committed, %d pending, %d commits, %d boots\n", r.Size, r.Pending, r.Commits, r.Boots)
+	if !r.First.IsZero() {
+		fmt.Fprintf(&b, "time      %s to %s\n", r.First.Format("2006-01-02 15:04:05"), r.Last.Format("2006-01-02 15:04:05 UTC"))
+	}
+	fmt.Fprintf(&b, "jobs      %d%s\n", r.Intents, items(r.Items))
+	if r.Root != "" {
+		fmt.Fprintf(&b, "root      %s\nHEAD      %s\n", r.Root, r.Head)
+	}
+	for _, f := range r.Findings {
+		fmt.Fprintf(&b, "\n%-9s %s%s\n          %s\n", strings.ToUpper(string(f.Severity)), f.Code, times(f.Count), f.Explanation)
+		if len(f.Entries) > 0 {
+			fmt.Fprintf(&b, "          entries %s\n", list(f.Entries))
+		}
+	}
+	fmt.Fprintf(&b, "\n%s\n", verdicts[r.Verdict])
+	return b.String()
+}
+
+func items(by map[string]uint64) string {
+	var parts []string
+	for state, n := range by {
+		parts = append(parts, fmt.Sprintf("%d %s", n, state))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	slices.Sort(parts)
+	return " (items: " + strings.Join(parts, ", ") + ")"
+}
+
+func times(n uint64) string {
+	if n == 1 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d times, the first:)", n)
+}
+
+func list(entries []uint64) string {
+	const most = 12
+	var parts []string
+	for _, e := range entries[:min(len(entries), most)] {
+		parts = append(parts, fmt.Sprint(e))
+	}
+	if len(entries) > most {
+		parts = append(parts, "...")
+	}
+	return strings.Join(parts, " ")
+}
