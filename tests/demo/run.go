@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"touchmark/hostlink/hostd/api"
 	"touchmark/tests/consumers"
 	"touchmark/tests/world"
 )
@@ -167,30 +168,49 @@ func (s *story) signDatabases(ctx context.Context) (err error) {
 	return os.WriteFile(filepath.Join(s.dir, proof), b, 0o644)
 }
 
-// sign has files signed by the real command while the operator attends the board.
+// sign has files signed by the real command while the operator attends the board. A person who denies, or lets the touch
+// time out, has seen what that looks like and is asked again.
 func (s *story) sign(ctx context.Context, files ...string) error {
 	args := []string{"sign"}
 	for _, f := range files {
 		args = append(args, filepath.Base(f))
 	}
-	attend, stop := context.WithCancel(ctx)
-	attended := make(chan error, 1)
-	go func() {
-		err := s.h.Attend(attend)
-		if err != nil {
-			stop()
-		}
-		attended <- err
-	}()
-	err := s.touchmark(attend, args...)
-	stop()
-	err = errors.Join(err, <-attended)
+	err := s.attended(ctx, args)
+	var refused *refusedError
+	for s.term != nil && errors.As(err, &refused) {
+		s.n.Bad("exit code %d: nothing was written, and the log holds what happened. The story needs that signature: once more.", refused.code)
+		err = s.attended(ctx, args)
+	}
 	for _, f := range files {
 		if err == nil {
 			s.n.Good("%s.sig and %s.tmproof", filepath.Base(f), filepath.Base(f))
 		}
 	}
 	return err
+}
+
+// attended runs the client with the operator at the board.
+func (s *story) attended(ctx context.Context, args []string) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	attended := make(chan error, 1)
+	go func() {
+		err := s.h.Attend(ctx)
+		if err != nil {
+			stop()
+		}
+		attended <- err
+	}()
+	err := s.touchmark(ctx, args...)
+	stop()
+	return errors.Join(err, <-attended)
+}
+
+// refusedError is a job that the operator did not let pass.
+type refusedError struct{ code int }
+
+func (e *refusedError) Error() string {
+	return fmt.Sprintf("touchmark: exit code %d (docs/host-guide.md says what it means)", e.code)
 }
 
 // touchmark runs the client in the repository and quotes what it says: at once, or at its end if the operator's display
@@ -208,10 +228,14 @@ func (s *story) touchmark(ctx context.Context, args ...string) error {
 	if said.Len() > 0 {
 		s.n.Quote(said.String())
 	}
-	if err == nil && cmd.ProcessState.ExitCode() != 0 {
-		err = fmt.Errorf("touchmark %s: exit code %d (docs/host-guide.md says what it means)", args[0], cmd.ProcessState.ExitCode())
+	switch code := cmd.ProcessState.ExitCode(); {
+	case err != nil || code == 0:
+		return err
+	case code == api.Denied || code == api.TimedOut:
+		return &refusedError{code}
+	default:
+		return fmt.Errorf("touchmark %s: exit code %d (docs/host-guide.md says what it means)", args[0], code)
 	}
-	return err
 }
 
 func (s *story) consume(ctx context.Context) error {

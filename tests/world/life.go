@@ -95,12 +95,16 @@ func (w *World) newKey(ctx context.Context, name string) (verifier string, err e
 func (w *World) StartAppliance(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
-	b, err := w.startBoard("appliance", "run", "--dir", w.Board, "--device", w.Cable.BoardPath(), "--baud", strconv.Itoa(w.Baud))
-	if err != nil {
+	if err := w.LaunchAppliance(); err != nil {
 		return err
 	}
-	w.board = b
 	return w.Unlock(ctx, 0, PIN)
+}
+
+// LaunchAppliance starts the board and waits for nothing.
+func (w *World) LaunchAppliance() (err error) {
+	w.board, err = w.startBoard("appliance", "run", "--dir", w.Board, "--device", w.Cable.BoardPath(), "--baud", strconv.Itoa(w.Baud))
+	return err
 }
 
 // Unlock answers what the board asks at start and after a re-insertion — is the time right, what is the PIN — from mark
@@ -109,7 +113,7 @@ func (w *World) Unlock(ctx context.Context, mark int, pin string) error {
 	typed := false
 	for {
 		v, next, err := w.board.await(ctx, mark, func(v operator.View) bool {
-			return v.Halted != "" || v.Ask == operator.AskTime || v.Ask == operator.AskPIN && !typed || v.Event == "pin-wrong" || v.Token == "ready" && v.Ask != operator.AskTime
+			return v.Halted != "" || v.Ask == operator.AskTime || v.Ask == operator.AskPIN && !typed || v.Event == "pin-wrong" && typed || v.Token == "ready" && v.Ask != operator.AskTime
 		})
 		mark = next
 		switch {
@@ -117,7 +121,7 @@ func (w *World) Unlock(ctx context.Context, mark int, pin string) error {
 			return err
 		case v.Halted != "":
 			return &HaltedError{v.Halted}
-		case v.Event == "pin-wrong":
+		case v.Event == "pin-wrong" && typed:
 			return fmt.Errorf("PIN refused: %s", v.Message)
 		case v.Ask == operator.AskTime:
 			err = w.Operator("time yes")
@@ -165,11 +169,11 @@ socket = "%s"
 
 // StartHostd starts the daemon and waits until it has verified the board's log.
 func (w *World) StartHostd(ctx context.Context) error {
-	if err := w.LaunchHostd("repo1"); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
+	if err := w.LaunchHostd(ctx, "repo1"); err != nil {
+		return err
+	}
 	err := w.hostd.AwaitLog(ctx, 0, "log verified")
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, w.hostd.LogTail())
@@ -177,23 +181,28 @@ func (w *World) StartHostd(ctx context.Context) error {
 	return err
 }
 
-// LaunchHostd starts the daemon with the key of that name and waits for nothing.
-func (w *World) LaunchHostd(key string) error {
+// LaunchHostd starts the daemon with the key of that name and waits until it serves its socket, whatever its line is like.
+func (w *World) LaunchHostd(ctx context.Context, key string) error {
 	config := filepath.Join(w.Host, "hostd.toml")
 	text := fmt.Sprintf(hostdConfig, w.Cable.HostPath(), w.Baud, filepath.Join(w.Host, "mirror"), w.Mirror, w.Trust, w.Key(key), w.Socket)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return err
 	}
-	p, err := startProcess(w.Logs, "hostd", []string{w.bin("touchmark-hostd"), "--config", config}, nil)
-	if err == nil {
-		w.hostd = p
-	}
+	p, err := startReady(ctx, w.Logs, "hostd", []string{w.bin("touchmark-hostd"), "--config", config})
+	w.hostd = p
 	return err
 }
 
-// Hostd is the running daemon, for its log and its memory; Appliance the running board.
-func (w *World) Hostd() *Process     { return w.hostd }
-func (w *World) Appliance() *Process { return w.board.Process }
+// Hostd is the running daemon, for its log and its memory; nil when none runs.
+func (w *World) Hostd() *Process { return w.hostd }
+
+// Appliance is the running board; nil when none runs.
+func (w *World) Appliance() *Process {
+	if w.board == nil {
+		return nil
+	}
+	return w.board.Process
+}
 
 // StopHostd ends the daemon in good order.
 func (w *World) StopHostd() { w.endHostd((*Process).Stop) }
