@@ -111,7 +111,7 @@ func Run(ctx context.Context, cfg Config) (*anchor.Trust, error) {
 	}
 	trust, err := c.commit()
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, c.undo())
 	}
 	c.say("enrolled", "Enrolled. Give the trust directory to hosts and auditors.")
 	return trust, WriteTrust(cfg.TrustDir, trust)
@@ -294,6 +294,15 @@ func (c *ceremony) commit() (*anchor.Trust, error) {
 		return nil, err
 	}
 	return anchor.TrustOf(raw, g), nil
+}
+
+// undo takes a log back that HEAD never took, so that enrolment can be tried
+// again. Once HEAD has the genesis entry, the log is there to stay.
+func (c *ceremony) undo() error {
+	if err := c.TPM.Abandon(); err != nil {
+		return fmt.Errorf("the log in %s is kept: %w", LogDir(c.Dir), err)
+	}
+	return os.RemoveAll(LogDir(c.Dir))
 }
 
 // attest makes the first commit's attestations and checks both before anyone
