@@ -197,7 +197,9 @@ func removeSocket(path string) error {
 }
 
 // DialVPCD keeps the token connected to a vpcd at a TCP address, and tries
-// again for as long as there is none.
+// again for as long as there is none. A real pcscd looks at its reader every
+// 400 ms only: a token pulled and inserted faster than that may be taken for the
+// one that was there.
 func (p *Port) DialVPCD(addr string) error { return p.add(&dialer{port: p, addr: addr}) }
 
 type dialer struct {
