@@ -109,17 +109,18 @@ const (
 	steadyAfter = 2 * time.Second
 )
 
-// fragmentFor chooses the payload of one frame so that it takes about 100 ms of
-// line: interactive frames wait for at most one, and a noisy line loses little.
+// fragmentFor chooses the payload of a full frame so that it takes at most
+// 125 ms of line (at least 256 bytes): an interactive frame waits for little,
+// and a noisy line loses little.
 func fragmentFor(baud int) int {
 	if baud == 0 {
 		return frame.MaxPayload
 	}
 	n := 256
-	for n < frame.MaxPayload && n*bitsPerByte*10 < baud {
+	for n < frame.MaxPayload && 2*n*bitsPerByte*8 <= baud {
 		n *= 2
 	}
-	return min(n, frame.MaxPayload)
+	return n
 }
 
 // bitsPerByte on the line: start bit, eight data bits, stop bit (8N1).
