@@ -190,7 +190,7 @@ func (r *Replay) tick(c quote.Clock, boot bool) {
 		r.add(CodeReset, "the TPM was reset or restarted since the previous attestation, but no boot entry says so")
 	case resets > 1:
 		r.info(CodeResets, "the TPM was reset %d times since the previous attestation", resets)
-	case resets == 0 && restarts == 0 && c.Millis < last.Millis:
+	case resets == 0 && restarts == 0 && c.Safe && c.Millis < last.Millis:
 		r.add(CodeClock, "the TPM's clock went back by %d ms without a reset", last.Millis-c.Millis)
 	}
 }

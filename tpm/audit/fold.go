@@ -116,6 +116,7 @@ func (f *fold) intent(t *task, b *ledger.Intent) {
 		f.note(Evidence, CodeSequence, t.index, "intent %d has sequence %d, want %d", t.index, b.Sequence, f.sequence)
 		f.sequence = b.Sequence
 	}
+	f.countOpen()
 	f.open[t.index] = t.intent
 	if t.forked != "" {
 		f.note(Evidence, CodeHeadFork, t.index, "intent %d: %s", t.index, t.forked)
@@ -130,6 +131,17 @@ func (f *fold) intent(t *task, b *ledger.Intent) {
 		f.note(Evidence, CodePolicyHash, t.index, "intent %d names another policy than the one in force", t.index)
 	}
 	f.admit(t)
+}
+
+// countOpen counts intents that still have no outcome when the next one comes
+// as unknown (docs/spec/policy.md, section 4).
+func (f *fold) countOpen() {
+	for _, in := range f.open {
+		if !in.counted {
+			in.counted = true
+			f.history.Add(in.class, in.header.Time, len(in.digests))
+		}
+	}
 }
 
 // admit replays the policy's decision at the intent's time.
@@ -173,7 +185,9 @@ func (f *fold) outcome(t *task, b *ledger.Outcome, r *roots) {
 		}
 		asked = asked || it.State == ledger.Signed || it.State == ledger.Withheld || it.State == ledger.TimedOut
 	}
-	f.history.Add(t.intent.class, t.intent.header.Time, counts)
+	if !t.intent.counted {
+		f.history.Add(t.intent.class, t.intent.header.Time, counts)
+	}
 	if size := t.intent.index + 1; asked && !r.isCommitted(size) {
 		f.asked[size] = t.intent
 	}

@@ -206,6 +206,16 @@ var attacks = []attack{
 		}
 		return w.input()
 	}, nil},
+	{"rate hidden by leaving outcomes out", CodeBreach, func(t *testing.T, _ *world) Input {
+		w := newWorld(t, parts{rates: `"5/1h"`})
+		for range 3 {
+			w.now = w.now.Add(time.Minute)
+			w.newJob(2).record()
+			w.commit()
+			w.attest()
+		}
+		return w.input()
+	}, nil},
 	{"the host knows another history", CodeHeadFork, func(_ *testing.T, w *world) Input {
 		return w.ask(func(_ *message.Approval, s *message.Submission) { s.HeadRoot[0] ^= 1 })
 	}, nil},

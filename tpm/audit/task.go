@@ -46,6 +46,7 @@ type openIntent struct {
 	job     message.JobID
 	digests []message.Digest
 	class   string // set when folded
+	counted bool   // its items were counted as unknown
 	last    bool   // no later intent or boot entry
 }
 
