@@ -130,7 +130,7 @@ func hashFile(path string, alg message.Alg, done *atomic.Int64) (*hashed, error)
 const (
 	pipelined = 4 << 20   // from this size on reading and hashing overlap
 	chunk     = 256 << 10 // stays in a processor's cache between read and hash
-	bigChunk  = 1 << 20
+	bigChunk  = 128 << 10 // several in flight: between read and hash they stay in the cache
 )
 
 // pump reads and hashes in turn.
@@ -151,7 +151,7 @@ func pump(r io.Reader, h io.Writer, done *atomic.Int64) error {
 
 // pumpBeside lets a second goroutine read ahead.
 func pumpBeside(r io.Reader, h io.Writer, done *atomic.Int64) error {
-	free, full := make(chan []byte, 3), make(chan []byte, 3)
+	free, full := make(chan []byte, 4), make(chan []byte, 4)
 	for range cap(free) {
 		free <- make([]byte, bigChunk)
 	}

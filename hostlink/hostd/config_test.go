@@ -1,0 +1,83 @@
+package hostd
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const goodConfig = `device = "/dev/ttyUSB0"
+state = "state"
+trust = "trust"
+key = "host.key"
+socket = "hostd.sock"
+`
+
+func TestConfig(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hostd.toml")
+	if err := os.WriteFile(path, []byte(goodConfig+"link_grace = \"1m\"\nsocket_mode = \"0600\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Baud != 115200 || c.Mode() != 0o600 || time.Duration(c.LinkGrace) != time.Minute || c.Publish != "" ||
+		c.Device != "/dev/ttyUSB0" || c.State != filepath.Join(filepath.Dir(path), "state") {
+		t.Fatalf("%+v", c)
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	for name, tc := range map[string]struct{ text, want string }{
+		"unknown key":   {goodConfig + "\ndevise = \"x\"\n", "7:1: unknown key \"devise\": known are device"},
+		"syntax":        {"device = \n", "1:"},
+		"wrong type":    {goodConfig + "baud = \"fast\"\n", "6:"},
+		"missing":       {strings.Replace(goodConfig, "trust = \"trust\"\n", "", 1), "key \"trust\" is missing: add trust ="},
+		"baud":          {goodConfig + "baud = 0\n", "baud = 0: use a line rate"},
+		"mode":          {goodConfig + "socket_mode = \"rw\"\n", "write octal permissions"},
+		"large mode":    {goodConfig + "socket_mode = \"7777\"\n", "write octal permissions"},
+		"duration":      {goodConfig + "link_grace = \"soon\"\n", "write for example"},
+		"negative time": {goodConfig + "link_grace = \"-1s\"\n", "write for example"},
+	} {
+		path := filepath.Join(t.TempDir(), "hostd.toml")
+		if err := os.WriteFile(path, []byte(tc.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := LoadConfig(path)
+		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.HasPrefix(err.Error(), path+":") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := LoadConfig("/nowhere/hostd.toml"); err == nil || !strings.Contains(err.Error(), "/nowhere/hostd.toml") {
+		t.Errorf("missing file: %v", err)
+	}
+}
+
+func TestListen(t *testing.T) {
+	dir, err := os.MkdirTemp("", "tm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	path := filepath.Join(dir, "run", "s")
+	l := must(Listen(path, 0o640))
+	if st := must(os.Stat(path)); st.Mode().Perm() != 0o640 {
+		t.Fatalf("mode %v", st.Mode())
+	}
+	if _, err := Listen(path, 0o640); err == nil || !strings.Contains(err.Error(), "another touchmark-hostd is running") {
+		t.Fatalf("second daemon: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	stale := must(os.Create(path))
+	if err := stale.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(path, 0o640); err == nil {
+		t.Fatal("a file that is no socket was replaced")
+	}
+}
