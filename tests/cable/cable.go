@@ -36,7 +36,8 @@ func (d Direction) String() string {
 const maxRecorded = 64 << 20
 
 // Fault decides what becomes of bytes on the way: it returns what arrives,
-// possibly p itself changed. It runs under the cable's lock.
+// possibly p itself changed. It also sees what a cut cable then loses. It runs
+// under the cable's lock.
 type Fault func(p []byte) []byte
 
 // Cable joins a host end and a board end.
@@ -179,11 +180,11 @@ func (c *Cable) pass(d Direction, p []byte) ([]byte, time.Duration) {
 		c.free[d] = c.free[d].Add(time.Duration(len(p)) * 10 * time.Second / time.Duration(c.baud))
 		wait = c.free[d].Sub(now)
 	}
-	if c.cut {
-		return nil, wait
-	}
 	if f := c.fault[d]; f != nil {
 		p = f(p)
+	}
+	if c.cut {
+		return nil, wait
 	}
 	c.record(d, p)
 	return p, wait

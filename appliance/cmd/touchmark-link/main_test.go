@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"touchmark/hostlink/linkpipe"
+	"touchmark/hostlink/serialport"
+	"touchmark/tests/cable"
+)
+
+// patience bounds the waits of the tests.
+const patience = 20 * time.Second
+
+// binary builds the command as it ships: without cgo.
+func binary(t *testing.T) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "touchmark-link")
+	cmd := exec.Command("go", "build", "-o", out, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, b)
+	}
+	return out
+}
+
+// process is a running touchmark-link with core's ends of its pipes.
+type process struct {
+	*linkpipe.Conn
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	stderr bytes.Buffer
+}
+
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	p := &process{cmd: exec.CommandContext(ctx, binary(t), args...)}
+	in, err := p.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Stderr = &p.stderr
+	p.Conn, p.stdin = linkpipe.NewConn(out, in), in
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// until reads up to the next message of a kind.
+func (p *process) until(t *testing.T, kind linkpipe.Kind) linkpipe.Msg {
+	t.Helper()
+	for {
+		m, err := p.Read()
+		if err != nil {
+			t.Fatalf("waiting for kind %d: %v; %s", kind, err, p.stderr.String())
+		}
+		if m.Kind == kind {
+			return m
+		}
+	}
+}
+
+// drain reads to the end of the pipe and waits for the process.
+func (p *process) drain() error {
+	for {
+		if _, err := p.Read(); err != nil {
+			return p.cmd.Wait()
+		}
+	}
+}
+
+func until(t *testing.T, e *serialport.Endpoint, kind serialport.Kind) serialport.Event {
+	t.Helper()
+	for ev := range e.Events() {
+		if ev.Kind == kind {
+			return ev
+		}
+	}
+	t.Fatalf("endpoint ended while waiting for event %d", kind)
+	return serialport.Event{}
+}
+
+func TestLinkProcess(t *testing.T) {
+	c, err := cable.New(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p := start(t, "--device", c.BoardPath(), "--baud", "921600")
+	if err := p.Write(linkpipe.Msg{Kind: linkpipe.Message, Body: []byte("too early")}); err != nil {
+		t.Fatal(err)
+	}
+	if m := p.until(t, linkpipe.Log); !strings.Contains(m.Text, "not sent") {
+		t.Errorf("log: %q", m.Text)
+	}
+
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	host := serialport.Start(ctx, serialport.EndpointConfig{Path: c.HostPath(), Baud: 921600, Initiator: true})
+	if a, b := until(t, host, serialport.Up).SID, p.until(t, linkpipe.Up).SID; a != b {
+		t.Errorf("session %08x and %08x", a, b)
+	}
+	if err := host.Send(ctx, 1, []byte("question")); err != nil {
+		t.Fatal(err)
+	}
+	if m := p.until(t, linkpipe.Message); m.Channel != 1 || string(m.Body) != "question" {
+		t.Errorf("core got channel %d, %q", m.Channel, m.Body)
+	}
+	if err := p.Write(linkpipe.Msg{Kind: linkpipe.Message, Body: []byte("answer")}); err != nil {
+		t.Fatal(err)
+	}
+	if ev := until(t, host, serialport.Message); ev.Channel != 0 || string(ev.Body) != "answer" {
+		t.Errorf("host got channel %d, %q", ev.Channel, ev.Body)
+	}
+
+	p.stdin.Close()
+	if err := p.drain(); err != nil {
+		t.Errorf("after its input closed: %v; %s", err, p.stderr.String())
+	}
+	if ev := until(t, host, serialport.Down); ev.Err.Error() != "the other side closed the link" {
+		t.Errorf("host: %v", ev.Err)
+	}
+}
+
+func TestCoreBreaksTheFormat(t *testing.T) {
+	p := start(t, "--device", filepath.Join(t.TempDir(), "absent"))
+	if m := p.until(t, linkpipe.Device); !strings.Contains(m.Text, "absent") {
+		t.Errorf("device: %q", m.Text)
+	}
+	if err := p.Write(linkpipe.Msg{Kind: linkpipe.Up, SID: 1}); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := p.drain(); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("exit: %v", err)
+	}
+	if !strings.Contains(p.stderr.String(), "kind 2 from core") {
+		t.Errorf("stderr: %q", p.stderr.String())
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{{}, {"--device", "x", "extra"}, {"--device", "x", "--baud", "fast"}} {
+		p := start(t, args...)
+		var exit *exec.ExitError
+		if err := p.drain(); !errors.As(err, &exit) || exit.ExitCode() != 2 {
+			t.Errorf("%q: %v", args, err)
+		}
+		if !strings.Contains(strings.ToLower(p.stderr.String()), "usage") {
+			t.Errorf("%q: %q", args, p.stderr.String())
+		}
+	}
+}
+
+// TestImports: the process that parses the wire contains nothing of ours but
+// the link.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range strings.Lines(string(out)) {
+		pkg = strings.TrimSpace(pkg)
+		ours := strings.HasPrefix(pkg, "touchmark/")
+		allowed := strings.HasPrefix(pkg, "touchmark/appliance/cmd/touchmark-link") ||
+			pkg == "touchmark/hostlink/frame" || pkg == "touchmark/hostlink/session" ||
+			pkg == "touchmark/hostlink/serialport" || pkg == "touchmark/hostlink/linkpipe"
+		if ours && !allowed || pkg == "net" {
+			t.Errorf("imports %s", pkg)
+		}
+	}
+}
