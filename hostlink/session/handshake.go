@@ -13,12 +13,14 @@ type handshake struct {
 	synWait time.Duration // initiator: pause after that
 	young   int           // initiator: sessions in a row that did not last
 	refused bool          // initiator: ReasonVersion already reported
+	hintAt  time.Time     // initiator: no reaction to "just started" before this
 
 	half    bool    // responder: an ACCEPT is out
 	theirs  [8]byte // responder: the nonce it answered
 	ours    [8]byte
 	halfSID uint32
-	current [8]byte // responder: initiator's nonce of the present session
+	current [8]byte   // responder: initiator's nonce of the present session
+	resetAt time.Time // responder: no RESET for an unknown session before this
 }
 
 // open makes the initiator call with a fresh nonce, first at the given time.
@@ -125,10 +127,10 @@ func (c *Conn) pause(now time.Time) time.Duration {
 
 // unknown answers a frame of a session the responder does not hold.
 func (c *Conn) unknown(now time.Time, sid uint32) {
-	if c.cfg.Initiator || now.Before(c.live.resetAt) {
+	if c.cfg.Initiator || now.Before(c.hs.resetAt) {
 		return
 	}
-	c.live.resetAt = now.Add(resetEvery)
+	c.hs.resetAt = now.Add(resetEvery)
 	c.ctl.reset = resetFrame{due: true, sid: sid, reason: ReasonUnknown}
 }
 
@@ -153,10 +155,10 @@ func (c *Conn) onReset(now time.Time, f *frame.Frame) {
 // hint reacts to a responder that says it has just started: call at once, or
 // ask whether it still knows the present session.
 func (c *Conn) hint(now time.Time) {
-	if now.Before(c.live.hintAt) {
+	if now.Before(c.hs.hintAt) {
 		return
 	}
-	c.live.hintAt = now.Add(resetEvery)
+	c.hs.hintAt = now.Add(resetEvery)
 	if c.state == opening {
 		c.hs.synAt = now
 	} else if c.state == up {

@@ -59,6 +59,10 @@ const (
 	// any retransmission.
 	ackDelay = 20 * time.Millisecond
 
+	// quietAfter a silence the next bytes begin with a delimiter: one byte for
+	// not losing a frame, and a time-out, to what noise put there meanwhile.
+	quietAfter = 10 * time.Millisecond
+
 	// bulkStart, bulkLeast: bulk frames in flight at first and at least. The
 	// count grows while round trips are short and shrinks when they pass
 	// queueTarget plus two frames of line time, so that on a slow line

@@ -151,7 +151,9 @@ type Conn struct {
 	ctl   control
 	live  liveness
 	q     queue
-	wire  []byte // buffer of Output
+	wire  []byte    // buffer of Output
+	spoke time.Time // last Output that was not empty
+	quiet bool      // that was a while ago
 }
 
 // New returns a connection at the moment its line is open. An initiator begins
@@ -241,7 +243,7 @@ func (c *Conn) Send(channel int, msg []byte) error {
 // next call.
 func (c *Conn) Output(now time.Time, max int) []byte {
 	c.Tick(now)
-	c.wire = c.wire[:0]
+	c.wire, c.quiet = c.wire[:0], now.Sub(c.spoke) >= quietAfter
 	c.putControl()
 	for c.state == up && (len(c.wire) == 0 || len(c.wire)+frame.MaxWire <= max) {
 		if !c.putData(now) {
@@ -250,6 +252,9 @@ func (c *Conn) Output(now time.Time, max int) []byte {
 	}
 	if c.state == up && c.rx.ackNow {
 		c.putAck()
+	}
+	if len(c.wire) > 0 {
+		c.spoke = now
 	}
 	return c.wire
 }

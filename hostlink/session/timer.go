@@ -24,8 +24,6 @@ type liveness struct {
 	heard     time.Time // last frame of the session
 	confirmed bool      // initiator: the responder has used the session id
 	pingAt    time.Time
-	resetAt   time.Time // no RESET for an unknown session before this
-	hintAt    time.Time // no reaction to "just started" before this
 }
 
 // heard notes a frame of the present session.
@@ -129,8 +127,14 @@ func (c *Conn) fragment() int {
 	return fragmentFor(c.cfg.Baud)
 }
 
-// put appends the wire form of f to the output.
-func (c *Conn) put(f *frame.Frame) { c.wire = frame.Append(c.wire, f) }
+// put appends the wire form of f to the output. After a silence a delimiter
+// comes first, which ends what noise may have left at the other side.
+func (c *Conn) put(f *frame.Frame) {
+	if c.quiet && len(c.wire) == 0 {
+		c.wire = append(c.wire, frame.Delimiter)
+	}
+	c.wire = frame.Append(c.wire, f)
+}
 
 // putControl appends the control frames that are due. Those that open or probe
 // begin with a delimiter, which ends whatever garbage the line held.
