@@ -35,7 +35,6 @@ func (ch *Channel) Transmit(apdu []byte, h Handler) []byte {
 	if c.INS == insGetResponse && c.CLA == interindustryClass {
 		return ch.fetch(c)
 	}
-	ch.rest = nil
 	if c.CLA&classChain != 0 {
 		return Respond(nil, ch.link(c))
 	}
