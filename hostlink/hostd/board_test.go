@@ -2,11 +2,6 @@ package hostd
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"fmt"
 	"testing"
 	"time"
@@ -15,61 +10,35 @@ import (
 
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
 	"touchmark/hostlink/session"
-	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
-	"touchmark/tpm/quote/quotetest"
 )
 
 const (
-	testOrigin = "touchmark.example/test"
+	testOrigin = logtest.Origin
 	patience   = 20 * time.Second // bound of every wait in these tests
 )
 
-var (
-	born = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
-)
+var noon = logtest.Noon
 
 // board is an appliance in memory, at the level of messages: its log, its TPM
 // and its keys are real; what it says and when is up to the test.
 type board struct {
-	t    *testing.T
-	tpm  *quotetest.TPM
-	log  note.Signer
-	priv *ecdsa.PrivateKey
-	key  *sigformat.Key
-
+	*logtest.Log
+	t        *testing.T
 	hostKey  string // private note key of the host
 	host     note.Verifier
-	trust    anchor.Trust
 	policy   *policy.Policy
-	entries  [][]byte
-	note     []byte // newest checkpoint
-	sequence uint64
 	noAttest bool
+	greets   bool // hellos that come in between are answered
 
 	in     chan any // what the host sent
 	events chan serialport.Event
 	up     bool
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
-func noteKey(name string) (string, string) {
-	skey, vkey, err := note.GenerateKey(rand.Reader, name)
-	if err != nil {
-		panic(err)
-	}
-	return skey, vkey
 }
 
 const policyTOML = `version = 1
@@ -112,75 +81,18 @@ batch = 16
 `
 
 func newBoard(t *testing.T) *board {
-	t.Helper()
-	b := &board{t: t, tpm: quotetest.New(), in: make(chan any, 64), events: make(chan serialport.Event, 64)}
-	skey, vkey := noteKey(testOrigin)
-	b.log = must(note.NewSigner(skey))
-	b.priv = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	b.key = must(sigformat.NewKey(b.priv.Public(), born))
-	b.genesis(vkey)
-	return b
-}
-
-func (b *board) genesis(logKey string) {
-	admin, adminPublic := noteKey("admin")
-	hostKey, hostPublic := noteKey("repo1")
+	b := &board{t: t, in: make(chan any, 64), events: make(chan serialport.Event, 64)}
+	admin, adminPublic := logtest.NewKey("admin")
+	hostKey, hostPublic := logtest.NewKey("repo1")
 	b.hostKey, b.host = hostKey, must(message.ParseKey(hostPublic))
 	text := fmt.Sprintf(policyTOML, testOrigin, adminPublic, hostPublic)
 	policyNote := must(message.SignNote([]byte(text), must(note.NewSigner(admin))))
 	b.policy = must(policy.Open(policyNote))
-	cert := must(sigformat.Certificate(b.key, "Test <test@touchmark.example>", b.token))
-	g := &ledger.Genesis{
-		Origin: testOrigin, LogKey: logKey, AK: b.tpm.Public(), Creation: b.tpm.Creation(make([]byte, 32)),
-		Head: b.tpm.HeadIndex, HeadName: b.tpm.HeadName(), PCR: b.tpm.PCRIndex,
-		Token: ledger.TokenInfo{Serial: 1, Firmware: "5.7.1", Emulated: true},
-		Key: ledger.TokenKey{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256",
-			Fingerprint: b.key.Fingerprint(), SPKI: must(x509.MarshalPKIXPublicKey(b.priv.Public()))},
-		Attestation: ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("intermediate")},
-		Cert:        cert, Policy: policyNote,
-	}
-	b.append(noon, g)
-	b.trust = *anchor.TrustOf(b.entries[0], g)
-	b.commit()
+	b.Log = logtest.New(policyNote)
+	return b
 }
 
-// token signs as the token would.
-func (b *board) token(digest []byte, h crypto.Hash) ([]byte, error) {
-	return b.priv.Sign(rand.Reader, digest, h)
-}
-
-// append adds an entry, uncommitted, and returns its index.
-func (b *board) append(at time.Time, body any) uint64 {
-	i := uint64(len(b.entries))
-	b.entries = append(b.entries, must(ledger.Marshal(ledger.Header{Index: i, Time: at}, body)))
-	return i
-}
-
-func rootOf(entries [][]byte) [32]byte {
-	var t ledger.Tree
-	for _, e := range entries {
-		t.Add(ledger.LeafHash(e))
-	}
-	return t.Root()
-}
-
-func (b *board) body(n int) []byte {
-	return ledger.CheckpointBody(testOrigin, uint64(n), rootOf(b.entries[:n]))
-}
-
-// extend commits all entries to the TPM, without signing a checkpoint yet.
-func (b *board) extend() (prev, x [32]byte) {
-	prev, x = b.tpm.Head, ledger.X(b.body(len(b.entries)))
-	b.tpm.ExtendHead(x)
-	return prev, x
-}
-
-// commit commits all entries.
-func (b *board) commit() {
-	n := len(b.entries)
-	prev, x := b.extend()
-	b.note = must(anchor.SignCheckpoint(b.body(n), b.log, b.trust, prev, b.tpm.CertifyHead(quote.CertifyTag(x))))
-}
+func must[T any](v T, err error) T { return logtest.Must(v, err) }
 
 // Link's methods.
 
@@ -222,6 +134,10 @@ func hear[T any](b *board) T {
 			if v, ok := m.(T); ok {
 				return v
 			}
+			if h, ok := m.(*message.HelloNote); ok && b.greets {
+				b.say(b.welcome(h.Hello.Nonce))
+				continue
+			}
 			ack, ok := m.(*message.Mirrored)
 			if !ok {
 				b.t.Fatalf("heard %T, want %T", m, *new(T))
@@ -235,7 +151,7 @@ func hear[T any](b *board) T {
 
 func (b *board) checkAck(m *message.Mirrored) {
 	b.t.Helper()
-	if m.Size > uint64(len(b.entries)) || rootOf(b.entries[:m.Size]) != m.Root {
+	if m.Size > b.Size() || b.Root(m.Size) != m.Root {
 		b.t.Fatalf("the host acknowledges %d entries it cannot have", m.Size)
 	}
 }
@@ -246,7 +162,7 @@ func (b *board) acked() {
 	for {
 		m := hear[*message.Mirrored](b)
 		b.checkAck(m)
-		if m.Size == uint64(len(b.entries)) {
+		if m.Size == b.Size() {
 			return
 		}
 	}
@@ -272,10 +188,10 @@ func (b *board) hello() *message.HelloNote {
 func (b *board) welcome(nonce [16]byte) *message.Welcome {
 	w := &message.Welcome{
 		Nonce: nonce, Origin: testOrigin, Firmware: "test", Policy: b.policy.Hash, Time: noon, State: message.StateReady,
-		Total: uint64(len(b.entries)), Checkpoint: b.note,
+		Total: b.Size(), Checkpoint: b.Note,
 	}
 	if !b.noAttest {
-		a := b.tpm.CertifyHead(quote.HelloTag(nonce[:]))
+		a := b.TPM.CertifyHead(quote.HelloTag(nonce[:]))
 		w.Attest, w.Sig = a.Attest, a.Sig
 	}
 	return w
@@ -286,7 +202,7 @@ func (b *board) meet() {
 	b.t.Helper()
 	h := b.connect()
 	b.say(b.welcome(h.Hello.Nonce))
-	if h.Hello.HeadSize < uint64(len(b.entries)) {
+	if h.Hello.HeadSize < b.Size() {
 		b.serve()
 	}
 }
@@ -296,9 +212,9 @@ func (b *board) serve() {
 	b.t.Helper()
 	for {
 		f := hear[*message.Fetch](b)
-		to := min(f.From+3, uint64(len(b.entries))) // small answers, so that the host asks again
-		b.say(&message.Entries{Start: f.From, Total: uint64(len(b.entries)), Entries: b.entries[f.From:to]})
-		if to == uint64(len(b.entries)) {
+		to := min(f.From+3, b.Size()) // small answers, so that the host asks again
+		b.say(&message.Entries{Start: f.From, Total: b.Size(), Entries: b.Entries[f.From:to]})
+		if to == b.Size() {
 			b.acked()
 			return
 		}
@@ -313,7 +229,7 @@ func (b *board) drop() {
 // push sends the entries from an index on.
 func (b *board) push(from uint64) {
 	b.t.Helper()
-	b.say(&message.Entries{Start: from, Total: uint64(len(b.entries)), Entries: b.entries[from:]})
+	b.say(&message.Entries{Start: from, Total: b.Size(), Entries: b.Entries[from:]})
 }
 
 // request is a submission that the policy admits, opened.
@@ -334,7 +250,7 @@ func (b *board) submitted() *request {
 	if _, err := b.policy.Admit(r, policy.NewHistory(), noon); err != nil {
 		b.t.Fatal(err)
 	}
-	if n := r.Submission.HeadSize; n == 0 || n > uint64(len(b.entries)) || rootOf(b.entries[:n]) != r.Submission.HeadRoot {
+	if n := r.Submission.HeadSize; n == 0 || n > b.Size() || b.Root(n) != r.Submission.HeadRoot {
 		b.t.Fatalf("the submission commits to a head of %d that is not ours", n)
 	}
 	req := &request{Request: r, submit: m}
@@ -346,32 +262,22 @@ func (b *board) submitted() *request {
 
 // intent appends the intent of a request and makes its signatures.
 func (b *board) intent(r *request) (uint64, []ledger.ItemResult) {
-	b.sequence++
-	in := &ledger.Intent{Sequence: b.sequence, Policy: b.policy.Hash, Key: b.key.Fingerprint(), Job: r.Job,
-		Approval: r.submit.Approval, Submission: r.submit.Submission}
-	var items []ledger.ItemResult
-	for _, s := range r.states {
-		p := must(sigformat.PlanOpenPGP(b.key, s, noon, testOrigin, r.Job))
-		in.SignDigests = append(in.SignDigests, message.Digest{Alg: p.Alg, Sum: p.Digest})
-		sig := must(p.Finish(must(b.token(p.Digest, p.Alg.Hash()))))
-		items = append(items, ledger.ItemResult{State: ledger.Signed, Signature: sig})
-	}
-	return b.append(noon, in), items
+	return b.Intent(r.submit.Approval, r.submit.Submission, r.states)
 }
 
 // run carries a request through: intent, commit, outcome, checkpoint, done.
 func (b *board) run(r *request, change func(items []ledger.ItemResult)) {
 	b.t.Helper()
-	from := uint64(len(b.entries))
+	from := b.Size()
 	i, items := b.intent(r)
 	b.push(from)
 	b.acked()
-	b.commit()
+	b.Commit()
 	if change != nil {
 		change(items)
 	}
-	out := b.append(noon, &ledger.Outcome{Intent: i, Job: r.Job, Items: items})
+	out := b.Append(&ledger.Outcome{Intent: i, Job: r.Job, Items: items})
 	b.push(out)
-	b.say(&message.Checkpoint{Note: b.note})
+	b.say(&message.Checkpoint{Note: b.Note})
 	b.say(&message.Done{Job: r.Job, Intent: i, Outcome: out})
 }

@@ -25,6 +25,8 @@ import (
 // world is a daemon with a board in memory.
 type world struct {
 	t      *testing.T
+	timing Timing
+	d      *Daemon
 	b      *board
 	dir    string
 	socket string
@@ -33,12 +35,19 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldTimed(t, Timing{})
+}
+
+// newWorldTimed is for tests that wait for one of the daemon's own waits; the
+// others never come to pass.
+func newWorldTimed(t *testing.T, timing Timing) *world {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "tm") // short: a socket's path is bounded
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	w := &world{t: t, b: newBoard(t), dir: dir, socket: filepath.Join(dir, "s")}
+	w := &world{t: t, timing: timing, b: newBoard(t), dir: dir, socket: filepath.Join(dir, "s")}
 	w.start()
 	return w
 }
@@ -46,7 +55,16 @@ func newWorld(t *testing.T) *world {
 // start runs a daemon on the world's directory.
 func (w *world) start() {
 	w.t.Helper()
+	for _, wait := range []*time.Duration{&w.timing.HelloRetry, &w.timing.CancelWait, &w.timing.ArmedGrace, &w.timing.SendWait} {
+		if *wait == 0 {
+			*wait = patience
+		}
+	}
+	if w.timing.BusyRetry == 0 {
+		w.timing.BusyRetry = time.Millisecond
+	}
 	d := must(New(w.options()))
+	w.d = d
 	l := must(Listen(w.socket, 0o600))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -66,13 +84,12 @@ func (w *world) start() {
 }
 
 func (w *world) options() Options {
-	text := must(w.b.trust.Marshal())
+	text := w.b.TrustText()
 	return Options{
 		State: filepath.Join(w.dir, "state"), Publish: filepath.Join(w.dir, "log"), Trust: must(verify.ParseTrust(text)),
 		Key: must(note.NewSigner(w.b.hostKey)), Device: "memory", Grace: patience, Log: zerolog.Nop(),
-		Clock: func() time.Time { return noon },
-		Timing: Timing{HelloRetry: 10 * time.Millisecond, BusyRetry: time.Millisecond, CancelWait: 100 * time.Millisecond,
-			ArmedGrace: time.Millisecond, SendWait: patience},
+		Clock:  func() time.Time { return noon },
+		Timing: w.timing,
 	}
 }
 
@@ -193,19 +210,19 @@ func TestSignBatch(t *testing.T) {
 func checkPublished(t *testing.T, w *world) {
 	t.Helper()
 	tiles := must(ledgerstore.OpenTiles(filepath.Join(w.dir, "log")))
-	if !bytes.Equal(must(tiles.Checkpoint()), w.b.note) {
+	if !bytes.Equal(must(tiles.Checkpoint()), w.b.Note) {
 		t.Fatal("published checkpoint is not the newest")
 	}
 	n := 0
 	for e, err := range tiles.Entries(0) {
-		if err != nil || !bytes.Equal(e, w.b.entries[n]) {
+		if err != nil || !bytes.Equal(e, w.b.Entries[n]) {
 			t.Fatalf("published entry %d differs: %v", n, err)
 		}
 		n++
 	}
 	pending := must(tiles.Pending())
-	if n+len(pending) != len(w.b.entries) {
-		t.Fatalf("%d entries and %d pending published, the log has %d", n, len(pending), len(w.b.entries))
+	if n+len(pending) != len(w.b.Entries) {
+		t.Fatalf("%d entries and %d pending published, the log has %d", n, len(pending), len(w.b.Entries))
 	}
 }
 
@@ -312,7 +329,7 @@ func TestForgedHints(t *testing.T) {
 	w.b.say(&message.Refused{Job: message.JobID{1}, Code: message.CodeDenied, Text: "not yours"})
 	w.b.say(&message.Done{Job: r.Job, Intent: 0, Outcome: 1})
 	c.event("denied")
-	if f := hear[*message.Fetch](w.b); f.From != uint64(len(w.b.entries)) {
+	if f := hear[*message.Fetch](w.b); f.From != w.b.Size() {
 		t.Fatalf("a forged done makes the host fetch from %d", f.From)
 	}
 	w.b.run(r, nil)
@@ -326,17 +343,17 @@ func TestUncommitted(t *testing.T) {
 	w.b.meet()
 	c := w.sign("core.db")
 	r := w.b.submitted()
-	from := uint64(len(w.b.entries))
+	from := w.b.Size()
 	i, items := w.b.intent(r)
-	w.b.append(noon, &ledger.Outcome{Intent: i, Job: r.Job, Items: items})
+	w.b.Append(&ledger.Outcome{Intent: i, Job: r.Job, Items: items})
 	w.b.push(from)
 	w.b.acked()
-	w.b.say(&message.Checkpoint{Note: w.b.note}) // the old one again
+	w.b.say(&message.Checkpoint{Note: w.b.Note}) // the old one again
 	w.b.say(&message.Done{Job: r.Job, Intent: i, Outcome: i + 1})
 	w.b.say(&message.Event{Job: r.Job, State: "still-waiting"})
 	c.event("still-waiting") // everything before it was handled
-	w.b.commit()
-	w.b.say(&message.Checkpoint{Note: w.b.note})
+	w.b.Commit()
+	w.b.say(&message.Checkpoint{Note: w.b.Note})
 	c.expect(api.OK, "")
 }
 
@@ -351,20 +368,20 @@ func TestLyingOutcomes(t *testing.T) {
 			w.b.run(r, func(items []ledger.ItemResult) { items[0].Signature = []byte("nonsense") })
 		},
 		"other intent index": func(w *world, r *request) {
-			from := uint64(len(w.b.entries))
+			from := w.b.Size()
 			i, items := w.b.intent(r)
-			w.b.append(noon, &ledger.Outcome{Intent: i - 1, Job: r.Job, Items: items})
-			w.b.commit()
+			w.b.Append(&ledger.Outcome{Intent: i - 1, Job: r.Job, Items: items})
+			w.b.Commit()
 			w.b.push(from)
-			w.b.say(&message.Checkpoint{Note: w.b.note})
+			w.b.say(&message.Checkpoint{Note: w.b.Note})
 		},
 		"fewer items": func(w *world, r *request) {
-			from := uint64(len(w.b.entries))
+			from := w.b.Size()
 			i, items := w.b.intent(r)
-			w.b.append(noon, &ledger.Outcome{Intent: i, Job: r.Job, Items: items[:1]})
-			w.b.commit()
+			w.b.Append(&ledger.Outcome{Intent: i, Job: r.Job, Items: items[:1]})
+			w.b.Commit()
 			w.b.push(from)
-			w.b.say(&message.Checkpoint{Note: w.b.note})
+			w.b.say(&message.Checkpoint{Note: w.b.Note})
 		},
 		"other announced digests": func(w *world, r *request) {
 			s := r.states
@@ -388,7 +405,7 @@ func TestReplay(t *testing.T) {
 	w := newWorld(t)
 	w.b.meet()
 	first := w.sign("core.db")
-	old := w.b.note
+	old := w.b.Note
 	r1 := w.b.submitted()
 	w.b.run(r1, nil)
 	first.expect(api.OK, "")
@@ -402,7 +419,7 @@ func TestReplay(t *testing.T) {
 	w.b.say(&message.Done{Job: r1.Job, Intent: 1, Outcome: 2})
 	w.b.run(r, nil)
 	c.expect(api.OK, "")
-	if s := w.status(); s.Evidence != "" || s.Committed != uint64(len(w.b.entries)-1) {
+	if s := w.status(); s.Evidence != "" || s.Committed != w.b.Size()-1 {
 		t.Fatalf("status %+v", s)
 	}
 }
@@ -427,11 +444,11 @@ func TestForkByEntry(t *testing.T) {
 	w.b.meet()
 	c := w.sign("core.db")
 	w.b.submitted()
-	w.b.append(noon, &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
+	w.b.Filler(noon)
 	w.b.push(1)
 	w.b.acked()
-	w.b.entries = w.b.entries[:1]
-	w.b.append(noon.Add(time.Second), &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
+	w.b.Entries = w.b.Entries[:1]
+	w.b.Filler(noon.Add(time.Second))
 	w.b.push(1)
 	c.expect(api.Evidence, "entry 1")
 	w.forked("entry 1")
@@ -440,23 +457,23 @@ func TestForkByEntry(t *testing.T) {
 func TestForkByCheckpoint(t *testing.T) {
 	w := newWorld(t)
 	w.b.meet()
-	w.b.append(noon, &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
+	w.b.Filler(noon)
 	w.b.push(1)
 	w.b.acked()
-	w.b.entries = w.b.entries[:1]
-	w.b.append(noon.Add(time.Second), &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
-	w.b.commit()
-	w.b.say(&message.Checkpoint{Note: w.b.note})
+	w.b.Entries = w.b.Entries[:1]
+	w.b.Filler(noon.Add(time.Second))
+	w.b.Commit()
+	w.b.say(&message.Checkpoint{Note: w.b.Note})
 	w.forked("log of 2 entries")
 }
 
 func TestShorterLog(t *testing.T) {
 	w := newWorld(t)
 	w.b.meet()
-	w.b.append(noon, &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
+	w.b.Filler(noon)
 	w.b.push(1)
 	w.b.acked()
-	w.b.entries = w.b.entries[:1]
+	w.b.Entries = w.b.Entries[:1]
 	w.b.drop()
 	h := w.b.connect()
 	w.b.say(w.b.welcome(h.Hello.Nonce))
@@ -469,19 +486,20 @@ func TestOtherLog(t *testing.T) {
 	h := w.b.connect()
 	w.b.say(w.b.welcome(h.Hello.Nonce))
 	hear[*message.Fetch](w.b)
-	w.b.entries = other.entries
+	w.b.Entries = other.Entries
 	w.b.push(0)
 	w.forked("not the pinned genesis entry")
 }
 
 // TestHeadUnexplained: a TPM whose HEAD the shown log does not lead to.
 func TestHeadUnexplained(t *testing.T) {
-	w := newWorld(t)
-	w.b.tpm.ExtendHead([32]byte{1})
+	w := newWorldTimed(t, Timing{HelloRetry: 50 * time.Millisecond})
+	w.b.greets = true
+	w.b.TPM.ExtendHead([32]byte{1})
 	h := w.b.connect()
 	w.b.say(w.b.welcome(h.Hello.Nonce))
 	w.b.serve()
-	for range maxUnexplained - 1 {
+	for w.status().Evidence == "" {
 		w.b.say(w.b.welcome(w.b.hello().Hello.Nonce))
 	}
 	w.forked("does not explain")
@@ -491,9 +509,9 @@ func TestHeadUnexplained(t *testing.T) {
 // finds HEAD one commit ahead, explained by the entries.
 func TestCommitUnderWay(t *testing.T) {
 	w := newWorld(t)
-	w.b.append(noon, &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
-	w.b.extend()
-	w.b.append(noon, &ledger.Attest{Size: 1, Certify: w.b.tpm.CertifyHead([32]byte{})})
+	w.b.Filler(noon)
+	w.b.Extend()
+	w.b.Filler(noon)
 	w.b.meet()
 	w.sign("core.db")
 	w.b.submitted()
@@ -502,7 +520,7 @@ func TestCommitUnderWay(t *testing.T) {
 // TestNotOurBoard: an attestation by another TPM, for another nonce, or none,
 // and nothing is submitted.
 func TestNotOurBoard(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldTimed(t, Timing{HelloRetry: 50 * time.Millisecond})
 	other := newBoard(t)
 	h := w.b.connect()
 	say := func(change func(*message.Welcome)) {
@@ -514,12 +532,13 @@ func TestNotOurBoard(t *testing.T) {
 	say(func(m *message.Welcome) { o := other.welcome(m.Nonce); m.Attest, m.Sig = o.Attest, o.Sig })
 	say(func(m *message.Welcome) { o := w.b.welcome([16]byte{1}); m.Attest, m.Sig = o.Attest, o.Sig })
 	say(func(m *message.Welcome) { m.Attest, m.Sig = nil, nil })
-	say(func(m *message.Welcome) { m.Checkpoint = other.note })
+	say(func(m *message.Welcome) { m.Checkpoint = other.Note })
 	say(func(m *message.Welcome) { m.Nonce[0] ^= 1 })
 	say(func(m *message.Welcome) { m.Origin = "other.example/log" })
 	if s := w.status(); s.Verified || !strings.HasPrefix(s.Link, "not verified") {
 		t.Fatalf("status %+v", s)
 	}
+	w.b.greets = true
 	w.b.say(w.b.welcome(h.Hello.Nonce))
 	w.b.serve()
 	w.sign("core.db")
@@ -555,8 +574,8 @@ func TestLinkLoss(t *testing.T) {
 		w.b.acked()
 		w.b.drop()
 		c.event("link-lost")
-		w.b.commit()
-		w.b.append(noon, &ledger.Outcome{Intent: i, Job: r.Job, Items: items})
+		w.b.Commit()
+		w.b.Append(&ledger.Outcome{Intent: i, Job: r.Job, Items: items})
 		w.b.meet() // hears a fetch and acknowledgements only, no second submission
 		c.expect(api.OK, "")
 	})
@@ -567,8 +586,8 @@ func TestLinkLoss(t *testing.T) {
 		r := w.b.submitted()
 		w.b.drop()
 		i, items := w.b.intent(r)
-		w.b.commit()
-		w.b.append(noon, &ledger.Outcome{Intent: i, Job: r.Job, Items: items})
+		w.b.Commit()
+		w.b.Append(&ledger.Outcome{Intent: i, Job: r.Job, Items: items})
 		w.b.meet()
 		c.expect(api.OK, "")
 	})
@@ -623,7 +642,7 @@ func TestCancel(t *testing.T) {
 
 // TestCancelUnconfirmed: silence after a cancel is not a promise.
 func TestCancelUnconfirmed(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldTimed(t, Timing{CancelWait: time.Millisecond})
 	w.b.meet()
 	c := w.sign("core.db")
 	w.b.submitted()
@@ -648,40 +667,76 @@ func TestClientGone(t *testing.T) {
 	}
 }
 
+// expire lets the timeout of the first job pass now.
+func (w *world) expire() {
+	w.d.post(func() { w.d.expire(w.d.jobs[0]) })
+}
+
 func TestTimeouts(t *testing.T) {
-	ask := func(w *world) *client {
-		return w.ask(&api.Request{Op: api.OpSign, Timeout: 50, Items: []api.Item{item("core.db", message.SHA256)}})
-	}
 	t.Run("never armed", func(t *testing.T) {
 		w := newWorld(t)
 		w.b.meet()
-		c := ask(w)
+		c := w.sign("core.db")
 		r := w.b.submitted()
+		w.expire()
 		hear[*message.CancelNote](w.b)
 		w.b.say(&message.Refused{Job: r.Job, Code: message.CodeCancelled, Text: "cancelled"})
 		c.expect(api.TimedOut, "nothing was signed")
 	})
 	t.Run("armed, no outcome", func(t *testing.T) {
-		w := newWorld(t)
+		w := newWorldTimed(t, Timing{ArmedGrace: time.Millisecond})
 		w.b.meet()
-		c := ask(w)
+		c := w.sign("core.db")
 		i, _ := w.b.intent(w.b.submitted())
 		w.b.push(i)
 		w.b.acked()
+		w.expire()
 		c.expect(api.MaySigned, "committed")
+	})
+	t.Run("armed, outcome after all", func(t *testing.T) {
+		w := newWorld(t)
+		w.b.meet()
+		c := w.sign("core.db")
+		r := w.b.submitted()
+		i, items := w.b.intent(r)
+		w.b.push(i)
+		w.b.acked()
+		w.expire()
+		w.b.Commit()
+		w.b.push(w.b.Append(&ledger.Outcome{Intent: i, Job: r.Job, Items: items}))
+		w.b.say(&message.Checkpoint{Note: w.b.Note})
+		c.expect(api.OK, "")
 	})
 	t.Run("link down, submitted", func(t *testing.T) {
 		w := newWorld(t)
 		w.b.meet()
-		c := ask(w)
+		c := w.sign("core.db")
 		w.b.submitted()
 		w.b.drop()
+		c.event("link-lost")
+		w.expire()
 		c.expect(api.MaySigned, "the link is down")
+	})
+	t.Run("behind another", func(t *testing.T) {
+		w := newWorld(t)
+		w.b.meet()
+		w.sign("core.db")
+		w.b.submitted()
+		c := w.sign("extra.db")
+		c.event("queued")
+		w.d.post(func() { w.d.expire(w.d.jobs[1]) })
+		c.expect(api.TimedOut, "other requests")
 	})
 	t.Run("no link", func(t *testing.T) {
 		w := newWorld(t)
 		w.b.events <- serialport.Event{Kind: serialport.Unavailable, Err: &serialport.OpenError{Path: "/dev/ttyX", Err: serialport.ErrAbsent}}
-		ask(w).expect(api.LinkDown, "/dev/ttyX: serial device is absent")
+		for !strings.Contains(w.status().Link, "absent") {
+			continue // the daemon takes requests and link events in any order
+		}
+		c := w.sign("core.db")
+		c.event("waiting-for-link")
+		w.d.post(func() { w.d.lapse(w.d.jobs[0]) })
+		c.expect(api.LinkDown, "/dev/ttyX: serial device is absent")
 	})
 }
 
@@ -695,7 +750,7 @@ func TestRestart(t *testing.T) {
 	w.stop()
 	w.start()
 	h := w.b.connect()
-	if h.Hello.HeadSize != uint64(len(w.b.entries)) || h.Hello.HeadRoot != rootOf(w.b.entries) {
+	if h.Hello.HeadSize != w.b.Size() || h.Hello.HeadRoot != w.b.Root(w.b.Size()) {
 		t.Fatalf("hello after a restart has head %d", h.Hello.HeadSize)
 	}
 	w.b.say(w.b.welcome(h.Hello.Nonce))
@@ -735,7 +790,7 @@ func TestMirrorOfAnotherLog(t *testing.T) {
 	w.stop()
 	o := w.options()
 	other := newBoard(t)
-	o.Trust = must(verify.ParseTrust(must(other.trust.Marshal())))
+	o.Trust = must(verify.ParseTrust(other.TrustText()))
 	if _, err := New(o); err == nil || !strings.Contains(err.Error(), "another log") {
 		t.Fatalf("New: %v", err)
 	}
@@ -746,11 +801,11 @@ func TestLogOp(t *testing.T) {
 	w.b.meet()
 	c := w.ask(&api.Request{Op: api.OpLog, Last: 1})
 	r := c.read()
-	if r.Entry == nil || !bytes.Equal(r.Entry.Text, w.b.entries[0]) || !r.Entry.Committed {
+	if r.Entry == nil || !bytes.Equal(r.Entry.Text, w.b.Entries[0]) || !r.Entry.Committed {
 		t.Fatalf("entry %+v", r)
 	}
 	c.expect(api.OK, "")
-	if got := w.ask(&api.Request{Op: api.OpCert}).expect(api.OK, ""); !bytes.Equal(got.Cert, w.b.trust.Cert) {
+	if got := w.ask(&api.Request{Op: api.OpCert}).expect(api.OK, ""); !bytes.Equal(got.Cert, w.b.Trust.Cert) {
 		t.Fatal("certificate differs")
 	}
 }

@@ -12,10 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"touchmark/appliance/sigformat"
-	"touchmark/hostlink/hostd/api"
-	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
-	"touchmark/tpm/ledger"
 )
 
 func TestMain(m *testing.M) {
@@ -147,73 +144,6 @@ func TestHashSizes(t *testing.T) {
 		_, _ = want.Write(data)
 		if got[0].state != want.State() || got[1].state != want.State() || done.Load() != 2*int64(size) {
 			t.Fatalf("%d bytes hash wrongly", size)
-		}
-	}
-}
-
-// TestEveryByte changes each byte of a proof and of a signature: nothing of
-// them is without meaning.
-func TestEveryByte(t *testing.T) {
-	f := newFixture()
-	h := sigformat.NewHasher(message.SHA256)
-	_, _ = h.Write([]byte("data"))
-	s := h.State()
-	d := message.Digest{Alg: message.SHA256, Sum: s.Digest()}
-	f.append(&ledger.Attest{Size: 1, Certify: f.tpm.CertifyHead([32]byte{})})
-	r := f.answer(&api.Request{Items: []api.Item{{Name: "file", Format: sigformat.OpenPGPBinary, Digest: d.String(), Size: 4, State: s.Bytes()}}})
-	trust := must(verify.ParseTrust(must(f.trust.Marshal())))
-	check := func(sig, proof []byte) error {
-		in, err := trust.OpenProof(proof)
-		if err == nil {
-			_, err = in.Check("file", s, sig)
-		}
-		return err
-	}
-	sig, proof := r.Signatures[0], r.Proofs[0]
-	if err := check(sig, proof); err != nil {
-		t.Fatal(err)
-	}
-	for _, b := range [][]byte{sig, proof} {
-		for i := range b {
-			b[i] ^= 1 << (i % 8)
-			if check(sig, proof) == nil {
-				t.Fatalf("byte %d of %d changed, and it verifies", i, len(b))
-			}
-			b[i] ^= 1 << (i % 8)
-		}
-	}
-}
-
-// TestIntentOfAnother: an intent that the TPM took, but for another key, job,
-// log or number of items, is no intent of ours.
-func TestIntentOfAnother(t *testing.T) {
-	f := newFixture()
-	trust := must(verify.ParseTrust(must(f.trust.Marshal())))
-	a := message.Approval{Origin: testOrigin, Class: "test", NotAfter: noon, Items: []message.Item{{
-		Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: message.SHA256, Sum: make([]byte, 32)}, Size: 1, Name: "a"}}}
-	intent := func(a message.Approval) *ledger.Intent {
-		return &ledger.Intent{Key: f.key.Fingerprint(), Job: message.JobOf(a.Marshal()), Approval: must(message.SignNote(a.Marshal())),
-			SignDigests: []message.Digest{a.Items[0].Digest}}
-	}
-	if _, err := trust.OpenIntent(intent(a)); err != nil {
-		t.Fatal(err)
-	}
-	foreign := a
-	foreign.Origin = "other.example/log"
-	cases := map[string]func() *ledger.Intent{
-		"log": func() *ledger.Intent { return intent(foreign) },
-		"key": func() *ledger.Intent { in := intent(a); in.Key[0] ^= 1; return in },
-		"job": func() *ledger.Intent { in := intent(a); in.Job[0] ^= 1; return in },
-		"number": func() *ledger.Intent {
-			in := intent(a)
-			in.SignDigests = append(in.SignDigests, in.SignDigests[0])
-			return in
-		},
-		"note": func() *ledger.Intent { in := intent(a); in.Approval = []byte("x"); return in },
-	}
-	for name, in := range cases {
-		if _, err := trust.OpenIntent(in()); err == nil {
-			t.Errorf("another %s: accepted", name)
 		}
 	}
 }

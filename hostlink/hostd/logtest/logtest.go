@@ -1,0 +1,172 @@
+// Package logtest is an appliance's log made of software, for tests of the
+// host's side: real keys, entries, checkpoints and proofs, and a TPM in memory
+// (tpm/quote/quotetest). It writes whatever a test wants, honest or not.
+// Production code never imports it.
+package logtest
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/quote"
+	"touchmark/tpm/quote/quotetest"
+)
+
+// Origin of every log made here.
+const Origin = "touchmark.example/test"
+
+// Noon is the time of every entry, and so of every signature.
+var Noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+
+// Log has exported state: a test may change any of it.
+type Log struct {
+	TPM     *quotetest.TPM
+	Signer  note.Signer // the log key
+	Priv    *ecdsa.PrivateKey
+	Key     *sigformat.Key // its public half, in OpenPGP form
+	Trust   anchor.Trust
+	Entries [][]byte
+	Note    []byte // newest checkpoint
+
+	intents uint64
+}
+
+// Must returns v; in tests an error that cannot happen may panic.
+func Must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// NewKey makes a note key: private and public half.
+func NewKey(name string) (private, public string) {
+	private, public, err := note.GenerateKey(rand.Reader, name)
+	return Must(private, err), public
+}
+
+// New makes a log whose genesis entry holds this policy note, and commits it.
+func New(policyNote []byte) *Log {
+	l := &Log{TPM: quotetest.New(), Priv: Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))}
+	private, public := NewKey(Origin)
+	l.Signer = Must(note.NewSigner(private))
+	l.Key = Must(sigformat.NewKey(l.Priv.Public(), Noon.Add(-24*time.Hour)))
+	g := &ledger.Genesis{
+		Origin: Origin, LogKey: public, AK: l.TPM.Public(), Creation: l.TPM.Creation(make([]byte, 32)),
+		Head: l.TPM.HeadIndex, HeadName: l.TPM.HeadName(), PCR: l.TPM.PCRIndex,
+		Token: ledger.TokenInfo{Serial: 1, Firmware: "5.7.1", Emulated: true},
+		Key: ledger.TokenKey{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256",
+			Fingerprint: l.Key.Fingerprint(), SPKI: Must(x509.MarshalPKIXPublicKey(l.Priv.Public()))},
+		Attestation: ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("intermediate")},
+		Cert:        Must(sigformat.Certificate(l.Key, "Test <test@touchmark.example>", l.Token)), Policy: policyNote,
+	}
+	l.Append(g)
+	l.Trust = *anchor.TrustOf(l.Entries[0], g)
+	l.Commit()
+	return l
+}
+
+// TrustText is what a host pins of this log.
+func (l *Log) TrustText() []byte { return Must(l.Trust.Marshal()) }
+
+// Token signs as the token would.
+func (l *Log) Token(digest []byte, h crypto.Hash) ([]byte, error) {
+	return l.Priv.Sign(rand.Reader, digest, h)
+}
+
+// Append adds an entry, uncommitted, and returns its index.
+func (l *Log) Append(body any) uint64 { return l.AppendAt(Noon, body) }
+
+// AppendAt is Append with another time.
+func (l *Log) AppendAt(at time.Time, body any) uint64 {
+	i := uint64(len(l.Entries))
+	l.Entries = append(l.Entries, Must(ledger.Marshal(ledger.Header{Index: i, Time: at}, body)))
+	return i
+}
+
+// Size is the number of entries, committed or not.
+func (l *Log) Size() uint64 { return uint64(len(l.Entries)) }
+
+// Root is the root of the first n entries.
+func (l *Log) Root(n uint64) [32]byte { return root(l.leaves()[:n]) }
+
+func (l *Log) leaves() [][32]byte {
+	out := make([][32]byte, len(l.Entries))
+	for i, e := range l.Entries {
+		out[i] = ledger.LeafHash(e)
+	}
+	return out
+}
+
+// Extend commits all entries to the TPM without signing a checkpoint.
+func (l *Log) Extend() (body []byte, prev, x [32]byte) {
+	body = ledger.CheckpointBody(Origin, l.Size(), l.Root(l.Size()))
+	prev, x = l.TPM.Head, ledger.X(body)
+	l.TPM.ExtendHead(x)
+	return body, prev, x
+}
+
+// Commit commits all entries and signs the checkpoint.
+func (l *Log) Commit() {
+	body, prev, x := l.Extend()
+	l.Note = Must(anchor.SignCheckpoint(body, l.Signer, l.Trust, prev, l.TPM.CertifyHead(quote.CertifyTag(x))))
+}
+
+// Intent appends the intent of a job and makes its signatures.
+func (l *Log) Intent(approval, submission []byte, states []sigformat.State) (uint64, []ledger.ItemResult) {
+	l.intents++
+	job := message.JobOf(Must(message.NoteText(approval)))
+	in := &ledger.Intent{Sequence: l.intents, Key: l.Key.Fingerprint(), Job: job, Approval: approval, Submission: submission}
+	var items []ledger.ItemResult
+	for _, s := range states {
+		p := Must(sigformat.PlanOpenPGP(l.Key, s, Noon, Origin, job))
+		in.SignDigests = append(in.SignDigests, message.Digest{Alg: p.Alg, Sum: p.Digest})
+		sig := Must(p.Finish(Must(l.Token(p.Digest, p.Alg.Hash()))))
+		items = append(items, ledger.ItemResult{State: ledger.Signed, Signature: sig})
+	}
+	return l.Append(in), items
+}
+
+// Filler appends an entry that says nothing about any job.
+func (l *Log) Filler(at time.Time) uint64 {
+	return l.AppendAt(at, &ledger.Attest{Size: 1, Certify: l.TPM.CertifyHead([32]byte{})})
+}
+
+// Proof proves entry i under the newest checkpoint, which covers all entries.
+func (l *Log) Proof(i uint64) []byte {
+	p := ledger.Proof{Origin: Origin, Index: i, Size: l.Size(), Intent: l.Entries[i], Path: auditPath(l.leaves(), i), Checkpoint: l.Note}
+	return Must(p.Marshal())
+}
+
+// auditPath is PATH(m, D[n]) of RFC 6962 section 2.1.1, as it is written there.
+func auditPath(d [][32]byte, m uint64) [][32]byte {
+	if len(d) <= 1 {
+		return nil
+	}
+	k := uint64(1)
+	for 2*k < uint64(len(d)) {
+		k *= 2
+	}
+	if m < k {
+		return append(auditPath(d[:k], m), root(d[k:]))
+	}
+	return append(auditPath(d[k:], m-k), root(d[:k]))
+}
+
+func root(d [][32]byte) [32]byte {
+	var t ledger.Tree
+	for _, h := range d {
+		t.Add(h)
+	}
+	return t.Root()
+}

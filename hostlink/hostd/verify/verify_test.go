@@ -1,0 +1,154 @@
+package verify
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/hostd/logtest"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+)
+
+func must[T any](v T, err error) T { return logtest.Must(v, err) }
+
+var plainNote = must(message.SignNote([]byte("not looked at here\n")))
+
+func stateOf(data string) sigformat.State {
+	h := sigformat.NewHasher(message.SHA256)
+	_, _ = h.Write([]byte(data)) // hashes never fail
+	return h.State()
+}
+
+// approval asks for files of the given names that hold their own name.
+func approval(names ...string) (message.Approval, []sigformat.State) {
+	a := message.Approval{Origin: logtest.Origin, Class: "test", NotAfter: logtest.Noon.Add(time.Hour)}
+	var states []sigformat.State
+	for _, n := range names {
+		s := stateOf(n)
+		states = append(states, s)
+		a.Items = append(a.Items, message.Item{Format: sigformat.OpenPGPBinary, Name: n, Size: s.Count(),
+			Digest: message.Digest{Alg: message.SHA256, Sum: s.Digest()}})
+	}
+	return a, states
+}
+
+// signed makes a log with one job in it, and the job's proof.
+func signed(a message.Approval, states []sigformat.State) (*Trust, []ledger.ItemResult, []byte) {
+	l := logtest.New(plainNote)
+	l.Filler(logtest.Noon)
+	i, items := l.Intent(must(message.SignNote(a.Marshal())), plainNote, states)
+	l.Commit()
+	return must(ParseTrust(l.TrustText())), items, l.Proof(i)
+}
+
+func TestCheck(t *testing.T) {
+	a, states := approval("one", "two")
+	trust, items, proof := signed(a, states)
+	in := must(trust.OpenProof(proof))
+	for i, name := range []string{"one", "two"} {
+		f := must(in.Check(name, states[i], items[i].Signature))
+		if f.Name != name || f.Class != "test" || f.Index != 2 || f.Checkpoint != 3 || !f.Created.Equal(logtest.Noon) || !f.Emulated {
+			t.Errorf("facts %+v", f)
+		}
+		if _, err := in.Check(name, states[i], items[1-i].Signature); err == nil {
+			t.Error("the other item's signature is accepted")
+		}
+		if _, err := in.CheckItem(1-i, states[i], items[i].Signature); err == nil {
+			t.Error("the other item's place is accepted")
+		}
+	}
+	if _, err := in.Check("one", stateOf("three"), items[0].Signature); err == nil {
+		t.Error("a file that was never approved is accepted")
+	}
+}
+
+// TestSameBytes: two names for the same bytes; the name asked for is reported.
+func TestSameBytes(t *testing.T) {
+	a, states := approval("one")
+	b := a.Items[0]
+	b.Name = "two"
+	a.Items, states = append(a.Items, b), append(states, states[0])
+	trust, items, proof := signed(a, states)
+	in := must(trust.OpenProof(proof))
+	for want, name := range map[string]string{"two": "two", "one": "renamed"} {
+		if f := must(in.Check(name, states[0], items[0].Signature)); f.Name != want {
+			t.Errorf("%s is reported as %s", name, f.Name)
+		}
+	}
+}
+
+// TestEveryByte changes each byte of a proof and of a signature: nothing of
+// them is without meaning.
+func TestEveryByte(t *testing.T) {
+	a, states := approval("file")
+	trust, items, proof := signed(a, states)
+	sig := items[0].Signature
+	check := func() error {
+		in, err := trust.OpenProof(proof)
+		if err == nil {
+			_, err = in.Check("file", states[0], sig)
+		}
+		return err
+	}
+	if err := check(); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range [][]byte{sig, proof} {
+		for i := range b {
+			b[i] ^= 1 << (i % 8)
+			if check() == nil {
+				t.Fatalf("byte %d of %d changed, and it verifies", i, len(b))
+			}
+			b[i] ^= 1 << (i % 8)
+		}
+	}
+}
+
+// TestIntentOfAnother: an intent that the TPM took, but for another key, job,
+// log or number of items, is no intent of ours.
+func TestIntentOfAnother(t *testing.T) {
+	l := logtest.New(plainNote)
+	trust := must(ParseTrust(l.TrustText()))
+	a, _ := approval("a")
+	intent := func(a message.Approval) *ledger.Intent {
+		return &ledger.Intent{Key: l.Key.Fingerprint(), Job: message.JobOf(a.Marshal()), Approval: must(message.SignNote(a.Marshal())),
+			SignDigests: []message.Digest{a.Items[0].Digest}}
+	}
+	if _, err := trust.OpenIntent(intent(a)); err != nil {
+		t.Fatal(err)
+	}
+	foreign := a
+	foreign.Origin = "other.example/log"
+	for name, in := range map[string]func() *ledger.Intent{
+		"log": func() *ledger.Intent { return intent(foreign) },
+		"key": func() *ledger.Intent { in := intent(a); in.Key[0] ^= 1; return in },
+		"job": func() *ledger.Intent { in := intent(a); in.Job[0] ^= 1; return in },
+		"number": func() *ledger.Intent {
+			in := intent(a)
+			in.SignDigests = append(in.SignDigests, in.SignDigests[0])
+			return in
+		},
+		"note": func() *ledger.Intent { in := intent(a); in.Approval = []byte("x"); return in },
+	} {
+		if _, err := trust.OpenIntent(in()); err == nil {
+			t.Errorf("another %s: accepted", name)
+		}
+	}
+}
+
+func TestSignerName(t *testing.T) {
+	text := []byte("text\n")
+	private, _ := logtest.NewKey("repo1")
+	n := must(message.SignNote(text, signer(private)))
+	if got := signerName(n); got != "repo1" {
+		t.Errorf("signed by %q", got)
+	}
+	if got := signerName(must(message.SignNote(text))); got != "" {
+		t.Errorf("an unsigned note is signed by %q", got)
+	}
+}
+
+func signer(private string) note.Signer { return must(note.NewSigner(private)) }
