@@ -97,6 +97,20 @@ func TestExchange(t *testing.T) {
 	}
 }
 
+// TestAnswersDoNotWaitForTimers: with any timer of the session on the path, the
+// shortest being 20 ms, these exchanges would take four seconds.
+func TestAnswersDoNotWaitForTimers(t *testing.T) {
+	_, host, board := pair(t)
+	start := time.Now()
+	for range 200 {
+		expect(t, host, board, "question")
+		expect(t, board, host, "answer")
+	}
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("200 exchanges took %v", took)
+	}
+}
+
 // BenchmarkRoundTrip is one small message and its answer over an unthrottled pty.
 func BenchmarkRoundTrip(b *testing.B) {
 	_, host, board := pair(b)

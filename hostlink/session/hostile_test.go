@@ -294,6 +294,33 @@ func TestGapReport(t *testing.T) {
 	}
 }
 
+// TestHold: a peer that asks to wait gets nothing new, and the fragment it had
+// to drop again as soon as it asks on, without a timer.
+func TestHold(t *testing.T) {
+	l := newLone(t, false)
+	sid := l.stand(1)
+	ack := func(n uint16, payload ...byte) frame.Frame {
+		return frame.Frame{Type: frame.TypeAck, SID: sid, Ack: n, Payload: payload}
+	}
+	for range 3 {
+		l.Send(Interactive, []byte("x"))
+	}
+	only(t, l.take(), frame.TypeData|1, frame.TypeData|1, frame.TypeData|1)
+	l.give(ack(1, stalledFlag, 0x01)) // fragment 1 dropped, 2 kept
+	l.Send(Interactive, []byte("y"))
+	if out := l.take(); len(out) != 1 || out[0].Seq != 1 {
+		t.Fatalf("sent %v while held: want only the lost fragment", out)
+	}
+	l.give(ack(1, stalledFlag, 0x01)) // dropped again
+	only(t, l.take())
+	l.give(ack(1, 0, 0x01))
+	out := l.take()
+	only(t, out, frame.TypeData|1, frame.TypeData|1)
+	if out[0].Seq != 1 || out[1].Seq != 3 {
+		t.Errorf("sent %d and %d, want 1 and 3", out[0].Seq, out[1].Seq)
+	}
+}
+
 func TestSendRefuses(t *testing.T) {
 	l := newLone(t, false)
 	if err := l.Send(0, []byte("x")); !errors.Is(err, ErrDown) {

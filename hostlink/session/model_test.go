@@ -11,7 +11,7 @@ import (
 // and blocked writers against the ideal queue, then mends the line and expects
 // everything of the last session to arrive.
 func TestModel(t *testing.T) {
-	rounds := 20 // of 100 schedules each
+	rounds := 12 // of 100 schedules each; -rapid.checks multiplies
 	if testing.Short() {
 		rounds = 2
 	}

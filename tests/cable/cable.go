@@ -35,6 +35,9 @@ func (d Direction) String() string {
 // maxRecorded bounds the record of each direction; older bytes are dropped.
 const maxRecorded = 64 << 20
 
+// slack is how late the relay may wake without the throttled line losing time.
+const slack = 20 * time.Millisecond
+
 // Fault decides what becomes of bytes on the way: it returns what arrives,
 // possibly p itself changed. It also sees what a cut cable then loses. It runs
 // under the cable's lock.
@@ -174,11 +177,11 @@ func (c *Cable) pass(d Direction, p []byte) ([]byte, time.Duration) {
 	var wait time.Duration
 	if c.baud > 0 {
 		now := time.Now()
-		if c.free[d].Before(now) {
+		if c.free[d].Before(now.Add(-slack)) {
 			c.free[d] = now
 		}
 		c.free[d] = c.free[d].Add(time.Duration(len(p)) * 10 * time.Second / time.Duration(c.baud))
-		wait = c.free[d].Sub(now)
+		wait = max(0, c.free[d].Sub(now))
 	}
 	if f := c.fault[d]; f != nil {
 		p = f(p)
