@@ -148,20 +148,27 @@ func (osDisk) SyncDir(dir string) error {
 
 // WriteFile replaces path with data so that, whatever fails and whenever the
 // power goes, path holds either the old or the new content, whole; on return
-// the new one is durable. The file gets exactly perm.
+// the new one is durable. The file gets exactly perm. Several writers of one
+// path do not disturb each other: the last one wins.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
-	if err := writeTemp(osDisk{}, path, data, perm); err != nil {
-		return err
+	f, err := os.CreateTemp(filepath.Dir(path), ".touchmark-*.new") // a new file, never through a link
+	if err != nil {
+		return diskErr("write", path, err)
 	}
-	if err := os.Chmod(tempName(path), perm); err != nil {
-		return errors.Join(diskErr("chmod", path, err), os.Remove(tempName(path)))
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(perm), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
 	}
-	return install(osDisk{}, path)
+	if err != nil {
+		return errors.Join(diskErr("write", path, err), os.Remove(f.Name()))
+	}
+	return diskErr("sync", filepath.Dir(path), osDisk{}.SyncDir(filepath.Dir(path)))
 }
 
 // tempName is in the same directory, so that the rename is atomic, and hidden
-// from web servers and shells. Two writers of one path would disturb each
-// other; each path has one owner.
+// from web servers and shells. It is for directories with a single writer,
+// which overwrites what a crash left of it.
 func tempName(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
 }
@@ -181,14 +188,6 @@ func writeTemp(d disk, path string, data []byte, perm fs.FileMode) error {
 		return errors.Join(diskErr("write", path, err), ignoreMissing(d.Remove(temp)))
 	}
 	return nil
-}
-
-// install moves the temporary file into place and makes the name durable.
-func install(d disk, path string) error {
-	if err := d.Rename(tempName(path), path); err != nil {
-		return errors.Join(diskErr("write", path, err), ignoreMissing(d.Remove(tempName(path))))
-	}
-	return diskErr("sync", filepath.Dir(path), d.SyncDir(filepath.Dir(path)))
 }
 
 func ignoreMissing(err error) error {

@@ -325,6 +325,15 @@ func TestWriteFile(t *testing.T) {
 	if err := WriteFile(filepath.Join(path, "x"), nil, 0o600); !errors.As(err, &de) {
 		t.Errorf("%v", err)
 	}
+	if err := os.Symlink(filepath.Join(t.TempDir(), "elsewhere"), path+".link"); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(path+".link", []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Lstat(path + ".link"); err != nil || !st.Mode().IsRegular() {
+		t.Errorf("wrote through a link: %v, %v", st, err)
+	}
 	undo := limitFileSize(t, 4)
 	err = WriteFile(path, []byte("longer than four bytes"), 0o600)
 	undo()
