@@ -137,6 +137,37 @@ func TestLinkProcess(t *testing.T) {
 	}
 }
 
+// TestKilledAndStartedAgain: nothing of a killed process stands in the way of
+// the next one, and the host notices.
+func TestKilledAndStartedAgain(t *testing.T) {
+	c, err := cable.New(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	host := serialport.Start(ctx, serialport.EndpointConfig{Path: c.HostPath(), Initiator: true})
+	var last uint32
+	for range 3 {
+		p := start(t, "--device", c.BoardPath())
+		sid := p.until(t, linkpipe.Up).SID
+		if sid == last {
+			t.Error("the session of the killed process goes on")
+		}
+		for last = sid; until(t, host, serialport.Up).SID != sid; {
+		}
+		if err := host.Send(ctx, 0, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if m := p.until(t, linkpipe.Message); string(m.Body) != "hello" {
+			t.Errorf("core got %q", m.Body)
+		}
+		p.cmd.Process.Kill()
+		p.drain()
+	}
+}
+
 func TestCoreBreaksTheFormat(t *testing.T) {
 	p := start(t, "--device", filepath.Join(t.TempDir(), "absent"))
 	if m := p.until(t, linkpipe.Device); !strings.Contains(m.Text, "absent") {
