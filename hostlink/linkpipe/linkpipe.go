@@ -16,6 +16,12 @@
 // Reading allocates no more than one bounded message and refuses everything not
 // listed. The link process parses what a hostile host sends; core treats the
 // pipe as hostile too, so texts are bounded and cleaned of control bytes here.
+//
+// # Use
+//
+// Both ends must go on reading while they write, from a goroutine of its own:
+// a pipe holds 64 KiB, and the link process stops taking messages while the
+// host takes none (for 60 s at most, then its session ends).
 package linkpipe
 
 import (
