@@ -56,7 +56,6 @@ const (
 	ReasonStalled   Reason = 7 // the peer answers but takes no data
 	ReasonReplaced  Reason = 8 // the initiator opened a new session
 	ReasonLocal     Reason = 9 // closed on this side
-	ReasonLine      Reason = 10
 )
 
 var reasonText = map[Reason]string{
@@ -69,7 +68,6 @@ var reasonText = map[Reason]string{
 	ReasonStalled:   "the other side takes no data",
 	ReasonReplaced:  "the other side opened a new session",
 	ReasonLocal:     "closed on this side",
-	ReasonLine:      "serial device lost",
 }
 
 // Error implements error.
