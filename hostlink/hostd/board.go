@@ -224,6 +224,7 @@ func (d *Daemon) settleWelcome() {
 	c.ready, c.problem = true, ""
 	d.log.Info().Uint64("entries", c.total).Str("board", c.welcome.State).Str("firmware", c.welcome.Firmware).Msg("log verified")
 	d.publish()
+	d.withdrawLeftovers()
 	d.haltedBoard(c.welcome)
 	d.settle()
 }

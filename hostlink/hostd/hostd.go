@@ -96,6 +96,9 @@ type Daemon struct {
 	jobs     []*job        // unfinished, in order; only the first is with the board
 	evidence string        // what contradicts the log, "" when nothing does
 	stopping bool
+
+	leftovers  []message.JobID // jobs the board may show though nobody waits for them
+	remembered string          // what the file of them holds
 }
 
 // New opens the mirror and checks what is in it.
@@ -113,6 +116,9 @@ func New(o Options) (*Daemon, error) {
 		inbox: make(chan func(), 64), done: make(chan struct{}),
 	}
 	if d.evidence, err = loadEvidence(o.State); err != nil {
+		return nil, errors.Join(err, m.store.Close())
+	}
+	if d.leftovers, err = loadLeftovers(o.State); err != nil {
 		return nil, errors.Join(err, m.store.Close())
 	}
 	d.pub = newPublisher(o.State, o.Publish, m.store, o.Log)

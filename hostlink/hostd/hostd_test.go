@@ -265,7 +265,7 @@ func TestOutcomes(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	for code, want := range map[string]int{
-		message.CodeRateExceeded: api.Refused, message.CodeDenied: api.Denied, message.CodeArmTimeout: api.TimedOut,
+		message.CodeRateExceeded: api.Refused, message.CodeExpired: api.TimedOut,
 		message.CodeHalted: api.DeviceFault, message.CodeForkedHead: api.Evidence, message.CodeNotMirrored: api.LinkDown,
 	} {
 		w := newWorld(t)
@@ -276,6 +276,47 @@ func TestRefusals(t *testing.T) {
 		c.expect(want, "because of a reason")
 		w.stop()
 	}
+}
+
+func TestDenied(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	w.b.say(&message.Refused{Job: w.b.submitted().Job, Code: message.CodeDenied, Text: "x"})
+	c.expect(api.Denied, "denied by the operator")
+	c = w.sign("core.db")
+	w.b.say(&message.Refused{Job: w.b.submitted().Job, Code: message.CodeArmTimeout, Text: "x"})
+	c.expect(api.TimedOut, "nobody armed")
+}
+
+// TestLeftover: a job that nobody waits for any more, because the daemon was
+// killed or the link was down, is withdrawn as soon as that is possible.
+func TestLeftover(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	w.sign("core.db")
+	r := w.b.submitted()
+	w.b.drop()
+	w.stop()
+	w.start()
+	w.b.meet()
+	if n := hear[*message.CancelNote](w.b); n.Cancel.Job != r.Job {
+		t.Fatalf("cancelled %s", n.Cancel.Job)
+	}
+	c := w.sign("core.db")
+	r = w.b.submitted()
+	w.b.drop()
+	c.event("link-lost")
+	w.expire()
+	c.expect(api.MaySigned, "link is down")
+	w.b.meet()
+	if n := hear[*message.CancelNote](w.b); n.Cancel.Job != r.Job {
+		t.Fatalf("cancelled %s", n.Cancel.Job)
+	}
+	w.b.drop()
+	w.b.meet()
+	w.sign("core.db")
+	w.b.submitted() // nothing is cancelled twice
 }
 
 func TestClassChoice(t *testing.T) {

@@ -246,6 +246,7 @@ func (d *Daemon) submit(j *job) {
 	}
 	j.submitted, j.ever = true, true
 	d.send(m.Marshal())
+	d.remember()
 	d.log.Info().Str("job", j.id.String()).Int("items", len(j.items)).Msg("submitted")
 }
 
@@ -291,6 +292,10 @@ func (d *Daemon) refused(m *message.Refused) {
 			resp = fail(api.Interrupted, "the appliance says the request was withdrawn")
 		}
 		d.finish(j, resp)
+	case message.CodeDenied:
+		d.finish(j, fail(api.Denied, "denied by the operator: nothing was signed"))
+	case message.CodeArmTimeout:
+		d.finish(j, fail(api.TimedOut, "nobody armed the request in time: nothing was signed, try again"))
 	default:
 		d.finish(j, fail(api.CodeFor(m.Code), "the appliance refuses (%s): %s", m.Code, m.Text))
 	}
@@ -317,8 +322,7 @@ func (d *Daemon) withdraw(j *job, resp *api.Response) {
 		d.finish(j, fail(api.MaySigned, "the link is down (%s) and the appliance has job %s: it may be signed yet", d.linkState(), j.id))
 		return
 	}
-	c := message.Cancel{Origin: d.o.Trust.Origin, Job: j.id, HostTime: d.now()}
-	n, err := d.signed(c.Marshal())
+	n, err := d.cancelNote(j.id)
 	if err != nil {
 		d.finish(j, fail(api.Internal, "%v", err))
 		return
@@ -371,6 +375,9 @@ func (d *Daemon) finish(j *job, resp *api.Response) {
 	}
 	d.jobs = slices.Delete(d.jobs, i, i+1)
 	j.timer.Stop()
+	if resp.Code == api.MaySigned && !d.armed(j) {
+		d.leave(j)
+	}
 	if j.id != (message.JobID{}) {
 		delete(d.mirror.traces, j.id)
 		resp.Job = j.id.String()
@@ -381,6 +388,7 @@ func (d *Daemon) finish(j *job, resp *api.Response) {
 		ev = d.log.Warn().Int("code", resp.Code).Str("error", resp.Error)
 	}
 	ev.Str("job", resp.Job).Msg("finished")
+	d.remember()
 	d.publish()
 	d.pump()
 }
