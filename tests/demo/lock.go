@@ -57,14 +57,14 @@ func owner(dir string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(b)))
 }
 
-// clearDir removes all that an earlier demo made; the lock, which is ours, stays.
+// clearDir removes all that an earlier demo made; the lock and the log of serve, which are ours, stay.
 func clearDir(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if path := filepath.Join(dir, e.Name()); path != lockPath(dir) {
+		if path := filepath.Join(dir, e.Name()); path != lockPath(dir) && e.Name() != serveLog {
 			err = errors.Join(err, os.RemoveAll(path))
 		}
 	}

@@ -27,7 +27,6 @@ type story struct {
 	pkg      string    // the package in it
 	archives [2]string // its databases
 	gpg      *consumers.GPG
-	earlier  string // copy of the log as it was before the last job
 }
 
 // run tells the whole story and stops everything at its end, whatever the end is.
@@ -51,11 +50,7 @@ func run(ctx context.Context, o options) (err error) {
 		defer func() { err = errors.Join(err, s.term.Restore()) }()
 	}
 	s.n = newNarrator(os.Stdout, s.term != nil || isTerminal(os.Stdout))
-	defer func() {
-		if s.w != nil {
-			err = errors.Join(err, s.w.Close())
-		}
-	}()
+	defer func() { err = errors.Join(err, s.stop()) }()
 	return s.tell(ctx)
 }
 
@@ -80,13 +75,22 @@ func (s *story) tell(ctx context.Context) error {
 			return err
 		}
 	}
-	err := s.w.Close()
-	s.w = nil
-	if err == nil {
-		s.epilogue()
-	}
-	return err
+	s.epilogue()
+	return nil
 }
+
+// stop ends everything that runs; what it published is complete then.
+func (s *story) stop() error {
+	if s.w == nil {
+		return nil
+	}
+	w := s.w
+	s.w = nil
+	return w.Close()
+}
+
+func (s *story) log() string   { return filepath.Join(s.dir, "log") }
+func (s *story) trust() string { return filepath.Join(s.dir, "trust") }
 
 func (s *story) hardware(ctx context.Context) (err error) {
 	s.w, err = world.New(ctx, world.Config{Dir: s.dir, Bin: s.bin})
@@ -145,8 +149,7 @@ func (s *story) buildPackage(ctx context.Context) (err error) {
 }
 
 func (s *story) signDatabases(ctx context.Context) (err error) {
-	s.earlier = filepath.Join(s.dir, "tampered", "rolled-back")
-	if err := copyTree(s.earlier, s.w.Mirror); err != nil {
+	if err := s.keepEarlierLog(ctx); err != nil {
 		return err
 	}
 	db := filepath.Join(s.repo, "demo.db.tar.gz")
@@ -166,6 +169,15 @@ func (s *story) signDatabases(ctx context.Context) (err error) {
 		return err
 	}
 	return os.WriteFile(filepath.Join(s.dir, proof), b, 0o644)
+}
+
+// keepEarlierLog copies the log as it is now, for the forger of the last chapter.
+func (s *story) keepEarlierLog(ctx context.Context) error {
+	r, err := s.w.Run(ctx, s.dir, "touchmark", "publish") // which is to say: wait until all is published
+	if err == nil && r.Code != 0 {
+		err = fmt.Errorf("touchmark publish: exit code %d: %s", r.Code, r.Stderr)
+	}
+	return errors.Join(err, copyTree(filepath.Join(s.dir, "tampered", "rolled-back"), s.log()))
 }
 
 // sign has files signed by the real command while the operator attends the board. A person who denies, or lets the touch
@@ -276,7 +288,7 @@ func (s *story) epilogue() {
 	s.n.Say("Try next:")
 	s.n.Say("  make demo-up                    the same world, left running: sign your own files")
 	s.n.Say("  DEMO_TOUCH=ask make demo-up     … and be the operator yourself")
-	s.n.Say("  build/bin/touchmark-audit verify %s --trust %s", shorten(filepath.Join(s.dir, "log")), shorten(filepath.Join(s.dir, "trust")))
+	s.n.Say("  build/bin/touchmark-audit verify %s --trust %s", shorten(s.log()), shorten(s.trust()))
 	s.n.Say("  gpg --homedir %s --verify %s", shorten(s.gpg.Home), shorten(s.archives[0]+".sig"))
 	s.n.Say("  docs/threat-model.md            what all this is worth, and what it is not")
 }

@@ -15,8 +15,14 @@ import (
 	"touchmark/tests/world"
 )
 
-// readyFD is where serve tells up that the world stands: the first of exec.Cmd's ExtraFiles.
-const readyFD = 3
+// readyFD is where serve tells up that the world stands, by readyWord: the first of exec.Cmd's ExtraFiles.
+const (
+	readyFD   = 3
+	readyWord = "ready\n"
+)
+
+// serveLog is what serve prints; it outlives the clearing of the directory.
+const serveLog = "serve.log"
 
 // touches are the values of DEMO_TOUCH and what they mean.
 var touches = map[string]string{
@@ -61,7 +67,7 @@ func launch(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	log, err := os.OpenFile(filepath.Join(o.dir, "serve.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	log, err := os.OpenFile(filepath.Join(o.dir, serveLog), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
@@ -75,8 +81,7 @@ func launch(ctx context.Context, o options) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
 	defer stop()
-	said, err := io.ReadAll(ready)
-	if err != nil || string(said) != "ready" {
+	if _, err := io.ReadFull(ready, make([]byte, len(readyWord))); err != nil {
 		why, _ := os.ReadFile(log.Name())
 		return errors.Join(errors.New("the world does not come up: "+strings.TrimSpace(string(why))), cmd.Wait(), ctx.Err())
 	}
@@ -85,6 +90,7 @@ func launch(ctx context.Context, o options) error {
 
 // serve is the background process of demo-up: it holds the world until it is told to stop.
 func serve(ctx context.Context, o options) (err error) {
+	syscall.CloseOnExec(readyFD)
 	ready := os.NewFile(readyFD, "ready")
 	l, err := takeLock(o.dir)
 	if err != nil {
@@ -107,7 +113,7 @@ func serve(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer desk.close()
-	if _, err := ready.WriteString("ready"); err != nil {
+	if _, err := ready.WriteString(readyWord); err != nil {
 		return err
 	}
 	if err := ready.Close(); err != nil {
