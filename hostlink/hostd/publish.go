@@ -3,6 +3,7 @@ package hostd
 import (
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -11,6 +12,14 @@ import (
 
 // checkpointFile holds the newest verified checkpoint beside the mirror.
 const checkpointFile = "checkpoint"
+
+// An edition is written when nothing new was wanted for publishQuiet, and at
+// the latest publishLate after the first wish: just after a signature is given
+// out the client writes its own files, and the disk should be theirs.
+const (
+	publishQuiet = 100 * time.Millisecond
+	publishLate  = time.Second
+)
 
 // publisher writes the newest checkpoint and the published log, off the path
 // of any signature. Editions that were overtaken are skipped.
@@ -27,6 +36,9 @@ type publisher struct {
 	written uint64 // version that is on disk
 	on      uint64 // size of the published checkpoint
 	err     error  // of the last try
+	due     time.Time
+	latest  time.Time
+	hurry   bool // somebody waits
 	closed  bool
 }
 
@@ -40,22 +52,44 @@ func newPublisher(state, dir string, s *ledgerstore.Store, log zerolog.Logger) *
 func (p *publisher) want(note []byte, size uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now()
+	if p.version == p.written {
+		p.latest = now.Add(publishLate)
+	}
+	if p.due = now.Add(publishQuiet); p.due.After(p.latest) {
+		p.due = p.latest
+	}
 	p.note, p.size = note, size
 	p.version++
 	p.changed.Broadcast()
+}
+
+// idle waits until an edition is due. It returns false when there is none and
+// there will be none.
+func (p *publisher) idle() bool {
+	for !p.closed && !(p.hurry && p.version != p.written) {
+		wait := time.Until(p.due)
+		if p.version != p.written && wait <= 0 {
+			break
+		}
+		var timer *time.Timer
+		if p.version != p.written {
+			timer = time.AfterFunc(wait, p.changed.Broadcast)
+		}
+		p.changed.Wait()
+		if timer != nil {
+			timer.Stop()
+		}
+	}
+	p.hurry = false
+	return p.version != p.written
 }
 
 // run writes editions until close; the last one wanted is written before.
 func (p *publisher) run() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for {
-		for p.version == p.written && !p.closed {
-			p.changed.Wait()
-		}
-		if p.version == p.written {
-			return
-		}
+	for p.idle() {
 		note, size, version := p.note, p.size, p.version
 		p.mu.Unlock()
 		err := p.write(note, size)
@@ -84,7 +118,9 @@ func (p *publisher) write(note []byte, size uint64) error {
 func (p *publisher) flush() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for want := p.version; p.written < want && !p.closed; {
+	for want := p.version; p.written < want; {
+		p.hurry = true
+		p.changed.Broadcast()
 		p.changed.Wait()
 	}
 	return p.err

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -81,22 +82,32 @@ type output struct {
 }
 
 // writeAll writes all files or, as far as the disk lets it, none: after a
-// failure what was there before is there again. Proofs come first, so that a
-// signature never stands without its proof.
+// failure what was there before is there again. The writes wait for the disk,
+// so they wait together.
 func writeAll(outs []*output) error {
 	perm := 0o666 &^ umask()
-	for _, o := range outs {
-		old, err := os.ReadFile(o.path)
-		o.old, o.existed = old, err == nil
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
-			err = ledgerstore.WriteFile(o.path, o.data, perm)
-		}
+	errs := make([]error, len(outs))
+	var wg sync.WaitGroup
+	for i, o := range outs {
+		wg.Go(func() { errs[i] = o.write(perm) })
+	}
+	wg.Wait()
+	for i, err := range errs {
 		if err != nil {
-			return exitf(api.CannotWrite, "%s: %w; nothing was written", o.path, errors.Join(plainWrite(err), undo(outs, perm)))
+			return exitf(api.CannotWrite, "%s: %w; nothing was written", outs[i].path, errors.Join(plainWrite(err), undo(outs, perm)))
 		}
-		o.replaced = true
 	}
 	return nil
+}
+
+func (o *output) write(perm fs.FileMode) error {
+	old, err := os.ReadFile(o.path)
+	o.old, o.existed = old, err == nil
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = ledgerstore.WriteFile(o.path, o.data, perm)
+	}
+	o.replaced = err == nil
+	return err
 }
 
 func undo(outs []*output, perm fs.FileMode) error {

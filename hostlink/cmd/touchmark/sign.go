@@ -192,7 +192,7 @@ func (a *app) accept(trust *verify.Trust, files []*hashed, r *api.Response) erro
 		return exitf(api.Evidence, "touchmark-hostd returned %d signatures and %d proofs for %d files", len(r.Signatures), len(r.Proofs), len(files))
 	}
 	facts := make([]*verify.Facts, len(files))
-	var proofs, sigs []*output
+	var outs []*output
 	var in *verify.Intent
 	for i, h := range files {
 		var err error
@@ -207,10 +207,9 @@ func (a *app) accept(trust *verify.Trust, files []*hashed, r *api.Response) erro
 		if err := h.unchanged(); err != nil {
 			return err
 		}
-		proofs = append(proofs, &output{path: h.path + proofSuffix, data: r.Proofs[i]})
-		sigs = append(sigs, &output{path: h.path + sigSuffix, data: r.Signatures[i]})
+		outs = append(outs, &output{path: h.path + proofSuffix, data: r.Proofs[i]}, &output{path: h.path + sigSuffix, data: r.Signatures[i]})
 	}
-	if err := writeAll(append(proofs, sigs...)); err != nil {
+	if err := writeAll(outs); err != nil {
 		return err
 	}
 	a.report(files, facts)
