@@ -101,12 +101,17 @@ func (r *rig) must(err error) {
 	}
 }
 
-// file makes a file of random bytes to be signed.
+// file makes a file of random bytes to be signed; what was signed under that name before is gone.
 func (r *rig) file(name string, size int) string {
 	r.t.Helper()
 	b := make([]byte, size)
 	_, _ = rand.Read(b) // never fails
 	path := filepath.Join(r.work, name)
+	for _, suffix := range []string{".sig", ".tmproof"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			r.t.Fatal(err)
+		}
+	}
 	r.must(os.WriteFile(path, b, 0o644))
 	return path
 }
