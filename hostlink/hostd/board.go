@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/mirror"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
-	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore"
 	"touchmark/tpm/quote"
 )
@@ -71,13 +71,10 @@ func (d *Daemon) hello(c *conversation) {
 	if c.welcome != nil {
 		return // answered; its entries are on their way
 	}
-	size, root, err := d.mirror.head()
+	size, root, err := d.mirror.Head()
 	if err != nil {
 		d.broken(err)
 		return
-	}
-	if size == 0 {
-		root = ledger.EmptyRoot()
 	}
 	c.nonce, c.fetching = nonce(), false
 	h := message.Hello{Origin: d.o.Trust.Origin, Nonce: c.nonce, HostTime: d.now(), HeadSize: size, HeadRoot: root}
@@ -105,7 +102,7 @@ func (d *Daemon) broken(err error) {
 // failing disk ends what waits, and for what the board sent wrong it is asked
 // again.
 func (d *Daemon) problem(err error) {
-	var ev *Evidence
+	var ev *mirror.Evidence
 	var disk *ledgerstore.DiskError
 	var corrupt *ledgerstore.CorruptError
 	switch {
@@ -166,9 +163,9 @@ func (d *Daemon) welcome(w *message.Welcome) {
 		d.log.Error().Msg(c.problem)
 		return
 	}
-	size := d.mirror.store.Size()
+	size := d.mirror.Size()
 	if w.Total < size {
-		d.problem(contradiction("log-shorter", map[string][]byte{"welcome": w.Marshal()},
+		d.problem(mirror.Contradiction("log-shorter", map[string][]byte{"welcome": w.Marshal()},
 			"the appliance holds %d entries, this host mirrored %d: its log was rolled back or replaced", w.Total, size))
 		return
 	}
@@ -177,7 +174,7 @@ func (d *Daemon) welcome(w *message.Welcome) {
 		d.log.Error().Msg(c.problem)
 		return
 	}
-	if err := d.mirror.advance(w.Checkpoint); err != nil {
+	if err := d.mirror.Advance(w.Checkpoint); err != nil {
 		d.problem(err)
 		return
 	}
@@ -209,10 +206,10 @@ func (d *Daemon) attested(c *conversation, w *message.Welcome) error {
 // attested HEAD agree.
 func (d *Daemon) settleWelcome() {
 	c := d.conv
-	if c == nil || c.ready || c.welcome == nil || d.mirror.store.Size() < c.total {
+	if c == nil || c.ready || c.welcome == nil || d.mirror.Size() < c.total {
 		return
 	}
-	ok, err := d.mirror.explains(c.head)
+	ok, err := d.mirror.Explains(c.head)
 	if err != nil {
 		d.broken(err)
 		return
@@ -236,7 +233,7 @@ func (d *Daemon) notExplained(c *conversation) {
 	c.problem = "the TPM's HEAD is not where the appliance's log leads; asking again"
 	d.log.Error().Msg(c.problem)
 	if c.unexplained >= maxUnexplained {
-		d.problem(contradiction("head-unexplained", map[string][]byte{"welcome": c.welcome.Marshal()},
+		d.problem(mirror.Contradiction("head-unexplained", map[string][]byte{"welcome": c.welcome.Marshal()},
 			"the appliance's TPM attests a HEAD that its log does not explain"))
 	}
 	c.welcome = nil
@@ -257,7 +254,7 @@ const haltedText = "the appliance has halted and signs nothing: look at its disp
 
 // fetch asks for entries that are missing, one request at a time.
 func (d *Daemon) fetch() {
-	c, size := d.conv, d.mirror.store.Size()
+	c, size := d.conv, d.mirror.Size()
 	if c.fetching || size >= c.total {
 		return
 	}
@@ -268,15 +265,15 @@ func (d *Daemon) fetch() {
 
 func (d *Daemon) entries(m *message.Entries) {
 	c := d.conv
-	before := d.mirror.store.Size()
+	before := d.mirror.Size()
 	c.total = max(c.total, min(m.Total, before+maxBehind))
 	c.fetching = false
-	err := d.mirror.add(m)
-	if err != nil && !errors.Is(err, errGap) {
+	err := d.mirror.Add(m)
+	if err != nil && !errors.Is(err, mirror.ErrGap) {
 		d.problem(err)
 		return
 	}
-	if d.mirror.store.Size() > before {
+	if d.mirror.Size() > before {
 		d.acknowledge()
 	}
 	d.fetch()
@@ -287,7 +284,7 @@ func (d *Daemon) entries(m *message.Entries) {
 
 // acknowledge says what this host holds durably.
 func (d *Daemon) acknowledge() {
-	size, root, err := d.mirror.head()
+	size, root, err := d.mirror.Head()
 	if err != nil {
 		d.broken(err)
 		return
@@ -297,7 +294,7 @@ func (d *Daemon) acknowledge() {
 }
 
 func (d *Daemon) checkpoint(m *message.Checkpoint) {
-	if err := d.mirror.advance(m.Note); err != nil {
+	if err := d.mirror.Advance(m.Note); err != nil {
 		d.problem(err)
 		return
 	}
@@ -314,8 +311,8 @@ func (d *Daemon) publishIdle() {
 }
 
 func (d *Daemon) doneHint(m *message.Done) {
-	if d.find(m.Job) != nil && d.mirror.store.Size() <= m.Outcome {
-		d.conv.total = max(d.conv.total, min(m.Outcome+1, d.mirror.store.Size()+maxBehind))
+	if d.find(m.Job) != nil && d.mirror.Size() <= m.Outcome {
+		d.conv.total = max(d.conv.total, min(m.Outcome+1, d.mirror.Size()+maxBehind))
 		d.fetch()
 	}
 }

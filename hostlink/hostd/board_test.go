@@ -2,7 +2,6 @@ package hostd
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -41,54 +40,11 @@ type board struct {
 	up     bool
 }
 
-const policyTOML = `version = 1
-origin = %q
-serial = 1
-previous = ""
-max_skew = "10m"
-max_validity = "24h"
-[administrators]
-quorum = 1
-keys = [%q]
-[[host]]
-name = "repo1"
-key = %q
-[[key]]
-name = "packages"
-slot = "9c"
-family = "openpgp-data"
-algorithm = "p256"
-[[class]]
-name = "pacman-db"
-key = "packages"
-hosts = ["repo1"]
-names = ["*.db"]
-formats = ["openpgp-binary"]
-max_size = "1GiB"
-rates = ["60/1h"]
-approvals = 0
-batch = 16
-[[class]]
-name = "iso"
-key = "packages"
-hosts = ["repo1"]
-names = ["*.iso"]
-formats = ["openpgp-binary"]
-max_size = "1GiB"
-rates = ["60/1h"]
-approvals = 0
-batch = 16
-`
-
 func newBoard(t *testing.T) *board {
 	b := &board{t: t, in: make(chan any, 64), events: make(chan serialport.Event, 64)}
-	admin, adminPublic := logtest.NewKey("admin")
-	hostKey, hostPublic := logtest.NewKey("repo1")
-	b.hostKey, b.host = hostKey, must(message.ParseKey(hostPublic))
-	text := fmt.Sprintf(policyTOML, testOrigin, adminPublic, hostPublic)
-	policyNote := must(message.SignNote([]byte(text), must(note.NewSigner(admin))))
-	b.policy = must(policy.Open(policyNote))
-	b.Log = logtest.New(policyNote)
+	policyNote, hostKey := logtest.Policy()
+	b.Log, b.hostKey, b.policy = logtest.New(policyNote), hostKey, must(policy.Open(policyNote))
+	b.host = b.policy.Hosts[0].Key
 	return b
 }
 

@@ -33,6 +33,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/mirror"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
@@ -86,8 +87,8 @@ type Daemon struct {
 	o      Options // read only
 	log    zerolog.Logger
 	link   Link
-	mirror *mirror
-	pub    *publisher
+	mirror *mirror.Mirror
+	pub    *mirror.Publisher
 	inbox  chan func()
 	done   chan struct{}
 
@@ -107,7 +108,7 @@ func New(o Options) (*Daemon, error) {
 		o.Clock = time.Now
 	}
 	o.Timing = o.Timing.withDefaults()
-	m, err := openMirror(o.State, o.Trust)
+	m, err := mirror.Open(o.State, o.Trust)
 	if err != nil {
 		return nil, err
 	}
@@ -115,13 +116,13 @@ func New(o Options) (*Daemon, error) {
 		o: o, log: o.Log, mirror: m, linkText: "not opened yet",
 		inbox: make(chan func(), 64), done: make(chan struct{}),
 	}
-	if d.evidence, err = loadEvidence(o.State); err != nil {
-		return nil, errors.Join(err, m.store.Close())
+	if d.evidence, err = mirror.LoadEvidence(o.State); err != nil {
+		return nil, errors.Join(err, m.Store.Close())
 	}
 	if d.leftovers, err = loadLeftovers(o.State); err != nil {
-		return nil, errors.Join(err, m.store.Close())
+		return nil, errors.Join(err, m.Store.Close())
 	}
-	d.pub = newPublisher(o.State, o.Publish, m.store, o.Log)
+	d.pub = mirror.NewPublisher(o.State, o.Publish, m.Store, o.Log)
 	return d, nil
 }
 
@@ -130,7 +131,7 @@ func New(o Options) (*Daemon, error) {
 func (d *Daemon) Run(ctx context.Context, link Link, l net.Listener) error {
 	d.link = link
 	var wg sync.WaitGroup
-	wg.Go(d.pub.run)
+	wg.Go(d.pub.Run)
 	d.publish()
 	serveCtx, stop := context.WithCancel(ctx)
 	wg.Go(func() { d.serve(serveCtx, l) })
@@ -142,9 +143,9 @@ func (d *Daemon) Run(ctx context.Context, link Link, l net.Listener) error {
 	d.quit()
 	close(d.done)
 	err := link.Close()
-	d.pub.close()
+	d.pub.Close()
 	wg.Wait()
-	return errors.Join(err, d.mirror.store.Close())
+	return errors.Join(err, d.mirror.Store.Close())
 }
 
 // quit ends all jobs: what the board knows is withdrawn if it still can be,
@@ -225,12 +226,12 @@ func nonce() (n [16]byte) {
 
 // alarm records what contradicts the log and stops all signing, until a person
 // removes the record.
-func (d *Daemon) alarm(ev *Evidence) {
+func (d *Daemon) alarm(ev *mirror.Evidence) {
 	d.log.Error().Str("kind", ev.Kind).Msg(ev.Text)
 	if d.evidence == "" {
 		d.evidence = ev.Text
 	}
-	if err := saveEvidence(d.o.State, d.now(), ev); err != nil {
+	if err := ev.Save(d.o.State, d.now()); err != nil {
 		d.log.Error().Err(err).Msg("evidence not saved")
 	}
 	for len(d.jobs) > 0 {
@@ -248,7 +249,7 @@ func fail(code int, format string, a ...any) *api.Response {
 
 // publish asks for a new edition of the published log.
 func (d *Daemon) publish() {
-	if d.mirror.cp != nil {
-		d.pub.want(d.mirror.note, d.mirror.cp.Size)
+	if cp, note := d.mirror.Checkpoint(); cp != nil {
+		d.pub.Want(note, cp.Size)
 	}
 }

@@ -137,7 +137,7 @@ func (d *Daemon) pump() {
 		if j.submitted || j.ending != nil {
 			return
 		}
-		if t := d.mirror.traces[j.id]; j.ever && t != nil && t.intent != nil {
+		if t := d.mirror.Trace(j.id); j.ever && t != nil && t.Intent != nil {
 			return // the log has it already: nothing to repeat, its outcome will come
 		}
 		if resp := d.prepare(j); resp != nil {
@@ -158,8 +158,8 @@ func (d *Daemon) prepare(j *job) *api.Response {
 	if resp != nil {
 		return resp
 	}
-	wait := min(j.timeout, d.mirror.policy.MaxValidity)
-	if room := d.mirror.policy.MaxValidity - d.mirror.policy.MaxSkew; room > 0 {
+	wait := min(j.timeout, d.mirror.Policy.MaxValidity)
+	if room := d.mirror.Policy.MaxValidity - d.mirror.Policy.MaxSkew; room > 0 {
 		wait = min(wait, room) // so that a board whose clock is behind takes it too
 	}
 	a := message.Approval{
@@ -172,14 +172,14 @@ func (d *Daemon) prepare(j *job) *api.Response {
 		return fail(api.Internal, "%v", err)
 	}
 	j.approval, j.id = n, message.JobOf(text)
-	d.mirror.watch(j.id)
+	d.mirror.Watch(j.id)
 	return nil
 }
 
 // classOf finds the policy class: the one asked for, or the first in the
 // policy's order that fits all names.
 func (d *Daemon) classOf(j *job) (string, *api.Response) {
-	p := d.mirror.policy
+	p := d.mirror.Policy
 	if j.class != "" {
 		if _, ok := p.Class(j.class); !ok {
 			return "", fail(api.Refused, "the policy has no class %q: it has %s", j.class, strings.Join(d.classes(), ", "))
@@ -210,7 +210,7 @@ func (d *Daemon) classOf(j *job) (string, *api.Response) {
 
 func (d *Daemon) classes() []string {
 	var out []string
-	for _, c := range d.mirror.policy.Classes {
+	for _, c := range d.mirror.Policy.Classes {
 		out = append(out, c.Name)
 	}
 	return out
@@ -218,7 +218,7 @@ func (d *Daemon) classes() []string {
 
 // hostName is what the policy calls the holder of our key.
 func (d *Daemon) hostName() (string, bool) {
-	for _, h := range d.mirror.policy.Hosts {
+	for _, h := range d.mirror.Policy.Hosts {
 		if h.Key.Name() == d.o.Key.Name() && h.Key.KeyHash() == d.o.Key.KeyHash() {
 			return h.Name, true
 		}
@@ -229,7 +229,7 @@ func (d *Daemon) hostName() (string, bool) {
 // submit sends a job, for the first time or again: the board answers a
 // repeated one from its log.
 func (d *Daemon) submit(j *job) {
-	size, root, err := d.mirror.head()
+	size, root, err := d.mirror.Head()
 	if err != nil {
 		d.broken(err)
 		return
@@ -262,8 +262,8 @@ func (d *Daemon) find(id message.JobID) *job {
 // armed reports whether the log has an intent for the job: from then on it
 // cannot be withdrawn, and a signature may come to exist.
 func (d *Daemon) armed(j *job) bool {
-	t := d.mirror.traces[j.id]
-	return t != nil && t.intent != nil
+	t := d.mirror.Trace(j.id)
+	return t != nil && t.Intent != nil
 }
 
 // refused takes the board's word that it does nothing about a job.
@@ -379,7 +379,7 @@ func (d *Daemon) finish(j *job, resp *api.Response) {
 		d.leave(j)
 	}
 	if j.id != (message.JobID{}) {
-		delete(d.mirror.traces, j.id)
+		d.mirror.Forget(j.id)
 		resp.Job = j.id.String()
 	}
 	j.final <- resp

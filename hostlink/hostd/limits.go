@@ -19,7 +19,4 @@ const (
 	// maxUnexplained is how often in a row the board may attest a HEAD that
 	// its own log does not explain (a commit can be under way once).
 	maxUnexplained = 3
-	// maxPendingCommit bounds the sizes tried to explain HEAD: what can be
-	// pending between two commits.
-	maxPendingCommit = 256
 )

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/mirror"
 	"touchmark/tpm/ledger"
 )
 
@@ -22,12 +23,12 @@ func (d *Daemon) settle() {
 // conclude gives the final answer of a job as the log has it, nil if the log
 // does not decide it yet.
 func (d *Daemon) conclude(j *job) *api.Response {
-	t := d.mirror.traces[j.id]
-	if t == nil || t.outcome == nil {
+	t := d.mirror.Trace(j.id)
+	if t == nil || t.Outcome == nil {
 		return nil
 	}
-	o := t.outcome
-	if t.intent == nil || o.Intent != t.index || len(o.Items) != len(j.items) {
+	o := t.Outcome
+	if t.Intent == nil || o.Intent != t.Index || len(o.Items) != len(j.items) {
 		return fail(api.Evidence, "the appliance's log has an outcome for job %s that does not match its intent: ask the auditor before you trust this appliance", j.id)
 	}
 	if !slices.ContainsFunc(o.Items, func(it ledger.ItemResult) bool { return it.State != ledger.Signed }) {
@@ -38,8 +39,8 @@ func (d *Daemon) conclude(j *job) *api.Response {
 
 // signedAll verifies all signatures of a job under a committed checkpoint.
 // Until one covers the intent nothing is given out.
-func (d *Daemon) signedAll(j *job, t *trace) *api.Response {
-	if d.mirror.cp == nil || d.mirror.cp.Size <= t.index {
+func (d *Daemon) signedAll(j *job, t *mirror.Trace) *api.Response {
+	if d.mirror.Committed() <= t.Index {
 		return nil
 	}
 	resp, err := d.collect(j, t)
@@ -49,8 +50,8 @@ func (d *Daemon) signedAll(j *job, t *trace) *api.Response {
 	return resp
 }
 
-func (d *Daemon) collect(j *job, t *trace) (*api.Response, error) {
-	proof, err := d.mirror.proof(t)
+func (d *Daemon) collect(j *job, t *mirror.Trace) (*api.Response, error) {
+	proof, err := d.mirror.Prove(t)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func (d *Daemon) collect(j *job, t *trace) (*api.Response, error) {
 		return nil, fmt.Errorf("the intent is of job %s", in.Job)
 	}
 	resp := &api.Response{Final: true, OK: true}
-	for i, it := range t.outcome.Items {
+	for i, it := range t.Outcome.Items {
 		if _, err := in.CheckItem(i, j.states[i], it.Signature); err != nil {
 			return nil, err
 		}
@@ -115,8 +116,8 @@ func count(items []ledger.ItemResult, s ledger.State) (n int) {
 }
 
 // codeHalted is the answer's code for a job that a halted board leaves open.
-func codeHalted(m *mirror, j *job) int {
-	if t := m.traces[j.id]; j.ever && t != nil && t.intent != nil && t.outcome == nil {
+func codeHalted(m *mirror.Mirror, j *job) int {
+	if t := m.Trace(j.id); j.ever && t != nil && t.Intent != nil && t.Outcome == nil {
 		return api.MaySigned
 	}
 	return api.DeviceFault

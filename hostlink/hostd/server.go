@@ -170,15 +170,12 @@ func (d *Daemon) last(j *job) *api.Response {
 func (d *Daemon) statusResponse() *api.Response {
 	s := &api.Status{
 		Origin: d.o.Trust.Origin, Host: d.o.Key.Name(), Link: d.linkState(), Device: d.o.Device,
-		BoardTime: boardTime(d.conv), Verified: d.ready(), Mirrored: d.mirror.store.Size(),
-		Published: d.pub.published(), Evidence: d.evidence, Jobs: []string{},
+		BoardTime: boardTime(d.conv), Verified: d.ready(), Committed: d.mirror.Committed(), Mirrored: d.mirror.Size(),
+		Published: d.pub.Published(), Evidence: d.evidence, Jobs: []string{},
 		Emulated: d.o.Trust.Emulated,
 	}
 	fpr := d.o.Trust.Key.Fingerprint()
 	s.Cert = hex.EncodeToString(fpr[:])
-	if d.mirror.cp != nil {
-		s.Committed = d.mirror.cp.Size
-	}
 	if d.conv != nil && d.conv.welcome != nil {
 		s.Board, s.Firmware = d.conv.welcome.State, d.conv.welcome.Firmware
 	}
@@ -193,12 +190,7 @@ func (d *Daemon) statusResponse() *api.Response {
 func (d *Daemon) serveLog(ctx context.Context, req *api.Request, say func(*api.Response) error) {
 	var committed uint64
 	asked := make(chan struct{})
-	if !d.post(func() {
-		if d.mirror.cp != nil {
-			committed = d.mirror.cp.Size
-		}
-		close(asked)
-	}) {
+	if !d.post(func() { committed = d.mirror.Committed(); close(asked) }) {
 		return
 	}
 	select {
@@ -206,10 +198,10 @@ func (d *Daemon) serveLog(ctx context.Context, req *api.Request, say func(*api.R
 	case <-d.done:
 		return
 	}
-	size := d.mirror.store.Size()
+	size := d.mirror.Size()
 	from, to := span(req, size)
 	for i := from; i < to && ctx.Err() == nil; i++ {
-		e, err := d.mirror.store.Entry(i)
+		e, err := d.mirror.Store.Entry(i)
 		if err != nil {
 			_ = say(fail(api.Internal, "%v", err))
 			return
@@ -244,7 +236,7 @@ func (d *Daemon) servePublish(say func(*api.Response) error) {
 	case <-d.done:
 		return
 	}
-	if err := d.pub.flush(); err != nil {
+	if err := d.pub.Flush(); err != nil {
 		_ = say(fail(api.CannotWrite, "publish: %v", err))
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"fmt"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -53,6 +54,54 @@ func Must[T any](v T, err error) T {
 func NewKey(name string) (private, public string) {
 	private, public, err := note.GenerateKey(rand.Reader, name)
 	return Must(private, err), public
+}
+
+const policyTOML = `version = 1
+origin = %q
+serial = 1
+previous = ""
+max_skew = "10m"
+max_validity = "24h"
+[administrators]
+quorum = 1
+keys = [%q]
+[[host]]
+name = "repo1"
+key = %q
+[[key]]
+name = "packages"
+slot = "9c"
+family = "openpgp-data"
+algorithm = "p256"
+[[class]]
+name = "pacman-db"
+key = "packages"
+hosts = ["repo1"]
+names = ["*.db"]
+formats = ["openpgp-binary"]
+max_size = "1GiB"
+rates = ["60/1h"]
+approvals = 0
+batch = 16
+[[class]]
+name = "iso"
+key = "packages"
+hosts = ["repo1"]
+names = ["*.iso"]
+formats = ["openpgp-binary"]
+max_size = "1GiB"
+rates = ["60/1h"]
+approvals = 0
+batch = 16
+`
+
+// Policy makes a policy that knows the host "repo1" and the classes "pacman-db"
+// (*.db) and "iso" (*.iso), and the host's private key.
+func Policy() (policyNote []byte, hostKey string) {
+	admin, adminPublic := NewKey("admin")
+	hostKey, hostPublic := NewKey("repo1")
+	text := fmt.Sprintf(policyTOML, Origin, adminPublic, hostPublic)
+	return Must(message.SignNote([]byte(text), Must(note.NewSigner(admin)))), hostKey
 }
 
 // New makes a log whose genesis entry holds this policy note, and commits it.

@@ -1,4 +1,20 @@
-package hostd
+// Package mirror is the host's checked copy of the appliance's log: what a
+// host has verified, and so what a signature is released on.
+//
+// # What it checks
+//
+// Entry 0 is the pinned genesis entry. Entries are appended only in order,
+// after their form was checked, and are durable when Add returns. A checkpoint
+// becomes the head only if the log key and the TPM signed it and its root is
+// the mirror's. What contradicts an entry or checkpoint held here is an
+// *Evidence, an error that no retry mends.
+//
+// # Files
+//
+// Below the state directory: mirror/ (package ledgerstore), checkpoint (the
+// newest verified one), EVIDENCE and evidence-* (Evidence.Save). Publisher
+// writes the copy for others.
+package mirror
 
 import (
 	"bytes"
@@ -16,31 +32,31 @@ import (
 	"touchmark/tpm/ledgerstore"
 )
 
-// mirror is the host's copy of the log and what it verified of it. It belongs
-// to the daemon's loop; the store may be read by others.
-type mirror struct {
-	trust  *verify.Trust
-	store  *ledgerstore.Store
-	policy *policy.Policy // nil before the genesis entry is here
+// Mirror belongs to one goroutine; its Store may be read by others.
+type Mirror struct {
+	Store  *ledgerstore.Store
+	Policy *policy.Policy // from the genesis entry; nil before that is here
+
+	trust *verify.Trust
 
 	note   []byte             // newest verified checkpoint
 	cp     *anchor.Checkpoint // what it says; nil before the first
 	ahead  *anchor.Checkpoint // verified, but for entries not here yet
 	anote  []byte
-	traces map[message.JobID]*trace // of the jobs under way
+	traces map[message.JobID]*Trace // of the jobs under way
 }
 
-// trace is what the log says about a job under way.
-type trace struct {
-	index   uint64 // of the intent
-	header  ledger.Header
-	entry   []byte
-	intent  *ledger.Intent  // nil before it came
-	outcome *ledger.Outcome // nil before it came
+// Trace is what the log says about a job under way.
+type Trace struct {
+	Index   uint64 // of the intent
+	Header  ledger.Header
+	Entry   []byte
+	Intent  *ledger.Intent  // nil before it came
+	Outcome *ledger.Outcome // nil before it came
 }
 
-// openMirror opens or creates the mirror below the state directory.
-func openMirror(state string, tr *verify.Trust) (*mirror, error) {
+// Open opens or creates the mirror below the state directory.
+func Open(state string, tr *verify.Trust) (*Mirror, error) {
 	dir := filepath.Join(state, "mirror")
 	s, err := ledgerstore.Open(dir)
 	if errors.Is(err, ledgerstore.ErrNoStore) {
@@ -51,7 +67,7 @@ func openMirror(state string, tr *verify.Trust) (*mirror, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mirror: %w", err)
 	}
-	m := &mirror{trust: tr, store: s, traces: map[message.JobID]*trace{}}
+	m := &Mirror{trust: tr, Store: s, traces: map[message.JobID]*Trace{}}
 	if err := m.load(state); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -59,11 +75,11 @@ func openMirror(state string, tr *verify.Trust) (*mirror, error) {
 }
 
 // load checks the first entry and the checkpoint kept beside the mirror.
-func (m *mirror) load(state string) error {
-	if m.store.Size() == 0 {
+func (m *Mirror) load(state string) error {
+	if m.Store.Size() == 0 {
 		return nil
 	}
-	first, err := m.store.Entry(0)
+	first, err := m.Store.Entry(0)
 	if err != nil {
 		return fmt.Errorf("mirror: %w", err)
 	}
@@ -79,7 +95,7 @@ func (m *mirror) load(state string) error {
 		return nil
 	}
 	if err == nil {
-		err = m.advance(n)
+		err = m.Advance(n)
 	}
 	if err != nil {
 		return fmt.Errorf("checkpoint of the mirror: %w", err)
@@ -88,28 +104,28 @@ func (m *mirror) load(state string) error {
 }
 
 // genesis checks entry 0 and takes the policy from it.
-func (m *mirror) genesis(entry []byte, body any) error {
+func (m *Mirror) genesis(entry []byte, body any) error {
 	g, ok := body.(*ledger.Genesis)
 	if !ok || ledger.LeafHash(entry) != m.trust.Genesis {
-		return contradiction("other-log", map[string][]byte{"entry-0": entry},
+		return Contradiction("other-log", map[string][]byte{"entry-0": entry},
 			"entry 0 is not the pinned genesis entry: this is another log, or the trust file is of another appliance")
 	}
 	p, err := policy.Open(g.Policy)
 	if err != nil {
 		return fmt.Errorf("policy in the genesis entry: %w", err)
 	}
-	m.policy = p
+	m.Policy = p
 	return nil
 }
 
-// errGap says that entries before these are missing.
-var errGap = errors.New("entries are missing in between")
+// ErrGap says that entries before these are missing.
+var ErrGap = errors.New("entries are missing in between")
 
-// add checks entries from the board and makes the new ones durable.
-func (m *mirror) add(e *message.Entries) error {
-	size := m.store.Size()
+// Add checks entries from the board and makes the new ones durable.
+func (m *Mirror) Add(e *message.Entries) error {
+	size := m.Store.Size()
 	if e.Start > size {
-		return errGap
+		return ErrGap
 	}
 	known := min(size-e.Start, uint64(len(e.Entries)))
 	for i := range known {
@@ -125,7 +141,7 @@ func (m *mirror) add(e *message.Entries) error {
 	if err != nil {
 		return err
 	}
-	if err := m.store.Append(fresh, nil); err != nil {
+	if err := m.Store.Append(fresh, nil); err != nil {
 		return err
 	}
 	for i, b := range bodies {
@@ -137,20 +153,20 @@ func (m *mirror) add(e *message.Entries) error {
 }
 
 // same compares an entry that the mirror holds already.
-func (m *mirror) same(i uint64, entry []byte) error {
-	have, err := m.store.Entry(i)
+func (m *Mirror) same(i uint64, entry []byte) error {
+	have, err := m.Store.Entry(i)
 	if err != nil {
 		return err
 	}
 	if !bytes.Equal(have, entry) {
-		return contradiction("entry-differs", map[string][]byte{"mirror": have, "board": entry},
+		return Contradiction("entry-differs", map[string][]byte{"mirror": have, "board": entry},
 			"entry %d of the appliance's log is not the one this host mirrored", i)
 	}
 	return nil
 }
 
 // parse checks the form of new entries before any of them is stored.
-func (m *mirror) parse(from uint64, fresh [][]byte) ([]any, []ledger.Header, error) {
+func (m *Mirror) parse(from uint64, fresh [][]byte) ([]any, []ledger.Header, error) {
 	bodies, headers := make([]any, len(fresh)), make([]ledger.Header, len(fresh))
 	for i, e := range fresh {
 		h, b, err := ledger.Parse(e)
@@ -171,39 +187,60 @@ func (m *mirror) parse(from uint64, fresh [][]byte) ([]any, []ledger.Header, err
 }
 
 // follow notes what a new entry says about a job under way.
-func (m *mirror) follow(h ledger.Header, entry []byte, body any) error {
+func (m *Mirror) follow(h ledger.Header, entry []byte, body any) error {
 	switch b := body.(type) {
 	case *ledger.Intent:
 		t := m.traces[b.Job]
 		if t == nil {
 			return nil
 		}
-		if t.intent != nil {
-			return contradiction("job-twice", map[string][]byte{"first": t.entry, "second": entry},
-				"entries %d and %d are two intents for one job", t.index, h.Index)
+		if t.Intent != nil {
+			return Contradiction("job-twice", map[string][]byte{"first": t.Entry, "second": entry},
+				"entries %d and %d are two intents for one job", t.Index, h.Index)
 		}
-		t.index, t.header, t.entry, t.intent = h.Index, h, entry, b
+		t.Index, t.Header, t.Entry, t.Intent = h.Index, h, entry, b
 	case *ledger.Outcome:
-		if t := m.traces[b.Job]; t != nil && t.outcome == nil {
-			t.outcome = b
+		if t := m.traces[b.Job]; t != nil && t.Outcome == nil {
+			t.Outcome = b
 		}
 	}
 	return nil
 }
 
-// watch begins to follow a job.
-func (m *mirror) watch(id message.JobID) *trace {
+// Watch begins to follow a job, Forget ends it.
+func (m *Mirror) Watch(id message.JobID) *Trace {
 	t := m.traces[id]
 	if t == nil {
-		t = &trace{}
+		t = &Trace{}
 		m.traces[id] = t
 	}
 	return t
 }
 
-// advance takes a checkpoint note. A newer one becomes the head once its
+// Forget ends what Watch began.
+func (m *Mirror) Forget(id message.JobID) { delete(m.traces, id) }
+
+// Trace is what the log says about a watched job, nil for another one.
+func (m *Mirror) Trace(id message.JobID) *Trace { return m.traces[id] }
+
+// Checkpoint is the newest verified checkpoint and its note; nil before the
+// first.
+func (m *Mirror) Checkpoint() (*anchor.Checkpoint, []byte) { return m.cp, m.note }
+
+// Size is the number of entries held.
+func (m *Mirror) Size() uint64 { return m.Store.Size() }
+
+// Committed is the number of entries that the verified checkpoint covers.
+func (m *Mirror) Committed() uint64 {
+	if m.cp == nil {
+		return 0
+	}
+	return m.cp.Size
+}
+
+// Advance takes a checkpoint note. A newer one becomes the head once its
 // entries are here; an old one is ignored, because anybody can repeat it.
-func (m *mirror) advance(n []byte) error {
+func (m *Mirror) Advance(n []byte) error {
 	cp, err := m.trust.OpenCheckpoint(n)
 	if err != nil {
 		return err
@@ -216,11 +253,11 @@ func (m *mirror) advance(n []byte) error {
 }
 
 // catchUp makes the checkpoint that waits for its entries the head.
-func (m *mirror) catchUp() error {
-	if m.ahead == nil || m.ahead.Size > m.store.Size() {
+func (m *Mirror) catchUp() error {
+	if m.ahead == nil || m.ahead.Size > m.Store.Size() {
 		return nil
 	}
-	root, err := m.store.Root(m.ahead.Size)
+	root, err := m.Store.Root(m.ahead.Size)
 	if err != nil {
 		return err
 	}
@@ -229,32 +266,39 @@ func (m *mirror) catchUp() error {
 		if m.note != nil {
 			raw["previous-checkpoint"] = m.note
 		}
-		return contradiction("checkpoint-differs", raw,
+		return Contradiction("checkpoint-differs", raw,
 			"the appliance signed a log of %d entries that is not the one this host mirrored", m.ahead.Size)
 	}
 	m.cp, m.note, m.ahead, m.anote = m.ahead, m.anote, nil, nil
 	return nil
 }
 
-// head is what this host commits to: all entries it holds.
-func (m *mirror) head() (uint64, [32]byte, error) {
-	n := m.store.Size()
-	root, err := m.store.Root(n)
+// Head is what this host commits to: all entries it holds.
+func (m *Mirror) Head() (uint64, [32]byte, error) {
+	n := m.Store.Size()
+	if n == 0 {
+		return 0, ledger.EmptyRoot(), nil
+	}
+	root, err := m.Store.Root(n)
 	return n, root, err
 }
 
-// explains reports whether an attested HEAD is where the checkpoint left it,
+// maxPendingCommit bounds the sizes tried to explain HEAD: what can be pending
+// between two commits.
+const maxPendingCommit = 256
+
+// Explains reports whether an attested HEAD is where the checkpoint left it,
 // or one commit of the entries held here further: the one under way.
-func (m *mirror) explains(head [32]byte) (bool, error) {
+func (m *Mirror) Explains(head [32]byte) (bool, error) {
 	if m.cp == nil {
 		return false, nil
 	}
 	if m.cp.Head == head {
 		return true, nil
 	}
-	last := min(m.store.Size(), m.cp.Size+maxPendingCommit)
+	last := min(m.Store.Size(), m.cp.Size+maxPendingCommit)
 	for n := m.cp.Size + 1; n <= last; n++ {
-		root, err := m.store.Root(n)
+		root, err := m.Store.Root(n)
 		if err != nil {
 			return false, err
 		}
@@ -266,12 +310,12 @@ func (m *mirror) explains(head [32]byte) (bool, error) {
 	return false, nil
 }
 
-// proof makes the proof of an intent under the newest checkpoint.
-func (m *mirror) proof(t *trace) ([]byte, error) {
-	path, err := m.store.Inclusion(t.index, m.cp.Size)
+// Prove makes the proof of an intent under the newest checkpoint.
+func (m *Mirror) Prove(t *Trace) ([]byte, error) {
+	path, err := m.Store.Inclusion(t.Index, m.cp.Size)
 	if err != nil {
 		return nil, err
 	}
-	p := ledger.Proof{Origin: m.trust.Origin, Index: t.index, Size: m.cp.Size, Intent: t.entry, Path: path, Checkpoint: m.note}
+	p := ledger.Proof{Origin: m.trust.Origin, Index: t.Index, Size: m.cp.Size, Intent: t.Entry, Path: path, Checkpoint: m.note}
 	return p.Marshal()
 }

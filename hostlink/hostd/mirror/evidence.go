@@ -1,4 +1,4 @@
-package hostd
+package mirror
 
 import (
 	"errors"
@@ -22,14 +22,17 @@ type Evidence struct {
 
 func (e *Evidence) Error() string { return e.Text }
 
-func contradiction(kind string, raw map[string][]byte, format string, a ...any) *Evidence {
+// Contradiction makes an Evidence.
+func Contradiction(kind string, raw map[string][]byte, format string, a ...any) *Evidence {
 	return &Evidence{Kind: kind, Text: fmt.Sprintf(format, a...), Raw: raw}
 }
 
 // evidenceFile in the state directory stops all signing while it exists.
 const evidenceFile = "EVIDENCE"
 
-func loadEvidence(state string) (string, error) {
+// LoadEvidence gives the line that says why nothing may be signed, "" if there
+// is no such record.
+func LoadEvidence(state string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(state, evidenceFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -41,18 +44,18 @@ func loadEvidence(state string) (string, error) {
 	return line, nil
 }
 
-// saveEvidence keeps what was seen. The first contradiction stays in the file;
+// Save keeps what was seen. The first contradiction stays in the file EVIDENCE;
 // later ones add their material beside it.
-func saveEvidence(state string, now time.Time, ev *Evidence) error {
+func (e *Evidence) Save(state string, now time.Time) error {
 	var errs []error
 	stamp := now.Format("20060102T150405Z")
-	for name, b := range ev.Raw {
-		path := filepath.Join(state, fmt.Sprintf("evidence-%s-%s-%s", stamp, ev.Kind, name))
+	for name, b := range e.Raw {
+		path := filepath.Join(state, fmt.Sprintf("evidence-%s-%s-%s", stamp, e.Kind, name))
 		errs = append(errs, ledgerstore.WriteFile(path, b, 0o600))
 	}
 	path := filepath.Join(state, evidenceFile)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		text := fmt.Sprintf("%s\n%s %s\n", ev.Text, stamp, ev.Kind)
+		text := fmt.Sprintf("%s\n%s %s\n", e.Text, stamp, e.Kind)
 		errs = append(errs, ledgerstore.WriteFile(path, []byte(text), 0o600))
 	}
 	return errors.Join(errs...)

@@ -1,4 +1,4 @@
-package hostd
+package mirror
 
 import (
 	"path/filepath"
@@ -21,9 +21,9 @@ const (
 	publishLate  = time.Second
 )
 
-// publisher writes the newest checkpoint and the published log, off the path
+// Publisher writes the newest checkpoint and the published log, off the path
 // of any signature. Editions that were overtaken are skipped.
-type publisher struct {
+type Publisher struct {
 	state, dir string
 	store      *ledgerstore.Store
 	log        zerolog.Logger
@@ -42,14 +42,16 @@ type publisher struct {
 	closed  bool
 }
 
-func newPublisher(state, dir string, s *ledgerstore.Store, log zerolog.Logger) *publisher {
-	p := &publisher{state: state, dir: dir, store: s, log: log}
+// NewPublisher writes from a store into the state directory, and publishes into
+// dir unless that is "".
+func NewPublisher(state, dir string, s *ledgerstore.Store, log zerolog.Logger) *Publisher {
+	p := &Publisher{state: state, dir: dir, store: s, log: log}
 	p.changed.L = &p.mu
 	return p
 }
 
-// want asks for an edition with this checkpoint and all pending entries.
-func (p *publisher) want(note []byte, size uint64) {
+// Want asks for an edition with this checkpoint and all pending entries.
+func (p *Publisher) Want(note []byte, size uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -66,7 +68,7 @@ func (p *publisher) want(note []byte, size uint64) {
 
 // idle waits until an edition is due. It returns false when there is none and
 // there will be none.
-func (p *publisher) idle() bool {
+func (p *Publisher) idle() bool {
 	for !p.closed && !(p.hurry && p.version != p.written) {
 		wait := time.Until(p.due)
 		if p.version != p.written && wait <= 0 {
@@ -85,8 +87,8 @@ func (p *publisher) idle() bool {
 	return p.version != p.written
 }
 
-// run writes editions until close; the last one wanted is written before.
-func (p *publisher) run() {
+// Run writes editions until close; the last one wanted is written before.
+func (p *Publisher) Run() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.idle() {
@@ -104,7 +106,7 @@ func (p *publisher) run() {
 	}
 }
 
-func (p *publisher) write(note []byte, size uint64) error {
+func (p *Publisher) write(note []byte, size uint64) error {
 	if err := ledgerstore.WriteFile(filepath.Join(p.state, checkpointFile), note, 0o644); err != nil {
 		return err
 	}
@@ -114,8 +116,8 @@ func (p *publisher) write(note []byte, size uint64) error {
 	return ledgerstore.Publish(p.dir, p.store, note, size)
 }
 
-// flush waits until everything wanted so far is on disk.
-func (p *publisher) flush() error {
+// Flush waits until everything wanted so far is on disk.
+func (p *Publisher) Flush() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for want := p.version; p.written < want; {
@@ -126,13 +128,15 @@ func (p *publisher) flush() error {
 	return p.err
 }
 
-func (p *publisher) published() uint64 {
+// Published is the size of the published checkpoint.
+func (p *Publisher) Published() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.on
 }
 
-func (p *publisher) close() {
+// Close lets Run end, after the last edition.
+func (p *Publisher) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
