@@ -37,7 +37,7 @@ func (d *Daemon) fromLink(ctx context.Context, ev serialport.Event) {
 		d.log.Warn().Err(ev.Err).Msg("serial device")
 	case serialport.Up:
 		d.log.Info().Uint32("session", ev.SID).Msg("link up")
-		d.conv = &conversation{problem: "waiting for the appliance's answer"}
+		d.conv = &conversation{problem: "the appliance has not answered yet; it never does if the host key " + d.o.Key.Name() + " is not in its policy"}
 		d.hello(d.conv)
 	case serialport.Down:
 		d.down(ev.Err)
