@@ -78,9 +78,9 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 	defer func() { _ = c.Close() }()
 	lines := api.NewLines(c)
 	var req api.Request
-	// A client says at once what it wants, and what we say is read at once:
-	// who does neither does not keep a goroutine.
-	_ = c.SetDeadline(time.Now().Add(clientWait))
+	// A client connects first and hashes then, so that it learns early whether
+	// anybody is there; who never says anything does not keep a goroutine.
+	_ = c.SetReadDeadline(time.Now().Add(hashWait))
 	if err := lines.Read(&req); err != nil {
 		if errors.Is(err, api.ErrLine) {
 			_ = lines.Write(fail(api.Usage, "%v", err))
@@ -108,8 +108,12 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 	}
 }
 
-// clientWait bounds how long a local client may take to speak or to read.
-const clientWait = 10 * time.Second
+// hashWait bounds how long a local client may take to speak, clientWait how
+// long to read: it has nothing else to do then.
+const (
+	hashWait   = 6 * time.Hour
+	clientWait = 10 * time.Second
+)
 
 // answer runs f in the loop and sends what it returns.
 func (d *Daemon) answer(say func(*api.Response) error, f func() *api.Response) {
