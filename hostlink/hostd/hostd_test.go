@@ -813,6 +813,16 @@ func TestStopWithJob(t *testing.T) {
 	d.expect(api.NoDaemon, "is stopping")
 }
 
+// TestStopWithSilentClient: who connected and says nothing does not keep the
+// daemon from stopping.
+func TestStopWithSilentClient(t *testing.T) {
+	w := newWorld(t)
+	c := must(net.Dial("unix", w.socket))
+	defer func() { _ = c.Close() }()
+	w.status() // by now the silent one was accepted
+	w.stop()
+}
+
 func TestHaltedBoard(t *testing.T) {
 	w := newWorld(t)
 	w.b.noAttest = true

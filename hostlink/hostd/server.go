@@ -81,7 +81,9 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 	// A client connects first and hashes then, so that it learns early whether
 	// anybody is there; who never says anything does not keep a goroutine.
 	_ = c.SetReadDeadline(time.Now().Add(hashWait))
-	if err := lines.Read(&req); err != nil {
+	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Now()) })
+	err := lines.Read(&req)
+	if stop(); err != nil {
 		if errors.Is(err, api.ErrLine) {
 			_ = lines.Write(fail(api.Usage, "%v", err))
 		}
