@@ -75,6 +75,11 @@ func (b *board) await(ctx context.Context, mark int, want func(operator.View) bo
 	return v, mark, err
 }
 
+// ConsoleCommand is the appliance with its full-screen console, to be started on a terminal; the world does not know it.
+func (w *World) ConsoleCommand() *exec.Cmd {
+	return exec.Command(w.bin("touchmark-appliance-emulated"), "run", "--dir", w.Board, "--tpm", w.TPM.Spec(), "--device", w.Cable.BoardPath(), "--token-socket", w.tokenSocket())
+}
+
 func (w *World) tokenSocket() string { return filepath.Join(w.Sockets, "token.sock") }
 
 // startToken starts the emulator; its state file makes it the same token again after a restart.
@@ -91,6 +96,17 @@ func (w *World) startToken(ctx context.Context) error {
 		return err
 	}
 	w.pivemu, w.Token = p, &Token{control: w.Control}
+	if w.ViaPCSCD {
+		return awaitCard(ctx)
+	}
+	return nil
+}
+
+// awaitCard returns when pcscd has noticed the token: it looks for one now and then only.
+func awaitCard(ctx context.Context) error {
+	if out, err := exec.CommandContext(ctx, "opensc-tool", "--wait", "--atr").CombinedOutput(); err != nil {
+		return fmt.Errorf("pcscd does not notice the token: opensc-tool: %w: %s", err, out)
+	}
 	return nil
 }
 
