@@ -77,6 +77,9 @@ func (s *Station) pcrExtended(j *job, applied bool, err error) {
 	}
 }
 
+// errMustHalt marks what the board must not go on after.
+var errMustHalt = errors.New("see docs/operator-guide.md, 'halted'")
+
 var errUnexplained = errors.New("the TPM is in a state that the log does not explain: restart the appliance")
 
 // settle decides whether an extension that may have failed was carried out.
@@ -151,9 +154,10 @@ func (s *Station) quoted(tag, pcr [32]byte) (quote.Attestation, error) {
 	return a, err
 }
 
-// startChain explains the TPM's state from the log, mends what a crash left
-// half done, and writes the boot entry.
-func (s *Station) startChain(clock string) error {
+// startChain explains the TPM's state from the log, mends what a crash or a
+// failed command left half done, and writes a boot entry, because the TPM may
+// have been reset in between.
+func (s *Station) startChain() error {
 	recovery, err := s.reconcile()
 	if err != nil {
 		return err
@@ -168,7 +172,7 @@ func (s *Station) startChain(clock string) error {
 		return fmt.Errorf("quoting PCR %d: %w", s.trust.PCR, err)
 	}
 	boot := &ledger.Boot{
-		Number: s.hist.boots + 1, Firmware: Version, Clock: clock, Policy: s.policy.Hash,
+		Number: s.hist.boots + 1, Firmware: Version, Clock: s.clock, Policy: s.policy.Hash,
 		Committed: s.chain.size, Head: s.chain.head, PCR: s.chain.pcr,
 		Certify: certify, Quote: q, Recovery: recovery,
 	}
@@ -194,7 +198,7 @@ func (s *Station) reconcile() (string, error) {
 		return "", err
 	}
 	if d.Halt != "" {
-		return "", fmt.Errorf("%s: see docs/operator-guide.md, 'halted'", d.Halt)
+		return "", fmt.Errorf("%s: %w", d.Halt, errMustHalt)
 	}
 	if d.Committed < 0 {
 		return "", errors.New("enrolment was not finished: HEAD never took the genesis entry")
@@ -258,7 +262,10 @@ func (s *Station) decide() ([]anchor.Plan, anchor.Decision, error) {
 	fail := func(what string, err error) ([]anchor.Plan, anchor.Decision, error) {
 		return nil, anchor.Decision{}, fmt.Errorf("%s: %w", what, err)
 	}
-	o := anchor.Observed{Size: s.cfg.Store.Size()}
+	if err := s.readClock(); err != nil {
+		return fail("reading the log", err)
+	}
+	o := anchor.Observed{Size: s.cfg.Store.Size(), Attested: s.hist.taken}
 	plans, err := s.cfg.Store.Plans()
 	if err != nil {
 		return fail("reading the log", err)

@@ -44,9 +44,17 @@ type fakeTPM struct {
 	tpm   *quotetest.TPM
 	fault map[string]string // command: "before", "after" or "always"
 	count map[string]int
+	slow  map[string]chan struct{} // command: it takes until this is closed
 }
 
 func (f *fakeTPM) run(name string, do func()) error {
+	f.mu.Lock()
+	gate := f.slow[name]
+	f.mu.Unlock()
+	if gate != nil {
+		gate <- struct{}{} // the test knows that it has begun
+		<-gate
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.count[name]++
@@ -68,6 +76,21 @@ func (f *fakeTPM) fail(command, kind string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fault[command] = kind
+}
+
+// slowDown makes a command wait: begun answers when it has begun, finish lets
+// it and all later ones go on.
+func (f *fakeTPM) slowDown(command string) (begun, finish func()) {
+	gate := make(chan struct{})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.slow[command] = gate
+	return func() { <-gate }, func() {
+		f.mu.Lock()
+		delete(f.slow, command)
+		f.mu.Unlock()
+		close(gate)
+	}
 }
 
 func (f *fakeTPM) counts() map[string]int {
@@ -111,6 +134,7 @@ type fakeToken struct {
 	key     *ecdsa.PrivateKey
 	touch   chan error // one value per awaited touch: nil signs
 	waiting chan struct{}
+	typed   func() // called with each PIN; may be nil
 
 	mu       sync.Mutex
 	verified bool
@@ -121,6 +145,9 @@ func (t *fakeToken) Public(string) (crypto.PublicKey, error) { return t.key.Publ
 
 func (t *fakeToken) VerifyPIN(pin []byte) error {
 	defer clear(pin)
+	if t.typed != nil {
+		t.typed()
+	}
 	if string(pin) != "123456" {
 		return errors.New("wrong PIN, 2 tries left")
 	}
@@ -202,6 +229,8 @@ type board struct {
 	token *fakeToken
 	panel *fakePanel
 	link  *fakeLink
+	links func(context.Context) (Link, error) // in place of link
+	store *ledgerstore.Store
 	host  note.Signer
 	trust *anchor.Trust
 	key   *sigformat.Key
@@ -222,7 +251,7 @@ func newBoard(t *testing.T) *board {
 	must(t, err)
 	b := &board{t: t, dir: t.TempDir(), acks: true,
 		refused: map[message.JobID]*message.Refused{}, ended: map[message.JobID]*message.Done{}}
-	b.tpm = &fakeTPM{tpm: quotetest.New(), fault: map[string]string{}, count: map[string]int{}}
+	b.tpm = &fakeTPM{tpm: quotetest.New(), fault: map[string]string{}, count: map[string]int{}, slow: map[string]chan struct{}{}}
 	b.token = &fakeToken{key: key, touch: make(chan error), waiting: make(chan struct{}, 16)}
 	b.enrol()
 	return b
@@ -326,6 +355,7 @@ func (b *board) start() {
 	must(t, err)
 	b.panel = &fakePanel{views: make(chan operator.View, 1<<16), commands: make(chan operator.Command, 16)}
 	b.link = &fakeLink{in: make(chan linkpipe.Msg, 64), out: make(chan linkpipe.Msg, 1024), closed: make(chan struct{})}
+	b.store = store
 	cfg := b.cfg
 	cfg.Store, cfg.Panel, cfg.Clock = store, b.panel, time.Now
 	first := make(chan *fakeLink, 1)
@@ -338,6 +368,9 @@ func (b *board) start() {
 			return nil, ctx.Err()
 		}
 	}
+	if b.links != nil {
+		cfg.Link = b.links
+	}
 	cfg.Token = func() (Token, error) {
 		if !b.token.Present() {
 			return nil, errors.New("no token")
@@ -348,7 +381,7 @@ func (b *board) start() {
 	must(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	b.stop, b.done = stop, make(chan error, 1)
-	go func() { err := s.Run(ctx); _ = store.Close(); b.done <- err }()
+	go func() { s.Run(ctx); _ = store.Close(); b.done <- nil }()
 	t.Cleanup(b.kill)
 	b.command(operator.Command{Verb: operator.PIN, PIN: []byte("123456")})
 }
@@ -445,16 +478,28 @@ func (b *board) ack() {
 	b.send((&message.Mirrored{Size: n, Root: root}).Marshal())
 }
 
-// connect brings the link up, says hello and fetches the log.
-func (b *board) connect() *message.Welcome {
+func (b *board) now() time.Time { return time.Now().UTC().Truncate(time.Second) }
+
+// up begins a session.
+func (b *board) up() { b.link.in <- linkpipe.Msg{Kind: linkpipe.Up, SID: 1} }
+
+// hello makes the host's next hello.
+func (b *board) hello() []byte {
 	b.t.Helper()
-	b.link.in <- linkpipe.Msg{Kind: linkpipe.Up, SID: 1}
 	n, root := b.root()
 	b.nonce++
 	h := message.Hello{Origin: origin, Nonce: [16]byte{b.nonce}, HostTime: time.Now().UTC().Truncate(time.Second), HeadSize: n, HeadRoot: root}
 	signed, err := message.SignNote(h.Marshal(), b.host)
 	must(b.t, err)
-	b.send(signed)
+	return signed
+}
+
+// connect brings the link up, says hello and fetches the log.
+func (b *board) connect() *message.Welcome {
+	b.t.Helper()
+	n, _ := b.root()
+	b.up()
+	b.send(b.hello())
 	w, ok := b.receive().(*message.Welcome)
 	if !ok {
 		b.t.Fatal("no welcome")
@@ -508,7 +553,7 @@ func (b *board) shown(id message.JobID) {
 func (b *board) arm(id message.JobID) {
 	b.t.Helper()
 	b.shown(id)
-	b.command(operator.Command{Verb: operator.Arm, Job: id.String()[:8]})
+	b.command(operator.Command{Verb: operator.Arm, Job: id.String()})
 }
 
 // awaitTouch serves the host's side until the token waits for a touch.

@@ -1,7 +1,6 @@
 package station
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,13 +16,13 @@ import (
 
 // history is what the log says about the past, as far as the present needs it.
 type history struct {
-	genesis  *ledger.Genesis
 	boots    uint64
 	sequence uint64 // of the newest intent
 	lastTime time.Time
 	lastBoot *ledger.Boot
 	newest   stamped                    // newest NV_Certify
 	clock    quote.Clock                // of newest
+	taken    uint64                     // largest size that an attestation says HEAD took
 	attest   *ledger.Attest             // newest
 	jobs     map[message.JobID]*pastJob // whose approval can still be repeated
 	open     []*pastJob                 // intents without an outcome
@@ -58,9 +57,6 @@ func (s *Station) load() error {
 		}
 	}
 	s.hist.forget(s.now(), s.policy.LongestWindow())
-	if err := s.readClock(); err != nil {
-		return err
-	}
 	return s.lastCheckpoint()
 }
 
@@ -145,8 +141,7 @@ func (s *Station) begin(g *ledger.Genesis, raw []byte) (err error) {
 		return fmt.Errorf("the log key is for %q, the log for %q", s.cfg.LogKey.Name(), g.Origin)
 	}
 	s.trust = anchor.TrustOf(raw, g)
-	f := s.key.Fingerprint()
-	s.slot, s.keyRef = g.Key.Slot, hex.EncodeToString(f[:])
+	s.slot = g.Key.Slot
 	return nil
 }
 
@@ -154,11 +149,11 @@ func (s *Station) begin(g *ledger.Genesis, raw []byte) (err error) {
 func (h *history) add(hdr ledger.Header, body any) error {
 	h.lastTime = hdr.Time
 	switch b := body.(type) {
-	case *ledger.Genesis:
-		h.genesis = b
 	case *ledger.Boot:
+		h.taken = max(h.taken, b.Committed)
 		h.boots, h.lastBoot, h.newest = b.Number, b, stamped{b.Certify, b.Committed, quote.BootTag}
 	case *ledger.Attest:
+		h.taken = max(h.taken, b.Size)
 		h.attest, h.newest = b, stamped{b.Certify, b.Size, quote.CertifyTag}
 	case *ledger.Intent:
 		return h.addIntent(hdr, b)
@@ -231,7 +226,7 @@ func (s *Station) append(plan *anchor.Plan, entries ...entry) error {
 		raws[i] = e.raw
 	}
 	if err := s.cfg.Store.Append(raws, plan); err != nil {
-		return fmt.Errorf("writing the log: %w", err)
+		return fmt.Errorf("writing the log: %w: %w", err, errMustHalt)
 	}
 	for _, e := range entries {
 		if err := s.hist.add(e.header, e.body); err != nil {

@@ -3,6 +3,7 @@ package station
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -167,13 +168,26 @@ func refusalOf(err error) *policy.Refusal {
 	return &policy.Refusal{Code: message.CodeBadMessage, Text: err.Error()}
 }
 
-// next puts the first waiting job on display if the display is free.
+// next puts the first waiting job on display if the display is free. Policy is
+// asked again, so that what the operator sees is what remains now, and not
+// what remained when the job began to wait.
 func (s *Station) next() {
-	if s.job != nil || len(s.queue) == 0 || s.halted != nil || s.stopping {
-		return
+	for s.job == nil && len(s.queue) > 0 && s.halted == nil && !s.stopping {
+		j := s.queue[0]
+		s.queue = s.queue[1:]
+		grant, err := s.policy.Admit(j.request, s.hist.rates, s.now())
+		if err != nil {
+			s.refusals++
+			r := refusalOf(err)
+			s.refuse(j.id, r.Code, r.Text)
+			continue
+		}
+		j.grant = grant
+		s.present(j)
 	}
-	j := s.queue[0]
-	s.queue = s.queue[1:]
+}
+
+func (s *Station) present(j *job) {
 	s.job = j
 	j.machine = ceremony.New(len(j.states))
 	j.timer = s.after(s.cfg.ArmTimeout, func() {
@@ -224,8 +238,13 @@ func (s *Station) armJob(prefix string) {
 		s.say("The token is not ready (" + s.token.state + "): nothing was armed.")
 		return
 	}
+	s.alarm = ""
 	if err := s.prepare(j); err != nil {
 		s.log.Error().Err(err).Msg("cannot arm")
+		if errors.Is(err, errMustHalt) {
+			s.halt(err)
+			return
+		}
 		r := refusalOf(err)
 		s.step(j, ceremony.Withdraw{Code: r.Code, Text: r.Text})
 		return
@@ -236,6 +255,7 @@ func (s *Station) armJob(prefix string) {
 
 func (s *Station) denyJob(prefix string) {
 	if j := s.shownJob(prefix); j != nil {
+		s.alarm = ""
 		s.log.Info().Str("job", j.id.String()).Msg("denied by the operator")
 		s.step(j, ceremony.Deny{})
 	}
@@ -244,10 +264,8 @@ func (s *Station) denyJob(prefix string) {
 // prepare fixes everything the ceremony commits to: creation time, the digests
 // the token will sign, the intent entry and its commit.
 func (s *Station) prepare(j *job) error {
-	if s.dirty {
-		if _, err := s.reconcile(); err != nil {
-			return refusal(message.CodeHalted, "the TPM does not answer as the log expects: %v", err)
-		}
+	if err := s.afterFault(); err != nil {
+		return err
 	}
 	now := s.now()
 	if now.Before(s.hist.lastTime) {
@@ -279,6 +297,20 @@ func (s *Station) prepare(j *job) error {
 	}
 	j.intent, j.extend = entries[0], s.chain.commit(*plan)
 	return nil
+}
+
+// afterFault brings TPM and log together after a TPM command failed, as a
+// restart would. A TPM that still fails costs only this job; a state that the
+// log does not explain halts the board.
+func (s *Station) afterFault() error {
+	if !s.dirty {
+		return nil
+	}
+	err := s.startChain()
+	if err == nil || errors.Is(err, errMustHalt) {
+		return err
+	}
+	return refusal(message.CodeBusy, "the TPM does not answer as it should, ask again: %v", err)
 }
 
 // perform carries out one effect of the ceremony.
@@ -374,7 +406,11 @@ func (s *Station) release(j *job, items []ledger.ItemResult) {
 	done := message.Done{Job: j.id, Intent: p.intent, Outcome: p.outcome}
 	s.send(chanInteractive, done.Marshal())
 	s.hist.forget(s.now(), s.policy.LongestWindow())
-	s.finished(j, "done", summary(items))
+	text := summary(items, j.machine.Denied())
+	if slices.ContainsFunc(items, func(it ledger.ItemResult) bool { return it.State == ledger.TimedOut }) {
+		s.alarm, text = touchAlarm, ""
+	}
+	s.finished(j, "done", text)
 }
 
 // refused ends a ceremony that left no trace in the log but a count.
@@ -388,6 +424,11 @@ func (s *Station) refused(j *job, e ceremony.Refuse) {
 // finished shows the end of a job once more and goes on to the next.
 func (s *Station) finished(j *job, event, text string) {
 	s.log.Info().Str("job", j.id.String()).Str("end", event).Msg(text)
+	if s.halted != nil {
+		s.job = nil
+		s.rest(text)
+		return
+	}
 	s.show(event, text)
 	s.job = nil
 	if s.stopping {
@@ -397,22 +438,28 @@ func (s *Station) finished(j *job, event, text string) {
 	s.next()
 }
 
-// summary tells the operator how the job ended. A time-out is an alarm if the
-// operator did touch: then something else may have had the touch.
-func summary(items []ledger.ItemResult) string {
+// touchAlarm is shown after a time-out: if the operator did touch, something
+// else may have had the touch. No later request may wipe it off the display.
+const touchAlarm = "No touch was seen in time. If you DID touch, raise the alarm: the signature may exist."
+
+// summary tells the operator how the job ended.
+func summary(items []ledger.ItemResult, denied bool) string {
 	signed := 0
 	for _, it := range items {
-		switch it.State {
-		case ledger.Signed:
+		why := strings.ReplaceAll(it.Reason, "-", " ")
+		switch {
+		case it.State == ledger.Signed:
 			signed++
-		case ledger.TimedOut:
-			return "No touch was seen in time. If you DID touch, raise the alarm: the signature may exist."
-		case ledger.Withheld:
+		case it.State == ledger.Withheld && denied:
 			return "Denied. A signature that still came back was destroyed."
-		case ledger.Denied:
+		case it.State == ledger.Withheld:
+			return "Not released: the TPM did not attest the commit, so the signature was destroyed. Have it asked for again."
+		case denied:
 			return "Denied."
-		case ledger.Failed, ledger.NotStarted:
-			return "Not signed: " + strings.ReplaceAll(it.Reason, "-", " ") + "."
+		case signed == 0:
+			return "Not signed: " + why + "."
+		default:
+			return fmt.Sprintf("%d of %d signed, then: %s.", signed, len(items), why)
 		}
 	}
 	return fmt.Sprintf("%d of %d signed.", signed, len(items))

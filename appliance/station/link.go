@@ -16,11 +16,17 @@ import (
 type linkState struct {
 	out     chan linkpipe.Msg // to the writer of the present link process, nil when there is none
 	up      bool              // a session exists
+	cut     func()            // ends the present link process
+	session uint64            // counts them
 	host    string            // who said hello in it, "" before
 	sent    uint64            // leaves that this session's host has or was sent
-	bucket  bucket            // hellos
-	waiting *message.HelloNote
-	wg      sync.WaitGroup
+
+	bucket    bucket             // hellos
+	waiting   *message.HelloNote // the newest that could not be answered yet
+	timed     bool               // a timer will take it up
+	attesting bool               // the TPM is at work for one
+
+	wg sync.WaitGroup
 }
 
 func (l *linkState) wait() { l.wg.Wait() }
@@ -69,12 +75,24 @@ func (s *Station) oneLink(ctx context.Context) error {
 	defer func() { _ = l.Close() }()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	out := make(chan linkpipe.Msg, linkQueue)
+	out, flushed := make(chan linkpipe.Msg, linkQueue), make(chan struct{})
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	wg.Go(func() { writeLink(ctx, l, out) })
-	s.loop.post(func() { s.link.out = out })
+	wg.Go(func() {
+		defer close(flushed)
+		defer stop()
+		writeLink(ctx, l, out)
+	})
+	wg.Go(func() { // a process that neither reads nor dies must not hold the board up
+		<-ctx.Done()
+		select {
+		case <-flushed:
+		case <-time.After(linkFlush):
+		}
+		_ = l.Close()
+	})
+	s.loop.post(func() { s.link.out, s.link.cut = out, stop })
 	for {
 		m, err := l.Read()
 		if err != nil {
@@ -84,10 +102,9 @@ func (s *Station) oneLink(ctx context.Context) error {
 	}
 }
 
-// writeLink passes messages to the link process until either ends; then it
-// ends the link, after what was still queued.
+// writeLink passes messages to the link process until either ends, and at the
+// end what was still queued.
 func writeLink(ctx context.Context, l Link, out <-chan linkpipe.Msg) {
-	defer func() { _ = l.Close() }()
 	for {
 		select {
 		case m := <-out:
@@ -95,8 +112,6 @@ func writeLink(ctx context.Context, l Link, out <-chan linkpipe.Msg) {
 				return
 			}
 		case <-ctx.Done():
-			late := time.AfterFunc(linkFlush, func() { _ = l.Close() })
-			defer late.Stop()
 			for len(out) > 0 {
 				if l.Write(<-out) != nil {
 					return
@@ -116,7 +131,8 @@ func (s *Station) linkDown() {
 func (s *Station) fromLink(m linkpipe.Msg) {
 	switch m.Kind {
 	case linkpipe.Up:
-		s.link.up, s.link.host, s.link.sent = true, "", 0
+		s.link.up, s.link.host, s.link.sent, s.link.waiting = true, "", 0, nil
+		s.link.session++
 		s.update()
 	case linkpipe.Down:
 		s.link.up, s.link.host, s.link.waiting = false, "", nil
@@ -128,16 +144,24 @@ func (s *Station) fromLink(m linkpipe.Msg) {
 	}
 }
 
-// send queues a message for the host; without a session it is dropped, because
-// whoever comes next asks for what it lacks.
+// send queues a message for the host that said hello; without one it is
+// dropped, because whoever comes next asks for what it lacks.
 func (s *Station) send(channel int, body []byte) {
+	if s.link.host != "" {
+		s.transmit(channel, body)
+	}
+}
+
+func (s *Station) transmit(channel int, body []byte) {
 	if s.link.out == nil || !s.link.up || body == nil {
 		return
 	}
 	select {
 	case s.link.out <- linkpipe.Msg{Kind: linkpipe.Message, Channel: channel, Body: body}:
 	default:
-		s.log.Warn().Msg("the host does not read: message dropped")
+		s.log.Warn().Msg("the host does not read: its session ends")
+		s.link.cut()
+		s.linkDown()
 	}
 }
 
@@ -177,16 +201,17 @@ func (s *Station) fromHost(raw []byte) {
 // refuse answers that nothing is done about a job.
 func (s *Station) refuse(id message.JobID, code, text string) {
 	s.log.Warn().Str("job", id.String()).Str("code", code).Msg(text)
-	if s.link.host == "" && code != message.CodeNoHello {
+	m := message.Refused{Job: id, Code: code, Text: text}
+	if code == message.CodeNoHello {
+		s.transmit(chanInteractive, m.Marshal())
 		return
 	}
-	m := message.Refused{Job: id, Code: code, Text: text}
 	s.send(chanInteractive, m.Marshal())
 }
 
 // hello checks who speaks and answers with a fresh attestation. Each costs the
-// TPM a signature, so they are rationed; a hello too many waits its turn, and
-// only the newest waits.
+// TPM a signature, so they are rationed and never queue up before it; a hello
+// too many waits its turn, and only the newest waits.
 func (s *Station) hello(h *message.HelloNote) {
 	_, host, err := s.policy.AuthenticateHost(h.Note)
 	if err == nil && h.Hello.Origin != s.trust.Origin {
@@ -196,15 +221,16 @@ func (s *Station) hello(h *message.HelloNote) {
 		s.log.Warn().Err(err).Msg("hello refused")
 		return
 	}
-	if !s.confirmed {
+	if !s.confirmed || s.link.attesting {
 		s.link.waiting = h // there is nothing to attest before the clock is right
 		return
 	}
 	if wait := s.link.bucket.take(time.Now()); wait > 0 {
-		if s.link.waiting == nil {
-			s.after(wait, s.lateHello)
-		}
 		s.link.waiting = h
+		if !s.link.timed {
+			s.link.timed = true
+			s.after(wait, func() { s.link.timed = false; s.lateHello() })
+		}
 		return
 	}
 	s.link.host = host
@@ -233,21 +259,32 @@ func (s *Station) noteHead(size uint64, root [32]byte) {
 // welcome answers a hello. The attestation is made by the TPM's worker and says
 // what HEAD holds, whether or not the log explains it.
 func (s *Station) welcome(nonce [16]byte) {
-	w := &message.Welcome{
-		Nonce: nonce, Origin: s.trust.Origin, Firmware: Version, Policy: s.policy.Hash,
-		Time: s.now(), State: s.state(), Total: s.cfg.Store.Size(), Checkpoint: s.checkpoint,
-	}
+	session := s.link.session
+	s.link.attesting = true
 	s.tpm.do(func() func() {
 		a, err := s.cfg.TPM.CertifyHead(quote.HelloTag(nonce[:]))
 		return func() {
-			if err == nil {
-				w.Attest, w.Sig = a.Attest, a.Sig
-			} else {
+			s.link.attesting = false
+			if err != nil {
 				s.log.Error().Err(err).Msg("attesting for a hello")
 			}
-			s.send(chanInteractive, w.Marshal())
+			if s.link.session == session {
+				s.sendWelcome(nonce, a)
+			}
+			s.lateHello()
 		}
 	})
+}
+
+// sendWelcome tells the state of the log as it is now, not as it was when the
+// hello came: entries sent in between would make it look rolled back.
+func (s *Station) sendWelcome(nonce [16]byte, a quote.Attestation) {
+	w := message.Welcome{
+		Nonce: nonce, Origin: s.trust.Origin, Firmware: Version, Policy: s.policy.Hash,
+		Time: s.now(), State: s.state(), Total: s.cfg.Store.Size(), Checkpoint: s.checkpoint,
+		Attest: a.Attest, Sig: a.Sig,
+	}
+	s.send(chanInteractive, w.Marshal())
 }
 
 // state is the board's state in one word.

@@ -31,8 +31,9 @@ type worker struct {
 	wg   sync.WaitGroup
 }
 
-// workQueue bounds the work waiting for one device. The ceremony has at most
-// two pieces under way (certify and quote), hello one more.
+// workQueue bounds the work waiting for one device. It is never full, so that
+// the loop never waits for a device: the TPM has one piece of work of the
+// ceremony and one of a hello, the token one poll, one PIN and one signature.
 const workQueue = 8
 
 func (w *worker) start(ctx context.Context, l loop) {
@@ -44,6 +45,9 @@ func (w *worker) start(ctx context.Context, l loop) {
 			case <-ctx.Done():
 				return
 			case job := <-w.jobs:
+				if ctx.Err() != nil {
+					return // nobody would record what came of it
+				}
 				l.post(job())
 			}
 		}

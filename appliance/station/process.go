@@ -28,6 +28,7 @@ func StartLink(_ context.Context, program, device string, baud int, log zerolog.
 	cmd := exec.Command(program, "--device", device, "--baud", strconv.Itoa(baud))
 	cmd.Env = []string{}
 	cmd.Stderr = lineLogger{log}
+	cmd.WaitDelay = linkFlush // a child of its own may hold stderr open
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

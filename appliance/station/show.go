@@ -1,6 +1,8 @@
 package station
 
 import (
+	"strings"
+
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/operator"
 )
@@ -8,7 +10,7 @@ import (
 // show redraws the display from the station's state after an event, with a
 // line for the operator.
 func (s *Station) show(event, text string) {
-	s.view.Event, s.view.Message = event, text
+	s.view.Event, s.view.Message = event, strings.TrimSpace(s.alarm+" "+text)
 	s.redraw()
 }
 
@@ -25,7 +27,7 @@ func (s *Station) redraw() {
 	s.view.Token, s.view.LogSize = s.token.state, s.cfg.Store.Size()
 	s.view.Host, s.view.Queue = s.hostWord(), len(s.queue)
 	s.view.Job, s.view.Ask, s.view.Halted = s.jobView(), s.ask(), ""
-	if s.halted != nil {
+	if s.halted != nil && s.job == nil {
 		s.view.Halted = s.halted.Error()
 	}
 	s.cfg.Panel.Show(s.view)
@@ -34,8 +36,7 @@ func (s *Station) redraw() {
 
 // say shows a line to the operator without changing what is on display.
 func (s *Station) say(text string) {
-	s.view.Message = text
-	s.update()
+	s.show("update", text)
 }
 
 // ask is what the operator is asked now, most urgent first.
@@ -45,10 +46,10 @@ func (s *Station) ask() operator.Ask {
 		phase = s.job.machine.Phase()
 	}
 	switch {
-	case s.halted != nil || s.stopped:
-		return operator.AskNothing
 	case phase == ceremony.Touching && s.job.machine.Denied():
 		return operator.AskNoTouch
+	case s.halted != nil || s.stopped:
+		return operator.AskNothing
 	case phase == ceremony.Touching:
 		return operator.AskTouch
 	case !s.confirmed:

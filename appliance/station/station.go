@@ -19,6 +19,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -31,6 +32,7 @@ import (
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore"
 	"touchmark/tpm/quote"
 )
@@ -69,17 +71,16 @@ type Link interface {
 // Config is what a station is made of. All fields are required but those with
 // a default.
 type Config struct {
-	Store    *ledgerstore.Store
-	TPM      TPM
-	Token    func() (Token, error) // opens the token; called again after a removal
-	Link     func(context.Context) (Link, error)
-	Panel    operator.Panel
-	LogKey   note.Signer
-	Log      zerolog.Logger
-	Status   func(operator.View) // told of every view; may be nil
-	Firmware string              // version, one word
-	Clock    func() time.Time    // the board's clock
-	Confirm  bool                // the operator must confirm the clock first
+	Store   *ledgerstore.Store
+	TPM     TPM
+	Token   func() (Token, error) // opens the token; called again after a removal
+	Link    func(context.Context) (Link, error)
+	Panel   operator.Panel
+	LogKey  note.Signer
+	Log     zerolog.Logger
+	Status  func(operator.View) // told of every view; may be nil
+	Clock   func() time.Time    // the board's clock
+	Confirm bool                // the operator must confirm the clock first
 
 	ArmTimeout    time.Duration // default 10 min: an unattended board frees the queue
 	MirrorTimeout time.Duration // default 20 s: several retransmissions at 9600 baud
@@ -88,30 +89,32 @@ type Config struct {
 
 // Station is a running board.
 type Station struct {
-	cfg    Config
-	log    zerolog.Logger
-	loop   loop // everything that happens, in order
-	tpm    worker
-	token  tokenKeeper
-	link   linkState
-	hist   *history
-	policy *policy.Policy
-	trust  *anchor.Trust
-	ak     *quote.AK
-	key    *sigformat.Key
-	keyRef string // fingerprint, hex
-	slot   string
+	cfg      Config
+	log      zerolog.Logger
+	loop     loop // everything that happens, in order
+	operator sync.WaitGroup
+	tpm      worker
+	token    tokenKeeper
+	link     linkState
+	hist     *history
+	policy   *policy.Policy
+	trust    *anchor.Trust
+	ak       *quote.AK
+	key      *sigformat.Key
+	slot     string
 
 	chain      chain  // HEAD and PCR as the log explains them
 	checkpoint []byte // newest signed checkpoint
 	dirty      bool   // a TPM command failed: reconcile before the next commit
 	halted     error
 	confirmed  bool
+	clock      string // who vouches for the clock: ledger.Clock…
 
 	job      *job
 	queue    []*job
 	refusals uint64 // since the last intent
 	view     operator.View
+	alarm    string // shown until the operator decides about another job
 	quit     context.CancelFunc
 	stopping bool // no new job; quit when the present one has ended
 	stopped  bool
@@ -144,32 +147,34 @@ func withDefaults(c Config) Config {
 }
 
 // Run serves until ctx ends or the operator quits; an armed ceremony is denied
-// and brought to its recorded end first. It returns nil then, and an error
-// only if the board could not start.
-func (s *Station) Run(outer context.Context) error {
+// and brought to its recorded end first. When it returns, its goroutines have
+// ended.
+func (s *Station) Run(outer context.Context) {
 	var ctx context.Context
 	ctx, s.quit = context.WithCancel(context.WithoutCancel(outer))
 	defer context.AfterFunc(outer, func() { s.loop.post(s.stop) })()
-	defer s.loop.close()
-	defer s.quit()
 	s.tpm.start(ctx, s.loop)
 	defer s.tpm.wait()
 	s.startToken(ctx)
 	defer s.token.stop()
 	s.startOperator(ctx)
+	defer s.operator.Wait()
 	if s.cfg.Confirm {
 		s.show("confirm-time", "Is the time above right? It goes into every signature.")
-	} else if err := s.boot("system"); err != nil {
-		return err
+	} else {
+		s.boot(ledger.ClockSystem)
 	}
 	s.startLink(ctx)
 	defer s.link.wait()
+	// Before anything is waited for: whoever still posts must not wait for us.
+	defer s.loop.close()
+	defer s.quit()
 	for {
 		select {
 		case <-ctx.Done():
 			s.stopped = true
 			s.show("stopped", "The appliance has stopped.")
-			return nil
+			return
 		case f := <-s.loop.inbox:
 			f()
 		}
@@ -189,30 +194,46 @@ func (s *Station) stop() {
 // boot explains the TPM's state from the log and writes the boot entry. A
 // state that cannot be explained halts the board; it goes on to serve status
 // and the log, and signs nothing.
-func (s *Station) boot(clock string) error {
-	s.confirmed = true
+func (s *Station) boot(clock string) {
+	s.confirmed, s.clock = true, clock
 	defer s.lateHello()
 	if last := s.hist.lastTime; s.now().Before(last) {
 		s.halt(fmt.Errorf("the clock (%s) is behind the last log entry (%s): set the clock and restart", stamp(s.now()), stamp(last)))
-		return nil
+		return
 	}
-	if err := s.startChain(clock); err != nil {
+	if err := s.startChain(); err != nil {
 		s.halt(err)
-		return nil
+		return
 	}
 	s.ready()
-	return nil
 }
 
-// halt stops signing until a restart. What is on disk stays as it is.
+// halt stops signing until a restart. What is on disk stays as it is. A job on
+// display is refused; an armed one is denied, because its token may blink, and
+// the display says so until that has ended.
 func (s *Station) halt(err error) {
-	s.halted = err
+	if s.halted == nil {
+		s.halted = err
+	}
 	s.log.Error().Err(err).Msg("halted")
 	for _, j := range s.queue {
 		s.refuse(j.id, message.CodeHalted, "the appliance has halted: "+err.Error())
 	}
 	s.queue = nil
-	s.show("halted", "")
+	if j := s.job; j != nil {
+		s.step(j, ceremony.Withdraw{Code: message.CodeHalted, Text: "the appliance has halted: " + err.Error()})
+		s.step(j, ceremony.Deny{})
+		return
+	}
+	s.rest("")
+}
+
+// rest is what follows the last ceremony of a halted board.
+func (s *Station) rest(text string) {
+	s.show("halted", text)
+	if s.stopping {
+		s.quit()
+	}
 }
 
 // now is the board's time in whole seconds, which is what entries hold.

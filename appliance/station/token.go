@@ -7,6 +7,7 @@ import (
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/operator"
+	"touchmark/tpm/ledger"
 )
 
 // tokenKeeper owns the token: it opens it, notices its removal, and asks the
@@ -16,7 +17,9 @@ type tokenKeeper struct {
 	work  worker
 	token Token  // owned by the worker
 	state string // owned by the loop
-	busy  bool   // owned by the loop: a poll or a PIN is on its way
+	busy  bool   // owned by the loop: a poll or a signature is on its way
+
+	entering bool // owned by the loop: a PIN is on its way
 }
 
 // The token's states, as the display names them.
@@ -113,17 +116,22 @@ func (s *Station) setToken(state string, err error) {
 // enterPIN hands the operator's PIN to the token, which may only just have been
 // inserted. The PIN is zeroed whatever happens.
 func (s *Station) enterPIN(pin []byte) {
-	if s.token.state == tokenReady {
+	switch {
+	case s.token.state == tokenReady:
 		clear(pin)
 		s.say("The token does not ask for a PIN now.")
 		return
+	case s.token.entering: // impatience must not cost tries
+		clear(pin)
+		s.say("A PIN is being checked already.")
+		return
 	}
-	s.token.busy = true
+	s.token.entering = true
 	s.token.work.do(func() func() {
 		defer clear(pin)
 		state, err := s.lookAtToken()
 		if err != nil {
-			return func() { s.token.busy = false; s.setToken(state, err); s.say(err.Error()) }
+			return func() { s.token.entering = false; s.setToken(state, err); s.say(err.Error()) }
 		}
 		if state == tokenPIN {
 			err = s.token.token.VerifyPIN(pin)
@@ -133,7 +141,7 @@ func (s *Station) enterPIN(pin []byte) {
 }
 
 func (s *Station) pinEntered(err error) {
-	s.token.busy = false
+	s.token.entering = false
 	if err == nil {
 		s.setToken(tokenReady, nil)
 		return
@@ -178,7 +186,7 @@ func (s *Station) signed(j *job, item int, sig []byte, err error, took time.Dura
 
 // startOperator passes the panel's commands into the loop.
 func (s *Station) startOperator(ctx context.Context) {
-	go func() {
+	s.operator.Go(func() {
 		for {
 			select {
 			case <-ctx.Done():
@@ -191,7 +199,7 @@ func (s *Station) startOperator(ctx context.Context) {
 				s.loop.post(func() { s.command(c) })
 			}
 		}
-	}()
+	})
 }
 
 // command obeys the operator.
@@ -215,7 +223,5 @@ func (s *Station) confirmTime() {
 		s.say("The time is confirmed already.")
 		return
 	}
-	if err := s.boot("operator"); err != nil {
-		s.halt(err)
-	}
+	s.boot(ledger.ClockOperator)
 }

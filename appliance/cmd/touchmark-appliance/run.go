@@ -101,7 +101,8 @@ func run(ctx context.Context, f runFlags) error {
 	if err != nil {
 		return err
 	}
-	return s.Run(ctx)
+	s.Run(ctx)
+	return nil
 }
 
 // defaults fills in what depends on other flags.
