@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -13,17 +15,30 @@ import (
 // Console is the full-screen panel on a terminal. Keys: a = arm, d = deny,
 // space = the next page, y = the time is right; digits and Enter = the PIN, when
 // it is asked for; Ctrl-C = stop the appliance. A job of several pages cannot be
-// armed before its last page was on the screen.
+// armed before its last page was on the screen, and no job in the moment in
+// which it appears: whoever swaps requests must not get another one armed.
 type Console struct {
-	mu       sync.Mutex // guards view, pin and the screen
 	out      io.Writer
 	size     func() (width, height int)
-	view     View
-	page     int  // of the job on display
-	all      bool // every page of it has been on the screen
-	pin      []byte
+	now      func() time.Time
 	commands chan Command
+
+	mu     sync.Mutex // guards what follows and the screen
+	view   View
+	since  time.Time // when the job on display appeared
+	page   int       // of it
+	layout []int     // items on each of its pages
+	all    bool      // every page of it has been on the screen
+	pin    []byte
 }
+
+const (
+	// reflexes is how long a request is on display before it can be armed:
+	// longer than a finger that is on its way to the key.
+	reflexes = time.Second
+	// minWidth and minHeight hold the longest item whole, and the prompt.
+	minWidth, minHeight = 60, 20
+)
 
 // OpenConsole takes over a terminal in raw mode; call restore before exit.
 func OpenConsole(in, out *os.File) (c *Console, restore func(), err error) {
@@ -33,7 +48,7 @@ func OpenConsole(in, out *os.File) (c *Console, restore func(), err error) {
 	}
 	size := func() (int, int) {
 		w, h, err := term.GetSize(int(out.Fd()))
-		if err != nil || w < 40 || h < 12 {
+		if err != nil {
 			return 80, 24
 		}
 		return w, h
@@ -44,7 +59,7 @@ func OpenConsole(in, out *os.File) (c *Console, restore func(), err error) {
 }
 
 func newConsole(in io.Reader, out io.Writer, size func() (int, int)) *Console {
-	c := &Console{out: out, size: size, commands: make(chan Command, 16)}
+	c := &Console{out: out, size: size, now: time.Now, commands: make(chan Command, 16)}
 	go c.read(in)
 	return c
 }
@@ -57,7 +72,11 @@ func (c *Console) Show(v View) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if jobID(v) != jobID(c.view) {
-		c.page, c.all = 0, false
+		c.page, c.all, c.since = 0, false, c.now()
+	}
+	if v.Ask != AskPIN {
+		clear(c.pin)
+		c.pin = nil
 	}
 	c.view = v
 	c.draw()
@@ -74,9 +93,16 @@ func jobID(v View) string {
 // the rest of the screen cleared, cursor hidden. The caller holds mu.
 func (c *Console) draw() {
 	w, h := c.size()
-	lines, pages := Render(c.view, w, h-1, c.page)
-	c.page = min(c.page, pages-1)
-	c.all = c.all || c.page == pages-1
+	_, layout := render(c.view, w, h-1, 0)
+	if !slices.Equal(layout, c.layout) { // items moved between pages: begin again
+		c.page, c.all, c.layout = 0, false, layout
+	}
+	c.page = min(c.page, max(0, len(layout)-1))
+	c.all = c.all || c.page >= len(layout)-1
+	lines, _ := render(c.view, w, h-1, c.page)
+	if w < minWidth || h < minHeight {
+		c.all, lines = false, []string{fmt.Sprintf("Make this terminal %d by %d at least.", minWidth, minHeight)}
+	}
 	if len(c.pin) > 0 {
 		lines = append(lines, "PIN: "+strings.Repeat("*", len(c.pin)))
 	}
@@ -115,7 +141,7 @@ func (c *Console) press(key byte) (Command, bool) {
 	case key == ' ' && c.view.Job != nil:
 		c.page++
 		c.draw()
-	case key == 'a' && c.view.Job != nil && c.all:
+	case key == 'a' && c.view.Job != nil && c.all && c.now().Sub(c.since) >= reflexes:
 		return Command{Verb: Arm, Job: c.view.Job.ID}, true
 	case key == 'y' && c.view.Ask == AskTime:
 		return Command{Verb: Time}, true

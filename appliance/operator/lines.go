@@ -17,7 +17,7 @@ const maxCommand = 256
 
 // Lines is the headless panel: each View is one JSON object on a line, each
 // command one line of text: "arm JOB", "deny JOB", "pin DIGITS", "time yes",
-// "quit". JOB is at least the first 8 hex digits of the job's identity.
+// "quit". JOB is the job's identity, 64 hex digits.
 type Lines struct {
 	mu       sync.Mutex // guards w
 	w        io.Writer
@@ -78,7 +78,7 @@ func ParseCommand(line []byte) (Command, error) {
 	case (v == Arm || v == Deny) && isJob(arg):
 		return Command{Verb: v, Job: arg}, nil
 	case v == Arm || v == Deny:
-		return Command{}, fmt.Errorf("%s needs the job shown: at least its first 8 hex digits", v)
+		return Command{}, fmt.Errorf("%s needs the job shown: the 64 hex digits of its identity", v)
 	case v == Time && arg == "yes", v == Quit && arg == "":
 		return Command{Verb: v}, nil
 	}
@@ -86,5 +86,5 @@ func ParseCommand(line []byte) (Command, error) {
 }
 
 func isJob(s string) bool {
-	return len(s) >= 8 && len(s) <= 64 && strings.Trim(s, "0123456789abcdef") == ""
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
 }

@@ -116,7 +116,7 @@ var printable = func() string {
 
 func TestParseCommand(t *testing.T) {
 	for line, want := range map[string]Command{
-		"arm 01234567":                    {Verb: Arm, Job: "01234567"},
+		"arm " + strings.Repeat("0", 64):  {Verb: Arm, Job: strings.Repeat("0", 64)},
 		"deny " + strings.Repeat("a", 64): {Verb: Deny, Job: strings.Repeat("a", 64)},
 		"pin 123456":                      {Verb: PIN, PIN: []byte("123456")},
 		"time yes":                        {Verb: Time},
@@ -127,7 +127,7 @@ func TestParseCommand(t *testing.T) {
 			t.Errorf("%q: %+v, %v", line, got, err)
 		}
 	}
-	for _, line := range []string{"", "arm", "arm 0123", "arm 0123456G", "arm " + strings.Repeat("a", 65), "pin ", "pin", "time", "time no", "quit now", "ARM 01234567"} {
+	for _, line := range []string{"", "arm", "arm 0123", "arm 01234567", "arm " + strings.Repeat("G", 64), "arm " + strings.Repeat("a", 65), "pin ", "pin", "time", "time no", "quit now", "ARM 01234567"} {
 		if c, err := ParseCommand([]byte(line)); err == nil {
 			t.Errorf("%q gave %+v", line, c)
 		}
@@ -144,12 +144,15 @@ func TestLines(t *testing.T) {
 	if err := views.Decode(&v); err != nil || v.Job.ID != shownView().Job.ID || v.Ask != AskArm {
 		t.Fatalf("%+v, %v", v, err)
 	}
-	go func() { _, _ = io.WriteString(typed, "nonsense\narm abababab\n"); _ = typed.Close() }()
+	go func() {
+		_, _ = io.WriteString(typed, "nonsense\narm "+strings.Repeat("ab", 32)+"\n")
+		_ = typed.Close()
+	}()
 	var complaint map[string]string
 	if err := views.Decode(&complaint); err != nil || complaint["event"] != "bad-command" {
 		t.Fatalf("%v, %v", complaint, err)
 	}
-	if c := <-l.Commands(); c.Verb != Arm || c.Job != "abababab" {
+	if c := <-l.Commands(); c.Verb != Arm || c.Job != strings.Repeat("ab", 32) {
 		t.Fatalf("%+v", c)
 	}
 	if _, open := <-l.Commands(); open {
@@ -160,6 +163,8 @@ func TestLines(t *testing.T) {
 func TestConsoleKeys(t *testing.T) {
 	in, keys := io.Pipe()
 	c := newConsole(in, io.Discard, func() (int, int) { return 80, 24 })
+	at := time.Unix(1.8e9, 0)
+	c.now = func() time.Time { at = at.Add(reflexes); return at }
 	press := func(s string) { _, _ = io.WriteString(keys, s) }
 	expect := func(want Command) {
 		t.Helper()
@@ -195,7 +200,7 @@ func TestConsoleKeys(t *testing.T) {
 }
 
 func FuzzParseCommand(f *testing.F) {
-	for _, s := range []string{"arm 01234567", "pin 123456", "time yes", "quit", "deny", "pin \x00"} {
+	for _, s := range []string{"arm " + strings.Repeat("01234567", 8), "pin 123456", "time yes", "quit", "deny", "pin \x00"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {

@@ -13,6 +13,7 @@ package operator
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -38,7 +39,7 @@ type View struct {
 	Origin   string    `json:"origin,omitempty"`
 	Time     time.Time `json:"time"`
 	Emulated bool      `json:"emulated"` // the token or TPM is not the real thing
-	Token    string    `json:"token"`    // missing, wrong, pin-needed, pin-blocked or ready
+	Token    string    `json:"token"`    // missing, wrong, pin-needed or ready
 	LogSize  uint64    `json:"log_size"` // leaves, those not committed yet included
 	Host     string    `json:"host"`     // link state: down, up, or the name the host proved
 	Queue    int       `json:"queue"`    // jobs waiting behind the one shown
@@ -81,9 +82,10 @@ const (
 	Quit Verb = "quit" // stop the appliance in good order
 )
 
-// Command is one act of the operator. Job (8 or more hex digits) binds Arm and
-// Deny to what was on display when the operator decided, so that a job that
-// came up in between is never armed by accident.
+// Command is one act of the operator. Job binds Arm and Deny to what was on
+// display when the operator decided, so that a job that came up in between is
+// never armed by accident. It is the whole identity: two jobs whose identities
+// begin alike are easily made.
 type Command struct {
 	Verb Verb
 	Job  string
@@ -101,6 +103,12 @@ type Panel interface {
 // at most height lines of at most width cells, ASCII only. A job with more
 // items than fit is laid out in pages, counted from 0; pages tells how many.
 func Render(v View, width, height, n int) (lines []string, pages int) {
+	lines, layout := render(v, width, height, n)
+	return lines, max(1, len(layout))
+}
+
+// render also tells how many items are on each page.
+func render(v View, width, height, n int) (lines []string, layout []int) {
 	head := &page{width: width}
 	head.header(v)
 	foot := &page{width: width}
@@ -121,31 +129,33 @@ func Render(v View, width, height, n int) (lines []string, pages int) {
 		foot.text(v.Message)
 	}
 	foot.section(help(v))
-	chosen := paginate(blocks, height-len(head.lines)-len(foot.lines)-1)
-	pages = max(1, len(chosen))
-	if len(chosen) > 0 {
-		head.lines = append(head.lines, chosen[min(n, pages-1)]...)
+	layout = paginate(blocks, height-len(head.lines)-len(foot.lines)-1)
+	pages := len(layout)
+	n = max(0, min(n, pages-1))
+	for first, i := 0, 0; i < pages; first, i = first+layout[i], i+1 {
+		if i == n {
+			head.lines = append(head.lines, slices.Concat(blocks[first:first+layout[i]]...)...)
+		}
 	}
 	if pages > 1 {
-		foot.lines = append([]string{fmt.Sprintf("  -- page %d of %d: space = next page; arm only after the last --", min(n, pages-1)+1, pages)}, foot.lines...)
+		foot.lines = append([]string{fmt.Sprintf("  -- page %d of %d: space = next page; arm only after the last --", n+1, pages)}, foot.lines...)
 	}
 	lines = append(head.lines, foot.lines...)
-	return lines[:min(len(lines), height)], pages
+	return lines[:min(len(lines), height)], layout
 }
 
-// paginate packs blocks of lines into pages of at most room lines.
-func paginate(blocks [][]string, room int) (pages [][]string) {
-	var now []string
-	for _, b := range blocks {
-		if len(now) > 0 && len(now)+len(b) > room {
-			pages, now = append(pages, now), nil
+// paginate packs blocks of lines into pages of at most room lines and answers
+// how many blocks are on each.
+func paginate(blocks [][]string, room int) (layout []int) {
+	used := 0
+	for i, b := range blocks {
+		if i == 0 || used+len(b) > room {
+			layout, used = append(layout, 0), 0
 		}
-		now = append(now, b...)
+		layout[len(layout)-1]++
+		used += len(b)
 	}
-	if len(now) > 0 {
-		pages = append(pages, now)
-	}
-	return pages
+	return layout
 }
 
 func items(j *Job, width int) (blocks [][]string) {
@@ -225,10 +235,15 @@ func (p *page) item(i int, it Item, j *Job) {
 		end = "   [" + it.Outcome + "]"
 	}
 	p.section(fmt.Sprintf("%s%d. %s, %d bytes%s", mark, i+1, it.Format, it.Size, end))
-	p.add("     claimed name: " + it.Claimed)
+	label, name := "     claimed name: ", it.Claimed
+	for room := max(1, p.width-len(label)); len(name) > room; name = name[room:] {
+		p.add(label + name[:room])
+		label = strings.Repeat(" ", len(label))
+	}
+	p.add(label + name)
 	alg, sum, _ := strings.Cut(it.Digest, ":")
 	for n, row := range rows(sum) {
-		label := "     " + strings.Repeat(" ", len(alg)+1)
+		label = "     " + strings.Repeat(" ", len(alg)+1)
 		if n == 0 {
 			label = "     " + alg + " "
 		}

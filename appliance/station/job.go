@@ -219,8 +219,8 @@ func (s *Station) cancel(m *message.CancelNote) {
 }
 
 // shownJob answers the job on display if the operator means it.
-func (s *Station) shownJob(prefix string) *job {
-	if s.job == nil || !strings.HasPrefix(s.job.id.String(), prefix) {
+func (s *Station) shownJob(id string) *job {
+	if s.job == nil || s.job.id.String() != id {
 		s.say("That is not the job on display.")
 		return nil
 	}
@@ -229,8 +229,8 @@ func (s *Station) shownJob(prefix string) *job {
 
 // armJob is the operator's consent. Policy is asked once more, because rates
 // and validity may have run out while the job was on display.
-func (s *Station) armJob(prefix string) {
-	j := s.shownJob(prefix)
+func (s *Station) armJob(id string) {
+	j := s.shownJob(id)
 	if j == nil || j.machine.Phase() != ceremony.Shown {
 		return
 	}
@@ -253,8 +253,8 @@ func (s *Station) armJob(prefix string) {
 	s.step(j, ceremony.Arm{})
 }
 
-func (s *Station) denyJob(prefix string) {
-	if j := s.shownJob(prefix); j != nil {
+func (s *Station) denyJob(id string) {
+	if j := s.shownJob(id); j != nil {
 		s.alarm = ""
 		s.log.Info().Str("job", j.id.String()).Msg("denied by the operator")
 		s.step(j, ceremony.Deny{})
