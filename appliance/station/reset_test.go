@@ -1,0 +1,61 @@
+package station
+
+import (
+	"strings"
+	"testing"
+
+	"touchmark/appliance/operator"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+)
+
+// A TPM that is reset while the board runs quotes another PCR than the log
+// leads to: the signature is withheld, the board halts at the next arming, and
+// a power cycle, after which the PCR is zero again, leads out of it.
+func TestResetWhileRunningHaltsUntilThePowerCycle(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	b.signs("a.db", "content")
+	b.tpm.mu.Lock()
+	b.tpm.tpm.PowerCycle()
+	b.tpm.mu.Unlock()
+	id, m := b.job([]string{"b.db"}, "content")
+	b.submit(m)
+	b.arm(id)
+	b.awaitTouch()
+	b.token.touch <- nil
+	if o := b.end(id); o.Items[0].State != ledger.Withheld {
+		t.Fatalf("%+v", o.Items[0])
+	}
+	id, m = b.job([]string{"c.db"}, "content")
+	b.submit(m)
+	b.arm(id)
+	b.until(func() bool { return b.refused[id] != nil })
+	if r := b.refused[id]; r.Code != message.CodeHalted || !strings.Contains(r.Text, "pcr-unexplained") {
+		t.Fatalf("%+v", r)
+	}
+	b.kill()
+	b.tpm.tpm.PowerCycle()
+	b.start()
+	b.connect()
+	b.signs("d.db", "content")
+	b.replays()
+}
+
+// A TPM state from one commit ago must not pass for a commit that was never
+// applied: the log holds an attestation of it.
+func TestTPMRolledBackByOneCommitHalts(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	head, pcr := b.tpm.tpm.Head, b.tpm.tpm.PCR
+	b.signs("a.db", "content")
+	b.kill()
+	b.tpm.tpm.Head, b.tpm.tpm.PCR = head, pcr
+	b.start()
+	v := b.view("a halt", func(v operator.View) bool { return v.Halted != "" })
+	if !strings.Contains(v.Halted, "head-behind") {
+		t.Fatal(v.Halted)
+	}
+}
