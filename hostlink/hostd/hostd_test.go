@@ -5,13 +5,16 @@ import (
 	"context"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sys/unix"
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
@@ -375,6 +378,39 @@ func TestForgedHints(t *testing.T) {
 	}
 	w.b.run(r, nil)
 	c.expect(api.OK, "")
+}
+
+// TestNoise: what is no message, or one that only hosts send, is ignored; a
+// forged checkpoint makes the host greet again, and nothing worse.
+func TestNoise(t *testing.T) {
+	w := newWorldTimed(t, Timing{HelloRetry: 20 * time.Millisecond})
+	w.b.greets = true
+	w.b.meet()
+	c := w.sign("core.db")
+	r := w.b.submitted()
+	w.b.events <- serialport.Event{Kind: serialport.Message, Body: []byte("noise")}
+	w.b.say(&message.Mirrored{Size: 5})
+	w.b.say(&message.Event{Job: message.JobID{7}, State: "touch"})
+	w.b.say(&message.Entries{Start: 9, Total: 10, Entries: [][]byte{[]byte("nonsense\n")}})
+	if f := hear[*message.Fetch](w.b); f.From != w.b.Size() {
+		t.Fatalf("fetches from %d", f.From)
+	}
+	w.b.say(&message.Checkpoint{Note: newBoard(t).Note})
+	w.b.say(w.b.welcome(w.b.hello().Hello.Nonce))
+	w.b.run(r, nil)
+	c.expect(api.OK, "")
+	if s := w.status(); s.Evidence != "" {
+		t.Fatalf("evidence %q", s.Evidence)
+	}
+}
+
+// TestTooManyRequests: what waits is bounded.
+func TestTooManyRequests(t *testing.T) {
+	w := newWorld(t)
+	for range maxJobs {
+		w.sign("core.db").event("waiting-for-link")
+	}
+	w.sign("core.db").expect(api.DeviceFault, "waiting already")
 }
 
 // TestUncommitted: a signed outcome without a checkpoint that covers its
@@ -811,6 +847,39 @@ func TestStopWithJob(t *testing.T) {
 	hear[*message.CancelNote](w.b)
 	c.expect(api.MaySigned, "is stopping")
 	d.expect(api.NoDaemon, "is stopping")
+}
+
+// TestDiskFull: when the mirror cannot take an intent, it is not acknowledged
+// and the job is withdrawn; after a restart with room all is well.
+func TestDiskFull(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	r := w.b.submitted()
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	var limit unix.Rlimit
+	must(0, unix.Getrlimit(unix.RLIMIT_FSIZE, &limit))
+	must(0, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 1, Max: limit.Max}))
+	defer func() { must(0, unix.Setrlimit(unix.RLIMIT_FSIZE, &limit)) }()
+	i, items := w.b.intent(r)
+	w.b.push(i)
+	if n := hear[*message.CancelNote](w.b); n.Cancel.Job != r.Job {
+		t.Fatal("another job withdrawn")
+	}
+	w.b.say(&message.Refused{Job: r.Job, Code: message.CodeCancelled, Text: "cancelled"})
+	c.expect(api.CannotWrite, "the mirror of the log cannot be written")
+	if s := w.status(); s.Verified || !strings.Contains(s.Link, "file too large") {
+		t.Fatalf("status %+v", s)
+	}
+	must(0, unix.Setrlimit(unix.RLIMIT_FSIZE, &limit))
+	w.stop()
+	w.b.Append(&ledger.Outcome{Intent: i, Job: r.Job, Items: items})
+	w.start()
+	w.b.meet()
+	c = w.sign("core.db")
+	w.b.run(w.b.submitted(), nil)
+	c.expect(api.OK, "")
 }
 
 // TestStopWithSilentClient: who connected and says nothing does not keep the
