@@ -5,8 +5,8 @@
 // its key and, by a touch, its OpenPGP certificate; then the TPM makes its
 // attestation key, bound to the token's attestation; HEAD, which can never be
 // removed, comes last but one; the genesis entry, with all of it, is the first
-// commit. What auditors must pin is written to a trust directory at the end,
-// so that a trust directory exists only for a log that does.
+// commit. What auditors must pin is written to the trust directory at the end,
+// so that a trust file exists only for a log that does.
 package enrol
 
 import (
@@ -97,7 +97,9 @@ func Run(ctx context.Context, cfg Config) (*anchor.Trust, error) {
 		do   func(context.Context) error
 	}{
 		{"policy", c.readPolicy},
+		{"user id", func(context.Context) error { return sigformat.CheckUserID(c.UserID) }},
 		{"data directory", c.checkDir},
+		{"trust directory", c.checkTrustDir},
 		{"TPM", c.checkTPM},
 		{"token", c.makeKey},
 		{"certificate", c.certify},
@@ -149,6 +151,19 @@ func (c *ceremony) checkDir(context.Context) error {
 		return err
 	}
 	return os.MkdirAll(c.Dir, 0o700)
+}
+
+// checkTrustDir refuses early what would otherwise fail last, when HEAD is
+// taken and what must be pinned could not be written any more.
+func (c *ceremony) checkTrustDir(context.Context) error {
+	if err := os.MkdirAll(c.TrustDir, 0o755); err != nil {
+		return err
+	}
+	probe := filepath.Join(c.TrustDir, ".probe")
+	if err := ledgerstore.WriteFile(probe, nil, 0o644); err != nil {
+		return err
+	}
+	return os.Remove(probe)
 }
 
 // checkTPM refuses a TPM that cannot serve before the token makes a key.
@@ -281,7 +296,7 @@ func (c *ceremony) commit() (*anchor.Trust, error) {
 	if err := store.Append([][]byte{raw}, &anchor.Plan{Size: 1, X: x}); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(c.TPM.ExtendHead(x), c.TPM.ExtendPCR(x)); err != nil {
+	if err := extend(c.TPM, x); err != nil {
 		return nil, fmt.Errorf("committing the genesis entry: %w", err)
 	}
 	attest, err := c.attest(g, x)
@@ -294,6 +309,26 @@ func (c *ceremony) commit() (*anchor.Trust, error) {
 		return nil, err
 	}
 	return anchor.TrustOf(raw, g), nil
+}
+
+// extender is the part of the TPM that takes the first commit.
+type extender interface {
+	Head() ([32]byte, error)
+	ExtendHead(x [32]byte) error
+	ExtendPCR(x [32]byte) error
+}
+
+// extend has HEAD and then the PCR take the first commit. An extension that
+// was carried out but reported as failed must not cost the TPM its only log,
+// and a PCR must not be ahead of HEAD, or enrolment could not be tried again.
+func extend(t extender, x [32]byte) error {
+	if err := t.ExtendHead(x); err != nil {
+		head, readErr := t.Head()
+		if readErr != nil || head != anchor.Extend([32]byte{}, x) {
+			return errors.Join(err, readErr)
+		}
+	}
+	return t.ExtendPCR(x)
 }
 
 // undo takes a log back that HEAD never took, so that enrolment can be tried

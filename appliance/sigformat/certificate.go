@@ -20,7 +20,7 @@ import (
 // SHA-256, at the key's creation time. sign has the token sign the digest and
 // returns what Plan.Finish takes.
 func Certificate(k *Key, uid string, sign func(digest []byte, h crypto.Hash) ([]byte, error)) ([]byte, error) {
-	if err := checkUserID(uid); err != nil {
+	if err := CheckUserID(uid); err != nil {
 		return nil, err
 	}
 	area, err := k.certArea()
@@ -91,7 +91,7 @@ func parseCertificate(cert []byte) (*Key, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if err := checkUserID(string(uid)); err != nil {
+	if err := CheckUserID(string(uid)); err != nil {
 		return nil, "", err
 	}
 	sig, rest, err := cutPacket(rest, tagSignature)
@@ -123,8 +123,8 @@ func (k *Key) verifySelf(sig []byte, uid string) error {
 	return k.verify(&f, alg, k.fingerprint, finish(k.certHash(uid), f.prefix))
 }
 
-// checkUserID accepts one line of printable text.
-func checkUserID(uid string) error {
+// CheckUserID accepts one line of printable text.
+func CheckUserID(uid string) error {
 	bad := func(r rune) bool { return !unicode.IsPrint(r) }
 	if uid == "" || len(uid) > MaxUserID || !utf8.ValidString(uid) ||
 		strings.ContainsFunc(uid, bad) || strings.TrimSpace(uid) != uid {

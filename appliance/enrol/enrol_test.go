@@ -1,0 +1,65 @@
+package enrol
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"touchmark/tpm/anchor"
+)
+
+var errTPM = errors.New("TPM_RC_FAILURE")
+
+// faultyTPM fails NV_Extend before or after it takes effect.
+type faultyTPM struct {
+	head, pcr [32]byte
+	fault     string
+}
+
+func (f *faultyTPM) Head() ([32]byte, error) { return f.head, nil }
+
+func (f *faultyTPM) ExtendHead(x [32]byte) error {
+	if f.fault != "before" {
+		f.head = anchor.Extend(f.head, x)
+	}
+	if f.fault != "" {
+		return errTPM
+	}
+	return nil
+}
+
+func (f *faultyTPM) ExtendPCR(x [32]byte) error { f.pcr = anchor.Extend(f.pcr, x); return nil }
+
+func TestFirstCommit(t *testing.T) {
+	x := [32]byte{1}
+	for fault, want := range map[string]error{"": nil, "before": errTPM, "after": nil} {
+		f := &faultyTPM{fault: fault}
+		if err := extend(f, x); !errors.Is(err, want) {
+			t.Errorf("fault %q: %v, want %v", fault, err, want)
+		}
+		if f.head != f.pcr {
+			t.Errorf("fault %q: PCR and HEAD differ: enrolment cannot be tried again", fault)
+		}
+	}
+}
+
+func TestTrustDirectoryIsTriedFirst(t *testing.T) {
+	dir := t.TempDir()
+	c := &ceremony{Config: Config{TrustDir: filepath.Join(dir, "trust")}}
+	if err := c.checkTrustDir(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(c.TrustDir); err != nil || len(left) != 0 {
+		t.Errorf("%v, %v left behind", err, left)
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.TrustDir = filepath.Join(file, "trust")
+	if err := c.checkTrustDir(context.Background()); err == nil {
+		t.Error("a trust directory that cannot be made was not noticed")
+	}
+}
