@@ -36,7 +36,8 @@ and the PIN; with --operator lines, commands are read from standard input, one
 a line ("pin DIGITS", "arm JOB", "deny JOB", "time yes", "quit"), and the
 display is written to standard output as JSON, one object a line.
 
-SIGTERM, SIGINT and "quit" deny an armed job, record that, and stop.`,
+SIGTERM, SIGINT and "quit" deny an armed job, record that, and stop; a second
+signal ends the process at once.`,
 		Example: `  touchmark-appliance run --dir /data/touchmark --device /dev/ttyGS0
   touchmark-appliance run --dir /data/touchmark --device /dev/ttyUSB0 --baud 921600 --operator lines`,
 		Args: cobra.NoArgs,
@@ -154,7 +155,7 @@ func (f *panelFlags) open(runDir string) (*panel, error) {
 		log := zerolog.New(os.Stderr).With().Timestamp().Logger()
 		return &panel{operator.NewLines(os.Stdin, os.Stdout), log, func() {}}, nil
 	case "console":
-		file, err := os.OpenFile(filepath.Join(runDir, "appliance.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		file, err := openLog(filepath.Join(runDir, "appliance.log"), maxLog)
 		if err != nil {
 			return nil, err
 		}
