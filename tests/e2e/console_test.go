@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 
@@ -74,6 +75,30 @@ func (s *screen) press(keys string) {
 	}
 }
 
+// insist presses a key again and again until the screen shows the words: the console does not take an arm key that was
+// pressed before anybody can have read the request.
+func (s *screen) insist(ctx context.Context, key, words string) {
+	s.t.Helper()
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for !s.has(words) {
+		if _, err := fmt.Fprint(s.pty, key); err != nil {
+			s.t.Fatal(err)
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			s.t.Fatalf("%q does not lead to %q", key, words)
+		}
+	}
+}
+
+func (s *screen) has(words string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return bytes.Contains(s.text, []byte(words))
+}
+
 // TestConsole is an operator at the board's own screen: confirms the time, types the PIN, denies a job, arms and touches
 // another, and stops the appliance with Ctrl-C.
 func TestConsole(t *testing.T) {
@@ -89,7 +114,7 @@ func TestConsole(t *testing.T) {
 
 	s.shows(r.ctx, "TOUCHMARK", "EMULATED", "y = the time above is right")
 	s.press("y")
-	s.shows(r.ctx, "PIN")
+	s.shows(r.ctx, "type the PIN, then Enter")
 	s.press("12345")
 	s.shows(r.ctx, "*****")
 	s.press("6\r")
@@ -105,8 +130,7 @@ func TestConsole(t *testing.T) {
 	f = r.file("wanted.bin", 100)
 	job = r.ask(nil, f)
 	s.shows(r.ctx, "wanted.bin", "a = arm")
-	s.press("a")
-	s.shows(r.ctx, "TOUCH THE TOKEN NOW")
+	s.insist(r.ctx, "a", "TOUCH THE TOKEN NOW")
 	job.touch().end(api.OK)
 	r.verified(f)
 

@@ -154,10 +154,6 @@ func asks(what operator.Ask) func(operator.View) bool {
 	return func(v operator.View) bool { return v.Ask == what }
 }
 
-func event(name string) func(operator.View) bool {
-	return func(v operator.View) bool { return v.Event == name }
-}
-
 // shown waits for the job to be on display and returns its identity.
 func (s *signing) shown() string {
 	s.r.t.Helper()
