@@ -93,7 +93,6 @@ var forbiddenInBinary = map[string][]string{
 	// The board's core never parses the wire itself; that is touchmark-link's, in another process.
 	"appliance/cmd/touchmark-appliance": {"hostlink/serialport", "hostlink/session", "hostlink/hostd", "go.bug.st/serial", "net/http"},
 	"hostlink/cmd/touchmark-hostd": {"appliance/piv", "appliance/pcsc", "appliance/station", "appliance/ceremony", "tpm/device",
-		"hostlink/hostd/logtest": test,
 		"github.com/go-piv/piv-go", "github.com/google/go-tpm/tpm2/transport", "runtime/cgo"},
 	"hostlink/cmd/touchmark": {"appliance/piv", "appliance/pcsc", "appliance/station", "appliance/ceremony", "tpm/device", "hostlink/serialport",
 		"github.com/go-piv/piv-go", "github.com/google/go-tpm/tpm2/transport", "go.bug.st/serial", "runtime/cgo"},
@@ -103,7 +102,6 @@ var forbiddenInBinary = map[string][]string{
 var allowedInBinary = map[string][]string{
 	"tpm/cmd/touchmark-audit":      {"appliance/piv/attest"},
 	"hostlink/cmd/touchmark-hostd": {"appliance/piv/attest"},
-	"hostlink/hostd/logtest":       test,
 	"hostlink/cmd/touchmark":       {"appliance/piv/attest"},
 }
 
