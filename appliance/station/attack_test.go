@@ -406,3 +406,45 @@ func (b *board) cancels(id message.JobID) []byte {
 	must(b.t, err)
 	return n
 }
+
+// What was meant for the session before must not be said in the new one: all
+// but the message that is being written already is dropped.
+func TestWhatWaitedForTheOldSessionIsDropped(t *testing.T) {
+	b := newBoard(t)
+	l := &fakeLink{in: make(chan linkpipe.Msg, 64), out: make(chan linkpipe.Msg), closed: make(chan struct{})}
+	first := make(chan *fakeLink, 1)
+	first <- l
+	b.links = func(ctx context.Context) (Link, error) {
+		select {
+		case l := <-first:
+			return l, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	b.start()
+	b.link, b.acks = l, false
+	b.up()
+	b.send(b.hello())
+	b.receive()
+	for range 4 {
+		b.send((&message.Fetch{}).Marshal())
+	}
+	b.view("the host", func(v operator.View) bool { return v.Host == "repo1" })
+	b.up()
+	b.view("the new session", func(v operator.View) bool { return v.Host == "up" })
+	id, m := b.job([]string{"a.db"}, "content")
+	b.submit(m)
+	stale := 0
+	for {
+		msg, err := message.Parse((<-l.out).Body)
+		must(t, err)
+		if r, ok := msg.(*message.Refused); ok && r.Job == id {
+			break
+		}
+		stale++
+	}
+	if stale > 1 {
+		t.Errorf("%d messages of the old session were sent in the new one", stale)
+	}
+}

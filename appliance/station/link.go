@@ -133,6 +133,7 @@ func (s *Station) fromLink(m linkpipe.Msg) {
 	case linkpipe.Up:
 		s.link.up, s.link.host, s.link.sent, s.link.waiting = true, "", 0, nil
 		s.link.session++
+		s.dropQueued()
 		s.update()
 	case linkpipe.Down:
 		s.link.up, s.link.host, s.link.waiting = false, "", nil
@@ -141,6 +142,17 @@ func (s *Station) fromLink(m linkpipe.Msg) {
 		s.fromHost(m.Body)
 	case linkpipe.Device, linkpipe.Log:
 		s.log.Info().Str("link", m.Text).Send()
+	}
+}
+
+// dropQueued forgets what waits to be written: it was for the session before.
+func (s *Station) dropQueued() {
+	for {
+		select {
+		case <-s.link.out:
+		default:
+			return
+		}
 	}
 }
 
