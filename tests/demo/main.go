@@ -35,7 +35,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	err := dispatch(ctx, os.Args[1:])
-	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+	if ctx.Err() != nil && err != nil { // whatever broke, broke because of that
 		err = errors.New("interrupted; everything it started is stopped")
 	}
 	if err != nil {

@@ -44,7 +44,7 @@ type Server struct {
 func Start(t testing.TB) *Server {
 	t.Helper()
 	state := t.TempDir()
-	s, err := start(state, "", true)
+	s, err := start(state, "")
 	if err == nil {
 		s.proxy, err = newProxy(s.path("tpm"), s.path("raw"))
 	}
@@ -64,9 +64,8 @@ func Start(t testing.TB) *Server {
 }
 
 // StartDir runs a TPM whose state and log are kept in dir (made if missing),
-// without a proxy. It goes on running when the caller ends, until Stop, or
-// SIGTERM to Pid. If dir is too deep for unix sockets they are put into a
-// temporary directory; Spec knows.
+// without a proxy, until Stop or the end of this process. If dir is too deep
+// for unix sockets they are put into a temporary directory; Spec knows.
 func StartDir(dir string) (*Server, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -79,7 +78,7 @@ func StartDir(dir string) (*Server, error) {
 	if len(filepath.Join(dir, "raw.ctrl")) > maxSocketPath {
 		sockets = ""
 	}
-	return start(dir, sockets, false)
+	return start(dir, sockets)
 }
 
 // Spec is what device.Open takes.
@@ -99,8 +98,8 @@ func (s *Server) Pid() int { return s.process.Pid }
 func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
 
 // start runs swtpm on a state directory. With sockets empty it makes a short
-// directory for them. tied processes die with this one, however it dies.
-func start(state, sockets string, tied bool) (*Server, error) {
+// directory for them. swtpm dies with this process, however that dies.
+func start(state, sockets string) (*Server, error) {
 	s := &Server{dir: sockets, done: make(chan struct{})}
 	if sockets == "" {
 		dir, err := os.MkdirTemp("", "swtpm")
@@ -112,7 +111,7 @@ func start(state, sockets string, tied bool) (*Server, error) {
 	if err := s.vacant(); err != nil {
 		return nil, err
 	}
-	if err := s.launch(state, tied); err != nil {
+	if err := s.launch(state); err != nil {
 		s.removeSockets()
 		return nil, fmt.Errorf("swtpm: cannot start: %w", err)
 	}
@@ -133,7 +132,7 @@ func (s *Server) vacant() error {
 	return fmt.Errorf("swtpm: one serves %s already: stop it first", s.dir)
 }
 
-func (s *Server) launch(state string, tied bool) error {
+func (s *Server) launch(state string) error {
 	binary, err := exec.LookPath("swtpm")
 	if err != nil {
 		return fmt.Errorf("%w: run make setup", err)
@@ -154,10 +153,8 @@ func (s *Server) launch(state string, tied bool) error {
 		"--flags", "startup-clear",
 		"--log", "level=1,truncate,file="+filepath.Join(state, "swtpm.log"))
 	cmd.ExtraFiles = []*os.File{control}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
-	if tied {
-		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	}
+	// Ctrl-C is not for it; the death of this process is.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	return s.supervise(cmd)
 }
 
