@@ -45,20 +45,41 @@ func (l *Lines) Commands() <-chan Command { return l.commands }
 
 func (l *Lines) read(r io.Reader) {
 	defer close(l.commands)
-	in := bufio.NewScanner(r)
-	in.Buffer(make([]byte, 0, maxCommand), maxCommand)
-	for in.Scan() {
-		c, err := ParseCommand(in.Bytes())
-		clear(in.Bytes())
+	in := bufio.NewReaderSize(r, maxCommand)
+	for {
+		line, err := readLine(in)
+		if err != nil && !errors.Is(err, errTooLong) {
+			return // the input is gone, and the operator with it
+		}
+		var c Command
+		if err == nil {
+			c, err = ParseCommand(line)
+			clear(line)
+		}
 		if err != nil {
 			l.complain(err)
 			continue
 		}
 		l.commands <- c
 	}
-	if err := in.Err(); err != nil {
-		l.complain(err)
+}
+
+var errTooLong = fmt.Errorf("a command has at most %d bytes", maxCommand)
+
+// readLine gives the next line, in the reader's own buffer. A line that does
+// not fit is skipped whole.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	line, tooLong, err := in.ReadLine()
+	if !tooLong {
+		return line, err
 	}
+	for tooLong && err == nil {
+		_, tooLong, err = in.ReadLine()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return nil, errTooLong
 }
 
 func (l *Lines) complain(err error) {

@@ -145,12 +145,14 @@ func TestLines(t *testing.T) {
 		t.Fatalf("%+v, %v", v, err)
 	}
 	go func() {
-		_, _ = io.WriteString(typed, "nonsense\narm "+strings.Repeat("ab", 32)+"\n")
+		_, _ = io.WriteString(typed, strings.Repeat("x", 10_000)+"\nnonsense\narm "+strings.Repeat("ab", 32)+"\n")
 		_ = typed.Close()
 	}()
-	var complaint map[string]string
-	if err := views.Decode(&complaint); err != nil || complaint["event"] != "bad-command" {
-		t.Fatalf("%v, %v", complaint, err)
+	for _, want := range []string{"at most 256 bytes", "unknown command"} {
+		var complaint map[string]string
+		if err := views.Decode(&complaint); err != nil || complaint["event"] != "bad-command" || !strings.Contains(complaint["message"], want) {
+			t.Fatalf("%v, %v; want %q", complaint, err, want)
+		}
 	}
 	if c := <-l.Commands(); c.Verb != Arm || c.Job != strings.Repeat("ab", 32) {
 		t.Fatalf("%+v", c)

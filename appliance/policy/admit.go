@@ -89,17 +89,31 @@ func approvedBy(persons []string) string {
 }
 
 func (p *Policy) timely(r *Request, now time.Time) error {
-	skew := r.Submission.HostTime.Sub(now)
 	validity := r.Approval.NotAfter.Sub(now)
 	switch {
-	case skew.Abs() > p.MaxSkew:
-		return refuse(message.CodeClockSkew, "the host's clock is %s, this appliance's is %s, more than %s apart: set the wrong one", clock(r.Submission.HostTime), clock(now), p.MaxSkew)
+	case r.Submission.HostTime.Sub(now) > p.MaxSkew:
+		return p.skewed(r, now)
 	case validity < 0:
 		return refuse(message.CodeExpired, "the approval was good until %s, it is %s: ask again", clock(r.Approval.NotAfter), clock(now))
 	case validity > p.MaxValidity:
 		return refuse(message.CodeNotAfterTooFar, "the approval is good until %s, more than %s ahead: use an earlier not-after", clock(r.Approval.NotAfter), p.MaxValidity)
 	}
 	return nil
+}
+
+// Fresh decides whether a submission that arrives now was made now, give or
+// take the policy's max_skew. Only the appliance asks, at arrival: a job may
+// wait on the display for longer than clocks may differ. The error is a
+// *Refusal.
+func (p *Policy) Fresh(r *Request, now time.Time) error {
+	if now.UTC().Truncate(time.Second).Sub(r.Submission.HostTime) > p.MaxSkew {
+		return p.skewed(r, now)
+	}
+	return nil
+}
+
+func (p *Policy) skewed(r *Request, now time.Time) error {
+	return refuse(message.CodeClockSkew, "the host's clock is %s, this appliance's is %s, more than %s apart: set the wrong one", clock(r.Submission.HostTime), clock(now), p.MaxSkew)
 }
 
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }

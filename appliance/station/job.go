@@ -65,7 +65,7 @@ func (s *Station) submit(m *message.Submit) {
 }
 
 func (s *Station) tellQueued(j *job) {
-	m := message.Event{Job: j.id, State: "queued"}
+	m := message.Event{Job: j.id, State: message.EventQueued}
 	s.send(chanInteractive, m.Marshal())
 	s.show("queued", "")
 }
@@ -79,7 +79,7 @@ func (s *Station) known(id message.JobID) bool {
 		return true
 	}
 	if s.job != nil && s.job.id == id {
-		s.hostEvent(s.job.machine.Phase().String(), s.job.machine.Current(), 0)
+		s.hostEvent(s.eventNow(), s.job.machine.Current(), 0)
 		return true
 	}
 	for _, j := range s.queue {
@@ -89,6 +89,19 @@ func (s *Station) known(id message.JobID) bool {
 		}
 	}
 	return false
+}
+
+// eventNow is the hint that fits the job on display.
+func (s *Station) eventNow() string {
+	switch m := s.job.machine; {
+	case m.Phase() == ceremony.Shown:
+		return message.EventShown
+	case m.Phase() == ceremony.Touching && m.Denied():
+		return message.EventTokenWait
+	case m.Phase() == ceremony.Touching:
+		return message.EventTouch
+	}
+	return message.EventCommitting
 }
 
 // admit checks everything that can be checked before a person is asked.
@@ -103,6 +116,9 @@ func (s *Station) admit(m *message.Submit) (*job, error) {
 	}
 	req, err := s.policy.Authenticate(m.Approval, m.Submission)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.policy.Fresh(req, s.now()); err != nil {
 		return nil, err
 	}
 	grant, err := s.policy.Admit(req, s.hist.rates, s.now())
@@ -194,7 +210,7 @@ func (s *Station) present(j *job) {
 		s.step(j, ceremony.Withdraw{Code: message.CodeArmTimeout, Text: "nobody armed it in time"})
 	})
 	s.log.Info().Str("job", j.id.String()).Str("class", j.grant.Class).Int("items", len(j.states)).Msg("shown")
-	s.hostEvent("shown", 0, int(s.cfg.ArmTimeout.Seconds()))
+	s.hostEvent(message.EventShown, 0, int(s.cfg.ArmTimeout.Seconds()))
 	s.show("shown", "")
 }
 
@@ -322,7 +338,7 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 		s.awaitMirror(j)
 	case ceremony.ExtendHead:
 		j.timer.Stop()
-		s.hostEvent("committing", 0, 0)
+		s.hostEvent(message.EventCommitting, 0, 0)
 		s.extendHead(j)
 	case ceremony.ExtendPCR:
 		s.extendPCR(j)
@@ -330,10 +346,10 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 		s.attest(j)
 	case ceremony.Sign:
 		s.sign(j, e.Item)
-		s.hostEvent("touch", e.Item, 0)
+		s.hostEvent(message.EventTouch, e.Item, 0)
 		s.show("touch", "")
 	case ceremony.DoNotTouch:
-		s.hostEvent("denied", 0, 0)
+		s.hostEvent(message.EventTokenWait, 0, 0)
 		s.show("do-not-touch", "Denied. The token is still armed for some seconds: DO NOT TOUCH it.")
 	case ceremony.Record:
 		s.record(j, e)

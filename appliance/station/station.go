@@ -161,6 +161,7 @@ func (s *Station) Run(outer context.Context) {
 	defer s.operator.Wait()
 	if s.cfg.Confirm {
 		s.show("confirm-time", "Is the time above right? It goes into every signature.")
+		s.tick()
 	} else {
 		s.boot(ledger.ClockSystem)
 	}
@@ -179,6 +180,16 @@ func (s *Station) Run(outer context.Context) {
 			f()
 		}
 	}
+}
+
+// tick keeps the clock on the display moving while it is to be confirmed.
+func (s *Station) tick() {
+	s.after(time.Second, func() {
+		if !s.confirmed {
+			s.update()
+			s.tick()
+		}
+	})
 }
 
 // stop quits in good order; a second call quits at once.

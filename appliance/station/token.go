@@ -7,6 +7,7 @@ import (
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/operator"
+	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 )
 
@@ -105,7 +106,7 @@ func (s *Station) setToken(state string, err error) {
 		s.log.Error().Err(err).Msg("wrong token")
 		s.show("token-wrong", err.Error())
 	case tokenPIN:
-		s.hostEvent("pin-needed", 0, 0)
+		s.hostEvent(message.EventPINNeeded, 0, 0)
 		s.show("pin-needed", "Type the token's PIN.")
 	case tokenReady:
 		s.log.Info().Msg("token ready")
@@ -148,7 +149,7 @@ func (s *Station) pinEntered(err error) {
 	}
 	s.log.Warn().Err(err).Msg("PIN refused")
 	s.token.state = tokenPIN
-	s.hostEvent("pin-wrong", 0, 0)
+	s.hostEvent(message.EventPINWrong, 0, 0)
 	s.show("pin-wrong", err.Error())
 }
 

@@ -219,6 +219,7 @@ func (d *Daemon) settleWelcome() {
 		return
 	}
 	c.ready, c.problem = true, ""
+	d.acknowledge() // the board may still wait for one that went down with an earlier session
 	d.log.Info().Uint64("entries", c.total).Str("board", c.welcome.State).Str("firmware", c.welcome.Firmware).Msg("log verified")
 	d.publish()
 	d.withdrawLeftovers()

@@ -250,13 +250,11 @@ func readCheckpoint(r *canon.Reader) *Checkpoint {
 const (
 	EventQueued     = "queued"     // admitted, another job is on the display
 	EventShown      = "shown"      // on the display, waiting to be armed
-	EventArmed      = "armed"      // the operator armed it
 	EventCommitting = "committing" // into the log and the TPM
 	EventTouch      = "touch"      // the token waits for its touch
 	EventTokenWait  = "token-wait" // denied or cut short; the token is not free yet
 	EventPINNeeded  = "pin-needed" // the operator must type the PIN first
 	EventPINWrong   = "pin-wrong"  // the PIN was wrong
-	EventDone       = "done"       // the outcome is recorded
 )
 
 // Event tells how a job goes. Whoever sits on the cable can forge it: it is a

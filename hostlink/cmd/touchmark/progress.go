@@ -85,13 +85,11 @@ var eventText = map[string]string{
 	"queued":           "waiting: another job is with the operator",
 	"busy":             "the appliance is busy",
 	"shown":            "on the appliance's display: waiting for the operator to arm it",
-	"armed":            "armed",
 	"committing":       "committing to the log",
 	"touch":            "waiting for the touch",
-	"token-wait":       "waiting for the token to be plugged in",
+	"token-wait":       "denied at the appliance: waiting until the token is free",
 	"pin-needed":       "waiting for the PIN at the appliance",
 	"pin-wrong":        "wrong PIN at the appliance",
-	"denied":           "denied",
 	"link-lost":        "the link was lost, waiting for it",
 }
 
