@@ -135,11 +135,19 @@ func (s *Station) admit(m *message.Submit) (*job, error) {
 	return j, nil
 }
 
+// maxHeadAge bounds how many entries a host may be behind when it asks. An
+// auditor keeps the roots of that many sizes, and a host that never looks at
+// the log commits to nothing.
+const maxHeadAge = 1024
+
 // checkHead holds the host's view of the log against ours: any true prefix
 // will do. So each job is also the host's commitment to this log.
 func (s *Station) checkHead(sub message.Submission) error {
 	if sub.HeadSize > s.cfg.Store.Size() {
 		return refusal(message.CodeUnknownHead, "the host has seen %d log entries, this board holds %d: the board's storage was rolled back or replaced", sub.HeadSize, s.cfg.Store.Size())
+	}
+	if old := s.cfg.Store.Size() - sub.HeadSize; old > maxHeadAge {
+		return refusal(message.CodeStaleHead, "the host's view of the log is %d entries old: fetch the log and ask again", old)
 	}
 	root, err := s.cfg.Store.Root(sub.HeadSize)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore"
 )
 
 // signs runs one job of one file through to its signature and proves it.
@@ -516,4 +517,31 @@ func TestWrongTokenIsNotUsed(t *testing.T) {
 	if v := b.event("token-wrong"); !strings.Contains(v.Message, "enrolled") {
 		t.Fatal(v.Message)
 	}
+}
+
+func TestStaleHeadMustFetchFirst(t *testing.T) {
+	b := newBoard(t)
+	store, err := ledgerstore.Open(b.dir)
+	must(t, err)
+	raw, err := store.Entry(1)
+	must(t, err)
+	h, attest, err := ledger.Parse(raw)
+	must(t, err)
+	var more [][]byte
+	for range maxHeadAge {
+		h.Index = store.Size() + uint64(len(more))
+		e, err := ledger.Marshal(h, attest)
+		must(t, err)
+		more = append(more, e)
+	}
+	must(t, store.Append(more, nil))
+	must(t, store.Close())
+	b.start()
+	b.connect()
+	all := b.entries
+	b.entries = all[:1]
+	id, m := b.job([]string{"a.db"}, "content")
+	b.refusedAs(id, m, message.CodeStaleHead)
+	b.entries = all
+	b.signs("next.db", "next")
 }

@@ -20,6 +20,7 @@ const (
 	CodeClockSkew        = "clock-skew"        // host and board disagree about the time
 	CodeUnknownHead      = "unknown-head"      // the host's head is beyond the board's log
 	CodeForkedHead       = "forked-head"       // the host's head contradicts the board's log
+	CodeStaleHead        = "stale-head"        // the host's head is too old: it must fetch the log first
 	CodeStateMismatch    = "state-mismatch"    // a hash state does not give the approved digest
 	CodeBusy             = "busy"              // another job is on the display
 	CodeHalted           = "halted"            // the board signs nothing until it is looked after
