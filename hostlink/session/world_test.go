@@ -54,7 +54,7 @@ type node struct {
 var noise = func() []byte {
 	b, r := make([]byte, 2*MaxMessage), rand.New(rand.NewPCG(7, 7))
 	for i := range b {
-		b[i] = byte(r.Uint32()) & byte(r.Uint32()) & byte(-int8(r.UintN(2)))
+		b[i] = byte(r.Uint32()) & byte(-int8(r.UintN(2)))
 	}
 	return b
 }()
