@@ -54,6 +54,10 @@ func (a *app) verify(files []string, sig, proof string, quiet bool) error {
 			fmt.Fprintf(a.out, "%s: good, signed %s by %s%s\n  key %s, log %s entry %d, class %s, as %s for host %s\n",
 				path, f.Created.Format(time.RFC3339), f.UserID, emulatedNote(f), d.Key, f.Origin, f.Index, f.Class, f.Name, f.SubmittedBy)
 		}
+		if base(path) != base(f.Name) {
+			// Not an error: a detached signature is over content, and mirrors rename.
+			fmt.Fprintf(a.errs, "touchmark: warning: %s was signed under the name %s: make sure it is what you asked for\n", path, f.Name)
+		}
 	}
 	if a.json {
 		a.object(map[string]any{"ok": true, "files": list})
