@@ -376,9 +376,11 @@ func (s *Station) appendIntent(j *job) {
 	err := s.append(&j.extend.plan, j.intent)
 	if err == nil {
 		s.refusals = 0
-		s.show("armed", "")
 	}
 	s.step(j, ceremony.Appended{Err: err})
+	if s.job == j && j.machine.Phase() == ceremony.Mirroring {
+		s.show("armed", "") // while the host writes
+	}
 }
 
 // awaitMirror sends the new leaves and waits, bounded, for the host to say

@@ -92,10 +92,12 @@ func run(ctx context.Context, f runFlags) error {
 		return err
 	}
 	defer panel.restore()
+	status := newStatusFile(f.runDir)
+	defer status.Close()
 	start := time.Now()
 	s, err := station.New(station.Config{
 		Store: store, TPM: tpm, Token: f.token.opener(), Link: f.linkProcess(panel.log),
-		Panel: panel, LogKey: key, Log: panel.log, Status: statusWriter(f.runDir),
+		Panel: panel, LogKey: key, Log: panel.log, Status: status.Show,
 		Clock:   func() time.Time { return start.Add(time.Since(start)) }, // monotonic from here on
 		Confirm: f.clock == "ask",
 	})

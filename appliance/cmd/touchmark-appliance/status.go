@@ -11,20 +11,50 @@ import (
 	"touchmark/appliance/operator"
 )
 
-const statusFile = "status.json"
+const statusName = "status.json"
 
-// statusWriter keeps a copy of the display in a file, because a board without
-// sockets has no other way to be asked.
-func statusWriter(runDir string) func(operator.View) {
-	path := filepath.Join(runDir, statusFile)
-	return func(v operator.View) {
-		b, err := json.Marshal(v)
-		if err == nil {
-			// Lost status is not worth stopping for, and it need not outlive
-			// the machine: no fsync, but never half a file.
-			_ = os.WriteFile(path+".new", append(b, '\n'), 0o600)
-			_ = os.Rename(path+".new", path)
+// statusFile keeps a copy of the display in a file, because a board without
+// sockets has no other way to be asked. It writes beside the ceremony, never in
+// it: only the newest view counts.
+type statusFile struct {
+	path  string
+	views chan operator.View
+	done  chan struct{}
+}
+
+func newStatusFile(runDir string) *statusFile {
+	f := &statusFile{filepath.Join(runDir, statusName), make(chan operator.View, 1), make(chan struct{})}
+	go func() {
+		defer close(f.done)
+		for v := range f.views {
+			f.write(v)
 		}
+	}()
+	return f
+}
+
+// Show replaces the view that is to be written. It is called by one goroutine.
+func (f *statusFile) Show(v operator.View) {
+	select {
+	case <-f.views:
+	default:
+	}
+	f.views <- v
+}
+
+// Close waits for the last view to be written.
+func (f *statusFile) Close() {
+	close(f.views)
+	<-f.done
+}
+
+// write replaces the file. A lost status is not worth stopping for, and it
+// need not outlive the machine: no fsync, but never half a file.
+func (f *statusFile) write(v operator.View) {
+	b, err := json.Marshal(v)
+	if err == nil {
+		_ = os.WriteFile(f.path+".new", append(b, '\n'), 0o600)
+		_ = os.Rename(f.path+".new", f.path)
 	}
 }
 
@@ -40,7 +70,7 @@ func statusCommand() *cobra.Command {
 			if runDir == "" {
 				runDir = filepath.Join(dir, "run")
 			}
-			return status(filepath.Join(runDir, statusFile), asJSON)
+			return status(filepath.Join(runDir, statusName), asJSON)
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "data directory")
