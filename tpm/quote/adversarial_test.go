@@ -53,7 +53,7 @@ func TestDishonestNV(t *testing.T) {
 		"nothing":          tpm.Sign(nil),
 		"wrong magic":      resigned(tpm, 0, 0xfe),
 		"unsafe is 2":      resigned(tpm, 4+2+36+34+16, 2),
-		"another signer":   resigned(tpm, 10, 0xaa),
+		"another signer":   flipped(tpm, 10),
 		"signer too long":  resigned(tpm, 7, 35),
 		"signer too short": resigned(tpm, 7, 33),
 	} {
@@ -92,6 +92,13 @@ func TestLimits(t *testing.T) {
 func resigned(tpm *quotetest.TPM, at int, to byte) quote.Attestation {
 	attest := tpm.CertifyHead(tag).Attest
 	attest[at] = to
+	return tpm.Sign(attest)
+}
+
+// flipped changes one byte of an honest attestation, whatever it was.
+func flipped(tpm *quotetest.TPM, at int) quote.Attestation {
+	attest := tpm.CertifyHead(tag).Attest
+	attest[at] ^= 1
 	return tpm.Sign(attest)
 }
 
