@@ -12,7 +12,7 @@ BIN := $(OUT)/bin
 # What the build, the demo and the tests really run, by Debian package.
 PACKAGES := gcc libc6-dev pkg-config binutils \
             swtpm swtpm-tools tpm2-tools \
-            pcscd libpcsclite-dev vsmartcard-vpcd opensc yubico-piv-tool ykcs11 iproute2 \
+            pcscd libpcsclite-dev vsmartcard-vpcd opensc yubico-piv-tool ykcs11 yubikey-manager \
             gnupg gpgv sqv openssl \
             pacman-package-manager makepkg fakeroot libarchive-tools curl xz-utils zstd
 
