@@ -852,6 +852,9 @@ func TestStopWithJob(t *testing.T) {
 // TestDiskFull: when the mirror cannot take an intent, it is not acknowledged
 // and the job is withdrawn; after a restart with room all is well.
 func TestDiskFull(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	w := newWorld(t)
 	w.b.meet()
 	c := w.sign("core.db")

@@ -414,6 +414,9 @@ func reopened(t *testing.T, dir string, acked uint64) {
 }
 
 func TestDiskFull(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	dir := t.TempDir()
 	s := mustCreate(t, dir)
 	mustAppend(t, s, 2, true)
