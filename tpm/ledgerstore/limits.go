@@ -18,6 +18,9 @@ const (
 	maxCheckpoint = ledger.MaxCheckpoint
 	// tileHeight and tileWidth are fixed by C2SP tlog-tiles.
 	tileHeight, tileWidth = 8, 1 << 8
+	// tileTries is how often a reader looks for a tile that is being replaced;
+	// twice is enough unless the log grows by a tile meanwhile.
+	tileTries = 3
 	// maxBundle bounds an entry bundle in bytes: 256 entries of at most 60
 	// KiB with their lengths.
 	maxBundle = tileWidth * (2 + ledger.MaxEntry)

@@ -22,8 +22,9 @@ import (
 //	pending                 leaves from size on, encoded like an entry bundle
 //
 // Whenever it is interrupted, dir holds the log of the old checkpoint or of
-// the new one, whole. Readers read pending before the checkpoint and skip what
-// the checkpoint covers. Superseded partial tiles are removed, but for those
+// the new one, whole, and pending never begins beyond the checkpoint: until
+// the new checkpoint is durable, pending goes on from the old one. Readers read
+// pending before the checkpoint and skip what the checkpoint covers. Superseded partial tiles are removed, but for those
 // of the previous checkpoint.
 //
 // Publish checks that the note's body has the size and root of the store; its
@@ -56,6 +57,9 @@ func publish(d disk, dir string, s *Store, checkpoint []byte, size uint64) error
 		return err
 	}
 	if err := p.put("checkpoint", checkpoint); err != nil {
+		return err
+	}
+	if err := p.flush(); err != nil { // a pending file without its checkpoint would look like a gap
 		return err
 	}
 	if err := p.pending(size); err != nil {
@@ -244,7 +248,11 @@ func (p *publisher) clean(old, size uint64) error {
 
 func (p *publisher) prune(dir string, keep []int) error {
 	left := 0
-	for _, w := range widths(dir) {
+	have, err := widths(dir)
+	if err != nil {
+		return err
+	}
+	for _, w := range have {
 		if slices.Contains(keep, w) {
 			left++
 			continue
@@ -257,7 +265,7 @@ func (p *publisher) prune(dir string, keep []int) error {
 	if left > 0 {
 		return nil
 	}
-	err := p.disk.Remove(dir)
+	err = p.disk.Remove(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -125,17 +126,8 @@ func (t *Tiles) Entries(from uint64) iter.Seq2[[]byte, error] {
 // bundle reads entry bundle n: the full one or else the widest partial one;
 // none gives no entries.
 func (t *Tiles) bundle(n uint64) ([][]byte, error) {
-	w := tileWidth
-	path := filepath.Join(t.dir, tilePath("entries", n, w))
-	b, err := readBounded(path, maxBundle)
-	if errors.Is(err, fs.ErrNotExist) {
-		if w = widest(path + ".p"); w == 0 {
-			return nil, nil
-		}
-		path = filepath.Join(t.dir, tilePath("entries", n, w))
-		b, err = readBounded(path, maxBundle)
-	}
-	if err != nil {
+	path, w, b, err := readTile(filepath.Join(t.dir, tilePath("entries", n, tileWidth)), maxBundle)
+	if err != nil || w == 0 {
 		return nil, err
 	}
 	entries, err := ParseBundle(b)
@@ -151,9 +143,13 @@ func (t *Tiles) bundle(n uint64) ([][]byte, error) {
 // Hash reads the root of the n-th complete subtree of a tree level (a multiple
 // of 8) from the published hash tiles; ok is false when it is not there.
 func (t *Tiles) Hash(level int, n uint64) (h [32]byte, ok bool) {
+	var err error
 	path := filepath.Join(t.dir, tilePath(strconv.Itoa(level/tileHeight), n/tileWidth, tileWidth))
 	if path != t.cached {
-		t.cached, t.tile = path, readTile(path)
+		t.cached = path
+		if _, _, t.tile, err = readTile(path, tileWidth*32); err != nil {
+			t.tile = nil // as good as not there: no verdict hangs on it
+		}
 	}
 	at := int(n%tileWidth) * 32
 	if len(t.tile) < at+32 {
@@ -162,32 +158,42 @@ func (t *Tiles) Hash(level int, n uint64) (h [32]byte, ok bool) {
 	return [32]byte(t.tile[at:]), true
 }
 
-// readTile reads a hash tile, the full one or else the widest partial one; nil
-// if there is none.
-func readTile(path string) []byte {
-	b, err := readBounded(path, tileWidth*32)
-	if err != nil {
-		b, err = readBounded(filepath.Join(path+".p", strconv.Itoa(widest(path+".p"))), tileWidth*32)
+// readTile reads the full tile at path or else the widest partial one, of
+// width w, 0 if there is none. A writer makes the wider tile first and then
+// removes the narrower one, perhaps after we looked for the former and before we
+// looked for the latter: so look again.
+func readTile(path string, limit int64) (at string, w int, b []byte, err error) {
+	for range tileTries {
+		if b, err = readBounded(path, limit); !errors.Is(err, fs.ErrNotExist) {
+			return path, tileWidth, b, err
+		}
+		ws, err := widths(path + ".p")
+		if err != nil {
+			return path, 0, nil, err
+		}
+		if w = 0; len(ws) == 0 {
+			continue
+		}
+		w = slices.Max(ws)
+		at = filepath.Join(path+".p", strconv.Itoa(w))
+		if b, err = readBounded(at, limit); !errors.Is(err, fs.ErrNotExist) {
+			return at, w, b, err
+		}
 	}
-	if err != nil {
-		return nil
+	if w == 0 {
+		return path, 0, nil, nil
 	}
-	return b
+	return at, w, nil, fmt.Errorf("%s changes faster than it can be read", path)
 }
 
-// widest finds the widest partial tile in a .p directory, 0 if none.
-func widest(dir string) int {
-	most := 0
-	for _, w := range widths(dir) {
-		most = max(most, w)
-	}
-	return most
-}
-
-func widths(dir string) (ws []int) {
+// widths lists the partial tiles in a .p directory; a missing one has none.
+func widths(dir string) (ws []int, err error) {
 	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
-		return nil // a missing directory has none
+		return nil, diskErr("read", dir, err)
 	}
 	for _, e := range entries {
 		w, err := strconv.Atoi(e.Name())
@@ -195,7 +201,7 @@ func widths(dir string) (ws []int) {
 			ws = append(ws, w)
 		}
 	}
-	return ws
+	return ws, nil
 }
 
 func readBounded(path string, limit int64) ([]byte, error) {
