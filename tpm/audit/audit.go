@@ -165,7 +165,7 @@ func (a *auditor) flush() {
 	}
 	a.in.Each(len(ts), func(i int) { ts[i].verify() })
 	for _, t := range ts {
-		a.fold.add(t, &a.roots)
+		a.fold.add(t)
 	}
 	a.tasks = a.tasks[:0]
 }
@@ -185,6 +185,9 @@ func (a *auditor) atCheckpoint() {
 		a.evidence(CodeAltered, a.altered, "entry %d is not the one that was committed: its hash is another", a.altered[0])
 	default:
 		a.evidence(CodeRoot, nil, "the %d entries do not give the checkpoint's root: at least one was altered", a.cp.Size)
+	}
+	if a.roots.mid(a.cp.Size) {
+		a.evidence(CodeMid, []uint64{a.cp.Size - 1}, "the checkpoint is a commit of %d entries, the last of which is no intent", a.cp.Size)
 	}
 	a.fold.problems(a.fold.replay.Checkpoint(a.cp), a.cp.Size-1)
 	a.commit(a.cp.Size)
@@ -245,8 +248,10 @@ func (a *auditor) compare(msg []byte, invalid, what string) {
 	switch {
 	case cp.Size > a.roots.size():
 		a.evidence(CodeRolledBack, nil, "%s was committed at size %d, this log ends at %d: it was rolled back", what, cp.Size, a.roots.size())
+	case cp.Size <= a.roots.newest() && !a.roots.isCommitted(cp.Size):
+		a.evidence(CodeForked, nil, "%s was committed at size %d, which this log passed without committing it", what, cp.Size)
 	case !ok:
-		a.evidence(CodeForked, nil, "%s was committed at size %d, which this log never committed", what, cp.Size)
+		a.fold.found.add(remark{Warning, invalid, fmt.Sprintf("%s: size %d is too far back to be compared", what, cp.Size), nil})
 	case p.own != cp.Root && p.claimed != cp.Root:
 		a.evidence(CodeForked, nil, "%s was committed at size %d with another history", what, cp.Size)
 	}

@@ -51,6 +51,7 @@ func TestWarnings(t *testing.T) {
 		{CodeEUCLEAK, func(t *testing.T) Input { return newWorld(t, parts{firmware: "5.4.3"}).input() }},
 		{CodeNoOutcome, func(t *testing.T) Input {
 			w := newWorld(t, parts{})
+			w.boot()
 			j := w.newJob(1)
 			j.record()
 			w.commit()
@@ -60,11 +61,35 @@ func TestWarnings(t *testing.T) {
 		}},
 		{CodeUnattested, func(t *testing.T) Input {
 			w := newWorld(t, parts{})
+			w.boot()
 			j := w.newJob(1)
 			j.record()
 			w.commit()
 			j.sign()
 			w.add(j.outcome)
+			return w.input()
+		}},
+		{CodeBurst, func(t *testing.T) Input {
+			w := newWorld(t, parts{rates: `"5/1h"`})
+			w.boot()
+			for _, state := range []ledger.State{ledger.TimedOut, ledger.Denied, ledger.TimedOut} {
+				w.ends(2, true, state)
+			}
+			return w.input()
+		}},
+		{CodeStretched, func(t *testing.T) Input { // fast: rates have more hours
+			w := newWorld(t, parts{})
+			w.boot()
+			w.ceremony(1)
+			w.now = w.now.Add(12 * time.Minute)
+			w.ceremony(1)
+			return w.input()
+		}},
+		{CodeStretched, func(t *testing.T) Input { // slow: approvals live longer
+			w := newWorld(t, parts{})
+			w.boot()
+			w.tpm.Clock.Millis += 2 * 3600 * 1000
+			w.ceremony(1)
 			return w.input()
 		}},
 		{CodeTiles, func(t *testing.T) Input {
@@ -92,8 +117,96 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// ends is a ceremony that ends without a signature, before or after its commit.
+func (w *world) ends(n int, committed bool, state ledger.State) *job {
+	w.t.Helper()
+	w.pass(time.Minute)
+	j := w.newJob(n)
+	j.record()
+	reason := ""
+	if state == ledger.Failed || state == ledger.NotStarted {
+		reason = "token-error"
+	}
+	j.end(state, reason)
+	if committed {
+		w.commit()
+		w.attest()
+	}
+	w.add(j.outcome)
+	return j
+}
+
+// What HEAD took may have been signed, whatever the outcome says; what it did
+// not take was not.
+func TestMaybeSigned(t *testing.T) {
+	w := newWorld(t, parts{genuine: true})
+	w.boot()
+	var want []uint64
+	for _, state := range []ledger.State{ledger.Denied, ledger.NotStarted, ledger.Failed, ledger.TimedOut, ledger.Withheld, ledger.Unknown} {
+		want = append(want, w.ends(1, true, state).index)
+	}
+	w.ends(2, false, ledger.Denied)
+	w.ends(2, false, ledger.NotStarted)
+	w.ceremony(1)
+	r := audited(t, w.input())
+	if r.Verdict != Clean || r.Findings[0].Code != CodeMaybeSigned || r.Findings[0].Count != 6 || !reflect.DeepEqual(r.Findings[0].Entries, want) {
+		t.Errorf("%s %+v", r.Verdict, r.Findings)
+	}
+}
+
+// A proof may be ahead of a copy of the log that is being published.
+func TestProofOfTheCommitUnderWay(t *testing.T) {
+	w := newWorld(t, parts{genuine: true})
+	w.boot()
+	w.ceremony(1)
+	in := w.input()
+	before := len(w.entries)
+	j := w.ceremony(1)
+	in.Pending = append(in.Pending, w.entries[before:j.index+1]...)
+	in.Proofs, in.Previous = []*ledger.Proof{w.proof(t, j)}, [][]byte{w.checkpoint}
+	if r := audited(t, in); r.Verdict != Clean {
+		t.Errorf("%+v", r.Findings)
+	}
+}
+
+// A host commits to all entries it holds, pending ones too, or to none.
+func TestHeadsOfHonestHosts(t *testing.T) {
+	w := newWorld(t, parts{genuine: true})
+	w.boot()
+	for _, size := range []uint64{0, 1, 2, 3, w.tree.Size()} {
+		w.pass(time.Minute)
+		w.newJob(1, func(_ *message.Approval, s *message.Submission) { s.HeadSize, s.HeadRoot = size, w.root[size] }).run()
+	}
+	if r := audited(t, w.input()); r.Verdict != Clean {
+		t.Errorf("%+v", r.Findings)
+	}
+}
+
+// Between boots the time may be set and the TPM be without power; a clock
+// that is not safe says nothing.
+func TestClocksAreComparedWithinABoot(t *testing.T) {
+	w := newWorld(t, parts{genuine: true})
+	w.boot()
+	w.ceremony(1)
+	w.now = w.now.Add(48 * time.Hour)
+	w.boot()
+	w.pass(9 * time.Hour)
+	w.tpm.Clock.Millis -= 90 * 60 * 1000 // an oscillator 17 % slow
+	w.ceremony(1)
+	w.tpm.Clock.Millis += 1 << 40
+	w.boot()
+	w.ceremony(1)
+	w.tpm.Clock.Safe = false
+	w.now = w.now.Add(time.Hour)
+	w.ceremony(1)
+	if r := audited(t, w.input()); r.Verdict != Clean {
+		t.Errorf("%+v", r.Findings)
+	}
+}
+
 func TestInfos(t *testing.T) {
 	w := newWorld(t, parts{genuine: true})
+	w.boot()
 	j := w.newJob(3)
 	j.record()
 	w.commit()
@@ -137,7 +250,15 @@ func TestPropertyHonestHistories(t *testing.T) {
 		for range rapid.IntRange(1, 6).Draw(rt, "lives") {
 			w.boot()
 			for range rapid.IntRange(0, 3).Draw(rt, "jobs") {
-				w.ceremony(rapid.IntRange(1, 3).Draw(rt, "items"))
+				n := rapid.IntRange(1, 3).Draw(rt, "items")
+				switch state := rapid.SampledFrom([]ledger.State{ledger.Signed, ledger.Denied, ledger.NotStarted, ledger.TimedOut, ledger.Failed, ledger.Withheld}).Draw(rt, "end"); {
+				case state == ledger.Signed:
+					w.ceremony(n)
+				case state.Asked():
+					w.ends(n, true, state)
+				default:
+					w.ends(n, rapid.Bool().Draw(rt, "committed"), state)
+				}
 			}
 			w.crash(rapid.IntRange(0, 7).Draw(rt, "crash"), rapid.Bool().Draw(rt, "power"), rapid.Bool().Draw(rt, "mend first"))
 			in := w.input()
@@ -152,7 +273,7 @@ func TestPropertyHonestHistories(t *testing.T) {
 // crash runs a ceremony up to a step, loses power or not, and recovers as the
 // station does.
 func (w *world) crash(step int, power, mendFirst bool) {
-	w.now = w.now.Add(time.Minute)
+	w.pass(time.Minute)
 	j := w.newJob(2)
 	pcrOwed := false
 	applied := step >= 2
@@ -231,8 +352,9 @@ func TestUnreadable(t *testing.T) {
 // The same history is judged the same however work is spread.
 func TestSerialAndParallelAgree(t *testing.T) {
 	w := newWorld(t, parts{})
+	w.boot()
 	for range 200 {
-		w.now = w.now.Add(10 * time.Minute)
+		w.pass(10 * time.Minute)
 		w.ceremony(2)
 	}
 	w.entries[77] = replaceOnce(t, w.entries[77], "T", "t")
@@ -250,8 +372,9 @@ func TestSerialAndParallelAgree(t *testing.T) {
 
 func TestRatesAreReplayedAcrossOutcomes(t *testing.T) {
 	w := newWorld(t, parts{rates: `"3/1h"`})
+	w.boot()
 	w.ceremony(3)
-	w.now = w.now.Add(time.Hour)
+	w.pass(time.Hour)
 	w.ceremony(3) // the window has passed: fine
 	if r := audited(t, w.input()); r.Verdict != Clean {
 		t.Errorf("%+v", r.Findings)
@@ -265,6 +388,7 @@ func TestRatesAreReplayedAcrossOutcomes(t *testing.T) {
 
 func BenchmarkRun(b *testing.B) {
 	w := newWorld(b, parts{rates: `"100000/1h"`})
+	w.boot()
 	for range 500 {
 		w.ceremony(1)
 	}

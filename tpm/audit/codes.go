@@ -34,6 +34,9 @@ const (
 	CodeAttestation = "attestation-invalid" // an attestation does not verify
 	CodeAhead       = "commit-ahead"        // a commit of leaves that are not in the log
 	CodeUnrooted    = "commit-unknown"      // a commit too far back to be checked
+	CodeMid         = "commit-mid"          // a commit that ends with neither genesis nor intent
+	CodeNoBoot      = "boot-missing"        // an intent where a boot entry must stand before it
+	CodeStretched   = "clock-stretched"     // the log's time and the TPM's clock run apart
 
 	// Jobs.
 	CodeUnauthentic  = "intent-unauthentic" // approval or submission do not verify
@@ -43,6 +46,7 @@ const (
 	CodePolicyHash   = "policy-mismatch"    // an entry names another policy
 	CodeKey          = "key-mismatch"       // an intent for another key
 	CodeBreach       = "policy-breach"      // policy does not admit it
+	CodeBurst        = "burst-possible"     // were all that HEAD took signed, a rate would be exceeded
 	CodeHeadFork     = "submission-forked"  // the host committed to another history
 	CodeDigests      = "intent-digests"     // sign lines do not fit the items
 	CodeOutcome      = "outcome-mismatch"   // an outcome that fits no intent

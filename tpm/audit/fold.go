@@ -20,10 +20,15 @@ type fold struct {
 
 	sequence uint64
 	last     time.Time
-	history  *policy.History
+	history  *policy.History // what counts in rates
+	taken    *policy.History // all items of intents that HEAD took
 	jobs     map[message.JobID]jobRecord
-	open     map[uint64]*openIntent
-	asked    map[uint64]*openIntent // the token was asked, the commit of this size is not shown yet
+	open     map[uint64]*openIntent // no outcome yet
+	unsure   map[uint64]*openIntent // by the size that would commit it: not known yet whether HEAD took it
+
+	newest  *openIntent // the last that HEAD took
+	noQuote bool        // a commit has no quote, and no boot entry came since
+	segment segment
 }
 
 // jobRecord is a job that may not come again while its approval is good.
@@ -34,12 +39,12 @@ type jobRecord struct {
 
 func newFold() *fold {
 	return &fold{
-		history: policy.NewHistory(), jobs: map[message.JobID]jobRecord{}, open: map[uint64]*openIntent{},
-		asked: map[uint64]*openIntent{}, report: Report{Items: map[string]uint64{}},
+		history: policy.NewHistory(), taken: policy.NewHistory(), jobs: map[message.JobID]jobRecord{},
+		open: map[uint64]*openIntent{}, unsure: map[uint64]*openIntent{}, report: Report{Items: map[string]uint64{}},
 	}
 }
 
-func (f *fold) add(t *task, r *roots) {
+func (f *fold) add(t *task) {
 	for _, n := range t.notes {
 		f.found.add(n)
 	}
@@ -51,14 +56,11 @@ func (f *fold) add(t *task, r *roots) {
 	case *ledger.Boot:
 		f.boot(t, b)
 	case *ledger.Attest:
-		if t.rooted {
-			f.problems(f.replay.Attest(b, t.x, t.nv, t.quote), t.index)
-			f.committed(b.Size)
-		}
+		f.attest(t, b)
 	case *ledger.Intent:
 		f.intent(t, b)
 	case *ledger.Outcome:
-		f.outcome(t, b, r)
+		f.outcome(t, b)
 	}
 }
 
@@ -89,6 +91,8 @@ func (f *fold) time(t *task) {
 
 func (f *fold) boot(t *task, b *ledger.Boot) {
 	f.report.Boots++
+	f.noQuote = false
+	f.segment.begin(t)
 	if t.rooted {
 		f.problems(f.replay.Boot(b, t.x, t.nv, t.quote), t.index)
 		f.committed(b.Committed)
@@ -104,9 +108,60 @@ func (f *fold) boot(t *task, b *ledger.Boot) {
 	}
 }
 
-// committed notes that HEAD took a size: intents up to it were committed
-// before their token was asked if one of them is its last leaf.
-func (f *fold) committed(size uint64) { delete(f.asked, size) }
+func (f *fold) attest(t *task, b *ledger.Attest) {
+	f.noQuote = f.noQuote || !b.HasQuote()
+	if !t.rooted {
+		return
+	}
+	f.problems(f.replay.Attest(b, t.x, t.nv, t.quote), t.index)
+	f.committed(b.Size)
+	if in := f.newest; in != nil && in.index+1 == b.Size {
+		if text := f.segment.stretched(in.header.Time, t); text != "" {
+			f.note(Warning, CodeStretched, in.index, "intent %d: %s", in.index, text)
+		}
+	}
+}
+
+// committed notes that HEAD took a size: the intent that is its last leaf was
+// committed, those below are not, and never will be.
+func (f *fold) committed(size uint64) {
+	for _, n := range slices.Sorted(maps.Keys(f.unsure)) {
+		if n > size {
+			return
+		}
+		in := f.unsure[n]
+		delete(f.unsure, n)
+		in.settled, in.taken = true, n == size
+		if in.taken {
+			f.newest = in
+			f.taken.Add(in.class, in.header.Time, len(in.digests))
+		}
+		if in.taken && in.burst {
+			f.note(Warning, CodeBurst, in.index, "if every item of each intent that HEAD took was signed, whatever its outcome says, a rate of class %s is exceeded at intent %d", in.class, in.index)
+		}
+		f.judge(in)
+	}
+}
+
+// judge compares what an outcome says with whether HEAD took the intent, both
+// being known.
+func (f *fold) judge(in *openIntent) {
+	if !in.settled || in.states == nil {
+		return
+	}
+	if !in.taken && slices.ContainsFunc(in.states, ledger.State.Asked) {
+		f.note(Evidence, CodeUncommitted, in.index, "the token was asked for intent %d, but no commit ends with it", in.index)
+	}
+	f.maybeSigned(in)
+}
+
+func (f *fold) maybeSigned(in *openIntent) {
+	for _, s := range in.states {
+		if s.MayHaveSigned(in.taken) {
+			f.note(Info, CodeMaybeSigned, in.index, "%s: a signature may exist that is not in the log; if somebody touched the token for it, raise the alarm", s)
+		}
+	}
+}
 
 func (f *fold) intent(t *task, b *ledger.Intent) {
 	f.report.Intents++
@@ -117,7 +172,13 @@ func (f *fold) intent(t *task, b *ledger.Intent) {
 		f.sequence = b.Sequence
 	}
 	f.countOpen()
-	f.open[t.index] = t.intent
+	f.open[t.index], f.unsure[t.index+1] = t.intent, t.intent
+	switch {
+	case f.report.Boots == 0:
+		f.note(Evidence, CodeNoBoot, t.index, "intent %d stands before the first boot entry", t.index)
+	case f.noQuote:
+		f.note(Evidence, CodeNoBoot, t.index, "intent %d follows a commit without a quote, and no boot entry stands in between", t.index)
+	}
 	if t.forked != "" {
 		f.note(Evidence, CodeHeadFork, t.index, "intent %d: %s", t.index, t.forked)
 	}
@@ -155,9 +216,16 @@ func (f *fold) admit(t *task) {
 	if f.report.Intents%jobSweep == 0 {
 		f.sweep(t.header.Time, t.keys.policy.LongestWindow())
 	}
-	if _, err := t.keys.policy.Admit(r, f.history, t.header.Time); err != nil {
-		f.note(Evidence, CodeBreach, t.index, "policy does not admit intent %d: %v", t.index, err)
+	p := t.keys.policy
+	if c, ok := p.Class(r.Approval.Class); ok && c.Key != t.keys.name {
+		f.note(Evidence, CodeKey, t.index, "class %s of intent %d is signed with key %q, this log is of key %q", c.Name, t.index, c.Key, t.keys.name)
 	}
+	if _, err := p.Admit(r, f.history, t.header.Time); err != nil {
+		f.note(Evidence, CodeBreach, t.index, "policy does not admit intent %d: %v", t.index, err)
+		return
+	}
+	_, err := p.Admit(r, f.taken, t.header.Time)
+	t.intent.burst = err != nil // the rates are all that differs
 }
 
 func (f *fold) sweep(now time.Time, window time.Duration) {
@@ -167,45 +235,37 @@ func (f *fold) sweep(now time.Time, window time.Duration) {
 		}
 	}
 	f.history.Forget(now.Add(-window))
+	f.taken.Forget(now.Add(-window))
 }
 
-func (f *fold) outcome(t *task, b *ledger.Outcome, r *roots) {
-	if t.intent == nil {
+func (f *fold) outcome(t *task, b *ledger.Outcome) {
+	in := t.intent
+	if in == nil {
 		return
 	}
-	delete(f.open, t.intent.index)
-	counts, asked := 0, false
+	delete(f.open, in.index)
+	counts := 0
 	for _, it := range b.Items {
 		f.report.Items[string(it.State)]++
+		in.states = append(in.states, it.State)
 		if it.State.Counts() {
 			counts++
 		}
-		if it.State.MayHaveSigned() {
-			f.note(Info, CodeMaybeSigned, t.intent.index, "%s: a signature may exist that is not in the log; if somebody touched the token for it, raise the alarm", it.State)
-		}
-		asked = asked || it.State == ledger.Signed || it.State == ledger.Withheld || it.State == ledger.TimedOut
 	}
-	if !t.intent.counted {
-		f.history.Add(t.intent.class, t.intent.header.Time, counts)
+	if !in.counted {
+		f.history.Add(in.class, in.header.Time, counts)
 	}
-	if size := t.intent.index + 1; asked && !r.isCommitted(size) {
-		f.asked[size] = t.intent
-	}
+	f.judge(in)
 }
 
 // finish says what remains open at the end of the log.
 func (f *fold) finish(r *roots, hasCP bool, limit uint64) {
-	newest := uint64(0)
-	if len(r.sizes) > 0 {
-		newest = r.sizes[len(r.sizes)-1]
-	}
-	for _, size := range slices.Sorted(maps.Keys(f.asked)) {
-		in := f.asked[size]
-		if size < newest {
-			f.note(Evidence, CodeUncommitted, in.index, "the token was asked for intent %d, but no commit ends with it", in.index)
-		} else {
+	for _, size := range slices.Sorted(maps.Keys(f.unsure)) {
+		in := f.unsure[size]
+		if slices.ContainsFunc(in.states, ledger.State.Asked) {
 			f.note(Warning, CodeUnattested, in.index, "the token was asked for intent %d; the attestation of its commit is not in the log yet", in.index)
 		}
+		f.maybeSigned(in)
 	}
 	for _, i := range slices.Sorted(maps.Keys(f.open)) {
 		in := f.open[i]
@@ -215,7 +275,7 @@ func (f *fold) finish(r *roots, hasCP bool, limit uint64) {
 			f.note(Warning, CodeNoOutcome, in.index, "intent %d has no outcome, though the appliance went on: it counts as signed", in.index)
 		}
 	}
-	if hasCP && newest > limit {
+	if newest := r.newest(); hasCP && newest > limit {
 		f.note(Info, CodeStale, newest-1, "size %d was committed, the published checkpoint has %d", newest, limit)
 	}
 	if f.report.Refusals > 0 {

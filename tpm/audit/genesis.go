@@ -72,7 +72,7 @@ func (t *task) genesisPolicy(g *ledger.Genesis, k *keys) {
 		t.evidence(CodePolicy, "the policy in the genesis entry: %v", err)
 		return
 	}
-	k.policy = p
+	k.policy, k.name = p, g.Key.Name
 	if p.Origin != g.Origin {
 		t.evidence(CodePolicy, "the policy is for %s, the log is %s", p.Origin, g.Origin)
 	}

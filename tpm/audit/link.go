@@ -17,7 +17,17 @@ func (a *auditor) link(t *task) {
 	}
 	t.keys = a.keys
 	a.linkBody(t)
-	a.roots.add(t.leaf, a.publishedHash(t))
+	a.roots.add(t.leaf, a.publishedHash(t), mayEndCommit(t.body))
+}
+
+// mayEndCommit reports whether a commit may end with this entry. One that did
+// not parse gets the benefit of the doubt; it is a finding by itself.
+func mayEndCommit(body any) bool {
+	switch body.(type) {
+	case nil, *ledger.Genesis, *ledger.Intent:
+		return true
+	}
+	return false
 }
 
 func (a *auditor) linkBody(t *task) {
@@ -75,6 +85,9 @@ func (a *auditor) linkCommit(t *task, size uint64) {
 		t.evidence(CodeUnrooted, "entry %d speaks of size %d, which was not committed when it should have been", t.index, size)
 		return
 	}
+	if a.roots.mid(size) {
+		t.evidence(CodeMid, "entry %d speaks of a commit of %d entries, the last of which is no intent", t.index, size)
+	}
 	a.roots.commit(size, t.roots)
 }
 
@@ -101,7 +114,7 @@ func (a *auditor) linkIntent(t *task, b *ledger.Intent) {
 	case s.HeadSize > t.index:
 		t.forked = "the host had verified more entries than stand before it"
 	case !ok:
-		t.forked = "the host had verified a size that was never committed"
+		t.forked = "the host had verified a size far back that was never committed"
 	case s.HeadRoot != p.own && s.HeadRoot != p.claimed:
 		t.forked = "the host had verified another history"
 	}

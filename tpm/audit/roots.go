@@ -16,11 +16,13 @@ type roots struct {
 	own       ledger.Tree
 	diverged  *ledger.Tree // over the published leaf hashes, from the first difference on
 	recent    [window]pair // of size n at n % window
+	ends      [window]bool // likewise: whether a commit may end there
 	sizes     []uint64     // commits, rising
 	committed []pair
 }
 
-func (r *roots) add(own, claimed [32]byte) {
+// add appends a leaf; ends says whether it may be the last of a commit.
+func (r *roots) add(own, claimed [32]byte, ends bool) {
 	if r.diverged == nil && own != claimed {
 		r.diverged = r.own.Clone()
 	}
@@ -31,10 +33,9 @@ func (r *roots) add(own, claimed [32]byte) {
 		r.diverged.Add(claimed)
 		p.claimed = r.diverged.Root()
 	}
-	r.put(p)
+	at := r.size() % window
+	r.recent[at], r.ends[at] = p, ends
 }
-
-func (r *roots) put(p pair) { r.recent[r.size()%window] = p }
 
 func (r *roots) size() uint64 { return r.own.Size() }
 
@@ -59,6 +60,20 @@ func (r *roots) commit(n uint64, p pair) {
 	if len(r.sizes) == 0 || n > r.sizes[len(r.sizes)-1] {
 		r.sizes, r.committed = append(r.sizes, n), append(r.committed, p)
 	}
+}
+
+// newest is the largest size known to be committed, 0 if there is none.
+func (r *roots) newest() uint64 {
+	if len(r.sizes) == 0 {
+		return 0
+	}
+	return r.sizes[len(r.sizes)-1]
+}
+
+// mid reports whether a commit of size n, not known yet, ends with neither the
+// genesis nor an intent.
+func (r *roots) mid(n uint64) bool {
+	return !r.isCommitted(n) && r.size()-n < window && !r.ends[n%window]
 }
 
 func (r *roots) isCommitted(n uint64) bool {

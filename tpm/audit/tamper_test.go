@@ -25,7 +25,7 @@ type attack struct {
 // what root on the board can do.
 func (w *world) lie(f func(j *job)) Input {
 	w.t.Helper()
-	w.now = w.now.Add(time.Minute)
+	w.pass(time.Minute)
 	j := w.newJob(2)
 	f(j)
 	j.run()
@@ -35,7 +35,7 @@ func (w *world) lie(f func(j *job)) Input {
 // lieAfter is the same for the outcome.
 func (w *world) lieAfter(f func(j *job)) Input {
 	w.t.Helper()
-	w.now = w.now.Add(time.Minute)
+	w.pass(time.Minute)
 	j := w.newJob(2)
 	j.record()
 	w.commit()
@@ -48,7 +48,7 @@ func (w *world) lieAfter(f func(j *job)) Input {
 
 func (w *world) ask(f func(a *message.Approval, s *message.Submission)) Input {
 	w.t.Helper()
-	w.now = w.now.Add(time.Minute)
+	w.pass(time.Minute)
 	w.newJob(1, f).run()
 	return w.input()
 }
@@ -160,7 +160,7 @@ var attacks = []attack{
 	}, []string{CodeSignature}},
 	{"job repeated", CodeRepeated, func(_ *testing.T, w *world) Input {
 		first := w.ceremony(1)
-		w.now = w.now.Add(time.Minute)
+		w.pass(time.Minute)
 		again := w.newJob(1)
 		again.intent.Approval, again.intent.Submission, again.intent.Job = first.intent.Approval, first.intent.Submission, first.intent.Job
 		again.record()
@@ -201,6 +201,7 @@ var attacks = []attack{
 	}, nil},
 	{"rate exceeded", CodeBreach, func(t *testing.T, _ *world) Input {
 		w := newWorld(t, parts{rates: `"5/1h"`})
+		w.boot()
 		for range 3 {
 			w.ceremony(2)
 		}
@@ -208,8 +209,9 @@ var attacks = []attack{
 	}, nil},
 	{"rate hidden by leaving outcomes out", CodeBreach, func(t *testing.T, _ *world) Input {
 		w := newWorld(t, parts{rates: `"5/1h"`})
+		w.boot()
 		for range 3 {
-			w.now = w.now.Add(time.Minute)
+			w.pass(time.Minute)
 			w.newJob(2).record()
 			w.commit()
 			w.attest()
@@ -232,9 +234,9 @@ var attacks = []attack{
 		return w.lieAfter(func(j *job) { s := j.outcome.Items; s[0], s[1] = s[1], s[0] })
 	}, nil},
 	{"signed at another time", CodeSignature, func(_ *testing.T, w *world) Input {
-		w.now = w.now.Add(time.Minute)
+		w.pass(time.Minute)
 		j := w.newJob(1)
-		w.now = w.now.Add(time.Second)
+		w.pass(time.Second)
 		j.run()
 		return w.input()
 	}, nil},
@@ -250,13 +252,68 @@ var attacks = []attack{
 		return w.input()
 	}, nil},
 	{"signed before the commit", CodeUncommitted, func(_ *testing.T, w *world) Input {
-		w.now = w.now.Add(time.Minute)
+		w.pass(time.Minute)
 		j := w.newJob(1)
 		j.record()
 		j.sign()
 		w.add(j.outcome)
 		w.ceremony(1)
 		return w.input()
+	}, nil},
+	{"unknown, but HEAD never took it", CodeUncommitted, neverTaken(ledger.Unknown, ""), nil},
+	{"timed out, but HEAD never took it", CodeUncommitted, neverTaken(ledger.TimedOut, ""), nil},
+	{"failed, but HEAD never took it", CodeUncommitted, neverTaken(ledger.Failed, "token-error"), nil},
+	{"withheld, but HEAD never took it", CodeUncommitted, neverTaken(ledger.Withheld, ""), nil},
+	{"commit of half a ceremony", CodeMid, func(_ *testing.T, w *world) Input {
+		w.commit()
+		w.attest()
+		return w.input()
+	}, nil},
+	{"checkpoint of half a ceremony", CodeMid, func(_ *testing.T, w *world) Input {
+		w.commit()
+		w.publish(w.tpm.CertifyHead(quote.CertifyTag(w.x)))
+		return w.input()
+	}, nil},
+	{"intent before any boot", CodeNoBoot, func(t *testing.T, _ *world) Input {
+		w := newWorld(t, parts{})
+		w.ceremony(1)
+		return w.input()
+	}, nil},
+	{"quote left out", CodeNoBoot, func(_ *testing.T, w *world) Input {
+		w.pass(time.Minute)
+		j := w.newJob(1)
+		j.record()
+		w.commit()
+		j.sign()
+		certify := w.tpm.CertifyHead(quote.CertifyTag(w.x))
+		w.publish(certify)
+		w.add(&ledger.Attest{Size: w.committed, Certify: certify})
+		w.add(j.outcome)
+		w.ceremony(1)
+		return w.input()
+	}, nil},
+	{"class of another key", CodeKey, func(t *testing.T, _ *world) Input {
+		w := newWorld(t, parts{more: otherClass})
+		w.boot()
+		return w.ask(func(a *message.Approval, _ *message.Submission) { a.Class = "other" })
+	}, nil},
+	{"the host knows nothing, by another root", CodeHeadFork, func(_ *testing.T, w *world) Input {
+		return w.ask(func(_ *message.Approval, s *message.Submission) { s.HeadSize = 0 })
+	}, nil},
+	{"a commit passed over", CodeForked, func(_ *testing.T, w *world) Input {
+		w.pass(time.Minute)
+		j := w.newJob(1)
+		j.record()
+		fork, tpm := *w, *w.tpm
+		fork.tpm = &tpm
+		fork.commit()
+		fork.publish(fork.tpm.CertifyHead(quote.CertifyTag(fork.x)))
+		j.end(ledger.NotStarted, "tpm-error")
+		w.add(j.outcome)
+		w.ceremony(1)
+		in := w.input()
+		in.Previous = [][]byte{fork.checkpoint}
+		return in
 	}, nil},
 	{"time runs backwards", CodeTime, func(_ *testing.T, w *world) Input {
 		w.now = w.now.Add(-2 * time.Minute)
@@ -267,22 +324,26 @@ var attacks = []attack{
 	// What the TPM then says.
 	{"attestation of another AK", CodeAttestation, func(t *testing.T, w *world) Input {
 		other := newWorld(t, parts{})
+		w.newJob(1).record()
 		w.commit()
 		w.add(&ledger.Attest{Size: w.committed, Certify: other.tpm.CertifyHead(quote.CertifyTag(w.x)), Quote: w.tpm.QuotePCR(quote.QuoteTag(w.x))})
 		return w.input()
 	}, nil},
 	{"attestation of another moment", CodeAttestation, func(_ *testing.T, w *world) Input {
 		old := w.tpm.CertifyHead(quote.CertifyTag(w.x))
+		w.newJob(1).record()
 		w.commit()
 		w.add(&ledger.Attest{Size: w.committed, Certify: old, Quote: w.tpm.QuotePCR(quote.QuoteTag(w.x))})
 		return w.input()
 	}, nil},
 	{"a hello answer for a commit", CodeAttestation, func(_ *testing.T, w *world) Input {
+		w.newJob(1).record()
 		w.commit()
 		w.add(&ledger.Attest{Size: w.committed, Certify: w.tpm.CertifyHead(quote.HelloTag(w.x[:])), Quote: w.tpm.QuotePCR(quote.QuoteTag(w.x))})
 		return w.input()
 	}, nil},
 	{"quote of another PCR", CodeAttestation, func(_ *testing.T, w *world) Input {
+		w.newJob(1).record()
 		w.commit()
 		w.tpm.PCRIndex = 16
 		w.attest()
@@ -329,7 +390,7 @@ var attacks = []attack{
 		w.x = ledger.X(w.body(w.committed))
 		w.boot()
 		return w.input()
-	}, nil},
+	}, []string{CodeMid}},
 
 	// A genesis entry that is a lie from the start.
 	{"AK made for another token", CodeAK, func(t *testing.T, _ *world) Input {
@@ -361,6 +422,39 @@ var attacks = []attack{
 		}}).input()
 	}, nil},
 }
+
+// neverTaken ends an intent that HEAD did not take in a state that says that
+// the token was asked.
+func neverTaken(state ledger.State, reason string) func(*testing.T, *world) Input {
+	return func(_ *testing.T, w *world) Input {
+		w.pass(time.Minute)
+		j := w.newJob(1)
+		j.record()
+		j.end(state, reason)
+		w.add(j.outcome)
+		w.ceremony(1)
+		return w.input()
+	}
+}
+
+const otherClass = `
+[[key]]
+name = "other"
+slot = "9d"
+family = "openpgp-data"
+algorithm = "p256"
+
+[[class]]
+name = "other"
+key = "other"
+hosts = ["repo1"]
+names = ["*.db.tar.gz"]
+formats = ["openpgp-binary"]
+max_size = "4GiB"
+rates = ["60/1h"]
+approvals = 0
+batch = 16
+`
 
 // ceremonyOf has the token sign something else under the same job.
 func (w *world) ceremonyOf(what string, j *job) []byte {

@@ -45,9 +45,15 @@ type openIntent struct {
 	header  ledger.Header
 	job     message.JobID
 	digests []message.Digest
-	class   string // set when folded
-	counted bool   // its items were counted as unknown
-	last    bool   // no later intent or boot entry
+	last    bool // no later intent or boot entry
+
+	// Set when folded.
+	class   string
+	counted bool           // its items were counted as unknown
+	burst   bool           // a rate is exceeded if all that HEAD took was signed
+	settled bool           // it is known whether HEAD took it
+	taken   bool           // HEAD did
+	states  []ledger.State // of its outcome, nil while there is none
 }
 
 // keys are what the genesis entry gives everybody to verify with.
@@ -56,6 +62,7 @@ type keys struct {
 	ak     *quote.AK
 	policy *policy.Policy // nil if it does not open
 	key    *sigformat.Key // nil if the certificate does not parse
+	name   string         // what the policy calls the key
 }
 
 func (t *task) add(s Severity, code, format string, a ...any) {

@@ -66,6 +66,7 @@ type parts struct {
 	touch    byte
 	genesis  func(*ledger.Genesis)
 	rates    string
+	more     string // tables that the policy has too
 }
 
 func signer(t testing.TB, name string) (note.Signer, string) {
@@ -91,7 +92,7 @@ func newWorld(t testing.TB, p parts) *world {
 	if p.rates == "" {
 		p.rates = `"60/1h", "500/1d"`
 	}
-	toml := fmt.Sprintf(policyText, adminKey, hostKey, p.rates)
+	toml := fmt.Sprintf(policyText, adminKey, hostKey, p.rates) + p.more
 	policyNote, err := message.SignNote([]byte(toml), admin)
 	w.must(err)
 	w.pol, err = policy.Open(policyNote)
@@ -138,6 +139,12 @@ rates = [%s]
 approvals = 0
 batch = 16
 `
+
+// pass lets time pass, for the appliance and the TPM alike.
+func (w *world) pass(d time.Duration) {
+	w.now = w.now.Add(d)
+	w.tpm.Clock.Millis += uint64(d / time.Millisecond)
+}
 
 func (w *world) must(err error) {
 	w.t.Helper()
@@ -340,7 +347,7 @@ func (j *job) end(state ledger.State, reason string) {
 // ceremony is the whole of an honest one.
 func (w *world) ceremony(n int) *job {
 	w.t.Helper()
-	w.now = w.now.Add(time.Minute)
+	w.pass(time.Minute)
 	j := w.newJob(n)
 	j.run()
 	return j

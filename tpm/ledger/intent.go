@@ -73,16 +73,22 @@ type State string
 const (
 	Signed     State = "signed"          // the signature is in the entry
 	Withheld   State = "signed-withheld" // it came too late, was destroyed; its hash is in the entry
-	Denied     State = "denied"          // the operator refused before the token was asked
+	Denied     State = "denied"          // the operator refused, and the token did not sign, it says
 	TimedOut   State = "timed-out"       // the token was asked, nobody touched, it says
 	Failed     State = "failed"          // token or appliance error; a reason
 	NotStarted State = "not-started"     // the token was never asked; a reason
 	Unknown    State = "unknown"         // the appliance stopped in between; counts as signed
 )
 
+// Asked reports whether the state itself says that the token was, or may have
+// been, asked. An honest appliance asks only after HEAD took the intent.
+func (s State) Asked() bool { return s != Denied && s != NotStarted }
+
 // MayHaveSigned reports whether a signature may exist although none is in the
-// log.
-func (s State) MayHaveSigned() bool { return s == Withheld || s == TimedOut || s == Unknown }
+// log. Once HEAD took the intent (committed), that is any state but Signed:
+// nothing forces an appliance that was taken over to tell the truth about what
+// the token answered, or to tell it at all.
+func (s State) MayHaveSigned(committed bool) bool { return s != Signed && (committed || s.Asked()) }
 
 // Counts reports whether the item uses up the class's rate: signed, withheld
 // and unknown ones do.

@@ -210,12 +210,14 @@ func TestQuoteMayBeMissing(t *testing.T) {
 }
 
 func TestStates(t *testing.T) {
-	for state, want := range map[State][2]bool{
-		Signed: {false, true}, Withheld: {true, true}, Unknown: {true, true}, TimedOut: {true, false},
-		Denied: {false, false}, Failed: {false, false}, NotStarted: {false, false},
+	for state, want := range map[State][4]bool{ // asked; may have signed: HEAD took it, did not; counts
+		Signed: {true, false, false, true}, Withheld: {true, true, true, true}, Unknown: {true, true, true, true},
+		TimedOut: {true, true, true, false}, Failed: {true, true, true, false},
+		Denied: {false, true, false, false}, NotStarted: {false, true, false, false},
 	} {
-		if state.MayHaveSigned() != want[0] || state.Counts() != want[1] {
-			t.Errorf("%s: may have signed %v, counts %v", state, state.MayHaveSigned(), state.Counts())
+		got := [4]bool{state.Asked(), state.MayHaveSigned(true), state.MayHaveSigned(false), state.Counts()}
+		if got != want {
+			t.Errorf("%s: %v, want %v", state, got, want)
 		}
 	}
 }
