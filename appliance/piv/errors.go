@@ -30,7 +30,7 @@ var (
 	ErrSlotInUse = errors.New("the slot already holds a key")
 )
 
-// PINError: the PIN or PUK was wrong, or is blocked.
+// PINError says that the PIN or PUK was wrong, or is blocked.
 type PINError struct {
 	PUK     bool // it was the PUK
 	Retries int  // tries left; 0: blocked

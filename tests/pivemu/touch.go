@@ -28,10 +28,10 @@ func ParseTouchMode(s string) (TouchMode, error) {
 	return "", fmt.Errorf("pivemu: no touch mode %q: use auto, never or ask", s)
 }
 
-// ErrNotWaiting: the token does not wait for a touch, so a finger does nothing.
+// ErrNotWaiting says that the token does not wait for a touch, so a finger does nothing.
 var ErrNotWaiting = errors.New("the token is not waiting for a touch")
 
-// ErrModeNever: in the mode "never" nobody touches.
+// ErrModeNever says that in the mode "never" nobody touches.
 var ErrModeNever = errors.New("the touch mode is never")
 
 type touchResult int

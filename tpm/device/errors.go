@@ -51,7 +51,7 @@ func (e *LinkError) Error() string {
 
 func (e *LinkError) Unwrap() error { return e.Err }
 
-// ForeignHeadError: the NV index of HEAD exists but was not defined as HEAD.
+// ForeignHeadError says that the NV index of HEAD exists but was not defined as HEAD.
 type ForeignHeadError struct {
 	Index  uint32
 	Public []byte // TPMS_NV_PUBLIC found

@@ -93,7 +93,7 @@ func (t *TPM) readAK() (*quote.AK, error) {
 	return ak, nil
 }
 
-// ForeignAKError: the key at the AK's handle is not one that Enrol makes.
+// ForeignAKError says that the key at the AK's handle is not one that Enrol makes.
 type ForeignAKError struct {
 	Handle uint32
 	Err    error

@@ -42,7 +42,7 @@ const (
 	vpcdLib = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so"
 )
 
-// ErrMissing: a program or driver is not installed.
+// ErrMissing says that a program or driver is not installed.
 var ErrMissing = errors.New(`not installed: run "make setup"`)
 
 // Command prepares argv to be run inside. The caller sets Stdin, Stdout and
