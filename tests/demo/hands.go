@@ -116,6 +116,9 @@ func (h *hands) press(ctx context.Context, key byte, now operator.View) error {
 		h.term.page++
 		return h.term.Paint(now)
 	case 'a', 'd':
+		if key == 'a' && !h.term.all {
+			return nil
+		}
 		verb := map[byte]operator.Verb{'a': operator.Arm, 'd': operator.Deny}[key]
 		return h.board.Operator(fmt.Sprintf("%s %s", verb, now.Job.ID))
 	case 't':

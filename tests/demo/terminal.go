@@ -20,8 +20,10 @@ type terminal struct {
 	in      *os.File
 	saved   unix.Termios
 	keys    chan byte
-	painted int // lines of the display now on screen, to be painted over
-	page    int // of a job that does not fit; the space bar turns it
+	painted int  // lines of the display now on screen, to be painted over
+	page    int  // of a job that does not fit; the space bar turns it
+	all     bool // every page of the job has been on the screen: it may be armed
+	job     string
 }
 
 // openTerminal prepares the terminal; it returns nil if there is none to talk to.
@@ -74,6 +76,9 @@ const (
 
 // Paint shows the operator's display in a frame, over the one painted before it.
 func (t *terminal) Paint(v operator.View) error {
+	if id := jobID(v); id != t.job {
+		t.job, t.page, t.all = id, 0, false
+	}
 	width, height, err := term.GetSize(int(t.out.Fd()))
 	if err != nil {
 		width, height = 80, 24
@@ -81,7 +86,8 @@ func (t *terminal) Paint(v operator.View) error {
 	width, height = min(max(width, leastWidth), mostWidth), max(height, leastHeight)
 	shown, pages := operator.Render(v, width-8, height-4, t.page)
 	t.page = min(t.page, pages-1)
-	lines := frame(shown, width-8, keyLine(v))
+	t.all = t.all || v.Job != nil && t.page == pages-1
+	lines := frame(shown, width-8, keyLine(v, t.all))
 	var b strings.Builder
 	if t.painted > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA", t.painted)
@@ -96,7 +102,14 @@ func (t *terminal) Paint(v operator.View) error {
 }
 
 // Leave keeps the last display on screen and goes on below it.
-func (t *terminal) Leave() { t.painted, t.page = 0, 0 }
+func (t *terminal) Leave() { t.painted = 0 }
+
+func jobID(v operator.View) string {
+	if v.Job == nil {
+		return ""
+	}
+	return v.Job.ID
+}
 
 // frame draws the display's edge, which tells the board's words from the demo's, with the keys below.
 func frame(lines []string, width int, keys string) []string {
@@ -109,11 +122,14 @@ func frame(lines []string, width int, keys string) []string {
 	return append(out, keys)
 }
 
-// keyLine says which keys do something now.
-func keyLine(v operator.View) string {
+// keyLine says which keys do something now; a job is armed only when all of it has been seen.
+func keyLine(v operator.View, all bool) string {
 	keys := map[operator.Ask]string{
 		operator.AskArm:   "keys: a = arm   d = deny   (Ctrl-C ends the demo)",
 		operator.AskTouch: "keys: t = touch the token   d = deny",
 	}[v.Ask]
+	if v.Ask == operator.AskArm && !all {
+		keys = "keys: space = next page   d = deny   (Ctrl-C ends the demo)"
+	}
 	return bold + keys + reset
 }
