@@ -24,7 +24,8 @@ type fold struct {
 	taken    *policy.History // all items of intents that HEAD took
 	jobs     map[message.JobID]jobRecord
 	open     map[uint64]*openIntent // no outcome yet
-	unsure   map[uint64]*openIntent // by the size that would commit it: not known yet whether HEAD took it
+	recent   []*openIntent          // not looked at by countOpen yet
+	unsure   []*openIntent          // not known yet whether HEAD took it
 
 	newest  *openIntent // the last that HEAD took
 	noQuote bool        // a commit has no quote, and no boot entry came since
@@ -40,7 +41,7 @@ type jobRecord struct {
 func newFold() *fold {
 	return &fold{
 		history: policy.NewHistory(), taken: policy.NewHistory(), jobs: map[message.JobID]jobRecord{},
-		open: map[uint64]*openIntent{}, unsure: map[uint64]*openIntent{}, report: Report{Items: map[string]uint64{}},
+		open: map[uint64]*openIntent{}, report: Report{Items: map[string]uint64{}},
 	}
 }
 
@@ -125,13 +126,10 @@ func (f *fold) attest(t *task, b *ledger.Attest) {
 // committed notes that HEAD took a size: the intent that is its last leaf was
 // committed, those below are not, and never will be.
 func (f *fold) committed(size uint64) {
-	for _, n := range slices.Sorted(maps.Keys(f.unsure)) {
-		if n > size {
-			return
-		}
-		in := f.unsure[n]
-		delete(f.unsure, n)
-		in.settled, in.taken = true, n == size
+	for len(f.unsure) > 0 && f.unsure[0].index < size {
+		in := f.unsure[0]
+		f.unsure = f.unsure[1:]
+		in.settled, in.taken = true, in.index+1 == size
 		if in.taken {
 			f.newest = in
 			f.taken.Add(in.class, in.header.Time, len(in.digests))
@@ -172,7 +170,8 @@ func (f *fold) intent(t *task, b *ledger.Intent) {
 		f.sequence = b.Sequence
 	}
 	f.countOpen()
-	f.open[t.index], f.unsure[t.index+1] = t.intent, t.intent
+	f.open[t.index] = t.intent
+	f.recent, f.unsure = append(f.recent, t.intent), append(f.unsure, t.intent)
 	switch {
 	case f.report.Boots == 0:
 		f.note(Evidence, CodeNoBoot, t.index, "intent %d stands before the first boot entry", t.index)
@@ -197,12 +196,13 @@ func (f *fold) intent(t *task, b *ledger.Intent) {
 // countOpen counts intents that still have no outcome when the next one comes
 // as unknown (docs/spec/policy.md, section 4).
 func (f *fold) countOpen() {
-	for _, in := range f.open {
-		if !in.counted {
+	for _, in := range f.recent {
+		if in.states == nil {
 			in.counted = true
 			f.history.Add(in.class, in.header.Time, len(in.digests))
 		}
 	}
+	f.recent = f.recent[:0]
 }
 
 // admit replays the policy's decision at the intent's time.
@@ -260,8 +260,7 @@ func (f *fold) outcome(t *task, b *ledger.Outcome) {
 
 // finish says what remains open at the end of the log.
 func (f *fold) finish(r *roots, hasCP bool, limit uint64) {
-	for _, size := range slices.Sorted(maps.Keys(f.unsure)) {
-		in := f.unsure[size]
+	for _, in := range f.unsure {
 		if slices.ContainsFunc(in.states, ledger.State.Asked) {
 			f.note(Warning, CodeUnattested, in.index, "the token was asked for intent %d; the attestation of its commit is not in the log yet", in.index)
 		}
