@@ -254,6 +254,18 @@ func TestConsoleOfARunningWorld(t *testing.T) {
 	s.empty()
 }
 
+func TestNarratorWraps(t *testing.T) {
+	var out bytes.Buffer
+	n := newNarrator(&out, false)
+	n.width = 20
+	n.Say("one two three four five six")
+	n.Say("a anextremelylongwordwithoutanyspaces")
+	const want = "   one two three\n       four five six\n   a\n       anextremelylongwordwithoutanyspaces\n"
+	if out.String() != want {
+		t.Errorf("got %q", out.String())
+	}
+}
+
 func TestQuote(t *testing.T) {
 	out, err := exec.Command("sh", "-c", "printf %s "+quote(`it's "$HOME" \ `)).Output()
 	if err != nil || string(out) != `it's "$HOME" \ ` {

@@ -15,6 +15,7 @@ type narrator struct {
 	mu    sync.Mutex // guards the fields below
 	out   io.Writer
 	color bool
+	width int // of the terminal; 0: lines are as long as they are
 	step  int
 	begun time.Time
 }
@@ -71,6 +72,14 @@ func (n *narrator) lines(indent, text string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for line := range strings.SplitSeq(text, "\n") {
+		for n.width > 0 && len(line) > n.width-len(indent) {
+			at := strings.LastIndexByte(line[:n.width-len(indent)], ' ')
+			if at < 0 || strings.TrimSpace(line[:at]) == "" {
+				break // one long word: the terminal's affair
+			}
+			fmt.Fprintln(n.out, indent+line[:at])
+			line = "    " + line[at+1:]
+		}
 		fmt.Fprintln(n.out, indent+line)
 	}
 }

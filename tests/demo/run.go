@@ -49,7 +49,8 @@ func run(ctx context.Context, o options) (err error) {
 		}
 		defer func() { err = errors.Join(err, s.term.Restore()) }()
 	}
-	s.n = newNarrator(os.Stdout, s.term != nil || isTerminal(os.Stdout))
+	s.n = newNarrator(os.Stdout, isTerminal(os.Stdout))
+	s.n.width = width(os.Stdout)
 	defer func() { err = errors.Join(err, s.stop()) }()
 	return s.tell(ctx)
 }
