@@ -34,6 +34,7 @@ var commands = map[string]func(context.Context, options) error{
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once; the kernel then takes its programs
 	err := dispatch(ctx, os.Args[1:])
 	if ctx.Err() != nil && err != nil { // whatever broke, broke because of that
 		err = errors.New("interrupted; everything it started is stopped")
