@@ -179,6 +179,33 @@ func TestTPMFaultAfterAPowerCycle(t *testing.T) {
 	b.replays()
 }
 
+// A TPM that fails on, while the fault is being mended, leaves the boot entry
+// owing: the next job brings it, before its own intent.
+func TestTPMFaultWhileMending(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	b.tpm.fail("Quote", "always")
+	id, m := b.job([]string{"a.db"}, "content")
+	b.submit(m)
+	b.arm(id)
+	b.awaitTouch()
+	b.token.touch <- nil
+	if o := b.end(id); o.Items[0].State != ledger.Withheld {
+		t.Fatalf("%+v", o.Items[0])
+	}
+	id, m = b.job([]string{"b.db"}, "content")
+	b.submit(m)
+	b.arm(id)
+	b.until(func() bool { return b.refused[id] != nil })
+	if r := b.refused[id]; r.Code != message.CodeBusy {
+		t.Fatalf("%+v", r)
+	}
+	b.tpm.fail("Quote", "")
+	b.signs("c.db", "content")
+	b.replays()
+}
+
 // spoil damages the oldest entry on disk, so that reading it halts the board.
 func (b *board) spoil() {
 	b.t.Helper()

@@ -176,7 +176,11 @@ func (s *Station) startChain() error {
 		Committed: s.chain.size, Head: s.chain.head, PCR: s.chain.pcr,
 		Certify: certify, Quote: q, Recovery: recovery,
 	}
-	return s.appendNow(boot)
+	if err := s.appendNow(boot); err != nil {
+		return err
+	}
+	s.dirty = false // not sooner: the boot entry is owed to what was mended
+	return nil
 }
 
 // appendNow encodes and appends entries at the present time.
@@ -221,7 +225,6 @@ func (s *Station) reconcile() (string, error) {
 	if err := s.mend(); err != nil {
 		return "", err
 	}
-	s.dirty = false
 	return word, s.signCheckpoint(s.hist.attestOf(s.chain.size))
 }
 

@@ -185,12 +185,22 @@ func (b *board) replays() {
 	var tree ledger.Tree
 	var head [32]byte
 	roots := map[uint64][32]byte{}
+	owed := false // a boot entry, after a commit without a quote
 	for _, raw := range b.entries {
 		tree.Add(ledger.LeafHash(raw))
 		roots[tree.Size()] = tree.Root()
 		_, body, err := ledger.Parse(raw)
 		must(b.t, err)
+		switch body.(type) {
+		case *ledger.Boot:
+			owed = false
+		case *ledger.Intent:
+			if owed {
+				b.t.Fatal("an intent follows a commit without a quote, and no boot entry stands in between")
+			}
+		}
 		if a, ok := body.(*ledger.Attest); ok {
+			owed = owed || !a.HasQuote()
 			x := ledger.X(ledger.CheckpointBody(origin, a.Size, roots[a.Size]))
 			head = anchor.Extend(head, x)
 			if facts, err := ak.VerifyNV(a.Certify, b.trust.HeadName, certifyTag(x)); err != nil || facts.Contents != head {
