@@ -16,7 +16,8 @@ func ValidName(s string) error {
 	}
 	for i := range len(s) {
 		if !alphanumeric(s[i]) && strings.IndexByte("._+@:~/-", s[i]) < 0 {
-			return fmt.Errorf("artifact name %s: byte %d (%q) is not one of A-Z a-z 0-9 . _ + @ : ~ / -", quote(s), i+1, s[i])
+			// The byte as it is: %q of it alone would show half a UTF-8 character as another one.
+			return fmt.Errorf("artifact name %s: byte %d (%q) is not one of A-Z a-z 0-9 . _ + @ : ~ / -", quote(s), i+1, s[i:i+1])
 		}
 	}
 	if strings.Contains(s, "..") {

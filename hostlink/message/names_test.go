@@ -31,6 +31,14 @@ func TestValidName(t *testing.T) {
 	}
 }
 
+// Half of a UTF-8 character is shown as the byte it is, not as the character of that number.
+func TestValidNameShowsTheByte(t *testing.T) {
+	err := ValidName("m\u00fcsli")
+	if err == nil || !strings.Contains(err.Error(), `byte 2 ("\xc3")`) {
+		t.Errorf("error: %v", err)
+	}
+}
+
 func TestValidOrigin(t *testing.T) {
 	for _, good := range []string{"touchmark.example/demo", "a", "a-b.c", "example.org/log/2026", "example.org/A_b~c.d-e", "0.0", strings.Repeat("a", MaxOrigin)} {
 		if err := ValidOrigin(good); err != nil {
