@@ -907,6 +907,27 @@ func TestHaltedBoard(t *testing.T) {
 	c.expect(api.DeviceFault, "halted")
 }
 
+// TestHaltsUnderAJob: a board that was ready and halts is not called ready any more.
+func TestHaltsUnderAJob(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	r := w.b.submitted()
+	w.b.say(&message.Refused{Job: r.Job, Code: message.CodeHalted, Text: "the appliance has halted"})
+	c.expect(api.DeviceFault, "halted")
+	h := hear[*message.HelloNote](w.b)
+	if s := w.status(); s.Verified {
+		t.Fatalf("status before the board answered: %+v", s)
+	}
+	m := w.b.welcome(h.Hello.Nonce)
+	m.State, m.Attest, m.Sig = message.StateHalted, nil, nil
+	w.b.say(m)
+	w.sign("extra.db").expect(api.DeviceFault, "halted")
+	if s := w.status(); s.Verified || !strings.Contains(s.Link, "halted") {
+		t.Fatalf("status %+v", s)
+	}
+}
+
 func TestMirrorOfAnotherLog(t *testing.T) {
 	w := newWorld(t)
 	w.b.meet()

@@ -269,6 +269,9 @@ func (d *Daemon) armed(j *job) bool {
 // refused takes the board's word that it does nothing about a job.
 func (d *Daemon) refused(m *message.Refused) {
 	d.log.Warn().Str("code", m.Code).Str("job", m.Job.String()).Msg(m.Text)
+	if m.Code == message.CodeHalted {
+		defer d.helloAgain() // its answer says so for `touchmark status`, and for the jobs that wait
+	}
 	j := d.find(m.Job)
 	if j == nil {
 		return
