@@ -18,8 +18,10 @@ type progress struct {
 	w     io.Writer
 	tty   bool
 	quiet bool
-	last  string // state told last
-	shown int    // width of the line on the terminal
+
+	mu    sync.Mutex // guards what is below: a signal may speak up between two events
+	last  string     // state told last
+	shown int        // width of the line on the terminal
 }
 
 func newProgress(w io.Writer, quiet bool) *progress {
@@ -40,6 +42,8 @@ func (p *progress) line(s string) {
 
 // clear empties the line before something else is printed.
 func (p *progress) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.tty && p.shown > 0 {
 		p.line("")
 		fmt.Fprint(p.w, "\r")
@@ -108,6 +112,17 @@ func (p *progress) event(e *api.Event, items int) {
 	if e.Text != "" && !p.tty {
 		text += ": " + e.Text
 	}
+	p.tell(text)
+}
+
+// interrupted says that Ctrl-C was heard and what it can still do: the answer may take as long as a touch.
+func (p *progress) interrupted() {
+	p.tell("withdrawing it; what is armed already cannot be withdrawn, its end is awaited (Ctrl-C again: do not wait)")
+}
+
+func (p *progress) tell(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.quiet || text == p.last {
 		return
 	}

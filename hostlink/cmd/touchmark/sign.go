@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"slices"
@@ -155,6 +156,7 @@ func converse(d *daemon, req *api.Request, p *progress) (*api.Response, error) {
 					_ = d.Close() // a second Ctrl-C does not wait
 					return
 				}
+				p.interrupted()
 				_ = d.Write(&api.Request{Op: api.OpCancel}) // if this fails, so does the read below
 			}
 		}
@@ -177,8 +179,14 @@ func converse(d *daemon, req *api.Request, p *progress) (*api.Response, error) {
 	}
 }
 
-// lost is what to say when the daemon went away under a job.
+// lost is what to say when the daemon went away under a job, or a second Ctrl-C left it.
 func lost(err error, job string) error {
+	switch left := errors.Is(err, net.ErrClosed); {
+	case left && job == "":
+		return exitf(api.Interrupted, "interrupted before the appliance had the request")
+	case left:
+		return exitf(api.MaySigned, "interrupted while job %s was with the appliance: it may be signed yet; see \"touchmark log\"", job)
+	}
 	if job == "" || !errors.Is(err, errGone) {
 		return err
 	}
