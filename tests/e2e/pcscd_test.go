@@ -45,15 +45,13 @@ func insidePCSCD(t *testing.T, addr string) {
 	r.sign([]string{"--hash", "sha512"}, r.file("a", 100), r.file("b", 100))
 	r.consumers(f)
 
+	// The token is pulled but not put back: pcscd looks at its reader every 400 ms only and, with vpcd, takes a token that
+	// was out for less for one that never left. Re-insertion is TestTokenPulled's.
 	g := r.file("g", 100)
 	s := r.ask(nil, g).arm()
 	r.must(r.Token.Await(r.ctx))
-	mark := r.Views().Mark()
 	r.must(r.Token.Pull(r.ctx))
 	s.end(api.DeviceFault)
 	r.unsigned(g)
-	r.must(r.Token.Insert(r.ctx))
-	r.must(r.unlockAfter(mark))
-	r.works()
 	r.clean()
 }

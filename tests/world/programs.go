@@ -97,15 +97,8 @@ func (w *World) startToken(ctx context.Context) error {
 	}
 	w.pivemu, w.Token = p, &Token{control: w.Control}
 	if w.ViaPCSCD {
-		return awaitCard(ctx)
-	}
-	return nil
-}
-
-// awaitCard returns when pcscd has noticed the token: it looks for one now and then only.
-func awaitCard(ctx context.Context) error {
-	if out, err := exec.CommandContext(ctx, "opensc-tool", "--wait", "--atr").CombinedOutput(); err != nil {
-		return fmt.Errorf("pcscd does not notice the token: opensc-tool: %w: %s", err, out)
+		// pcscd looks for a token now and then only, and may overlook it while a client talks to the empty reader.
+		return w.Token.Do(ctx, "wait-power")
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 //	touch                    a finger on the token that waits for it
 //	timeout                  the present touch wait ends as timed out
 //	wait-touch [SECONDS]     answers when the token waits for a touch
+//	wait-power               answers when a reader has powered the token for the first time
 //	mode auto|never|ask      who touches from now on
 //	pull, insert             removal and insertion
 //	fail SW [N] [INS]        the next N commands (1) answer SW and do nothing
@@ -152,6 +153,8 @@ func (c *Control) command(ctx context.Context, name string, args []string) (stri
 		return "", c.fail(args, name == "fail-after")
 	case name == "mode" && len(args) == 1:
 		return "", c.port.card.SetTouchMode(pivemu.TouchMode(args[0]))
+	case name == "wait-power" && len(args) == 0:
+		return "powered", c.waitPower(ctx)
 	case name == "wait-touch" && len(args) <= 1:
 		return "waiting", c.waitTouch(ctx, args)
 	case len(args) != 0:
@@ -172,6 +175,15 @@ func (c *Control) command(ctx context.Context, name string, args []string) (stri
 		return "", nil
 	}
 	return "", fmt.Errorf("no command %q", name)
+}
+
+func (c *Control) waitPower(ctx context.Context) error {
+	select {
+	case <-c.port.Powered():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (c *Control) waitTouch(ctx context.Context, args []string) error {
