@@ -464,7 +464,7 @@ func TestWhatWaitedForTheOldSessionIsDropped(t *testing.T) {
 	b.submit(m)
 	stale := 0
 	for {
-		msg, err := message.Parse((<-l.out).Body)
+		msg, err := fromBoard(<-l.out)
 		must(t, err)
 		if r, ok := msg.(*message.Refused); ok && r.Job == id {
 			break

@@ -433,7 +433,7 @@ func (b *board) receive() any {
 	b.t.Helper()
 	select {
 	case m := <-b.link.out:
-		p, err := message.Parse(m.Body)
+		p, err := fromBoard(m)
 		must(b.t, err)
 		b.take(p)
 		return p
@@ -441,6 +441,15 @@ func (b *board) receive() any {
 		b.t.Fatal("the board says nothing")
 	}
 	return nil
+}
+
+// fromBoard reads a message as a host does.
+func fromBoard(m linkpipe.Msg) (any, error) {
+	text, err := message.Unpack(m.Body)
+	if err != nil {
+		return nil, err
+	}
+	return message.Parse(text)
 }
 
 func (b *board) take(p any) {
@@ -576,7 +585,7 @@ func (b *board) until(happened func() bool) {
 	for !happened() {
 		select {
 		case m := <-b.link.out:
-			p, err := message.Parse(m.Body)
+			p, err := fromBoard(m)
 			must(b.t, err)
 			b.take(p)
 		case <-b.token.waiting:

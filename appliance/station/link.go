@@ -105,15 +105,20 @@ func (s *Station) oneLink(ctx context.Context) error {
 // writeLink passes messages to the link process until either ends, and at the
 // end what was still queued.
 func writeLink(ctx context.Context, l Link, out <-chan linkpipe.Msg) {
+	packer := message.NewPacker()
+	write := func(m linkpipe.Msg) error {
+		m.Body = packer.Pack(m.Body)
+		return l.Write(m)
+	}
 	for {
 		select {
 		case m := <-out:
-			if l.Write(m) != nil {
+			if write(m) != nil {
 				return
 			}
 		case <-ctx.Done():
 			for len(out) > 0 {
-				if l.Write(<-out) != nil {
+				if write(<-out) != nil {
 					return
 				}
 			}

@@ -128,7 +128,11 @@ func (d *Daemon) distrust(why string) {
 }
 
 func (d *Daemon) fromBoard(raw []byte) {
-	parsed, err := message.Parse(raw)
+	text, err := message.Unpack(raw)
+	var parsed any
+	if err == nil {
+		parsed, err = message.Parse(text)
+	}
 	if err != nil {
 		d.log.Warn().Err(err).Msg("malformed message from the board")
 		return

@@ -1,0 +1,74 @@
+package message
+
+import (
+	"bytes"
+	"compress/flate"
+	"fmt"
+	"io"
+)
+
+// packed is the first byte of a packed message. No text begins with it.
+const packed = 0x01
+
+// minPack is the size from which packing is tried: below it, what is saved is
+// less than the time it takes.
+const minPack = 256
+
+// Packer packs messages from board to host: the byte 01, then the text in raw
+// DEFLATE (RFC 1951). Log entries are mostly hex and base64, so a slow line
+// carries a third more of them. Nothing packed ever goes the other way: the
+// board parses what hosts send as it is.
+//
+// A Packer serves one goroutine.
+type Packer struct {
+	out bytes.Buffer
+	w   *flate.Writer
+}
+
+// NewPacker makes a Packer.
+func NewPacker() *Packer {
+	w, err := flate.NewWriter(nil, flate.BestSpeed)
+	if err != nil {
+		panic(err) // the level is a constant
+	}
+	return &Packer{w: w}
+}
+
+// Pack gives the packed form of a message where that is shorter, else the
+// message.
+func (p *Packer) Pack(msg []byte) []byte {
+	if len(msg) < minPack {
+		return msg
+	}
+	p.out.Reset()
+	p.out.WriteByte(packed)
+	p.w.Reset(&p.out)
+	_, err := p.w.Write(msg)
+	if err == nil {
+		err = p.w.Close()
+	}
+	if err != nil || p.out.Len() >= len(msg) {
+		return msg
+	}
+	return bytes.Clone(p.out.Bytes())
+}
+
+// Unpack undoes Pack; what is not packed is given as it is. It refuses a
+// message that unpacks to more than MaxMessage bytes, that ends early or that
+// goes on after its end.
+func Unpack(b []byte) ([]byte, error) {
+	if len(b) == 0 || b[0] != packed {
+		return b, nil
+	}
+	in := bytes.NewReader(b[1:])
+	msg, err := io.ReadAll(io.LimitReader(flate.NewReader(in), MaxMessage+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("packed message: %w", err)
+	case len(msg) > MaxMessage:
+		return nil, fmt.Errorf("packed message of more than %d bytes", MaxMessage)
+	case in.Len() > 0:
+		return nil, fmt.Errorf("packed message: %d bytes behind its end", in.Len())
+	}
+	return msg, nil
+}

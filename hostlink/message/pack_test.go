@@ -1,0 +1,90 @@
+package message
+
+import (
+	"bytes"
+	"compress/flate"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func deflated(t testing.TB, data []byte) []byte {
+	var out bytes.Buffer
+	w, err := flate.NewWriter(&out, flate.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = w.Write(data)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return append([]byte{packed}, out.Bytes()...)
+}
+
+func TestPackIsUndone(t *testing.T) {
+	p := NewPacker()
+	rapid.Check(t, func(t *rapid.T) {
+		msg := []byte(strings.Repeat(rapid.StringMatching(`[a-f0-9]{1,64}\n`).Draw(t, "line"), rapid.IntRange(1, 40).Draw(t, "lines")))
+		wire := p.Pack(msg)
+		if len(wire) > len(msg) {
+			t.Fatalf("%d bytes became %d", len(msg), len(wire))
+		}
+		got, err := Unpack(wire)
+		if err != nil || !bytes.Equal(got, msg) {
+			t.Fatalf("%q: %v", got, err)
+		}
+	})
+}
+
+func TestPackSaves(t *testing.T) {
+	msg := []byte(strings.Repeat("path 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n", 10))
+	if wire := NewPacker().Pack(msg); len(wire) > len(msg)/3 {
+		t.Errorf("%d bytes became %d", len(msg), len(wire))
+	}
+	short := msg[:minPack-1]
+	if wire := NewPacker().Pack(short); !bytes.Equal(wire, short) {
+		t.Error("a short message was packed")
+	}
+}
+
+func TestUnpackRefuses(t *testing.T) {
+	good := deflated(t, []byte(strings.Repeat("0123456789abcdef", 64)))
+	for what, b := range map[string][]byte{
+		"too much":       deflated(t, make([]byte, MaxMessage+1)),
+		"a bomb":         deflated(t, make([]byte, 64<<20)),
+		"nothing":        {packed},
+		"cut off":        good[:len(good)-1],
+		"trailing bytes": append(bytes.Clone(good), 0),
+		"two streams":    append(bytes.Clone(good), good[1:]...),
+		"no DEFLATE":     append([]byte{packed}, "touchmark/done/v1\n"...),
+	} {
+		if msg, err := Unpack(b); err == nil {
+			t.Errorf("%s gave %d bytes", what, len(msg))
+		}
+	}
+	if msg, err := Unpack(deflated(t, make([]byte, MaxMessage))); err != nil || len(msg) != MaxMessage {
+		t.Errorf("the largest message: %d bytes, %v", len(msg), err)
+	}
+}
+
+// The board never unpacks: to its parser a packed message is no message.
+func TestParseDoesNotUnpack(t *testing.T) {
+	plain := (&Fetch{From: 7}).Marshal()
+	if _, err := Parse(deflated(t, plain)); err == nil {
+		t.Error("a packed message was parsed")
+	}
+}
+
+func FuzzUnpack(f *testing.F) {
+	f.Add([]byte("touchmark/done/v1\n"))
+	f.Add([]byte{packed})
+	f.Add(deflated(f, []byte("touchmark/done/v1\n")))
+	f.Add(append(deflated(f, make([]byte, 4096)), 0))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		msg, err := Unpack(b)
+		if err == nil && len(msg) > max(MaxMessage, len(b)) {
+			t.Errorf("%d bytes became %d", len(b), len(msg))
+		}
+	})
+}
