@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // lock marks a directory as somebody's world: the file holds the owner's process id, and the kernel lets go of it when
@@ -82,28 +84,32 @@ func down(ctx context.Context, o options) error {
 	if !errors.As(err, &running) {
 		return err
 	}
-	if err := syscall.Kill(running.pid, syscall.SIGTERM); err != nil {
+	if err := stopAndWait(ctx, running.pid); err != nil {
 		return fmt.Errorf("stop process %d: %w", running.pid, err)
-	}
-	if err := awaitRelease(ctx, o.dir); err != nil {
-		return err
 	}
 	fmt.Println("demo-down: everything is stopped")
 	return nil
 }
 
-// awaitRelease returns when nobody holds the lock any more.
-func awaitRelease(ctx context.Context, dir string) error {
-	f, err := os.Open(lockPath(dir))
+// stopAndWait ends a process in good order and returns when it is gone.
+func stopAndWait(ctx context.Context, pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return err
 	}
-	free := make(chan error, 1)
-	go func() { free <- syscall.Flock(int(f.Fd()), syscall.LOCK_EX) }()
-	select {
-	case err := <-free:
-		return errors.Join(err, f.Close())
-	case <-ctx.Done():
-		return ctx.Err()
+	defer unix.Close(fd)
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		return err
 	}
+	const look = 100 // milliseconds between looks at ctx
+	for ctx.Err() == nil {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, look)
+		if n == 1 {
+			return nil
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+	return ctx.Err()
 }
