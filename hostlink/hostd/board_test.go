@@ -75,7 +75,7 @@ func (b *board) say(m interface{ Marshal() []byte }) {
 	if body == nil {
 		b.t.Fatalf("%T does not marshal", m)
 	}
-	b.events <- serialport.Event{Kind: serialport.Message, Body: body}
+	b.events <- serialport.Event{Kind: serialport.Message, Body: message.NewPacker().Pack(body)}
 }
 
 // hear waits for a message of type T; one of another type is a failure, but

@@ -12,7 +12,7 @@ const packed = 0x01
 
 // minPack is the size from which packing is tried: below it, what is saved is
 // less than the time it takes.
-const minPack = 256
+const minPack = 100
 
 // Packer packs messages from board to host: the byte 01, then the text in raw
 // DEFLATE (RFC 1951). Log entries are mostly hex and base64, so a slow line
@@ -27,7 +27,7 @@ type Packer struct {
 
 // NewPacker makes a Packer.
 func NewPacker() *Packer {
-	w, err := flate.NewWriter(nil, flate.BestSpeed)
+	w, err := flate.NewWriter(nil, flate.DefaultCompression)
 	if err != nil {
 		panic(err) // the level is a constant
 	}
