@@ -64,12 +64,23 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	c.CompletionOptions.HiddenDefaultCmd = true
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return exitf(api.Usage, "%w (see '%s --help'; a file whose name begins with - is ./-NAME)", err, c.CommandPath())
+	})
 	f := c.PersistentFlags()
 	f.StringVar(&a.socket, "socket", env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"), "socket of touchmark-hostd ($TOUCHMARK_SOCKET)")
 	f.StringVar(&a.trust, "trust", env("TOUCHMARK_TRUST", "/etc/touchmark/trust"), "trust directory or file ($TOUCHMARK_TRUST)")
 	f.BoolVar(&a.json, "json", false, "print JSON for programs")
 	c.AddCommand(a.signCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.keyCmd(), a.policyCmd())
 	return c
+}
+
+// someFiles wants at least one file named.
+func someFiles(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return exitf(api.Usage, "name at least one file: %s FILE", c.CommandPath())
+	}
+	return nil
 }
 
 func env(name, fallback string) string {

@@ -38,7 +38,7 @@ func (a *app) signCmd() *cobra.Command {
 			"All files of one call are one job: the operator arms it once and touches the token once per file.\n" +
 			"On any failure nothing is written, and the exit code says what happened (docs/host-guide.md).",
 		Example: "  touchmark sign core.db.tar.gz core.files.tar.gz\n  touchmark sign --class iso --hash sha512 --timeout 1h archlinux.iso",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    someFiles,
 		RunE:    func(_ *cobra.Command, files []string) error { return a.sign(files, &f) },
 	}
 	fl := c.Flags()

@@ -22,7 +22,7 @@ func (a *app) verifyCmd() *cobra.Command {
 		Long: "Checks, with the trust file alone and no network: the signature over the file, that the log's intent announced\n" +
 			"exactly this signature, and that the appliance's TPM had taken that intent. Exit code 0 means all of it holds.",
 		Example: "  touchmark verify core.db.tar.gz\n  touchmark verify --sig a.sig --proof a.tmproof a.iso",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    someFiles,
 		RunE: func(_ *cobra.Command, files []string) error {
 			if len(files) > 1 && (sig != "" || proof != "") {
 				return exitf(api.Usage, "--sig and --proof are for one file")
