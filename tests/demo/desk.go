@@ -122,7 +122,7 @@ func console(ctx context.Context, o options) (err error) {
 	defer func() { err = errors.Join(err, term.Restore()) }()
 	fmt.Printf("The operator's display; Ctrl-C leaves it.\n\n")
 	t := &there{conn, world.Follow(conn)}
-	err = (&hands{board: t, n: newNarrator(os.Stdout, true), term: term, fromStart: true}).Attend(ctx)
+	err = (&hands{board: t, n: newNarrator(os.Stdout, true), term: term}).Attend(ctx)
 	if err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil || strings.Contains(err.Error(), "closed") {
 		return nil
 	}

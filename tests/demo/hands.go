@@ -24,22 +24,22 @@ func (h here) Touch(ctx context.Context) error { return h.Token.Touch(ctx) }
 // hands are the operator's: they see each view of the board and arm, deny and touch. Without a terminal they do it by
 // themselves, saying so; with one they do what the person presses.
 type hands struct {
-	board     board
-	n         *narrator
-	term      *terminal // nil: by themselves
-	idle      bool      // by themselves: arm, but never touch
-	fromStart bool      // show what was on display before they came, too
+	board board
+	n     *narrator
+	term  *terminal // nil: by themselves
+	idle  bool      // by themselves: arm, but never touch
 
 	mark  int    // views seen so far
 	armed string // the job armed last, not to be armed again
 	asked int    // touch announced last
 }
 
+// FromNow passes over what was on display so far. It must be called before anybody can ask for a signature: a request
+// between that and Attend is then still seen.
+func (h *hands) FromNow() { h.mark = h.board.Views().Mark() }
+
 // Attend serves the board until ctx ends; it returns nil then.
 func (h *hands) Attend(ctx context.Context) error {
-	if !h.fromStart {
-		h.mark = h.board.Views().Mark()
-	}
 	views := make(chan operator.View)
 	failed := make(chan error, 1)
 	go func() { failed <- h.feed(ctx, views) }()

@@ -207,6 +207,7 @@ func (s *story) attended(ctx context.Context, args []string) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	attended := make(chan error, 1)
+	s.h.FromNow()
 	go func() {
 		err := s.h.Attend(ctx)
 		if err != nil {

@@ -113,22 +113,23 @@ func serve(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer desk.close()
+	h := &hands{board: here{w}, n: newNarrator(os.Stdout, false), idle: o.touch == "never"}
+	h.FromNow()
 	if _, err := ready.WriteString(readyWord); err != nil {
 		return err
 	}
 	if err := ready.Close(); err != nil {
 		return err
 	}
-	return attend(ctx, w, o)
+	return attend(ctx, h, o)
 }
 
 // attend is the operator of demo-up until ctx ends.
-func attend(ctx context.Context, w *world.World, o options) error {
+func attend(ctx context.Context, h *hands, o options) error {
 	if o.touch == "ask" {
 		<-ctx.Done()
 		return nil
 	}
-	h := &hands{board: here{w}, n: newNarrator(os.Stdout, false), idle: o.touch == "never"}
 	err := h.Attend(ctx)
 	if ctx.Err() != nil {
 		return nil
