@@ -139,8 +139,10 @@ func TestInterrupted(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
+		pressed := false
 		for in := bufio.NewScanner(out); in.Scan(); {
-			if strings.Contains(in.Text(), chapter) {
+			if !pressed && strings.Contains(in.Text(), chapter) {
+				pressed = true
 				if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 					t.Fatal(err)
 				}
