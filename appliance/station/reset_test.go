@@ -59,3 +59,22 @@ func TestTPMRolledBackByOneCommitHalts(t *testing.T) {
 		t.Fatal(v.Halted)
 	}
 }
+
+// The clock is asked for before the PIN, one question at a time.
+func TestClockIsAskedForFirst(t *testing.T) {
+	b := newBoard(t)
+	b.cfg.Confirm = true
+	b.locked = true
+	b.start()
+	v := b.view("a token behind the question about the clock", func(v operator.View) bool { return v.Token == "pin-needed" })
+	if v.Ask != operator.AskTime || strings.Contains(v.Message, "PIN") {
+		t.Fatalf("asks %q and says %q", v.Ask, v.Message)
+	}
+	b.command(operator.Command{Verb: operator.Time})
+	if v := b.event("ready"); v.Ask != operator.AskPIN || !strings.Contains(v.Message, "PIN") {
+		t.Fatalf("asks %q and says %q", v.Ask, v.Message)
+	}
+	b.command(operator.Command{Verb: operator.PIN, PIN: []byte("123456")})
+	b.connect()
+	b.signs("a.db", "content")
+}

@@ -62,8 +62,15 @@ func (s *Station) ask() operator.Ask {
 	return operator.AskNothing
 }
 
-// ready tells that the board waits for work.
-func (s *Station) ready() { s.show("ready", "") }
+// ready tells that the board waits for work, and for the PIN if it needs that
+// first.
+func (s *Station) ready() {
+	text := ""
+	if s.token.state == tokenPIN {
+		text = askPIN
+	}
+	s.show("ready", text)
+}
 
 func (s *Station) hostWord() string {
 	switch {

@@ -107,12 +107,18 @@ func (s *Station) setToken(state string, err error) {
 		s.show("token-wrong", err.Error())
 	case tokenPIN:
 		s.hostEvent(message.EventPINNeeded, 0, 0)
-		s.show("pin-needed", "Type the token's PIN.")
+		if !s.confirmed {
+			s.update() // one question at a time: first the clock
+			return
+		}
+		s.show("pin-needed", askPIN)
 	case tokenReady:
 		s.log.Info().Msg("token ready")
 		s.show("token-ready", "")
 	}
 }
+
+const askPIN = "Type the token's PIN."
 
 // enterPIN hands the operator's PIN to the token, which may only just have been
 // inserted. The PIN is zeroed whatever happens.
