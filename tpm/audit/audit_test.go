@@ -220,7 +220,7 @@ func TestInfos(t *testing.T) {
 	w.tpm.PowerCycle()
 	w.boot()
 	open := w.newJob(1)
-	open.intent.Refusals = 4
+	open.intent.Refusals, open.intent.Refused = 4, []ledger.Refused{{Code: "cancelled", Count: 1}, {Code: "denied", Count: 3}}
 	open.record()
 	w.commit()
 	w.attest()
@@ -235,6 +235,9 @@ func TestInfos(t *testing.T) {
 		t.Errorf("%s %v, want %v", r.Verdict, got, want)
 	}
 	for _, f := range r.Findings {
+		if f.Code == CodeRefusedJobs && f.Explanation != "4 requests were refused, 1 cancelled, 3 denied" {
+			t.Error(f.Explanation)
+		}
 		if f.Code == CodeMaybeSigned && (f.Count != 3 || !reflect.DeepEqual(f.Entries, []uint64{j.index})) {
 			t.Errorf("%+v", f)
 		}

@@ -41,7 +41,7 @@ type jobRecord struct {
 func newFold() *fold {
 	return &fold{
 		history: policy.NewHistory(), taken: policy.NewHistory(), jobs: map[message.JobID]jobRecord{},
-		open: map[uint64]*openIntent{}, report: Report{Items: map[string]uint64{}},
+		open: map[uint64]*openIntent{}, report: Report{Items: map[string]uint64{}, Refused: map[string]uint64{}},
 	}
 }
 
@@ -161,9 +161,20 @@ func (f *fold) maybeSigned(in *openIntent) {
 	}
 }
 
+// refused adds up what was refused, by code. A log of lies could make up any
+// number of codes: those beyond a bound count as no code's.
+func (f *fold) refused(b *ledger.Intent) {
+	f.report.Refusals += b.Refusals
+	for _, c := range b.Refused {
+		if _, known := f.report.Refused[c.Code]; known || len(f.report.Refused) < ledger.MaxCodes {
+			f.report.Refused[c.Code] += c.Count
+		}
+	}
+}
+
 func (f *fold) intent(t *task, b *ledger.Intent) {
 	f.report.Intents++
-	f.report.Refusals += b.Refusals
+	f.refused(b)
 	f.sequence++
 	if b.Sequence != f.sequence {
 		f.note(Evidence, CodeSequence, t.index, "intent %d has sequence %d, want %d", t.index, b.Sequence, f.sequence)
@@ -278,6 +289,10 @@ func (f *fold) finish(r *roots, hasCP bool, limit uint64) {
 		f.note(Info, CodeStale, newest-1, "size %d was committed, the published checkpoint has %d", newest, limit)
 	}
 	if f.report.Refusals > 0 {
-		f.found.add(remark{Info, CodeRefusedJobs, fmt.Sprintf("%d requests were refused", f.report.Refusals), nil})
+		text := fmt.Sprintf("%d requests were refused", f.report.Refusals)
+		for _, code := range slices.Sorted(maps.Keys(f.report.Refused)) {
+			text += fmt.Sprintf(", %d %s", f.report.Refused[code], code)
+		}
+		f.found.add(remark{Info, CodeRefusedJobs, text, nil})
 	}
 }

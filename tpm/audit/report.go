@@ -47,7 +47,8 @@ type Report struct {
 	Intents  uint64            `json:"intents"`
 	Items    map[string]uint64 `json:"items"` // outcomes by state
 	Refusals uint64            `json:"refusals"`
-	First    time.Time         `json:"first"` // time of the first entry
+	Refused  map[string]uint64 `json:"refused"` // of those, by code, as far as the log tells
+	First    time.Time         `json:"first"`   // time of the first entry
 	Last     time.Time         `json:"last"`
 
 	Findings []Finding `json:"findings"` // gravest first

@@ -9,10 +9,11 @@ import (
 // the token is asked. The header's time is the creation time of the
 // signatures.
 type Intent struct {
-	Sequence   uint64   // of this log's intents: starts with 1, rises by 1
-	Policy     [32]byte // hash of the policy that admitted it
-	Key        [20]byte // fingerprint of the key that shall sign
-	Refusals   uint64   // requests refused since the previous intent
+	Sequence   uint64    // of this log's intents: starts with 1, rises by 1
+	Policy     [32]byte  // hash of the policy that admitted it
+	Key        [20]byte  // fingerprint of the key that shall sign
+	Refusals   uint64    // requests refused since the previous intent
+	Refused    []Refused // of what kinds: none, or in rising order of code, adding up to Refusals
 	Job        message.JobID
 	Approval   []byte // approval note
 	Submission []byte // submission note
@@ -23,6 +24,12 @@ type Intent struct {
 	SignDigests []message.Digest
 }
 
+// Refused counts the requests that were refused with one code.
+type Refused struct {
+	Code  string // message.Code...
+	Count uint64 // at least 1
+}
+
 func (i *Intent) kind() string { return KindIntent }
 
 func (i *Intent) write(w *canon.Writer) {
@@ -30,6 +37,9 @@ func (i *Intent) write(w *canon.Writer) {
 	w.Line("policy", canon.Hex(i.Policy[:]))
 	w.Line("key", canon.Hex(i.Key[:]))
 	w.Line("refusals", canon.Uint(i.Refusals))
+	for _, c := range i.Refused {
+		w.Line("refused", c.Code, canon.Uint(c.Count))
+	}
 	w.Line("job", canon.Hex(i.Job[:]))
 	w.Block("approval", i.Approval)
 	w.Block("submission", i.Submission)
@@ -43,6 +53,7 @@ func (i *Intent) read(r *canon.Reader) {
 	i.Policy = readHash(r, r.Line("policy", 1)[0])
 	i.Key = [20]byte(r.Hex(r.Line("key", 1)[0], 20))
 	i.Refusals = r.Uint(r.Line("refusals", 1)[0], MaxSize)
+	i.Refused = readRefused(r, i.Refusals)
 	i.Job = message.JobID(r.Hex(r.Line("job", 1)[0], 32))
 	i.Approval = r.Block("approval", MaxNote)
 	i.Submission = r.Block("submission", MaxNote)
@@ -52,6 +63,30 @@ func (i *Intent) read(r *canon.Reader) {
 	if r.Err() == nil && len(i.SignDigests) == 0 {
 		r.Failf("an intent has 1 to %d sign lines", MaxItems)
 	}
+}
+
+// readRefused reads the counts by code, which add up to total if there are any:
+// the entries of the first logs have none.
+func readRefused(r *canon.Reader, total uint64) (all []Refused) {
+	rest := total
+	for r.Peek() == "refused" && len(all) < MaxCodes {
+		f := r.Line("refused", 2)
+		c := Refused{Code: readToken(r, f[0]), Count: r.Uint(f[1], rest)}
+		switch {
+		case r.Err() != nil:
+			return nil
+		case c.Count == 0:
+			r.Failf("refused %s: 0 is not written down", c.Code)
+		case len(all) > 0 && all[len(all)-1].Code >= c.Code:
+			r.Failf("refused %s: codes stand in rising order, each once", c.Code)
+		}
+		rest -= c.Count
+		all = append(all, c)
+	}
+	if r.Err() == nil && len(all) > 0 && rest != 0 {
+		r.Failf("the counts of refused lines are %d short of refusals %d", rest, total)
+	}
+	return all
 }
 
 func readDigest(r *canon.Reader) message.Digest {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -91,7 +92,9 @@ func TestGolden(t *testing.T) {
 // Every single-byte change of a valid entry is refused or is another entry
 // that has its own one encoding.
 func TestEveryByteMatters(t *testing.T) {
-	for kind, body := range samples(t) {
+	all := samples(t)
+	all[KindIntent].(*Intent).Refused = []Refused{{"busy", 1}, {"denied", 1}}
+	for kind, body := range all {
 		text, err := Marshal(Header{Time: testTime}, body)
 		if err != nil {
 			t.Fatal(err)
@@ -169,6 +172,47 @@ func TestRefused(t *testing.T) {
 				t.Errorf("error %v, want one with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestRefusedLines holds the counts by code to their one encoding; without any,
+// an intent is what it was before there were such lines.
+func TestRefusedLines(t *testing.T) {
+	in := samples(t)[KindIntent].(*Intent)
+	const none, full = "refusals 2\n", "refusals 9\nrefused bad-message 7\nrefused cancelled 2\n"
+	plain, err := Marshal(Header{Index: 6, Time: testTime}, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Refusals, in.Refused = 9, []Refused{{"bad-message", 7}, {"cancelled", 2}}
+	text, err := Marshal(Header{Index: 6, Time: testTime}, in)
+	if err != nil || string(text) != strings.Replace(string(plain), none, full, 1) {
+		t.Fatalf("%v: %s", err, text)
+	}
+	if _, back, err := Parse(text); err != nil || !reflect.DeepEqual(back, in) {
+		t.Errorf("%v: %+v", err, back)
+	}
+	many := ""
+	for i := range MaxCodes + 1 {
+		many += fmt.Sprintf("refused c%02d 1\n", i)
+	}
+	for lines, want := range map[string]string{
+		"refusals 9\nrefused bad-message 7\n":                      "2 short of refusals 9",
+		"refusals 9\nrefused bad-message 10\n":                     "too large",
+		"refusals 9\nrefused bad-message 7\nrefused cancelled 3\n": "too large",
+		"refusals 9\nrefused bad-message 9\nrefused cancelled 0\n": "not written down",
+		"refusals 0\nrefused bad-message 0\n":                      "not written down",
+		"refusals 9\nrefused cancelled 2\nrefused bad-message 7\n": "rising order",
+		"refusals 9\nrefused cancelled 2\nrefused cancelled 7\n":   "rising order",
+		"refusals 9\nrefused Bad 9\n":                              "word",
+		"refusals 9\nrefused bad-message\n":                        "fields",
+		"refusals 9\nrefused bad-message 09\n":                     "leading zeros",
+		fmt.Sprintf("refusals %d\n%s", MaxCodes, many):             `want "job"`,
+	} {
+		mutant := strings.Replace(string(plain), none, lines, 1)
+		if _, _, err := Parse([]byte(mutant)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", lines[:min(len(lines), 60)], err, want)
+		}
 	}
 }
 

@@ -7,6 +7,9 @@ const (
 	MaxEntry = 60 << 10
 	// MaxItems bounds the items of one intent: an approval has 1 to 16.
 	MaxItems = 16
+	// MaxCodes bounds the refused lines of one intent: message.md has some 30
+	// codes, and more may come.
+	MaxCodes = 64
 	// MaxSize bounds tree sizes and indices: far above what an NV index
 	// survives (10^6 writes), far below where int64 arithmetic could overflow.
 	MaxSize = 1 << 40
