@@ -31,6 +31,7 @@ type conversation struct {
 func (d *Daemon) fromLink(ctx context.Context, ev serialport.Event) {
 	switch ev.Kind {
 	case serialport.Opened:
+		d.log.Info().Str("device", ev.Device).Msg("serial device open")
 		d.linkText = "the device is open, the appliance does not answer: check cable, power and baud rate"
 	case serialport.Unavailable:
 		d.linkText = ev.Err.Error()

@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"touchmark/hostlink/serialport/usbtty"
 )
 
 // Config of the daemon, as it stands in hostd.toml. Relative paths are taken
 // from the directory of the file.
 type Config struct {
-	Device  string `toml:"device"`  // tty that leads to the appliance
+	Device  string `toml:"device"`  // tty that leads to the appliance, or "auto" (usbtty.ParseAuto)
 	Baud    int    `toml:"baud"`    // default 115200; a pty or USB gadget ignores it
 	State   string `toml:"state"`   // directory of the mirror; created
 	Publish string `toml:"publish"` // tlog-tiles directory; created; "" publishes nothing
@@ -53,12 +55,20 @@ func LoadConfig(path string) (*Config, error) {
 		return nil, fmt.Errorf("%s:%w", path, err)
 	}
 	dir := filepath.Dir(path)
-	for _, p := range []*string{&c.Device, &c.State, &c.Publish, &c.Trust, &c.Key, &c.Socket} {
+	for _, p := range []*string{&c.State, &c.Publish, &c.Trust, &c.Key, &c.Socket, c.devicePath()} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
 	return c, nil
+}
+
+// devicePath is the device where it is a path, and nothing where it is "auto".
+func (c *Config) devicePath() *string {
+	if _, auto, _ := usbtty.ParseAuto(c.Device); auto {
+		return new(string)
+	}
+	return &c.Device
 }
 
 // ParseConfig checks a configuration text and fills in the defaults.
@@ -97,6 +107,9 @@ func (c *Config) check() error {
 	}
 	if c.Baud < minBaud || c.Baud > maxBaud {
 		return fmt.Errorf(" baud = %d: use a line rate from %d to %d, for example 115200", c.Baud, minBaud, maxBaud)
+	}
+	if _, _, err := usbtty.ParseAuto(c.Device); err != nil {
+		return fmt.Errorf(" device = %q: %w", c.Device, err)
 	}
 	if mode, err := strconv.ParseUint(c.SocketMode, 8, 32); err != nil || mode > 0o777 {
 		return fmt.Errorf(" socket_mode = %q: write octal permissions such as \"0660\"", c.SocketMode)

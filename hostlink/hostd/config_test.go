@@ -30,6 +30,20 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// TestAutoIsNoPath: "auto" is not taken for a file beside the configuration.
+func TestAutoIsNoPath(t *testing.T) {
+	for device, want := range map[string]string{"auto": "auto", "auto:0403:6001": "auto:0403:6001", "line": "DIR/line", "./auto": "DIR/auto"} {
+		path := filepath.Join(t.TempDir(), "hostd.toml")
+		if err := os.WriteFile(path, []byte(strings.Replace(goodConfig, "/dev/ttyUSB0", device, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := LoadConfig(path)
+		if want = strings.Replace(want, "DIR", filepath.Dir(path), 1); err != nil || c.Device != want {
+			t.Errorf("device = %q becomes %v, %v; want %q", device, c, err, want)
+		}
+	}
+}
+
 func TestConfigErrors(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
 		"unknown key":   {goodConfig + "\ndevise = \"x\"\n", "7:1: unknown key \"devise\": known are device"},
@@ -39,6 +53,7 @@ func TestConfigErrors(t *testing.T) {
 		"baud":          {goodConfig + "baud = 0\n", "baud = 0: use a line rate"},
 		"mode":          {goodConfig + "socket_mode = \"rw\"\n", "write octal permissions"},
 		"large mode":    {goodConfig + "socket_mode = \"7777\"\n", "write octal permissions"},
+		"usb id":        {strings.Replace(goodConfig, "/dev/ttyUSB0", "auto:FTDI", 1), "device = \"auto:FTDI\": \"FTDI\" is not a USB id: write"},
 		"duration":      {goodConfig + "link_grace = \"soon\"\n", "write for example"},
 		"negative time": {goodConfig + "link_grace = \"-1s\"\n", "write for example"},
 	} {

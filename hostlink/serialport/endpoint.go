@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"touchmark/hostlink/serialport/usbtty"
 	"touchmark/hostlink/session"
 )
 
@@ -32,6 +33,7 @@ const (
 // Event is what the user of an endpoint must know, in the order it happened.
 type Event struct {
 	Kind    Kind
+	Device  string // Opened: its path now
 	SID     uint32
 	Err     error
 	Channel int    // session.Interactive or session.Bulk
@@ -40,9 +42,15 @@ type Event struct {
 
 // EndpointConfig describes one end of the link.
 type EndpointConfig struct {
+	// Path of the device, or "auto" in the form of usbtty.ParseAuto. Links and
+	// "auto" are resolved anew at every opening, so that a device is found
+	// again under another name.
 	Path      string
 	Baud      int // 0: DefaultBaud
 	Initiator bool
+
+	// USB is where "auto" looks, for tests; its IDs are those in Path.
+	USB usbtty.Finder
 
 	// Open replaces Open of this package, for tests.
 	Open func(path string, baud int) (Port, error)
@@ -147,11 +155,11 @@ func (e *Endpoint) run(ctx context.Context) {
 	defer close(e.events)
 	var last string
 	for pause := retryFirst; ctx.Err() == nil; pause = min(2*pause, retryMost) {
-		p, err := e.cfg.Open(e.cfg.Path, e.cfg.Baud)
+		path, p, err := e.open()
 		if err == nil {
-			e.emit(ctx, Event{Kind: Opened})
+			e.emit(ctx, Event{Kind: Opened, Device: path})
 			e.serve(ctx, p)
-			pause, err = retryFirst, &OpenError{e.cfg.Path, ErrLost}
+			pause, err = retryFirst, &OpenError{path, ErrLost}
 			last = ""
 		}
 		if err.Error() != last && ctx.Err() == nil {
@@ -160,6 +168,25 @@ func (e *Endpoint) run(ctx context.Context) {
 		}
 		sleep(ctx, pause)
 	}
+}
+
+// open opens the device under the name it has now.
+func (e *Endpoint) open() (path string, p Port, err error) {
+	path = e.cfg.Path
+	ids, auto, err := usbtty.ParseAuto(path)
+	if err != nil {
+		return path, nil, &OpenError{path, err}
+	}
+	if auto {
+		e.cfg.USB.IDs = ids
+		d, err := e.cfg.USB.Find()
+		if err != nil {
+			return path, nil, &OpenError{path, err}
+		}
+		path = d.Path
+	}
+	p, err = e.cfg.Open(path, e.cfg.Baud)
+	return path, p, err
 }
 
 // emit hands an event over unless the endpoint ends first.

@@ -20,12 +20,24 @@ const (
 	retryFirst = 100 * time.Millisecond
 	retryMost  = time.Second
 
-	// farewell bounds the wait for the line to take the closing frame.
+	// farewell bounds the wait for the line to take the closing frame, once for
+	// the driver's buffer and once for the line.
 	farewell = 200 * time.Millisecond
 
 	// DefaultBaud is the rate when the configuration names none.
 	DefaultBaud = 115200
 
-	// maxBaud is above anything a UART or its driver accepts.
-	maxBaud = 4_000_000
+	// MaxBaud is the highest rate of the kernel's table (B4000000); UARTs and
+	// adapters end there or below.
+	MaxBaud = 4_000_000
+
+	// rateTolerance: a rate off by more than 1/40 (2.5 %) is another rate. A
+	// receiver samples the last bit of ten in its middle, so both ends
+	// together may be off by 5 %.
+	rateTolerance = 40
+
+	// drainStep spaces the looks at what the driver still holds when a device
+	// is closed: nothing tells when it is empty but tcdrain(3), which can wait
+	// for ever.
+	drainStep = 5 * time.Millisecond
 )

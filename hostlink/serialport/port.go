@@ -20,10 +20,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
-	"go.bug.st/serial"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,6 +36,14 @@ var (
 // ErrLost is reported when an open device vanishes or fails.
 var ErrLost = errors.New("serial device lost")
 
+// RateError: the driver runs the line at another rate than asked for.
+type RateError struct{ Want, Got int }
+
+// Error implements error.
+func (e *RateError) Error() string {
+	return fmt.Sprintf("the device cannot run at %d baud (it would run at %d): set a rate it has, the same on both sides", e.Want, e.Got)
+}
+
 // OpenError says which device could not be opened and why. All are worth
 // another try later.
 type OpenError struct {
@@ -48,8 +54,8 @@ type OpenError struct {
 // Error implements error.
 func (e *OpenError) Error() string { return e.Path + ": " + e.Err.Error() }
 
-// Unwrap returns the cause: ErrAbsent, ErrBusy, ErrAccess, ErrNotTTY or a
-// system error.
+// Unwrap returns the cause: ErrAbsent, ErrBusy, ErrAccess, ErrNotTTY, ErrLost, a
+// *RateError, an error of usbtty.Finder or a system error.
 func (e *OpenError) Unwrap() error { return e.Err }
 
 // Port is an open device. Close ends a blocked Read and Write.
@@ -58,79 +64,15 @@ type Port interface {
 	SetWriteDeadline(t time.Time) error
 }
 
-// Open opens a serial device raw, 8N1, without flow control, at a baud rate,
-// and locks it with flock, which binds root too, unlike TIOCEXCL.
-//
-// go.bug.st/serial only sets the line up. Its port is not used for the traffic:
-// its Write cannot be ended by Close and could then hit a reused descriptor, its
-// Read answers a time-out with (0, nil), and its descriptor is inherited by
-// child processes. The descriptor kept here is non-blocking and belongs to the
-// runtime's poller; the line settings stay as long as it is open.
+// Open opens a serial device raw, 8N1, without flow control, at a baud rate up
+// to [MaxBaud], and locks it with flock, which binds root too, unlike TIOCEXCL.
+// Errors are *OpenError.
 func Open(path string, baud int) (Port, error) {
-	f, err := open(path, baud)
+	t, err := openTTY(path, baud)
 	if err != nil {
 		return nil, &OpenError{path, err}
 	}
-	return f, nil
-}
-
-func open(path string, baud int) (*os.File, error) {
-	if baud < 1 || baud > maxBaud {
-		return nil, fmt.Errorf("baud rate %d is not between 1 and %d", baud, maxBaud)
-	}
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, openCause(err)
-	}
-	if err := claim(fd, path, baud); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), path), nil
-}
-
-// claim locks the device and sets its line up.
-func claim(fd int, path string, baud int) error {
-	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
-		return ErrNotTTY
-	}
-	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return ErrBusy
-	}
-	if err := configure(path, baud); err != nil {
-		return err
-	}
-	if isPTY(fd) {
-		return nil
-	}
-	// Keeps the casual cat of another user away as well.
-	return unix.IoctlSetInt(fd, unix.TIOCEXCL, 0)
-}
-
-// configure sets raw 8N1 and the rate. Closing the library's port again leaves
-// the settings and clears its TIOCEXCL.
-func configure(path string, baud int) error {
-	p, err := serial.Open(path, &serial.Mode{BaudRate: baud})
-	if err != nil {
-		var pe *serial.PortError
-		if errors.As(err, &pe) && pe.Code() == serial.PortBusy {
-			return ErrBusy
-		}
-		return openCause(err)
-	}
-	return p.Close()
-}
-
-// isPTY tells a pseudo-terminal slave (majors 136 to 143, Linux devices.txt).
-// TIOCEXCL on one would outlast a killed process, as whoever made the pair
-// holds it open.
-func isPTY(fd int) bool {
-	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil {
-		return false
-	}
-	major := unix.Major(st.Rdev)
-	return major >= 136 && major <= 143
+	return t, nil
 }
 
 // openCause names the errors of open(2) that a user can do something about.

@@ -40,6 +40,7 @@ var rooms = map[string]kind{
 	"hostlink/hostd/mirror":        edge,
 	"hostlink/linkpipe":            edge,
 	"hostlink/serialport":          edge,
+	"hostlink/serialport/usbtty":   edge,
 	"hostlink/cmd/touchmark":       command,
 	"hostlink/cmd/touchmark-hostd": command,
 	"hostlink/hostd/logtest":       test,
@@ -78,7 +79,7 @@ var islands = []string{"hostlink/frame", "hostlink/session", "hostlink/message",
 // Sub-packages are included.
 var forbiddenInPure = []string{
 	"os", "net", "syscall", "crypto/rand", "math/rand", "os/exec", "io/ioutil", "log", "runtime", "plugin", "C",
-	"golang.org/x/sys", "go.bug.st/serial", "github.com/rs/zerolog", "github.com/spf13/cobra", "github.com/creack/pty",
+	"golang.org/x/sys", "github.com/rs/zerolog", "github.com/spf13/cobra", "github.com/creack/pty",
 	"github.com/google/go-tpm/tpm2/transport", "github.com/go-piv/piv-go",
 }
 
@@ -89,13 +90,13 @@ var forbiddenInBinary = map[string][]string{
 		"github.com/go-piv/piv-go", "github.com/google/go-tpm", "runtime/cgo"},
 	// The offline auditor: nothing that opens a device, a serial line or a token.
 	"tpm/cmd/touchmark-audit": {"appliance/piv", "appliance/pcsc", "appliance/station", "hostlink/serialport", "hostlink/session", "hostlink/hostd", "tpm/device",
-		"github.com/go-piv/piv-go", "github.com/google/go-tpm/tpm2/transport", "go.bug.st/serial", "runtime/cgo"},
+		"github.com/go-piv/piv-go", "github.com/google/go-tpm/tpm2/transport", "runtime/cgo"},
 	// The board's core never parses the wire itself; that is touchmark-link's, in another process.
-	"appliance/cmd/touchmark-appliance": {"hostlink/serialport", "hostlink/session", "hostlink/hostd", "go.bug.st/serial", "net/http"},
+	"appliance/cmd/touchmark-appliance": {"hostlink/serialport", "hostlink/session", "hostlink/hostd", "net/http"},
 	"hostlink/cmd/touchmark-hostd": {"appliance/piv", "appliance/pcsc", "appliance/station", "appliance/ceremony", "tpm/device",
 		"github.com/go-piv/piv-go", "github.com/google/go-tpm/tpm2/transport", "runtime/cgo"},
 	"hostlink/cmd/touchmark": {"appliance/piv", "appliance/pcsc", "appliance/station", "appliance/ceremony", "tpm/device", "hostlink/serialport",
-		"github.com/go-piv/piv-go", "github.com/google/go-tpm/tpm2/transport", "go.bug.st/serial", "runtime/cgo"},
+		"github.com/go-piv/piv-go", "github.com/google/go-tpm/tpm2/transport", "runtime/cgo"},
 }
 
 // exceptions to forbiddenInBinary: a pure part below a forbidden room.

@@ -14,14 +14,19 @@ import (
 
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/serialport"
+	"touchmark/hostlink/serialport/usbtty"
 )
 
 func main() {
-	device := flag.String("device", "", "serial device of the link, for example /dev/ttyGS0")
+	device := flag.String("device", "", "serial device of the link, for example /dev/ttyGS0; auto:VVVV:PPPP finds a USB adapter by its id")
 	baud := flag.Int("baud", serialport.DefaultBaud, "baud rate, the same as on the host")
 	flag.Parse()
 	if *device == "" || flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "touchmark-link: usage: touchmark-link --device PATH [--baud N]")
+		os.Exit(2)
+	}
+	if _, _, err := usbtty.ParseAuto(*device); err != nil {
+		fmt.Fprintln(os.Stderr, "touchmark-link: usage: --device:", err)
 		os.Exit(2)
 	}
 	cfg := serialport.EndpointConfig{Path: *device, Baud: *baud}
@@ -80,5 +85,5 @@ func toCore(ev serialport.Event) linkpipe.Msg {
 	case serialport.Unavailable:
 		return linkpipe.Msg{Kind: linkpipe.Device, Text: ev.Err.Error()}
 	}
-	return linkpipe.Msg{Kind: linkpipe.Device, Text: "open"}
+	return linkpipe.Msg{Kind: linkpipe.Device, Text: ev.Device + ": open"}
 }

@@ -186,7 +186,7 @@ func TestCoreBreaksTheFormat(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{}, {"--device", "x", "extra"}, {"--device", "x", "--baud", "fast"}} {
+	for _, args := range [][]string{{}, {"--device", "x", "extra"}, {"--device", "x", "--baud", "fast"}, {"--device", "auto:ftdi"}} {
 		p := start(t, args...)
 		var exit *exec.ExitError
 		if err := p.drain(); !errors.As(err, &exit) || exit.ExitCode() != 2 {
@@ -210,7 +210,7 @@ func TestImports(t *testing.T) {
 		ours := strings.HasPrefix(pkg, "touchmark/")
 		allowed := strings.HasPrefix(pkg, "touchmark/appliance/cmd/touchmark-link") ||
 			pkg == "touchmark/hostlink/frame" || pkg == "touchmark/hostlink/session" ||
-			pkg == "touchmark/hostlink/serialport" || pkg == "touchmark/hostlink/linkpipe"
+			strings.HasPrefix(pkg, "touchmark/hostlink/serialport") || pkg == "touchmark/hostlink/linkpipe"
 		if ours && !allowed || pkg == "net" {
 			t.Errorf("imports %s", pkg)
 		}
