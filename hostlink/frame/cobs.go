@@ -39,7 +39,7 @@ func decodeCOBS(b []byte) ([]byte, error) {
 		code := int(b[r])
 		end := r + code
 		if code == 0 || end > len(b) || full && code == 1 && end == len(b) {
-			return nil, ErrCOBS
+			return nil, ErrStuffing
 		}
 		w += copy(b[w:], b[r+1:end])
 		r, full = end, code == 0xff

@@ -2,13 +2,6 @@ package frame
 
 import "bytes"
 
-// Stats counts what a [Decoder] has seen. A rising Bad says that the line is
-// noisy or the baud rates differ.
-type Stats struct {
-	Frames uint64 // accepted
-	Bad    uint64 // refused: stuffing, checksum, header or length
-}
-
 // Decoder finds frames in a byte stream. The zero value is ready. It is not
 // safe for use by several goroutines at once.
 type Decoder struct {
@@ -61,16 +54,18 @@ func (d *Decoder) finish() (Frame, bool) {
 	}
 	f, err := decodePiece(piece, long)
 	if err != nil {
-		d.stats.Bad++
+		d.stats.Bad[err.(Error)]++
 		return Frame{}, false
 	}
 	d.stats.Frames++
 	return f, true
 }
 
+// decodePiece reads what stood between two delimiters, in place. Every error is
+// an [Error].
 func decodePiece(piece []byte, long bool) (Frame, error) {
 	if long {
-		return Frame{}, ErrCOBS
+		return Frame{}, ErrLong
 	}
 	raw, err := decodeCOBS(piece)
 	if err != nil {

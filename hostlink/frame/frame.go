@@ -30,9 +30,9 @@ package frame
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 // Type is the first byte of a frame. Exactly ten values are legal.
@@ -54,6 +54,9 @@ const (
 	FlagLast Type = 0x01 // the last fragment of its message
 	FlagBulk Type = 0x02 // channel 1 (bulk) instead of 0 (interactive)
 )
+
+// AckHold in the first payload byte of an ACK asks the peer to send nothing new.
+const AckHold = 0x01
 
 // IsData reports whether t is TypeData with any flags.
 func (t Type) IsData() bool { return t&^(FlagLast|FlagBulk) == TypeData }
@@ -89,15 +92,6 @@ type Frame struct {
 	Payload []byte // at most MaxPayload bytes
 }
 
-// Errors of decoding one frame. They never leave the link: a bad frame is
-// counted in [Stats], dropped, and sent again by the peer's session.
-var (
-	ErrCOBS   = errors.New("frame: bad byte stuffing")
-	ErrShort  = errors.New("frame: shorter than header and checksum")
-	ErrCRC    = errors.New("frame: checksum mismatch")
-	ErrHeader = errors.New("frame: header or payload length not allowed for this type")
-)
-
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // payloadBounds gives the least and greatest payload length of a type.
@@ -118,29 +112,48 @@ func payloadBounds(t Type) (least, most int, ok bool) {
 	return 0, 0, false
 }
 
-// Check reports whether f obeys the rules of its type: known type, payload
-// length, and zero in the fields that the type does not use.
+// Check reports whether f obeys the rules of its type: [ErrType], [ErrLength] or
+// [ErrField] otherwise.
 func (f *Frame) Check() error {
 	least, most, ok := payloadBounds(f.Type)
-	if !ok || len(f.Payload) < least || len(f.Payload) > most {
-		return ErrHeader
-	}
-	switch f.Type {
-	case TypeSyn:
-		ok = f.SID == 0 && f.Seq == 0 && f.Ack == 0
-	case TypeAccept:
-		ok = f.SID != 0 && f.Seq == 0 && f.Ack == 0
-	case TypeReset:
-		ok = f.Seq == 0 && f.Ack == 0
-	case TypeAck, TypePing, TypePong:
-		ok = f.SID != 0 && f.Seq == 0
-	default:
-		ok = f.SID != 0
-	}
-	if !ok {
-		return ErrHeader
+	switch {
+	case !ok:
+		return ErrType
+	case len(f.Payload) < least || len(f.Payload) > most:
+		return ErrLength
+	case !f.fieldsUsed() || !f.payloadSpelled():
+		return ErrField
 	}
 	return nil
+}
+
+// fieldsUsed reports whether the fields that the type does not use are zero, and
+// the session id is not where one must be.
+func (f *Frame) fieldsUsed() bool {
+	switch f.Type {
+	case TypeSyn:
+		return f.SID == 0 && f.Seq == 0 && f.Ack == 0
+	case TypeAccept:
+		return f.SID != 0 && f.Seq == 0 && f.Ack == 0
+	case TypeReset:
+		return f.Seq == 0 && f.Ack == 0
+	case TypeAck, TypePing, TypePong:
+		return f.SID != 0 && f.Seq == 0
+	}
+	return f.SID != 0
+}
+
+// payloadSpelled reports whether a payload that has a form is in its one
+// spelling: a version is not 0, an ACK has no unknown flag and no zero byte at
+// the end of its bitmap, and does not say nothing in a byte.
+func (f *Frame) payloadSpelled() bool {
+	switch p := f.Payload; {
+	case f.Type == TypeSyn || f.Type == TypeAccept:
+		return p[0] != 0
+	case f.Type == TypeAck && len(p) > 0:
+		return p[0]&^AckHold == 0 && p[len(p)-1] != 0
+	}
+	return true
 }
 
 // Append appends the wire form of f, delimiter included, to dst. It panics on a
@@ -149,14 +162,22 @@ func Append(dst []byte, f *Frame) []byte {
 	if err := f.Check(); err != nil {
 		panic(fmt.Sprintf("frame: cannot encode %v with %d payload bytes: %v", f.Type, len(f.Payload), err))
 	}
-	var raw [MaxRaw]byte
-	raw[0] = byte(f.Type)
-	binary.BigEndian.PutUint32(raw[1:], f.SID)
-	binary.BigEndian.PutUint16(raw[5:], f.Seq)
-	binary.BigEndian.PutUint16(raw[7:], f.Ack)
-	n := headerSize + copy(raw[headerSize:], f.Payload)
-	binary.BigEndian.PutUint32(raw[n:], crc32.Checksum(raw[:n], castagnoli))
-	return append(appendCOBS(dst, raw[:n+crcSize]), Delimiter)
+	// The raw frame is made behind the place of its stuffed form and stuffed
+	// towards it: so far behind that the writing never overtakes the reading.
+	const behind = MaxEncoded - MaxRaw + 1
+	dst = slices.Grow(dst, behind+headerSize+len(f.Payload)+crcSize)
+	raw := appendRaw(dst[:len(dst)+behind][len(dst)+behind:], f)
+	return append(appendCOBS(dst, raw), Delimiter)
+}
+
+// appendRaw appends the bytes of a frame before stuffing, checksum included.
+func appendRaw(raw []byte, f *Frame) []byte {
+	raw = append(raw, byte(f.Type))
+	raw = binary.BigEndian.AppendUint32(raw, f.SID)
+	raw = binary.BigEndian.AppendUint16(raw, f.Seq)
+	raw = binary.BigEndian.AppendUint16(raw, f.Ack)
+	raw = append(raw, f.Payload...)
+	return binary.BigEndian.AppendUint32(raw, crc32.Checksum(raw, castagnoli))
 }
 
 // parse reads the unstuffed bytes of one frame. The payload aliases raw.
@@ -166,7 +187,7 @@ func parse(raw []byte) (Frame, error) {
 	}
 	body := raw[:len(raw)-crcSize]
 	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(raw[len(body):]) {
-		return Frame{}, ErrCRC
+		return Frame{}, ErrChecksum
 	}
 	f := Frame{
 		Type:    Type(body[0]),

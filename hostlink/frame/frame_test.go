@@ -29,6 +29,13 @@ func genFrame(t *rapid.T) Frame {
 			f.Payload[i] = byte(i / step)
 		}
 	}
+	switch { // what has one spelling
+	case f.Type == TypeSyn || f.Type == TypeAccept:
+		f.Payload[0] |= 1
+	case f.Type == TypeAck && n > 0:
+		f.Payload[0] &= AckHold
+		f.Payload[n-1] |= 1
+	}
 	if f.Type != TypeSyn {
 		f.SID = rapid.Uint32Min(1).Draw(t, "sid")
 	}
@@ -122,46 +129,122 @@ func TestResynchronises(t *testing.T) {
 		for _, piece := range []int{1, 7, 100000} {
 			var d Decoder
 			wire := slices.Concat(g, []byte{0}, good)
-			if got := feed(&d, wire, piece); len(got) != 1 || !equal(got[0], f) || d.Stats().Bad != 1 {
+			if got := feed(&d, wire, piece); len(got) != 1 || !equal(got[0], f) || d.Stats().Refused() != 1 {
 				t.Errorf("%s in pieces of %d: %d frames, stats %+v", name, piece, len(got), d.Stats())
 			}
 		}
 	}
 	var d Decoder
-	if got := feed(&d, slices.Concat([]byte{0, 0, 0}, good, []byte{0, 0}, good), 3); len(got) != 2 || d.Stats().Bad != 0 {
+	if got := feed(&d, slices.Concat([]byte{0, 0, 0}, good, []byte{0, 0}, good), 3); len(got) != 2 || d.Stats().Refused() != 0 {
 		t.Errorf("delimiters in a row: %d frames, stats %+v", len(got), d.Stats())
 	}
 }
 
-func TestCheckRefuses(t *testing.T) {
-	hello := make([]byte, HelloPayload)
-	bad := []Frame{
-		{Type: 0, SID: 1},
-		{Type: 0x07, SID: 1},
-		{Type: 0x14, SID: 1, Payload: []byte{1}},
-		{Type: 0x90, SID: 1, Payload: []byte{1}},
-		{Type: TypeSyn, SID: 1, Payload: hello},
-		{Type: TypeSyn, Seq: 1, Payload: hello},
-		{Type: TypeSyn, Ack: 1, Payload: hello},
-		{Type: TypeSyn, Payload: hello[1:]},
-		{Type: TypeAccept, Payload: hello},
-		{Type: TypeAccept, SID: 1, Ack: 1, Payload: hello},
-		{Type: TypeAck},
-		{Type: TypeAck, SID: 1, Seq: 1},
-		{Type: TypeAck, SID: 1, Payload: make([]byte, MaxAckPayload+1)},
-		{Type: TypePing, SID: 1, Payload: []byte{1}},
-		{Type: TypePong, SID: 1, Seq: 1},
-		{Type: TypeReset, SID: 1},
-		{Type: TypeReset, SID: 1, Payload: []byte{1, 2}},
-		{Type: TypeReset, SID: 1, Ack: 1, Payload: []byte{1}},
-		{Type: TypeData, Payload: []byte{1}},
-		{Type: TypeData, SID: 1},
-		{Type: TypeData, SID: 1, Payload: make([]byte, MaxPayload+1)},
-	}
-	for _, f := range bad {
-		if f.Check() == nil {
-			t.Errorf("%v sid %d seq %d ack %d, %d bytes: accepted", f.Type, f.SID, f.Seq, f.Ack, len(f.Payload))
+// malformed is one piece, without its delimiter, of every kind that is refused.
+var malformed = []struct {
+	name  string
+	class Error
+	piece []byte
+}{
+	{"one byte too long", ErrLong, bytes.Repeat([]byte{1}, MaxEncoded+1)},
+	{"a megabyte", ErrLong, bytes.Repeat([]byte{0xa5}, 1<<20)},
+	{"group longer than the rest", ErrStuffing, []byte{5, 1, 2}},
+	{"empty group after a full last one", ErrStuffing, append(append([]byte{0xff}, bytes.Repeat([]byte{9}, 254)...), 1)},
+	{"longest piece of full groups", ErrStuffing, bytes.Repeat([]byte{0xff}, MaxEncoded)},
+	{"text", ErrStuffing, []byte("\r\nlogin: ")},
+	{"one byte", ErrShort, []byte{1}},
+	{"twelve bytes", ErrShort, appendCOBS(nil, make([]byte, headerSize+crcSize-1))},
+	{"zeros", ErrChecksum, appendCOBS(nil, make([]byte, headerSize+crcSize))},
+	{"checksum of other bytes", ErrChecksum, appendCOBS(nil, append(appendRaw(nil, &Frame{Type: TypePing, SID: 7})[:headerSize+crcSize-1], 1))},
+	{"longer than any frame, unstuffed", ErrLength, stuffed(Frame{Type: TypeData, SID: 1, Payload: make([]byte, MaxPayload+1)})},
+	{"type 0", ErrType, stuffed(Frame{SID: 1})},
+	{"type 7", ErrType, stuffed(Frame{Type: 7, SID: 1})},
+	{"DATA with a third flag", ErrType, stuffed(Frame{Type: 0x14, SID: 1, Payload: []byte{1}})},
+	{"DATA with the high bit", ErrType, stuffed(Frame{Type: 0x90, SID: 1, Payload: []byte{1}})},
+	{"SYN, short", ErrLength, stuffed(Frame{Type: TypeSyn, Payload: hello[1:]})},
+	{"ACCEPT, long", ErrLength, stuffed(Frame{Type: TypeAccept, SID: 1, Payload: append([]byte{1}, hello...)})},
+	{"ACK, long", ErrLength, stuffed(Frame{Type: TypeAck, SID: 1, Payload: []byte{0, 1, 1, 1, 1, 1}})},
+	{"PING with payload", ErrLength, stuffed(Frame{Type: TypePing, SID: 1, Payload: []byte{1}})},
+	{"PONG with payload", ErrLength, stuffed(Frame{Type: TypePong, SID: 1, Payload: []byte{1}})},
+	{"RESET without reason", ErrLength, stuffed(Frame{Type: TypeReset, SID: 1})},
+	{"RESET, long", ErrLength, stuffed(Frame{Type: TypeReset, SID: 1, Payload: []byte{1, 2}})},
+	{"DATA without payload", ErrLength, stuffed(Frame{Type: TypeData, SID: 1})},
+	{"SYN with sid", ErrField, stuffed(Frame{Type: TypeSyn, SID: 1, Payload: hello})},
+	{"SYN with seq", ErrField, stuffed(Frame{Type: TypeSyn, Seq: 1, Payload: hello})},
+	{"SYN with ack", ErrField, stuffed(Frame{Type: TypeSyn, Ack: 1, Payload: hello})},
+	{"SYN of version 0", ErrField, stuffed(Frame{Type: TypeSyn, Payload: make([]byte, HelloPayload)})},
+	{"ACCEPT without sid", ErrField, stuffed(Frame{Type: TypeAccept, Payload: hello})},
+	{"ACCEPT with seq", ErrField, stuffed(Frame{Type: TypeAccept, SID: 1, Seq: 1, Payload: hello})},
+	{"ACCEPT with ack", ErrField, stuffed(Frame{Type: TypeAccept, SID: 1, Ack: 1, Payload: hello})},
+	{"ACCEPT of version 0", ErrField, stuffed(Frame{Type: TypeAccept, SID: 1, Payload: make([]byte, HelloPayload)})},
+	{"ACK without sid", ErrField, stuffed(Frame{Type: TypeAck})},
+	{"ACK with seq", ErrField, stuffed(Frame{Type: TypeAck, SID: 1, Seq: 1})},
+	{"ACK with no flag in a byte", ErrField, stuffed(Frame{Type: TypeAck, SID: 1, Payload: []byte{0}})},
+	{"ACK with another flag", ErrField, stuffed(Frame{Type: TypeAck, SID: 1, Payload: []byte{2}})},
+	{"ACK with a zero at the end", ErrField, stuffed(Frame{Type: TypeAck, SID: 1, Payload: []byte{1, 1, 0}})},
+	{"PING without sid", ErrField, stuffed(Frame{Type: TypePing})},
+	{"PING with seq", ErrField, stuffed(Frame{Type: TypePing, SID: 1, Seq: 1})},
+	{"PONG without sid", ErrField, stuffed(Frame{Type: TypePong})},
+	{"PONG with seq", ErrField, stuffed(Frame{Type: TypePong, SID: 1, Seq: 1})},
+	{"RESET with seq", ErrField, stuffed(Frame{Type: TypeReset, SID: 1, Seq: 1, Payload: []byte{1}})},
+	{"RESET with ack", ErrField, stuffed(Frame{Type: TypeReset, SID: 1, Ack: 1, Payload: []byte{1}})},
+	{"DATA without sid", ErrField, stuffed(Frame{Type: TypeData, Payload: []byte{1}})},
+}
+
+// hello is a good payload of SYN and ACCEPT.
+var hello = []byte{1, 2, 3, 4, 5, 6, 7, 8, 9}
+
+// stuffed encodes a frame whatever the rules say.
+func stuffed(f Frame) []byte { return appendCOBS(nil, appendRaw(nil, &f)) }
+
+// TestEveryMalformedFrameHasItsClass: each is counted under its own error, once,
+// however the stream is cut; the frame behind it is found; nothing is allocated.
+func TestEveryMalformedFrameHasItsClass(t *testing.T) {
+	good := Append(nil, &Frame{Type: TypePing, SID: 7})
+	seen := map[Error]bool{}
+	for _, m := range malformed {
+		seen[m.class] = true
+		wire := slices.Concat(m.piece, []byte{Delimiter}, good)
+		for _, piece := range []int{1, 7, 1 << 21} {
+			var d Decoder
+			got := feed(&d, wire, piece)
+			want := Stats{Frames: 1}
+			want.Bad[m.class] = 1
+			if len(got) != 1 || d.Stats() != want {
+				t.Errorf("%s in pieces of %d: %d frames, %v, want %q", m.name, piece, len(got), d.Stats(), m.class)
+			}
 		}
+		var d Decoder
+		if n := testing.AllocsPerRun(10, func() {
+			for rest := wire; len(rest) > 0; {
+				_, used, _ := d.Feed(rest)
+				rest = rest[used:]
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", m.name, n)
+		}
+	}
+	if len(seen) != Errors {
+		t.Errorf("%d classes of %d have a frame here", len(seen), Errors)
+	}
+}
+
+// TestErrorsStandInTheSpecification: each by the name it has here.
+func TestErrorsStandInTheSpecification(t *testing.T) {
+	spec, err := os.ReadFile("../../docs/spec/frame.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e := range Error(Errors) {
+		if text := strings.TrimPrefix(e.Error(), "frame: "); !strings.Contains(string(spec), "| "+text+" |") {
+			t.Errorf("docs/spec/frame.md does not list %q", text)
+		}
+	}
+}
+
+// TestAppendPanicsOnABadFrame: the programmer's error is not sent.
+func TestAppendPanicsOnABadFrame(t *testing.T) {
+	for _, f := range []Frame{{Type: 9, SID: 1}, {Type: TypeData, SID: 1}, {Type: TypePing}} {
 		func() {
 			defer func() {
 				if recover() == nil {
@@ -193,12 +276,16 @@ func TestOneEncoding(t *testing.T) {
 	}
 }
 
-func TestDecoderDoesNotAllocate(t *testing.T) {
+func TestCodecDoesNotAllocate(t *testing.T) {
 	f := Frame{Type: TypeData, SID: 7, Payload: make([]byte, MaxPayload)}
 	wire := append(Append(nil, &f), bytes.Repeat([]byte{3}, 2*MaxEncoded)...)
 	var d Decoder
 	if n := testing.AllocsPerRun(100, func() { d.Feed(wire) }); n != 0 {
 		t.Errorf("%v allocations for one frame and garbage", n)
+	}
+	out := make([]byte, 0, MaxWire)
+	if n := testing.AllocsPerRun(100, func() { Append(out, &f) }); n != 0 {
+		t.Errorf("%v allocations to encode a frame", n)
 	}
 }
 

@@ -11,7 +11,9 @@ import (
 func FuzzDecode(f *testing.F) {
 	ping := Frame{Type: TypePing, SID: 7}
 	f.Add(Append(nil, &ping), 3)
-	f.Add(bytes.Repeat([]byte{0xff}, MaxEncoded+5), 100)
+	for _, m := range malformed {
+		f.Add(append(slices.Clone(m.piece[:min(len(m.piece), MaxEncoded+5)]), Delimiter), 100)
+	}
 	f.Fuzz(func(t *testing.T, wire []byte, piece int) {
 		var want []Frame
 		pieces := bytes.Split(wire, []byte{Delimiter})
