@@ -15,6 +15,10 @@ type Tree struct {
 	peak []tlog.Hash // roots of the complete subtrees, largest first
 }
 
+// NewTree is the tree of size leaves whose complete subtrees have these roots,
+// largest first: one for each bit set in size.
+func NewTree(size uint64, peaks []tlog.Hash) *Tree { return &Tree{size: size, peak: peaks} }
+
 // Size is the number of leaves.
 func (t *Tree) Size() uint64 { return t.size }
 

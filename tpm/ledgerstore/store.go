@@ -9,7 +9,7 @@
 //	offsets        position of each entry's record, u64 big-endian
 //	plans          the plans again, 72 bytes each
 //
-// Segments are the truth and only grow; the three others are derived from
+// Segments are the truth; the three others are derived from
 // them, checked at Open and rebuilt where a crash left them behind.
 //
 // Guarantees:
@@ -17,6 +17,7 @@
 //     records are durable; after a crash, all or none of them are there.
 //   - Open drops at most the last, incomplete append. Damage before it, or
 //     the loss of an append that was durable, is a *CorruptError.
+//   - Rewind takes back the newest entries of a log without plans.
 //   - After an error Append refuses to go on until the store is opened again,
 //     which finds out what is on disk.
 //   - Publish writes the checkpoint last, so a reader never sees a checkpoint
@@ -269,29 +270,34 @@ func (s *Store) entry(i uint64) ([]byte, error) {
 	if i >= s.tree.Size() {
 		return nil, fmt.Errorf("entry %d: the log has %d entries", i, s.tree.Size())
 	}
-	var pos [8]byte
-	if err := s.readDerived(offsetsFile, pos[:], int64(i)*8); err != nil {
-		return nil, err
+	r, seg, at, err := s.record(i)
+	if err == nil && r.kind != kindEntry {
+		err = &CorruptError{Path: segmentPath(s.dir, seg.start), Offset: at, Reason: fmt.Sprintf("entry %d cannot be read", i)}
 	}
-	seg, at := s.locate(int64(binary.BigEndian.Uint64(pos[:])))
-	corrupt := &CorruptError{Path: segmentPath(s.dir, seg.start), Offset: at, Reason: fmt.Sprintf("entry %d cannot be read", i)}
+	return r.payload, err
+}
+
+// recordAt reads and checks one record.
+func (s *Store) recordAt(seg segment, at int64) (record, error) {
+	path := segmentPath(s.dir, seg.start)
+	corrupt := &CorruptError{Path: path, Offset: at, Reason: "a record cannot be read"}
 	b := make([]byte, headerSize)
 	if _, err := seg.file.ReadAt(b, at); err != nil {
-		return nil, diskErr("read", corrupt.Path, err)
+		return record{}, diskErr("read", path, err)
 	}
 	_, n, ok := parseHeader(b)
 	if !ok {
-		return nil, corrupt
+		return record{}, corrupt
 	}
 	b = append(b, make([]byte, n)...)
 	if _, err := seg.file.ReadAt(b[headerSize:], at+headerSize); err != nil {
-		return nil, diskErr("read", corrupt.Path, err)
+		return record{}, diskErr("read", path, err)
 	}
 	r, _, ok := parseRecord(b)
-	if !ok || r.kind != kindEntry {
-		return nil, corrupt
+	if !ok {
+		return record{}, corrupt
 	}
-	return r.payload, nil
+	return r, nil
 }
 
 // locate finds the segment of a position in the log.
