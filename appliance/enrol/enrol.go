@@ -32,6 +32,7 @@ import (
 	"touchmark/tpm/device"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable"
 	"touchmark/tpm/quote"
 )
 
@@ -150,17 +151,17 @@ func (c *ceremony) checkDir(context.Context) error {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return os.MkdirAll(c.Dir, 0o700)
+	return durable.MkdirAll(c.Dir, 0o700)
 }
 
 // checkTrustDir refuses early what would otherwise fail last, when HEAD is
 // taken and what must be pinned could not be written any more.
 func (c *ceremony) checkTrustDir(context.Context) error {
-	if err := os.MkdirAll(c.TrustDir, 0o755); err != nil {
+	if err := durable.MkdirAll(c.TrustDir, 0o755); err != nil {
 		return err
 	}
 	probe := filepath.Join(c.TrustDir, ".probe")
-	if err := ledgerstore.WriteFile(probe, nil, 0o644); err != nil {
+	if err := durable.WriteFile(probe, nil, 0o644); err != nil {
 		return err
 	}
 	return os.Remove(probe)
@@ -246,7 +247,7 @@ func (c *ceremony) makeLogKey(context.Context) (err error) {
 	if c.log, err = note.NewSigner(c.secret); err != nil {
 		return err
 	}
-	return ledgerstore.WriteFile(filepath.Join(c.Dir, keyFile), []byte(c.secret+"\n"), 0o600)
+	return durable.WriteFile(filepath.Join(c.Dir, keyFile), []byte(c.secret+"\n"), 0o600)
 }
 
 func (c *ceremony) attestation() ledger.TokenAttestation {
@@ -385,7 +386,7 @@ func WriteTrust(dir string, t *anchor.Trust) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := durable.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	files := []struct {
@@ -398,7 +399,7 @@ func WriteTrust(dir string, t *anchor.Trust) error {
 		{"trust", text},
 	}
 	for _, f := range files {
-		if err := ledgerstore.WriteFile(filepath.Join(dir, f.name), f.data, 0o644); err != nil {
+		if err := durable.WriteFile(filepath.Join(dir, f.name), f.data, 0o644); err != nil {
 			return err
 		}
 	}

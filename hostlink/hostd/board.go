@@ -11,6 +11,7 @@ import (
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
 	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable"
 	"touchmark/tpm/quote"
 )
 
@@ -104,7 +105,7 @@ func (d *Daemon) broken(err error) {
 // again.
 func (d *Daemon) problem(err error) {
 	var ev *mirror.Evidence
-	var disk *ledgerstore.DiskError
+	var disk *durable.DiskError
 	var corrupt *ledgerstore.CorruptError
 	switch {
 	case errors.As(err, &ev):

@@ -22,7 +22,7 @@ import (
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
 	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/tiles"
 )
 
 // world is a daemon with a board in memory.
@@ -212,18 +212,18 @@ func TestSignBatch(t *testing.T) {
 // checkPublished reads the published directory back.
 func checkPublished(t *testing.T, w *world) {
 	t.Helper()
-	tiles := must(ledgerstore.OpenTiles(filepath.Join(w.dir, "log")))
-	if !bytes.Equal(must(tiles.Checkpoint()), w.b.Note) {
+	published := must(tiles.Open(filepath.Join(w.dir, "log")))
+	if !bytes.Equal(must(published.Checkpoint()), w.b.Note) {
 		t.Fatal("published checkpoint is not the newest")
 	}
 	n := 0
-	for e, err := range tiles.Entries(0) {
+	for e, err := range published.Entries(0) {
 		if err != nil || !bytes.Equal(e, w.b.Entries[n]) {
 			t.Fatalf("published entry %d differs: %v", n, err)
 		}
 		n++
 	}
-	pending := must(tiles.Pending())
+	pending := must(published.Pending())
 	if n+len(pending) != len(w.b.Entries) {
 		t.Fatalf("%d entries and %d pending published, the log has %d", n, len(pending), len(w.b.Entries))
 	}

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/message"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // leftoverFile names, one a line, the jobs that the board may have on display
@@ -55,7 +55,7 @@ func (d *Daemon) remember() {
 		return
 	}
 	d.remembered = b.String()
-	if err := os.WriteFile(filepath.Join(d.o.State, leftoverFile), []byte(b.String()), 0o600); err != nil {
+	if err := durable.Replace(filepath.Join(d.o.State, leftoverFile), []byte(b.String()), 0o600); err != nil {
 		d.log.Warn().Err(err).Msg("unfinished jobs not written down")
 	}
 }

@@ -15,12 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"touchmark/hostlink/hostd/api"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // Listen opens the daemon's socket with the given permissions. A socket left
 // behind by a daemon that is gone is replaced; one that answers is not.
 func Listen(path string, mode fs.FileMode) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {

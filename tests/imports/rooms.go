@@ -51,6 +51,8 @@ var rooms = map[string]kind{
 	"tpm/quote":               pure,
 	"tpm/device":              edge,
 	"tpm/ledgerstore":         edge,
+	"tpm/ledgerstore/durable": edge,
+	"tpm/ledgerstore/tiles":   edge,
 	"tpm/cmd/touchmark-audit": command,
 	"tpm/quote/quotetest":     test,
 

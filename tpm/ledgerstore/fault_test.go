@@ -6,13 +6,15 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // faultDisk is the real disk whose n-th call fails: not done at all, done in
 // part (writes) or done and reported failed. After that everything fails, as
 // on a dead disk, until the test opens the store with another disk.
 type faultDisk struct {
-	osDisk
+	durable.Disk
 	mu     sync.Mutex
 	calls  int
 	failAt int // 1 is the first call; 0 never
@@ -22,7 +24,7 @@ type faultDisk struct {
 }
 
 func newFaultDisk(failAt int, after bool) *faultDisk {
-	return &faultDisk{failAt: failAt, after: after, err: unix.EIO}
+	return &faultDisk{Disk: durable.OS, failAt: failAt, after: after, err: unix.EIO}
 }
 
 // do runs f unless this call is to fail.
@@ -46,25 +48,25 @@ func (d *faultDisk) do(f func() error) error {
 }
 
 func (d *faultDisk) List(dir string) (names []string, err error) {
-	err = d.do(func() error { names, err = d.osDisk.List(dir); return err })
+	err = d.do(func() error { names, err = d.Disk.List(dir); return err })
 	return names, err
 }
-func (d *faultDisk) MkdirAll(dir string) error {
-	return d.do(func() error { return d.osDisk.MkdirAll(dir) })
+func (d *faultDisk) Mkdir(dir string, perm fs.FileMode) error {
+	return d.do(func() error { return d.Disk.Mkdir(dir, perm) })
 }
 func (d *faultDisk) Rename(from, to string) error {
-	return d.do(func() error { return d.osDisk.Rename(from, to) })
+	return d.do(func() error { return d.Disk.Rename(from, to) })
 }
 func (d *faultDisk) Remove(path string) error {
-	return d.do(func() error { return d.osDisk.Remove(path) })
+	return d.do(func() error { return d.Disk.Remove(path) })
 }
 func (d *faultDisk) SyncDir(dir string) error {
-	return d.do(func() error { return d.osDisk.SyncDir(dir) })
+	return d.do(func() error { return d.Disk.SyncDir(dir) })
 }
 
-func (d *faultDisk) Open(path string, perm fs.FileMode, flag int) (f file, err error) {
+func (d *faultDisk) Open(path string, flag int, perm fs.FileMode) (f file, err error) {
 	err = d.do(func() error {
-		f, err = d.osDisk.Open(path, perm, flag)
+		f, err = d.Disk.Open(path, flag, perm)
 		return err
 	})
 	if err != nil {

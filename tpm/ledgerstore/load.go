@@ -72,14 +72,14 @@ func (s *Store) load() error {
 
 func (s *Store) openFiles(starts []int64) error {
 	for _, start := range starts {
-		f, err := s.disk.Open(segmentPath(s.dir, start), 0, os.O_RDWR)
+		f, err := s.disk.Open(segmentPath(s.dir, start), os.O_RDWR, 0)
 		if err != nil {
 			return diskErr("open", segmentPath(s.dir, start), err)
 		}
 		s.segments = append(s.segments, segment{start: start, file: f})
 	}
 	for i, name := range derivedNames {
-		f, err := s.disk.Open(filepath.Join(s.dir, name), 0o600, os.O_RDWR|os.O_CREATE)
+		f, err := s.disk.Open(filepath.Join(s.dir, name), os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
 			return diskErr("open", filepath.Join(s.dir, name), err)
 		}

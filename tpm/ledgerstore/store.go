@@ -1,5 +1,5 @@
-// Package ledgerstore keeps the log on disk and publishes it. Every durable
-// write of the project goes through it.
+// Package ledgerstore keeps the log on disk; package tiles publishes it, and
+// package durable does its writes.
 //
 // A store is a directory:
 //
@@ -20,8 +20,6 @@
 //   - Rewind takes back the newest entries of a log without plans.
 //   - After an error Append refuses to go on until the store is opened again,
 //     which finds out what is on disk.
-//   - Publish writes the checkpoint last, so a reader never sees a checkpoint
-//     without its tiles.
 //
 // Assumptions: the file system keeps what was synced, and a rename within a
 // directory is atomic. The checksums find accidents, not attackers: those are
@@ -45,6 +43,7 @@ import (
 
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // Store is an open log. It is safe for several goroutines.
@@ -95,14 +94,14 @@ var ErrNoStore = errors.New("there is no log here")
 
 // Create makes an empty store in dir, which may exist but must hold none, and
 // opens it.
-func Create(dir string) (*Store, error) { return create(osDisk{}, dir) }
+func Create(dir string) (*Store, error) { return create(durable.OS, dir) }
 
 // Open opens the store in dir.
-func Open(dir string) (*Store, error) { return open(osDisk{}, dir) }
+func Open(dir string) (*Store, error) { return open(durable.OS, dir) }
 
 func create(d disk, dir string) (*Store, error) {
-	if err := d.MkdirAll(dir); err != nil {
-		return nil, diskErr("create", dir, err)
+	if err := durable.MkdirAllOn(d, dir, 0o755); err != nil {
+		return nil, err
 	}
 	starts, err := listSegments(d, dir)
 	if err != nil {
@@ -111,7 +110,7 @@ func create(d disk, dir string) (*Store, error) {
 	if len(starts) > 0 {
 		return nil, fmt.Errorf("%s: %w", dir, ErrExists)
 	}
-	f, err := d.Open(segmentPath(dir, 0), 0o600, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	f, err := d.Open(segmentPath(dir, 0), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, diskErr("create", dir, err)
 	}
@@ -219,7 +218,7 @@ func (s *Store) write(b []byte) error {
 
 func (s *Store) roll() (segment, error) {
 	path := segmentPath(s.dir, s.end)
-	f, err := s.disk.Open(path, 0o600, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	f, err := s.disk.Open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return segment{}, diskErr("create", path, err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 func entryBytes(i uint64, n int) []byte {
@@ -174,7 +175,7 @@ func TestRefusedArguments(t *testing.T) {
 	if _, err := Create(dir); !errors.Is(err, ErrExists) {
 		t.Errorf("Create on a store: %v", err)
 	}
-	var locked *LockedError
+	var locked *durable.LockedError
 	if _, err := Open(dir); !errors.As(err, &locked) {
 		t.Errorf("Open of an open store: %v", err)
 	}
@@ -423,7 +424,7 @@ func TestDiskFull(t *testing.T) {
 	old := limitFileSize(t, uint64(s.end)+20)
 	err := s.Append(entriesFrom(2, 3), nil)
 	old()
-	var de *DiskError
+	var de *durable.DiskError
 	if !errors.As(err, &de) || !errors.Is(err, unix.EFBIG) {
 		t.Fatalf("%v", err)
 	}
@@ -562,7 +563,7 @@ func flip(t testing.TB, path string, at int64) {
 
 func snapshot(t testing.TB, dir string) map[string][]byte {
 	t.Helper()
-	names, err := osDisk{}.List(dir)
+	names, err := durable.OS.List(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 	"touchmark/appliance/enrol"
 	"touchmark/appliance/piv"
 	"touchmark/tpm/device"
-	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 type enrollFlags struct {
@@ -76,7 +76,7 @@ func enroll(ctx context.Context, f enrollFlags) error {
 	if cfg.NewManage, err = newManagementKey(f.manage); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+	if err := durable.MkdirAll(f.dir, 0o700); err != nil {
 		return err
 	}
 	panel, err := f.panel.open(f.dir)
@@ -109,7 +109,7 @@ func newManagementKey(path string) ([]byte, error) {
 		return nil, nil
 	}
 	key := piv.NewManagementKey()
-	if err := ledgerstore.WriteFile(path, []byte(hex.EncodeToString(key)+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(path, []byte(hex.EncodeToString(key)+"\n"), 0o600); err != nil {
 		return nil, err
 	}
 	return key, nil

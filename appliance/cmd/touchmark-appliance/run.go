@@ -15,6 +15,7 @@ import (
 	"touchmark/appliance/station"
 	"touchmark/tpm/device"
 	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 type runFlags struct {
@@ -126,7 +127,7 @@ func (f *runFlags) defaults() error {
 	if _, err := os.Stat(f.dir); err != nil {
 		return fmt.Errorf("%w: %w: run 'touchmark-appliance enroll' first", errEnrolment, err)
 	}
-	return os.MkdirAll(f.runDir, 0o700)
+	return durable.MkdirAll(f.runDir, 0o700)
 }
 
 func (f *runFlags) linkProcess(log zerolog.Logger) func(context.Context) (station.Link, error) {

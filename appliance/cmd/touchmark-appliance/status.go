@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/operator"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 const statusName = "status.json"
@@ -53,8 +54,7 @@ func (f *statusFile) Close() {
 func (f *statusFile) write(v operator.View) {
 	b, err := json.Marshal(v)
 	if err == nil {
-		_ = os.WriteFile(f.path+".new", append(b, '\n'), 0o600)
-		_ = os.Rename(f.path+".new", f.path)
+		_ = durable.Replace(f.path, append(b, '\n'), 0o600)
 	}
 }
 

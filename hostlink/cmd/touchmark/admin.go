@@ -15,7 +15,7 @@ import (
 	"touchmark/appliance/policy"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/message"
-	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 func (a *app) keyCmd() *cobra.Command {
@@ -63,7 +63,7 @@ func (a *app) newKey(name, out string) error {
 	if _, err := message.ParseKey(public); err != nil {
 		return exitf(api.BadInput, "--name %q: use printable ASCII without spaces and plus signs", name)
 	}
-	if err := ledgerstore.WriteFile(out, []byte(private+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(out, []byte(private+"\n"), 0o600); err != nil {
 		return exitf(api.CannotWrite, "%s: %w", out, plainWrite(err))
 	}
 	fmt.Fprintln(a.out, public)
@@ -207,7 +207,7 @@ func (a *app) signPolicy(path, keyPath, out string) error {
 	if out == "" {
 		out = strings.TrimSuffix(strings.TrimSuffix(path, ".toml"), ".note") + ".note"
 	}
-	if err := ledgerstore.WriteFile(out, n, 0o644); err != nil {
+	if err := durable.WriteFile(out, n, 0o644); err != nil {
 		return exitf(api.CannotWrite, "%s: %w", out, plainWrite(err))
 	}
 	fmt.Fprintln(a.out, out)

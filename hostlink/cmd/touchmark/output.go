@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"touchmark/hostlink/hostd/api"
-	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // Suffixes of what sign writes beside a file.
@@ -44,18 +44,9 @@ func checkOutputs(paths []string) error {
 	return nil
 }
 
-// checkRoom reserves space in dir and gives it back.
+// checkRoom finds out whether there is room in dir.
 func checkRoom(dir string, size int64) error {
-	f, err := os.CreateTemp(dir, ".touchmark-*")
-	if err != nil {
-		return plainWrite(err)
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // empty, and removal is all that is left to do
-	err = unix.Fallocate(int(f.Fd()), 0, 0, size)
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
-		_, err = f.Write(make([]byte, size))
-	}
-	return plainWrite(errors.Join(err, f.Close()))
+	return plainWrite(durable.Reserve(dir, size))
 }
 
 func plainWrite(err error) error {
@@ -104,7 +95,7 @@ func (o *output) write(perm fs.FileMode) error {
 	old, err := os.ReadFile(o.path)
 	o.old, o.existed = old, err == nil
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = ledgerstore.WriteFile(o.path, o.data, perm)
+		err = durable.WriteFile(o.path, o.data, perm)
 	}
 	o.replaced = err == nil
 	return err
@@ -116,7 +107,7 @@ func undo(outs []*output, perm fs.FileMode) error {
 		switch {
 		case !o.replaced:
 		case o.existed:
-			errs = append(errs, ledgerstore.WriteFile(o.path, o.old, perm))
+			errs = append(errs, durable.WriteFile(o.path, o.old, perm))
 		default:
 			errs = append(errs, os.Remove(o.path))
 		}

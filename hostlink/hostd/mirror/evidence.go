@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // Evidence says that the appliance's log contradicts what this host verified
@@ -51,12 +51,12 @@ func (e *Evidence) Save(state string, now time.Time) error {
 	stamp := now.Format("20060102T150405Z")
 	for name, b := range e.Raw {
 		path := filepath.Join(state, fmt.Sprintf("evidence-%s-%s-%s", stamp, e.Kind, name))
-		errs = append(errs, ledgerstore.WriteFile(path, b, 0o600))
+		errs = append(errs, durable.WriteFile(path, b, 0o600))
 	}
 	path := filepath.Join(state, evidenceFile)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		text := fmt.Sprintf("%s\n%s %s\n", e.Text, stamp, e.Kind)
-		errs = append(errs, ledgerstore.WriteFile(path, []byte(text), 0o600))
+		errs = append(errs, durable.WriteFile(path, []byte(text), 0o600))
 	}
 	return errors.Join(errs...)
 }

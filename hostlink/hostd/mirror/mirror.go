@@ -30,6 +30,7 @@ import (
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // Mirror belongs to one goroutine; its Store may be read by others.
@@ -60,7 +61,7 @@ func Open(state string, tr *verify.Trust) (*Mirror, error) {
 	dir := filepath.Join(state, "mirror")
 	s, err := ledgerstore.Open(dir)
 	if errors.Is(err, ledgerstore.ErrNoStore) {
-		if err = os.MkdirAll(state, 0o750); err == nil {
+		if err = durable.MkdirAll(state, 0o750); err == nil {
 			s, err = ledgerstore.Create(dir)
 		}
 	}

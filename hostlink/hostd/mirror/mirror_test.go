@@ -16,7 +16,8 @@ import (
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable"
+	"touchmark/tpm/ledgerstore/tiles"
 )
 
 func must[T any](v T, err error) T { return logtest.Must(v, err) }
@@ -79,7 +80,7 @@ func TestAnyDelivery(t *testing.T) {
 		if err != nil || size != l.Size() || root != l.Root(size) || cp.Size != m.Committed() || !bytes.Equal(note, l.Note) {
 			rt.Fatalf("size %d, checkpoint %d, %v", size, m.Committed(), err)
 		}
-		if err := errors.Join(ledgerstore.WriteFile(filepath.Join(dir, checkpointFile), note, 0o600), m.Store.Close()); err != nil {
+		if err := errors.Join(durable.WriteFile(filepath.Join(dir, checkpointFile), note, 0o600), m.Store.Close()); err != nil {
 			rt.Fatal(err)
 		}
 		if again := open(t, dir, l); again.Size() != l.Size() || again.Committed() != cp.Size || again.Policy == nil {
@@ -277,8 +278,8 @@ func TestPublisher(t *testing.T) {
 	p.Want(l.Note, 2)
 	p.Close()
 	<-ended
-	tiles := must(ledgerstore.OpenTiles(dir))
-	if !bytes.Equal(must(tiles.Checkpoint()), l.Note) || p.Published() != 2 {
+	published := must(tiles.Open(dir))
+	if !bytes.Equal(must(published.Checkpoint()), l.Note) || p.Published() != 2 {
 		t.Fatal("closed before the last edition")
 	}
 }

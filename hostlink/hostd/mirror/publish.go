@@ -8,6 +8,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable"
+	"touchmark/tpm/ledgerstore/tiles"
 )
 
 // checkpointFile holds the newest verified checkpoint beside the mirror.
@@ -107,13 +109,13 @@ func (p *Publisher) Run() {
 }
 
 func (p *Publisher) write(note []byte, size uint64) error {
-	if err := ledgerstore.WriteFile(filepath.Join(p.state, checkpointFile), note, 0o644); err != nil {
+	if err := durable.WriteFile(filepath.Join(p.state, checkpointFile), note, 0o644); err != nil {
 		return err
 	}
 	if p.dir == "" {
 		return nil
 	}
-	return ledgerstore.Publish(p.dir, p.store, note, size)
+	return tiles.Publish(p.dir, p.store, note, size)
 }
 
 // Flush waits until everything wanted so far is on disk.

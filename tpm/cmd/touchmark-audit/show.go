@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/tiles"
 )
 
 func showCommand() *cobra.Command {
@@ -30,16 +30,16 @@ use 'verify' for that. With --json, one object a line.`,
 }
 
 func show(out io.Writer, dir string, asJSON bool) error {
-	tiles, err := ledgerstore.OpenTiles(dir)
+	published, err := tiles.Open(dir)
 	if err != nil {
 		return unreadable(err)
 	}
-	pending, err := tiles.Pending()
+	pending, err := published.Pending()
 	if err != nil {
 		return unreadable(err)
 	}
 	next := uint64(0)
-	for raw, err := range tiles.Entries(0) {
+	for raw, err := range published.Entries(0) {
 		if err != nil {
 			return unreadable(err)
 		}

@@ -14,7 +14,7 @@ import (
 
 	"touchmark/tpm/audit"
 	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/tiles"
 )
 
 type verifyOptions struct {
@@ -78,18 +78,18 @@ func (o verifyOptions) input(dir string) (in audit.Input, err error) {
 	if in.Trust, err = readTrust(o.trust); err != nil {
 		return in, err
 	}
-	tiles, err := ledgerstore.OpenTiles(dir)
+	published, err := tiles.Open(dir)
 	if err != nil {
 		return in, err
 	}
-	if in.Pending, err = tiles.Pending(); err != nil { // before the checkpoint: see Tiles.Pending
+	if in.Pending, err = published.Pending(); err != nil { // before the checkpoint: see Tiles.Pending
 		return in, err
 	}
-	if in.Checkpoint, err = tiles.Checkpoint(); err != nil {
+	if in.Checkpoint, err = published.Checkpoint(); err != nil {
 		return in, fmt.Errorf("%w (is %s a published log?)", err, dir)
 	}
-	in.Entries, in.Each = tiles.Entries(0), spread
-	in.LeafHash = func(i uint64) ([32]byte, bool) { return tiles.Hash(0, i) }
+	in.Entries, in.Each = published.Entries(0), spread
+	in.LeafHash = func(i uint64) ([32]byte, bool) { return published.Hash(0, i) }
 	for _, path := range o.proofs {
 		p, err := readProof(path)
 		if err != nil {

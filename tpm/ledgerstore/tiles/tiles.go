@@ -1,19 +1,32 @@
-package ledgerstore
+// Package tiles publishes a log as a C2SP tlog-tiles directory and reads such
+// a directory. docs/spec/ledger.md section 4 has the layout:
+//
+//	checkpoint               the note, written last
+//	tile/<L>/<N>[.p/<W>]     hashes, tile height 8
+//	tile/entries/<N>[.p/<W>] entries
+//	pending                  leaves beyond the checkpoint, as an entry bundle
+//
+// Guarantees: a reader never sees a checkpoint without its tiles, nor a gap
+// between checkpoint and pending, whenever a writer is interrupted or the
+// power goes; a reader trusts nothing it reads and bounds all of it. What the
+// files mean is not checked here: roots and signatures are the auditor's.
+package tiles
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"iter"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // tilePath is the C2SP tlog-tiles path of tile n of a level ("0".."5" or
@@ -59,26 +72,29 @@ func ParseBundle(b []byte) ([][]byte, error) {
 // Tiles reads a published log directory, trusting nothing in it. It is for one
 // goroutine.
 type Tiles struct {
+	disk   durable.Disk
 	dir    string
 	cached string // path of the hash tile last read
 	tile   []byte // its content, nil if there is none
 }
 
-// OpenTiles opens a directory that Publish made.
-func OpenTiles(dir string) (*Tiles, error) {
-	st, err := os.Stat(dir)
-	if err != nil {
-		return nil, diskErr("open", dir, err)
+// Open opens a directory that Publish made.
+func Open(dir string) (*Tiles, error) { return OpenOn(durable.OS, dir) }
+
+// OpenOn is Open on another disk.
+func OpenOn(d durable.Disk, dir string) (*Tiles, error) {
+	if _, err := d.List(dir); err != nil {
+		if errors.Is(err, unix.ENOTDIR) {
+			return nil, fmt.Errorf("%s is not a directory with a published log", dir)
+		}
+		return nil, durable.Error("open", dir, err)
 	}
-	if !st.IsDir() {
-		return nil, fmt.Errorf("%s is not a directory with a published log", dir)
-	}
-	return &Tiles{dir: dir}, nil
+	return &Tiles{disk: d, dir: dir}, nil
 }
 
 // Checkpoint returns the checkpoint note, unverified.
 func (t *Tiles) Checkpoint() ([]byte, error) {
-	return readBounded(filepath.Join(t.dir, "checkpoint"), maxCheckpoint)
+	return durable.ReadFile(t.disk, filepath.Join(t.dir, "checkpoint"), maxCheckpoint)
 }
 
 // Pending returns the leaves published beyond the checkpoint; some of them may
@@ -86,7 +102,7 @@ func (t *Tiles) Checkpoint() ([]byte, error) {
 // the checkpoint. A missing file means none.
 func (t *Tiles) Pending() ([][]byte, error) {
 	path := filepath.Join(t.dir, "pending")
-	b, err := readBounded(path, maxPending)
+	b, err := durable.ReadFile(t.disk, path, maxPending)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -126,7 +142,7 @@ func (t *Tiles) Entries(from uint64) iter.Seq2[[]byte, error] {
 // bundle reads entry bundle n: the full one or else the widest partial one;
 // none gives no entries.
 func (t *Tiles) bundle(n uint64) ([][]byte, error) {
-	path, w, b, err := readTile(filepath.Join(t.dir, tilePath("entries", n, tileWidth)), maxBundle)
+	path, w, b, err := readTile(t.disk, filepath.Join(t.dir, tilePath("entries", n, tileWidth)), maxBundle)
 	if err != nil || w == 0 {
 		return nil, err
 	}
@@ -147,7 +163,7 @@ func (t *Tiles) Hash(level int, n uint64) (h [32]byte, ok bool) {
 	path := filepath.Join(t.dir, tilePath(strconv.Itoa(level/tileHeight), n/tileWidth, tileWidth))
 	if path != t.cached {
 		t.cached = path
-		if _, _, t.tile, err = readTile(path, tileWidth*32); err != nil {
+		if _, _, t.tile, err = readTile(t.disk, path, tileWidth*32); err != nil {
 			t.tile = nil // as good as not there: no verdict hangs on it
 		}
 	}
@@ -162,12 +178,12 @@ func (t *Tiles) Hash(level int, n uint64) (h [32]byte, ok bool) {
 // width w, 0 if there is none. A writer makes the wider tile first and then
 // removes the narrower one, perhaps after we looked for the former and before we
 // looked for the latter: so look again.
-func readTile(path string, limit int64) (at string, w int, b []byte, err error) {
+func readTile(d durable.Disk, path string, limit int64) (at string, w int, b []byte, err error) {
 	for range tileTries {
-		if b, err = readBounded(path, limit); !errors.Is(err, fs.ErrNotExist) {
+		if b, err = durable.ReadFile(d, path, limit); !errors.Is(err, fs.ErrNotExist) {
 			return path, tileWidth, b, err
 		}
-		ws, err := widths(path + ".p")
+		ws, err := widths(d, path+".p")
 		if err != nil {
 			return path, 0, nil, err
 		}
@@ -176,7 +192,7 @@ func readTile(path string, limit int64) (at string, w int, b []byte, err error) 
 		}
 		w = slices.Max(ws)
 		at = filepath.Join(path+".p", strconv.Itoa(w))
-		if b, err = readBounded(at, limit); !errors.Is(err, fs.ErrNotExist) {
+		if b, err = durable.ReadFile(d, at, limit); !errors.Is(err, fs.ErrNotExist) {
 			return at, w, b, err
 		}
 	}
@@ -186,51 +202,24 @@ func readTile(path string, limit int64) (at string, w int, b []byte, err error) 
 	return at, w, nil, fmt.Errorf("%s changes faster than it can be read", path)
 }
 
-// widths lists the partial tiles in a .p directory; a missing one has none.
-func widths(dir string) (ws []int, err error) {
-	entries, err := os.ReadDir(dir)
+// widths lists the partial tiles in a .p directory; a missing one has none,
+// and nil says so.
+func widths(d durable.Disk, dir string) (ws []int, err error) {
+	names, err := d.List(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, diskErr("read", dir, err)
+		return nil, durable.Error("read", dir, err)
 	}
-	for _, e := range entries {
-		w, err := strconv.Atoi(e.Name())
-		if err == nil && w > 0 && w < tileWidth && strconv.Itoa(w) == e.Name() {
+	ws = []int{}
+	for _, name := range names {
+		w, err := strconv.Atoi(name)
+		if err == nil && w > 0 && w < tileWidth && strconv.Itoa(w) == name {
 			ws = append(ws, w)
 		}
 	}
 	return ws, nil
-}
-
-func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, diskErr("read", path, err)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, diskErr("read", path, err)
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
-	}
-	return b, nil
-}
-
-// publishedSize reads the size in a checkpoint file without verifying it; 0
-// when there is none that can be read.
-func publishedSize(dir string) uint64 {
-	b, err := readBounded(filepath.Join(dir, "checkpoint"), maxCheckpoint)
-	if err != nil {
-		return 0
-	}
-	_, size, _, err := parseNoteBody(b)
-	if err != nil {
-		return 0
-	}
-	return size
 }
 
 func parseNoteBody(msg []byte) (origin string, size uint64, root [32]byte, err error) {

@@ -1,8 +1,7 @@
-package ledgerstore
+package tiles
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -13,10 +12,52 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
+func entriesFrom(from uint64, n int) (out [][]byte) {
+	for i := from; i < from+uint64(n); i++ {
+		out = append(out, append(fmt.Appendf(nil, "entry %d ", i), bytes.Repeat([]byte{'x'}, int(i)%97)...))
+	}
+	return out
+}
+
+func mustCreate(t testing.TB, dir string) *ledgerstore.Store {
+	t.Helper()
+	s, err := ledgerstore.Create(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() }) // the directory goes away
+	return s
+}
+
+func mustAppend(t testing.TB, s *ledgerstore.Store, n int) {
+	t.Helper()
+	if err := s.Append(entriesFrom(s.Size(), n), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readFile(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func writeFile(t testing.TB, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // fakeNote is a checkpoint whose signatures nobody here looks at.
-func fakeNote(t testing.TB, s *Store, size uint64) []byte {
+func fakeNote(t testing.TB, s *ledgerstore.Store, size uint64) []byte {
 	t.Helper()
 	root, err := s.Root(size)
 	if err != nil {
@@ -29,7 +70,7 @@ func fakeNote(t testing.TB, s *Store, size uint64) []byte {
 // checkpoint says must be in the tiles, and every hash tile must agree.
 func verify(t testing.TB, dir string) (size uint64, pending int) {
 	t.Helper()
-	tiles, err := OpenTiles(dir)
+	tiles, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,10 +118,10 @@ func TestPublishSteps(t *testing.T) {
 	s := mustCreate(t, t.TempDir())
 	dir := filepath.Join(t.TempDir(), "pub")
 	for _, step := range []struct{ add, pending int }{{1, 0}, {1, 1}, {3, 2}, {250, 0}, {1, 3}, {5, 0}, {252, 1}, {1, 0}, {700, 9}, {1, 0}} {
-		mustAppend(t, s, step.add, true)
+		mustAppend(t, s, step.add)
 		size := s.Size()
 		if step.pending > 0 {
-			mustAppend(t, s, step.pending, false)
+			mustAppend(t, s, step.pending)
 		}
 		for range 2 { // the second time changes nothing
 			if err := Publish(dir, s, fakeNote(t, s, size), size); err != nil {
@@ -108,7 +149,7 @@ func noRubbish(t *testing.T, dir string) {
 			if _, err := os.Stat(strings.TrimSuffix(path, ".p")); err == nil {
 				t.Errorf("partial tiles beside a full one: %s", path)
 			}
-			if ws, err := widths(path); err != nil || len(ws) > 2 || len(ws) == 0 {
+			if ws, err := widths(durable.OS, path); err != nil || len(ws) > 2 || len(ws) == 0 {
 				t.Errorf("%s has %v", path, ws)
 			}
 		}
@@ -135,7 +176,7 @@ func TestTilePaths(t *testing.T) {
 	}
 	s := mustCreate(t, t.TempDir())
 	dir := t.TempDir()
-	mustAppend(t, s, 600, true)
+	mustAppend(t, s, 600)
 	if err := Publish(dir, s, fakeNote(t, s, 600), 600); err != nil {
 		t.Fatal(err)
 	}
@@ -170,10 +211,10 @@ func (d diskTiles) ReadTiles(ts []tlog.Tile) (bs [][]byte, err error) {
 
 func TestPublishRefuses(t *testing.T) {
 	s := mustCreate(t, t.TempDir())
-	mustAppend(t, s, 5, true)
+	mustAppend(t, s, 5)
 	dir := t.TempDir()
 	other := mustCreate(t, t.TempDir())
-	mustAppend(t, other, 1, false)
+	mustAppend(t, other, 1)
 	if err := other.Append([][]byte{[]byte("something else")}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -195,45 +236,10 @@ func TestPublishRefuses(t *testing.T) {
 	}
 }
 
-// Every disk call of a publication fails in turn: the directory holds the old
-// log or the new one, whole, and publishing again completes it.
-func TestPublishInterrupted(t *testing.T) {
-	s := mustCreate(t, t.TempDir())
-	mustAppend(t, s, 254, true)
-	mustAppend(t, s, 1, false)
-	first, second := fakeNote(t, s, 254), []byte(nil)
-	mustAppend(t, s, 6, true)
-	size := s.Size()
-	second = fakeNote(t, s, size)
-	mustAppend(t, s, 1, false)
-	for _, after := range []bool{false, true} {
-		done := false
-		for failAt := 1; !done; failAt++ {
-			dir := t.TempDir()
-			if err := Publish(dir, s, first, 254); err != nil {
-				t.Fatal(err)
-			}
-			err := publish(newFaultDisk(failAt, after), dir, s, second, size)
-			if done = err == nil; done && failAt < 20 {
-				t.Fatalf("only %d calls were made to fail", failAt)
-			}
-			if got, _ := verify(t, dir); got != 254 && got != size {
-				t.Fatalf("size %d", got)
-			}
-			if err := Publish(dir, s, second, size); err != nil {
-				t.Fatal(err)
-			}
-			if got, n := verify(t, dir); got != size || n != 1 {
-				t.Fatalf("size %d, %d pending", got, n)
-			}
-		}
-	}
-}
-
 // orderDisk is the real disk, which after a power cut may have lost any name
 // changed since the last sync of its directory, whatever the order.
 type orderDisk struct {
-	osDisk
+	durable.Disk
 	loose map[string]bool // names not synced yet
 	t     *testing.T
 }
@@ -245,12 +251,12 @@ func (d *orderDisk) Rename(from, to string) error {
 		}
 	}
 	d.loose[to] = true
-	return d.osDisk.Rename(from, to)
+	return d.Disk.Rename(from, to)
 }
 
 func (d *orderDisk) SyncDir(dir string) error {
 	maps.DeleteFunc(d.loose, func(name string, _ bool) bool { return filepath.Dir(name) == dir })
-	return d.osDisk.SyncDir(dir)
+	return d.Disk.SyncDir(dir)
 }
 
 // Whatever a power cut loses, pending begins where a checkpoint ends, and a
@@ -258,9 +264,9 @@ func (d *orderDisk) SyncDir(dir string) error {
 func TestPublishOrder(t *testing.T) {
 	s, dir := mustCreate(t, t.TempDir()), t.TempDir()
 	for _, size := range []uint64{5, 5, 255, 256, 700} {
-		mustAppend(t, s, int(size-min(size, s.Size()))+3, true)
-		d := &orderDisk{loose: map[string]bool{}, t: t}
-		if err := publish(d, dir, s, fakeNote(t, s, size), size); err != nil {
+		mustAppend(t, s, int(size-min(size, s.Size()))+3)
+		d := &orderDisk{Disk: durable.OS, loose: map[string]bool{}, t: t}
+		if err := PublishOn(d, dir, s, fakeNote(t, s, size), size); err != nil {
 			t.Fatal(err)
 		}
 		if len(d.loose) > 0 {
@@ -273,11 +279,11 @@ func TestPublishOrder(t *testing.T) {
 // than a truncated log.
 func TestUnreadableTileIsNoMissingTile(t *testing.T) {
 	s, dir := mustCreate(t, t.TempDir()), t.TempDir()
-	mustAppend(t, s, 5, true)
+	mustAppend(t, s, 5)
 	if err := Publish(dir, s, fakeNote(t, s, 5), 5); err != nil {
 		t.Fatal(err)
 	}
-	tiles, err := OpenTiles(dir)
+	tiles, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,13 +308,13 @@ func TestUnreadableTileIsNoMissingTile(t *testing.T) {
 
 func TestReaderIsNotFooled(t *testing.T) {
 	s := mustCreate(t, t.TempDir())
-	mustAppend(t, s, 300, true)
+	mustAppend(t, s, 300)
 	publishTo := func(t *testing.T) (string, *Tiles) {
 		dir := t.TempDir()
 		if err := Publish(dir, s, fakeNote(t, s, 300), 300); err != nil {
 			t.Fatal(err)
 		}
-		tiles, err := OpenTiles(dir)
+		tiles, err := Open(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -370,49 +376,8 @@ func TestReaderIsNotFooled(t *testing.T) {
 			}
 		}
 	})
-	if _, err := OpenTiles(filepath.Join(t.TempDir(), "none")); err == nil {
+	if _, err := Open(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a missing directory was opened")
-	}
-}
-
-func TestWriteFile(t *testing.T) {
-	if !alone(t) {
-		return
-	}
-	path := filepath.Join(t.TempDir(), "f")
-	for _, data := range []string{"one", "two, longer", ""} {
-		if err := WriteFile(path, []byte(data), 0o640); err != nil {
-			t.Fatal(err)
-		}
-		if got := readFile(t, path); string(got) != data {
-			t.Errorf("%q, want %q", got, data)
-		}
-	}
-	st, err := os.Stat(path)
-	if err != nil || st.Mode().Perm() != 0o640 {
-		t.Errorf("%v, %v", st.Mode(), err)
-	}
-	if names, _ := (osDisk{}).List(filepath.Dir(path)); len(names) != 1 {
-		t.Errorf("left behind: %v", names)
-	}
-	var de *DiskError
-	if err := WriteFile(filepath.Join(path, "x"), nil, 0o600); !errors.As(err, &de) {
-		t.Errorf("%v", err)
-	}
-	if err := os.Symlink(filepath.Join(t.TempDir(), "elsewhere"), path+".link"); err != nil {
-		t.Fatal(err)
-	}
-	if err := WriteFile(path+".link", []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if st, err := os.Lstat(path + ".link"); err != nil || !st.Mode().IsRegular() {
-		t.Errorf("wrote through a link: %v, %v", st, err)
-	}
-	undo := limitFileSize(t, 4)
-	err = WriteFile(path, []byte("longer than four bytes"), 0o600)
-	undo()
-	if !errors.As(err, &de) || len(readFile(t, path)) != 0 {
-		t.Errorf("%v", err)
 	}
 }
 
