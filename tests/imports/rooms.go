@@ -47,6 +47,8 @@ var rooms = map[string]kind{
 
 	"tpm/anchor":              pure,
 	"tpm/audit":               pure,
+	"tpm/audit/finding":       pure,
+	"tpm/audit/history":       pure,
 	"tpm/ledger":              pure,
 	"tpm/quote":               pure,
 	"tpm/device":              edge,
@@ -57,6 +59,7 @@ var rooms = map[string]kind{
 	"tpm/quote/quotetest":     test,
 
 	"tests/bench":             test,
+	"tests/biglog":            test,
 	"tests/cable":             test,
 	"tests/consumers":         test,
 	"tests/demo":              test,

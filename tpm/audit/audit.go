@@ -12,18 +12,21 @@
 // true entries afterwards, or that a signature outside the log does not exist.
 //
 // The package is pure: entries come from an iterator, and whoever calls says
-// how to run things in parallel. Memory is bounded but for 104 bytes a commit.
+// how to run things in parallel. Memory does not grow with the log.
 package audit
 
 import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"touchmark/appliance/piv/attest"
 	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/history"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
 )
@@ -35,9 +38,9 @@ type Input struct {
 	Entries    iter.Seq2[[]byte, error] // in order, from 0; those beyond the checkpoint are ignored
 	Pending    [][]byte                 // leaves beyond the checkpoint; those it covers are skipped
 
-	// LeafHash gives the published leaf hash of an entry, to tell which one
-	// was altered; nil or not ok when there is none.
-	LeafHash func(index uint64) (hash [32]byte, ok bool)
+	// Tile gives the published hash tiles, to tell which entry was altered and
+	// what the log was like far back; nil when there are none.
+	Tile history.TileFunc
 
 	// Proofs and Previous are proofs and checkpoint notes from elsewhere or
 	// from earlier: each must be of this very log, and none newer than it.
@@ -72,7 +75,7 @@ func Run(in Input) (*Report, error) {
 			}
 		}
 	}
-	a := &auditor{in: in, ak: ak, fold: newFold()}
+	a := &auditor{in: in, ak: ak, fold: newFold(), log: history.New(new(ledger.Tree), in.Tile, watch(in)), open: map[uint64]*openIntent{}}
 	a.checkpoint()
 	if err := a.published(); err != nil {
 		return nil, &UnreadableError{Err: err}
@@ -94,28 +97,44 @@ type auditor struct {
 	hasCP bool               // limit comes from a checkpoint's body
 	tail  uint64             // pending leaves folded
 
-	roots   roots
+	log     *history.Log
+	leaves  leafTile
 	altered []uint64 // entries whose published leaf hash is another
 	open    map[uint64]*openIntent
+	opened  []uint64 // keys of open, rising, and of some that are closed
 	newest  *openIntent
 	tasks   []*task
+	queued  int // bytes in tasks
 	fold    *fold
 }
 
+// watch lists the sizes that elsewhere will ask for.
+func watch(in Input) (sizes []uint64) {
+	msgs := slices.Clone(in.Previous)
+	for _, p := range in.Proofs {
+		msgs = append(msgs, p.Checkpoint)
+	}
+	for _, msg := range msgs {
+		if cp, err := in.Trust.OpenCheckpoint(msg); err == nil {
+			sizes = append(sizes, cp.Size)
+		}
+	}
+	return sizes
+}
+
 func (a *auditor) evidence(code string, entries []uint64, format string, v ...any) {
-	a.fold.found.add(remark{Evidence, code, fmt.Sprintf(format, v...), entries})
+	a.fold.found.Add(finding.Of(finding.Evidence, code, fmt.Sprintf(format, v...), entries))
 }
 
 // checkpoint opens the checkpoint. Even one that does not verify says how many
 // entries to look at.
 func (a *auditor) checkpoint() {
-	a.open = map[uint64]*openIntent{}
 	cp, err := a.in.Trust.OpenCheckpoint(a.in.Checkpoint)
 	if err == nil {
 		a.cp, a.limit, a.hasCP = cp, cp.Size, true
 		return
 	}
-	a.evidence(CodeCheckpoint, nil, "%v", err)
+	a.evidence(finding.Checkpoint, nil, "%v", err)
 	a.limit = ledger.MaxSize
 	if body, ok := noteBody(a.in.Checkpoint); ok {
 		if _, size, _, err := ledger.ParseCheckpointBody(body); err == nil {
@@ -140,7 +159,7 @@ func (a *auditor) published() error {
 	}
 	a.flush()
 	if n < a.limit && a.hasCP {
-		a.evidence(CodeTruncated, nil, "the checkpoint covers %d entries, the log has %d: %d are missing", a.limit, n, a.limit-n)
+		a.evidence(finding.Truncated, nil, "the checkpoint covers %d entries, the log has %d: %d are missing", a.limit, n, a.limit-n)
 	}
 	if n == 0 && !a.hasCP {
 		return errors.New("there are no entries and no checkpoint")
@@ -150,8 +169,8 @@ func (a *auditor) published() error {
 
 // take queues an entry; raw may be reused by its owner afterwards.
 func (a *auditor) take(raw []byte) {
-	a.tasks = append(a.tasks, &task{index: a.roots.size() + uint64(len(a.tasks)), raw: raw})
-	if len(a.tasks) == batch {
+	a.tasks = append(a.tasks, &task{index: a.log.Size() + uint64(len(a.tasks)), raw: raw})
+	if a.queued += len(raw); len(a.tasks) == batch || a.queued >= batchBytes {
 		a.flush()
 	}
 }
@@ -167,53 +186,52 @@ func (a *auditor) flush() {
 	for _, t := range ts {
 		a.fold.add(t)
 	}
-	a.tasks = a.tasks[:0]
+	clear(ts)
+	a.tasks, a.queued = ts[:0], 0
 }
 
 // atCheckpoint compares the tree with the checkpoint, all entries it covers
 // being folded.
 func (a *auditor) atCheckpoint() {
-	if a.cp == nil || a.roots.size() != a.cp.Size {
+	if a.cp == nil || a.log.Size() != a.cp.Size {
 		return
 	}
-	p, _ := a.roots.at(a.cp.Size)
+	p, _ := a.log.At(a.cp.Size)
 	switch {
-	case p.own == a.cp.Root && len(a.altered) > 0:
-		a.fold.found.add(remark{Warning, CodeTiles, "the published hash tiles do not follow from the entries, which are right: publish the log again", a.altered})
-	case p.own == a.cp.Root:
-	case p.claimed == a.cp.Root:
-		a.evidence(CodeAltered, a.altered, "entry %d is not the one that was committed: its hash is another", a.altered[0])
+	case p.Own == a.cp.Root && len(a.altered) > 0:
+		a.fold.found.Add(finding.Of(finding.Warning, finding.Tiles, "the published hash tiles do not follow from the entries, which are right: publish the log again", a.altered))
+	case p.Own == a.cp.Root:
+	case p.Claimed == a.cp.Root:
+		a.evidence(finding.Altered, a.altered, "entry %d is not the one that was committed: its hash is another", a.altered[0])
 	default:
-		a.evidence(CodeRoot, nil, "the %d entries do not give the checkpoint's root: at least one was altered", a.cp.Size)
+		a.evidence(finding.Root, nil, "the %d entries do not give the checkpoint's root: at least one was altered", a.cp.Size)
 	}
-	if a.roots.mid(a.cp.Size) {
-		a.evidence(CodeMid, []uint64{a.cp.Size - 1}, "the checkpoint is a commit of %d entries, the last of which is no intent", a.cp.Size)
+	if a.log.Mid(a.cp.Size) {
+		a.evidence(finding.Mid, []uint64{a.cp.Size - 1}, "the checkpoint is a commit of %d entries, the last of which ends none", a.cp.Size)
 	}
 	a.fold.problems(a.fold.replay.Checkpoint(a.cp), a.cp.Size-1)
 	a.commit(a.cp.Size)
 }
 
 func (a *auditor) commit(size uint64) {
-	if p, ok := a.roots.at(size); ok {
-		a.roots.commit(size, p)
-	}
+	a.log.Commit(size)
 	a.fold.committed(size)
 }
 
 // pending takes the leaves beyond the checkpoint.
 func (a *auditor) pending() {
-	size := a.roots.size()
+	size := a.log.Size()
 	if a.hasCP && size < a.limit {
 		return // truncated: nothing can follow
 	}
 	for _, raw := range a.in.Pending {
 		h, _, err := ledger.Parse(raw)
-		next := a.roots.size() + uint64(len(a.tasks))
+		next := a.log.Size() + uint64(len(a.tasks))
 		switch {
 		case err == nil && h.Index < size:
 			continue // published in the meantime
 		case err == nil && h.Index > next:
-			a.evidence(CodePendingGap, []uint64{h.Index}, "a pending leaf is numbered %d where %d should follow: leaves are missing", h.Index, next)
+			a.evidence(finding.PendingGap, []uint64{h.Index}, "a pending leaf is numbered %d where %d should follow: leaves are missing", h.Index, next)
 			a.flush()
 			return
 		}
@@ -227,47 +245,45 @@ func (a *auditor) pending() {
 func (a *auditor) elsewhere() {
 	for i, p := range a.in.Proofs {
 		if _, _, err := a.in.Trust.VerifyProof(p); err != nil {
-			a.fold.found.add(remark{Warning, CodeProof, fmt.Sprintf("proof %d: %v", i+1, err), nil})
+			a.fold.found.Add(finding.Of(finding.Warning, finding.Proof, fmt.Sprintf("proof %d: %v", i+1, err), nil))
 			continue
 		}
-		a.compare(p.Checkpoint, CodeProof, fmt.Sprintf("a proof of intent %d", p.Index))
+		a.compare(p.Checkpoint, finding.Proof, fmt.Sprintf("a proof of intent %d", p.Index))
 	}
 	for i, msg := range a.in.Previous {
-		a.compare(msg, CodeOldInvalid, fmt.Sprintf("earlier checkpoint %d", i+1))
+		a.compare(msg, finding.OldInvalid, fmt.Sprintf("earlier checkpoint %d", i+1))
 	}
-	a.fold.found.add(remark{Info, CodeFreshness, "nothing here proves that this is the newest state of the log: a complete older copy looks the same", nil})
+	a.fold.found.Add(finding.Of(finding.Info, finding.Freshness, "nothing here proves that this is the newest state of the log: a complete older copy looks the same", nil))
 }
 
 func (a *auditor) compare(msg []byte, invalid, what string) {
 	cp, err := a.in.Trust.OpenCheckpoint(msg)
 	if err != nil {
-		a.fold.found.add(remark{Warning, invalid, fmt.Sprintf("%s: %v", what, err), nil})
+		a.fold.found.Add(finding.Of(finding.Warning, invalid, fmt.Sprintf("%s: %v", what, err), nil))
 		return
 	}
-	p, ok := a.roots.at(cp.Size)
+	w := a.log.Watched(cp.Size)
 	switch {
-	case cp.Size > a.roots.size():
-		a.evidence(CodeRolledBack, nil, "%s was committed at size %d, this log ends at %d: it was rolled back", what, cp.Size, a.roots.size())
-	case cp.Size <= a.roots.newest() && !a.roots.isCommitted(cp.Size):
-		a.evidence(CodeForked, nil, "%s was committed at size %d, which this log passed without committing it", what, cp.Size)
-	case !ok:
-		a.fold.found.add(remark{Warning, invalid, fmt.Sprintf("%s: size %d is too far back to be compared", what, cp.Size), nil})
-	case p.own != cp.Root && p.claimed != cp.Root:
-		a.evidence(CodeForked, nil, "%s was committed at size %d with another history", what, cp.Size)
+	case !w.Reached:
+		a.evidence(finding.RolledBack, nil, "%s was committed at size %d, this log ends at %d: it was rolled back", what, cp.Size, a.log.Size())
+	case cp.Size <= a.log.Newest() && !w.Committed:
+		a.evidence(finding.Forked, nil, "%s was committed at size %d, which this log passed without committing it", what, cp.Size)
+	case !w.Is(cp.Root):
+		a.evidence(finding.Forked, nil, "%s was committed at size %d with another history", what, cp.Size)
 	}
 }
 
 func (a *auditor) report() *Report {
-	a.fold.finish(&a.roots, a.hasCP, a.limit)
+	a.fold.finish(a.log, a.hasCP, a.limit)
 	r := a.fold.report
 	r.Origin, r.Pending = a.in.Trust.Origin, a.tail
 	if a.cp != nil {
 		r.Size, r.Root = a.cp.Size, canon.Hex(a.cp.Root[:])
 	}
 	head := a.fold.replay.Head()
-	r.Head, r.Commits = canon.Hex(head[:]), uint64(len(a.roots.sizes))
-	r.Findings = a.fold.found.sorted()
-	r.Verdict = verdict(r.Findings)
+	r.Head, r.Commits = canon.Hex(head[:]), a.log.Commits()
+	r.Findings = a.fold.found.Sorted()
+	r.Verdict = finding.Verdict(r.Findings)
 	return &r
 }
 

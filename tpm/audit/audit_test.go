@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"reflect"
@@ -11,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"touchmark/hostlink/message"
+	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
 )
@@ -23,7 +25,7 @@ func TestHonest(t *testing.T) {
 	w.boot()
 	w.ceremony(3)
 	r := audited(t, w.input())
-	if r.Verdict != Clean || !reflect.DeepEqual(codes(r, Info), []string{CodeFreshness}) || len(r.Findings) != 1 {
+	if r.Verdict != finding.Clean || !reflect.DeepEqual(codes(r, finding.Info), []string{finding.Freshness}) || len(r.Findings) != 1 {
 		t.Fatalf("%s %+v", r.Verdict, r.Findings)
 	}
 	if r.Size != w.hostSize || r.Pending != 2 || r.Boots != 2 || r.Intents != 2 || r.Items["signed"] != 5 || r.Commits != 3 {
@@ -38,7 +40,7 @@ func TestHonest(t *testing.T) {
 func TestEmulatedIsSaid(t *testing.T) {
 	w := newWorld(t, parts{})
 	r := audited(t, w.input())
-	if r.Verdict != Clean || !slices.Contains(codes(r, Info), CodeEmulated) {
+	if r.Verdict != finding.Clean || !slices.Contains(codes(r, finding.Info), finding.Emulated) {
 		t.Errorf("%s %+v", r.Verdict, r.Findings)
 	}
 }
@@ -48,8 +50,8 @@ func TestWarnings(t *testing.T) {
 		code string
 		do   func(t *testing.T) Input
 	}{
-		{CodeEUCLEAK, func(t *testing.T) Input { return newWorld(t, parts{firmware: "5.4.3"}).input() }},
-		{CodeNoOutcome, func(t *testing.T) Input {
+		{finding.EUCLEAK, func(t *testing.T) Input { return newWorld(t, parts{firmware: "5.4.3"}).input() }},
+		{finding.NoOutcome, func(t *testing.T) Input {
 			w := newWorld(t, parts{})
 			w.boot()
 			j := w.newJob(1)
@@ -59,7 +61,7 @@ func TestWarnings(t *testing.T) {
 			w.ceremony(1)
 			return w.input()
 		}},
-		{CodeUnattested, func(t *testing.T) Input {
+		{finding.Unattested, func(t *testing.T) Input {
 			w := newWorld(t, parts{})
 			w.boot()
 			j := w.newJob(1)
@@ -69,7 +71,7 @@ func TestWarnings(t *testing.T) {
 			w.add(j.outcome)
 			return w.input()
 		}},
-		{CodeBurst, func(t *testing.T) Input {
+		{finding.Burst, func(t *testing.T) Input {
 			w := newWorld(t, parts{rates: `"5/1h"`})
 			w.boot()
 			for _, state := range []ledger.State{ledger.TimedOut, ledger.Denied, ledger.TimedOut} {
@@ -77,7 +79,7 @@ func TestWarnings(t *testing.T) {
 			}
 			return w.input()
 		}},
-		{CodeStretched, func(t *testing.T) Input { // fast: rates have more hours
+		{finding.Stretched, func(t *testing.T) Input { // fast: rates have more hours
 			w := newWorld(t, parts{})
 			w.boot()
 			w.ceremony(1)
@@ -85,24 +87,24 @@ func TestWarnings(t *testing.T) {
 			w.ceremony(1)
 			return w.input()
 		}},
-		{CodeStretched, func(t *testing.T) Input { // slow: approvals live longer
+		{finding.Stretched, func(t *testing.T) Input { // slow: approvals live longer
 			w := newWorld(t, parts{})
 			w.boot()
 			w.tpm.Clock.Millis += 2 * 3600 * 1000
 			w.ceremony(1)
 			return w.input()
 		}},
-		{CodeTiles, func(t *testing.T) Input {
+		{finding.Tiles, func(t *testing.T) Input {
 			in := newWorld(t, parts{}).input()
-			in.LeafHash = func(uint64) ([32]byte, bool) { return [32]byte{1}, true }
+			in.Tile = func(int, uint64) []byte { return bytes.Repeat([]byte{1}, 32*256) }
 			return in
 		}},
-		{CodeProof, func(t *testing.T) Input {
+		{finding.Proof, func(t *testing.T) Input {
 			in := newWorld(t, parts{}).input()
 			in.Proofs = []*ledger.Proof{{Origin: origin}}
 			return in
 		}},
-		{CodeOldInvalid, func(t *testing.T) Input {
+		{finding.OldInvalid, func(t *testing.T) Input {
 			in := newWorld(t, parts{}).input()
 			in.Previous = [][]byte{[]byte("x")}
 			return in
@@ -110,7 +112,7 @@ func TestWarnings(t *testing.T) {
 	} {
 		t.Run(tt.code, func(t *testing.T) {
 			r := audited(t, tt.do(t))
-			if r.Verdict != Warnings || !reflect.DeepEqual(codes(r, Warning), []string{tt.code}) {
+			if r.Verdict != finding.Warnings || !reflect.DeepEqual(codes(r, finding.Warning), []string{tt.code}) {
 				t.Errorf("%s %+v", r.Verdict, r.Findings)
 			}
 		})
@@ -149,7 +151,7 @@ func TestMaybeSigned(t *testing.T) {
 	w.ends(2, false, ledger.NotStarted)
 	w.ceremony(1)
 	r := audited(t, w.input())
-	if r.Verdict != Clean || r.Findings[0].Code != CodeMaybeSigned || r.Findings[0].Count != 6 || !reflect.DeepEqual(r.Findings[0].Entries, want) {
+	if r.Verdict != finding.Clean || r.Findings[0].Code != finding.MaybeSigned || r.Findings[0].Count != 6 || !reflect.DeepEqual(r.Findings[0].Entries, want) {
 		t.Errorf("%s %+v", r.Verdict, r.Findings)
 	}
 }
@@ -164,7 +166,7 @@ func TestProofOfTheCommitUnderWay(t *testing.T) {
 	j := w.ceremony(1)
 	in.Pending = append(in.Pending, w.entries[before:j.index+1]...)
 	in.Proofs, in.Previous = []*ledger.Proof{w.proof(t, j)}, [][]byte{w.checkpoint}
-	if r := audited(t, in); r.Verdict != Clean {
+	if r := audited(t, in); r.Verdict != finding.Clean {
 		t.Errorf("%+v", r.Findings)
 	}
 }
@@ -177,7 +179,7 @@ func TestHeadsOfHonestHosts(t *testing.T) {
 		w.pass(time.Minute)
 		w.newJob(1, func(_ *message.Approval, s *message.Submission) { s.HeadSize, s.HeadRoot = size, w.root[size] }).run()
 	}
-	if r := audited(t, w.input()); r.Verdict != Clean {
+	if r := audited(t, w.input()); r.Verdict != finding.Clean {
 		t.Errorf("%+v", r.Findings)
 	}
 }
@@ -199,7 +201,7 @@ func TestClocksAreComparedWithinABoot(t *testing.T) {
 	w.tpm.Clock.Safe = false
 	w.now = w.now.Add(time.Hour)
 	w.ceremony(1)
-	if r := audited(t, w.input()); r.Verdict != Clean {
+	if r := audited(t, w.input()); r.Verdict != finding.Clean {
 		t.Errorf("%+v", r.Findings)
 	}
 }
@@ -227,18 +229,18 @@ func TestInfos(t *testing.T) {
 	in := w.input()
 	in.Checkpoint, in.Entries, in.Pending = old, each(w.entries), w.entries
 	r := audited(t, in)
-	want := []string{CodeMaybeSigned, "resets-unseen", CodeFreshness, CodeInFlight, CodeStale, CodeRefusedJobs}
-	got := codes(r, Info)
+	want := []string{finding.MaybeSigned, "resets-unseen", finding.Freshness, finding.InFlight, finding.Stale, finding.RefusedJobs}
+	got := codes(r, finding.Info)
 	slices.Sort(want)
 	slices.Sort(got)
-	if r.Verdict != Clean || !reflect.DeepEqual(got, want) {
+	if r.Verdict != finding.Clean || !reflect.DeepEqual(got, want) {
 		t.Errorf("%s %v, want %v", r.Verdict, got, want)
 	}
 	for _, f := range r.Findings {
-		if f.Code == CodeRefusedJobs && f.Explanation != "4 requests were refused, 1 cancelled, 3 denied" {
+		if f.Code == finding.RefusedJobs && f.Explanation != "4 requests were refused, 1 cancelled, 3 denied" {
 			t.Error(f.Explanation)
 		}
-		if f.Code == CodeMaybeSigned && (f.Count != 3 || !reflect.DeepEqual(f.Entries, []uint64{j.index})) {
+		if f.Code == finding.MaybeSigned && (f.Count != 3 || !reflect.DeepEqual(f.Entries, []uint64{j.index})) {
 			t.Errorf("%+v", f)
 		}
 	}
@@ -266,7 +268,7 @@ func TestPropertyHonestHistories(t *testing.T) {
 			w.crash(rapid.IntRange(0, 7).Draw(rt, "crash"), rapid.Bool().Draw(rt, "power"), rapid.Bool().Draw(rt, "mend first"))
 			in := w.input()
 			r := audited(t, in)
-			if r.Verdict != Clean {
+			if r.Verdict != finding.Clean {
 				rt.Fatalf("%+v", r.Findings)
 			}
 		}
@@ -368,7 +370,7 @@ func TestSerialAndParallelAgree(t *testing.T) {
 	if two := audited(t, w.input()); !reflect.DeepEqual(one, two) {
 		t.Errorf("%+v\n%+v", one, two)
 	}
-	if one.Verdict != Tampered {
+	if one.Verdict != finding.Tampered {
 		t.Errorf("%+v", one)
 	}
 }
@@ -379,12 +381,12 @@ func TestRatesAreReplayedAcrossOutcomes(t *testing.T) {
 	w.ceremony(3)
 	w.pass(time.Hour)
 	w.ceremony(3) // the window has passed: fine
-	if r := audited(t, w.input()); r.Verdict != Clean {
+	if r := audited(t, w.input()); r.Verdict != finding.Clean {
 		t.Errorf("%+v", r.Findings)
 	}
 	denied := w.newJob(3, func(a *message.Approval, _ *message.Submission) { a.Nonce[9] = 1 })
 	denied.run()
-	if r := audited(t, w.input()); !reflect.DeepEqual(codes(r, Evidence), []string{CodeBreach}) {
+	if r := audited(t, w.input()); !reflect.DeepEqual(codes(r, finding.Evidence), []string{finding.Breach}) {
 		t.Errorf("%+v", r.Findings)
 	}
 }
@@ -397,7 +399,7 @@ func BenchmarkRun(b *testing.B) {
 	}
 	in := w.input()
 	for b.Loop() {
-		if r := audited(b, in); r.Verdict != Clean {
+		if r := audited(b, in); r.Verdict != finding.Clean {
 			b.Fatal(r.Findings)
 		}
 	}

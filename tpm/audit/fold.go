@@ -9,13 +9,15 @@ import (
 	"touchmark/appliance/policy"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/history"
 	"touchmark/tpm/ledger"
 )
 
 // fold takes verified entries in order and keeps what the present depends on.
 type fold struct {
 	replay anchor.Replay
-	found  findings
+	found  finding.List
 	report Report
 
 	sequence uint64
@@ -23,9 +25,11 @@ type fold struct {
 	history  *policy.History // what counts in rates
 	taken    *policy.History // all items of intents that HEAD took
 	jobs     map[message.JobID]jobRecord
-	open     map[uint64]*openIntent // no outcome yet
-	recent   []*openIntent          // not looked at by countOpen yet
-	unsure   []*openIntent          // not known yet whether HEAD took it
+	swept    int           // jobs left by the last sweep
+	unswept  int           // jobs since
+	waiting  []*openIntent // no outcome yet, and some that have one
+	recent   []*openIntent // not looked at by countOpen yet
+	unsure   []*openIntent // not known yet whether HEAD took it
 
 	newest  *openIntent // the last that HEAD took
 	noQuote bool        // a commit has no quote, and no boot entry came since
@@ -35,19 +39,19 @@ type fold struct {
 // jobRecord is a job that may not come again while its approval is good.
 type jobRecord struct {
 	intent   uint64
-	notAfter time.Time
+	notAfter int64 // seconds since 1970
 }
 
 func newFold() *fold {
 	return &fold{
 		history: policy.NewHistory(), taken: policy.NewHistory(), jobs: map[message.JobID]jobRecord{},
-		open: map[uint64]*openIntent{}, report: Report{Items: map[string]uint64{}, Refused: map[string]uint64{}},
+		report: Report{Items: map[string]uint64{}, Refused: map[string]uint64{}},
 	}
 }
 
 func (f *fold) add(t *task) {
 	for _, n := range t.notes {
-		f.found.add(n)
+		f.found.Add(n)
 	}
 	if t.body == nil {
 		return
@@ -65,15 +69,15 @@ func (f *fold) add(t *task) {
 	}
 }
 
-func (f *fold) note(s Severity, code string, entry uint64, format string, a ...any) {
-	f.found.add(remark{s, code, fmt.Sprintf(format, a...), []uint64{entry}})
+func (f *fold) note(s finding.Severity, code string, entry uint64, format string, a ...any) {
+	f.found.Add(finding.Of(s, code, fmt.Sprintf(format, a...), []uint64{entry}))
 }
 
 func (f *fold) problems(ps []anchor.Problem, entry uint64) {
 	for _, p := range ps {
-		s := Evidence
+		s := finding.Evidence
 		if p.Info {
-			s = Info
+			s = finding.Info
 		}
 		f.note(s, p.Code, entry, "%s", p.Text)
 	}
@@ -84,7 +88,7 @@ func (f *fold) time(t *task) {
 		f.report.First = t.header.Time
 	}
 	if t.header.Time.Before(f.last) {
-		f.note(Evidence, CodeTime, t.index, "entry %d has time %s, an earlier one %s", t.index, clock(t.header.Time), clock(f.last))
+		f.note(finding.Evidence, finding.Time, t.index, "entry %d has time %s, an earlier one %s", t.index, clock(t.header.Time), clock(f.last))
 		return
 	}
 	f.last, f.report.Last = t.header.Time, t.header.Time
@@ -99,13 +103,13 @@ func (f *fold) boot(t *task, b *ledger.Boot) {
 		f.committed(b.Committed)
 	}
 	if t.keys.policy != nil && b.Policy != t.keys.policy.Hash {
-		f.note(Evidence, CodePolicyHash, t.index, "boot entry %d names another policy than the one in force", t.index)
+		f.note(finding.Evidence, finding.PolicyHash, t.index, "boot entry %d names another policy than the one in force", t.index)
 	}
 	if b.Clock == ledger.ClockHostUnset {
-		f.note(Info, CodeClockUnset, t.index, "nobody confirmed the time at this start: times are ordered, not true")
+		f.note(finding.Info, finding.ClockUnset, t.index, "nobody confirmed the time at this start: times are ordered, not true")
 	}
 	if b.Recovery != "clean" {
-		f.note(Info, CodeBootRecovery, t.index, "this start found something to recover: %s", b.Recovery)
+		f.note(finding.Info, finding.BootRecovery, t.index, "this start found something to recover: %s", b.Recovery)
 	}
 }
 
@@ -118,7 +122,7 @@ func (f *fold) attest(t *task, b *ledger.Attest) {
 	f.committed(b.Size)
 	if in := f.newest; in != nil && in.index+1 == b.Size {
 		if text := f.segment.stretched(in.header.Time, t); text != "" {
-			f.note(Warning, CodeStretched, in.index, "intent %d: %s", in.index, text)
+			f.note(finding.Warning, finding.Stretched, in.index, "intent %d: %s", in.index, text)
 		}
 	}
 }
@@ -127,17 +131,44 @@ func (f *fold) attest(t *task, b *ledger.Attest) {
 // committed, those below are not, and never will be.
 func (f *fold) committed(size uint64) {
 	for len(f.unsure) > 0 && f.unsure[0].index < size {
-		in := f.unsure[0]
-		f.unsure = f.unsure[1:]
-		in.settled, in.taken = true, in.index+1 == size
-		if in.taken {
-			f.newest = in
-			f.taken.Add(in.class, in.header.Time, len(in.digests))
-		}
-		if in.taken && in.burst {
-			f.note(Warning, CodeBurst, in.index, "if every item of each intent that HEAD took was signed, whatever its outcome says, a rate of class %s is exceeded at intent %d", in.class, in.index)
-		}
-		f.judge(in)
+		f.settle(f.unsure[0].index+1 == size)
+	}
+}
+
+// settle says of the first of the unsure intents whether HEAD took it.
+func (f *fold) settle(taken bool) {
+	in := f.unsure[0]
+	f.unsure = f.unsure[1:]
+	in.settled, in.taken = true, taken
+	if taken {
+		f.newest = in
+		f.taken.Add(in.class, in.header.Time, len(in.digests))
+	}
+	if taken && in.burst {
+		f.note(finding.Warning, finding.Burst, in.index, "if every item of each intent that HEAD took was signed, whatever its outcome says, a rate of class %s is exceeded at intent %d", in.class, in.index)
+	}
+	f.judge(in)
+}
+
+// giveUp ends the wait for what is so far back that no entry may speak of it
+// any more: for commits and for outcomes.
+func (f *fold) giveUp(index uint64) {
+	for len(f.unsure) > 0 && f.unsure[0].index+history.Window <= index {
+		f.settle(false)
+	}
+	for len(f.waiting) > 0 && (f.waiting[0].states != nil || f.waiting[0].index+history.Window <= index) {
+		f.lacksOutcome(f.waiting[0])
+		f.waiting = f.waiting[1:]
+	}
+}
+
+func (f *fold) lacksOutcome(in *openIntent) {
+	switch {
+	case in.states != nil:
+	case in.last:
+		f.note(finding.Info, finding.InFlight, in.index, "intent %d has no outcome yet", in.index)
+	default:
+		f.note(finding.Warning, finding.NoOutcome, in.index, "intent %d has no outcome, though the appliance went on: it counts as signed", in.index)
 	}
 }
 
@@ -148,7 +179,7 @@ func (f *fold) judge(in *openIntent) {
 		return
 	}
 	if !in.taken && slices.ContainsFunc(in.states, ledger.State.Asked) {
-		f.note(Evidence, CodeUncommitted, in.index, "the token was asked for intent %d, but no commit ends with it", in.index)
+		f.note(finding.Evidence, finding.Uncommitted, in.index, "the token was asked for intent %d, but no commit ends with it", in.index)
 	}
 	f.maybeSigned(in)
 }
@@ -156,7 +187,7 @@ func (f *fold) judge(in *openIntent) {
 func (f *fold) maybeSigned(in *openIntent) {
 	for _, s := range in.states {
 		if s.MayHaveSigned(in.taken) {
-			f.note(Info, CodeMaybeSigned, in.index, "%s: a signature may exist that is not in the log; if somebody touched the token for it, raise the alarm", s)
+			f.note(finding.Info, finding.MaybeSigned, in.index, "%s: a signature may exist that is not in the log; if somebody touched the token for it, raise the alarm", s)
 		}
 	}
 }
@@ -177,29 +208,32 @@ func (f *fold) intent(t *task, b *ledger.Intent) {
 	f.refused(b)
 	f.sequence++
 	if b.Sequence != f.sequence {
-		f.note(Evidence, CodeSequence, t.index, "intent %d has sequence %d, want %d", t.index, b.Sequence, f.sequence)
+		f.note(finding.Evidence, finding.Sequence, t.index, "intent %d has sequence %d, want %d", t.index, b.Sequence, f.sequence)
 		f.sequence = b.Sequence
 	}
 	f.countOpen()
-	f.open[t.index] = t.intent
-	f.recent, f.unsure = append(f.recent, t.intent), append(f.unsure, t.intent)
+	f.giveUp(t.index)
+	f.recent, f.unsure, f.waiting = append(f.recent, t.intent), append(f.unsure, t.intent), append(f.waiting, t.intent)
 	switch {
 	case f.report.Boots == 0:
-		f.note(Evidence, CodeNoBoot, t.index, "intent %d stands before the first boot entry", t.index)
+		f.note(finding.Evidence, finding.NoBoot, t.index, "intent %d stands before the first boot entry", t.index)
 	case f.noQuote:
-		f.note(Evidence, CodeNoBoot, t.index, "intent %d follows a commit without a quote, and no boot entry stands in between", t.index)
+		f.note(finding.Evidence, finding.NoBoot, t.index, "intent %d follows a commit without a quote, and no boot entry stands in between", t.index)
 	}
-	if t.forked != "" {
-		f.note(Evidence, CodeHeadFork, t.index, "intent %d: %s", t.index, t.forked)
+	switch {
+	case t.forked != "":
+		f.note(finding.Evidence, finding.HeadFork, t.index, "intent %d: %s", t.index, t.forked)
+	case t.unchecked:
+		f.note(finding.Warning, finding.HeadUnchecked, t.index, "intent %d: the host had verified a size far back, and no published hash tiles tell its root", t.index)
 	}
 	if k := t.keys; k.key != nil && b.Key != k.key.Fingerprint() {
-		f.note(Evidence, CodeKey, t.index, "intent %d is for key %X", t.index, b.Key)
+		f.note(finding.Evidence, finding.Key, t.index, "intent %d is for key %X", t.index, b.Key)
 	}
 	if t.keys.policy == nil || t.request == nil {
 		return
 	}
 	if b.Policy != t.keys.policy.Hash {
-		f.note(Evidence, CodePolicyHash, t.index, "intent %d names another policy than the one in force", t.index)
+		f.note(finding.Evidence, finding.PolicyHash, t.index, "intent %d names another policy than the one in force", t.index)
 	}
 	f.admit(t)
 }
@@ -221,30 +255,41 @@ func (f *fold) admit(t *task) {
 	r := t.request
 	t.intent.class = r.Approval.Class
 	if before, ok := f.jobs[r.Job]; ok {
-		f.found.add(remark{Evidence, CodeRepeated, fmt.Sprintf("job %s of intent %d comes again in intent %d", r.Job, before.intent, t.index), []uint64{before.intent, t.index}})
+		f.found.Add(finding.Of(finding.Evidence, finding.Repeated, fmt.Sprintf("job %s of intent %d comes again in intent %d", r.Job, before.intent, t.index), []uint64{before.intent, t.index}))
 	}
-	f.jobs[r.Job] = jobRecord{t.index, r.Approval.NotAfter}
-	if f.report.Intents%jobSweep == 0 {
-		f.sweep(t.header.Time, t.keys.policy.LongestWindow())
-	}
+	f.remember(t, r)
 	p := t.keys.policy
 	if c, ok := p.Class(r.Approval.Class); ok && c.Key != t.keys.name {
-		f.note(Evidence, CodeKey, t.index, "class %s of intent %d is signed with key %q, this log is of key %q", c.Name, t.index, c.Key, t.keys.name)
+		f.note(finding.Evidence, finding.Key, t.index, "class %s of intent %d is signed with key %q, this log is of key %q", c.Name, t.index, c.Key, t.keys.name)
 	}
 	if _, err := p.Admit(r, f.history, t.header.Time); err != nil {
-		f.note(Evidence, CodeBreach, t.index, "policy does not admit intent %d: %v", t.index, err)
+		f.note(finding.Evidence, finding.Breach, t.index, "policy does not admit intent %d: %v", t.index, err)
 		return
 	}
 	_, err := p.Admit(r, f.taken, t.header.Time)
 	t.intent.burst = err != nil // the rates are all that differs
 }
 
+// remember keeps a job for as long as its approval is good: after that policy
+// refuses it anyway.
+func (f *fold) remember(t *task, r *policy.Request) {
+	if f.unswept++; f.unswept >= max(f.swept, jobSweep) {
+		f.sweep(t.header.Time, t.keys.policy.LongestWindow())
+	}
+	if len(f.jobs) >= maxJobs {
+		f.note(finding.Warning, finding.JobsForgotten, t.index, "more than %d jobs are good at once: it would not be seen if that of intent %d came again", maxJobs, t.index)
+		return
+	}
+	f.jobs[r.Job] = jobRecord{t.index, r.Approval.NotAfter.Unix()}
+}
+
 func (f *fold) sweep(now time.Time, window time.Duration) {
 	for id, j := range f.jobs {
-		if now.After(j.notAfter) {
+		if now.Unix() > j.notAfter {
 			delete(f.jobs, id)
 		}
 	}
+	f.swept, f.unswept = len(f.jobs), 0
 	f.history.Forget(now.Add(-window))
 	f.taken.Forget(now.Add(-window))
 }
@@ -254,7 +299,6 @@ func (f *fold) outcome(t *task, b *ledger.Outcome) {
 	if in == nil {
 		return
 	}
-	delete(f.open, in.index)
 	counts := 0
 	for _, it := range b.Items {
 		f.report.Items[string(it.State)]++
@@ -270,29 +314,24 @@ func (f *fold) outcome(t *task, b *ledger.Outcome) {
 }
 
 // finish says what remains open at the end of the log.
-func (f *fold) finish(r *roots, hasCP bool, limit uint64) {
+func (f *fold) finish(log *history.Log, hasCP bool, limit uint64) {
 	for _, in := range f.unsure {
 		if slices.ContainsFunc(in.states, ledger.State.Asked) {
-			f.note(Warning, CodeUnattested, in.index, "the token was asked for intent %d; the attestation of its commit is not in the log yet", in.index)
+			f.note(finding.Warning, finding.Unattested, in.index, "the token was asked for intent %d; the attestation of its commit is not in the log yet", in.index)
 		}
 		f.maybeSigned(in)
 	}
-	for _, i := range slices.Sorted(maps.Keys(f.open)) {
-		in := f.open[i]
-		if in.last {
-			f.note(Info, CodeInFlight, in.index, "intent %d has no outcome yet", in.index)
-		} else {
-			f.note(Warning, CodeNoOutcome, in.index, "intent %d has no outcome, though the appliance went on: it counts as signed", in.index)
-		}
+	for _, in := range f.waiting {
+		f.lacksOutcome(in)
 	}
-	if newest := r.newest(); hasCP && newest > limit {
-		f.note(Info, CodeStale, newest-1, "size %d was committed, the published checkpoint has %d", newest, limit)
+	if newest := log.Newest(); hasCP && newest > limit {
+		f.note(finding.Info, finding.Stale, newest-1, "size %d was committed, the published checkpoint has %d", newest, limit)
 	}
 	if f.report.Refusals > 0 {
 		text := fmt.Sprintf("%d requests were refused", f.report.Refusals)
 		for _, code := range slices.Sorted(maps.Keys(f.report.Refused)) {
 			text += fmt.Sprintf(", %d %s", f.report.Refused[code], code)
 		}
-		f.found.add(remark{Info, CodeRefusedJobs, text, nil})
+		f.found.Add(finding.Of(finding.Info, finding.RefusedJobs, text, nil))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
 )
 
@@ -46,7 +47,7 @@ func FuzzRun(f *testing.F) {
 	f.Fuzz(func(t *testing.T, entries, pending, cp []byte) {
 		all := bundle(entries)
 		r, err := Run(Input{Trust: trust, Checkpoint: cp, Entries: each(all), Pending: bundle(pending)})
-		if err != nil || r.Verdict != Clean {
+		if err != nil || r.Verdict != finding.Clean {
 			return
 		}
 		for i := range r.Size {

@@ -13,6 +13,7 @@ import (
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
 )
@@ -25,18 +26,18 @@ func (t *task) genesis(trust *anchor.Trust, ak *quote.AK, tokens *attest.Roots) 
 	g, ok := t.body.(*ledger.Genesis)
 	if !ok {
 		if t.body != nil {
-			t.evidence(CodeMisplaced, "entry 0 is a %s entry, not the genesis", ledger.KindOf(t.body))
+			t.evidence(finding.Misplaced, "entry 0 is a %s entry, not the genesis", ledger.KindOf(t.body))
 		}
 		return k
 	}
 	if what := differs(trust, anchor.TrustOf(t.raw, g)); what != "" {
-		t.evidence(CodeTrust, "entry 0 is not the genesis of the log you trust: its %s differs", what)
+		t.evidence(finding.Trust, "entry 0 is not the genesis of the log you trust: its %s differs", what)
 	}
 	if err := ak.VerifyCreation(g.Creation, ledger.OutsideInfo(g.Origin, g.Attestation, g.Nonce)); err != nil {
-		t.evidence(CodeAK, "the attestation key was not created for this log and token: %v", err)
+		t.evidence(finding.AK, "the attestation key was not created for this log and token: %v", err)
 	}
 	if !bytes.Equal(g.HeadName, quote.HeadName(g.Head)) {
-		t.evidence(CodeGenesis, "HEAD's Name is not that of an append-only index at %#x", g.Head)
+		t.evidence(finding.Genesis, "HEAD's Name is not that of an append-only index at %#x", g.Head)
 	}
 	t.genesisPolicy(g, k)
 	t.genesisKey(g, k)
@@ -69,16 +70,16 @@ func differs(want, got *anchor.Trust) string {
 func (t *task) genesisPolicy(g *ledger.Genesis, k *keys) {
 	p, err := policy.Open(g.Policy)
 	if err != nil {
-		t.evidence(CodePolicy, "the policy in the genesis entry: %v", err)
+		t.evidence(finding.Policy, "the policy in the genesis entry: %v", err)
 		return
 	}
 	k.policy, k.name = p, g.Key.Name
 	if p.Origin != g.Origin {
-		t.evidence(CodePolicy, "the policy is for %s, the log is %s", p.Origin, g.Origin)
+		t.evidence(finding.Policy, "the policy is for %s, the log is %s", p.Origin, g.Origin)
 	}
 	want := policy.Key{Name: g.Key.Name, Slot: g.Key.Slot, Family: g.Key.Family, Algorithm: g.Key.Algorithm}
 	if have, ok := p.Key(g.Key.Name); !ok || *have != want {
-		t.evidence(CodeGenesis, "the token key %q is not as the policy says", g.Key.Name)
+		t.evidence(finding.Genesis, "the token key %q is not as the policy says", g.Key.Name)
 	}
 }
 
@@ -86,13 +87,13 @@ func (t *task) genesisPolicy(g *ledger.Genesis, k *keys) {
 func (t *task) genesisKey(g *ledger.Genesis, k *keys) {
 	key, _, err := sigformat.ParseCertificate(k.trust.Cert)
 	if err != nil {
-		t.evidence(CodeGenesis, "the OpenPGP certificate: %v", err)
+		t.evidence(finding.Genesis, "the OpenPGP certificate: %v", err)
 		return
 	}
 	k.key = key
 	pub, err := x509.ParsePKIXPublicKey(g.Key.SPKI)
 	if err != nil || !sameKey(pub, key.Public) || g.Key.Fingerprint != key.Fingerprint() || g.Key.Algorithm != key.Algorithm() {
-		t.evidence(CodeGenesis, "the token key and the OpenPGP certificate are not the same key")
+		t.evidence(finding.Genesis, "the token key and the OpenPGP certificate are not the same key")
 	}
 }
 
@@ -109,14 +110,14 @@ func (t *task) token(g *ledger.Genesis, tokens *attest.Roots) {
 		err = tokenSays(f, g)
 	}
 	if err != nil {
-		t.evidence(CodeToken, "the token's attestation: %v", err)
+		t.evidence(finding.Token, "the token's attestation: %v", err)
 		return
 	}
 	if g.Token.Emulated {
-		t.add(Info, CodeEmulated, "the token is an emulated one: its key can be copied; good for tests only")
+		t.add(finding.Info, finding.Emulated, "the token is an emulated one: its key can be copied; good for tests only")
 	}
 	if g.Key.Algorithm != "ed25519" && !strings.HasPrefix(g.Key.Algorithm, "rsa") && older(f.Firmware, 5, 7) {
-		t.add(Warning, CodeEUCLEAK, "the key is on an elliptic curve and the token's firmware is %s: whoever holds the token for a while can extract such keys below 5.7 (EUCLEAK, YSA-2024-03); use RSA or a newer token", f.Firmware)
+		t.add(finding.Warning, finding.EUCLEAK, "the key is on an elliptic curve and the token's firmware is %s: whoever holds the token for a while can extract such keys below 5.7 (EUCLEAK, YSA-2024-03); use RSA or a newer token", f.Firmware)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
 )
@@ -55,59 +56,59 @@ func (w *world) ask(f func(a *message.Approval, s *message.Submission)) Input {
 
 var attacks = []attack{
 	// What somebody with the published files can do.
-	{"one byte of an entry", CodeAltered, func(t *testing.T, w *world) Input {
+	{"one byte of an entry", finding.Altered, func(t *testing.T, w *world) Input {
 		in := w.input()
 		es := slices.Clone(w.entries[:w.hostSize])
 		es[4] = replaceOnce(t, es[4], "T0", "T1")
 		in.Entries = each(es)
 		return in
-	}, []string{CodeTime, CodeSignature}},
-	{"one byte of an entry, no hash tiles", CodeRoot, func(t *testing.T, w *world) Input {
+	}, []string{finding.Time, finding.Signature}},
+	{"one byte of an entry, no hash tiles", finding.Root, func(t *testing.T, w *world) Input {
 		in := w.input()
-		in.LeafHash = nil
+		in.Tile = nil
 		es := slices.Clone(w.entries[:w.hostSize])
 		es[5] = replaceOnce(t, es[5], "job ", "job 0")[:len(es[5])]
 		in.Entries = each(es)
 		return in
-	}, []string{CodeUnparsable, CodeAttestation, CodeHeadFork, CodeAhead}},
-	{"garbage for an entry", CodeUnparsable, func(_ *testing.T, w *world) Input {
+	}, []string{finding.Unparsable, finding.Attestation, finding.HeadFork, finding.Ahead}},
+	{"garbage for an entry", finding.Unparsable, func(_ *testing.T, w *world) Input {
 		in := w.input()
 		es := slices.Clone(w.entries[:w.hostSize])
 		es[4] = []byte("garbage\n")
 		in.Entries = each(es)
 		return in
-	}, []string{CodeAltered, anchor.CodeHead, anchor.CodePCR, CodeUncommitted}},
-	{"two entries swapped", CodeMisnumbered, func(_ *testing.T, w *world) Input {
+	}, []string{finding.Altered, anchor.CodeHead, anchor.CodePCR, finding.Uncommitted}},
+	{"two entries swapped", finding.Misnumbered, func(_ *testing.T, w *world) Input {
 		in := w.input()
 		es := slices.Clone(w.entries[:w.hostSize])
 		es[4], es[5] = es[5], es[4]
 		in.Entries = each(es)
 		return in
-	}, []string{CodeAltered, CodeOutcome, CodeAhead, CodeTime}},
-	{"truncated", CodeTruncated, func(_ *testing.T, w *world) Input {
+	}, []string{finding.Altered, finding.Outcome, finding.Ahead, finding.Time}},
+	{"truncated", finding.Truncated, func(_ *testing.T, w *world) Input {
 		in := w.input()
 		in.Entries = each(w.entries[:w.hostSize-2])
 		return in
 	}, nil},
-	{"rolled back, a proof remains", CodeRolledBack, func(t *testing.T, w *world) Input {
+	{"rolled back, a proof remains", finding.RolledBack, func(t *testing.T, w *world) Input {
 		in := w.input()
 		j := w.ceremony(1)
 		in.Proofs = []*ledger.Proof{w.proof(t, j)}
 		return in
 	}, nil},
-	{"rolled back, a checkpoint remains", CodeRolledBack, func(_ *testing.T, w *world) Input {
+	{"rolled back, a checkpoint remains", finding.RolledBack, func(_ *testing.T, w *world) Input {
 		in := w.input()
 		w.ceremony(1)
 		in.Previous = [][]byte{w.checkpoint}
 		return in
 	}, nil},
-	{"rolled back, but for pending leaves", CodePendingGap, func(_ *testing.T, w *world) Input {
+	{"rolled back, but for pending leaves", finding.PendingGap, func(_ *testing.T, w *world) Input {
 		in := w.input()
 		w.ceremony(1)
 		in.Pending = w.entries[w.hostSize:]
 		return in
 	}, nil},
-	{"log key's own fork", CodeCheckpoint, func(t *testing.T, w *world) Input {
+	{"log key's own fork", finding.Checkpoint, func(t *testing.T, w *world) Input {
 		in := w.input()
 		body := ledger.CheckpointBody(origin, w.hostSize, [32]byte{1})
 		var err error
@@ -115,12 +116,12 @@ var attacks = []attack{
 		w.must(err)
 		return in
 	}, nil},
-	{"another log's genesis", CodeTrust, func(t *testing.T, w *world) Input {
+	{"another log's genesis", finding.Trust, func(t *testing.T, w *world) Input {
 		in := newWorld(t, parts{}).input()
 		in.Trust = w.trust
 		return in
-	}, []string{CodeCheckpoint, CodeAttestation, CodeHeadFork, CodeSignature, CodeGenesis, CodeKey, CodeUnauthentic, CodeAK}},
-	{"fork of the TPM", CodeForked, func(t *testing.T, w *world) Input {
+	}, []string{finding.Checkpoint, finding.Attestation, finding.HeadFork, finding.Signature, finding.Genesis, finding.Key, finding.Unauthentic, finding.AK}},
+	{"fork of the TPM", finding.Forked, func(t *testing.T, w *world) Input {
 		before := *w.tpm
 		fork := *w
 		fork.entries, fork.root = slices.Clone(w.entries), map[uint64][32]byte{}
@@ -135,7 +136,7 @@ var attacks = []attack{
 		in.Previous = [][]byte{fork.checkpoint}
 		return in
 	}, nil},
-	{"a second genesis", CodeMisplaced, func(t *testing.T, w *world) Input {
+	{"a second genesis", finding.Misplaced, func(t *testing.T, w *world) Input {
 		_, g, err := ledger.Parse(w.entries[0])
 		w.must(err)
 		w.add(g)
@@ -143,7 +144,7 @@ var attacks = []attack{
 	}, nil},
 
 	// What root on the board can write, and the TPM then commits.
-	{"unauthentic submission", CodeUnauthentic, func(t *testing.T, w *world) Input {
+	{"unauthentic submission", finding.Unauthentic, func(t *testing.T, w *world) Input {
 		other := newWorld(t, parts{})
 		return w.lie(func(j *job) {
 			s, err := message.SignNote([]byte("touchmark/submission/v1\n"), other.host)
@@ -151,14 +152,14 @@ var attacks = []attack{
 			j.intent.Submission = s
 		})
 	}, nil},
-	{"approval exchanged", CodeUnauthentic, func(_ *testing.T, w *world) Input {
+	{"approval exchanged", finding.Unauthentic, func(_ *testing.T, w *world) Input {
 		o := w.newJob(2)
 		return w.lie(func(j *job) { j.intent.Sequence--; w.seq--; j.intent.Approval = o.intent.Approval })
 	}, nil},
-	{"job renamed", CodeJob, func(_ *testing.T, w *world) Input {
+	{"job renamed", finding.Job, func(_ *testing.T, w *world) Input {
 		return w.lie(func(j *job) { j.intent.Job[0] ^= 1 })
-	}, []string{CodeSignature}},
-	{"job repeated", CodeRepeated, func(_ *testing.T, w *world) Input {
+	}, []string{finding.Signature}},
+	{"job repeated", finding.Repeated, func(_ *testing.T, w *world) Input {
 		first := w.ceremony(1)
 		w.pass(time.Minute)
 		again := w.newJob(1)
@@ -170,36 +171,36 @@ var attacks = []attack{
 		w.add(again.outcome)
 		return w.input()
 	}, nil},
-	{"intent left out", CodeSequence, func(_ *testing.T, w *world) Input {
+	{"intent left out", finding.Sequence, func(_ *testing.T, w *world) Input {
 		return w.lie(func(j *job) { j.intent.Sequence++ })
 	}, nil},
-	{"other policy", CodePolicyHash, func(_ *testing.T, w *world) Input {
+	{"other policy", finding.PolicyHash, func(_ *testing.T, w *world) Input {
 		return w.lie(func(j *job) { j.intent.Policy[0] ^= 1 })
 	}, nil},
-	{"other policy at boot", CodePolicyHash, func(_ *testing.T, w *world) Input {
+	{"other policy at boot", finding.PolicyHash, func(_ *testing.T, w *world) Input {
 		w.pol.Hash[0] ^= 1
 		w.boot()
 		return w.input()
 	}, nil},
-	{"other key", CodeKey, func(_ *testing.T, w *world) Input {
+	{"other key", finding.Key, func(_ *testing.T, w *world) Input {
 		return w.lie(func(j *job) { j.intent.Key[0] ^= 1 })
 	}, nil},
-	{"a digest less", CodeDigests, func(_ *testing.T, w *world) Input {
+	{"a digest less", finding.Digests, func(_ *testing.T, w *world) Input {
 		return w.lie(func(j *job) { j.intent.SignDigests, j.plans = j.intent.SignDigests[:1], j.plans[:1] })
 	}, nil},
-	{"forbidden name", CodeBreach, func(_ *testing.T, w *world) Input {
+	{"forbidden name", finding.Breach, func(_ *testing.T, w *world) Input {
 		return w.ask(func(a *message.Approval, _ *message.Submission) { a.Items[0].Name = "evil.iso" })
 	}, nil},
-	{"unknown class", CodeBreach, func(_ *testing.T, w *world) Input {
+	{"unknown class", finding.Breach, func(_ *testing.T, w *world) Input {
 		return w.ask(func(a *message.Approval, _ *message.Submission) { a.Class = "anything" })
 	}, nil},
-	{"expired", CodeBreach, func(_ *testing.T, w *world) Input {
+	{"expired", finding.Breach, func(_ *testing.T, w *world) Input {
 		return w.ask(func(a *message.Approval, _ *message.Submission) { a.NotAfter = w.now.Add(-time.Second) })
 	}, nil},
-	{"clock skew", CodeBreach, func(_ *testing.T, w *world) Input {
+	{"clock skew", finding.Breach, func(_ *testing.T, w *world) Input {
 		return w.ask(func(_ *message.Approval, s *message.Submission) { s.HostTime = w.now.Add(time.Hour) })
 	}, nil},
-	{"rate exceeded", CodeBreach, func(t *testing.T, _ *world) Input {
+	{"rate exceeded", finding.Breach, func(t *testing.T, _ *world) Input {
 		w := newWorld(t, parts{rates: `"5/1h"`})
 		w.boot()
 		for range 3 {
@@ -207,7 +208,7 @@ var attacks = []attack{
 		}
 		return w.input()
 	}, nil},
-	{"rate hidden by leaving outcomes out", CodeBreach, func(t *testing.T, _ *world) Input {
+	{"rate hidden by leaving outcomes out", finding.Breach, func(t *testing.T, _ *world) Input {
 		w := newWorld(t, parts{rates: `"5/1h"`})
 		w.boot()
 		for range 3 {
@@ -218,40 +219,40 @@ var attacks = []attack{
 		}
 		return w.input()
 	}, nil},
-	{"the host knows another history", CodeHeadFork, func(_ *testing.T, w *world) Input {
+	{"the host knows another history", finding.HeadFork, func(_ *testing.T, w *world) Input {
 		return w.ask(func(_ *message.Approval, s *message.Submission) { s.HeadRoot[0] ^= 1 })
 	}, nil},
-	{"the host knows more", CodeHeadFork, func(_ *testing.T, w *world) Input {
+	{"the host knows more", finding.HeadFork, func(_ *testing.T, w *world) Input {
 		return w.ask(func(_ *message.Approval, s *message.Submission) { s.HeadSize += 100 })
 	}, nil},
-	{"signature of another file", CodeSignature, func(_ *testing.T, w *world) Input {
+	{"signature of another file", finding.Signature, func(_ *testing.T, w *world) Input {
 		return w.lieAfter(func(j *job) { j.outcome.Items[0].Signature = w.ceremonyOf("evil", j) })
 	}, nil},
-	{"garbage for a signature", CodeSignature, func(_ *testing.T, w *world) Input {
+	{"garbage for a signature", finding.Signature, func(_ *testing.T, w *world) Input {
 		return w.lieAfter(func(j *job) { j.outcome.Items[1].Signature = []byte{1, 2, 3} })
 	}, nil},
-	{"signatures exchanged", CodeSignature, func(_ *testing.T, w *world) Input {
+	{"signatures exchanged", finding.Signature, func(_ *testing.T, w *world) Input {
 		return w.lieAfter(func(j *job) { s := j.outcome.Items; s[0], s[1] = s[1], s[0] })
 	}, nil},
-	{"signed at another time", CodeSignature, func(_ *testing.T, w *world) Input {
+	{"signed at another time", finding.Signature, func(_ *testing.T, w *world) Input {
 		w.pass(time.Minute)
 		j := w.newJob(1)
 		w.pass(time.Second)
 		j.run()
 		return w.input()
 	}, nil},
-	{"outcome of another job", CodeOutcome, func(_ *testing.T, w *world) Input {
+	{"outcome of another job", finding.Outcome, func(_ *testing.T, w *world) Input {
 		return w.lieAfter(func(j *job) { j.outcome.Job[0] ^= 1 })
 	}, nil},
-	{"outcome of no intent", CodeOutcome, func(_ *testing.T, w *world) Input {
+	{"outcome of no intent", finding.Outcome, func(_ *testing.T, w *world) Input {
 		return w.lieAfter(func(j *job) { j.outcome.Intent = 1 })
 	}, nil},
-	{"second outcome", CodeOutcome, func(_ *testing.T, w *world) Input {
+	{"second outcome", finding.Outcome, func(_ *testing.T, w *world) Input {
 		j := w.ceremony(1)
 		w.add(j.outcome)
 		return w.input()
 	}, nil},
-	{"signed before the commit", CodeUncommitted, func(_ *testing.T, w *world) Input {
+	{"signed before the commit", finding.Uncommitted, func(_ *testing.T, w *world) Input {
 		w.pass(time.Minute)
 		j := w.newJob(1)
 		j.record()
@@ -260,26 +261,26 @@ var attacks = []attack{
 		w.ceremony(1)
 		return w.input()
 	}, nil},
-	{"unknown, but HEAD never took it", CodeUncommitted, neverTaken(ledger.Unknown, ""), nil},
-	{"timed out, but HEAD never took it", CodeUncommitted, neverTaken(ledger.TimedOut, ""), nil},
-	{"failed, but HEAD never took it", CodeUncommitted, neverTaken(ledger.Failed, "token-error"), nil},
-	{"withheld, but HEAD never took it", CodeUncommitted, neverTaken(ledger.Withheld, ""), nil},
-	{"commit of half a ceremony", CodeMid, func(_ *testing.T, w *world) Input {
+	{"unknown, but HEAD never took it", finding.Uncommitted, neverTaken(ledger.Unknown, ""), nil},
+	{"timed out, but HEAD never took it", finding.Uncommitted, neverTaken(ledger.TimedOut, ""), nil},
+	{"failed, but HEAD never took it", finding.Uncommitted, neverTaken(ledger.Failed, "token-error"), nil},
+	{"withheld, but HEAD never took it", finding.Uncommitted, neverTaken(ledger.Withheld, ""), nil},
+	{"commit of half a ceremony", finding.Mid, func(_ *testing.T, w *world) Input {
 		w.commit()
 		w.attest()
 		return w.input()
 	}, nil},
-	{"checkpoint of half a ceremony", CodeMid, func(_ *testing.T, w *world) Input {
+	{"checkpoint of half a ceremony", finding.Mid, func(_ *testing.T, w *world) Input {
 		w.commit()
 		w.publish(w.tpm.CertifyHead(quote.CertifyTag(w.x)))
 		return w.input()
 	}, nil},
-	{"intent before any boot", CodeNoBoot, func(t *testing.T, _ *world) Input {
+	{"intent before any boot", finding.NoBoot, func(t *testing.T, _ *world) Input {
 		w := newWorld(t, parts{})
 		w.ceremony(1)
 		return w.input()
 	}, nil},
-	{"quote left out", CodeNoBoot, func(_ *testing.T, w *world) Input {
+	{"quote left out", finding.NoBoot, func(_ *testing.T, w *world) Input {
 		w.pass(time.Minute)
 		j := w.newJob(1)
 		j.record()
@@ -292,15 +293,15 @@ var attacks = []attack{
 		w.ceremony(1)
 		return w.input()
 	}, nil},
-	{"class of another key", CodeKey, func(t *testing.T, _ *world) Input {
+	{"class of another key", finding.Key, func(t *testing.T, _ *world) Input {
 		w := newWorld(t, parts{more: otherClass})
 		w.boot()
 		return w.ask(func(a *message.Approval, _ *message.Submission) { a.Class = "other" })
 	}, nil},
-	{"the host knows nothing, by another root", CodeHeadFork, func(_ *testing.T, w *world) Input {
+	{"the host knows nothing, by another root", finding.HeadFork, func(_ *testing.T, w *world) Input {
 		return w.ask(func(_ *message.Approval, s *message.Submission) { s.HeadSize = 0 })
 	}, nil},
-	{"a commit passed over", CodeForked, func(_ *testing.T, w *world) Input {
+	{"a commit passed over", finding.Forked, func(_ *testing.T, w *world) Input {
 		w.pass(time.Minute)
 		j := w.newJob(1)
 		j.record()
@@ -315,34 +316,34 @@ var attacks = []attack{
 		in.Previous = [][]byte{fork.checkpoint}
 		return in
 	}, nil},
-	{"time runs backwards", CodeTime, func(_ *testing.T, w *world) Input {
+	{"time runs backwards", finding.Time, func(_ *testing.T, w *world) Input {
 		w.now = w.now.Add(-2 * time.Minute)
 		w.boot()
 		return w.input()
 	}, nil},
 
 	// What the TPM then says.
-	{"attestation of another AK", CodeAttestation, func(t *testing.T, w *world) Input {
+	{"attestation of another AK", finding.Attestation, func(t *testing.T, w *world) Input {
 		other := newWorld(t, parts{})
 		w.newJob(1).record()
 		w.commit()
 		w.add(&ledger.Attest{Size: w.committed, Certify: other.tpm.CertifyHead(quote.CertifyTag(w.x)), Quote: w.tpm.QuotePCR(quote.QuoteTag(w.x))})
 		return w.input()
 	}, nil},
-	{"attestation of another moment", CodeAttestation, func(_ *testing.T, w *world) Input {
+	{"attestation of another moment", finding.Attestation, func(_ *testing.T, w *world) Input {
 		old := w.tpm.CertifyHead(quote.CertifyTag(w.x))
 		w.newJob(1).record()
 		w.commit()
 		w.add(&ledger.Attest{Size: w.committed, Certify: old, Quote: w.tpm.QuotePCR(quote.QuoteTag(w.x))})
 		return w.input()
 	}, nil},
-	{"a hello answer for a commit", CodeAttestation, func(_ *testing.T, w *world) Input {
+	{"a hello answer for a commit", finding.Attestation, func(_ *testing.T, w *world) Input {
 		w.newJob(1).record()
 		w.commit()
 		w.add(&ledger.Attest{Size: w.committed, Certify: w.tpm.CertifyHead(quote.HelloTag(w.x[:])), Quote: w.tpm.QuotePCR(quote.QuoteTag(w.x))})
 		return w.input()
 	}, nil},
-	{"quote of another PCR", CodeAttestation, func(_ *testing.T, w *world) Input {
+	{"quote of another PCR", finding.Attestation, func(_ *testing.T, w *world) Input {
 		w.newJob(1).record()
 		w.commit()
 		w.tpm.PCRIndex = 16
@@ -350,7 +351,7 @@ var attacks = []attack{
 		w.tpm.PCRIndex = 14
 		return w.input()
 	}, nil},
-	{"commit of leaves that are gone", CodeAhead, func(_ *testing.T, w *world) Input {
+	{"commit of leaves that are gone", finding.Ahead, func(_ *testing.T, w *world) Input {
 		w.add(&ledger.Attest{Size: w.tree.Size() + 5, Certify: w.tpm.CertifyHead([32]byte{}), Quote: w.tpm.QuotePCR([32]byte{})})
 		return w.input()
 	}, nil},
@@ -390,29 +391,29 @@ var attacks = []attack{
 		w.x = ledger.X(w.body(w.committed))
 		w.boot()
 		return w.input()
-	}, []string{CodeMid}},
+	}, []string{finding.Mid}},
 
 	// A genesis entry that is a lie from the start.
-	{"AK made for another token", CodeAK, func(t *testing.T, _ *world) Input {
+	{"AK made for another token", finding.AK, func(t *testing.T, _ *world) Input {
 		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Nonce[0] = 1 }}).input()
 	}, nil},
-	{"key not from the token", CodeToken, func(t *testing.T, _ *world) Input {
+	{"key not from the token", finding.Token, func(t *testing.T, _ *world) Input {
 		other := newWorld(t, parts{})
 		_, b, err := ledger.Parse(other.entries[0])
 		other.must(err)
 		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Attestation = b.(*ledger.Genesis).Attestation }}).input()
-	}, []string{CodeAK}},
-	{"cached touch", CodeToken, func(t *testing.T, _ *world) Input { return newWorld(t, parts{touch: 3}).input() }, nil},
-	{"emulated token sold as real", CodeToken, func(t *testing.T, _ *world) Input {
+	}, []string{finding.AK}},
+	{"cached touch", finding.Token, func(t *testing.T, _ *world) Input { return newWorld(t, parts{touch: 3}).input() }, nil},
+	{"emulated token sold as real", finding.Token, func(t *testing.T, _ *world) Input {
 		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Token.Emulated = false }}).input()
 	}, nil},
-	{"serial number changed", CodeToken, func(t *testing.T, _ *world) Input {
+	{"serial number changed", finding.Token, func(t *testing.T, _ *world) Input {
 		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Token.Serial++ }}).input()
 	}, nil},
-	{"certificate of another key", CodeGenesis, func(t *testing.T, _ *world) Input {
+	{"certificate of another key", finding.Genesis, func(t *testing.T, _ *world) Input {
 		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Key.Fingerprint[0] ^= 1 }}).input()
 	}, nil},
-	{"policy without its quorum", CodePolicy, func(t *testing.T, _ *world) Input {
+	{"policy without its quorum", finding.Policy, func(t *testing.T, _ *world) Input {
 		return newWorld(t, parts{genesis: func(g *ledger.Genesis) {
 			text, err := message.NoteText(g.Policy)
 			if err != nil {
@@ -511,8 +512,8 @@ func TestAttacks(t *testing.T) {
 			w.ceremony(2)
 			w.ceremony(1)
 			r := audited(t, a.do(t, w))
-			got := codes(r, Evidence)
-			if r.Verdict != Tampered || !slices.Contains(got, a.code) {
+			got := codes(r, finding.Evidence)
+			if r.Verdict != finding.Tampered || !slices.Contains(got, a.code) {
 				t.Fatalf("%s %+v, want %s", r.Verdict, r.Findings, a.code)
 			}
 			for _, code := range got {
@@ -540,7 +541,7 @@ func TestEveryByteOfALog(t *testing.T) {
 			in := w.input()
 			in.Entries = each(es)
 			r, err := Run(in)
-			if err != nil || r.Verdict != Tampered {
+			if err != nil || r.Verdict != finding.Tampered {
 				t.Fatalf("entry %d byte %d: %v %+v", i, at, err, r)
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/history"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
 )
@@ -22,11 +24,11 @@ type task struct {
 	err    error // why not
 
 	keys  *keys // set by link
-	notes []remark
+	notes []finding.Remark
 
 	// Boot and attest entries.
 	size   uint64 // the commit they attest
-	roots  pair
+	roots  history.Pair
 	rooted bool // roots are known
 	x      [32]byte
 	nv     *quote.NVFacts
@@ -35,6 +37,8 @@ type task struct {
 	// Intent entries; an outcome has that of its intent, nil if there is none.
 	intent *openIntent
 	forked string // what is wrong with the submission's head
+	// unchecked says that it is too far back to be compared.
+	unchecked bool
 	// request is the authenticated request of an intent entry, nil if it is not.
 	request *policy.Request
 }
@@ -65,11 +69,11 @@ type keys struct {
 	name   string         // what the policy calls the key
 }
 
-func (t *task) add(s Severity, code, format string, a ...any) {
-	t.notes = append(t.notes, remark{s, code, fmt.Sprintf(format, a...), []uint64{t.index}})
+func (t *task) add(s finding.Severity, code, format string, a ...any) {
+	t.notes = append(t.notes, finding.Of(s, code, fmt.Sprintf(format, a...), []uint64{t.index}))
 }
 
-func (t *task) evidence(code, format string, a ...any) { t.add(Evidence, code, format, a...) }
+func (t *task) evidence(code, format string, a ...any) { t.add(finding.Evidence, code, format, a...) }
 
 // read parses the entry and hashes the leaf.
 func (t *task) read() {
@@ -101,8 +105,8 @@ func (t *task) attested(certify, q quote.Attestation, certifyTag, quoteTag tagFu
 	}
 	first := true
 	var reason error
-	for _, root := range []([32]byte){t.roots.own, t.roots.claimed} {
-		if !first && root == t.roots.own {
+	for _, root := range []([32]byte){t.roots.Own, t.roots.Claimed} {
+		if !first && root == t.roots.Own {
 			break
 		}
 		x := ledger.X(ledger.CheckpointBody(t.keys.trust.Origin, t.size, root))
@@ -115,7 +119,7 @@ func (t *task) attested(certify, q quote.Attestation, certifyTag, quoteTag tagFu
 		}
 		first = false
 	}
-	t.evidence(CodeAttestation, "entry %d, commit of size %d: %v", t.index, t.size, reason)
+	t.evidence(finding.Attestation, "entry %d, commit of size %d: %v", t.index, t.size, reason)
 }
 
 // open verifies what it can; the error is the first failure.
@@ -146,24 +150,24 @@ func (t *task) authenticate(b *ledger.Intent) {
 	}
 	r, err := t.keys.policy.Authenticate(b.Approval, b.Submission)
 	if err != nil {
-		t.evidence(CodeUnauthentic, "intent %d: %v", t.index, err)
+		t.evidence(finding.Unauthentic, "intent %d: %v", t.index, err)
 		return
 	}
 	t.request = r
 	if r.Job != b.Job {
-		t.evidence(CodeJob, "intent %d names job %s, its approval is job %s", t.index, b.Job, r.Job)
+		t.evidence(finding.Job, "intent %d names job %s, its approval is job %s", t.index, b.Job, r.Job)
 	}
 	t.digests(b, r.Approval.Items)
 }
 
 func (t *task) digests(b *ledger.Intent, items []message.Item) {
 	if len(items) != len(b.SignDigests) {
-		t.evidence(CodeDigests, "intent %d: %d sign lines for %d items", t.index, len(b.SignDigests), len(items))
+		t.evidence(finding.Digests, "intent %d: %d sign lines for %d items", t.index, len(b.SignDigests), len(items))
 		return
 	}
 	for i, it := range items {
 		if it.Format != sigformat.OpenPGPBinary || it.Digest.Alg != b.SignDigests[i].Alg {
-			t.evidence(CodeDigests, "intent %d item %d: %s over %s is not signed as %s", t.index, i+1, it.Format, it.Digest.Alg, b.SignDigests[i].Alg)
+			t.evidence(finding.Digests, "intent %d item %d: %s over %s is not signed as %s", t.index, i+1, it.Format, it.Digest.Alg, b.SignDigests[i].Alg)
 		}
 	}
 }
@@ -176,7 +180,7 @@ func (t *task) signatures(b *ledger.Outcome) {
 		return
 	}
 	if b.Job != in.job || len(b.Items) != len(in.digests) {
-		t.evidence(CodeOutcome, "outcome %d: job or number of items are not those of intent %d", t.index, in.index)
+		t.evidence(finding.Outcome, "outcome %d: job or number of items are not those of intent %d", t.index, in.index)
 		return
 	}
 	for i, it := range b.Items {
@@ -184,8 +188,8 @@ func (t *task) signatures(b *ledger.Outcome) {
 			continue
 		}
 		if err := t.signature(it.Signature, in, in.digests[i]); err != nil {
-			t.notes = append(t.notes, remark{Evidence, CodeSignature,
-				fmt.Sprintf("outcome %d item %d: %v", t.index, i+1, err), []uint64{in.index, t.index}})
+			t.notes = append(t.notes, finding.Of(finding.Evidence, finding.Signature,
+				fmt.Sprintf("outcome %d item %d: %v", t.index, i+1, err), []uint64{in.index, t.index}))
 		}
 	}
 }

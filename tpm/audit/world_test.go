@@ -24,6 +24,8 @@ import (
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/history"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
 	"touchmark/tpm/quote/quotetest"
@@ -364,14 +366,26 @@ func (j *job) run() {
 
 // input is what a host publishes.
 func (w *world) input() Input {
-	leaves := make([][32]byte, len(w.entries))
-	for i, e := range w.entries {
-		leaves[i] = ledger.LeafHash(e)
-	}
 	size := w.hostSize
 	return Input{
 		Trust: w.trust, Checkpoint: w.checkpoint, Entries: each(w.entries[:size]), Pending: slices.Clone(w.entries[size:]), TokenRoots: w.roots,
-		LeafHash: func(i uint64) ([32]byte, bool) { return leaves[i], true },
+		Tile: tilesOf(w.entries[:size]),
+	}
+}
+
+// tilesOf are the hash tiles of a log, as published.
+func tilesOf(entries [][]byte) history.TileFunc {
+	var tree ledger.Tree
+	levels := map[int][]byte{}
+	for _, e := range entries {
+		for i, h := range tree.Add(ledger.LeafHash(e)) {
+			levels[i] = append(levels[i], h[:]...)
+		}
+	}
+	return func(level int, n uint64) []byte {
+		all := levels[level*history.TileHeight]
+		from := min(n*256*32, uint64(len(all)))
+		return all[from:min(from+256*32, uint64(len(all)))]
 	}
 }
 
@@ -408,7 +422,7 @@ func audited(t testing.TB, in Input) *Report {
 	return r
 }
 
-func codes(r *Report, s Severity) (out []string) {
+func codes(r *Report, s finding.Severity) (out []string) {
 	for _, f := range r.Findings {
 		if f.Severity == s {
 			out = append(out, f.Code)

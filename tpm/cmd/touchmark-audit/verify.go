@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/tpm/audit"
+	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/tiles"
 )
@@ -66,9 +67,9 @@ func verify(out io.Writer, dir string, o verifyOptions) error {
 		return unreadable(err)
 	}
 	switch report.Verdict {
-	case audit.Clean:
+	case finding.Clean:
 		return nil
-	case audit.Warnings:
+	case finding.Warnings:
 		return &exitError{code: exitWarnings}
 	}
 	return &exitError{code: exitEvidence}
@@ -89,7 +90,7 @@ func (o verifyOptions) input(dir string) (in audit.Input, err error) {
 		return in, fmt.Errorf("%w (is %s a published log?)", err, dir)
 	}
 	in.Entries, in.Each = published.Entries(0), spread
-	in.LeafHash = func(i uint64) ([32]byte, bool) { return published.Hash(0, i) }
+	in.Tile = published.HashTile
 	for _, path := range o.proofs {
 		p, err := readProof(path)
 		if err != nil {
@@ -132,9 +133,9 @@ func (o verifyOptions) print(out io.Writer, r *audit.Report) error {
 }
 
 var verdicts = map[string]string{
-	audit.Clean:    "CLEAN: nothing above information",
-	audit.Warnings: "WARNINGS: no evidence of tampering, but read the above",
-	audit.Tampered: "EVIDENCE: this log is not what an honest appliance committed",
+	finding.Clean:    "CLEAN: nothing above information",
+	finding.Warnings: "WARNINGS: no evidence of tampering, but read the above",
+	finding.Tampered: "EVIDENCE: this log is not what an honest appliance committed",
 }
 
 func human(r *audit.Report) string {

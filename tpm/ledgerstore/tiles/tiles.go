@@ -69,13 +69,10 @@ func ParseBundle(b []byte) ([][]byte, error) {
 	return entries, nil
 }
 
-// Tiles reads a published log directory, trusting nothing in it. It is for one
-// goroutine.
+// Tiles reads a published log directory, trusting nothing in it.
 type Tiles struct {
-	disk   durable.Disk
-	dir    string
-	cached string // path of the hash tile last read
-	tile   []byte // its content, nil if there is none
+	disk durable.Disk
+	dir  string
 }
 
 // Open opens a directory that Publish made.
@@ -156,22 +153,15 @@ func (t *Tiles) bundle(n uint64) ([][]byte, error) {
 	return entries, nil
 }
 
-// Hash reads the root of the n-th complete subtree of a tree level (a multiple
-// of 8) from the published hash tiles; ok is false when it is not there.
-func (t *Tiles) Hash(level int, n uint64) (h [32]byte, ok bool) {
-	var err error
-	path := filepath.Join(t.dir, tilePath(strconv.Itoa(level/tileHeight), n/tileWidth, tileWidth))
-	if path != t.cached {
-		t.cached = path
-		if _, _, t.tile, err = readTile(t.disk, path, tileWidth*32); err != nil {
-			t.tile = nil // as good as not there: no verdict hangs on it
-		}
+// HashTile reads a published hash tile: hashes 256·n and on of tree level
+// 8·level, 32 bytes each, as many as there are; nil if there is none that can
+// be read. What it says is for the caller to prove.
+func (t *Tiles) HashTile(level int, n uint64) []byte {
+	_, _, b, err := readTile(t.disk, filepath.Join(t.dir, tilePath(strconv.Itoa(level), n, tileWidth)), tileWidth*32)
+	if err != nil {
+		return nil
 	}
-	at := int(n%tileWidth) * 32
-	if len(t.tile) < at+32 {
-		return h, false
-	}
-	return [32]byte(t.tile[at:]), true
+	return b
 }
 
 // readTile reads the full tile at path or else the widest partial one, of

@@ -6,11 +6,14 @@
 package quotetest
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/asn1"
 	"encoding/binary"
+	"math/big"
 
 	"touchmark/tpm/quote"
 )
@@ -103,13 +106,19 @@ func (t *TPM) Attest(kind uint16, extra, union []byte) quote.Attestation {
 	return t.Sign(attest)
 }
 
-// Sign signs any bytes as the AK would sign an attestation.
+// Sign signs any bytes as the AK would sign an attestation: deterministically
+// (RFC 6979), so that one key always writes one log.
 func (t *TPM) Sign(attest []byte) quote.Attestation {
 	digest := sha256.Sum256(attest)
-	r, s, err := ecdsa.Sign(rand.Reader, t.Key, digest[:])
+	der, err := t.Key.Sign(nil, digest[:], crypto.SHA256)
 	if err != nil {
 		panic(err)
 	}
+	var v struct{ R, S *big.Int }
+	if _, err := asn1.Unmarshal(der, &v); err != nil {
+		panic(err)
+	}
+	r, s := v.R, v.S
 	sig := cat(u16(0x18), u16(0x0b), sized(r.FillBytes(make([]byte, 32))), sized(s.FillBytes(make([]byte, 32))))
 	return quote.Attestation{Attest: attest, Sig: sig}
 }
