@@ -50,7 +50,7 @@ func (p *Policy) Authenticate(approvalNote, submissionNote []byte) (*Request, er
 		return nil, refuse(message.CodeBadMessage, "approval: %v", err)
 	}
 	if r.Job = message.JobOf(r.ApprovalText); r.Submission.Approval != r.Job {
-		return nil, refuse(message.CodeBadMessage, "the submission is for job %s, the approval is job %s: submit an approval together with its own submission", r.Submission.Approval, r.Job)
+		return nil, refuse(message.CodeWrongApproval, "the submission is for job %s, the approval is job %s: submit an approval together with its own submission", r.Submission.Approval, r.Job)
 	}
 	if err := p.CheckOrigin(r.Approval.Origin); err != nil {
 		return nil, err
@@ -78,10 +78,13 @@ func (p *Policy) AuthenticateHost(msg []byte) (text []byte, host string, err err
 	if err != nil {
 		return nil, "", noteRefusal(err, message.CodeUnknownHost, "add the host's key to the policy or use the key that is in it")
 	}
-	if len(by) != 1 {
-		return nil, "", refuse(message.CodeBadSignature, "signed by %d host keys: exactly one host signs", len(by))
+	switch len(by) {
+	case 0:
+		return nil, "", refuse(message.CodeBadSignature, "signed by nobody: exactly one host signs")
+	case 1:
+		return text, p.Hosts[by[0]].Name, nil
 	}
-	return text, p.Hosts[by[0]].Name, nil
+	return nil, "", refuse(message.CodeSurplusSignature, "signed by %d host keys: exactly one host signs", len(by))
 }
 
 func (p *Policy) openApproval(msg []byte) (text []byte, persons []string, err error) {
@@ -90,12 +93,12 @@ func (p *Policy) openApproval(msg []byte) (text []byte, persons []string, err er
 	}
 	text, by, err := message.OpenNote(msg, p.ApproverVerifiers())
 	if err != nil {
-		return nil, nil, noteRefusal(err, message.CodeBadSignature, "only approvers of the policy sign approvals, a host never does")
+		return nil, nil, noteRefusal(err, message.CodeUnknownApprover, "only approvers of the policy sign approvals, a host never does")
 	}
 	for _, i := range by {
 		person := p.Approvers[i].Person
 		if slices.Contains(persons, person) {
-			return nil, nil, refuse(message.CodeBadSignature, "%s approved twice with different keys: one signature a person", person)
+			return nil, nil, refuse(message.CodeSamePerson, "%s approved twice with different keys: one signature a person", person)
 		}
 		persons = append(persons, person)
 	}
@@ -115,6 +118,8 @@ func noteRefusal(err error, unknown, hint string) *Refusal {
 		return refuse(unknown, "%v: %s", ne, hint)
 	case message.NoteMalformed, message.NoteTooLarge:
 		return refuse(message.CodeBadMessage, "%v", ne)
+	case message.NoteDuplicate:
+		return refuse(message.CodeSurplusSignature, "%v", ne)
 	}
 	return refuse(message.CodeBadSignature, "%v", ne)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"touchmark/appliance/ceremony"
+	"touchmark/appliance/intake"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
@@ -21,7 +22,9 @@ type job struct {
 	request *policy.Request
 	grant   *policy.Grant
 	states  []sigformat.State
+	asked   time.Time   // host time of its newest submission
 	timer   *time.Timer // arm or mirror time-out
+	until   time.Time   // while shown or touching: when that ends by itself
 
 	machine *ceremony.Machine // nil while it waits in the queue
 	plans   []*sigformat.Plan
@@ -29,217 +32,6 @@ type job struct {
 	extend  extend
 	attest  *ledger.Attest
 	results []ledger.ItemResult
-}
-
-// maxQueue bounds the jobs that wait behind the one on display: a display
-// cannot be buried, and a host with more to say can say it later.
-const maxQueue = 16
-
-func submittedJob(m *message.Submit) message.JobID {
-	text, err := message.NoteText(m.Approval)
-	if err != nil {
-		return message.JobID{}
-	}
-	return message.JobOf(text)
-}
-
-// submit takes a job from the host: a repeated one is answered from the log, a
-// new one is checked against policy, head and hash states, and queued.
-func (s *Station) submit(m *message.Submit) {
-	id := submittedJob(m)
-	if s.known(id) {
-		return
-	}
-	j, err := s.admit(m)
-	if err != nil {
-		s.refusals++
-		r := refusalOf(err)
-		s.refuse(id, r.Code, r.Text)
-		return
-	}
-	s.queue = append(s.queue, j)
-	s.next()
-	if s.job != j {
-		s.tellQueued(j)
-	}
-}
-
-func (s *Station) tellQueued(j *job) {
-	m := message.Event{Job: j.id, State: message.EventQueued}
-	s.send(chanInteractive, m.Marshal())
-	s.show("queued", "")
-}
-
-// known answers for a job that the log or the queue has already.
-func (s *Station) known(id message.JobID) bool {
-	if p := s.hist.jobs[id]; p != nil && p.outcome != 0 {
-		s.push()
-		m := message.Done{Job: id, Intent: p.intent, Outcome: p.outcome}
-		s.send(chanInteractive, m.Marshal())
-		return true
-	}
-	if s.job != nil && s.job.id == id {
-		s.hostEvent(s.eventNow(), s.job.machine.Current(), 0)
-		return true
-	}
-	for _, j := range s.queue {
-		if j.id == id {
-			s.tellQueued(j)
-			return true
-		}
-	}
-	return false
-}
-
-// eventNow is the hint that fits the job on display.
-func (s *Station) eventNow() string {
-	switch m := s.job.machine; {
-	case m.Phase() == ceremony.Shown:
-		return message.EventShown
-	case m.Phase() == ceremony.Touching && m.Denied():
-		return message.EventTokenWait
-	case m.Phase() == ceremony.Touching:
-		return message.EventTouch
-	}
-	return message.EventCommitting
-}
-
-// admit checks everything that can be checked before a person is asked.
-func (s *Station) admit(m *message.Submit) (*job, error) {
-	switch {
-	case s.halted != nil:
-		return nil, refusal(message.CodeHalted, "the appliance has halted: %v", s.halted)
-	case !s.confirmed:
-		return nil, refusal(message.CodeBusy, "the operator has not confirmed the clock yet")
-	case len(s.queue) >= maxQueue:
-		return nil, refusal(message.CodeTooMany, "%d jobs are waiting already; try again when some are done", len(s.queue))
-	}
-	req, err := s.policy.Authenticate(m.Approval, m.Submission)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.policy.Fresh(req, s.now()); err != nil {
-		return nil, err
-	}
-	grant, err := s.policy.Admit(req, s.hist.rates, s.now())
-	if err != nil {
-		return nil, err
-	}
-	if err := s.checkHead(req.Submission); err != nil {
-		return nil, err
-	}
-	j := &job{id: req.Job, submit: m, request: req, grant: grant}
-	if err := j.checkStates(m.States); err != nil {
-		return nil, err
-	}
-	return j, nil
-}
-
-// maxHeadAge bounds how many entries a host may be behind when it asks. An
-// auditor keeps the roots of that many sizes, and a host that never looks at
-// the log commits to nothing.
-const maxHeadAge = 1024
-
-// checkHead holds the host's view of the log against ours: any true prefix
-// will do. So each job is also the host's commitment to this log.
-func (s *Station) checkHead(sub message.Submission) error {
-	if sub.HeadSize > s.cfg.Store.Size() {
-		return refusal(message.CodeUnknownHead, "the host has seen %d log entries, this board holds %d: the board's storage was rolled back or replaced", sub.HeadSize, s.cfg.Store.Size())
-	}
-	if old := s.cfg.Store.Size() - sub.HeadSize; old > maxHeadAge {
-		return refusal(message.CodeStaleHead, "the host's view of the log is %d entries old: fetch the log and ask again", old)
-	}
-	root, err := s.cfg.Store.Root(sub.HeadSize)
-	if err != nil {
-		return refusal(message.CodeHalted, "reading the log: %v", err)
-	}
-	if root != sub.HeadRoot {
-		return refusal(message.CodeForkedHead, "the host's log of %d entries is not the beginning of this board's log", sub.HeadSize)
-	}
-	return nil
-}
-
-// checkStates confirms that each hash state is one that a file of the approved
-// size with the approved digest leaves behind.
-func (j *job) checkStates(states [][]byte) error {
-	items := j.request.Approval.Items
-	if len(states) != len(items) {
-		return refusal(message.CodeStateMismatch, "%d hash states for %d items", len(states), len(items))
-	}
-	for i, it := range items {
-		st, err := sigformat.ParseState(it.Digest.Alg, states[i])
-		if err != nil {
-			return refusal(message.CodeStateMismatch, "item %d: %v", i+1, err)
-		}
-		got := message.Digest{Alg: it.Digest.Alg, Sum: st.Digest()}
-		if st.Count() != it.Size || !got.Equal(it.Digest) {
-			return refusal(message.CodeStateMismatch, "item %d: the hash state is of another file than the digest", i+1)
-		}
-		j.states = append(j.states, st)
-	}
-	return nil
-}
-
-func refusal(code, format string, a ...any) error {
-	return &policy.Refusal{Code: code, Text: fmt.Sprintf(format, a...)}
-}
-
-func refusalOf(err error) *policy.Refusal {
-	var r *policy.Refusal
-	if errors.As(err, &r) {
-		return r
-	}
-	return &policy.Refusal{Code: message.CodeBadMessage, Text: err.Error()}
-}
-
-// next puts the first waiting job on display if the display is free. Policy is
-// asked again, so that what the operator sees is what remains now, and not
-// what remained when the job began to wait.
-func (s *Station) next() {
-	for s.job == nil && len(s.queue) > 0 && s.halted == nil && !s.stopping {
-		j := s.queue[0]
-		s.queue = s.queue[1:]
-		grant, err := s.policy.Admit(j.request, s.hist.rates, s.now())
-		if err != nil {
-			s.refusals++
-			r := refusalOf(err)
-			s.refuse(j.id, r.Code, r.Text)
-			continue
-		}
-		j.grant = grant
-		s.present(j)
-	}
-}
-
-func (s *Station) present(j *job) {
-	s.job = j
-	j.machine = ceremony.New(len(j.states))
-	j.timer = s.after(s.cfg.ArmTimeout, func() {
-		s.step(j, ceremony.Withdraw{Code: message.CodeArmTimeout, Text: "nobody armed it in time"})
-	})
-	s.log.Info().Str("job", j.id.String()).Str("class", j.grant.Class).Int("items", len(j.states)).Msg("shown")
-	s.hostEvent(message.EventShown, 0, int(s.cfg.ArmTimeout.Seconds()))
-	s.show("shown", "")
-}
-
-// cancel withdraws a job that is not armed, for the host that submitted it.
-func (s *Station) cancel(m *message.CancelNote) {
-	_, host, err := s.policy.AuthenticateHost(m.Note)
-	if err != nil || m.Cancel.Origin != s.trust.Origin {
-		s.refuse(m.Cancel.Job, message.CodeBadSignature, "the cancellation is not signed by a known host for this log")
-		return
-	}
-	for i, j := range s.queue {
-		if j.id == m.Cancel.Job && j.request.Host == host {
-			s.queue = append(s.queue[:i], s.queue[i+1:]...)
-			s.refuse(j.id, message.CodeCancelled, "cancelled by the host")
-			s.show("cancelled", "")
-			return
-		}
-	}
-	if s.job != nil && s.job.id == m.Cancel.Job && s.job.request.Host == host {
-		s.step(s.job, ceremony.Withdraw{Code: message.CodeCancelled, Text: "cancelled by the host"})
-	}
 }
 
 // shownJob answers the job on display if the operator means it.
@@ -293,15 +85,16 @@ func (s *Station) prepare(j *job) error {
 	}
 	now := s.now()
 	if now.Before(s.hist.lastTime) {
-		return refusal(message.CodeClockSkew, "the board's clock went backwards")
+		return intake.Refuse(message.CodeClockSkew, "the board's clock went backwards")
 	}
 	if _, err := s.policy.Admit(j.request, s.hist.rates, now); err != nil {
 		return err
 	}
 	intent := &ledger.Intent{
-		Sequence: s.hist.sequence + 1, Policy: s.policy.Hash, Key: s.key.Fingerprint(), Refusals: s.refusals,
+		Sequence: s.hist.sequence + 1, Policy: s.policy.Hash, Key: s.key.Fingerprint(),
 		Job: j.id, Approval: j.submit.Approval, Submission: j.submit.Submission,
 	}
+	intent.Refusals, intent.Refused = s.refusals.Sum()
 	j.plans = nil
 	for _, st := range j.states {
 		p, err := sigformat.PlanOpenPGP(s.key, st, now, s.trust.Origin, j.id)
@@ -334,7 +127,7 @@ func (s *Station) afterFault() error {
 	if err == nil || errors.Is(err, errMustHalt) {
 		return err
 	}
-	return refusal(message.CodeBusy, "the TPM does not answer as it should, ask again: %v", err)
+	return intake.Refuse(message.CodeBusy, "the TPM does not answer as it should, ask again: %v", err)
 }
 
 // perform carries out one effect of the ceremony.
@@ -343,10 +136,10 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 	case ceremony.AppendIntent:
 		s.appendIntent(j)
 	case ceremony.AwaitMirror:
+		s.tell(j)
 		s.awaitMirror(j)
 	case ceremony.ExtendHead:
 		j.timer.Stop()
-		s.hostEvent(message.EventCommitting, 0, 0)
 		s.extendHead(j)
 	case ceremony.ExtendPCR:
 		s.extendPCR(j)
@@ -354,10 +147,10 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 		s.attest(j)
 	case ceremony.Sign:
 		s.sign(j, e.Item)
-		s.hostEvent(message.EventTouch, e.Item, 0)
+		s.tell(j)
 		s.show("touch", "")
 	case ceremony.DoNotTouch:
-		s.hostEvent(message.EventTokenWait, 0, 0)
+		s.tell(j)
 		s.show("do-not-touch", "Denied. The token is still armed for some seconds: DO NOT TOUCH it.")
 	case ceremony.Record:
 		s.record(j, e)
@@ -375,7 +168,7 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 func (s *Station) appendIntent(j *job) {
 	err := s.append(&j.extend.plan, j.intent)
 	if err == nil {
-		s.refusals = 0
+		s.refusals.Reset()
 	}
 	s.step(j, ceremony.Appended{Err: err})
 	if s.job == j && j.machine.Phase() == ceremony.Mirroring {
@@ -442,8 +235,7 @@ func (s *Station) release(j *job, items []ledger.ItemResult) {
 // refused ends a ceremony that left no trace in the log but a count.
 func (s *Station) refused(j *job, e ceremony.Refuse) {
 	j.timer.Stop()
-	s.refusals++
-	s.refuse(j.id, e.Code, e.Text)
+	s.end(j, j.asked, policy.Refusal{Code: e.Code, Text: e.Text})
 	s.finished(j, e.Code, "Not signed: "+e.Text+".")
 }
 

@@ -6,22 +6,24 @@ import (
 	"sync"
 	"time"
 
+	"touchmark/appliance/intake"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
-	"touchmark/tpm/quote"
 )
 
 // linkState is the conversation with the host. A new session begins unknown:
 // nothing is sent back before a host known to the policy has signed a hello.
 type linkState struct {
 	out     chan linkpipe.Msg // to the writer of the present link process, nil when there is none
+	bulk    chan linkpipe.Msg // likewise; written when nothing is in out
 	up      bool              // a session exists
+	sid     uint32            // and this is its id on the line
 	cut     func()            // ends the present link process
 	session uint64            // counts them
 	host    string            // who said hello in it, "" before
 	sent    uint64            // leaves that this session's host has or was sent
 
-	bucket    bucket             // hellos
+	ration    intake.Ration      // of hellos
 	waiting   *message.HelloNote // the newest that could not be answered yet
 	timed     bool               // a timer will take it up
 	attesting bool               // the TPM is at work for one
@@ -37,17 +39,22 @@ const (
 	chanBulk        = 1
 )
 
-// linkQueue bounds what waits for the link process. A host that does not read
-// loses its session, not the board its memory.
-const linkQueue = 128
+// linkQueue and bulkQueue bound what waits for the link process: answers to a
+// host are small, but for the entries that it fetches, which a host asks for one
+// message at a time. One that asks on and on and does not read loses its
+// session, not the board its memory.
+const (
+	linkQueue = 128
+	bulkQueue = 4
+)
 
 // startLink keeps a link process alive: when it dies, a new one follows.
 func (s *Station) startLink(ctx context.Context) {
-	s.link.bucket = newBucket(helloBurst, helloEvery, time.Now())
+	s.link.ration = intake.NewRation(helloBurst, helloEvery, time.Now())
 	s.link.wg.Go(func() {
 		for ctx.Err() == nil {
 			err := s.oneLink(ctx)
-			s.loop.post(s.linkDown)
+			s.loop.postHost(s.linkDown)
 			if ctx.Err() == nil {
 				s.log.Warn().Err(err).Msg("link process ended; starting another")
 			}
@@ -75,14 +82,14 @@ func (s *Station) oneLink(ctx context.Context) error {
 	defer func() { _ = l.Close() }()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	out, flushed := make(chan linkpipe.Msg, linkQueue), make(chan struct{})
+	out, bulk, flushed := make(chan linkpipe.Msg, linkQueue), make(chan linkpipe.Msg, bulkQueue), make(chan struct{})
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
 	wg.Go(func() {
 		defer close(flushed)
 		defer stop()
-		writeLink(ctx, l, out)
+		writeLink(ctx, l, out, bulk)
 	})
 	wg.Go(func() { // a process that neither reads nor dies must not hold the board up
 		<-ctx.Done()
@@ -92,30 +99,34 @@ func (s *Station) oneLink(ctx context.Context) error {
 		}
 		_ = l.Close()
 	})
-	s.loop.post(func() { s.link.out, s.link.cut = out, stop })
+	s.loop.postHost(func() { s.link.out, s.link.bulk, s.link.cut = out, bulk, stop })
 	for {
 		m, err := l.Read()
 		if err != nil {
 			return err
 		}
-		s.loop.post(func() { s.fromLink(m) })
+		s.loop.postHost(func() { s.fromLink(m) })
 	}
 }
 
 // writeLink passes messages to the link process until either ends, and at the
-// end what was still queued.
-func writeLink(ctx context.Context, l Link, out <-chan linkpipe.Msg) {
+// end what was still queued. Entries that a host fetches wait for everything
+// else.
+func writeLink(ctx context.Context, l Link, out, bulk <-chan linkpipe.Msg) {
 	packer := message.NewPacker()
 	write := func(m linkpipe.Msg) error {
 		m.Body = packer.Pack(m.Body)
 		return l.Write(m)
 	}
 	for {
+		rest := bulk
+		if len(out) > 0 {
+			rest = nil
+		}
+		var m linkpipe.Msg
 		select {
-		case m := <-out:
-			if write(m) != nil {
-				return
-			}
+		case m = <-out:
+		case m = <-rest:
 		case <-ctx.Done():
 			for len(out) > 0 {
 				if write(<-out) != nil {
@@ -124,11 +135,14 @@ func writeLink(ctx context.Context, l Link, out <-chan linkpipe.Msg) {
 			}
 			return
 		}
+		if write(m) != nil {
+			return
+		}
 	}
 }
 
 func (s *Station) linkDown() {
-	s.link.out, s.link.up, s.link.host, s.link.waiting = nil, false, "", nil
+	s.link.out, s.link.bulk, s.link.up, s.link.host, s.link.waiting = nil, nil, false, "", nil
 	s.update()
 }
 
@@ -138,6 +152,7 @@ func (s *Station) fromLink(m linkpipe.Msg) {
 	case linkpipe.Up:
 		s.link.up, s.link.host, s.link.sent, s.link.waiting = true, "", 0, nil
 		s.link.session++
+		s.link.sid = m.SID
 		s.dropQueued()
 		s.update()
 	case linkpipe.Down:
@@ -146,7 +161,7 @@ func (s *Station) fromLink(m linkpipe.Msg) {
 	case linkpipe.Message:
 		s.fromHost(m.Body)
 	case linkpipe.Device, linkpipe.Log:
-		s.log.Info().Str("link", m.Text).Send()
+		s.hostLog.Info().Str("link", m.Text).Send()
 	}
 }
 
@@ -155,6 +170,7 @@ func (s *Station) dropQueued() {
 	for {
 		select {
 		case <-s.link.out:
+		case <-s.link.bulk:
 		default:
 			return
 		}
@@ -173,10 +189,14 @@ func (s *Station) transmit(channel int, body []byte) {
 	if s.link.out == nil || !s.link.up || body == nil {
 		return
 	}
+	queue := s.link.out
+	if channel == chanBulk {
+		queue = s.link.bulk
+	}
 	select {
-	case s.link.out <- linkpipe.Msg{Kind: linkpipe.Message, Channel: channel, Body: body}:
+	case queue <- linkpipe.Msg{Kind: linkpipe.Message, SID: s.link.sid, Channel: channel, Body: body}:
 	default:
-		s.log.Warn().Msg("the host does not read: its session ends")
+		s.hostLog.Warn().Msg("the host does not read: its session ends")
 		s.link.cut()
 		s.linkDown()
 	}
@@ -187,8 +207,7 @@ func (s *Station) transmit(channel int, body []byte) {
 func (s *Station) fromHost(raw []byte) {
 	m, err := message.Parse(raw)
 	if err != nil {
-		s.log.Warn().Err(err).Msg("malformed message")
-		s.refuse(message.JobID{}, message.CodeBadMessage, err.Error())
+		s.refuse(message.JobID{}, message.CodeOf(err), err.Error())
 		return
 	}
 	if h, ok := m.(*message.HelloNote); ok {
@@ -213,106 +232,6 @@ func (s *Station) fromHost(raw []byte) {
 	default:
 		s.refuse(message.JobID{}, message.CodeBadMessage, "this message goes from board to host only")
 	}
-}
-
-// refuse answers that nothing is done about a job.
-func (s *Station) refuse(id message.JobID, code, text string) {
-	s.log.Warn().Str("job", id.String()).Str("code", code).Msg(text)
-	m := message.Refused{Job: id, Code: code, Text: text}
-	if code == message.CodeNoHello {
-		s.transmit(chanInteractive, m.Marshal())
-		return
-	}
-	s.send(chanInteractive, m.Marshal())
-}
-
-// hello checks who speaks and answers with a fresh attestation. Each costs the
-// TPM a signature, so they are rationed and never queue up before it; a hello
-// too many waits its turn, and only the newest waits.
-func (s *Station) hello(h *message.HelloNote) {
-	_, host, err := s.policy.AuthenticateHost(h.Note)
-	if err == nil && h.Hello.Origin != s.trust.Origin {
-		err = fmt.Errorf("it is meant for %q", h.Hello.Origin)
-	}
-	if err != nil {
-		s.log.Warn().Err(err).Msg("hello refused")
-		return
-	}
-	if !s.confirmed || s.link.attesting {
-		s.link.waiting = h // there is nothing to attest before the clock is right
-		return
-	}
-	if wait := s.link.bucket.take(time.Now()); wait > 0 {
-		s.link.waiting = h
-		if !s.link.timed {
-			s.link.timed = true
-			s.after(wait, func() { s.link.timed = false; s.lateHello() })
-		}
-		return
-	}
-	s.link.host = host
-	s.update()
-	s.noteHead(h.Hello.HeadSize, h.Hello.HeadRoot)
-	s.welcome(h.Hello.Nonce)
-}
-
-func (s *Station) lateHello() {
-	if h := s.link.waiting; h != nil {
-		s.link.waiting = nil
-		s.hello(h)
-	}
-}
-
-// noteHead remembers how far the host's mirror reaches, if it agrees with us.
-func (s *Station) noteHead(size uint64, root [32]byte) {
-	if size > s.cfg.Store.Size() {
-		return
-	}
-	if r, err := s.cfg.Store.Root(size); err == nil && r == root {
-		s.link.sent = max(s.link.sent, size)
-	}
-}
-
-// welcome answers a hello. The attestation is made by the TPM's worker and says
-// what HEAD holds, whether or not the log explains it.
-func (s *Station) welcome(nonce [16]byte) {
-	session := s.link.session
-	s.link.attesting = true
-	s.tpm.do(func() func() {
-		a, err := s.cfg.TPM.CertifyHead(quote.HelloTag(nonce[:]))
-		return func() {
-			s.link.attesting = false
-			if err != nil {
-				s.log.Error().Err(err).Msg("attesting for a hello")
-			}
-			if s.link.session == session {
-				s.sendWelcome(nonce, a)
-			}
-			s.lateHello()
-		}
-	})
-}
-
-// sendWelcome tells the state of the log as it is now, not as it was when the
-// hello came: entries sent in between would make it look rolled back.
-func (s *Station) sendWelcome(nonce [16]byte, a quote.Attestation) {
-	w := message.Welcome{
-		Nonce: nonce, Origin: s.trust.Origin, Firmware: Version, Policy: s.policy.Hash,
-		Time: s.now(), State: s.state(), Total: s.cfg.Store.Size(), Checkpoint: s.checkpoint,
-		Attest: a.Attest, Sig: a.Sig,
-	}
-	s.send(chanInteractive, w.Marshal())
-}
-
-// state is the board's state in one word.
-func (s *Station) state() string {
-	switch {
-	case s.halted != nil:
-		return message.StateHalted
-	case !s.confirmed:
-		return "time-unconfirmed"
-	}
-	return message.StateReady
 }
 
 // fetch answers with the entries from an index on, as many as one message
@@ -363,33 +282,4 @@ func (s *Station) hostEvent(state string, item, seconds int) {
 	}
 	m := message.Event{Job: s.job.id, State: state, Item: item, Seconds: seconds}
 	s.send(chanInteractive, m.Marshal())
-}
-
-// The ration of hellos: one per ten seconds in the long run, a few at once for
-// a daemon that is being restarted.
-const (
-	helloBurst = 8
-	helloEvery = 10 * time.Second
-)
-
-// bucket is a token bucket.
-type bucket struct {
-	tokens, burst float64
-	every         time.Duration
-	at            time.Time
-}
-
-func newBucket(burst int, every time.Duration, now time.Time) bucket {
-	return bucket{float64(burst), float64(burst), every, now}
-}
-
-// take spends one token and answers 0, or answers how long to wait for one.
-func (b *bucket) take(now time.Time) time.Duration {
-	b.tokens = min(b.burst, b.tokens+float64(now.Sub(b.at))/float64(b.every))
-	b.at = now
-	if b.tokens >= 1 {
-		b.tokens--
-		return 0
-	}
-	return time.Duration((1-b.tokens)*float64(b.every)) + time.Millisecond
 }

@@ -5,19 +5,62 @@ import (
 	"sync"
 )
 
-// loop is the queue of the one goroutine that owns the station's state.
+// loop is what waits for the one goroutine that owns the station's state. The
+// operator comes first, then devices and timers, then the host: however fast a
+// host sends, a button waits for no more than the step that is under way.
 type loop struct {
-	inbox chan func()
-	done  chan struct{}
+	operator chan func()
+	inbox    chan func() // devices and timers
+	host     chan func() // what comes up the link
+	done     chan struct{}
 }
 
-func newLoop() loop { return loop{make(chan func(), 64), make(chan struct{})} }
+// hostQueue bounds what is taken off the link before its turn; what a host
+// sends beyond that waits in the link process, and then in the host.
+const hostQueue = 16
 
-// post hands f to the loop; once the loop is over it drops it.
-func (l loop) post(f func()) {
+func newLoop() loop {
+	return loop{make(chan func(), 16), make(chan func(), 64), make(chan func(), hostQueue), make(chan struct{})}
+}
+
+// post hands f to the loop, behind other devices and timers; once the loop is
+// over it drops it.
+func (l loop) post(f func()) { l.hand(l.inbox, f) }
+
+// postOperator hands f to the loop, before anything but the operator's own.
+func (l loop) postOperator(f func()) { l.hand(l.operator, f) }
+
+// postHost hands f to the loop when nothing else waits, in order.
+func (l loop) postHost(f func()) { l.hand(l.host, f) }
+
+func (l loop) hand(queue chan<- func(), f func()) {
 	select {
-	case l.inbox <- f:
+	case queue <- f:
 	case <-l.done:
+	}
+}
+
+// next waits for the next thing to do, nil when ctx has ended.
+func (l loop) next(ctx context.Context) func() {
+	if ctx.Err() != nil {
+		return nil
+	}
+	for _, queue := range []chan func(){l.operator, l.inbox} {
+		select {
+		case f := <-queue:
+			return f
+		default:
+		}
+	}
+	select {
+	case f := <-l.operator:
+		return f
+	case f := <-l.inbox:
+		return f
+	case f := <-l.host:
+		return f
+	case <-ctx.Done():
+		return nil
 	}
 }
 

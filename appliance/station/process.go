@@ -27,7 +27,7 @@ type process struct {
 func StartLink(_ context.Context, program, device string, baud int, log zerolog.Logger) (Link, error) {
 	cmd := exec.Command(program, "--device", device, "--baud", strconv.Itoa(baud))
 	cmd.Env = []string{}
-	cmd.Stderr = lineLogger{log}
+	cmd.Stderr = lineLogger{log.Sample(&zerolog.BurstSampler{Burst: hostLogBurst, Period: hostLogPeriod})}
 	cmd.WaitDelay = linkFlush // a child of its own may hold stderr open
 	in, err := cmd.StdinPipe()
 	if err != nil {

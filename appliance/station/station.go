@@ -26,6 +26,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/ceremony"
+	"touchmark/appliance/intake"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
@@ -91,7 +92,8 @@ type Config struct {
 type Station struct {
 	cfg      Config
 	log      zerolog.Logger
-	loop     loop // everything that happens, in order
+	hostLog  zerolog.Logger // of what a host can cause at will: sampled
+	loop     loop           // everything that happens, in order
 	operator sync.WaitGroup
 	tpm      worker
 	token    tokenKeeper
@@ -112,7 +114,8 @@ type Station struct {
 
 	job      *job
 	queue    []*job
-	refusals uint64 // since the last intent
+	ended    intake.Ended // jobs that came to nothing
+	refusals intake.Tally // since the last intent
 	view     operator.View
 	alarm    string // shown until the operator decides about another job
 	quit     context.CancelFunc
@@ -125,11 +128,20 @@ type Station struct {
 func New(cfg Config) (*Station, error) {
 	cfg = withDefaults(cfg)
 	s := &Station{cfg: cfg, log: cfg.Log, loop: newLoop()}
+	s.hostLog = cfg.Log.Sample(&zerolog.BurstSampler{Burst: hostLogBurst, Period: hostLogPeriod})
 	if err := s.load(); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
+
+// A host that sends nonsense must not fill the disk that the board's log of
+// events is on: so many lines in a period are written, the rest is counted in
+// the next intent.
+const (
+	hostLogBurst  = 32
+	hostLogPeriod = 10 * time.Second
+)
 
 func withDefaults(c Config) Config {
 	def := func(d *time.Duration, v time.Duration) {
@@ -152,7 +164,7 @@ func withDefaults(c Config) Config {
 func (s *Station) Run(outer context.Context) {
 	var ctx context.Context
 	ctx, s.quit = context.WithCancel(context.WithoutCancel(outer))
-	defer context.AfterFunc(outer, func() { s.loop.post(s.stop) })()
+	defer context.AfterFunc(outer, func() { s.loop.postOperator(s.stop) })()
 	s.tpm.start(ctx, s.loop)
 	defer s.tpm.wait()
 	s.startToken(ctx)
@@ -170,16 +182,11 @@ func (s *Station) Run(outer context.Context) {
 	// Before anything is waited for: whoever still posts must not wait for us.
 	defer s.loop.close()
 	defer s.quit()
-	for {
-		select {
-		case <-ctx.Done():
-			s.stopped = true
-			s.show("stopped", "The appliance has stopped.")
-			return
-		case f := <-s.loop.inbox:
-			f()
-		}
+	for f := s.loop.next(ctx); f != nil; f = s.loop.next(ctx) {
+		f()
 	}
+	s.stopped = true
+	s.show("stopped", "The appliance has stopped.")
 }
 
 // tick keeps the clock on the display moving while it is to be confirmed.

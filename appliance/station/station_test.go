@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"touchmark/appliance/ceremony"
+	"touchmark/appliance/intake"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/linkpipe"
@@ -387,8 +388,8 @@ func TestRefusals(t *testing.T) {
 			sum := sha256.Sum256([]byte("another file"))
 			a.Items[0].Digest.Sum = sum[:]
 		}},
-		{message.CodeStateMismatch, func(m *message.Submit, _ *message.Approval) { m.States = append(m.States, m.States[0]) }},
-		{message.CodeStateMismatch, func(m *message.Submit, _ *message.Approval) {
+		{message.CodeBadState, func(m *message.Submit, _ *message.Approval) { m.States = append(m.States, m.States[0]) }},
+		{message.CodeBadState, func(m *message.Submit, _ *message.Approval) {
 			m.States[0] = append([]byte(nil), m.States[0]...)
 			m.States[0][0] ^= 1 // a chosen chaining value on short input
 		}},
@@ -538,7 +539,7 @@ func TestStaleHeadMustFetchFirst(t *testing.T) {
 	h, attest, err := ledger.Parse(raw)
 	must(t, err)
 	var more [][]byte
-	for range maxHeadAge {
+	for range intake.MaxHeadAge {
 		h.Index = store.Size() + uint64(len(more))
 		e, err := ledger.Marshal(h, attest)
 		must(t, err)

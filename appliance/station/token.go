@@ -159,11 +159,16 @@ func (s *Station) pinEntered(err error) {
 	s.show("pin-wrong", err.Error())
 }
 
+// touchWindow is how long a token waits for its touch (YubiKey: 15 s). Nobody
+// but the token ends it; hosts are told so that they can count down.
+const touchWindow = 15 * time.Second
+
 // sign has the token sign one item of a job and turns the answer into a
 // finished signature. It returns at once; the touch comes later.
 func (s *Station) sign(j *job, item int) {
 	plan := j.plans[item]
 	s.token.busy = true
+	j.until = time.Now().Add(touchWindow)
 	s.token.work.do(func() func() {
 		begun := time.Now()
 		err := ceremony.ErrRemoved
@@ -200,10 +205,10 @@ func (s *Station) startOperator(ctx context.Context) {
 				return
 			case c, ok := <-s.cfg.Panel.Commands():
 				if !ok {
-					s.loop.post(s.stop)
+					s.loop.postOperator(s.stop)
 					return
 				}
-				s.loop.post(func() { s.command(c) })
+				s.loop.postOperator(func() { s.command(c) })
 			}
 		}
 	})

@@ -269,7 +269,7 @@ func TestOutcomes(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	for code, want := range map[string]int{
 		message.CodeRateExceeded: api.Refused, message.CodeExpired: api.TimedOut,
-		message.CodeHalted: api.DeviceFault, message.CodeForkedHead: api.Evidence, message.CodeNotMirrored: api.LinkDown,
+		message.CodeHalted: api.DeviceFault, message.CodeForkedHead: api.Evidence, message.CodeInternal: api.DeviceFault,
 	} {
 		w := newWorld(t)
 		w.b.meet()

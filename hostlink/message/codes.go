@@ -1,11 +1,22 @@
 package message
 
+import (
+	"errors"
+
+	"touchmark/hostlink/message/canon"
+)
+
 // Refusal codes: stable words that programs branch on, in Refused messages
 // and in policy refusals.
 const (
 	CodeBadMessage       = "bad-message"       // not a well-formed message
-	CodeBadSignature     = "bad-signature"     // a note's signature is missing, unknown or wrong
+	CodeUnknownMessage   = "unknown-message"   // a kind or version of message that this board does not know
+	CodeBadSignature     = "bad-signature"     // a note's signature is missing or wrong
+	CodeSurplusSignature = "surplus-signature" // a note is signed twice by one key, or by more hosts than one
 	CodeUnknownHost      = "unknown-host"      // the policy knows no such host key
+	CodeUnknownApprover  = "unknown-approver"  // the policy knows no such approver key; hosts' are none
+	CodeSamePerson       = "same-person"       // one person approves with two keys
+	CodeWrongApproval    = "wrong-approval"    // the submission is for another approval
 	CodeWrongOrigin      = "wrong-origin"      // meant for another appliance
 	CodeUnknownClass     = "unknown-class"     // the policy has no such class
 	CodeHostForbidden    = "host-forbidden"    // this host may not use this class
@@ -21,13 +32,24 @@ const (
 	CodeUnknownHead      = "unknown-head"      // the host's head is beyond the board's log
 	CodeForkedHead       = "forked-head"       // the host's head contradicts the board's log
 	CodeStaleHead        = "stale-head"        // the host's head is too old: it must fetch the log first
+	CodeBadState         = "bad-state"         // not a hash state, or not one for each item
 	CodeStateMismatch    = "state-mismatch"    // a hash state does not give the approved digest
-	CodeBusy             = "busy"              // another job is on the display
+	CodeBusy             = "busy"              // the board cannot just now: ask again later
 	CodeHalted           = "halted"            // the board signs nothing until it is looked after
 	CodeDenied           = "denied"            // the operator said no
 	CodeCancelled        = "cancelled"         // the host withdrew it
+	CodeStaleCancel      = "stale-cancel"      // a cancellation older than the submission it names
 	CodeArmTimeout       = "arm-timeout"       // nobody armed it in time
-	CodeNotMirrored      = "not-mirrored"      // the host did not acknowledge the log entries
 	CodeNoHello          = "no-hello"          // the conversation must start with a hello
 	CodeTooMany          = "too-many"          // too many requests; slow down
+	CodeInternal         = "internal"          // the board failed at it, nothing was signed
 )
+
+// CodeOf gives the refusal code for an error of Parse.
+func CodeOf(err error) string {
+	var e *canon.Error
+	if errors.As(err, &e) && e.Domain == anyMessage && e.Problem == canon.OtherDomain {
+		return CodeUnknownMessage
+	}
+	return CodeBadMessage
+}

@@ -86,6 +86,27 @@ func TestSpecCodes(t *testing.T) {
 	}
 }
 
+// Every named problem of texts and notes stands in the specification, in its
+// own section, and the specification names no other.
+func TestSpecProblems(t *testing.T) {
+	spec := string(readSpec(t))
+	for _, c := range []struct{ file, prefix, from, to string }{
+		{"canon/reader.go", "", "is refused with one of these problems", "An artifact **name**"},
+		{"note.go", "Note", "## 2.", "## 3."},
+	} {
+		section := spec[strings.Index(spec, c.from):strings.Index(spec, c.to)]
+		problems := stringConstants(t, c.file, c.prefix)
+		for _, p := range problems {
+			if p != string(NoteAmbiguous) && !strings.Contains(section, "`"+p+"`") {
+				t.Errorf("problem %s of %s is not in the specification", p, c.file)
+			}
+		}
+		if len(problems) < 6 {
+			t.Errorf("%d problems in %s", len(problems), c.file)
+		}
+	}
+}
+
 // stringConstants are the values of a file's string constants by prefix.
 func stringConstants(t *testing.T, file, prefix string) []string {
 	t.Helper()

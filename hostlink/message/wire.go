@@ -27,17 +27,22 @@ const (
 // Parse reads one session message, strictly, and returns a pointer to one of
 // *HelloNote, *Submit, *CancelNote, *Mirrored, *Fetch, *Welcome, *Entries,
 // *Checkpoint, *Event, *Refused, *Done. Marshal of the result gives b.
-// Signatures of notes are not verified here: the receiver opens them.
+// Signatures of notes are not verified here: the receiver opens them. The
+// error is a *canon.Error or, for the form of a note, a *NoteError; CodeOf
+// gives its refusal code.
 func Parse(b []byte) (any, error) {
 	if len(b) > MaxMessage {
-		return nil, &canon.Error{Domain: "message", Line: 1, Reason: "longer than 128 KiB"}
+		return nil, &canon.Error{Problem: canon.TooLong, Domain: anyMessage, Line: 1, Reason: "longer than 128 KiB"}
 	}
 	domain := canon.Domain(b)
 	if parse, ok := parsers[domain]; ok {
 		return parse(b)
 	}
-	return nil, &canon.Error{Domain: "message", Line: 1, Reason: "unknown kind of message " + quote(domain)}
+	return nil, &canon.Error{Problem: canon.OtherDomain, Domain: anyMessage, Line: 1, Reason: "unknown kind of message " + quote(domain)}
 }
+
+// anyMessage stands for the domain in errors that come before it is known.
+const anyMessage = "message"
 
 var parsers = map[string]func([]byte) (any, error){
 	HelloDomain:      parseHelloNote,
@@ -248,13 +253,13 @@ func readCheckpoint(r *canon.Reader) *Checkpoint {
 
 // States of an Event. A host shows one it does not know as it stands.
 const (
-	EventQueued     = "queued"     // admitted, another job is on the display
-	EventShown      = "shown"      // on the display, waiting to be armed
-	EventCommitting = "committing" // into the log and the TPM
-	EventTouch      = "touch"      // the token waits for its touch
-	EventTokenWait  = "token-wait" // denied or cut short; the token is not free yet
-	EventPINNeeded  = "pin-needed" // the operator must type the PIN first
-	EventPINWrong   = "pin-wrong"  // the PIN was wrong
+	EventQueued    = "queued"     // admitted, another job is on the display
+	EventShown     = "shown"      // on the display, waiting to be armed
+	EventArmed     = "armed"      // the operator agreed; it goes into the log and the TPM
+	EventTouch     = "touch"      // the token waits for its touch
+	EventTokenWait = "token-wait" // denied or cut short; the token is not free yet
+	EventPINNeeded = "pin-needed" // the operator must type the PIN first
+	EventPINWrong  = "pin-wrong"  // the PIN was wrong
 )
 
 // Event tells how a job goes. Whoever sits on the cable can forge it: it is a

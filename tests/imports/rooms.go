@@ -18,6 +18,7 @@ const (
 // rooms names every package of the module, by its path below the module's.
 var rooms = map[string]kind{
 	"appliance/ceremony":                pure,
+	"appliance/intake":                  pure,
 	"appliance/piv/attest":              pure,
 	"appliance/policy":                  pure,
 	"appliance/policy/document":         pure,

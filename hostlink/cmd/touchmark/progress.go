@@ -89,7 +89,7 @@ var eventText = map[string]string{
 	"queued":           "waiting: another job is with the operator",
 	"busy":             "the appliance is busy",
 	"shown":            "on the appliance's display: waiting for the operator to arm it",
-	"committing":       "committing to the log",
+	"armed":            "armed: committing it to the log",
 	"touch":            "waiting for the touch",
 	"token-wait":       "denied at the appliance: waiting until the token is free",
 	"pin-needed":       "waiting for the PIN at the appliance",

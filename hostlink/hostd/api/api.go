@@ -178,15 +178,15 @@ func CodeFor(refusal string) int {
 		return Denied
 	case message.CodeArmTimeout, message.CodeExpired:
 		return TimedOut
-	case message.CodeHalted, message.CodeBusy, message.CodeTooMany:
+	case message.CodeHalted, message.CodeBusy, message.CodeTooMany, message.CodeInternal:
 		return DeviceFault
-	case message.CodeNotMirrored, message.CodeNoHello:
+	case message.CodeNoHello:
 		return LinkDown
 	case message.CodeForkedHead, message.CodeUnknownHead:
 		return Evidence
 	case message.CodeCancelled:
 		return Interrupted
-	case message.CodeBadMessage, message.CodeStateMismatch:
+	case message.CodeBadMessage, message.CodeUnknownMessage, message.CodeWrongApproval, message.CodeBadState, message.CodeStateMismatch:
 		return Internal
 	}
 	return Refused

@@ -75,80 +75,93 @@ func TestRefusesEverythingNotCanonical(t *testing.T) {
 		}
 		return strings.Replace(good, old, new, 1)
 	}
-	cases := map[string]string{
-		"empty":                       "",
-		"no newline at all":           testDomain,
-		"other domain":                edit("test/v1", "test/v2"),
-		"domain with space":           edit("test/v1", "test/v1 "),
-		"unknown key":                 edit("word", "wort"),
-		"key in uppercase":            edit("values", "Values"),
-		"key with a space before":     edit("values", " values"),
-		"wrong order":                 testDomain + "\nbody 4\nx\ny\nvalues 12 00ff00ff aGk= 2026-11-21T22:00:00Z\n",
-		"missing line":                testDomain + "\nword a a\nbody 4\nx\ny\n",
-		"two spaces":                  edit("values 12", "values  12"),
-		"trailing space":              edit("word a a\n", "word a a \n"),
-		"tab":                         edit("values 12", "values\t12"),
-		"carriage return":             edit("word a a\n", "word a a\r\n"),
-		"field too many":              edit("word a a", "word a a a"),
-		"field too few":               edit("word a a", "word a"),
-		"NUL in a field":              edit("word a a", "word a\x00 a\x00"),
-		"DEL in a field":              edit("word a a", "word a\x7f a\x7f"),
-		"umlaut in a field":           edit("word a a", "word ä ä"),
-		"homoglyph in a field":        edit("word a a", "word \u0430 \u0430"),
-		"escape sequence in a field":  edit("word a a", "word \x1b[2J \x1b[2J"),
-		"leading zero":                edit("12", "012"),
-		"plus sign":                   edit("12", "+12"),
-		"negative":                    edit("12", "-12"),
-		"hexadecimal number":          edit("12", "0x12"),
-		"underscore in number":        edit("12", "1_2"),
-		"number beyond its bound":     edit("12", "1099511627777"),
-		"number beyond 64 bits":       edit("12", "18446744073709551616"),
-		"uppercase hex":               edit("00ff00ff", "00FF00ff"),
-		"short hex":                   edit("00ff00ff", "00ff00"),
-		"odd hex":                     edit("00ff00ff", "00ff00f"),
-		"base64 without padding":      edit("aGk=", "aGk"),
-		"base64 with stray bits":      edit("aGk=", "aGl="),
-		"base64 url alphabet":         edit("aGk=", "__8="),
-		"base64 of nothing":           edit("aGk=", "="),
-		"base64 too long":             edit("aGk=", strings.Repeat("aaaa", 35)),
-		"base64 just too long":        edit("aGk=", strings.Repeat("aaaa", 33)+"aGk="),
-		"time with fraction":          edit("22:00:00Z", "22:00:00.0Z"),
-		"time with comma fraction":    edit("22:00:00Z", "22:00:00,5Z"),
-		"time with offset":            edit("22:00:00Z", "22:00:00+00:00"),
-		"time in lowercase":           edit("22:00:00Z", "22:00:00z"),
-		"leap second":                 edit("22:00:00Z", "23:59:60Z"),
-		"hour without zero":           edit("T22:00:00Z", "T2:00:00Z"),
-		"day that is not":             edit("2026-11-21", "2026-02-30"),
-		"year too early":              edit("2026", "2019"),
-		"year too late":               edit("2026", "2200"),
-		"block longer than the text":  edit("body 4", "body 5"),
-		"block shorter than its body": edit("body 4", "body 2"),
-		"block beyond its bound":      edit("body 4\nx\ny\n", "body 1001\n"+strings.Repeat("x", 1000)+"\n"),
-		"empty block":                 edit("body 4\nx\ny\n", "body 0\n"),
-		"block without newline":       edit("body 4\nx\ny\n", "body 3\nx\ny"),
-		"block with control byte":     edit("x\ny", "x\x00\n"),
-		"block with DEL":              edit("x\ny", "x\x7f\n"),
-		"block with broken UTF-8":     edit("x\ny", "x\xff\n"),
-		"block with huge length":      edit("body 4", "body 99999999999999999999999"),
-		"trailing line":               good + "more\n",
-		"trailing newline":            good + "\n",
-		"last line without newline":   strings.TrimSuffix(edit("body 4\nx\ny\n", "body 4"), "\n"),
-		"line too long":               edit("word a a", "word "+strings.Repeat("a", MaxLine)+" a"),
-		"very many fields":            edit("word a a", "word"+strings.Repeat(" a", 20000)),
-		"text too long":               good + strings.Repeat("x", MaxText),
-		"byte order mark":             "\ufeff" + good,
+	cases := map[string]struct {
+		text string
+		want Problem
+	}{
+		"what its own rules forbid":   {edit("word a a", "word a b"), BadValue},
+		"empty":                       {"", OtherDomain},
+		"no newline at all":           {testDomain, OtherDomain},
+		"other domain":                {edit("test/v1", "test/v2"), OtherDomain},
+		"domain with space":           {edit("test/v1", "test/v1 "), OtherDomain},
+		"unknown key":                 {edit("word", "wort"), WrongLine},
+		"key in uppercase":            {edit("values", "Values"), WrongLine},
+		"key with a space before":     {edit("values", " values"), WrongLine},
+		"wrong order":                 {testDomain + "\nbody 4\nx\ny\nvalues 12 00ff00ff aGk= 2026-11-21T22:00:00Z\n", WrongLine},
+		"missing line":                {testDomain + "\nword a a\nbody 4\nx\ny\n", WrongLine},
+		"two spaces":                  {edit("values 12", "values  12"), BadField},
+		"trailing space":              {edit("word a a\n", "word a a \n"), BadField},
+		"tab":                         {edit("values 12", "values\t12"), WrongLine},
+		"carriage return":             {edit("word a a\n", "word a a\r\n"), BadField},
+		"field too many":              {edit("word a a", "word a a a"), FieldCount},
+		"field too few":               {edit("word a a", "word a"), FieldCount},
+		"NUL in a field":              {edit("word a a", "word a\x00 a\x00"), BadField},
+		"DEL in a field":              {edit("word a a", "word a\x7f a\x7f"), BadField},
+		"umlaut in a field":           {edit("word a a", "word ä ä"), BadField},
+		"homoglyph in a field":        {edit("word a a", "word \u0430 \u0430"), BadField},
+		"escape sequence in a field":  {edit("word a a", "word \x1b[2J \x1b[2J"), BadField},
+		"leading zero":                {edit("12", "012"), BadNumber},
+		"plus sign":                   {edit("12", "+12"), BadNumber},
+		"negative":                    {edit("12", "-12"), BadNumber},
+		"hexadecimal number":          {edit("12", "0x12"), BadNumber},
+		"underscore in number":        {edit("12", "1_2"), BadNumber},
+		"number beyond its bound":     {edit("12", "1099511627777"), TooLarge},
+		"number beyond 64 bits":       {edit("12", "18446744073709551616"), BadNumber},
+		"uppercase hex":               {edit("00ff00ff", "00FF00ff"), BadHex},
+		"short hex":                   {edit("00ff00ff", "00ff00"), BadHex},
+		"odd hex":                     {edit("00ff00ff", "00ff00f"), BadHex},
+		"base64 without padding":      {edit("aGk=", "aGk"), BadBase64},
+		"base64 with stray bits":      {edit("aGk=", "aGl="), BadBase64},
+		"base64 url alphabet":         {edit("aGk=", "__8="), BadBase64},
+		"base64 of nothing":           {edit("aGk=", "="), BadBase64},
+		"base64 too long":             {edit("aGk=", strings.Repeat("aaaa", 35)), BadBase64},
+		"base64 just too long":        {edit("aGk=", strings.Repeat("aaaa", 33)+"aGk="), BadBase64},
+		"time with fraction":          {edit("22:00:00Z", "22:00:00.0Z"), BadTime},
+		"time with comma fraction":    {edit("22:00:00Z", "22:00:00,5Z"), BadTime},
+		"time with offset":            {edit("22:00:00Z", "22:00:00+00:00"), BadTime},
+		"time in lowercase":           {edit("22:00:00Z", "22:00:00z"), BadTime},
+		"leap second":                 {edit("22:00:00Z", "23:59:60Z"), BadTime},
+		"hour without zero":           {edit("T22:00:00Z", "T2:00:00Z"), BadTime},
+		"day that is not":             {edit("2026-11-21", "2026-02-30"), BadTime},
+		"year too early":              {edit("2026", "2019"), BadTime},
+		"year too late":               {edit("2026", "2200"), BadTime},
+		"block longer than the text":  {edit("body 4", "body 5"), CutOff},
+		"block shorter than its body": {edit("body 4", "body 2"), Surplus},
+		"block beyond its bound":      {edit("body 4\nx\ny\n", "body 1001\n"+strings.Repeat("x", 1000)+"\n"), TooLarge},
+		"empty block":                 {edit("body 4\nx\ny\n", "body 0\n"), BadBlock},
+		"block without newline":       {edit("body 4\nx\ny\n", "body 3\nx\ny"), BadBlock},
+		"block with control byte":     {edit("x\ny", "x\x00\n"), BadBlock},
+		"block with DEL":              {edit("x\ny", "x\x7f\n"), BadBlock},
+		"block with broken UTF-8":     {edit("x\ny", "x\xff\n"), BadBlock},
+		"block with huge length":      {edit("body 4", "body 99999999999999999999999"), BadNumber},
+		"trailing line":               {good + "more\n", Surplus},
+		"trailing newline":            {good + "\n", Surplus},
+		"last line without newline":   {strings.TrimSuffix(edit("body 4\nx\ny\n", "body 4"), "\n"), CutOff},
+		"line too long":               {edit("word a a", "word "+strings.Repeat("a", MaxLine)+" a"), TooLong},
+		"very many fields":            {edit("word a a", "word"+strings.Repeat(" a", 20000)), FieldCount},
+		"text too long":               {good + strings.Repeat("x", MaxText), TooLong},
+		"byte order mark":             {"\ufeff" + good, OtherDomain},
 	}
-	for name, text := range cases {
+	seen := map[Problem]bool{}
+	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			s, err := readSample([]byte(text))
+			s, err := readSample([]byte(c.text))
 			var e *Error
 			if !errors.As(err, &e) {
 				t.Fatalf("accepted as %+v, err %v", s, err)
+			}
+			if seen[e.Problem] = true; e.Problem != c.want {
+				t.Errorf("%s, want %s: %v", e.Problem, c.want, e)
 			}
 			if e.Domain != testDomain || e.Line < 1 || len(e.Error()) > 400 || strings.ContainsAny(e.Error(), "\x00\x1b\x7f\r\n") {
 				t.Errorf("poor error: %q", e.Error())
 			}
 		})
+	}
+	for _, p := range []Problem{TooLong, OtherDomain, WrongLine, CutOff, Surplus, BadField, FieldCount, BadBlock, BadNumber, TooLarge, BadHex, BadBase64, BadTime, BadValue} {
+		if !seen[p] {
+			t.Errorf("no text here has the problem %s", p)
+		}
 	}
 }
 

@@ -10,11 +10,34 @@ import (
 	"time"
 )
 
+// Problem names a way in which a text is not canonical, for callers that
+// branch and for readers of docs/spec/message.md section 1.
+type Problem string
+
+// The problems.
+const (
+	TooLong     Problem = "too-long"     // a text or line beyond its bound
+	OtherDomain Problem = "other-domain" // the first line is not the expected one
+	WrongLine   Problem = "wrong-line"   // another line stands where one is due
+	CutOff      Problem = "cut-off"      // the text ends too soon
+	Surplus     Problem = "surplus"      // something stands behind the end
+	BadField    Problem = "bad-field"    // spaces or bytes that no field has
+	FieldCount  Problem = "field-count"  // a line with too many or too few fields
+	BadBlock    Problem = "bad-block"    // bytes that no block holds
+	BadNumber   Problem = "bad-number"   // not a decimal number in its one encoding
+	TooLarge    Problem = "too-large"    // a number beyond its bound
+	BadHex      Problem = "bad-hex"
+	BadBase64   Problem = "bad-base64"
+	BadTime     Problem = "bad-time"
+	BadValue    Problem = "bad-value" // what the text's own rules forbid
+)
+
 // Error says where and why a text is not canonical.
 type Error struct {
-	Domain string // the domain the reader wanted
-	Line   int    // 1 is the domain line; lines of blocks are counted
-	Reason string
+	Problem Problem
+	Domain  string // the domain the reader wanted
+	Line    int    // 1 is the domain line; lines of blocks are counted
+	Reason  string
 }
 
 func (e *Error) Error() string {
@@ -36,12 +59,12 @@ type Reader struct {
 func NewReader(text []byte, domain string) *Reader {
 	r := &Reader{domain: domain, rest: text, line: 1}
 	if len(text) > MaxText {
-		r.Failf("text of %d bytes, at most %d", len(text), MaxText)
+		r.fail(TooLong, "text of %d bytes, at most %d", len(text), MaxText)
 		return r
 	}
 	first, rest, ok := bytes.Cut(text, []byte("\n"))
 	if !ok || string(first) != domain {
-		r.Failf("want %q, got %s", domain, quote(first))
+		r.fail(OtherDomain, "want %q, got %s", domain, quote(first))
 		return r
 	}
 	r.rest = rest
@@ -82,17 +105,21 @@ func (r *Reader) take(key string, n int) ([]string, bool) {
 	}
 	parts := strings.SplitN(string(r.rest[:end]), " ", MaxFields+2)
 	if parts[0] != key {
-		r.Failf("want %q, got %s", key, quote(r.rest[:end]))
+		r.fail(WrongLine, "want %q, got %s", key, quote(r.rest[:end]))
+		return nil, false
+	}
+	if len(parts)-1 > MaxFields {
+		r.fail(FieldCount, "%s: more than %d fields", key, MaxFields)
 		return nil, false
 	}
 	for _, f := range parts[1:] {
 		if !ValidField(f) {
-			r.Failf("%s: fields are separated by one space and hold printable ASCII only", key)
+			r.fail(BadField, "%s: fields are separated by one space and hold printable ASCII only", key)
 			return nil, false
 		}
 	}
 	if len(parts)-1 != n {
-		r.Failf("%s: %d fields, want %d", key, len(parts)-1, n)
+		r.fail(FieldCount, "%s: %d fields, want %d", key, len(parts)-1, n)
 		return nil, false
 	}
 	r.rest = r.rest[end+1:]
@@ -102,11 +129,11 @@ func (r *Reader) take(key string, n int) ([]string, bool) {
 func (r *Reader) noLine(key string) {
 	switch {
 	case len(r.rest) == 0:
-		r.Failf("the text ends where %q should stand", key)
+		r.fail(CutOff, "the text ends where %q should stand", key)
 	case len(r.rest) > MaxLine:
-		r.Failf("%s: line longer than %d bytes", key, MaxLine)
+		r.fail(TooLong, "%s: line longer than %d bytes", key, MaxLine)
 	default:
-		r.Failf("%s: the last line has no newline", key)
+		r.fail(CutOff, "%s: the last line has no newline", key)
 	}
 }
 
@@ -118,10 +145,10 @@ func (r *Reader) Block(key string, max int) []byte {
 	case r.err != nil:
 		return nil
 	case n > len(r.rest):
-		r.Failf("%s: %d bytes announced, %d left", key, n, len(r.rest))
+		r.fail(CutOff, "%s: %d bytes announced, %d left", key, n, len(r.rest))
 		return nil
 	case !ValidBody(r.rest[:n]):
-		r.Failf("%s: the embedded text is empty, has control bytes or does not end in a newline", key)
+		r.fail(BadBlock, "%s: the embedded text is empty, has control bytes or does not end in a newline", key)
 		return nil
 	}
 	body := bytes.Clone(r.rest[:n])
@@ -137,11 +164,11 @@ func (r *Reader) Uint(s string, max uint64) uint64 {
 	}
 	u, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || Uint(u) != s {
-		r.Failf("%s is not a decimal number without leading zeros", quote([]byte(s)))
+		r.fail(BadNumber, "%s is not a decimal number without leading zeros", quote([]byte(s)))
 		return 0
 	}
 	if u > max {
-		r.Failf("%d is too large, at most %d", u, max)
+		r.fail(TooLarge, "%d is too large, at most %d", u, max)
 		return 0
 	}
 	return u
@@ -155,7 +182,7 @@ func (r *Reader) Hex(s string, n int) []byte {
 	}
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != n || Hex(b) != s {
-		r.Failf("%s is not %d bytes of lowercase hexadecimal", quote([]byte(s)), n)
+		r.fail(BadHex, "%s is not %d bytes of lowercase hexadecimal", quote([]byte(s)), n)
 		return make([]byte, n)
 	}
 	return b
@@ -168,12 +195,12 @@ func (r *Reader) Base64(s string, max int) []byte {
 		return nil
 	}
 	if len(s) > base64.StdEncoding.EncodedLen(max) {
-		r.Failf("base64 value of %d characters, at most %d bytes allowed", len(s), max)
+		r.fail(BadBase64, "base64 value of %d characters, at most %d bytes allowed", len(s), max)
 		return nil
 	}
 	b, err := base64.StdEncoding.DecodeString(s)
 	if err != nil || len(b) > max || Base64(b) != s {
-		r.Failf("%s is not canonical padded base64 of at most %d bytes", quote([]byte(s)), max)
+		r.fail(BadBase64, "%s is not canonical padded base64 of at most %d bytes", quote([]byte(s)), max)
 		return nil
 	}
 	return b
@@ -186,17 +213,19 @@ func (r *Reader) Time(s string) time.Time {
 	}
 	t, err := time.Parse(TimeLayout, s)
 	if err != nil || Time(t) != s || t.Year() < MinYear || t.Year() > MaxYear {
-		r.Failf("%s is not a time like 2026-01-02T15:04:05Z", quote([]byte(s)))
+		r.fail(BadTime, "%s is not a time like 2026-01-02T15:04:05Z", quote([]byte(s)))
 		return time.Time{}
 	}
 	return t
 }
 
-// Failf records an error at the present line, unless one is recorded already.
-// Parsers use it for what their own domain forbids.
-func (r *Reader) Failf(format string, a ...any) {
+// Failf records a BadValue at the present line, unless an error is recorded
+// already. Parsers use it for what their own domain forbids.
+func (r *Reader) Failf(format string, a ...any) { r.fail(BadValue, format, a...) }
+
+func (r *Reader) fail(p Problem, format string, a ...any) {
 	if r.err == nil {
-		r.err = &Error{Domain: r.domain, Line: r.line, Reason: fmt.Sprintf(format, a...)}
+		r.err = &Error{Problem: p, Domain: r.domain, Line: r.line, Reason: fmt.Sprintf(format, a...)}
 	}
 }
 
@@ -208,7 +237,7 @@ func (r *Reader) Close() error {
 	if r.err == nil && len(r.rest) > 0 {
 		r.line++
 		first, _, _ := bytes.Cut(r.rest, []byte("\n"))
-		r.Failf("nothing more expected, got %s", quote(first))
+		r.fail(Surplus, "nothing more expected, got %s", quote(first))
 	}
 	return r.err
 }

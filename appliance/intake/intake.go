@@ -1,0 +1,124 @@
+// Package intake decides whether what a host asks for may be put before a
+// person: everything about a submission or a cancellation that can be checked
+// before anybody looks at it.
+//
+// The order is: signatures and origin (policy.Authenticate), whether this very
+// submission has had its answer (Ended), its time (policy.Fresh), what the
+// policy gives (policy.Admit), the host's head against the log, the hash states
+// against the approved digests. The first that does not hold refuses, with a
+// code of docs/spec/message.md section 6.
+//
+// Guarantees: what comes out of Admit is signed by one known host and as many
+// persons as its class demands, commits to a true prefix of this log, and each
+// of its states is one that a file with the approved digest leaves behind.
+// Nothing is remembered of what is refused but bounded counts (Tally) and, of
+// what was once taken, its end (Ended).
+//
+// The package is pure: time and the log are passed in.
+package intake
+
+import (
+	"fmt"
+	"time"
+
+	"touchmark/appliance/policy"
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
+)
+
+// Log is what intake needs of the board's log: RFC 6962 roots of its prefixes,
+// entries that are not committed yet included.
+type Log interface {
+	Size() uint64
+	Root(size uint64) ([32]byte, error)
+}
+
+// Admit checks everything of an authenticated request but its signatures:
+// states are the hash states that came with it, now is the board's time. It
+// gives what the policy grants and the states, one for each item. The error is
+// a *policy.Refusal.
+func Admit(p *policy.Policy, log Log, rates *policy.History, req *policy.Request, states [][]byte, now time.Time) (*policy.Grant, []sigformat.State, error) {
+	if err := p.Fresh(req, now); err != nil {
+		return nil, nil, err
+	}
+	grant, err := p.Admit(req, rates, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkHead(log, req.Submission); err != nil {
+		return nil, nil, err
+	}
+	parsed, err := checkStates(req.Approval.Items, states)
+	if err != nil {
+		return nil, nil, err
+	}
+	return grant, parsed, nil
+}
+
+// checkHead holds the host's view of the log against ours: any true prefix
+// will do. So each job is also the host's commitment to this log.
+func checkHead(log Log, sub message.Submission) error {
+	size := log.Size()
+	if sub.HeadSize > size {
+		return Refuse(message.CodeUnknownHead, "the host has seen %d log entries, this board holds %d: the board's storage was rolled back or replaced", sub.HeadSize, size)
+	}
+	if old := size - sub.HeadSize; old > MaxHeadAge {
+		return Refuse(message.CodeStaleHead, "the host's view of the log is %d entries old: fetch the log and ask again", old)
+	}
+	root, err := log.Root(sub.HeadSize)
+	if err != nil {
+		return Refuse(message.CodeInternal, "reading the log: %v", err)
+	}
+	if root != sub.HeadRoot {
+		return Refuse(message.CodeForkedHead, "the host's log of %d entries is not the beginning of this board's log", sub.HeadSize)
+	}
+	return nil
+}
+
+// checkStates confirms that each hash state is one that a file of the approved
+// size with the approved digest leaves behind.
+func checkStates(items []message.Item, states [][]byte) (parsed []sigformat.State, err error) {
+	if len(states) != len(items) {
+		return nil, Refuse(message.CodeBadState, "%d hash states for %d items", len(states), len(items))
+	}
+	for i, it := range items {
+		st, err := sigformat.ParseState(it.Digest.Alg, states[i])
+		if err != nil {
+			return nil, Refuse(message.CodeBadState, "item %d: %v", i+1, err)
+		}
+		if st.Count() != it.Size {
+			return nil, Refuse(message.CodeStateMismatch, "item %d: the hash state is of %d bytes, the approval of %d", i+1, st.Count(), it.Size)
+		}
+		if !it.Digest.Equal(message.Digest{Alg: it.Digest.Alg, Sum: st.Digest()}) {
+			return nil, Refuse(message.CodeStateMismatch, "item %d: the hash state is of another file than the digest", i+1)
+		}
+		parsed = append(parsed, st)
+	}
+	return parsed, nil
+}
+
+// OpenCancel verifies a cancellation: signed by one known host, for this
+// appliance, made now, give or take the policy's max_skew. The error is a
+// *policy.Refusal.
+func OpenCancel(p *policy.Policy, note []byte, now time.Time) (c *message.Cancel, host string, err error) {
+	text, host, err := p.AuthenticateHost(note)
+	if err != nil {
+		return nil, "", err
+	}
+	if c, err = message.ParseCancel(text); err != nil {
+		return nil, "", Refuse(message.CodeBadMessage, "cancellation: %v", err)
+	}
+	if err := p.CheckOrigin(c.Origin); err != nil {
+		return nil, "", err
+	}
+	if off := c.HostTime.Sub(now).Abs(); off > p.MaxSkew {
+		return nil, "", Refuse(message.CodeClockSkew, "the cancellation was made at %s, it is %s, more than %s apart: it is a replay, or a clock is wrong",
+			c.HostTime.Format(time.RFC3339), now.UTC().Format(time.RFC3339), p.MaxSkew)
+	}
+	return c, host, nil
+}
+
+// Refuse makes a *policy.Refusal.
+func Refuse(code, format string, a ...any) error {
+	return &policy.Refusal{Code: code, Text: fmt.Sprintf(format, a...)}
+}

@@ -1,0 +1,227 @@
+package station
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"touchmark/appliance/ceremony"
+	"touchmark/appliance/intake"
+	"touchmark/appliance/policy"
+	"touchmark/hostlink/message"
+)
+
+// maxQueue bounds the jobs that wait behind the one on display: a display
+// cannot be buried, and a host with more to say can say it later.
+const maxQueue = 16
+
+func submittedJob(m *message.Submit) message.JobID {
+	text, err := message.NoteText(m.Approval)
+	if err != nil {
+		return message.JobID{}
+	}
+	return message.JobOf(text)
+}
+
+// submit takes a job from the host: a repeated one is answered from the log or
+// the queue, a new one is checked and queued.
+func (s *Station) submit(m *message.Submit) {
+	id := submittedJob(m)
+	if s.recorded(id) {
+		return
+	}
+	req, err := s.policy.Authenticate(m.Approval, m.Submission)
+	if err != nil {
+		s.refuseFor(id, err)
+		return
+	}
+	if j := s.pending(id); j != nil {
+		j.again(req)
+		s.tell(j)
+		return
+	}
+	j, err := s.admit(m, req)
+	if err != nil {
+		s.refuseFor(id, err)
+		return
+	}
+	s.queue = append(s.queue, j)
+	s.next()
+	if s.job != j {
+		s.tell(j)
+		s.show("queued", "")
+	}
+}
+
+// recorded answers for a job that has its outcome in the log.
+func (s *Station) recorded(id message.JobID) bool {
+	p := s.hist.jobs[id]
+	if p == nil || p.outcome == 0 {
+		return false
+	}
+	s.push()
+	m := message.Done{Job: id, Intent: p.intent, Outcome: p.outcome}
+	s.send(chanInteractive, m.Marshal())
+	return true
+}
+
+// pending finds a job on display or in the queue.
+func (s *Station) pending(id message.JobID) *job {
+	if s.job != nil && s.job.id == id {
+		return s.job
+	}
+	if i := slices.IndexFunc(s.queue, func(j *job) bool { return j.id == id }); i >= 0 {
+		return s.queue[i]
+	}
+	return nil
+}
+
+// again notes that the host asks for a waiting job once more: a cancellation
+// that it made before does not count any longer.
+func (j *job) again(r *policy.Request) {
+	if r.Host == j.request.Host && r.Submission.HostTime.After(j.asked) {
+		j.asked = r.Submission.HostTime
+	}
+}
+
+// admit checks everything that can be checked before a person is asked.
+func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
+	now := s.now()
+	s.ended.Forget(now.Add(-s.policy.MaxSkew))
+	if err := s.ended.Answer(req); err != nil {
+		return nil, err
+	}
+	switch {
+	case s.halted != nil:
+		return nil, intake.Refuse(message.CodeHalted, "the appliance has halted: %v", s.halted)
+	case len(s.queue) >= maxQueue:
+		return nil, intake.Refuse(message.CodeTooMany, "%d jobs are waiting already; try again when some are done", len(s.queue))
+	}
+	grant, states, err := intake.Admit(s.policy, s.cfg.Store, s.hist.rates, req, m.States, now)
+	if err != nil {
+		return nil, err
+	}
+	return &job{id: req.Job, submit: m, request: req, grant: grant, states: states, asked: req.Submission.HostTime}, nil
+}
+
+// next puts the first waiting job on display if the display is free. Policy is
+// asked again, so that what the operator sees is what remains now, and not
+// what remained when the job began to wait.
+func (s *Station) next() {
+	for s.job == nil && len(s.queue) > 0 && s.halted == nil && !s.stopping {
+		j := s.queue[0]
+		s.queue = s.queue[1:]
+		grant, err := s.policy.Admit(j.request, s.hist.rates, s.now())
+		if err != nil {
+			s.end(j, j.asked, refusalOf(err))
+			continue
+		}
+		j.grant = grant
+		s.present(j)
+	}
+}
+
+func (s *Station) present(j *job) {
+	s.job = j
+	j.machine = ceremony.New(len(j.states))
+	j.until = time.Now().Add(s.cfg.ArmTimeout)
+	j.timer = s.after(s.cfg.ArmTimeout, func() {
+		s.step(j, ceremony.Withdraw{Code: message.CodeArmTimeout, Text: "nobody armed it in time"})
+	})
+	s.log.Info().Str("job", j.id.String()).Str("class", j.grant.Class).Int("items", len(j.states)).Msg("shown")
+	s.tell(j)
+	s.show("shown", "")
+}
+
+// cancel withdraws a job that is not armed, for the host that submitted it. A
+// job that is not here is withdrawn too: a submission that is still on its way,
+// or comes again, and was made no later than the cancellation, is refused.
+func (s *Station) cancel(m *message.CancelNote) {
+	c, host, err := intake.OpenCancel(s.policy, m.Note, s.now())
+	if err != nil {
+		s.refuseFor(message.JobID{}, err)
+		return
+	}
+	if s.recorded(c.Job) {
+		return
+	}
+	cancelled := policy.Refusal{Code: message.CodeCancelled, Text: "cancelled by the host"}
+	j := s.pending(c.Job)
+	switch {
+	case j == nil:
+		s.ended.Note(host, c.Job, c.HostTime, cancelled)
+		s.refuse(c.Job, cancelled.Code, cancelled.Text)
+	case j.request.Host != host:
+		s.refuse(message.JobID{}, message.CodeHostForbidden, "host "+host+" cannot cancel job "+c.Job.String()+" of host "+j.request.Host)
+	case c.HostTime.Before(j.asked):
+		s.refuse(message.JobID{}, message.CodeStaleCancel, "the cancellation of job "+c.Job.String()+" is older than its submission")
+	case j.machine == nil:
+		s.queue = slices.DeleteFunc(s.queue, func(q *job) bool { return q == j })
+		s.end(j, c.HostTime, cancelled)
+		s.show("cancelled", "")
+	case j.machine.Phase() != ceremony.Shown:
+		s.tell(j) // too late: armed is armed
+	default:
+		j.asked = c.HostTime
+		s.step(j, ceremony.Withdraw{Code: cancelled.Code, Text: cancelled.Text})
+	}
+}
+
+// end refuses a job that was taken once; at is the host time up to which
+// submissions of it have this answer.
+func (s *Station) end(j *job, at time.Time, r policy.Refusal) {
+	s.ended.Note(j.request.Host, j.id, at, r)
+	s.refuse(j.id, r.Code, r.Text)
+}
+
+// refuse answers that nothing is done about a job, or about a message if id is
+// zero, and counts it.
+func (s *Station) refuse(id message.JobID, code, text string) {
+	s.refusals.Add(code)
+	s.hostLog.Warn().Str("job", id.String()).Str("code", code).Msg(text)
+	m := message.Refused{Job: id, Code: code, Text: text}
+	if code == message.CodeNoHello {
+		s.transmit(chanInteractive, m.Marshal())
+		return
+	}
+	s.send(chanInteractive, m.Marshal())
+}
+
+func (s *Station) refuseFor(id message.JobID, err error) {
+	r := refusalOf(err)
+	s.refuse(id, r.Code, r.Text)
+}
+
+// refusalOf gives the refusal that err is or wraps. Any other error is the
+// board's own, and the host is told so.
+func refusalOf(err error) policy.Refusal {
+	var r *policy.Refusal
+	if errors.As(err, &r) {
+		return *r
+	}
+	return policy.Refusal{Code: message.CodeInternal, Text: "the appliance failed at it: " + err.Error()}
+}
+
+// tell hints to the host how a job goes.
+func (s *Station) tell(j *job) {
+	m := j.event(time.Now())
+	s.send(chanInteractive, m.Marshal())
+}
+
+// event is the hint that fits a job's state. A host counts the seconds down
+// by itself.
+func (j *job) event(now time.Time) message.Event {
+	e := message.Event{Job: j.id, State: message.EventArmed}
+	left := int((j.until.Sub(now) + time.Second - 1) / time.Second)
+	switch m := j.machine; {
+	case m == nil:
+		e.State = message.EventQueued
+	case m.Phase() == ceremony.Shown:
+		e.State, e.Seconds = message.EventShown, left
+	case m.Phase() == ceremony.Touching && m.Denied():
+		e.State, e.Seconds, e.Item = message.EventTokenWait, left, m.Current()
+	case m.Phase() == ceremony.Touching:
+		e.State, e.Seconds, e.Item = message.EventTouch, left, m.Current()
+	}
+	return e
+}
