@@ -18,6 +18,7 @@ import (
 // conversation is one session with the board. Until it is ready nothing is
 // submitted.
 type conversation struct {
+	sid         uint32
 	nonce       [16]byte
 	welcome     *message.Welcome
 	head        [32]byte // HEAD as attested for this nonce
@@ -39,7 +40,7 @@ func (d *Daemon) fromLink(ctx context.Context, ev serialport.Event) {
 		d.log.Warn().Err(ev.Err).Msg("serial device")
 	case serialport.Up:
 		d.log.Info().Uint32("session", ev.SID).Msg("link up")
-		d.conv = &conversation{problem: "the appliance has not answered yet; it never does if the host key " + d.o.Key.Name() + " is not in its policy"}
+		d.conv = &conversation{sid: ev.SID, problem: "the appliance has not answered yet; it never does if the host key " + d.o.Key.Name() + " is not in its policy"}
 		d.hello(d.conv)
 	case serialport.Down:
 		d.down(ev.Err)

@@ -52,7 +52,7 @@ func must[T any](v T, err error) T { return logtest.Must(v, err) }
 
 // Link's methods.
 
-func (b *board) Send(_ context.Context, _ int, msg []byte) error {
+func (b *board) Send(_ context.Context, _ uint32, _ int, msg []byte) error {
 	m, err := message.Parse(msg)
 	if err != nil {
 		b.t.Errorf("the host sent a malformed message: %v\n%q", err, msg)

@@ -41,7 +41,7 @@ import (
 
 // Link is the line to the board; *serialport.Endpoint is one.
 type Link interface {
-	Send(ctx context.Context, channel int, msg []byte) error
+	Send(ctx context.Context, sid uint32, channel int, msg []byte) error
 	Events() <-chan serialport.Event
 	Close() error
 }
@@ -195,12 +195,15 @@ func (d *Daemon) after(wait time.Duration, f func()) *time.Timer {
 
 func (d *Daemon) now() time.Time { return d.o.Clock().UTC().Truncate(time.Second) }
 
-// send hands a message to the link. A failure is not an error here: the link
+// send hands a message to the link, for the session of this conversation. A failure is not an error here: the link
 // goes down or the answer does not come, and both are handled.
 func (d *Daemon) send(body []byte) {
+	if d.conv == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), d.o.Timing.SendWait)
 	defer cancel()
-	if err := d.link.Send(ctx, interactive, body); err != nil {
+	if err := d.link.Send(ctx, d.conv.sid, interactive, body); err != nil {
 		d.log.Warn().Err(err).Msg("message not sent")
 	}
 }

@@ -5,11 +5,16 @@
 //
 //	length u32 (big-endian, of what follows) │ kind u8 │ body
 //
-//	kind  1 message  channel u8 (0 or 1), then 1 to 131072 bytes   both ways
+//	kind  1 message  session id u32 (big-endian), channel u8
+//	                 (0 or 1), then 1 to 131072 bytes              both ways
 //	      2 up       session id u32                                to core
 //	      3 down     reason, text                                  to core
 //	      4 log      one line of text                              to core
 //	      5 device   state of the serial device, text              to core
+//
+// A message belongs to the session it names. Core names the one that it answers,
+// and the link process drops what is for a session that has ended: what was
+// meant for one peer is never said to the next, however late it comes.
 //
 // # Guarantees
 //
@@ -20,8 +25,8 @@
 // # Use
 //
 // Both ends must go on reading while they write, from a goroutine of its own:
-// a pipe holds 64 KiB, and the link process stops taking messages while the
-// host takes none (for 60 s at most, then its session ends).
+// a pipe holds 64 KiB, and the link process stops taking messages of a channel
+// while the host takes none (for 60 s at most, then its session ends).
 package linkpipe
 
 import (
@@ -53,7 +58,8 @@ const (
 	// MaxText bounds the texts of down, log and device: one line on a display.
 	MaxText = 1024
 
-	headerSize = 5
+	headerSize  = 5
+	messageHead = 5 // session id and channel
 )
 
 // Msg is one message on the pipe; which fields count depends on Kind.
@@ -61,7 +67,7 @@ type Msg struct {
 	Kind    Kind
 	Channel int    // Message
 	Body    []byte // Message
-	SID     uint32 // Up
+	SID     uint32 // Message, Up
 	Text    string // Down, Log, Device
 }
 
@@ -106,7 +112,7 @@ func (c *Conn) Read() (Msg, error) {
 func bounds(k Kind) (least, most int, ok bool) {
 	switch k {
 	case Message:
-		return 2, 1 + MaxBody, true
+		return messageHead + 1, messageHead + MaxBody, true
 	case Up:
 		return 4, 4, true
 	case Down, Log, Device:
@@ -119,7 +125,7 @@ func parse(kind Kind, body []byte) (Msg, error) {
 	m := Msg{Kind: kind}
 	switch kind {
 	case Message:
-		m.Channel, m.Body = int(body[0]), body[1:]
+		m.SID, m.Channel, m.Body = binary.BigEndian.Uint32(body), int(body[4]), body[messageHead:]
 		if m.Channel > 1 {
 			return Msg{}, fmt.Errorf("%w: channel %d", ErrFormat, m.Channel)
 		}
@@ -148,13 +154,13 @@ func (c *Conn) Write(m Msg) error {
 }
 
 func marshal(m Msg) ([]byte, error) {
-	b := append(make([]byte, 4, headerSize+4+len(m.Body)), byte(m.Kind))
+	b := append(make([]byte, 4, headerSize+messageHead+len(m.Body)), byte(m.Kind))
 	switch m.Kind {
 	case Message:
 		if m.Channel < 0 || m.Channel > 1 || len(m.Body) == 0 || len(m.Body) > MaxBody {
 			return nil, fmt.Errorf("%w: channel %d, %d bytes", ErrFormat, m.Channel, len(m.Body))
 		}
-		b = append(append(b, byte(m.Channel)), m.Body...)
+		b = append(append(binary.BigEndian.AppendUint32(b, m.SID), byte(m.Channel)), m.Body...)
 	case Up:
 		b = binary.BigEndian.AppendUint32(b, m.SID)
 	case Down, Log, Device:

@@ -17,6 +17,7 @@ func genMsg(t *rapid.T) Msg {
 	m := Msg{Kind: Kind(rapid.IntRange(1, 5).Draw(t, "kind"))}
 	switch m.Kind {
 	case Message:
+		m.SID = rapid.Uint32().Draw(t, "sid")
 		m.Channel = rapid.IntRange(0, 1).Draw(t, "channel")
 		m.Body = bytes.Repeat([]byte{0, 1}, rapid.SampledFrom([]int{1, 100, MaxBody / 2}).Draw(t, "size"))
 	case Up:
@@ -63,10 +64,12 @@ func TestReadRefuses(t *testing.T) {
 		"no kind":           "\x00\x00\x00\x00\x01",
 		"unknown kind":      "\x00\x00\x00\x03\x06ab",
 		"kind zero":         "\x00\x00\x00\x03\x00ab",
-		"empty message":     "\x00\x00\x00\x02\x01\x00",
-		"third channel":     "\x00\x00\x00\x03\x01\x02x",
-		"message too long":  "\x00\x02\x00\x03\x01\x00" + strings.Repeat("x", MaxBody+1),
-		"huge length":       "\xff\xff\xff\xff\x01\x00",
+		"empty message":     "\x00\x00\x00\x06\x01sess\x00",
+		"only a session":    "\x00\x00\x00\x05\x01sess",
+		"half a session":    "\x00\x00\x00\x03\x01se",
+		"third channel":     "\x00\x00\x00\x07\x01sess\x02x",
+		"message too long":  "\x00\x02\x00\x07\x01sess\x00" + strings.Repeat("x", MaxBody+1),
+		"huge length":       "\xff\xff\xff\xff\x01sess\x00",
 		"short session id":  "\x00\x00\x00\x04\x02abc",
 		"long session id":   "\x00\x00\x00\x06\x02abcde",
 		"text too long":     "\x00\x00\x04\x02\x04" + strings.Repeat("x", MaxText+1),
@@ -132,7 +135,7 @@ func TestConcurrentWrites(t *testing.T) {
 
 // FuzzRead: what is accepted writes back to the bytes that were read.
 func FuzzRead(f *testing.F) {
-	f.Add([]byte("\x00\x00\x00\x03\x01\x00x\x00\x00\x00\x05\x02abcd\x00\x00\x00\x03\x04ab"))
+	f.Add([]byte("\x00\x00\x00\x07\x01sess\x00x\x00\x00\x00\x05\x02abcd\x00\x00\x00\x03\x04ab"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var back bytes.Buffer
 		c := NewConn(bytes.NewReader(b), &back)

@@ -107,12 +107,13 @@ func (e *Endpoint) Up() bool {
 	return e.line != nil && e.line.conn.Up()
 }
 
-// Send queues a message of 1 to session.MaxMessage bytes for the other side. It
-// waits while the queue of the channel is full. session.ErrDown says that there
-// is no session; nil says that the message is queued, no more.
-func (e *Endpoint) Send(ctx context.Context, channel int, msg []byte) error {
+// Send queues a message of 1 to session.MaxMessage bytes for the other side of
+// session sid, as Up named it. It waits while the queue of the channel is full.
+// session.ErrDown says that this session is not, or no more; nil says that the
+// message is queued, no more.
+func (e *Endpoint) Send(ctx context.Context, sid uint32, channel int, msg []byte) error {
 	for {
-		space, err := e.trySend(channel, msg)
+		space, err := e.trySend(sid, channel, msg)
 		if !errors.Is(err, session.ErrQueueFull) {
 			return err
 		}
@@ -124,13 +125,13 @@ func (e *Endpoint) Send(ctx context.Context, channel int, msg []byte) error {
 	}
 }
 
-func (e *Endpoint) trySend(channel int, msg []byte) (<-chan struct{}, error) {
+func (e *Endpoint) trySend(sid uint32, channel int, msg []byte) (<-chan struct{}, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.line == nil {
 		return nil, session.ErrDown
 	}
-	err := e.line.conn.Send(channel, msg)
+	err := e.line.conn.Send(sid, channel, msg)
 	if err == nil {
 		e.line.writer.wake()
 		return nil, nil

@@ -19,6 +19,7 @@ type side struct {
 	*serialport.Endpoint
 	t    testing.TB
 	name string
+	sid  uint32 // of the latest Up that until has seen
 }
 
 func newCable(t testing.TB) *cable.Cable {
@@ -36,7 +37,7 @@ func startSide(t testing.TB, name, path string, cfg serialport.EndpointConfig) *
 	cfg.Path = path
 	e := serialport.Start(context.Background(), cfg)
 	t.Cleanup(func() { drainClose(e) })
-	return &side{e, t, name}
+	return &side{Endpoint: e, t: t, name: name}
 }
 
 func drainClose(e *serialport.Endpoint) {
@@ -66,6 +67,9 @@ func (s *side) until(kind serialport.Kind) serialport.Event {
 			if !ok {
 				s.t.Fatalf("%s: endpoint ended while waiting for event %d", s.name, kind)
 			}
+			if ev.Kind == serialport.Up {
+				s.sid = ev.SID
+			}
 			if ev.Kind == kind {
 				return ev
 			}
@@ -79,7 +83,7 @@ func (s *side) send(channel int, msg []byte) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := s.Send(ctx, channel, msg); err != nil {
+	if err := s.Send(ctx, s.sid, channel, msg); err != nil {
 		s.t.Fatalf("%s: %v", s.name, err)
 	}
 }
@@ -133,7 +137,7 @@ func BenchmarkBulk(b *testing.B) {
 	b.SetBytes(int64(len(msg)))
 	go func() {
 		for b.Context().Err() == nil {
-			if host.Send(b.Context(), 1, msg) != nil {
+			if host.Send(b.Context(), host.sid, 1, msg) != nil {
 				return
 			}
 		}

@@ -68,7 +68,7 @@ func TestLongCutEndsAndRestoreBringsBack(t *testing.T) {
 			t.Errorf("%s: %v", s.name, ev.Err)
 		}
 	}
-	if err := host.Send(t.Context(), 0, []byte("x")); !errors.Is(err, session.ErrDown) {
+	if err := host.Send(t.Context(), host.sid, 0, []byte("x")); !errors.Is(err, session.ErrDown) {
 		t.Errorf("Send while down: %v", err)
 	}
 	c.Restore()
@@ -218,7 +218,7 @@ func TestBlockedWriter(t *testing.T) {
 	go func() {
 		msg := make([]byte, session.MaxMessage)
 		for {
-			if err := host.Send(ctx, session.Bulk, msg); err != nil {
+			if err := host.Send(ctx, host.sid, session.Bulk, msg); err != nil {
 				down <- err
 				return
 			}
@@ -246,7 +246,7 @@ func TestSendWaitsForRoomNoLongerThanItsContext(t *testing.T) {
 	full := make(chan error, 1)
 	go func() {
 		for {
-			if err := host.Send(ctx, session.Interactive, make([]byte, session.MaxMessage)); err != nil {
+			if err := host.Send(ctx, host.sid, session.Interactive, make([]byte, session.MaxMessage)); err != nil {
 				full <- err
 				return
 			}

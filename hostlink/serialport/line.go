@@ -113,11 +113,11 @@ func (e *Endpoint) write(lost context.Context, l *line) {
 		out := l.conn.Output(time.Now(), writeSize)
 		e.freed()
 		e.mu.Unlock()
+		l.pump.wake() // the timers have moved
 		if len(out) > 0 {
 			if _, err := l.port.Write(out); err != nil {
 				return
 			}
-			l.pump.wake() // the timers have moved
 			continue
 		}
 		select {
@@ -181,7 +181,7 @@ func convert(s session.Event) Event {
 	case session.Up:
 		ev.Kind = Up
 	case session.Down:
-		ev.Kind, ev.Err = Down, s.Reason
+		ev.Kind, ev.Err = Down, s.Err()
 	default:
 		ev.Kind = Message
 	}

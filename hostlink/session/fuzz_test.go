@@ -52,7 +52,7 @@ func (l *lone) step(s []byte) []byte {
 	case kind == 11:
 		l.pass(time.Duration(a) * time.Duration(b) * time.Millisecond)
 	case kind == 12:
-		l.Send(int(a%2), make([]byte, 1+(int(b)<<9)))
+		l.Send(l.sid, int(a%2), make([]byte, 1+(int(b)<<9)))
 	default:
 		for range a {
 			l.Next()

@@ -12,7 +12,7 @@ type handshake struct {
 	synAt   time.Time     // initiator: when to call again
 	synWait time.Duration // initiator: pause after that
 	young   int           // initiator: sessions in a row that did not last
-	refused bool          // initiator: ReasonVersion already reported
+	refused bool          // ReasonVersion already reported
 	hintAt  time.Time     // initiator: no reaction to "just started" before this
 
 	half    bool    // responder: an ACCEPT is out
@@ -20,6 +20,7 @@ type handshake struct {
 	ours    [8]byte
 	halfSID uint32
 	current [8]byte   // responder: initiator's nonce of the present session
+	beganAt time.Time // responder: when that began
 	resetAt time.Time // responder: no RESET for an unknown session before this
 }
 
@@ -34,15 +35,18 @@ func (c *Conn) open(at time.Time) {
 // frame of the new one proves that the initiator heard the answer.
 func (c *Conn) onSyn(f *frame.Frame) {
 	if c.cfg.Initiator {
+		c.refuse(RefusedRole)
 		return
 	}
 	if f.Payload[0] != Version {
-		c.ctl.reset = resetFrame{due: true, reason: ReasonVersion}
+		c.ctl.version = true
+		c.otherVersion(f.Payload[0])
 		return
 	}
 	nonce := [8]byte(f.Payload[1:])
 	if c.state == up && nonce == c.hs.current {
-		return // late copy of the SYN that made this session
+		c.stats.Copies++ // late copy of the SYN that made this session
+		return
 	}
 	if !c.hs.half || c.hs.theirs != nonce {
 		c.hs.half, c.hs.theirs, c.hs.ours = true, nonce, c.cfg.Nonce()
@@ -53,14 +57,18 @@ func (c *Conn) onSyn(f *frame.Frame) {
 
 // onAccept completes the initiator's handshake.
 func (c *Conn) onAccept(now time.Time, f *frame.Frame) {
-	if c.state != opening {
+	switch {
+	case !c.cfg.Initiator:
+		c.refuse(RefusedRole)
 		return
-	}
-	if f.Payload[0] != Version {
-		c.versionMismatch()
+	case f.Payload[0] != Version:
+		c.otherVersion(f.Payload[0])
 		return
-	}
-	if f.SID != sessionID(c.hs.nonce, [8]byte(f.Payload[1:])) || !c.q.room() {
+	case c.state != opening || f.SID != sessionID(c.hs.nonce, [8]byte(f.Payload[1:])):
+		c.refuse(RefusedAccept)
+		return
+	case !c.q.room():
+		c.refuse(RefusedBusy)
 		return
 	}
 	c.start(now, f.SID)
@@ -68,12 +76,15 @@ func (c *Conn) onAccept(now time.Time, f *frame.Frame) {
 	c.live.pingAt = now.Add(c.pingPause())
 }
 
-// establish makes the half-open session the present one, unless the layer
-// above is so far behind that not even that can be told: the peer will repeat.
+// establish makes the half-open session the present one, unless the last one is
+// too young or the layer above so far behind that not even that can be told: the
+// peer will repeat.
 func (c *Conn) establish(now time.Time) bool {
-	if !c.q.room() {
+	if !c.q.room() || now.Sub(c.hs.beganAt) < beginEvery {
+		c.refuse(RefusedBusy)
 		return false
 	}
+	c.hs.beganAt = now
 	if c.state == up {
 		c.q.push(Event{Kind: Down, SID: c.sid, Reason: ReasonReplaced})
 	}
@@ -127,6 +138,7 @@ func (c *Conn) pause(now time.Time) time.Duration {
 
 // unknown answers a frame of a session the responder does not hold.
 func (c *Conn) unknown(now time.Time, sid uint32) {
+	c.refuse(RefusedSession)
 	if c.cfg.Initiator || now.Before(c.hs.resetAt) {
 		return
 	}
@@ -138,17 +150,15 @@ func (c *Conn) unknown(now time.Time, sid uint32) {
 // hint to look again.
 func (c *Conn) onReset(now time.Time, f *frame.Frame) {
 	reason := Reason(f.Payload[0])
-	if reason < ReasonUnknown || reason > ReasonRestarted {
-		return
-	}
 	switch {
-	case f.SID != 0 && c.state == up && f.SID == c.sid:
-		c.down(now, reason)
-	case f.SID != 0 || !c.cfg.Initiator:
-	case reason == ReasonVersion:
-		c.versionMismatch()
-	case reason == ReasonRestarted:
+	case f.SID == 0 && reason == ReasonRestarted && c.cfg.Initiator:
 		c.hint(now)
+	case f.SID == 0 || reason < ReasonUnknown || reason > ReasonClosed:
+		c.refuse(RefusedReason)
+	case c.state == up && f.SID == c.sid:
+		c.down(now, reason)
+	default:
+		c.refuse(RefusedSession)
 	}
 }
 
@@ -166,11 +176,12 @@ func (c *Conn) hint(now time.Time) {
 	}
 }
 
-// versionMismatch reports once that no session can be made; calling goes on, as
-// the peer may be replaced.
-func (c *Conn) versionMismatch() {
-	if c.state == opening && !c.hs.refused && c.q.room() {
+// otherVersion reports once that no session can be made; an initiator goes on
+// calling, as the peer may be replaced. A session that stands is not disturbed.
+func (c *Conn) otherVersion(theirs uint8) {
+	c.refuse(RefusedVersion)
+	if c.state != up && !c.hs.refused && c.q.room() {
 		c.hs.refused = true
-		c.q.push(Event{Kind: Down, Reason: ReasonVersion})
+		c.q.push(Event{Kind: Down, Reason: ReasonVersion, Version: VersionError{theirs, c.cfg.Initiator}})
 	}
 }

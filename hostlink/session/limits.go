@@ -63,10 +63,15 @@ const (
 	// not losing a frame, and a time-out, to what noise put there meanwhile.
 	quietAfter = 10 * time.Millisecond
 
+	// bulkLead of line time may be written ahead before the next bulk frame: what
+	// an interactive frame can find in front of it is that and one bulk frame. It
+	// covers a writer that wakes late; longer pauses of ours leave the line idle.
+	bulkLead = 50 * time.Millisecond
+
 	// bulkStart, bulkLeast: bulk frames in flight at first and at least. The
-	// count grows while round trips are short and shrinks when they pass
-	// queueTarget plus two frames of line time, so that on a slow line
-	// no more than that waits in the drivers ahead of an interactive frame.
+	// count grows while round trips are short and shrinks when they pass their
+	// line time by queueTarget and a frame: for lines slower than configured, or
+	// of unknown rate, where bulkLead means nothing.
 	bulkStart   = 8
 	bulkLeast   = 3
 	queueTarget = 150 * time.Millisecond
@@ -108,20 +113,25 @@ const (
 	// line full of them is not answered byte for byte.
 	resetEvery = 200 * time.Millisecond
 
+	// beginEvery spaces the sessions that a responder begins, so that a peer that
+	// opens without end costs the layer above ten events a second. An initiator
+	// asks again after 250 ms.
+	beginEvery = 200 * time.Millisecond
+
 	// steadyAfter a session is young: one that ends younger is followed by a
 	// growing pause instead of an immediate SYN.
 	steadyAfter = 2 * time.Second
 )
 
 // fragmentFor chooses the payload of a full frame so that it takes at most
-// 125 ms of line (at least 256 bytes): an interactive frame waits for little,
-// and a noisy line loses little.
+// 45 ms of line, but is not below 256 bytes: an interactive frame waits for
+// little, and a noisy line loses little.
 func fragmentFor(baud int) int {
 	if baud == 0 {
 		return frame.MaxPayload
 	}
 	n := 256
-	for n < frame.MaxPayload && 2*n*bitsPerByte*8 <= baud {
+	for n < frame.MaxPayload && 2*n*bitsPerByte*1000 <= baud*45 {
 		n *= 2
 	}
 	return n

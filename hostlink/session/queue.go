@@ -3,12 +3,12 @@ package session
 // queue holds events in order until Next takes them.
 type queue struct {
 	items []Event
-	bytes int // of message bodies
+	bytes int // of memory behind message bodies
 }
 
 func (q *queue) push(e Event) {
 	q.items = append(q.items, e)
-	q.bytes += len(e.Body)
+	q.bytes += cap(e.Body)
 }
 
 func (q *queue) pop() (Event, bool) {
@@ -18,7 +18,7 @@ func (q *queue) pop() (Event, bool) {
 	e := q.items[0]
 	q.items[0] = Event{}
 	q.items = q.items[1:]
-	q.bytes -= len(e.Body)
+	q.bytes -= cap(e.Body)
 	if len(q.items) == 0 {
 		q.items = nil
 	}

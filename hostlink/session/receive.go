@@ -8,9 +8,6 @@ import (
 	"touchmark/hostlink/frame"
 )
 
-// stalledFlag in the first payload byte of ACK asks the sender to wait.
-const stalledFlag = 0x01
-
 // fragment is a DATA frame kept until its predecessors arrive.
 type fragment struct {
 	typ     frame.Type
@@ -36,13 +33,15 @@ func (c *Conn) onData(now time.Time, f *frame.Frame) {
 	r := &c.rx
 	switch d := int16(f.Seq - r.nxt); {
 	case d < 0 && d >= -Window:
+		c.stats.Copies++
 		r.ackNow = true // our acknowledgement was lost
 	case d < 0 || d >= Window:
-		// a checksum passed by chance
+		c.refuse(RefusedSeq)
 	case d > 0:
 		r.keep(f, uint(d))
 		r.tell()
 	case r.stalled || c.q.full():
+		c.stats.Held++
 		r.stalled = true
 		r.tell()
 	default:
@@ -71,11 +70,12 @@ func (c *Conn) take(now time.Time, typ frame.Type, payload []byte) bool {
 	}
 	if len(r.partial[channel])+len(payload) > MaxMessage {
 		sid := c.sid
+		c.refuse(RefusedLength)
 		c.down(now, ReasonProtocol)
 		c.ctl.reset = resetFrame{due: true, sid: sid, reason: ReasonProtocol}
 		return false
 	}
-	r.partial[channel] = append(r.partial[channel], payload...)
+	r.partial[channel] = appendMessage(r.partial[channel], payload)
 	if typ&frame.FlagLast != 0 {
 		c.q.push(Event{Kind: Message, SID: c.sid, Channel: channel, Body: r.partial[channel]})
 		r.partial[channel] = nil
@@ -85,6 +85,15 @@ func (c *Conn) take(now time.Time, typ frame.Type, payload []byte) bool {
 	r.have >>= 1
 	r.unacked++
 	return true
+}
+
+// appendMessage appends a fragment to a message, which grows by doubling but
+// never beyond MaxMessage. The sum of both lengths is at most that.
+func appendMessage(msg, payload []byte) []byte {
+	if need := len(msg) + len(payload); need > cap(msg) {
+		msg = append(make([]byte, 0, min(MaxMessage, max(need, 2*cap(msg)))), msg...)
+	}
+	return append(msg, payload...)
 }
 
 // takeEarly goes on with what came early, as far as the layer above keeps up.
@@ -147,7 +156,7 @@ func (c *Conn) putAck() {
 	r := &c.rx
 	var p [frame.MaxAckPayload]byte
 	if r.stalled {
-		p[0] = stalledFlag
+		p[0] = frame.AckHold
 	}
 	binary.LittleEndian.PutUint32(p[1:], r.have)
 	n := 1 + (bits.Len32(r.have)+7)/8
@@ -159,34 +168,32 @@ func (c *Conn) putAck() {
 	r.told()
 }
 
-// parseAck reads the payload of an ACK. Only the spelling that putAck makes is
-// accepted.
-func parseAck(p []byte) (stalled bool, bitmap uint32, ok bool) {
+// parseAck reads the payload of an ACK, whose spelling frame has checked.
+func parseAck(p []byte) (stalled bool, bitmap uint32) {
 	if len(p) == 0 {
-		return false, 0, true
+		return false, 0
 	}
 	var b [4]byte
 	copy(b[:], p[1:])
-	last := p[len(p)-1]
-	if p[0]&^stalledFlag != 0 || last == 0 {
-		return false, 0, false
-	}
-	return p[0] == stalledFlag, binary.LittleEndian.Uint32(b[:]), true
+	return p[0] == frame.AckHold, binary.LittleEndian.Uint32(b[:])
 }
 
 // onAck takes an ACK frame. One older than what is known says nothing.
 func (c *Conn) onAck(now time.Time, f *frame.Frame) {
-	stalled, bitmap, ok := parseAck(f.Payload)
 	t := &c.tx
-	if !ok || int16(f.Ack-t.una) < 0 {
+	if int16(f.Ack-t.una) < 0 {
 		return
+	}
+	stalled, bitmap := parseAck(f.Payload)
+	if stalled {
+		t.held = false // what it acknowledges does not end the hold it asks for
 	}
 	t.onAck(c, now, f.Ack)
 	t.onSelective(c, now, bitmap)
 	switch {
-	case stalled && len(t.flights) > 0:
-		t.held = true
-	case !stalled && t.held:
+	case stalled:
+		t.held = len(t.flights) > 0
+	case t.held:
 		t.release()
 	}
 }

@@ -18,8 +18,8 @@ type flight struct {
 	typ     frame.Type
 	payload []byte // aliases its message
 	sentAt  time.Time
-	order   uint64 // number of its latest transmission, counting all
-	ahead   int    // bytes in flight at its first transmission, itself included
+	clearAt time.Time // when its last byte has left, if the line is as fast as configured
+	order   uint64    // number of its latest transmission, counting all
 	tries   int
 	acked   bool // selectively
 	lost    bool // to be sent again
@@ -44,8 +44,9 @@ type sender struct {
 	held       bool // the peer asked to wait
 
 	srtt, rttvar time.Duration
-	backoff      int
+	backoff      int       // doublings since the last sample
 	rtoAt        time.Time // zero: no timer
+	paceAt       time.Time // bulk may go on then; zero: it need not wait
 	progressAt   time.Time // last acknowledgement of something new
 }
 
@@ -85,7 +86,9 @@ func (t *sender) onAck(c *Conn, now time.Time, ack uint16) {
 	clear(t.flights[rest:])
 	t.flights = t.flights[:rest]
 	t.una = ack
-	t.held = t.held && len(t.flights) > 0
+	if t.held { // it has taken more since it asked to wait
+		t.release()
+	}
 	t.progress(c, now)
 }
 
@@ -107,30 +110,42 @@ func (t *sender) onSelective(c *Conn, now time.Time, bitmap uint32) {
 
 // arrived learns from a frame known to have arrived for the first time.
 func (t *sender) arrived(c *Conn, now time.Time, f *flight) {
-	t.bestAcked = max(t.bestAcked, f.order)
 	if t.clean++; t.clean >= growAfter {
 		t.clean, t.shrink = 0, max(0, t.shrink-1)
 	}
-	if f.tries != 1 {
-		return // Karn: whose answer is this?
+	if f.tries == 1 {
+		t.bestAcked = max(t.bestAcked, f.order)
+		t.measure(c, now, f)
+		return
 	}
-	rtt := now.Sub(f.sentAt)
-	if rtt < c.lineTime(len(f.payload))/2 {
+	// Karn: whose answer is this? Too early for the last copy, it is an earlier
+	// one's and says nothing about what was sent between the two.
+	if !now.Before(f.clearAt.Add(t.srtt / 2)) {
+		t.bestAcked = max(t.bestAcked, f.order)
+	}
+}
+
+// measure learns from the round trip of a frame sent once.
+func (t *sender) measure(c *Conn, now time.Time, f *flight) {
+	if now.Sub(f.sentAt) < f.clearAt.Sub(f.sentAt)/2 {
 		c.fast = true
 	}
-	t.sample(max(0, rtt-c.lineTime(f.ahead)))
+	extra := max(0, now.Sub(f.clearAt)) // beyond the line time
+	t.sample(extra)
 	if f.typ&frame.FlagBulk == 0 {
 		return
 	}
-	if rtt > queueTarget+c.lineTime(2*c.fragment()) {
+	if extra > queueTarget+c.lineTime(c.fragment()) {
 		t.bulkWindow = max(bulkLeast, t.bulkWindow-1)
 	} else {
 		t.bulkWindow = min(Window-reserve, t.bulkWindow+1)
 	}
 }
 
-// sample updates the round-trip estimate (RFC 6298 §2), line time taken out.
+// sample updates the round-trip estimate (RFC 6298 §2), line time taken out, and
+// ends the doubling of the time-out (§5.7).
 func (t *sender) sample(rtt time.Duration) {
+	t.backoff = 0
 	if t.srtt == 0 {
 		t.srtt, t.rttvar = rtt, rtt/2
 		return
@@ -142,8 +157,7 @@ func (t *sender) sample(rtt time.Duration) {
 // progress restarts the retransmission timer and marks as lost what was sent
 // before something that has arrived: a serial line keeps the order.
 func (t *sender) progress(c *Conn, now time.Time) {
-	t.backoff, t.progressAt = 0, now
-	t.rtoAt = time.Time{}
+	t.progressAt, t.rtoAt = now, time.Time{}
 	lossy := false
 	for i := range t.flights {
 		f := &t.flights[i]
@@ -192,16 +206,21 @@ func (t *sender) release() {
 	}
 }
 
+// bulkWaits reports whether a bulk frame could go if the line were clear.
+func (t *sender) bulkWaits() bool {
+	return len(t.queue[Bulk]) > 0 && Window-len(t.flights) > reserve && t.bulk < t.bulkWindow && !t.held
+}
+
 // pick chooses the channel of the next new frame, or -1: interactive first, but
-// after interactiveRun of them one bulk frame.
-func (t *sender) pick() int {
-	room := Window - len(t.flights)
-	bulk := len(t.queue[Bulk]) > 0 && room > reserve && t.bulk < t.bulkWindow
-	inter := len(t.queue[Interactive]) > 0 && room > 0
+// after interactiveRun of them one bulk frame. Bulk waits while the line is not
+// clear, so that little is ahead of an interactive frame to come.
+func (t *sender) pick(clear bool) int {
+	bulk := t.bulkWaits()
+	inter := len(t.queue[Interactive]) > 0 && len(t.flights) < Window
 	switch {
 	case inter && (!bulk || t.streak < interactiveRun):
 		return Interactive
-	case bulk:
+	case bulk && (clear || inter):
 		return Bulk
 	}
 	return -1
@@ -233,16 +252,18 @@ func (t *sender) cut(channel, fragment int) flight {
 // putData appends one DATA frame to the output, a lost one first.
 func (c *Conn) putData(now time.Time) bool {
 	t := &c.tx
-	i := t.next(max(1, c.fragment()>>t.shrink))
+	i := t.next(max(1, c.fragment()>>t.shrink), c.clearAfter(now, 0).Sub(now) <= bulkLead)
 	if i < 0 {
 		return false
 	}
 	f := &t.flights[i]
 	if f.tries > 0 { // whatever garbage ate it must not eat its copy
 		c.wire = append(c.wire, frame.Delimiter)
+		c.stats.Resent++
 	}
 	t.order++
 	f.order, f.sentAt, f.lost = t.order, now, false
+	f.clearAt = c.clearAfter(now, frame.Overhead+len(f.payload))
 	f.tries++
 	if t.rtoAt.IsZero() {
 		t.rtoAt = now.Add(t.rto(c))
@@ -253,8 +274,9 @@ func (c *Conn) putData(now time.Time) bool {
 	return true
 }
 
-// next returns the index of the flight to transmit, -1 if none is due.
-func (t *sender) next(fragment int) int {
+// next returns the index of the flight to transmit, -1 if none is due. Bulk goes
+// only if the line is clear.
+func (t *sender) next(fragment int, clear bool) int {
 	for i := range t.flights {
 		if t.flights[i].lost {
 			return i
@@ -263,13 +285,12 @@ func (t *sender) next(fragment int) int {
 	if t.held {
 		return -1
 	}
-	channel := t.pick()
+	channel := t.pick(clear)
 	if channel < 0 {
 		return -1
 	}
 	f := t.cut(channel, fragment)
 	t.bytes += frame.Overhead + len(f.payload)
-	f.ahead = t.bytes
 	t.flights = append(t.flights, f)
 	return len(t.flights) - 1
 }

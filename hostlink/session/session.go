@@ -35,22 +35,23 @@ import (
 
 // Errors of Send.
 var (
-	ErrDown      = errors.New("link is down: no session with the other side")
+	ErrDown      = errors.New("link is down: that session with the other side is not, or no more")
 	ErrQueueFull = errors.New("link is busy: send queue is full")
 	ErrTooLarge  = fmt.Errorf("message is longer than %d bytes", MaxMessage)
 	ErrEmpty     = errors.New("message is empty")
 	ErrChannel   = errors.New("no such channel")
 )
 
-// Reason says why a session went down. It is an error for its text.
+// Reason says why a session went down, or why none could be made
+// (ReasonVersion). It is an error for its text.
 type Reason uint8
 
-// The reasons. Those up to ReasonRestarted are also the codes of RESET.
+// The reasons. The first three and ReasonRestarted are codes of RESET too.
 const (
 	ReasonUnknown   Reason = 1 // the peer does not know this session: it restarted
 	ReasonProtocol  Reason = 2 // broken rule in a frame whose checksum was right
 	ReasonClosed    Reason = 3 // the peer ends in good order
-	ReasonVersion   Reason = 4 // the peer speaks another link version
+	ReasonVersion   Reason = 4 // the peer speaks another link version; never in a RESET
 	ReasonRestarted Reason = 5 // RESET with sid 0 only: "I just started, open to me"
 	ReasonSilent    Reason = 6 // nothing heard for too long
 	ReasonStalled   Reason = 7 // the peer answers but takes no data
@@ -62,7 +63,7 @@ var reasonText = map[Reason]string{
 	ReasonUnknown:   "the other side restarted",
 	ReasonProtocol:  "the other side broke the link protocol",
 	ReasonClosed:    "the other side closed the link",
-	ReasonVersion:   "the other side speaks another link version: update both to the same release",
+	ReasonVersion:   "the other side speaks another link version",
 	ReasonRestarted: "the other side has just started",
 	ReasonSilent:    "the other side is silent: check cable, power and baud rate",
 	ReasonStalled:   "the other side takes no data",
@@ -95,7 +96,41 @@ type Event struct {
 	Reason  Reason
 	Channel int
 	Body    []byte // owned by the receiver of the event
+
+	// Version comes with ReasonVersion.
+	Version VersionError
 }
+
+// Err says as an error why the link went down: a [Reason] or a [VersionError].
+func (e Event) Err() error {
+	if e.Reason == ReasonVersion {
+		return e.Version
+	}
+	return e.Reason
+}
+
+// VersionError says that the peer speaks another link version, and what to do.
+// It wraps ReasonVersion.
+type VersionError struct {
+	Theirs uint8 // never 0, never Version
+	Host   bool  // this side is the repository host, the other the board
+}
+
+// Error implements error.
+func (e VersionError) Error() string {
+	here, there := "appliance", "repository host"
+	if e.Host {
+		here, there = there, here
+	}
+	behind := "the " + there
+	if e.Theirs > Version {
+		behind = "this " + here
+	}
+	return fmt.Sprintf("the %s speaks link version %d, this %s version %d: upgrade touchmark on %s", there, e.Theirs, here, Version, behind)
+}
+
+// Unwrap returns ReasonVersion.
+func (e VersionError) Unwrap() error { return ReasonVersion }
 
 // Config of a connection. Only Nonce is required.
 type Config struct {
@@ -152,6 +187,8 @@ type Conn struct {
 	wire  []byte    // buffer of Output
 	spoke time.Time // last Output that was not empty
 	quiet bool      // that was a while ago
+	clear time.Time // when all that was written has left, if the line is as fast as configured
+	stats Stats
 }
 
 // New returns a connection at the moment its line is open. An initiator begins
@@ -204,7 +241,8 @@ func (c *Conn) onSession(now time.Time, f *frame.Frame) {
 		return
 	}
 	if !c.tx.ackInRange(f.Ack) {
-		return // a checksum passed by chance: drop it
+		c.refuse(RefusedAck)
+		return
 	}
 	c.heard(now)
 	switch {
@@ -221,8 +259,10 @@ func (c *Conn) onSession(now time.Time, f *frame.Frame) {
 	}
 }
 
-// Send queues a copy of msg on a channel of the present session.
-func (c *Conn) Send(channel int, msg []byte) error {
+// Send queues a copy of msg on a channel of session sid, as Up named it. It
+// answers ErrDown if that is not the present session: what was meant for one
+// peer is never said to the next.
+func (c *Conn) Send(sid uint32, channel int, msg []byte) error {
 	switch {
 	case channel < 0 || channel >= Channels:
 		return ErrChannel
@@ -230,7 +270,7 @@ func (c *Conn) Send(channel int, msg []byte) error {
 		return ErrEmpty
 	case len(msg) > MaxMessage:
 		return ErrTooLarge
-	case c.state != up:
+	case c.state != up || sid != c.sid:
 		return ErrDown
 	}
 	return c.tx.push(channel, msg)
@@ -253,6 +293,11 @@ func (c *Conn) Output(now time.Time, max int) []byte {
 	}
 	if len(c.wire) > 0 {
 		c.spoke = now
+		c.clear = c.clearAfter(now, 0)
+	}
+	c.tx.paceAt = time.Time{}
+	if at := c.clear.Add(-bulkLead); c.state == up && at.After(now) && c.tx.bulkWaits() {
+		c.tx.paceAt = at
 	}
 	return c.wire
 }
@@ -269,8 +314,12 @@ func (c *Conn) Next() (Event, bool) {
 // Up reports whether a session stands.
 func (c *Conn) Up() bool { return c.state == up }
 
-// Stats returns the counts of the frame decoder.
-func (c *Conn) Stats() frame.Stats { return c.dec.Stats() }
+// Stats returns the counts since New.
+func (c *Conn) Stats() Stats {
+	s := c.stats
+	s.Frames = c.dec.Stats()
+	return s
+}
 
 // Close ends the session; the next Output tells the peer. Nothing happens on
 // the connection after that.

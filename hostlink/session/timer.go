@@ -8,8 +8,8 @@ import (
 
 // control holds the frames due that are not DATA or ACK; at most one of each.
 type control struct {
-	syn, accept, ping, pong bool
-	reset                   resetFrame
+	syn, accept, version, ping, pong bool
+	reset                            resetFrame
 }
 
 type resetFrame struct {
@@ -65,6 +65,10 @@ func (c *Conn) tickUp(now time.Time) bool {
 		c.tx.onTimeout(c, now)
 		fired = true
 	}
+	if passed(now, c.tx.paceAt) {
+		c.tx.paceAt = time.Time{} // Output sets it again: a blocked line must not keep its user busy
+		fired = true
+	}
 	if passed(now, c.rx.ackAt) {
 		c.rx.ackNow, c.rx.ackAt = true, time.Time{}
 		fired = true
@@ -91,6 +95,7 @@ func (c *Conn) Deadline() time.Time {
 		at = earlier(at, c.live.pingAt)
 		at = earlier(at, c.tx.rtoAt)
 		at = earlier(at, c.rx.ackAt)
+		at = earlier(at, c.tx.paceAt)
 		if len(c.tx.flights) > 0 {
 			at = earlier(at, c.tx.progressAt.Add(stallAfter))
 		}
@@ -114,6 +119,16 @@ func (c *Conn) lineTime(n int) time.Duration {
 		return 0
 	}
 	return time.Duration(n) * bitsPerByte * time.Second / time.Duration(c.cfg.Baud)
+}
+
+// clearAfter is when all that was written, what waits in the output and n bytes
+// more have left, if the line is as fast as configured.
+func (c *Conn) clearAfter(now time.Time, n int) time.Time {
+	at := now
+	if c.clear.After(now) && !c.fast {
+		at = c.clear
+	}
+	return at.Add(c.lineTime(len(c.wire) + n))
 }
 
 // fragment is the payload of a full frame.
@@ -147,6 +162,9 @@ func (c *Conn) putControl() {
 	}
 	if ctl.syn && c.state == opening {
 		c.putHello(frame.TypeSyn, 0, c.hs.nonce)
+	}
+	if ctl.version {
+		c.putHello(frame.TypeAccept, 1, [8]byte{})
 	}
 	if ctl.accept && c.hs.half {
 		c.putHello(frame.TypeAccept, c.hs.halfSID, c.hs.ours)

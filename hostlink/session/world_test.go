@@ -99,7 +99,7 @@ func (w *world) send(i, channel, size int) error {
 	n := w.nodes[i]
 	at := w.rng.IntN(len(noise) - size)
 	msg := slices.Clone(noise[at : at+size])
-	err := n.conn.Send(channel, msg)
+	err := n.conn.Send(n.conn.sid, channel, msg)
 	if err == nil {
 		k := key(n.conn.sid, i, channel)
 		n.sent[k] = append(n.sent[k], string(msg))

@@ -11,10 +11,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
+	"time"
 
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/serialport"
 	"touchmark/hostlink/serialport/usbtty"
+	"touchmark/hostlink/session"
 )
 
 func main() {
@@ -53,8 +56,38 @@ func run(cfg serialport.EndpointConfig, core *linkpipe.Conn) error {
 	return nil
 }
 
+// laneDepth messages of core wait per channel, so that a host that does not take
+// what it asked for on one channel does not keep it from the other. One that asks
+// as the specification says has one answer under way.
+const laneDepth = 8
+
+// lastWords bounds how long the messages that core left behind are waited for.
+const lastWords = 500 * time.Millisecond
+
 // fromCore sends core's messages until it closes the pipe: io.EOF.
 func fromCore(ctx context.Context, core *linkpipe.Conn, link *serialport.Endpoint) error {
+	var lanes [session.Channels]chan linkpipe.Msg
+	var senders sync.WaitGroup
+	for i := range lanes {
+		lane := make(chan linkpipe.Msg, laneDepth)
+		lanes[i] = lane
+		senders.Go(func() { send(ctx, core, link, lane) })
+	}
+	err := sort(ctx, core, lanes)
+	for _, lane := range lanes {
+		close(lane)
+	}
+	said := make(chan struct{})
+	go func() { senders.Wait(); close(said) }()
+	select { // what core said last is still said, if the host takes it
+	case <-said:
+	case <-time.After(lastWords):
+	}
+	return err
+}
+
+// sort reads core's messages and gives each to the lane of its channel.
+func sort(ctx context.Context, core *linkpipe.Conn, lanes [session.Channels]chan linkpipe.Msg) error {
 	for {
 		m, err := core.Read()
 		if errors.Is(err, io.EOF) {
@@ -66,7 +99,18 @@ func fromCore(ctx context.Context, core *linkpipe.Conn, link *serialport.Endpoin
 		if m.Kind != linkpipe.Message {
 			return fmt.Errorf("%w: kind %d from core", linkpipe.ErrFormat, m.Kind)
 		}
-		if err := link.Send(ctx, m.Channel, m.Body); err != nil && ctx.Err() == nil {
+		select {
+		case lanes[m.Channel] <- m:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// send sends the messages of one lane, each in the session it was meant for.
+func send(ctx context.Context, core *linkpipe.Conn, link *serialport.Endpoint, lane <-chan linkpipe.Msg) {
+	for m := range lane {
+		if err := link.Send(ctx, m.SID, m.Channel, m.Body); err != nil && ctx.Err() == nil {
 			// Core hears of the state of the link itself; the log says what was lost.
 			core.Write(linkpipe.Msg{Kind: linkpipe.Log, Text: "message not sent: " + err.Error()})
 		}
@@ -81,7 +125,7 @@ func toCore(ev serialport.Event) linkpipe.Msg {
 	case serialport.Down:
 		return linkpipe.Msg{Kind: linkpipe.Down, Text: ev.Err.Error()}
 	case serialport.Message:
-		return linkpipe.Msg{Kind: linkpipe.Message, Channel: ev.Channel, Body: ev.Body}
+		return linkpipe.Msg{Kind: linkpipe.Message, SID: ev.SID, Channel: ev.Channel, Body: ev.Body}
 	case serialport.Unavailable:
 		return linkpipe.Msg{Kind: linkpipe.Device, Text: ev.Err.Error()}
 	}

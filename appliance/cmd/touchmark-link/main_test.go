@@ -112,17 +112,26 @@ func TestLinkProcess(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	host := serialport.Start(ctx, serialport.EndpointConfig{Path: c.HostPath(), Baud: 921600, Initiator: true})
-	if a, b := until(t, host, serialport.Up).SID, p.until(t, linkpipe.Up).SID; a != b {
-		t.Errorf("session %08x and %08x", a, b)
+	sid := until(t, host, serialport.Up).SID
+	if got := p.until(t, linkpipe.Up).SID; got != sid {
+		t.Errorf("session %08x and %08x", got, sid)
 	}
-	if err := host.Send(ctx, 1, []byte("question")); err != nil {
+	if err := host.Send(ctx, sid, 1, []byte("question")); err != nil {
 		t.Fatal(err)
 	}
-	if m := p.until(t, linkpipe.Message); m.Channel != 1 || string(m.Body) != "question" {
+	if m := p.until(t, linkpipe.Message); m.SID != sid || m.Channel != 1 || string(m.Body) != "question" {
 		t.Errorf("core got channel %d, %q", m.Channel, m.Body)
 	}
-	if err := p.Write(linkpipe.Msg{Kind: linkpipe.Message, Body: []byte("answer")}); err != nil {
-		t.Fatal(err)
+	for _, m := range []linkpipe.Msg{ // the first is for a session that was before
+		{Kind: linkpipe.Message, SID: sid ^ 1, Body: []byte("late answer")},
+		{Kind: linkpipe.Message, SID: sid, Body: []byte("answer")},
+	} {
+		if err := p.Write(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m := p.until(t, linkpipe.Log); !strings.Contains(m.Text, "not sent") {
+		t.Errorf("log: %q", m.Text)
 	}
 	if ev := until(t, host, serialport.Message); ev.Channel != 0 || string(ev.Body) != "answer" {
 		t.Errorf("host got channel %d, %q", ev.Channel, ev.Body)
@@ -157,7 +166,7 @@ func TestKilledAndStartedAgain(t *testing.T) {
 		}
 		for last = sid; until(t, host, serialport.Up).SID != sid; {
 		}
-		if err := host.Send(ctx, 0, []byte("hello")); err != nil {
+		if err := host.Send(ctx, sid, 0, []byte("hello")); err != nil {
 			t.Fatal(err)
 		}
 		if m := p.until(t, linkpipe.Message); string(m.Body) != "hello" {
