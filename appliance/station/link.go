@@ -156,6 +156,9 @@ func (s *Station) fromLink(m linkpipe.Msg) {
 		s.dropQueued()
 		s.update()
 	case linkpipe.Down:
+		if !s.link.up { // none could be made: the host speaks another version
+			s.hostLog.Warn().Str("link", m.Text).Send()
+		}
 		s.link.up, s.link.host, s.link.waiting = false, "", nil
 		s.update()
 	case linkpipe.Message:
