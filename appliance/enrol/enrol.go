@@ -117,7 +117,7 @@ func Run(ctx context.Context, cfg Config) (*anchor.Trust, error) {
 		return nil, errors.Join(err, c.undo())
 	}
 	c.say("enrolled", "Enrolled. Give the trust directory to hosts and auditors.")
-	return trust, WriteTrust(cfg.TrustDir, trust)
+	return trust, WriteTrust(cfg.TrustDir, trust, c.log)
 }
 
 // say shows a line to the operator, asking nothing.
@@ -309,7 +309,9 @@ func (c *ceremony) commit() (*anchor.Trust, error) {
 	} else if err := store.Append([][]byte{raw2}, nil); err != nil {
 		return nil, err
 	}
-	return anchor.TrustOf(raw, g), nil
+	trust := anchor.TrustOf(raw, g)
+	trust.Quorum, trust.Administrators = c.policy.Administrators.Quorum, c.policy.Administrators.Texts
+	return trust, nil
 }
 
 // extender is the part of the TPM that takes the first commit.
@@ -372,9 +374,9 @@ func (c *ceremony) attest(g *ledger.Genesis, x [32]byte) (*ledger.Attest, error)
 }
 
 // WriteTrust writes the trust directory: trust, which is what auditors and
-// hosts read, and copies of parts of it in the formats of common tools.
-func WriteTrust(dir string, t *anchor.Trust) error {
-	text, err := t.Marshal()
+// hosts read, signed, and copies of parts of it in the formats of common tools.
+func WriteTrust(dir string, t *anchor.Trust, by ...note.Signer) error {
+	signed, err := t.Sign(by...)
 	if err != nil {
 		return err
 	}
@@ -396,7 +398,7 @@ func WriteTrust(dir string, t *anchor.Trust) error {
 		{"cert.asc", sigformat.Armor(t.Cert)},
 		{"log.vkey", []byte(t.LogKey + "\n")},
 		{"ak.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki})},
-		{"trust", text},
+		{"trust", signed},
 	}
 	for _, f := range files {
 		if err := durable.WriteFile(filepath.Join(dir, f.name), f.data, 0o644); err != nil {

@@ -128,7 +128,7 @@ func (c *checker) administrators(p *Policy) {
 	}
 	c.check(a.Quorum >= 1 && a.Quorum <= uint64(len(a.Keys)), "administrators.quorum",
 		"the quorum is from 1 to the number of keys, which is %d", len(a.Keys))
-	p.Administrators.Quorum = int(a.Quorum)
+	p.Administrators.Quorum, p.Administrators.Texts = int(a.Quorum), a.Keys
 }
 
 func (c *checker) hosts(p *Policy) {

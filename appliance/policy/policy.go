@@ -14,14 +14,11 @@
 package policy
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
-
-	"touchmark/hostlink/message"
 )
 
 // Policy is a checked policy. It must not be changed.
@@ -46,6 +43,7 @@ type Policy struct {
 type Administrators struct {
 	Quorum int
 	Keys   []note.Verifier
+	Texts  []string // the same keys as written
 }
 
 // Host may submit jobs with its key.
@@ -86,28 +84,6 @@ type Rate struct {
 	Count  int
 	Window time.Duration
 	Text   string // as written, "60/1h"
-}
-
-// Open reads a genesis policy from its note: at least the quorum of its own
-// administrators must have signed it, and nobody else.
-func Open(msg []byte) (*Policy, error) {
-	text, err := message.NoteText(msg)
-	if err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
-	}
-	p, err := Parse(text)
-	if err != nil {
-		return nil, err
-	}
-	_, by, err := message.OpenNote(msg, p.Administrators.Keys)
-	if err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
-	}
-	if len(by) < p.Administrators.Quorum {
-		return nil, fmt.Errorf("policy: signed by %d administrators, %d are needed: collect more signatures with \"touchmark policy sign\"",
-			len(by), p.Administrators.Quorum)
-	}
-	return p, nil
 }
 
 // Class returns the class of this name.

@@ -172,7 +172,7 @@ func (s *Station) startChain() error {
 		return fmt.Errorf("quoting PCR %d: %w", s.trust.PCR, err)
 	}
 	boot := &ledger.Boot{
-		Number: s.hist.boots + 1, Firmware: Version, Clock: s.clock, Policy: s.policy.Hash,
+		Number: s.hist.boots + 1, Firmware: Version, Clock: s.clock, Policy: s.policy.Hash, Admin: s.hist.admin,
 		Committed: s.chain.size, Head: s.chain.head, PCR: s.chain.pcr,
 		Certify: certify, Quote: q, Recovery: recovery,
 	}

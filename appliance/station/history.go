@@ -17,6 +17,8 @@ import (
 // history is what the log says about the past, as far as the present needs it.
 type history struct {
 	boots    uint64
+	ordered  uint64 // index of the newest administrative entry, taken or not
+	admin    uint64 // of the newest that HEAD took, 0 is the genesis
 	sequence uint64 // of the newest intent
 	lastTime time.Time
 	lastBoot *ledger.Boot
@@ -150,17 +152,28 @@ func (h *history) add(hdr ledger.Header, body any) error {
 	h.lastTime = hdr.Time
 	switch b := body.(type) {
 	case *ledger.Boot:
-		h.taken = max(h.taken, b.Committed)
+		h.commit(b.Committed)
 		h.boots, h.lastBoot, h.newest = b.Number, b, stamped{b.Certify, b.Committed, quote.BootTag}
 	case *ledger.Attest:
-		h.taken = max(h.taken, b.Size)
+		h.commit(b.Size)
 		h.attest, h.newest = b, stamped{b.Certify, b.Size, quote.CertifyTag}
 	case *ledger.Intent:
 		return h.addIntent(hdr, b)
 	case *ledger.Outcome:
 		return h.addOutcome(hdr, b)
+	case *ledger.Order:
+		h.ordered = hdr.Index
 	}
 	return nil
+}
+
+// commit notes that HEAD took a size. An administrative entry has effect once
+// the commit that ends with it was taken.
+func (h *history) commit(size uint64) {
+	h.taken = max(h.taken, size)
+	if h.ordered > 0 && size == h.ordered+1 {
+		h.admin = h.ordered
+	}
 }
 
 func (h *history) addIntent(hdr ledger.Header, b *ledger.Intent) error {

@@ -88,6 +88,10 @@ func ValidToken(s string) bool {
 	return s != "" && len(s) <= MaxToken
 }
 
+// ValidHuman reports whether s may be a line for people: 1..MaxHuman bytes of
+// UTF-8, every character printable, because it goes to terminals and displays.
+func ValidHuman(s string) bool { return s != "" && humanLine(s) == s }
+
 func alphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }

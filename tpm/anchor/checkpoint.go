@@ -131,7 +131,7 @@ func (t *Trust) OpenCheckpoint(msg []byte) (*Checkpoint, error) {
 	if len(msg) > ledger.MaxCheckpoint {
 		return nil, fmt.Errorf("checkpoint of %d bytes, at most %d", len(msg), ledger.MaxCheckpoint)
 	}
-	logKey, err := t.logVerifier()
+	known, err := t.logVerifiers()
 	if err != nil {
 		return nil, err
 	}
@@ -140,17 +140,17 @@ func (t *Trust) OpenCheckpoint(msg []byte) (*Checkpoint, error) {
 		return nil, err
 	}
 	line := &tpmLine{origin: t.Origin, ak: ak, headName: t.HeadName}
-	text, by, err := message.OpenNote(msg, []note.Verifier{logKey, line})
+	text, by, err := message.OpenNote(msg, append(known, line))
 	if err != nil {
 		if line.err != nil {
 			err = fmt.Errorf("%w: %w", err, line.err)
 		}
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
-	if len(by) != 2 {
+	if len(by) != 2 || by[1] != len(known) {
 		return nil, errors.New("checkpoint: it needs both the log key's and the TPM's signature line")
 	}
-	if !linesInOrder(msg, text, logKey) {
+	if !linesInOrder(msg, text, known[by[0]]) {
 		return nil, errors.New("checkpoint: the log key's line comes first, the TPM's second")
 	}
 	return t.checkpoint(text, line)

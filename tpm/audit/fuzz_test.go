@@ -39,7 +39,7 @@ func FuzzRun(f *testing.F) {
 	entries, pending, cp := exampleFile(f, "log/tile/entries/000.p/14"), exampleFile(f, "log/pending"), exampleFile(f, "log/checkpoint")
 	f.Add(entries, pending, cp)
 	f.Add(entries, []byte{}, exampleFile(f, "earlier-checkpoint"))
-	trust, err := anchor.ParseTrust(exampleFile(f, "trust/trust"))
+	trust, err := anchor.OpenTrust(exampleFile(f, "trust/trust"))
 	if err != nil {
 		f.Fatal(err)
 	}

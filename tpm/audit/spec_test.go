@@ -40,7 +40,7 @@ func TestSpecExamples(t *testing.T) {
 	if !bytes.Equal(trust, read(t, "testdata/example/trust/trust")) || !bytes.Equal(proof, read(t, "testdata/example/demo.tmproof")) {
 		t.Error("the specification shows other files than the example log has")
 	}
-	tr, err := anchor.ParseTrust(trust)
+	tr, err := anchor.OpenTrust(trust)
 	if err != nil {
 		t.Fatal(err)
 	}

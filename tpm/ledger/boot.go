@@ -19,6 +19,7 @@ type Boot struct {
 	Firmware  string   // version of the appliance
 	Clock     string   // Clock*
 	Policy    [32]byte // hash of the policy in force
+	Admin     uint64   // newest administrative entry that HEAD took, 0 for the genesis
 	Committed uint64   // size that HEAD stands at
 	Head      [32]byte // HEAD as read
 	PCR       [32]byte // PCR as read, after recovery
@@ -34,6 +35,7 @@ func (b *Boot) write(w *canon.Writer) {
 	w.Line("firmware", b.Firmware)
 	w.Line("clock", b.Clock)
 	w.Line("policy", canon.Hex(b.Policy[:]))
+	w.Line("admin", canon.Uint(b.Admin))
 	w.Line("committed", canon.Uint(b.Committed))
 	w.Line("head", canon.Hex(b.Head[:]))
 	w.Line("pcr", canon.Hex(b.PCR[:]))
@@ -47,6 +49,7 @@ func (b *Boot) read(r *canon.Reader) {
 	b.Firmware = readName(r, r.Line("firmware", 1)[0])
 	b.Clock = readChoice(r, r.Line("clock", 1)[0], ClockOperator, ClockHostUnset, ClockSystem)
 	b.Policy = readHash(r, r.Line("policy", 1)[0])
+	b.Admin = r.Uint(r.Line("admin", 1)[0], MaxSize)
 	b.Committed = r.Uint(r.Line("committed", 1)[0], MaxSize)
 	b.Head = readHash(r, r.Line("head", 1)[0])
 	b.PCR = readHash(r, r.Line("pcr", 1)[0])

@@ -12,8 +12,9 @@ import (
 // graphic ASCII of moderate length.
 func validName(s string) bool { return canon.ValidField(s) && len(s) <= MaxName }
 
-func readOrigin(r *canon.Reader) string {
-	s := r.Line("origin", 1)[0]
+func readOrigin(r *canon.Reader) string { return checkOrigin(r, r.Line("origin", 1)[0]) }
+
+func checkOrigin(r *canon.Reader, s string) string {
 	if err := message.ValidOrigin(s); err != nil {
 		r.Failf("%v", err)
 	}

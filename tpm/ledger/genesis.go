@@ -32,11 +32,14 @@ type TokenAttestation struct{ Slot, Intermediate []byte }
 // Genesis is entry 0: everything the log is bound to.
 type Genesis struct {
 	Origin      string
+	Predecessor LogID          // log that this one goes on from, zero for none
 	LogKey      string         // note verifier key (C2SP signed-note vkey)
 	AK          []byte         // TPMT_PUBLIC
 	Creation    quote.Creation // AK certifying its own creation
+	EK          []byte         // EK certificate as the TPM's NV holds it, nil if it holds none
 	Head        uint32         // NV index handle
 	HeadName    []byte         // its Name, 34 bytes: alg id and SHA-256
+	Base        [32]byte       // HEAD before the first commit: zero for a new index
 	PCR         int            // 8..15, SHA-256 bank
 	Token       TokenInfo
 	Key         TokenKey
@@ -50,10 +53,13 @@ func (g *Genesis) kind() string { return KindGenesis }
 
 func (g *Genesis) write(w *canon.Writer) {
 	w.Line("origin", g.Origin)
+	WriteLogID(w, "predecessor", g.Predecessor)
 	w.Line("log-key", g.LogKey)
 	w.Line("ak", canon.Base64(g.AK))
 	w.Line("creation", canon.Base64(g.Creation.Data), canon.Base64(g.Creation.Attest), canon.Base64(g.Creation.Sig))
+	w.Line("ek", canon.Base64(g.EK))
 	w.Line("head", canon.Uint(uint64(g.Head)), canon.Hex(g.HeadName))
+	w.Line("base", canon.Hex(g.Base[:]))
 	w.Line("pcr", canon.Uint(uint64(g.PCR)))
 	w.Line("token", canon.Uint(uint64(g.Token.Serial)), g.Token.Firmware, EmulatedWord(g.Token.Emulated))
 	k := g.Key
@@ -66,11 +72,14 @@ func (g *Genesis) write(w *canon.Writer) {
 
 func (g *Genesis) read(r *canon.Reader) {
 	g.Origin = readOrigin(r)
+	g.Predecessor = ReadLogID(r, "predecessor")
 	g.LogKey = ReadLogKey(r, r.Line("log-key", 1)[0], g.Origin)
 	g.AK = readBytes(r, r.Line("ak", 1)[0], MaxPublic)
 	f := r.Line("creation", 3)
 	g.Creation = quote.Creation{Data: readBytes(r, f[0], MaxAttest), Attest: readBytes(r, f[1], MaxAttest), Sig: readBytes(r, f[2], MaxSig)}
+	g.EK = r.Base64(r.Line("ek", 1)[0], MaxCert)
 	g.Head, g.HeadName = ReadHead(r)
+	g.Base = readHash(r, r.Line("base", 1)[0])
 	g.PCR = ReadPCR(r)
 	f = r.Line("token", 3)
 	g.Token = TokenInfo{Serial: uint32(r.Uint(f[0], 1<<32-1)), Firmware: readToken(r, f[1]), Emulated: ReadEmulated(r, f[2])}

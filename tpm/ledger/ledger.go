@@ -4,7 +4,7 @@
 // An entry is a canonical text (package canon):
 //
 //	touchmark/entry/v1
-//	kind genesis|boot|intent|outcome|attest
+//	kind genesis|boot|intent|outcome|attest|policy|key|time|resume|note|close|update
 //	index I
 //	time T
 //	...                     lines of the kind, in fixed order
@@ -41,6 +41,16 @@ const (
 	KindIntent  = "intent"
 	KindOutcome = "outcome"
 	KindAttest  = "attest"
+	KindUpdate  = "update"
+
+	// The administrative ones: an order or a policy signed by the
+	// administrators.
+	KindPolicy = "policy" // another policy
+	KindKey    = "key"    // another log key
+	KindTime   = "time"   // the clock is set back, or far ahead
+	KindResume = "resume" // the way out of a halt state
+	KindNote   = "note"   // words that shall stand in the log
+	KindClose  = "close"  // the end of the log
 )
 
 // Header is what all entries begin with. Index is the entry's position in the
@@ -57,8 +67,8 @@ type body interface {
 	read(r *canon.Reader)
 }
 
-// Marshal encodes an entry. The body is a *Genesis, *Boot, *Intent, *Outcome
-// or *Attest. Whatever Parse would refuse, Marshal refuses too.
+// Marshal encodes an entry. The body is a *Genesis, *Boot, *Intent, *Outcome,
+// *Attest, *Update or *Order. Whatever Parse would refuse, Marshal refuses too.
 func Marshal(h Header, b any) ([]byte, error) {
 	e, ok := b.(body)
 	if !ok {
@@ -80,7 +90,7 @@ func Marshal(h Header, b any) ([]byte, error) {
 }
 
 // Parse decodes an entry; the second result is a *Genesis, *Boot, *Intent,
-// *Outcome or *Attest.
+// *Outcome, *Attest, *Update or *Order.
 func Parse(text []byte) (Header, any, error) {
 	if len(text) > MaxEntry {
 		return Header{}, nil, fmt.Errorf("entry of %d bytes, at most %d", len(text), MaxEntry)
@@ -110,6 +120,11 @@ func newBody(r *canon.Reader) body {
 		return new(Outcome)
 	case KindAttest:
 		return new(Attest)
+	case KindUpdate:
+		return new(Update)
+	}
+	if administrative(kind) {
+		return &Order{Action: kind}
 	}
 	r.Failf("kind %q is unknown to this version", kind)
 	return nil
@@ -121,6 +136,16 @@ func KindOf(b any) string {
 		return e.kind()
 	}
 	return ""
+}
+
+// EndsCommit reports whether a commit ends with an entry of this body: the
+// genesis, an intent or an administrative one. No commit ends with another.
+func EndsCommit(b any) bool {
+	switch b.(type) {
+	case *Genesis, *Intent, *Order:
+		return true
+	}
+	return false
 }
 
 // LeafHash is the hash of an entry as a leaf: SHA-256(0x00 || entry), RFC 6962

@@ -42,25 +42,37 @@ func samples(t testing.TB) map[string]any {
 	digest512 := message.Digest{Alg: message.SHA512, Sum: fill(64, 8)}
 	return map[string]any{
 		KindGenesis: &Genesis{
-			Origin: testOrigin, LogKey: testVKey(t), AK: fill(80, 3),
+			Origin: testOrigin, Predecessor: LogID{"touchmark.example/first", [32]byte{8}}, LogKey: testVKey(t), AK: fill(80, 3),
 			Creation: quote.Creation{Data: fill(10, 4), Attest: fill(11, 5), Sig: fill(12, 6)},
-			Head:     0x01800100, HeadName: name, PCR: 14,
+			EK:       fill(70, 8),
+			Head:     0x01800100, HeadName: name, Base: [32]byte{7}, PCR: 14,
 			Token:       TokenInfo{Serial: 1234567, Firmware: "5.7.1", Emulated: true},
 			Key:         TokenKey{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256", Fingerprint: [20]byte{1, 2}, SPKI: fill(91, 1)},
 			Attestation: TokenAttestation{Slot: fill(50, 2), Intermediate: fill(51, 3)},
 			Cert:        fill(60, 4), Policy: []byte("version = 1\n\n\u2014 key c2ln\n"),
 		},
-		KindBoot: &Boot{Number: 3, Firmware: "0.1.0", Clock: ClockOperator, Committed: 5, Certify: a, Quote: a, Recovery: "clean"},
+		KindBoot: &Boot{Number: 3, Firmware: "0.1.0", Clock: ClockOperator, Admin: 4, Committed: 5, Certify: a, Quote: a, Recovery: "clean"},
 		KindIntent: &Intent{Sequence: 7, Key: [20]byte{1}, Refusals: 2, Job: message.JobID{5},
 			Approval: []byte("approval\n\n"), Submission: []byte("submission\n\n"), SignDigests: []message.Digest{digest, digest512}},
 		KindOutcome: &Outcome{Intent: 6, Job: message.JobID{5}, Items: []ItemResult{
 			{State: Signed, Signature: fill(100, 1)}, {State: Withheld, Hash: [32]byte{9}}, {State: Denied}, {State: TimedOut},
 			{State: Failed, Reason: "token-removed"}, {State: NotStarted, Reason: "denied"}, {State: Unknown}}},
 		KindAttest: &Attest{Size: 7, Certify: a, Quote: a},
+		KindUpdate: &Update{From: "0.1.0", To: "0.2.0", Image: fill(32, 6)},
+		KindPolicy: &Order{Action: KindPolicy, Mirrored: true, Note: []byte("version = 1\n\n\u2014 key c2ln\n")},
+		KindKey:    order(KindKey),
+		KindTime:   order(KindTime),
+		KindResume: &Order{Action: KindResume, Previous: 4, PCR: [32]byte{1}, Certify: a, Note: []byte("text\n\n\u2014 key c2ln\n")},
+		KindNote:   order(KindNote),
+		KindClose:  order(KindClose),
 	}
 }
 
-// The golden files were written on 2026-11-21 and are never regenerated: they
+func order(kind string) *Order {
+	return &Order{Action: kind, Previous: 4, Note: []byte("text\n\n\u2014 key c2ln\n")}
+}
+
+// The golden files were written on 2026-11-22 and are never regenerated: they
 // are what logs out there hold.
 func TestGolden(t *testing.T) {
 	for kind, body := range samples(t) {
@@ -134,7 +146,15 @@ func TestRefused(t *testing.T) {
 		good[kind] = string(text)
 	}
 	for _, tt := range []struct{ name, kind, old, with, want string }{
-		{"unknown kind", KindBoot, "kind boot", "kind resume", "unknown"},
+		{"unknown kind", KindBoot, "kind boot", "kind cert", "unknown"},
+		{"body of another kind", KindBoot, "kind boot", "kind resume", "mirrored"},
+		{"policy in an order", KindNote, "order ", "policy ", "order"},
+		{"order in a policy", KindPolicy, "policy ", "order ", "policy"},
+		{"mirrored perhaps", KindNote, "mirrored no", "mirrored maybe", "none of"},
+		{"resume without HEAD", KindResume, "certify " + canon.Base64(fill(40, 1)), "certify -", "missing"},
+		{"update to itself", KindUpdate, "to 0.2.0", "to 0.1.0", "itself"},
+		{"image of 31 bytes", KindUpdate, "image 06", "image ", "hex"},
+		{"half a predecessor", KindGenesis, "predecessor touchmark.example/first", "predecessor -", "origin"},
 		{"no index", KindBoot, "index 6\n", "", "index"},
 		{"leading zero", KindBoot, "index 6", "index 06", "leading zeros"},
 		{"huge index", KindBoot, "index 6", "index 1099511627776", "too large"},

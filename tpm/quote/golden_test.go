@@ -78,6 +78,8 @@ func TestTags(t *testing.T) {
 		"bd3d0b3317465704677eeef0a904457f6dc0746201db6d91a004278de57a73bb": quote.BootTag(x),
 		"a68f255cc9fcca91b7c842bd859faf289534a32f69c324f8be554ae7f07108f0": quote.HelloTag([]byte("0123456789abcdef")),
 		"a0624d7b88250d26174809a00d87ba5a17fd209a89ce924d34f94a481fae01af": quote.CreationTag(nil),
+		"0ea9c1db3df190550ce56d97fea6bfa4ba5d965d89de29c0d5a9de1179d07391": quote.ResumeTag(x),
+		"86b6eefd3ae9b397dcf176b5bdf7b6c7f9076e5b04dab746f3243de783b0b0bb": quote.ChallengeTag(x),
 	} {
 		if hex.EncodeToString(got[:]) != want {
 			t.Errorf("tag is %x, want %s", got, want)

@@ -20,6 +20,13 @@ func BootTag(x [32]byte) [32]byte { return tag("touchmark/boot/v1\n", x[:]) }
 // HelloTag tags the NV_Certify that answers a host's nonce.
 func HelloTag(nonce []byte) [32]byte { return tag("touchmark/hello/v1\n", nonce) }
 
+// ResumeTag tags the NV_Certify of HEAD as the board found it, before the
+// commit of a resume order with this SHA-256 of its text.
+func ResumeTag(order [32]byte) [32]byte { return tag("touchmark/resume/v1\n", order[:]) }
+
+// ChallengeTag tags both attestations that answer an auditor's nonce.
+func ChallengeTag(nonce [32]byte) [32]byte { return tag("touchmark/challenge/v1\n", nonce[:]) }
+
 // CreationTag tags the AK's CertifyCreation of itself with its outsideInfo.
 func CreationTag(outside []byte) [32]byte { return tag("touchmark/creation/v1\n", outside) }
 

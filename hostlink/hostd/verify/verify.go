@@ -28,9 +28,9 @@ type Trust struct {
 	UserID    string
 }
 
-// ParseTrust decodes a trust text (docs/spec/trust.md).
+// ParseTrust opens a trust note (docs/spec/trust.md).
 func ParseTrust(text []byte) (*Trust, error) {
-	tr, err := anchor.ParseTrust(text)
+	tr, err := anchor.OpenTrust(text)
 	if err != nil {
 		return nil, err
 	}

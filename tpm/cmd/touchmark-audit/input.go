@@ -9,7 +9,7 @@ import (
 	"touchmark/tpm/ledger"
 )
 
-// readTrust reads the trust text from a trust directory or from the file
+// readTrust reads the trust note from a trust directory or from the file
 // itself.
 func readTrust(path string) (*anchor.Trust, error) {
 	if st, err := os.Stat(path); err == nil && st.IsDir() {
@@ -19,7 +19,7 @@ func readTrust(path string) (*anchor.Trust, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read what to trust: %w (give --trust the directory that the enrolment wrote)", err)
 	}
-	tr, err := anchor.ParseTrust(text)
+	tr, err := anchor.OpenTrust(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s is not a trust file: %w", path, err)
 	}
