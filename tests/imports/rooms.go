@@ -48,6 +48,7 @@ var rooms = map[string]kind{
 
 	"tpm/anchor":              pure,
 	"tpm/audit":               pure,
+	"tpm/audit/challenge":     pure,
 	"tpm/audit/finding":       pure,
 	"tpm/audit/history":       pure,
 	"tpm/ledger":              pure,
