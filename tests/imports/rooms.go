@@ -52,6 +52,7 @@ var rooms = map[string]kind{
 	"tpm/audit/finding":       pure,
 	"tpm/audit/history":       pure,
 	"tpm/ledger":              pure,
+	"tpm/ledger/order":        pure,
 	"tpm/quote":               pure,
 	"tpm/device":              edge,
 	"tpm/ledgerstore":         edge,
