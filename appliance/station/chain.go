@@ -3,6 +3,7 @@ package station
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"touchmark/appliance/ceremony"
 	"touchmark/tpm/anchor"
@@ -269,11 +270,7 @@ func (s *Station) decide() ([]anchor.Plan, anchor.Decision, error) {
 		return fail("reading the log", err)
 	}
 	o := anchor.Observed{Size: s.cfg.Store.Size(), Attested: s.hist.taken}
-	plans, err := s.cfg.Store.Plans()
-	if err != nil {
-		return fail("reading the log", err)
-	}
-	o.Plans = plans
+	var err error
 	if o.Head, err = s.cfg.TPM.Head(); err != nil {
 		return fail("reading HEAD", err)
 	}
@@ -283,6 +280,11 @@ func (s *Station) decide() ([]anchor.Plan, anchor.Decision, error) {
 	if b := s.hist.lastBoot; b != nil {
 		o.BaseSize, o.BasePCR = b.Committed, b.PCR
 	}
+	plans, err := s.plansSince(o.BaseSize, o.Head)
+	if err != nil {
+		return fail("reading the log", err)
+	}
+	o.Plans = plans
 	probe := quote.BootTag([32]byte{})
 	a, err := s.certified(probe, o.Head)
 	if err != nil {
@@ -295,6 +297,24 @@ func (s *Station) decide() ([]anchor.Plan, anchor.Decision, error) {
 	o.Reset = facts.Clock.ResetCount != s.hist.clock.ResetCount
 	o.Restarted = facts.Clock.RestartCount != s.hist.clock.RestartCount
 	return plans, anchor.Decide(o), nil
+}
+
+// plansSince gives the plans, oldest first, from the newest at or below a size
+// on, and from the one that left HEAD where it stands, if that is older.
+func (s *Station) plansSince(size uint64, head [32]byte) (plans []anchor.Plan, err error) {
+	explained := head == [32]byte{}
+	for p, err := range s.cfg.Store.PlansBackward() {
+		if err != nil {
+			return nil, err
+		}
+		plans = append(plans, p)
+		explained = explained || p.Head() == head
+		if explained && p.Size <= size {
+			break
+		}
+	}
+	slices.Reverse(plans)
+	return plans, nil
 }
 
 // signCheckpoint makes the signed checkpoint of the newest commit from its

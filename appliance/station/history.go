@@ -3,7 +3,6 @@ package station
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"touchmark/appliance/policy"
@@ -65,11 +64,13 @@ func (s *Station) load() error {
 // lastCheckpoint signs the newest commit that the log has an attestation of,
 // so that a board that halts can still say what it is.
 func (s *Station) lastCheckpoint() error {
-	plans, err := s.cfg.Store.Plans()
-	if err != nil || s.hist.attest == nil {
-		return err
+	if s.hist.attest == nil {
+		return nil
 	}
-	for _, p := range slices.Backward(plans) {
+	for p, err := range s.cfg.Store.PlansBackward() {
+		if err != nil {
+			return err
+		}
 		if p.Size == s.hist.attest.Size {
 			s.chain.plan = p
 			return s.signCheckpoint(s.hist.attest)

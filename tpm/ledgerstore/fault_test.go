@@ -64,7 +64,7 @@ func (d *faultDisk) SyncDir(dir string) error {
 	return d.do(func() error { return d.Disk.SyncDir(dir) })
 }
 
-func (d *faultDisk) Open(path string, flag int, perm fs.FileMode) (f file, err error) {
+func (d *faultDisk) Open(path string, flag int, perm fs.FileMode) (f durable.File, err error) {
 	err = d.do(func() error {
 		f, err = d.Disk.Open(path, flag, perm)
 		return err
@@ -75,7 +75,7 @@ func (d *faultDisk) Open(path string, flag int, perm fs.FileMode) (f file, err e
 		}
 		return nil, err
 	}
-	return &faultFile{file: f, disk: d}, nil
+	return &faultFile{File: f, disk: d}, nil
 }
 
 func closeQuietly(c io.Closer, err error) error {
@@ -86,7 +86,7 @@ func closeQuietly(c io.Closer, err error) error {
 }
 
 type faultFile struct {
-	file
+	durable.File
 	disk *faultDisk
 }
 
@@ -97,23 +97,23 @@ func (f *faultFile) WriteAt(b []byte, at int64) (n int, err error) {
 		if f.disk.after && f.disk.dead {
 			half = b[:len(b)/2]
 		}
-		n, err = f.file.WriteAt(half, at)
+		n, err = f.File.WriteAt(half, at)
 		return err
 	})
 	return n, err
 }
 func (f *faultFile) ReadAt(b []byte, at int64) (n int, err error) {
-	derr := f.disk.do(func() error { n, err = f.file.ReadAt(b, at); return nil })
+	derr := f.disk.do(func() error { n, err = f.File.ReadAt(b, at); return nil })
 	if derr != nil {
 		return 0, derr
 	}
 	return n, err
 }
 func (f *faultFile) Truncate(size int64) error {
-	return f.disk.do(func() error { return f.file.Truncate(size) })
+	return f.disk.do(func() error { return f.File.Truncate(size) })
 }
-func (f *faultFile) Sync() error { return f.disk.do(f.file.Sync) }
+func (f *faultFile) Sync() error { return f.disk.do(f.File.Sync) }
 func (f *faultFile) Size() (n int64, err error) {
-	derr := f.disk.do(func() error { n, err = f.file.Size(); return err })
+	derr := f.disk.do(func() error { n, err = f.File.Size(); return err })
 	return n, derr
 }

@@ -18,6 +18,8 @@ import (
 const (
 	headerSize = 9
 	planSize   = 8 + 32 + 32
+	offsetSize = 8 // position u64
+	markSize   = 9 // index u64 | kind u8
 
 	kindEntry = 0x10 // an entry's bytes
 	kindPlan  = 0x20 // size u64 | X | Prev
@@ -90,31 +92,31 @@ func decodePlan(b []byte) anchor.Plan {
 	return anchor.Plan{Size: binary.BigEndian.Uint64(b), X: [32]byte(b[8:40]), Prev: [32]byte(b[40:72])}
 }
 
-// encodeAppend lays out one append: all entries, then the plan if any. It
-// returns the offset of each entry's record within it.
-func encodeAppend(entries [][]byte, plan *anchor.Plan) (b []byte, offsets []int64, err error) {
-	records := make([]record, 0, len(entries)+1)
+// encodeAppend lays out one append: all entries, then the plan if any. The
+// positions in the group are within it.
+func encodeAppend(entries [][]byte, plan *anchor.Plan) ([]byte, *group, error) {
+	g := &group{records: make([]record, 0, len(entries)+1)}
+	size := 0
 	for _, e := range entries {
 		if len(e) == 0 || len(e) > ledger.MaxEntry {
 			return nil, nil, fmt.Errorf("append: entry of %d bytes, want 1 to %d", len(e), ledger.MaxEntry)
 		}
-		records = append(records, record{kind: kindEntry, payload: e})
+		g.records = append(g.records, record{kind: kindEntry, payload: e})
+		size += headerSize + len(e)
 	}
 	if plan != nil {
-		records = append(records, record{kind: kindPlan, payload: encodePlan(*plan)})
+		g.records = append(g.records, record{kind: kindPlan, payload: encodePlan(*plan)})
+		size += headerSize + planSize
 	}
-	if len(records) == 0 {
-		return nil, nil, fmt.Errorf("append: nothing to append")
+	if size == 0 || size > maxAppend {
+		return nil, nil, fmt.Errorf("append: %d bytes at once, want 1 to %d", size, maxAppend)
 	}
-	records[0].first, records[len(records)-1].last = true, true
-	for _, r := range records {
-		if r.kind == kindEntry {
-			offsets = append(offsets, int64(len(b)))
-		}
+	g.records[0].first, g.records[len(g.records)-1].last = true, true
+	b := make([]byte, 0, size)
+	for _, r := range g.records {
+		g.at = append(g.at, int64(len(b)))
 		b = appendRecord(b, r)
 	}
-	if len(b) > maxAppend {
-		return nil, nil, fmt.Errorf("append: %d bytes at once, at most %d", len(b), maxAppend)
-	}
-	return b, offsets, nil
+	g.end = int64(len(b))
+	return b, g, nil
 }

@@ -3,12 +3,9 @@ package ledgerstore
 import (
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"slices"
 
-	"golang.org/x/mod/sumdb/tlog"
-
-	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // Rewind forgets the entries from index n on, durably. It is for a mirror,
@@ -24,9 +21,9 @@ func (s *Store) Rewind(n uint64) error {
 	switch {
 	case s.broken != nil:
 		return fmt.Errorf("the log takes nothing back until it is opened again: %w", s.broken)
-	case s.plans > 0:
+	case s.totals.plans > 0:
 		return fmt.Errorf("rewind: this log has commits: it only grows")
-	case n >= s.tree.Size():
+	case n >= s.totals.tree.Size():
 		return nil
 	}
 	if err := s.rewind(n); err != nil {
@@ -38,8 +35,12 @@ func (s *Store) Rewind(n uint64) error {
 
 // rewind drops whole appends. One that n cuts in two is first made the last
 // one of the log: then what a crash leaves of it looks torn, and Open drops
-// that.
+// that. The base goes before anything else, because it may say more.
 func (s *Store) rewind(n uint64) error {
+	s.rewinds++
+	if err := s.dropBase(); err != nil {
+		return err
+	}
 	next, err := s.nextAppend(n)
 	if err != nil {
 		return err
@@ -47,7 +48,7 @@ func (s *Store) rewind(n uint64) error {
 	if next == n {
 		return s.keep(n)
 	}
-	if next < s.tree.Size() {
+	if next < s.totals.tree.Size() {
 		if err := s.keep(next); err != nil {
 			return err
 		}
@@ -57,12 +58,22 @@ func (s *Store) rewind(n uint64) error {
 
 // nextAppend is the first entry from i on that begins an append, or the size.
 func (s *Store) nextAppend(i uint64) (uint64, error) {
-	for ; i < s.tree.Size(); i++ {
-		if r, _, _, err := s.record(i); err != nil || r.first {
+	for ; i < s.totals.tree.Size(); i++ {
+		if r, _, err := s.record(i); err != nil || r.first {
 			return i, err
 		}
 	}
 	return i, nil
+}
+
+// record reads the record of entry i and says where it stands.
+func (s *Store) record(i uint64) (r record, pos int64, err error) {
+	if pos, err = s.position(i); err != nil {
+		return record{}, 0, err
+	}
+	w := window{size: readOne}
+	r, err = w.record(s, pos)
+	return r, pos, err
 }
 
 // keep drops everything from entry n on, which begins an append. The derived
@@ -79,19 +90,37 @@ func (s *Store) keep(n uint64) error {
 	return s.cut(end)
 }
 
-// shorten makes tree and derived files those of the first n entries.
+// shorten makes totals and derived files those of the first n entries.
 func (s *Store) shorten(n uint64) error {
 	tree, err := s.treeAt(n)
 	if err != nil {
 		return err
 	}
-	for which, size := range [2]int64{hashesFile: tlog.StoredHashCount(int64(n)) * tlog.HashSize, offsetsFile: int64(n) * 8} {
-		if err := s.truncate(s.derived[which], derivedNames[which], size); err != nil {
+	t := totals{tree: *tree}
+	if t.marks, err = s.marksBefore(n); err != nil {
+		return err
+	}
+	for which, size := range t.sizes() {
+		if err := truncate(s.derived[which], s.derivedPath(which), size); err != nil {
 			return err
 		}
 	}
-	s.tree = *tree
+	s.totals = t
 	return nil
+}
+
+// marksBefore counts the marks of the first n entries.
+func (s *Store) marksBefore(n uint64) (uint64, error) {
+	var b [markSize]byte
+	for left := s.totals.marks; left > 0; left-- {
+		if err := s.readDerived(marksFile, b[:], int64(left-1)*markSize); err != nil {
+			return 0, err
+		}
+		if binary.BigEndian.Uint64(b[:]) < n {
+			return left, nil
+		}
+	}
+	return 0, nil
 }
 
 // split keeps of the newest append only the entries before n: the record
@@ -101,72 +130,41 @@ func (s *Store) split(n uint64) error {
 	if err != nil {
 		return err
 	}
-	last, seg, at, err := s.record(n - 1)
+	g, err := s.tail(n)
 	if err != nil {
 		return err
 	}
-	kept, offsets, err := s.tail(n)
-	if err != nil {
+	g.end = end
+	if err := s.shorten(n - uint64(len(g.records))); err != nil {
 		return err
 	}
-	if err := s.shorten(n - uint64(len(kept))); err != nil {
-		return err
-	}
+	last := g.records[len(g.records)-1]
 	last.last = true
-	path := segmentPath(s.dir, seg.start)
-	if _, err := seg.file.WriteAt(appendRecord(nil, last)[:headerSize], at); err != nil {
-		return diskErr("write", path, err)
+	seg := s.segments[locate(s.segments, end-1)]
+	if _, err := seg.file.WriteAt(appendRecord(nil, last)[:headerSize], g.at[len(g.at)-1]-seg.start); err != nil {
+		return durable.Error("write", segmentPath(s.dir, seg.start), err)
 	}
 	if err := s.cut(end); err != nil {
 		return err
 	}
-	return s.derive(kept, offsets, nil)
+	return s.derive(g)
 }
 
 // tail reads the entries before n that are in one append with entry n-1.
-func (s *Store) tail(n uint64) (kept [][]byte, offsets []int64, err error) {
+func (s *Store) tail(n uint64) (*group, error) {
+	g := &group{}
 	for first := n - 1; ; first-- {
-		r, seg, at, err := s.record(first)
+		r, pos, err := s.record(first)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		kept, offsets = append(kept, r.payload), append(offsets, seg.start+at)
+		g.records, g.at = append(g.records, r), append(g.at, pos)
 		if r.first {
-			slices.Reverse(kept)
-			slices.Reverse(offsets)
-			return kept, offsets, nil
+			slices.Reverse(g.records)
+			slices.Reverse(g.at)
+			return g, nil
 		}
 	}
-}
-
-// treeAt is the tree of the first n entries, from the stored hashes.
-func (s *Store) treeAt(n uint64) (*ledger.Tree, error) {
-	var indexes []int64
-	for left := n; left > 0; {
-		level := bits.Len64(left) - 1
-		indexes = append(indexes, tlog.StoredHashIndex(level, int64((n-left)>>level)))
-		left &^= 1 << level
-	}
-	peaks, err := s.readHashes(indexes)
-	return ledger.NewTree(n, peaks), err
-}
-
-// position is where entry i begins in the log.
-func (s *Store) position(i uint64) (int64, error) {
-	var pos [8]byte
-	err := s.readDerived(offsetsFile, pos[:], int64(i)*8)
-	return int64(binary.BigEndian.Uint64(pos[:])), err
-}
-
-// record reads the record of entry i and says where it stands.
-func (s *Store) record(i uint64) (r record, seg segment, at int64, err error) {
-	pos, err := s.position(i)
-	if err != nil {
-		return record{}, segment{}, 0, err
-	}
-	seg, at = s.locate(pos)
-	r, err = s.recordAt(seg, at)
-	return r, seg, at, err
 }
 
 // cut drops everything from a position on, the newest segment first.
@@ -174,24 +172,24 @@ func (s *Store) cut(end int64) error {
 	for last := len(s.segments) - 1; last > 0 && s.segments[last].start >= end; last-- {
 		path := segmentPath(s.dir, s.segments[last].start)
 		if err := s.segments[last].file.Close(); err != nil {
-			return diskErr("close", path, err)
+			return durable.Error("close", path, err)
 		}
 		s.segments = s.segments[:last]
 		if err := s.disk.Remove(path); err != nil {
-			return diskErr("remove", path, err)
+			return durable.Error("remove", path, err)
 		}
 		if err := s.disk.SyncDir(s.dir); err != nil {
-			return diskErr("sync", s.dir, err)
+			return durable.Error("sync", s.dir, err)
 		}
 	}
 	seg := s.segments[len(s.segments)-1]
 	s.end = end
-	return s.truncate(seg.file, segmentPath(s.dir, seg.start), end-seg.start)
+	return truncate(seg.file, segmentPath(s.dir, seg.start), end-seg.start)
 }
 
-func (s *Store) truncate(f file, path string, size int64) error {
+func truncate(f durable.File, path string, size int64) error {
 	if err := f.Truncate(size); err != nil {
-		return diskErr("truncate", path, err)
+		return durable.Error("truncate", path, err)
 	}
-	return diskErr("sync", path, f.Sync())
+	return durable.Error("sync", path, f.Sync())
 }

@@ -91,7 +91,7 @@ func TestRewindOnFailingDisk(t *testing.T) {
 					t.Fatal(err)
 				}
 				d := newFaultDisk(0, after)
-				s, err := open(d, dir)
+				s, err := Options{Disk: d}.Open(dir)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -128,9 +128,6 @@ func TestTreeAt(t *testing.T) {
 			t.Fatal(err)
 		}
 		root, err := s.Root(n)
-		if n == 0 {
-			root = ledger.EmptyRoot()
-		}
 		if err != nil || tree.Root() != root || tree.Size() != n {
 			t.Fatalf("tree of %d: %v", n, err)
 		}

@@ -8,82 +8,86 @@
 //	hashes         Merkle hashes in tlog's stored order, 32 bytes each
 //	offsets        position of each entry's record, u64 big-endian
 //	plans          the plans again, 72 bytes each
+//	marks          index and kind of all entries but intents, outcomes and
+//	               attestations, 9 bytes each
+//	base           up to where the four above are durable
 //
-// Segments are the truth; the three others are derived from
-// them, checked at Open and rebuilt where a crash left them behind.
+// Segments are the truth; everything else is derived from them and makes a
+// start, a root or a proof cost O(log n). docs/spec/ledger.md section 3 draws
+// every byte.
 //
 // Guarantees:
 //   - Append is one write and one sync. When it returns nil, all of its
 //     records are durable; after a crash, all or none of them are there.
-//   - Open drops at most the last, incomplete append. Damage before it, or
-//     the loss of an append that was durable, is a *CorruptError.
+//   - Open reads the log behind the base only. It drops at most the last,
+//     incomplete append, completes what a crash left underived, and reads
+//     everything when something does not fit. Damage before the last append,
+//     or the loss of an append that was durable, is a *CorruptError.
+//   - An entry is checked against its hash whenever it is read; Scrub reads
+//     and checks everything.
 //   - Rewind takes back the newest entries of a log without plans.
 //   - After an error Append refuses to go on until the store is opened again,
 //     which finds out what is on disk.
 //
-// Assumptions: the file system keeps what was synced, and a rename within a
-// directory is atomic. The checksums find accidents, not attackers: those are
-// found by comparing the root with HEAD (package anchor).
+// Assumptions are those of package durable. The checksums find accidents, not
+// attackers: those are found by comparing the root with HEAD (package anchor).
 //
 // The same package serves the appliance's log and the host's mirror, which
 // has no plans.
 package ledgerstore
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"sort"
 	"sync"
-
-	"golang.org/x/mod/sumdb/tlog"
+	"sync/atomic"
 
 	"touchmark/tpm/anchor"
-	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
 // Store is an open log. It is safe for several goroutines.
 type Store struct {
 	dir  string
-	disk disk
+	disk durable.Disk
 	lock io.Closer
 
+	suspected atomic.Bool // something did not fit: no base is written any more
+
 	mu       sync.RWMutex // guards all below
+	opened   bool
 	segments []segment
 	end      int64 // position after the last whole append
-	tree     ledger.Tree
-	plans    uint64 // number of plans
-	derived  [3]file
+	based    int64 // position of the base on disk, 0 if there is none
+	totals   totals
+	derived  [derivedFiles]durable.File
+	rewinds  int
 	broken   error // why Append refuses
 }
 
-type segment struct {
-	start int64
-	file  file
-}
-
-// The derived files, indices into Store.derived.
-const (
-	hashesFile = iota
-	offsetsFile
-	plansFile
-)
-
-var derivedNames = [3]string{"hashes", "offsets", "plans"}
-
 // CorruptError says that the log on disk is damaged in a way no crash causes.
+// Its text is one line that fits a display and ends with what to do.
 type CorruptError struct {
 	Path   string
 	Offset int64 // in that file
 	Reason string
+	Remedy string
+}
+
+const (
+	startAgain = "start again: then everything is checked, and made good if it can be"
+	restore    = "restore this directory from a mirror or a backup"
+)
+
+func damaged(path string, at int64, reason string) *CorruptError {
+	return &CorruptError{path, at, reason, restore}
 }
 
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("%s is damaged at byte %d: %s; restore the directory from a mirror or a backup", e.Path, e.Offset, e.Reason)
+	return fmt.Sprintf("%s is damaged at byte %d: %s; %s", durable.Shorten(e.Path), e.Offset, e.Reason, e.Remedy)
 }
 
 // ErrExists says that Create found a store.
@@ -92,14 +96,30 @@ var ErrExists = errors.New("there is a log already")
 // ErrNoStore says that Open found none.
 var ErrNoStore = errors.New("there is no log here")
 
+// Options are how to open or create a store; the zero value does for all but
+// tests and people who want to see how far it is.
+type Options struct {
+	Disk     durable.Disk            // nil: durable.OS
+	Progress func(done, total int64) // of bytes read, when Open has to read a lot
+}
+
 // Create makes an empty store in dir, which may exist but must hold none, and
 // opens it.
-func Create(dir string) (*Store, error) { return create(durable.OS, dir) }
+func Create(dir string) (*Store, error) { return Options{}.Create(dir) }
 
 // Open opens the store in dir.
-func Open(dir string) (*Store, error) { return open(durable.OS, dir) }
+func Open(dir string) (*Store, error) { return Options{}.Open(dir) }
 
-func create(d disk, dir string) (*Store, error) {
+func (o Options) disk() durable.Disk {
+	if o.Disk == nil {
+		return durable.OS
+	}
+	return o.Disk
+}
+
+// Create is the function of that name.
+func (o Options) Create(dir string) (*Store, error) {
+	d := o.disk()
 	if err := durable.MkdirAllOn(d, dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -111,42 +131,54 @@ func create(d disk, dir string) (*Store, error) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrExists)
 	}
 	f, err := d.Open(segmentPath(dir, 0), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, diskErr("create", dir, err)
+	if err == nil {
+		err = f.Close()
 	}
-	if err := f.Close(); err != nil {
-		return nil, diskErr("create", dir, err)
+	if err != nil {
+		return nil, durable.Error("create", segmentPath(dir, 0), err)
 	}
 	for _, up := range []string{dir, filepath.Dir(dir)} {
 		if err := d.SyncDir(up); err != nil {
-			return nil, diskErr("sync", up, err)
+			return nil, durable.Error("sync", up, err)
 		}
 	}
-	return open(d, dir)
+	return o.Open(dir)
 }
 
-func open(d disk, dir string) (*Store, error) {
+// Open is the function of that name.
+func (o Options) Open(dir string) (*Store, error) {
+	d := o.disk()
 	lock, err := d.Lock(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", dir, ErrNoStore)
+	}
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("%s: %w", dir, ErrNoStore)
-		}
-		return nil, err
+		return nil, durable.Error("open", dir, err)
 	}
 	s := &Store{dir: dir, disk: d, lock: lock}
-	if err := s.load(); err != nil {
-		return nil, errors.Join(err, s.Close())
+	if err := s.load(o.Progress); err != nil {
+		return nil, errors.Join(err, s.release())
 	}
+	s.opened = true
 	return s, nil
 }
 
-// Close releases the files and the lock. Nothing is lost without it.
+// Close releases the files and the lock. Nothing is lost without it, but the
+// next Open has more to read.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lock == nil {
 		return nil
 	}
+	var err error
+	if s.broken == nil && s.end > s.based {
+		err = s.writeBase()
+	}
+	return errors.Join(err, s.release())
+}
+
+func (s *Store) release() error {
 	var errs []error
 	for _, f := range s.derived {
 		if f != nil {
@@ -157,7 +189,7 @@ func (s *Store) Close() error {
 		errs = append(errs, seg.file.Close())
 	}
 	errs = append(errs, s.lock.Close())
-	s.lock, s.segments, s.derived = nil, nil, [3]file{}
+	s.lock, s.segments, s.derived = nil, nil, [derivedFiles]durable.File{}
 	s.broken = os.ErrClosed
 	return errors.Join(errs...)
 }
@@ -166,7 +198,7 @@ func (s *Store) Close() error {
 func (s *Store) Size() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.tree.Size()
+	return s.totals.tree.Size()
 }
 
 // Append adds entries and, if plan is not nil, the plan of a commit that
@@ -177,25 +209,34 @@ func (s *Store) Append(entries [][]byte, plan *anchor.Plan) error {
 	if s.broken != nil {
 		return fmt.Errorf("the log takes no more until it is opened again: %w", s.broken)
 	}
-	size := s.tree.Size() + uint64(len(entries))
+	size := s.totals.tree.Size() + uint64(len(entries))
 	if plan != nil && plan.Size != size {
 		return fmt.Errorf("append: a plan of size %d for a log of %d entries", plan.Size, size)
 	}
-	b, offsets, err := encodeAppend(entries, plan)
+	b, g, err := encodeAppend(entries, plan)
 	if err != nil {
 		return err
 	}
-	if err := s.write(b); err != nil {
+	if err := s.append(b, g); err != nil {
 		s.broken = err
 		return err
 	}
-	for i := range offsets {
-		offsets[i] += s.end
+	return nil
+}
+
+func (s *Store) append(b []byte, g *group) error {
+	if err := s.write(b); err != nil {
+		return err
+	}
+	for i := range g.at {
+		g.at[i] += s.end
 	}
 	s.end += int64(len(b))
-	if err := s.derive(entries, offsets, plan); err != nil {
-		s.broken = err
+	if err := s.derive(g); err != nil {
 		return err
+	}
+	if s.end-s.based > baseEvery {
+		return s.writeBase()
 	}
 	return nil
 }
@@ -211,192 +252,17 @@ func (s *Store) write(b []byte) error {
 	}
 	path := segmentPath(s.dir, seg.start)
 	if _, err := seg.file.WriteAt(b, s.end-seg.start); err != nil {
-		return diskErr("write", path, err)
+		return durable.Error("write", path, err)
 	}
-	return diskErr("sync", path, seg.file.Sync())
+	return durable.Error("sync", path, seg.file.Sync())
 }
 
 func (s *Store) roll() (segment, error) {
 	path := segmentPath(s.dir, s.end)
 	f, err := s.disk.Open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return segment{}, diskErr("create", path, err)
+		return segment{}, durable.Error("create", path, err)
 	}
 	s.segments = append(s.segments, segment{start: s.end, file: f})
-	return s.segments[len(s.segments)-1], diskErr("sync", s.dir, s.disk.SyncDir(s.dir))
-}
-
-// derive brings the derived files up to date. It runs after the sync only: a
-// hash on disk therefore proves that its leaf was durable.
-func (s *Store) derive(entries [][]byte, offsets []int64, plan *anchor.Plan) error {
-	var hashes, index []byte
-	at, first := tlog.StoredHashCount(int64(s.tree.Size())), s.tree.Size()
-	for i, e := range entries {
-		for _, h := range s.tree.Add(ledger.LeafHash(e)) {
-			hashes = append(hashes, h[:]...)
-		}
-		index = binary.BigEndian.AppendUint64(index, uint64(offsets[i]))
-	}
-	if err := s.writeDerived(hashesFile, hashes, at*tlog.HashSize); err != nil {
-		return err
-	}
-	if err := s.writeDerived(offsetsFile, index, int64(first)*8); err != nil {
-		return err
-	}
-	if plan == nil {
-		return nil
-	}
-	s.plans++
-	return s.writeDerived(plansFile, encodePlan(*plan), int64(s.plans-1)*planSize)
-}
-
-func (s *Store) writeDerived(which int, b []byte, at int64) error {
-	if len(b) == 0 {
-		return nil
-	}
-	_, err := s.derived[which].WriteAt(b, at)
-	return diskErr("write", filepath.Join(s.dir, derivedNames[which]), err)
-}
-
-// Entry returns entry i, read from disk and checked.
-func (s *Store) Entry(i uint64) ([]byte, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.entry(i)
-}
-
-func (s *Store) entry(i uint64) ([]byte, error) {
-	if i >= s.tree.Size() {
-		return nil, fmt.Errorf("entry %d: the log has %d entries", i, s.tree.Size())
-	}
-	r, seg, at, err := s.record(i)
-	if err == nil && r.kind != kindEntry {
-		err = &CorruptError{Path: segmentPath(s.dir, seg.start), Offset: at, Reason: fmt.Sprintf("entry %d cannot be read", i)}
-	}
-	return r.payload, err
-}
-
-// recordAt reads and checks one record.
-func (s *Store) recordAt(seg segment, at int64) (record, error) {
-	path := segmentPath(s.dir, seg.start)
-	corrupt := &CorruptError{Path: path, Offset: at, Reason: "a record cannot be read"}
-	b := make([]byte, headerSize)
-	if _, err := seg.file.ReadAt(b, at); err != nil {
-		return record{}, diskErr("read", path, err)
-	}
-	_, n, ok := parseHeader(b)
-	if !ok {
-		return record{}, corrupt
-	}
-	b = append(b, make([]byte, n)...)
-	if _, err := seg.file.ReadAt(b[headerSize:], at+headerSize); err != nil {
-		return record{}, diskErr("read", path, err)
-	}
-	r, _, ok := parseRecord(b)
-	if !ok {
-		return record{}, corrupt
-	}
-	return r, nil
-}
-
-// locate finds the segment of a position in the log.
-func (s *Store) locate(pos int64) (segment, int64) {
-	i := sort.Search(len(s.segments), func(i int) bool { return s.segments[i].start > pos })
-	seg := s.segments[max(i-1, 0)]
-	return seg, pos - seg.start
-}
-
-func (s *Store) readDerived(which int, b []byte, at int64) error {
-	if s.derived[which] == nil {
-		return os.ErrClosed
-	}
-	_, err := s.derived[which].ReadAt(b, at)
-	return diskErr("read", filepath.Join(s.dir, derivedNames[which]), err)
-}
-
-// readHashes is tlog.HashReader on the stored hashes; callers hold the lock.
-func (s *Store) readHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	for i, x := range indexes {
-		if err := s.readDerived(hashesFile, out[i][:], x*tlog.HashSize); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-func (s *Store) within(what string, n uint64) error {
-	if n > s.tree.Size() {
-		return fmt.Errorf("%s %d: the log has %d entries", what, n, s.tree.Size())
-	}
-	return nil
-}
-
-// Root is the Merkle tree hash of the first n entries.
-func (s *Store) Root(n uint64) ([32]byte, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if err := s.within("root of size", n); err != nil {
-		return [32]byte{}, err
-	}
-	if n == s.tree.Size() {
-		return s.tree.Root(), nil
-	}
-	return tlog.TreeHash(int64(n), tlog.HashReaderFunc(s.readHashes))
-}
-
-// Inclusion is the audit path of entry i in the tree of the first n entries,
-// the leaf's sibling first (RFC 6962 section 2.1.1).
-func (s *Store) Inclusion(i, n uint64) ([][32]byte, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if err := s.within("inclusion in size", n); err != nil {
-		return nil, err
-	}
-	if i >= n {
-		return nil, fmt.Errorf("entry %d is not among the first %d", i, n)
-	}
-	p, err := tlog.ProveRecord(int64(n), int64(i), tlog.HashReaderFunc(s.readHashes))
-	return arrays(p), err
-}
-
-// Consistency proves that the first m entries are a prefix of the first n (RFC
-// 6962 section 2.1.2).
-func (s *Store) Consistency(m, n uint64) ([][32]byte, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if err := s.within("consistency with size", n); err != nil {
-		return nil, err
-	}
-	if m < 1 || m > n {
-		return nil, fmt.Errorf("size %d is not within 1..%d", m, n)
-	}
-	p, err := tlog.ProveTree(int64(n), int64(m), tlog.HashReaderFunc(s.readHashes))
-	return arrays(p), err
-}
-
-func arrays(h []tlog.Hash) [][32]byte {
-	out := make([][32]byte, len(h))
-	for i := range h {
-		out[i] = h[i]
-	}
-	return out
-}
-
-// Plans returns all plans, oldest first.
-func (s *Store) Plans() ([]anchor.Plan, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	b := make([]byte, s.plans*planSize)
-	if len(b) == 0 {
-		return nil, nil
-	}
-	if err := s.readDerived(plansFile, b, 0); err != nil {
-		return nil, err
-	}
-	plans := make([]anchor.Plan, s.plans)
-	for i := range plans {
-		plans[i] = decodePlan(b[i*planSize:])
-	}
-	return plans, nil
+	return s.segments[len(s.segments)-1], durable.Error("sync", s.dir, s.disk.SyncDir(s.dir))
 }

@@ -2,11 +2,14 @@ package ledgerstore
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -20,7 +23,11 @@ import (
 )
 
 func entryBytes(i uint64, n int) []byte {
-	return append(fmt.Appendf(nil, "entry %d ", i), bytes.Repeat([]byte{'x'}, n)...)
+	kind := "intent"
+	if i%5 == 3 {
+		kind = "boot"
+	}
+	return append(fmt.Appendf(nil, "touchmark/entry/v1\nkind %s\nindex %d\n", kind, i), bytes.Repeat([]byte{'x'}, n)...)
 }
 
 func entriesFrom(from uint64, n int) (out [][]byte) {
@@ -79,10 +86,60 @@ func check(t testing.TB, s *Store, size uint64, plans int) {
 			t.Fatalf("root of %d: %x, want %x, %v", i+1, root, tree.Root(), err)
 		}
 	}
-	ps, err := s.Plans()
+	ps, err := plansOf(s)
 	if err != nil || len(ps) != plans {
 		t.Fatalf("%d plans, want %d, %v", len(ps), plans, err)
 	}
+	checkIteration(t, s, size)
+}
+
+// checkIteration wants the same entries forwards and backwards, and marks at
+// the boot entries.
+func checkIteration(t testing.TB, s *Store, size uint64) {
+	t.Helper()
+	i := size / 3
+	for e, err := range s.Entries(i, size) {
+		if err != nil || !bytes.Equal(e, entriesFrom(i, 1)[0]) {
+			t.Fatalf("forwards, entry %d: %v", i, err)
+		}
+		i++
+	}
+	if i != size {
+		t.Fatalf("forwards: %d of %d", i, size)
+	}
+	for e, err := range s.Backward(size) {
+		if i--; err != nil || !bytes.Equal(e, entriesFrom(i, 1)[0]) {
+			t.Fatalf("backwards, entry %d: %v", i, err)
+		}
+	}
+	var marks []Mark
+	for m, err := range s.MarksBackward() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		marks = append(marks, m)
+	}
+	var want []Mark
+	for j := range size {
+		if k := size - 1 - j; k%5 == 3 {
+			want = append(want, Mark{k, "boot"})
+		}
+	}
+	if i != 0 || !slices.Equal(marks, want) {
+		t.Fatalf("%d left, marks %v, want %v", i, marks, want)
+	}
+}
+
+// plansOf gives the plans oldest first.
+func plansOf(s *Store) (plans []anchor.Plan, err error) {
+	for p, err := range s.PlansBackward() {
+		if err != nil {
+			return nil, err
+		}
+		plans = append(plans, p)
+	}
+	slices.Reverse(plans)
+	return plans, nil
 }
 
 func TestAppendAndReopen(t *testing.T) {
@@ -99,7 +156,7 @@ func TestAppendAndReopen(t *testing.T) {
 	check(t, s, 9, 2)
 	mustAppend(t, s, 1, true)
 	check(t, s, 10, 3)
-	ps, err := s.Plans()
+	ps, err := plansOf(s)
 	if err != nil || ps[1] != (anchor.Plan{Size: 9, X: [32]byte{6}, Prev: [32]byte{1}}) {
 		t.Errorf("%+v, %v", ps, err)
 	}
@@ -213,7 +270,7 @@ func TestTornTailIsDropped(t *testing.T) {
 	}
 	segment := readFile(t, segmentPath(dir, 0))
 	for cut := before; cut <= after; cut++ {
-		restore(t, dir, saved)
+		putBack(t, dir, saved)
 		writeFile(t, segmentPath(dir, 0), segment[:cut])
 		s := mustOpen(t, dir)
 		if cut < after {
@@ -227,7 +284,7 @@ func TestTornTailIsDropped(t *testing.T) {
 	}
 	// The same with the tail there but unwritten, or written in part.
 	for hole := before; hole < after; hole += 7 {
-		restore(t, dir, saved)
+		putBack(t, dir, saved)
 		torn := bytes.Clone(segment)
 		clear(torn[hole:min(hole+20, after)])
 		if bytes.Equal(torn, segment) {
@@ -280,12 +337,32 @@ func TestDamageIsNotDropped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := build(t)
 			harm(t, dir)
-			var corrupt *CorruptError
-			if s, err := Open(dir); !errors.As(err, &corrupt) {
-				t.Fatalf("%v, %v", s, err)
-			}
-			t.Log(corrupt)
+			isFound(t, dir)
 		})
+	}
+}
+
+// isFound wants damage to be found: by Open, or else by a scrub, after which
+// the next Open finds it too.
+func isFound(t *testing.T, dir string) {
+	t.Helper()
+	var corrupt *CorruptError
+	s, err := Open(dir)
+	if err == nil {
+		scrubbed := s.Scrub(t.Context(), nil)
+		if !errors.As(scrubbed, &corrupt) {
+			t.Fatalf("scrubbed: %v", scrubbed)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s, err = Open(dir)
+	}
+	if !errors.As(err, &corrupt) {
+		t.Fatalf("%v, %v", s, err)
+	}
+	if text := corrupt.Error(); len(text) > 250 || !strings.Contains(text, "restore") && !strings.Contains(text, "start again") {
+		t.Errorf("%d bytes: %s", len(text), text)
 	}
 }
 
@@ -302,21 +379,138 @@ func TestDerivedFilesAreRebuilt(t *testing.T) {
 	good := snapshot(t, dir)
 	for name, harm := range map[string]func(b []byte) []byte{
 		"missing": func([]byte) []byte { return nil },
-		"short":   func(b []byte) []byte { return b[:len(b)-50] },
-		"zeros":   func(b []byte) []byte { b = bytes.Clone(b); clear(b[len(b)-64:]); return b },
+		"short":   func(b []byte) []byte { return b[:len(b)-5] },
+		"zeros":   func(b []byte) []byte { b = bytes.Clone(b); clear(b[max(0, len(b)-64):]); return b },
 	} {
 		for _, file := range derivedNames {
-			restore(t, dir, good)
-			writeFile(t, filepath.Join(dir, file), harm(good[file]))
-			s := mustOpen(t, dir)
-			check(t, s, 15, 5)
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(readFile(t, filepath.Join(dir, file)), good[file]) {
-				t.Errorf("%s %s: not made again as it was", name, file)
+			for _, based := range []bool{false, true} {
+				putBack(t, dir, good)
+				writeFile(t, filepath.Join(dir, file), harm(good[file]))
+				if !based {
+					remove(t, filepath.Join(dir, baseName))
+				}
+				s := mustOpen(t, dir)
+				if based && len(harm(good[file])) == len(good[file]) {
+					s = healed(t, s)
+				}
+				check(t, s, 15, 5)
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(readFile(t, filepath.Join(dir, file)), good[file]) {
+					t.Errorf("%s %s: not made again as it was", name, file)
+				}
 			}
 		}
+	}
+}
+
+// healed has a scrub notice that what is derived is wrong, unless Open did;
+// the next Open makes it good.
+func healed(t *testing.T, s *Store) *Store {
+	t.Helper()
+	var corrupt *CorruptError
+	if err := s.Scrub(t.Context(), nil); err == nil {
+		return s
+	} else if !errors.As(err, &corrupt) {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return mustOpen(t, s.dir)
+}
+
+// A base that does not fit, or is nonsense, costs time and nothing else.
+func TestBaseIsNotBelieved(t *testing.T) {
+	dir := t.TempDir()
+	s := mustCreate(t, dir)
+	var bases [][]byte
+	for range 4 {
+		mustAppend(t, s, 3, true)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		bases = append(bases, readFile(t, filepath.Join(dir, baseName)))
+		s = mustOpen(t, dir)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	good := snapshot(t, dir)
+	b, ok := decodeBase(bases[3])
+	if !ok {
+		t.Fatal("no base")
+	}
+	for name, base := range map[string][]byte{
+		"none": nil, "long": make([]byte, 1000), "an old one": bases[1], "cut": bases[3][:70],
+		"another root": func() []byte { b := b; b.root[3]++; return b.encode() }(),
+		"more entries": func() []byte { b := b; b.entries++; return b.encode() }(),
+		"fewer":        func() []byte { b := b; b.entries--; return b.encode() }(),
+		"too far":      func() []byte { b := b; b.end++; return b.encode() }(),
+		"too short":    func() []byte { b := b; b.end -= 81; return b.encode() }(),
+		"more plans":   func() []byte { b := b; b.plans++; return b.encode() }(),
+		"more marks":   func() []byte { b := b; b.marks++; return b.encode() }(),
+		"huge":         func() []byte { b := b; b.entries = 1 << 63; return b.encode() }(),
+	} {
+		putBack(t, dir, good)
+		writeFile(t, filepath.Join(dir, baseName), base)
+		s := mustOpen(t, dir)
+		check(t, s, 12, 4)
+		mustAppend(t, s, 3, true)
+		check(t, s, 15, 5)
+		if err := s.Scrub(t.Context(), nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A log that lost durable appends is not taken for a short one.
+func TestRolledBackSegment(t *testing.T) {
+	dir := t.TempDir()
+	s := mustCreate(t, dir)
+	mustAppend(t, s, 3, true)
+	at := s.end
+	mustAppend(t, s, 3, true)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b := readFile(t, segmentPath(dir, 0))
+	writeFile(t, segmentPath(dir, 0), b[:at])
+	isFound(t, dir)
+}
+
+// TestScrub: progress reaches the end, a context ends it.
+func TestScrub(t *testing.T) {
+	s := mustCreate(t, t.TempDir())
+	for range 20 {
+		mustAppend(t, s, 7, true)
+	}
+	var done, total int64
+	if err := s.Scrub(t.Context(), func(d, t int64) { done, total = d, t }); err != nil || done != total || done != s.end {
+		t.Errorf("%d of %d, %v", done, total, err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("no time")
+	cancel(why)
+	if err := s.Scrub(ctx, nil); !errors.Is(err, why) {
+		t.Errorf("%v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Scrub(t.Context(), nil); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("%v", err)
+	}
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -335,12 +529,12 @@ func TestSegments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	n, root := s.Size(), s.tree.Root()
+	n, root := s.Size(), s.totals.tree.Root()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = mustOpen(t, dir)
-	if len(s.segments) != 2 || s.Size() != n || s.tree.Root() != root {
+	if len(s.segments) != 2 || s.Size() != n || s.totals.tree.Root() != root {
 		t.Fatalf("%d segments, %d entries of %d", len(s.segments), s.Size(), n)
 	}
 	for _, i := range []uint64{0, n / 2, n - 1} {
@@ -353,10 +547,7 @@ func TestSegments(t *testing.T) {
 		t.Fatal(err)
 	}
 	flip(t, segmentPath(dir, 0), segmentSize-5) // the end of a segment that is not the last is no torn tail
-	var corrupt *CorruptError
-	if _, err := Open(dir); !errors.As(err, &corrupt) {
-		t.Errorf("%v", err)
-	}
+	isFound(t, dir)
 }
 
 // Every call to the disk fails in turn, done or not: what Append acknowledged
@@ -367,7 +558,7 @@ func TestEveryDiskCallFails(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "log")
 			d := newFaultDisk(failAt, after)
 			acked := uint64(0)
-			s, err := create(d, dir)
+			s, err := Options{Disk: d}.Create(dir)
 			for i := 0; err == nil && i < 4; i++ {
 				plan := &anchor.Plan{Size: s.Size() + 2}
 				if err = s.Append(entriesFrom(s.Size(), 2), plan); err == nil {
@@ -574,7 +765,7 @@ func snapshot(t testing.TB, dir string) map[string][]byte {
 	return m
 }
 
-func restore(t testing.TB, dir string, m map[string][]byte) {
+func putBack(t testing.TB, dir string, m map[string][]byte) {
 	t.Helper()
 	for n, b := range m {
 		writeFile(t, filepath.Join(dir, n), b)

@@ -18,7 +18,7 @@ type DiskError struct {
 }
 
 func (e *DiskError) Error() string {
-	return fmt.Sprintf("%s %s: %v%s", e.Op, shorten(e.Path), e.Err, remedy(e.Err))
+	return fmt.Sprintf("%s %s: %v%s", e.Op, Shorten(e.Path), e.Err, remedy(e.Err))
 }
 
 func (e *DiskError) Unwrap() error { return e.Err }
@@ -48,9 +48,9 @@ func remedy(err error) string {
 	return ""
 }
 
-// shorten leaves the last two names of a path that is long: what a display has
+// Shorten leaves the last two names of a path that is long: what a display has
 // room for, and enough to find the file by.
-func shorten(path string) string {
+func Shorten(path string) string {
 	const most = 48
 	if len(path) <= most {
 		return path
