@@ -46,6 +46,8 @@ var rooms = map[string]kind{
 	"hostlink/cmd/touchmark-hostd": command,
 	"hostlink/hostd/logtest":       test,
 
+	"appliance/intake/intaketest": test,
+
 	"tpm/anchor":              pure,
 	"tpm/audit":               pure,
 	"tpm/audit/challenge":     pure,

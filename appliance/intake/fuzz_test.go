@@ -1,0 +1,84 @@
+package intake
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/appliance/policy"
+	"touchmark/hostlink/message"
+)
+
+// FuzzSubmit is a hostile host that has keys: it has any text signed as
+// approval and submission, by any of the keys there are, adds what it likes to
+// the notes and sends any states. Whatever is admitted must be what an honest
+// reader of its bytes finds in them; whatever is not is a named refusal.
+func FuzzSubmit(f *testing.F) {
+	d := newDesk(f)
+	signers := []note.Signer{d.Host, d.Other, d.Alice, d.AliceLaptop, d.Bob}
+	by := func(mask uint8) (out []note.Signer) {
+		for i, s := range signers {
+			if mask>>i&1 == 1 {
+				out = append(out, s)
+			}
+		}
+		return out
+	}
+	r := d.Honest("one", "two")
+	r.Submission.Approval = r.Job()
+	f.Add(r.Approval.Marshal(), r.Submission.Marshal(), uint8(0), uint8(1), []byte(nil), r.States[0], r.States[1])
+	f.Add(r.Approval.Marshal(), r.Submission.Marshal(), uint8(0b10100), uint8(1), []byte("\u2014 x AAAAAAA=\n"), r.States[0], r.States[1])
+	f.Add(r.Submission.Marshal(), r.Approval.Marshal(), uint8(0b11111), uint8(3), []byte(nil), []byte{}, r.States[0])
+	f.Fuzz(func(t *testing.T, approval, submission []byte, approvers, hosts uint8, trailer, state1, state2 []byte) {
+		m := &message.Submit{States: [][]byte{state1, state2}}
+		var err error
+		if m.Approval, err = message.SignNote(approval, by(approvers)...); err != nil {
+			m.Approval = approval
+		}
+		if m.Submission, err = message.SignNote(submission, by(hosts)...); err != nil {
+			m.Submission = submission
+		}
+		m.Approval = append(m.Approval, trailer...)
+		req, err := d.policy.Authenticate(m.Approval, m.Submission)
+		if err == nil {
+			checkRequest(t, d, m, req)
+			_, _, err = Admit(d.policy, d.log, policy.NewHistory(), req, m.States, noon)
+		}
+		var refusal *policy.Refusal
+		if err != nil && (!errors.As(err, &refusal) || !message.ValidToken(refusal.Code)) {
+			t.Fatalf("no refusal by name: %v", err)
+		}
+	})
+}
+
+// checkRequest reads both notes again, with nothing but the keys.
+func checkRequest(t *testing.T, d *desk, m *message.Submit, req *policy.Request) {
+	t.Helper()
+	text, by, err := message.OpenNote(m.Approval, d.policy.ApproverVerifiers())
+	if err != nil || !bytes.Equal(text, req.Approval.Marshal()) || message.JobOf(text) != req.Job || len(by) != len(req.Persons) {
+		t.Fatalf("approval %q by %v, taken for %+v, %v", text, by, req, err)
+	}
+	text, by, err = message.OpenNote(m.Submission, d.policy.HostVerifiers())
+	if err != nil || len(by) != 1 || d.policy.Hosts[by[0]].Name != req.Host || !bytes.Equal(text, req.Submission.Marshal()) || req.Submission.Approval != req.Job {
+		t.Fatalf("submission %q by %v, taken for %+v, %v", text, by, req, err)
+	}
+}
+
+// FuzzCancel: whatever text a host signs, what passes for a cancellation is one.
+func FuzzCancel(f *testing.F) {
+	d := newDesk(f)
+	f.Add((&message.Cancel{Origin: origin, Job: message.JobID{1}, HostTime: noon}).Marshal(), []byte(nil))
+	f.Add((&message.Hello{Origin: origin, HostTime: noon}).Marshal(), []byte("\n"))
+	f.Fuzz(func(t *testing.T, text, trailer []byte) {
+		n, err := message.SignNote(text, d.Host)
+		if err != nil {
+			n = text
+		}
+		c, host, err := OpenCancel(d.policy, append(n, trailer...), noon)
+		if err == nil && (host != "repo1" || !bytes.Equal(c.Marshal(), text)) {
+			t.Fatalf("%q is a cancellation %+v by %s", text, c, host)
+		}
+	})
+}

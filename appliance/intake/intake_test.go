@@ -1,0 +1,274 @@
+package intake
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"pgregory.net/rapid"
+
+	"touchmark/appliance/intake/intaketest"
+	"touchmark/appliance/policy"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+)
+
+const origin = "touchmark.example/intake"
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+// log is one of made-up roots.
+type log struct {
+	size   uint64
+	broken error
+}
+
+func (l log) Size() uint64 { return l.size }
+
+func (l log) Root(size uint64) ([32]byte, error) {
+	return sha256.Sum256(binary.BigEndian.AppendUint64(nil, size)), l.broken
+}
+
+// desk is a policy with everything that a forge needs.
+type desk struct {
+	*intaketest.Forge
+	policy *policy.Policy
+	log    log
+}
+
+func newDesk(t testing.TB) *desk {
+	t.Helper()
+	d := &desk{Forge: intaketest.New(origin), log: log{size: 900}}
+	admin, adminKey := intaketest.NewKey("admin")
+	host, hostKey := intaketest.NewKey("repo1")
+	text := fmt.Sprintf(`version = 1
+origin = %q
+serial = 1
+previous = ""
+max_skew = "10m"
+max_validity = "24h"
+[administrators]
+quorum = 1
+keys = [%q]
+[[host]]
+name = "repo1"
+key = %q
+[[key]]
+name = "packages"
+slot = "9c"
+family = "openpgp-data"
+algorithm = "p256"
+`, origin, adminKey, hostKey)
+	p, err := policy.Open(intaketest.Sign([]byte(text+d.Tables("packages")), admin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.policy, d.Host = p, host
+	d.Now = func() time.Time { return noon }
+	d.Head = func() (uint64, [32]byte) {
+		root, _ := d.log.Root(d.log.size)
+		return d.log.size, root
+	}
+	return d
+}
+
+// ask does with a submission what the appliance does.
+func (d *desk) ask(m *message.Submit) error {
+	req, err := d.policy.Authenticate(m.Approval, m.Submission)
+	if err != nil {
+		return err
+	}
+	_, _, err = Admit(d.policy, d.log, policy.NewHistory(), req, m.States, noon)
+	return err
+}
+
+func wantCode(t *testing.T, err error, code string) {
+	t.Helper()
+	var r *policy.Refusal
+	switch {
+	case !errors.As(err, &r) || r.Code != code:
+		t.Errorf("%v, want %s", err, code)
+	case r.Text == "" || len(r.Text) > message.MaxHuman || strings.ContainsAny(r.Text, "\n\x1b\x00"):
+		t.Errorf("poor refusal %q", r)
+	}
+}
+
+func TestHonestRequestsAreAdmitted(t *testing.T) {
+	d := newDesk(t)
+	r := d.Honest("one", "two")
+	if err := d.ask(r.Submit()); err != nil {
+		t.Error(err)
+	}
+	r = d.Honest("one")
+	r.Approval.Class = intaketest.Approved
+	for _, signers := range [][]note.Signer{{d.Alice, d.Bob}, {d.Bob, d.AliceLaptop}} {
+		r.Approvers = signers
+		if err := d.ask(r.Submit()); err != nil {
+			t.Error(err)
+		}
+	}
+	d.log.size = 5000
+	r = d.Honest("one")
+	r.Submission.HeadSize -= MaxHeadAge
+	r.Submission.HeadRoot, _ = d.log.Root(r.Submission.HeadSize)
+	if err := d.ask(r.Submit()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEveryHostileRequestIsRefusedByName(t *testing.T) {
+	d := newDesk(t)
+	for _, c := range intaketest.Cases() {
+		t.Run(c.Name, func(t *testing.T) {
+			m, _ := c.Make(d.Forge)
+			wantCode(t, d.ask(m), c.Code)
+		})
+	}
+}
+
+func TestStaleHead(t *testing.T) {
+	d := newDesk(t)
+	d.log.size = 5000
+	r := d.Honest("one")
+	r.Submission.HeadSize -= MaxHeadAge + 1
+	r.Submission.HeadRoot, _ = d.log.Root(r.Submission.HeadSize)
+	wantCode(t, d.ask(r.Submit()), message.CodeStaleHead)
+}
+
+func TestALogThatCannotBeReadIsTheBoardsFault(t *testing.T) {
+	d := newDesk(t)
+	d.log.broken = errors.New("disk")
+	wantCode(t, d.ask(d.Honest("one").Submit()), message.CodeInternal)
+}
+
+func TestOpenCancel(t *testing.T) {
+	d := newDesk(t)
+	job := message.JobID{1}
+	good := d.Cancel(d.Host, job, noon)
+	if c, host, err := OpenCancel(d.policy, good, noon.Add(intaketest.MaxSkew)); err != nil || host != "repo1" || c.Job != job {
+		t.Errorf("%+v by %s, %v", c, host, err)
+	}
+	stranger := intaketest.Impostor("repo1")
+	elsewhere := message.Cancel{Origin: "other.example/log", Job: job, HostTime: noon}
+	hello := message.Hello{Origin: origin, HostTime: noon}
+	for _, c := range []struct {
+		name, code string
+		note       []byte
+	}{
+		{"by a stranger", message.CodeUnknownHost, d.Cancel(stranger, job, noon)},
+		{"by an approver", message.CodeUnknownHost, d.Cancel(d.Alice, job, noon)},
+		{"by nobody", message.CodeBadSignature, intaketest.Sign((&message.Cancel{Origin: origin, Job: job, HostTime: noon}).Marshal())},
+		{"by two hosts", message.CodeSurplusSignature, intaketest.Sign((&message.Cancel{Origin: origin, Job: job, HostTime: noon}).Marshal(), d.Host, d.Other)},
+		{"for another appliance", message.CodeWrongOrigin, intaketest.Sign(elsewhere.Marshal(), d.Host)},
+		{"a hello", message.CodeBadMessage, intaketest.Sign(hello.Marshal(), d.Host)},
+		{"too old", message.CodeClockSkew, d.Cancel(d.Host, job, noon.Add(-intaketest.MaxSkew-time.Second))},
+		{"of the future", message.CodeClockSkew, d.Cancel(d.Host, job, noon.Add(intaketest.MaxSkew+time.Second))},
+		{"no note", message.CodeBadMessage, []byte("touchmark/cancel/v1\n")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, _, err := OpenCancel(d.policy, c.note, noon)
+			wantCode(t, err, c.code)
+		})
+	}
+}
+
+func request(host string, job message.JobID, at time.Time) *policy.Request {
+	return &policy.Request{Host: host, Job: job, Submission: message.Submission{HostTime: at}}
+}
+
+func TestEnded(t *testing.T) {
+	var e Ended
+	job, denied := message.JobID{1}, policy.Refusal{Code: message.CodeDenied, Text: "no"}
+	if err := e.Answer(request("repo1", job, noon)); err != nil {
+		t.Fatal(err)
+	}
+	e.Note("repo1", job, noon, denied)
+	e.Note("repo1", job, noon.Add(-time.Minute), policy.Refusal{Code: message.CodeCancelled}) // older: changes nothing
+	wantCode(t, e.Answer(request("repo1", job, noon)), message.CodeDenied)
+	wantCode(t, e.Answer(request("repo1", job, noon.Add(-time.Hour))), message.CodeDenied)
+	for name, r := range map[string]*policy.Request{
+		"asked for later": request("repo1", job, noon.Add(time.Second)),
+		"another host":    request("repo2", job, noon),
+		"another job":     request("repo1", message.JobID{2}, noon),
+	} {
+		if err := e.Answer(r); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	e.Forget(noon)
+	wantCode(t, e.Answer(request("repo1", job, noon)), message.CodeDenied)
+	e.Forget(noon.Add(time.Second))
+	if err := e.Answer(request("repo1", job, noon)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whatever is noted, what is remembered is bounded, and the newest of it stays.
+func TestPropertyEndedIsBounded(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var e Ended
+		n := rapid.IntRange(1, 3*MaxEnded).Draw(t, "jobs")
+		for i := range n {
+			var job message.JobID
+			binary.BigEndian.PutUint64(job[:], uint64(i))
+			e.Note("repo1", job, noon.Add(time.Duration(i)*time.Second), policy.Refusal{Code: message.CodeDenied})
+		}
+		if len(e.ends) != min(n, MaxEnded) {
+			t.Fatalf("%d remembered of %d", len(e.ends), n)
+		}
+		var last message.JobID
+		binary.BigEndian.PutUint64(last[:], uint64(n-1))
+		if e.Answer(request("repo1", last, noon)) == nil {
+			t.Fatal("the newest is forgotten")
+		}
+	})
+}
+
+func TestTally(t *testing.T) {
+	var y Tally
+	if n, by := y.Sum(); n != 0 || by != nil {
+		t.Errorf("%d, %v", n, by)
+	}
+	for _, code := range []string{message.CodeDenied, message.CodeBusy, message.CodeDenied} {
+		y.Add(code)
+	}
+	n, by := y.Sum()
+	if n != 3 || len(by) != 2 || by[0] != (ledger.Refused{Code: message.CodeBusy, Count: 1}) || by[1] != (ledger.Refused{Code: message.CodeDenied, Count: 2}) {
+		t.Errorf("%d, %v", n, by)
+	}
+	y.Reset()
+	if n, by := y.Sum(); n != 0 || by != nil {
+		t.Errorf("%d, %v", n, by)
+	}
+}
+
+// However often it is asked, a ration gives its burst and then one an interval;
+// a clock that goes back gives nothing.
+func TestPropertyRation(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		burst := rapid.IntRange(1, 9).Draw(t, "burst")
+		every := time.Duration(rapid.IntRange(1, 20).Draw(t, "every")) * time.Second
+		r, now, taken := NewRation(burst, every, noon), noon, 0
+		latest := now
+		for range rapid.IntRange(1, 200).Draw(t, "tries") {
+			now = now.Add(time.Duration(rapid.IntRange(-3000, 5000).Draw(t, "ms")) * time.Millisecond)
+			if now.After(latest) {
+				latest = now
+			}
+			wait := r.Take(now)
+			if wait == 0 {
+				taken++
+			} else if wait > every+time.Millisecond {
+				t.Fatalf("wait %s for one in %s", wait, every)
+			}
+			if most := burst + int(latest.Sub(noon)/every) + 1; taken > most {
+				t.Fatalf("%d taken in %s, at most %d", taken, latest.Sub(noon), most)
+			}
+		}
+	})
+}
