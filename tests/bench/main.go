@@ -25,10 +25,11 @@ func main() {
 	bin := flag.String("bin", "build/bin", "where the programs are")
 	out := flag.String("out", "build/bench.json", "where to write the rows")
 	quick := flag.Bool("quick", false, "the same rows on smaller work")
+	huge := flag.Bool("huge", false, "a log of 10^7 signatures too")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := run(ctx, *bin, *out, *quick); err != nil {
+	if err := run(ctx, *bin, *out, *quick, *huge); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)
@@ -57,7 +58,7 @@ type bench struct {
 	large string
 }
 
-func run(ctx context.Context, bin, out string, quick bool) (err error) {
+func run(ctx context.Context, bin, out string, quick, huge bool) (err error) {
 	dir, err := os.MkdirTemp("", "tmb-")
 	if err != nil {
 		return err
@@ -81,6 +82,11 @@ func run(ctx context.Context, bin, out string, quick bool) (err error) {
 	if err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
+	audits, err := auditRows(ctx, bin, filepath.Join(filepath.Dir(out), "biglog"), quick, huge)
+	if err != nil {
+		return err
+	}
+	rows = append(rows, audits...)
 	for i := range rows {
 		rows[i].Quick = quick
 	}

@@ -31,7 +31,7 @@ import (
 )
 
 // Edition names what Generate writes: a change of any byte needs a new one.
-const Edition = "v1"
+const Edition = "v2"
 
 // Origin of every log made here.
 const Origin = "touchmark.example/big"
@@ -60,7 +60,7 @@ type Append struct {
 
 // Facts say what a finished log is.
 type Facts struct {
-	Trust      *anchor.Trust
+	Trust      []byte // trust note, version 1
 	Checkpoint []byte // note of the newest commit
 	Size       uint64 // that it covers
 	Entries    uint64 // in all: those beyond Size are pending
@@ -90,6 +90,8 @@ type writer struct {
 	headRoot [32]byte
 	certify  quote.Attestation // of the newest commit
 	facts    Facts
+	trust    *anchor.Trust
+	admin    string // verifier key of the administrator
 	sequence uint64
 }
 
@@ -120,9 +122,14 @@ func (w *writer) finish() (*Facts, error) {
 		return nil, w.err
 	}
 	body := ledger.CheckpointBody(Origin, w.head, w.headRoot)
-	cp, err := anchor.SignCheckpoint(body, w.log, *w.facts.Trust, w.prev, w.certify)
-	w.facts.Checkpoint, w.facts.Size, w.facts.Entries = cp, w.head, w.tree.Size()
-	return &w.facts, err
+	f := &w.facts
+	f.Size, f.Entries = w.head, w.tree.Size()
+	var err error
+	if f.Checkpoint, err = anchor.SignCheckpoint(body, w.log, *w.trust, w.prev, w.certify); err != nil {
+		return nil, err
+	}
+	f.Trust, err = w.trust.Sign(w.log)
+	return f, err
 }
 
 func newWriter(sink func(Append) error) (*writer, error) {
@@ -141,6 +148,7 @@ func newWriter(sink func(Append) error) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.admin = adminKey
 	text := strings.NewReplacer("@admin@", adminKey, "@host@", hostKey).Replace(policyText)
 	if w.policyNote, err = message.SignNote([]byte(text), admin); err != nil {
 		return nil, err

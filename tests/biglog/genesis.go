@@ -72,7 +72,8 @@ func (w *writer) genesis() {
 	if w.err != nil {
 		return
 	}
-	w.facts.Trust = anchor.TrustOf(w.pending[0], g)
+	w.trust = anchor.TrustOf(w.pending[0], g)
+	w.trust.Quorum, w.trust.Administrators = 1, []string{w.admin}
 	w.commit()
 	w.add(&ledger.Attest{Size: w.head, Certify: w.certify, Quote: w.tpm.QuotePCR(quote.QuoteTag(w.x))})
 }

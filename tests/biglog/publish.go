@@ -68,11 +68,7 @@ func (p *Published) write(signatures int) error {
 	if err := t.finish(); err != nil {
 		return err
 	}
-	text, err := f.Trust.Marshal()
-	if err != nil {
-		return err
-	}
-	return errors.Join(put(filepath.Join(p.Log, "checkpoint"), f.Checkpoint), put(filepath.Join(p.Trust, "trust"), text))
+	return errors.Join(put(filepath.Join(p.Log, "checkpoint"), f.Checkpoint), put(filepath.Join(p.Trust, "trust"), f.Trust))
 }
 
 // tileWriter writes a published log in one go, without the care that a live

@@ -6,7 +6,7 @@ import "time"
 const (
 	// batch and batchBytes are how many entries are read, verified in parallel
 	// and folded at a time: enough to keep all processors busy.
-	batch, batchBytes = 512, 4 << 20
+	batch, batchBytes = 2048, 4 << 20
 	// maxAltered bounds the entries listed as altered.
 	maxAltered = 100
 	// clockSlack and clockShare (a fifth) are how far the log's time and the

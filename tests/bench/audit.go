@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"touchmark/tests/biglog"
+)
+
+// auditBench measures the auditor on logs of many signatures, made once and kept below build/.
+type auditBench struct {
+	ctx  context.Context
+	bin  string // touchmark-audit
+	dir  string // where the logs are kept
+	logs []int  // signatures, rising; the last stands for 10^6 in the names of rows
+	n    []int  // measured rounds of each
+}
+
+// auditSizes are the signatures of the logs, by whether a run is quick.
+func auditSizes(quick, huge bool) (logs, rounds []int) {
+	switch {
+	case quick:
+		return []int{1_000, 10_000, 30_000}, []int{3, 1, 1}
+	case huge:
+		return []int{1_000, 10_000, 100_000, 10_000_000, 1_000_000}, []int{5, 3, 1, 1, 1}
+	}
+	return []int{1_000, 10_000, 100_000, 1_000_000}, []int{5, 3, 1, 1}
+}
+
+// auditRows measures the auditor alone: nothing else of the world takes part.
+func auditRows(ctx context.Context, bin, dir string, quick, huge bool) ([]Row, error) {
+	b := &auditBench{ctx: ctx, bin: bin, dir: dir}
+	b.logs, b.n = auditSizes(quick, huge)
+	return b.rows()
+}
+
+// rows has two rows for each size, the last under the names that targets are known by.
+func (b *auditBench) rows() (rows []Row, err error) {
+	for i, signatures := range b.logs {
+		name := "audit_" + short(signatures)
+		if i == len(b.logs)-1 {
+			name = "audit_1m"
+		}
+		log, err := biglog.Cached(b.dir, signatures)
+		if err != nil {
+			return nil, err
+		}
+		two, err := b.full(name, log, b.n[i])
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, two...)
+	}
+	return rows, nil
+}
+
+// short writes 30000 as 3e4.
+func short(n int) string {
+	zeros := 0
+	for ; n%10 == 0; n /= 10 {
+		zeros++
+	}
+	return fmt.Sprintf("%de%d", n, zeros)
+}
+
+// full is the whole audit, as a process, against the signature checks and the hashing that it cannot do without.
+func (b *auditBench) full(name string, log *biglog.Published, n int) ([]Row, error) {
+	work, err := loadCrypto(log)
+	if err != nil {
+		return nil, err
+	}
+	var rss []float64
+	ours := func() (time.Duration, error) {
+		d, kib, err := b.run("verify", log.Log, "--trust", log.Trust)
+		rss = append(rss, float64(kib)/1024)
+		return d, err
+	}
+	peer := fmt.Sprintf("%d ECDSA P-256 and %d Ed25519 verifications, SHA-256 of %d MB read, on all processors", len(work.ecdsa), len(work.ed25519), work.bytes>>20)
+	row, err := compare(name+"_vs_crypto", peer, 1.3, n, ours, stopwatch(work.do))
+	if err != nil {
+		return nil, err
+	}
+	return []Row{row, summary(name+"_rss_mib", "MiB", 96, rss)}, nil
+}
+
+// run runs the auditor, which must find nothing above information, and says how long it took and how much memory.
+func (b *auditBench) run(args ...string) (took time.Duration, kib int64, err error) {
+	var out bytes.Buffer
+	cmd := exec.CommandContext(b.ctx, filepath.Join(b.bin, "touchmark-audit"), args...)
+	cmd.Stdout, cmd.Stderr = io.Discard, &out
+	begin := time.Now()
+	if err := cmd.Run(); err != nil {
+		return 0, 0, fmt.Errorf("%v: %w: %s", cmd.Args, err, out.String())
+	}
+	took = time.Since(begin)
+	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return 0, 0, errors.New("this system does not tell how much memory a process used")
+	}
+	return took, usage.Maxrss, nil
+}
