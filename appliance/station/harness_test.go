@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/ceremony"
+	"touchmark/appliance/intake/intaketest"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/linkpipe"
@@ -232,6 +233,7 @@ type board struct {
 	links func(context.Context) (Link, error) // in place of link
 	store *ledgerstore.Store
 	host  note.Signer
+	forge *intaketest.Forge
 	trust *anchor.Trust
 	key   *sigformat.Key
 
@@ -278,6 +280,8 @@ func (b *board) policyNote() []byte {
 	admin, adminKey := newSigner(b.t, "admin")
 	host, hostKey := newSigner(b.t, "repo1")
 	b.host = host
+	b.forge = intaketest.New(origin)
+	b.forge.Host, b.forge.Head, b.forge.Now = host, b.root, time.Now
 	text := fmt.Sprintf(`version = 1
 origin = %q
 serial = 1
@@ -305,7 +309,7 @@ max_size = "1MiB"
 rates = ["20/1h"]
 approvals = 0
 batch = 4
-`, origin, adminKey, hostKey)
+`, origin, adminKey, hostKey) + b.forge.Tables("packages")
 	n, err := message.SignNote([]byte(text), admin)
 	must(b.t, err)
 	return n
