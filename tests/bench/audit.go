@@ -41,7 +41,7 @@ func auditRows(ctx context.Context, bin, dir string, quick, huge bool) ([]Row, e
 	return b.rows()
 }
 
-// rows has two rows for each size, the last under the names that targets are known by.
+// rows has three rows for each size, the last under the names that targets are known by.
 func (b *auditBench) rows() (rows []Row, err error) {
 	for i, signatures := range b.logs {
 		name := "audit_" + short(signatures)
@@ -56,9 +56,30 @@ func (b *auditBench) rows() (rows []Row, err error) {
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, two...)
+		incr, err := b.incremental(i, log)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(append(rows, two...), incr)
 	}
 	return rows, nil
+}
+
+// incremental is the audit of a good 100 new entries, as a process.
+func (b *auditBench) incremental(i int, log *biglog.Published) (Row, error) {
+	name := "audit_incr_ms"
+	if i < len(b.logs)-1 {
+		name = fmt.Sprintf("audit_%s_incr_ms", short(b.logs[i]))
+	}
+	var took []float64
+	for range 5 {
+		d, _, err := b.run("verify", log.Log, "--trust", log.Trust, "--since", log.Earlier)
+		if err != nil {
+			return Row{}, err
+		}
+		took = append(took, ms(d))
+	}
+	return summary(name, "ms", 1000, took), nil
 }
 
 // short writes 30000 as 3e4.

@@ -31,7 +31,7 @@ import (
 )
 
 // Edition names what Generate writes: a change of any byte needs a new one.
-const Edition = "v2"
+const Edition = "v3"
 
 // Origin of every log made here.
 const Origin = "touchmark.example/big"
@@ -62,7 +62,8 @@ type Append struct {
 type Facts struct {
 	Trust      []byte // trust note, version 1
 	Checkpoint []byte // note of the newest commit
-	Size       uint64 // that it covers
+	Earlier    []byte // note of the commit 34 rounds, a good 100 entries, before
+	Size       uint64 // that Checkpoint covers
 	Entries    uint64 // in all: those beyond Size are pending
 	Signatures int    // of files
 	Commits    int
@@ -89,10 +90,21 @@ type writer struct {
 	head     uint64 // size of the newest commit
 	headRoot [32]byte
 	certify  quote.Attestation // of the newest commit
+	newest   []commit          // the newest commits, at most rounds + 1
 	facts    Facts
 	trust    *anchor.Trust
 	admin    string // verifier key of the administrator
 	sequence uint64
+}
+
+// rounds is how many commits Facts.Earlier lies back.
+const rounds = 34
+
+// commit is what a checkpoint note is made of.
+type commit struct {
+	body    []byte
+	prev    [32]byte
+	certify quote.Attestation
 }
 
 // Generate writes a log with this many file signatures; sink must keep no
@@ -121,15 +133,21 @@ func (w *writer) finish() (*Facts, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
-	body := ledger.CheckpointBody(Origin, w.head, w.headRoot)
 	f := &w.facts
 	f.Size, f.Entries = w.head, w.tree.Size()
 	var err error
-	if f.Checkpoint, err = anchor.SignCheckpoint(body, w.log, *w.trust, w.prev, w.certify); err != nil {
+	if f.Checkpoint, err = w.note(w.newest[len(w.newest)-1]); err != nil {
+		return nil, err
+	}
+	if f.Earlier, err = w.note(w.newest[0]); err != nil {
 		return nil, err
 	}
 	f.Trust, err = w.trust.Sign(w.log)
 	return f, err
+}
+
+func (w *writer) note(c commit) ([]byte, error) {
+	return anchor.SignCheckpoint(c.body, w.log, *w.trust, c.prev, c.certify)
 }
 
 func newWriter(sink func(Append) error) (*writer, error) {
@@ -206,12 +224,16 @@ func (w *writer) add(body any) uint64 {
 // commit extends HEAD and PCR by all entries so far and certifies HEAD.
 func (w *writer) commit() {
 	w.head, w.headRoot, w.prev = w.tree.Size(), w.tree.Root(), w.tpm.Head
-	w.x = ledger.X(ledger.CheckpointBody(Origin, w.head, w.headRoot))
+	body := ledger.CheckpointBody(Origin, w.head, w.headRoot)
+	w.x = ledger.X(body)
 	w.flush(&anchor.Plan{Size: w.head, X: w.x, Prev: w.prev})
 	w.tpm.ExtendHead(w.x)
 	w.tpm.ExtendPCR(w.x)
 	w.certify = w.tpm.CertifyHead(quote.CertifyTag(w.x))
-	w.facts.Commits++
+	if w.facts.Commits++; len(w.newest) > rounds {
+		w.newest = w.newest[1:]
+	}
+	w.newest = append(w.newest, commit{body, w.prev, w.certify})
 }
 
 func (w *writer) flush(plan *anchor.Plan) {

@@ -25,6 +25,7 @@ const (
 type Published struct {
 	Log        string `json:"-"`          // published directory
 	Trust      string `json:"-"`          // trust directory
+	Earlier    string `json:"-"`          // checkpoint from a good 100 entries before
 	Signatures int    `json:"signatures"` // of files
 	Commits    int    `json:"commits"`
 	Boots      int    `json:"boots"`
@@ -37,7 +38,7 @@ type Published struct {
 // Logs of another edition of the generator are told apart by Edition.
 func Cached(dir string, signatures int) (*Published, error) {
 	dir = filepath.Join(dir, fmt.Sprintf("%s-%d", Edition, signatures))
-	p := &Published{Log: filepath.Join(dir, "log"), Trust: filepath.Join(dir, "trust")}
+	p := &Published{Log: filepath.Join(dir, "log"), Trust: filepath.Join(dir, "trust"), Earlier: filepath.Join(dir, "earlier")}
 	about := filepath.Join(dir, "about.json") // written last
 	b, err := os.ReadFile(about)
 	if err == nil {
@@ -68,7 +69,7 @@ func (p *Published) write(signatures int) error {
 	if err := t.finish(); err != nil {
 		return err
 	}
-	return errors.Join(put(filepath.Join(p.Log, "checkpoint"), f.Checkpoint), put(filepath.Join(p.Trust, "trust"), f.Trust))
+	return errors.Join(put(filepath.Join(p.Log, "checkpoint"), f.Checkpoint), put(p.Earlier, f.Earlier), put(filepath.Join(p.Trust, "trust"), f.Trust))
 }
 
 // tileWriter writes a published log in one go, without the care that a live

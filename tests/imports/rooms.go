@@ -53,6 +53,7 @@ var rooms = map[string]kind{
 	"tpm/audit/challenge":     pure,
 	"tpm/audit/finding":       pure,
 	"tpm/audit/history":       pure,
+	"tpm/audit/incremental":   pure,
 	"tpm/ledger":              pure,
 	"tpm/ledger/order":        pure,
 	"tpm/quote":               pure,

@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"touchmark/appliance/piv/attest"
@@ -34,9 +33,11 @@ import (
 // Input is what an audit looks at. Nothing in it but Trust is trusted.
 type Input struct {
 	Trust      *anchor.Trust
-	Checkpoint []byte                   // checkpoint note
-	Entries    iter.Seq2[[]byte, error] // in order, from 0; those beyond the checkpoint are ignored
-	Pending    [][]byte                 // leaves beyond the checkpoint; those it covers are skipped
+	Checkpoint []byte // checkpoint note
+	// Entries gives the published entries from an index on, in order; those
+	// beyond the checkpoint are ignored.
+	Entries func(from uint64) iter.Seq2[[]byte, error]
+	Pending [][]byte // leaves beyond the checkpoint; those it covers are skipped
 
 	// Tile gives the published hash tiles, to tell which entry was altered and
 	// what the log was like far back; nil when there are none.
@@ -47,9 +48,16 @@ type Input struct {
 	Proofs   []*ledger.Proof
 	Previous [][]byte
 
+	// Since is the checkpoint note up to which the log was audited before, nil
+	// for none. Entries from there on are audited; before them only as many are
+	// read as it takes to know what counts. Needs Tile.
+	Since []byte
 	// TokenRoots are the roots of genuine tokens, nil meaning Yubico's.
 	TokenRoots *attest.Roots
 
+	// Progress, if not nil, is told how many of the checkpoint's entries are
+	// through.
+	Progress func(done, total uint64)
 	// Each runs f(0) to f(n-1), in any order, perhaps at once; nil runs them
 	// one after the other.
 	Each func(n int, f func(i int))
@@ -75,8 +83,11 @@ func Run(in Input) (*Report, error) {
 			}
 		}
 	}
-	a := &auditor{in: in, ak: ak, fold: newFold(), log: history.New(new(ledger.Tree), in.Tile, watch(in)), open: map[uint64]*openIntent{}}
+	a := &auditor{in: in, ak: ak, fold: newFold(), open: map[uint64]*openIntent{}}
 	a.checkpoint()
+	if err := a.begin(); err != nil {
+		return nil, &UnreadableError{Err: err}
+	}
 	if err := a.published(); err != nil {
 		return nil, &UnreadableError{Err: err}
 	}
@@ -93,9 +104,12 @@ type auditor struct {
 	keys *keys
 
 	cp    *anchor.Checkpoint // nil if it does not verify
+	old   uint64             // size audited before
 	limit uint64             // entries to take from Entries
 	hasCP bool               // limit comes from a checkpoint's body
 	tail  uint64             // pending leaves folded
+
+	attestFrom uint64 // from here on attestations are verified, below old too
 
 	log     *history.Log
 	leaves  leafTile
@@ -108,22 +122,8 @@ type auditor struct {
 	fold    *fold
 }
 
-// watch lists the sizes that elsewhere will ask for.
-func watch(in Input) (sizes []uint64) {
-	msgs := slices.Clone(in.Previous)
-	for _, p := range in.Proofs {
-		msgs = append(msgs, p.Checkpoint)
-	}
-	for _, msg := range msgs {
-		if cp, err := in.Trust.OpenCheckpoint(msg); err == nil {
-			sizes = append(sizes, cp.Size)
-		}
-	}
-	return sizes
-}
-
 func (a *auditor) evidence(code string, entries []uint64, format string, v ...any) {
-	a.fold.found.Add(finding.Of(finding.Evidence, code, fmt.Sprintf(format, v...), entries))
+	a.fold.say(finding.Of(finding.Evidence, code, fmt.Sprintf(format, v...), entries))
 }
 
 // checkpoint opens the checkpoint. Even one that does not verify says how many
@@ -145,9 +145,9 @@ func (a *auditor) checkpoint() {
 
 // published takes the entries that the checkpoint covers.
 func (a *auditor) published() error {
-	n := uint64(0)
-	if a.limit > 0 {
-		for raw, err := range a.in.Entries {
+	n := a.log.Size()
+	if a.limit > n {
+		for raw, err := range a.in.Entries(n) {
 			if err != nil {
 				return fmt.Errorf("after %d entries: %w", n, err)
 			}
@@ -186,6 +186,9 @@ func (a *auditor) flush() {
 	for _, t := range ts {
 		a.fold.add(t)
 	}
+	if a.in.Progress != nil && a.hasCP {
+		a.in.Progress(a.log.Size(), a.limit)
+	}
 	clear(ts)
 	a.tasks, a.queued = ts[:0], 0
 }
@@ -193,13 +196,14 @@ func (a *auditor) flush() {
 // atCheckpoint compares the tree with the checkpoint, all entries it covers
 // being folded.
 func (a *auditor) atCheckpoint() {
+	a.fold.index = a.log.Size() // what is said from here on is news
 	if a.cp == nil || a.log.Size() != a.cp.Size {
 		return
 	}
 	p, _ := a.log.At(a.cp.Size)
 	switch {
 	case p.Own == a.cp.Root && len(a.altered) > 0:
-		a.fold.found.Add(finding.Of(finding.Warning, finding.Tiles, "the published hash tiles do not follow from the entries, which are right: publish the log again", a.altered))
+		a.fold.say(finding.Of(finding.Warning, finding.Tiles, "the published hash tiles do not follow from the entries, which are right: publish the log again", a.altered))
 	case p.Own == a.cp.Root:
 	case p.Claimed == a.cp.Root:
 		a.evidence(finding.Altered, a.altered, "entry %d is not the one that was committed: its hash is another", a.altered[0])
@@ -245,7 +249,7 @@ func (a *auditor) pending() {
 func (a *auditor) elsewhere() {
 	for i, p := range a.in.Proofs {
 		if _, _, err := a.in.Trust.VerifyProof(p); err != nil {
-			a.fold.found.Add(finding.Of(finding.Warning, finding.Proof, fmt.Sprintf("proof %d: %v", i+1, err), nil))
+			a.fold.say(finding.Of(finding.Warning, finding.Proof, fmt.Sprintf("proof %d: %v", i+1, err), nil))
 			continue
 		}
 		a.compare(p.Checkpoint, finding.Proof, fmt.Sprintf("a proof of intent %d", p.Index))
@@ -253,13 +257,13 @@ func (a *auditor) elsewhere() {
 	for i, msg := range a.in.Previous {
 		a.compare(msg, finding.OldInvalid, fmt.Sprintf("earlier checkpoint %d", i+1))
 	}
-	a.fold.found.Add(finding.Of(finding.Info, finding.Freshness, "nothing here proves that this is the newest state of the log: a complete older copy looks the same", nil))
+	a.fold.say(finding.Of(finding.Info, finding.Freshness, "nothing here proves that this is the newest state of the log: a complete older copy looks the same", nil))
 }
 
 func (a *auditor) compare(msg []byte, invalid, what string) {
 	cp, err := a.in.Trust.OpenCheckpoint(msg)
 	if err != nil {
-		a.fold.found.Add(finding.Of(finding.Warning, invalid, fmt.Sprintf("%s: %v", what, err), nil))
+		a.fold.say(finding.Of(finding.Warning, invalid, fmt.Sprintf("%s: %v", what, err), nil))
 		return
 	}
 	w := a.log.Watched(cp.Size)
@@ -276,6 +280,7 @@ func (a *auditor) compare(msg []byte, invalid, what string) {
 func (a *auditor) report() *Report {
 	a.fold.finish(a.log, a.hasCP, a.limit)
 	r := a.fold.report
+	r.Since = a.old
 	r.Origin, r.Pending = a.in.Trust.Origin, a.tail
 	if a.cp != nil {
 		r.Size, r.Root = a.cp.Size, canon.Hex(a.cp.Root[:])

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"iter"
 	"reflect"
 	"slices"
 	"testing"
@@ -227,7 +228,7 @@ func TestInfos(t *testing.T) {
 	w.commit()
 	w.attest()
 	in := w.input()
-	in.Checkpoint, in.Entries, in.Pending = old, each(w.entries), w.entries
+	in.Checkpoint, in.Entries, in.Pending = old, from(w.entries), w.entries
 	r := audited(t, in)
 	want := []string{finding.MaybeSigned, "resets-unseen", finding.Freshness, finding.InFlight, finding.Stale, finding.RefusedJobs}
 	got := codes(r, finding.Info)
@@ -337,12 +338,14 @@ func (w *world) crash(step int, power, mendFirst bool) {
 func TestUnreadable(t *testing.T) {
 	w := newWorld(t, parts{})
 	in := w.input()
-	in.Entries = func(yield func([]byte, error) bool) { yield(nil, io.ErrUnexpectedEOF) }
+	in.Entries = func(uint64) iter.Seq2[[]byte, error] {
+		return func(yield func([]byte, error) bool) { yield(nil, io.ErrUnexpectedEOF) }
+	}
 	var un *UnreadableError
 	if _, err := Run(in); !errors.As(err, &un) || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v", err)
 	}
-	in.Entries, in.Checkpoint = each(nil), nil
+	in.Entries, in.Checkpoint = from(nil), nil
 	if _, err := Run(in); !errors.As(err, &un) {
 		t.Errorf("%v", err)
 	}

@@ -31,9 +31,14 @@ type fold struct {
 	recent   []*openIntent // not looked at by countOpen yet
 	unsure   []*openIntent // not known yet whether HEAD took it
 
+	booted  bool        // a boot entry came
 	newest  *openIntent // the last that HEAD took
 	noQuote bool        // a commit has no quote, and no boot entry came since
 	segment segment
+
+	index uint64 // of the present entry
+	quiet uint64 // size audited before
+	goOn  bool   // the first intent is not the log's first
 }
 
 // jobRecord is a job that may not come again while its approval is good.
@@ -50,8 +55,9 @@ func newFold() *fold {
 }
 
 func (f *fold) add(t *task) {
+	f.index = t.index
 	for _, n := range t.notes {
-		f.found.Add(n)
+		f.say(n)
 	}
 	if t.body == nil {
 		return
@@ -69,8 +75,18 @@ func (f *fold) add(t *task) {
 	}
 }
 
+// say takes a remark, but on what was audited before.
+func (f *fold) say(r finding.Remark) {
+	if f.index >= f.quiet {
+		f.found.Add(r)
+	}
+}
+
+// news reports whether the present entry counts in the report.
+func (f *fold) news() bool { return f.index >= f.quiet }
+
 func (f *fold) note(s finding.Severity, code string, entry uint64, format string, a ...any) {
-	f.found.Add(finding.Of(s, code, fmt.Sprintf(format, a...), []uint64{entry}))
+	f.say(finding.Of(s, code, fmt.Sprintf(format, a...), []uint64{entry}))
 }
 
 func (f *fold) problems(ps []anchor.Problem, entry uint64) {
@@ -84,7 +100,7 @@ func (f *fold) problems(ps []anchor.Problem, entry uint64) {
 }
 
 func (f *fold) time(t *task) {
-	if t.index == 0 {
+	if f.news() && f.report.First.IsZero() {
 		f.report.First = t.header.Time
 	}
 	if t.header.Time.Before(f.last) {
@@ -95,7 +111,10 @@ func (f *fold) time(t *task) {
 }
 
 func (f *fold) boot(t *task, b *ledger.Boot) {
-	f.report.Boots++
+	f.booted = true
+	if f.news() {
+		f.report.Boots++
+	}
 	f.noQuote = false
 	f.segment.begin(t)
 	if t.rooted {
@@ -192,20 +211,13 @@ func (f *fold) maybeSigned(in *openIntent) {
 	}
 }
 
-// refused adds up what was refused, by code. A log of lies could make up any
-// number of codes: those beyond a bound count as no code's.
-func (f *fold) refused(b *ledger.Intent) {
-	f.report.Refusals += b.Refusals
-	for _, c := range b.Refused {
-		if _, known := f.report.Refused[c.Code]; known || len(f.report.Refused) < ledger.MaxCodes {
-			f.report.Refused[c.Code] += c.Count
-		}
-	}
-}
-
 func (f *fold) intent(t *task, b *ledger.Intent) {
-	f.report.Intents++
-	f.refused(b)
+	if f.goOn && f.sequence == 0 {
+		f.sequence = b.Sequence - 1
+	}
+	if f.news() {
+		f.countIntent(b)
+	}
 	f.sequence++
 	if b.Sequence != f.sequence {
 		f.note(finding.Evidence, finding.Sequence, t.index, "intent %d has sequence %d, want %d", t.index, b.Sequence, f.sequence)
@@ -215,7 +227,7 @@ func (f *fold) intent(t *task, b *ledger.Intent) {
 	f.giveUp(t.index)
 	f.recent, f.unsure, f.waiting = append(f.recent, t.intent), append(f.unsure, t.intent), append(f.waiting, t.intent)
 	switch {
-	case f.report.Boots == 0:
+	case !f.booted:
 		f.note(finding.Evidence, finding.NoBoot, t.index, "intent %d stands before the first boot entry", t.index)
 	case f.noQuote:
 		f.note(finding.Evidence, finding.NoBoot, t.index, "intent %d follows a commit without a quote, and no boot entry stands in between", t.index)
@@ -238,6 +250,18 @@ func (f *fold) intent(t *task, b *ledger.Intent) {
 	f.admit(t)
 }
 
+// countIntent adds up intents and what was refused, by code. A log of lies
+// could make up any number of codes: those beyond a bound count as no code's.
+func (f *fold) countIntent(b *ledger.Intent) {
+	f.report.Intents++
+	f.report.Refusals += b.Refusals
+	for _, c := range b.Refused {
+		if _, known := f.report.Refused[c.Code]; known || len(f.report.Refused) < ledger.MaxCodes {
+			f.report.Refused[c.Code] += c.Count
+		}
+	}
+}
+
 // countOpen counts intents that still have no outcome when the next one comes
 // as unknown (docs/spec/policy.md, section 4).
 func (f *fold) countOpen() {
@@ -255,7 +279,7 @@ func (f *fold) admit(t *task) {
 	r := t.request
 	t.intent.class = r.Approval.Class
 	if before, ok := f.jobs[r.Job]; ok {
-		f.found.Add(finding.Of(finding.Evidence, finding.Repeated, fmt.Sprintf("job %s of intent %d comes again in intent %d", r.Job, before.intent, t.index), []uint64{before.intent, t.index}))
+		f.say(finding.Of(finding.Evidence, finding.Repeated, fmt.Sprintf("job %s of intent %d comes again in intent %d", r.Job, before.intent, t.index), []uint64{before.intent, t.index}))
 	}
 	f.remember(t, r)
 	p := t.keys.policy
@@ -301,7 +325,9 @@ func (f *fold) outcome(t *task, b *ledger.Outcome) {
 	}
 	counts := 0
 	for _, it := range b.Items {
-		f.report.Items[string(it.State)]++
+		if f.news() {
+			f.report.Items[string(it.State)]++
+		}
 		in.states = append(in.states, it.State)
 		if it.State.Counts() {
 			counts++
@@ -332,6 +358,6 @@ func (f *fold) finish(log *history.Log, hasCP bool, limit uint64) {
 		for _, code := range slices.Sorted(maps.Keys(f.report.Refused)) {
 			text += fmt.Sprintf(", %d %s", f.report.Refused[code], code)
 		}
-		f.found.Add(finding.Of(finding.Info, finding.RefusedJobs, text, nil))
+		f.say(finding.Of(finding.Info, finding.RefusedJobs, text, nil))
 	}
 }

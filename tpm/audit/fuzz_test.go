@@ -46,7 +46,7 @@ func FuzzRun(f *testing.F) {
 	good := append(bundle(entries), bundle(pending)...)
 	f.Fuzz(func(t *testing.T, entries, pending, cp []byte) {
 		all := bundle(entries)
-		r, err := Run(Input{Trust: trust, Checkpoint: cp, Entries: each(all), Pending: bundle(pending)})
+		r, err := Run(Input{Trust: trust, Checkpoint: cp, Entries: from(all), Pending: bundle(pending)})
 		if err != nil || r.Verdict != finding.Clean {
 			return
 		}

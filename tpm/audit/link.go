@@ -17,7 +17,7 @@ func (a *auditor) link(t *task) {
 	} else if _, ok := t.body.(*ledger.Genesis); ok {
 		t.evidence(finding.Misplaced, "entry %d is a second genesis", t.index)
 	}
-	t.keys = a.keys
+	t.keys, t.known = a.keys, a.knownAt(t.index)
 	a.linkBody(t)
 	a.log.Add(t.leaf, a.publishedHash(t), mayEndCommit(t.body))
 }
@@ -25,6 +25,17 @@ func (a *auditor) link(t *task) {
 // mayEndCommit reports whether a commit may end with this entry. One that did
 // not parse gets the benefit of the doubt; it is a finding by itself.
 func mayEndCommit(body any) bool { return body == nil || ledger.EndsCommit(body) }
+
+// knownAt says what of an entry was audited before.
+func (a *auditor) knownAt(index uint64) known {
+	switch {
+	case index >= a.old:
+		return unknown
+	case index >= a.attestFrom:
+		return attested
+	}
+	return recalled
+}
 
 func (a *auditor) linkBody(t *task) {
 	switch b := t.body.(type) {

@@ -11,6 +11,7 @@ type Report struct {
 	Origin  string `json:"origin"`
 	Verdict string `json:"verdict"` // clean, warnings or evidence
 
+	Since   uint64 `json:"since"`   // size audited before: all counts and times are from there on
 	Size    uint64 `json:"size"`    // of the checkpoint
 	Root    string `json:"root"`    // of the checkpoint, hex
 	Head    string `json:"head"`    // HEAD as replayed, hex

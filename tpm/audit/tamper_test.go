@@ -60,7 +60,7 @@ var attacks = []attack{
 		in := w.input()
 		es := slices.Clone(w.entries[:w.hostSize])
 		es[4] = replaceOnce(t, es[4], "T0", "T1")
-		in.Entries = each(es)
+		in.Entries = from(es)
 		return in
 	}, []string{finding.Time, finding.Signature}},
 	{"one byte of an entry, no hash tiles", finding.Root, func(t *testing.T, w *world) Input {
@@ -68,26 +68,26 @@ var attacks = []attack{
 		in.Tile = nil
 		es := slices.Clone(w.entries[:w.hostSize])
 		es[5] = replaceOnce(t, es[5], "job ", "job 0")[:len(es[5])]
-		in.Entries = each(es)
+		in.Entries = from(es)
 		return in
 	}, []string{finding.Unparsable, finding.Attestation, finding.HeadFork, finding.Ahead}},
 	{"garbage for an entry", finding.Unparsable, func(_ *testing.T, w *world) Input {
 		in := w.input()
 		es := slices.Clone(w.entries[:w.hostSize])
 		es[4] = []byte("garbage\n")
-		in.Entries = each(es)
+		in.Entries = from(es)
 		return in
 	}, []string{finding.Altered, anchor.CodeHead, anchor.CodePCR, finding.Uncommitted}},
 	{"two entries swapped", finding.Misnumbered, func(_ *testing.T, w *world) Input {
 		in := w.input()
 		es := slices.Clone(w.entries[:w.hostSize])
 		es[4], es[5] = es[5], es[4]
-		in.Entries = each(es)
+		in.Entries = from(es)
 		return in
 	}, []string{finding.Altered, finding.Outcome, finding.Ahead, finding.Time}},
 	{"truncated", finding.Truncated, func(_ *testing.T, w *world) Input {
 		in := w.input()
-		in.Entries = each(w.entries[:w.hostSize-2])
+		in.Entries = from(w.entries[:w.hostSize-2])
 		return in
 	}, nil},
 	{"rolled back, a proof remains", finding.RolledBack, func(t *testing.T, w *world) Input {
@@ -539,7 +539,7 @@ func TestEveryByteOfALog(t *testing.T) {
 			es[i] = bytes.Clone(es[i])
 			es[i][at] ^= 1
 			in := w.input()
-			in.Entries = each(es)
+			in.Entries = from(es)
 			r, err := Run(in)
 			if err != nil || r.Verdict != finding.Tampered {
 				t.Fatalf("entry %d byte %d: %v %+v", i, at, err, r)

@@ -24,6 +24,7 @@ type task struct {
 	err    error // why not
 
 	keys  *keys // set by link
+	known known // likewise
 	notes []finding.Remark
 
 	// Boot and attest entries.
@@ -69,6 +70,13 @@ type keys struct {
 	name   string         // what the policy calls the key
 }
 
+// with is the same keys under another policy.
+func (k *keys) with(p *policy.Policy) *keys {
+	next := *k
+	next.policy = p
+	return &next
+}
+
 func (t *task) add(s finding.Severity, code, format string, a ...any) {
 	t.notes = append(t.notes, finding.Of(s, code, fmt.Sprintf(format, a...), []uint64{t.index}))
 }
@@ -81,8 +89,23 @@ func (t *task) read() {
 	t.header, t.body, t.err = ledger.Parse(t.raw)
 }
 
+// known says how much of an entry below the size audited before is to be
+// verified again: attestations, where the newest is what the next one is
+// compared with, and nothing else.
+type known int
+
+const (
+	unknown  known = iota // all of it
+	attested              // attestations
+	recalled              // nothing
+)
+
 // verify does the costly part: signatures. It touches only the task itself.
 func (t *task) verify() {
+	if t.known != unknown {
+		t.recall()
+		return
+	}
 	switch b := t.body.(type) {
 	case *ledger.Boot:
 		t.attested(b.Certify, b.Quote, quote.BootTag, quote.BootTag)
@@ -142,6 +165,34 @@ func (t *task) open(certify, q quote.Attestation, certifyTag, quoteTag [32]byte)
 		err = fmt.Errorf("quote: %w", qerr)
 	}
 	return nv, nil, err
+}
+
+// recall takes from an entry what later ones depend on.
+func (t *task) recall() {
+	switch b := t.body.(type) {
+	case *ledger.Boot:
+		t.recallCommit(b.Certify, b.Quote, quote.BootTag, quote.BootTag)
+	case *ledger.Attest:
+		t.recallCommit(b.Certify, b.Quote, quote.CertifyTag, quote.QuoteTag)
+	case *ledger.Intent:
+		text, err := message.NoteText(b.Approval)
+		if err != nil {
+			return
+		}
+		if a, err := message.ParseApproval(text); err == nil {
+			t.request = &policy.Request{Job: b.Job, Approval: a}
+		}
+	}
+}
+
+func (t *task) recallCommit(certify, q quote.Attestation, certifyTag, quoteTag tagFunc) {
+	if t.known == attested {
+		t.attested(certify, q, certifyTag, quoteTag)
+		return
+	}
+	if t.rooted {
+		t.x = ledger.X(ledger.CheckpointBody(t.keys.trust.Origin, t.size, t.roots.Own))
+	}
 }
 
 func (t *task) authenticate(b *ledger.Intent) {

@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"iter"
 	"math/big"
 	"slices"
 	"sync"
@@ -368,7 +369,7 @@ func (j *job) run() {
 func (w *world) input() Input {
 	size := w.hostSize
 	return Input{
-		Trust: w.trust, Checkpoint: w.checkpoint, Entries: each(w.entries[:size]), Pending: slices.Clone(w.entries[size:]), TokenRoots: w.roots,
+		Trust: w.trust, Checkpoint: w.checkpoint, Entries: from(w.entries[:size]), Pending: slices.Clone(w.entries[size:]), TokenRoots: w.roots,
 		Tile: tilesOf(w.entries[:size]),
 	}
 }
@@ -389,11 +390,14 @@ func tilesOf(entries [][]byte) history.TileFunc {
 	}
 }
 
-func each(entries [][]byte) func(yield func([]byte, error) bool) {
-	return func(yield func([]byte, error) bool) {
-		for _, e := range entries {
-			if !yield(e, nil) {
-				return
+// from gives entries as Input wants them.
+func from(entries [][]byte) func(uint64) iter.Seq2[[]byte, error] {
+	return func(n uint64) iter.Seq2[[]byte, error] {
+		return func(yield func([]byte, error) bool) {
+			for _, e := range entries[min(n, uint64(len(entries))):] {
+				if !yield(e, nil) {
+					return
+				}
 			}
 		}
 	}

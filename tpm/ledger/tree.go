@@ -19,6 +19,12 @@ type Tree struct {
 // largest first: one for each bit set in size.
 func NewTree(size uint64, peaks []tlog.Hash) *Tree { return &Tree{size: size, peak: peaks} }
 
+// TreeOf is the tree of size leaves whose complete subtrees have these roots,
+// largest first: one for each bit of size that is set.
+func TreeOf(size uint64, roots []tlog.Hash) *Tree {
+	return &Tree{size: size, peak: append([]tlog.Hash(nil), roots...)}
+}
+
 // Size is the number of leaves.
 func (t *Tree) Size() uint64 { return t.size }
 

@@ -74,6 +74,11 @@ func New(start *ledger.Tree, tile TileFunc, watch []uint64) *Log {
 	return l
 }
 
+// GoOn tells the newest commit of the tree that New began at.
+func (l *Log) GoOn(committed uint64, root [32]byte) {
+	l.newest, l.pair = committed, Pair{root, root}
+}
+
 // Size is the number of entries.
 func (l *Log) Size() uint64 { return l.own.Size() }
 

@@ -21,7 +21,8 @@ import (
 type verifyOptions struct {
 	trust            string
 	proofs, previous []string
-	json             bool
+	since            string
+	json, quiet      bool
 }
 
 func verifyCommand() *cobra.Command {
@@ -33,17 +34,25 @@ func verifyCommand() *cobra.Command {
 token's key, and report findings by severity: evidence, warning, info.
 
 A complete older copy of a log looks clean by itself. Proofs (FILE.tmproof) and
-checkpoints kept from earlier show that it was rolled back.`,
+checkpoints kept from earlier show that it was rolled back.
+
+With --since, the checkpoint up to which the log was audited before, only what
+came after it is audited: keep the checkpoint of each audit for the next.`,
 		Example: `  touchmark-audit verify log --trust trust
   touchmark-audit verify log --trust trust --proof demo.db.tar.gz.tmproof
+  touchmark-audit verify log --trust trust --since last-week/checkpoint
   touchmark-audit verify log --trust trust --previous last-week/checkpoint --json`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return verify(cmd.OutOrStdout(), args[0], o) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return verify(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], o)
+		},
 	}
 	trustFlag(cmd, &o.trust)
 	cmd.Flags().StringArrayVar(&o.proofs, "proof", nil, "a proof of this log, from anywhere (repeatable)")
 	cmd.Flags().StringArrayVar(&o.previous, "previous", nil, "a checkpoint of this log, from earlier (repeatable)")
+	cmd.Flags().StringVar(&o.since, "since", "", "the checkpoint up to which the log was audited before")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the report as JSON")
+	cmd.Flags().BoolVar(&o.quiet, "quiet", false, "no progress bar")
 	return cmd
 }
 
@@ -54,12 +63,15 @@ func trustFlag(cmd *cobra.Command, trust *string) {
 	}
 }
 
-func verify(out io.Writer, dir string, o verifyOptions) error {
+func verify(out, stderr io.Writer, dir string, o verifyOptions) error {
 	in, err := o.input(dir)
 	if err != nil {
 		return unreadable(err)
 	}
+	p := newProgress(stderr, o.quiet)
+	in.Progress = p.step
 	report, err := audit.Run(in)
+	p.clear()
 	if err != nil {
 		return unreadable(err)
 	}
@@ -89,7 +101,7 @@ func (o verifyOptions) input(dir string) (in audit.Input, err error) {
 	if in.Checkpoint, err = published.Checkpoint(); err != nil {
 		return in, fmt.Errorf("%w (is %s a published log?)", err, dir)
 	}
-	in.Entries, in.Each = published.Entries(0), spread
+	in.Entries, in.Each = published.Entries, spread
 	in.Tile = published.HashTile
 	for _, path := range o.proofs {
 		p, err := readProof(path)
@@ -104,6 +116,11 @@ func (o verifyOptions) input(dir string) (in audit.Input, err error) {
 			return in, err
 		}
 		in.Previous = append(in.Previous, cp)
+	}
+	if o.since != "" {
+		if in.Since, err = readFile(o.since, ledger.MaxCheckpoint); err != nil {
+			return in, err
+		}
 	}
 	return in, nil
 }

@@ -1,0 +1,256 @@
+// Package incremental finds where an audit may begin that was done before up
+// to a checkpoint: far enough back to know what counts in rates and which jobs
+// are good, at a boot entry, whose statements the replay of HEAD and PCR goes
+// on from. It reads O(log n) entries and hash tiles, and believes none of them
+// but what leads to the root of the present checkpoint.
+//
+// The package is pure: entries and tiles are given by functions.
+package incremental
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"touchmark/appliance/policy"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/audit/history"
+	"touchmark/tpm/ledger"
+)
+
+// maxAdmin bounds the administrative entries followed back to the newest
+// policy: each is an act of people.
+const maxAdmin = 4096
+
+// Log is a published log whose checkpoint was verified.
+type Log struct {
+	Size    uint64
+	Root    [32]byte
+	Entries func(from uint64) iter.Seq2[[]byte, error]
+	Tile    history.TileFunc
+}
+
+// Start is where an audit goes on.
+type Start struct {
+	Tree    *ledger.Tree // of the entries before; its size is the first entry's index
+	Boot    *ledger.Boot // that entry, nil if it is the genesis
+	Root    [32]byte     // at Boot.Committed
+	Newest  uint64       // index of the newest boot entry below the size audited before
+	Genesis []byte       // entry 0
+	Policy  []byte       // policy note in force at Boot, nil: the genesis'
+	Admin   []uint64     // administrative entries that took effect before Boot, falling
+	Window  time.Duration
+}
+
+// Prove gives an error unless the log has this root at this size. same is
+// false when the tiles prove that it has another.
+func (l *Log) Prove(size uint64, root [32]byte) (same bool, err error) {
+	had, err := history.RootAt(l.Size, l.Root, size, l.Tile)
+	if err != nil {
+		return false, fmt.Errorf("the published hash tiles do not lead from size %d to %d: %w", l.Size, size, err)
+	}
+	return had == root, nil
+}
+
+// Find finds the start for an audit that was done up to size audited, which
+// Prove has accepted.
+func (l *Log) Find(audited uint64) (*Start, error) {
+	genesis, err := l.entry(0)
+	if err != nil {
+		return nil, err
+	}
+	first := &Start{Tree: new(ledger.Tree), Genesis: genesis}
+	at, newest, err := l.bootBefore(audited)
+	if err != nil || newest == nil {
+		return first, err
+	}
+	first.Newest = at
+	s := &Start{Newest: at, Genesis: genesis}
+	if err := s.inForce(l, newest); err != nil {
+		return nil, err
+	}
+	reach, last, err := s.reach(l, audited)
+	if err != nil {
+		return nil, err
+	}
+	if at, err = l.before(at, last.Add(-reach)); err != nil {
+		return nil, err
+	}
+	from, boot, err := l.bootBefore(at + 1)
+	if err != nil || boot == nil || from == 0 {
+		return first, err
+	}
+	s.Policy, s.Admin = nil, nil
+	if err := s.inForce(l, boot); err != nil {
+		return nil, err
+	}
+	s.Boot, s.Window = boot, reach
+	return s, s.tree(l, from)
+}
+
+// reach is how far back an audit must look: over the longest rate window, and
+// over the longest validity of an approval.
+func (s *Start) reach(l *Log, audited uint64) (reach time.Duration, last time.Time, err error) {
+	p, err := s.policy()
+	if err != nil {
+		return 0, last, err
+	}
+	raw, err := l.entry(audited - 1)
+	if err != nil {
+		return 0, last, err
+	}
+	h, _, err := ledger.Parse(raw)
+	return max(p.LongestWindow(), p.MaxValidity), h.Time, err
+}
+
+func (s *Start) policy() (*policy.Policy, error) {
+	msg := s.Policy
+	if msg == nil {
+		_, body, err := ledger.Parse(s.Genesis)
+		g, ok := body.(*ledger.Genesis)
+		if err != nil || !ok {
+			return nil, errors.New("entry 0 is no genesis")
+		}
+		msg = g.Policy
+	}
+	text, err := message.NoteText(msg)
+	if err != nil {
+		return nil, err
+	}
+	return policy.Parse(text)
+}
+
+// inForce follows the administrative entries back from a boot entry to the
+// newest policy.
+func (s *Start) inForce(l *Log, b *ledger.Boot) error {
+	for i := b.Admin; i > 0; {
+		if len(s.Admin) == maxAdmin {
+			return fmt.Errorf("more than %d administrative entries", maxAdmin)
+		}
+		raw, err := l.entry(i)
+		if err != nil {
+			return err
+		}
+		_, body, err := ledger.Parse(raw)
+		o, ok := body.(*ledger.Order)
+		if err != nil || !ok || o.Previous >= i {
+			return fmt.Errorf("entry %d is no administrative one", i)
+		}
+		if s.Admin = append(s.Admin, i); o.Action == ledger.KindPolicy && s.Policy == nil {
+			s.Policy = o.Note
+		}
+		i = o.Previous
+	}
+	return nil
+}
+
+// tree sets the tree of the first from entries and the root of the commit that
+// the boot entry names.
+func (s *Start) tree(l *Log, from uint64) error {
+	hashes := history.Hashes(l.Size, l.Root, l.Tile)
+	var peaks []int64
+	for level, left := 40, from; level >= 0; level-- {
+		if size := uint64(1) << level; left >= size {
+			peaks = append(peaks, tlog.StoredHashIndex(level, int64((from-left)>>level)))
+			left -= size
+		}
+	}
+	read, err := hashes.ReadHashes(peaks)
+	if err != nil {
+		return err
+	}
+	s.Tree = ledger.TreeOf(from, read)
+	s.Root, err = tlog.TreeHash(int64(s.Boot.Committed), hashes)
+	return err
+}
+
+// entry reads one entry and proves that it is the log's.
+func (l *Log) entry(i uint64) ([]byte, error) {
+	for raw, err := range l.Entries(i) {
+		if err != nil {
+			return nil, err
+		}
+		h, err := history.Hashes(l.Size, l.Root, l.Tile).ReadHashes([]int64{tlog.StoredHashIndex(0, int64(i))})
+		if err != nil {
+			return nil, err
+		}
+		if h[0] != ledger.LeafHash(raw) {
+			return nil, fmt.Errorf("entry %d is not the one that was committed", i)
+		}
+		return bytes.Clone(raw), nil
+	}
+	return nil, fmt.Errorf("entry %d is missing", i)
+}
+
+// bootLine begins every boot entry.
+var bootLine = []byte(ledger.Domain + "\nkind " + ledger.KindBoot + "\n")
+
+// bootBefore finds the newest boot entry below an index, nil if there is none,
+// reading tile by tile backwards: a boot entry stands every few hundred
+// entries or the machine has run for long.
+func (l *Log) bootBefore(below uint64) (at uint64, boot *ledger.Boot, err error) {
+	for tile := (below - 1) >> history.TileHeight; ; tile-- {
+		from := tile << history.TileHeight
+		found := int64(-1)
+		n := from
+		for raw, err := range l.Entries(from) {
+			if err != nil {
+				return 0, nil, err
+			}
+			if n >= below || n >= from+1<<history.TileHeight {
+				break
+			}
+			if bytes.HasPrefix(raw, bootLine) {
+				found = int64(n)
+			}
+			n++
+		}
+		if found >= 0 {
+			return l.boot(uint64(found))
+		}
+		if tile == 0 {
+			return 0, nil, nil
+		}
+	}
+}
+
+func (l *Log) boot(i uint64) (uint64, *ledger.Boot, error) {
+	raw, err := l.entry(i)
+	if err != nil {
+		return 0, nil, err
+	}
+	_, body, err := ledger.Parse(raw)
+	b, ok := body.(*ledger.Boot)
+	if err != nil || !ok || b.Committed == 0 || b.Committed > i {
+		return 0, nil, fmt.Errorf("entry %d is no boot entry that an audit can begin at", i)
+	}
+	return i, b, nil
+}
+
+// before finds, among the first entries of tiles below an index, the newest
+// one that is older than t; 0 if none is. Where a clock was set back it may find
+// an older one than need be.
+func (l *Log) before(below uint64, t time.Time) (uint64, error) {
+	low, high := uint64(0), below>>history.TileHeight // tile low is older, or 0; high+1 is not
+	for low < high {
+		mid := (low + high + 1) / 2
+		raw, err := l.entry(mid << history.TileHeight)
+		if err != nil {
+			return 0, err
+		}
+		h, _, err := ledger.Parse(raw)
+		if err != nil {
+			return 0, err
+		}
+		if h.Time.Before(t) {
+			low = mid
+		} else {
+			high = mid - 1
+		}
+	}
+	return low << history.TileHeight, nil
+}
