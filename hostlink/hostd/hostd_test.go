@@ -3,11 +3,13 @@ package hostd
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -23,6 +25,7 @@ import (
 	"touchmark/hostlink/serialport"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/tiles"
+	"touchmark/tpm/quote"
 )
 
 // world is a daemon with a board in memory.
@@ -33,7 +36,8 @@ type world struct {
 	b      *board
 	dir    string
 	socket string
-	stop   func() // stops the daemon and waits
+	back   atomic.Int64 // seconds that the host's clock went back
+	stop   func()       // stops the daemon and waits
 }
 
 func newWorld(t *testing.T) *world {
@@ -91,7 +95,7 @@ func (w *world) options() Options {
 	return Options{
 		State: filepath.Join(w.dir, "state"), Publish: filepath.Join(w.dir, "log"), Trust: must(verify.ParseTrust(text)),
 		Key: must(note.NewSigner(w.b.hostKey)), Device: "memory", Grace: patience, Log: zerolog.Nop(),
-		Clock:  func() time.Time { return noon },
+		Clock:  func() time.Time { return noon.Add(time.Duration(-w.back.Load()) * time.Second) },
 		Timing: w.timing,
 	}
 }
@@ -594,12 +598,14 @@ func TestCommitUnderWay(t *testing.T) {
 	w.b.submitted()
 }
 
-// TestNotOurBoard: an attestation by another TPM, for another nonce, or none,
-// and nothing is submitted.
+// TestNotOurBoard: an attestation by another TPM, for another nonce, with
+// another tag, of another kind, or none, a welcome that was recorded, a
+// checkpoint of another log, another origin: nothing is submitted.
 func TestNotOurBoard(t *testing.T) {
 	w := newWorldTimed(t, Timing{HelloRetry: 50 * time.Millisecond})
 	other := newBoard(t)
 	h := w.b.connect()
+	recorded := w.b.welcome(h.Hello.Nonce)
 	say := func(change func(*message.Welcome)) {
 		wel := w.b.welcome(h.Hello.Nonce)
 		change(wel)
@@ -609,6 +615,14 @@ func TestNotOurBoard(t *testing.T) {
 	say(func(m *message.Welcome) { o := other.welcome(m.Nonce); m.Attest, m.Sig = o.Attest, o.Sig })
 	say(func(m *message.Welcome) { o := w.b.welcome([16]byte{1}); m.Attest, m.Sig = o.Attest, o.Sig })
 	say(func(m *message.Welcome) { m.Attest, m.Sig = nil, nil })
+	say(func(m *message.Welcome) { *m = *recorded })
+	for _, tag := range [][32]byte{quote.CertifyTag(sha256.Sum256(h.Hello.Nonce[:])), quote.BootTag([32]byte{}), {}} {
+		say(func(m *message.Welcome) { a := w.b.TPM.CertifyHead(tag); m.Attest, m.Sig = a.Attest, a.Sig })
+	}
+	say(func(m *message.Welcome) {
+		a := w.b.TPM.QuotePCR(quote.HelloTag(m.Nonce[:])) // no NV_Certify
+		m.Attest, m.Sig = a.Attest, a.Sig
+	})
 	say(func(m *message.Welcome) { m.Checkpoint = other.Note })
 	say(func(m *message.Welcome) { m.Nonce[0] ^= 1 })
 	say(func(m *message.Welcome) { m.Origin = "other.example/log" })
@@ -706,10 +720,14 @@ func TestCancel(t *testing.T) {
 	w.b.meet()
 	c := w.sign("core.db")
 	r := w.b.submitted()
+	w.back.Store(5)
 	if err := c.lines.Write(&api.Request{Op: api.OpCancel}); err != nil {
 		t.Fatal(err)
 	}
 	n := hear[*message.CancelNote](w.b)
+	if n.Cancel.HostTime.Before(r.Submission.HostTime) {
+		t.Error("the cancellation is older than the submission, because the clock went back")
+	}
 	if _, by, err := message.OpenNote(n.Note, []note.Verifier{w.b.host}); err != nil || len(by) != 1 || n.Cancel.Job != r.Job {
 		t.Fatalf("cancel %+v, %v", n.Cancel, err)
 	}

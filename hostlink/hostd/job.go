@@ -26,6 +26,7 @@ type job struct {
 	approval  []byte        // note
 	submitted bool          // in this session
 	ever      bool          // in any session: the board may know it
+	asked     time.Time     // host time of the newest submission
 	ending    *api.Response // after a cancel: the answer if the board confirms or is silent
 	extended  bool          // the client's timeout has passed, but the job is armed
 	timer     *time.Timer
@@ -244,7 +245,7 @@ func (d *Daemon) submit(j *job) {
 	for _, st := range j.states {
 		m.States = append(m.States, st.Bytes())
 	}
-	j.submitted, j.ever = true, true
+	j.submitted, j.ever, j.asked = true, true, s.HostTime
 	d.send(m.Marshal())
 	d.remember()
 	d.log.Info().Str("job", j.id.String()).Int("items", len(j.items)).Msg("submitted")
@@ -325,7 +326,7 @@ func (d *Daemon) withdraw(j *job, resp *api.Response) {
 		d.finish(j, fail(api.MaySigned, "the link is down (%s) and the appliance has job %s: it may be signed yet", d.linkState(), j.id))
 		return
 	}
-	n, err := d.cancelNote(j.id)
+	n, err := d.cancelNote(j.id, j.asked)
 	if err != nil {
 		d.finish(j, fail(api.Internal, "%v", err))
 		return

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/message"
@@ -72,7 +73,7 @@ func (d *Daemon) leave(j *job) {
 // what is armed already goes its way into the log.
 func (d *Daemon) withdrawLeftovers() {
 	for _, id := range d.leftovers {
-		if n, err := d.cancelNote(id); err == nil {
+		if n, err := d.cancelNote(id, time.Time{}); err == nil {
 			d.log.Info().Str("job", id.String()).Msg("withdrawing a job that nobody waits for")
 			d.send(n)
 		}
@@ -81,7 +82,12 @@ func (d *Daemon) withdrawLeftovers() {
 	d.remember()
 }
 
-func (d *Daemon) cancelNote(id message.JobID) ([]byte, error) {
+// cancelNote withdraws a job that was submitted at asked, if that is known: the
+// board puts both in order by host time, even if this host's clock went back.
+func (d *Daemon) cancelNote(id message.JobID, asked time.Time) ([]byte, error) {
 	c := message.Cancel{Origin: d.o.Trust.Origin, Job: id, HostTime: d.now()}
+	if c.HostTime.Before(asked) {
+		c.HostTime = asked
+	}
 	return d.signed(c.Marshal())
 }

@@ -22,6 +22,8 @@ type progress struct {
 	mu    sync.Mutex // guards what is below: a signal may speak up between two events
 	last  string     // state told last
 	shown int        // width of the line on the terminal
+	until time.Time  // on a terminal: what is told last ends then; zero if nobody knows
+	ticks *time.Timer
 }
 
 func newProgress(w io.Writer, quiet bool) *progress {
@@ -44,6 +46,7 @@ func (p *progress) line(s string) {
 func (p *progress) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.countTo(time.Time{})
 	if p.tty && p.shown > 0 {
 		p.line("")
 		fmt.Fprint(p.w, "\r")
@@ -112,7 +115,11 @@ func (p *progress) event(e *api.Event, items int) {
 	if e.Text != "" && !p.tty {
 		text += ": " + e.Text
 	}
-	p.tell(text)
+	var left time.Duration
+	if e.State == "touch" || e.State == "token-wait" { // nobody waits for the operator with a watch
+		left = time.Duration(e.Seconds) * time.Second
+	}
+	p.countdown(text, left)
 }
 
 // interrupted says that Ctrl-C was heard and what it can still do: the answer may take as long as a touch.
@@ -120,16 +127,50 @@ func (p *progress) interrupted() {
 	p.tell("withdrawing it; what is armed already cannot be withdrawn, its end is awaited (Ctrl-C again: do not wait)")
 }
 
-func (p *progress) tell(text string) {
+func (p *progress) tell(text string) { p.countdown(text, 0) }
+
+// countdown tells what goes on and, if left is not 0, for how long: on a
+// terminal second by second, else once.
+func (p *progress) countdown(text string, left time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.quiet || text == p.last {
+	if p.quiet || text == p.last && left == 0 {
 		return
 	}
 	p.last = text
-	if p.tty {
+	switch {
+	case p.tty && left > 0:
+		p.countTo(time.Now().Add(left))
+	case p.tty:
+		p.countTo(time.Time{})
 		p.line(text)
+	default:
+		fmt.Fprintln(p.w, "touchmark:", withSeconds(text, left))
+	}
+}
+
+// countTo begins a countdown, or ends the one there is. The caller holds mu.
+func (p *progress) countTo(end time.Time) {
+	if p.ticks != nil {
+		p.ticks.Stop()
+	}
+	if p.until = end; end.IsZero() {
 		return
 	}
-	fmt.Fprintln(p.w, "touchmark:", text)
+	p.line(withSeconds(p.last, time.Until(end)))
+	p.ticks = time.AfterFunc(time.Second, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.until.Equal(end) { // nothing else was told meanwhile
+			p.countTo(end)
+		}
+	})
+}
+
+// withSeconds adds the time that is left, in whole seconds, begun ones counted.
+func withSeconds(text string, left time.Duration) string {
+	if left <= 0 {
+		return text
+	}
+	return fmt.Sprintf("%s: %d s left", text, (left+time.Second-1)/time.Second)
 }
