@@ -87,5 +87,5 @@ func (l *lone) settle() {
 		l.t.Fatal("a session without a deadline")
 	}
 	w := &world{t: l.t}
-	w.bounds(&node{conn: l.Conn})
+	w.measure(&node{conn: l.Conn})
 }

@@ -57,7 +57,6 @@ func TestBulkFillsTheLine(t *testing.T) {
 
 // bitErrors flips each bit on the line with a probability.
 func (w *world) bitErrors(rate float64) {
-	w.f.flip = 0
 	for _, n := range w.nodes {
 		n.damage = func(p []byte) {
 			for i := range p {
@@ -237,10 +236,10 @@ func TestIdleLineIsQuiet(t *testing.T) {
 func TestLossIsMendedWithoutATimer(t *testing.T) {
 	w := upWorld(t, 0)
 	w.run(time.Second)
-	w.f.cut = true
+	w.fault(faults{cut: true})
 	w.send(0, Interactive, 10)
 	w.run(time.Millisecond)
-	w.f.cut = false
+	w.fault(faults{})
 	w.send(0, Interactive, 20)
 	start := w.now
 	k := key(w.nodes[0].conn.sid, 0, Interactive)
@@ -264,14 +263,14 @@ func TestRecoveryTimes(t *testing.T) {
 		{"both restart", func(w *world) { w.restart(0); w.restart(1) }, time.Second},
 		{"board restarts, its announcement lost", func(w *world) {
 			w.restart(1)
-			w.f.cut = true
+			w.fault(faults{cut: true})
 			w.run(time.Millisecond)
-			w.f.cut = false
+			w.fault(faults{})
 		}, keepAliveInitiator + time.Second},
 		{"cable cut for a minute", func(w *world) {
-			w.f.cut = true
+			w.fault(faults{cut: true})
 			w.run(time.Minute)
-			w.f.cut = false
+			w.fault(faults{})
 		}, synMost + 100*time.Millisecond},
 	}
 	for _, c := range cases {
@@ -299,12 +298,12 @@ func TestRecoveryTimes(t *testing.T) {
 // TestShortCutKeepsTheSession: what was sent during it arrives after it.
 func TestShortCutKeepsTheSession(t *testing.T) {
 	w := upWorld(t, 115200)
-	w.f.cut = true
+	w.fault(faults{cut: true})
 	for i := range 20 {
 		w.send(i%2, i/2%2, 3000)
 	}
 	w.run(8 * time.Second)
-	w.f.cut = false
+	w.fault(faults{})
 	w.rest()
 	w.complete()
 	if w.nodes[0].ups != 1 || w.nodes[1].ups != 1 {

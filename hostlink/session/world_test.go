@@ -22,11 +22,20 @@ var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 // driverBuffer is what a serial driver takes ahead of the line.
 const driverBuffer = 4096
 
-// faults are probabilities per write on the line.
+// faults are probabilities per write on one direction of the line.
 type faults struct {
-	drop, dup, flip, delay, garbage, shear float64
-	cut                                    bool
+	drop, dup, flip, delay, garbage, shear, storm float64
+	cut                                           bool
 }
+
+// cuts says in which pieces bytes reach Input.
+type cuts int
+
+const (
+	anywhere cuts = iota // each write in random pieces
+	merged               // all that is there at once, as after a busy moment
+	single               // byte by byte
+)
 
 // chunk is bytes on their way.
 type chunk struct {
@@ -44,8 +53,13 @@ type node struct {
 	got     map[string][]string
 	ups     int
 	downs   []Reason
-	deaf    bool // the layer above does not read
-	silent  bool // the writer is blocked
+	f       faults
+	deaf    bool          // the layer above does not read
+	silent  bool          // the writer is blocked
+	pause   time.Duration // the layer above reads one event this often; 0: all at once
+	readAt  time.Time     // not before this
+	doze    time.Duration // the process comes late by up to this, again and again
+	asleep  time.Time     // it does nothing at all before this: no input, timer, output
 	lastSID uint32
 	damage  func([]byte) // done to everything it sends
 }
@@ -66,10 +80,15 @@ type world struct {
 	now   time.Time
 	real  int // line rate in baud, 0 for none
 	cfg   Config
-	f     faults
+	cuts  cuts
 	nodes [2]*node // initiator, responder
 	seen  func(from int, wire []byte)
+	most  held // of both ends, ever
+	steps int
 }
+
+// fault puts the same faults on both directions.
+func (w *world) fault(f faults) { w.nodes[0].f, w.nodes[1].f = f, f }
 
 func newWorld(t tester, seed uint64, realBaud int, cfg Config) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: epoch, real: realBaud, cfg: cfg}
@@ -136,11 +155,17 @@ func later(a, b time.Time) time.Time {
 
 // settle lets both ends write and read all they can at this instant.
 func (w *world) settle() {
+	w.steps++
 	for i, n := range w.nodes {
+		if w.now.Before(n.asleep) {
+			continue
+		}
 		w.write(i)
 		w.read(i)
 		w.write(i)
-		w.bounds(n)
+		if w.steps%16 == 0 {
+			w.measure(n)
+		}
 	}
 }
 
@@ -179,91 +204,154 @@ func (w *world) chance(p float64) bool { return p > 0 && w.rng.Float64() < p }
 func (w *world) transmit(n *node, p []byte) {
 	n.free = later(n.free, w.now).Add(w.lineTime(len(p)))
 	at := n.free.Add(200 * time.Microsecond)
-	if w.f.cut || w.chance(w.f.drop) {
+	if n.f.cut || w.chance(n.f.drop) {
 		return
 	}
-	if n.damage != nil {
-		n.damage(p)
-	}
-	if w.chance(w.f.flip) {
-		p[w.rng.IntN(len(p))] ^= 1 << w.rng.IntN(8)
-	}
-	if w.chance(w.f.shear) { // bytes lost inside: frames melt together
-		a := w.rng.IntN(len(p))
-		p = slices.Delete(p, a, min(len(p), a+1+w.rng.IntN(20)))
-	}
-	if w.chance(w.f.garbage) {
-		g := make([]byte, w.rng.IntN(40))
-		for i := range g {
-			g[i] = byte(w.rng.Uint32())
-		}
-		p = slices.Insert(p, w.rng.IntN(len(p)+1), g...)
-	}
-	if w.chance(w.f.dup) {
+	p = w.spoil(n, p)
+	if w.chance(n.f.dup) {
 		n.out = append(n.out, chunk{at.Add(time.Duration(w.rng.IntN(int(3 * time.Second)))), slices.Clone(p)})
 	}
-	if w.chance(w.f.delay) {
+	if w.chance(n.f.delay) { // overtaken by what follows
 		at = at.Add(time.Duration(w.rng.IntN(int(500 * time.Millisecond))))
 	}
 	n.out = append(n.out, chunk{at, p})
 }
 
+// spoil changes, removes and inserts bytes.
+func (w *world) spoil(n *node, p []byte) []byte {
+	if n.damage != nil {
+		n.damage(p)
+	}
+	if w.chance(n.f.flip) {
+		p[w.rng.IntN(len(p))] ^= 1 << w.rng.IntN(8)
+	}
+	if w.chance(n.f.shear) { // bytes lost inside: frames melt together
+		a := w.rng.IntN(len(p))
+		p = slices.Delete(p, a, min(len(p), a+1+w.rng.IntN(20)))
+	}
+	if w.chance(n.f.garbage) {
+		p = w.insert(p, 40, func() byte { return byte(w.rng.Uint32()) })
+	}
+	if w.chance(n.f.storm) { // a line at rest read as zeros, or a long burst that is no frame
+		fill := byte(0)
+		if w.chance(0.3) {
+			fill = byte(1 + w.rng.IntN(255))
+		}
+		p = w.insert(p, 6000, func() byte { return fill })
+	}
+	return p
+}
+
+// insert puts up to most bytes somewhere into p.
+func (w *world) insert(p []byte, most int, fill func() byte) []byte {
+	g := make([]byte, w.rng.IntN(most))
+	for i := range g {
+		g[i] = fill()
+	}
+	return slices.Insert(p, w.rng.IntN(len(p)+1), g...)
+}
+
 // next is when something happens by itself.
 func (w *world) next() (at time.Time) {
-	for _, n := range w.nodes {
-		for _, c := range n.out {
-			at = earlier(at, c.at)
+	for i, n := range w.nodes {
+		asleep := w.now.Before(n.asleep)
+		if asleep {
+			at = earlier(at, n.asleep)
+		} else {
+			at = earlier(at, n.conn.Deadline())
+			at = earlier(at, n.readAt)
 		}
-		at = earlier(at, n.conn.Deadline())
-		if !n.silent && w.blocked(n) {
+		if !asleep && !n.silent && w.blocked(n) {
 			at = earlier(at, n.free.Add(-w.lineTime(driverBuffer)))
+		}
+		if !w.now.Before(w.nodes[1-i].asleep) {
+			for _, c := range n.out {
+				at = earlier(at, c.at)
+			}
 		}
 	}
 	return at
 }
 
-// arrive feeds what is due, in pieces cut anywhere, and runs the timers.
+// arrive feeds what is due and runs the timers.
 func (w *world) arrive() {
 	for i, n := range w.nodes {
-		other := w.nodes[1-i].conn
-		slices.SortStableFunc(n.out, func(a, b chunk) int { return a.at.Compare(b.at) })
-		for len(n.out) > 0 && !n.out[0].at.After(w.now) {
-			p := n.out[0].bytes
-			n.out = n.out[1:]
-			for len(p) > 0 {
-				k := 1 + w.rng.IntN(len(p))
-				other.Input(w.now, p[:k])
-				p = p[k:]
-			}
+		to := w.nodes[1-i]
+		if w.now.Before(to.asleep) {
+			continue
 		}
-		n.conn.Tick(w.now)
+		if wire := n.due(w.now); len(wire) > 0 {
+			w.feed(to.conn, wire)
+		}
+		if to.conn.Tick(w.now); to.doze > 0 {
+			to.asleep = w.now.Add(time.Duration(w.rng.Int64N(int64(to.doze))))
+		}
+	}
+}
+
+// due takes the chunks that have arrived by now.
+func (n *node) due(now time.Time) (out [][]byte) {
+	slices.SortStableFunc(n.out, func(a, b chunk) int { return a.at.Compare(b.at) })
+	k := 0
+	for ; k < len(n.out) && !n.out[k].at.After(now); k++ {
+		out = append(out, n.out[k].bytes)
+	}
+	n.out = n.out[k:]
+	return out
+}
+
+// feed gives bytes to an end, cut as this world does.
+func (w *world) feed(to *Conn, wire [][]byte) {
+	if w.cuts == merged {
+		to.Input(w.now, slices.Concat(wire...))
+		return
+	}
+	for _, p := range wire {
+		for len(p) > 0 {
+			k := 1
+			if w.cuts == anywhere {
+				k = 1 + w.rng.IntN(len(p))
+			}
+			to.Input(w.now, p[:k])
+			p = p[k:]
+		}
 	}
 }
 
 // read takes events and compares them with the ideal queue.
 func (w *world) read(i int) {
 	n := w.nodes[i]
+	n.readAt = time.Time{}
 	for !n.deaf {
 		ev, ok := n.conn.Next()
 		if !ok {
 			return
 		}
-		switch ev.Kind {
-		case Up:
-			n.ups++
-			if n.lastSID != 0 {
-				w.t.Fatalf("end %d: up %08x while %08x is up", i, ev.SID, n.lastSID)
-			}
-			n.lastSID = ev.SID
-		case Down:
-			n.downs = append(n.downs, ev.Reason)
-			if ev.SID != n.lastSID {
-				w.t.Fatalf("end %d: down %08x while %08x is up", i, ev.SID, n.lastSID)
-			}
-			n.lastSID = 0
-		case Message:
-			w.compare(i, ev)
+		w.event(i, ev)
+		if n.pause > 0 {
+			n.readAt = w.now.Add(n.pause)
+			return
 		}
+	}
+}
+
+func (w *world) event(i int, ev Event) {
+	n := w.nodes[i]
+	switch ev.Kind {
+	case Up:
+		n.ups++
+		if n.lastSID != 0 {
+			w.t.Fatalf("end %d: up %08x while %08x is up", i, ev.SID, n.lastSID)
+		}
+		n.lastSID = ev.SID
+	case Down:
+		n.downs = append(n.downs, ev.Reason)
+		if ev.SID != n.lastSID {
+			w.t.Fatalf("end %d: down %08x while %08x is up", i, ev.SID, n.lastSID)
+		}
+		n.lastSID = 0
+	case Message:
+		w.compare(i, ev)
 	}
 }
 
@@ -281,18 +369,53 @@ func (w *world) compare(i int, ev Event) {
 	n.got[k] = append(n.got[k], string(ev.Body))
 }
 
-// bounds checks that an end holds no more than it may.
-func (w *world) bounds(n *node) {
-	c := n.conn
-	held := len(c.rx.partial[0]) + len(c.rx.partial[1])
-	for _, f := range c.rx.early {
-		held += len(f.payload)
+// held is what an end keeps, in bytes of memory.
+type held struct{ received, sent int }
+
+// heldMost are the bounds of the specification.
+var heldMost = held{received: 1 << 20, sent: 5 << 18}
+
+// holds measures an end: buffers by their capacity, whoever may have filled them.
+func (c *Conn) holds() (h held) {
+	const event, header = 96, 24 // of an Event and a slice, about
+	h.received = frame.MaxEncoded + c.q.bytes + cap(c.q.items)*event
+	for i := range c.rx.partial {
+		h.received += cap(c.rx.partial[i])
 	}
+	for i := range c.rx.early {
+		h.received += cap(c.rx.early[i].payload)
+	}
+	bodies := map[*byte]int{} // by their last byte, as fragments share them
+	note := func(b []byte) {
+		if cap(b) > 0 {
+			end := &b[:cap(b)][cap(b)-1]
+			bodies[end] = max(bodies[end], cap(b))
+		}
+	}
+	for _, q := range c.tx.queue {
+		for i := range q {
+			note(q[i].body)
+		}
+	}
+	for i := range c.tx.flights {
+		note(c.tx.flights[i].payload)
+	}
+	for _, n := range bodies {
+		h.sent += n + header
+	}
+	return h
+}
+
+// measure checks that an end holds no more than it may.
+func (w *world) measure(n *node) {
+	c := n.conn
+	h := c.holds()
+	w.most = held{max(w.most.received, h.received), max(w.most.sent, h.sent)}
 	switch {
-	case held > Channels*MaxMessage+Window*frame.MaxPayload:
-		w.t.Fatalf("%d bytes held for reassembly", held)
-	case c.q.bytes > recvQueueBytes+MaxMessage || len(c.q.items) > 2*recvQueueItems+2:
-		w.t.Fatalf("%d events with %d bytes wait", len(c.q.items), c.q.bytes)
+	case h.received > heldMost.received || h.sent > heldMost.sent:
+		w.t.Fatalf("holds %+v, at most %+v", h, heldMost)
+	case len(c.q.items) > 2*recvQueueItems+2:
+		w.t.Fatalf("%d events wait", len(c.q.items))
 	case len(c.tx.flights) > Window:
 		w.t.Fatalf("%d frames in flight", len(c.tx.flights))
 	case c.tx.queued[0] > sendQueueBytes || c.tx.queued[1] > sendQueueBytes:
