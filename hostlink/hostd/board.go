@@ -25,8 +25,11 @@ type conversation struct {
 	ready       bool     // attestation, checkpoint and mirror agree
 	problem     string   // why it is not
 	unexplained int
-	halted      bool // the board says so: it signs nothing
-	fetching    bool
+	halted      bool   // the board says so: it signs nothing
+	suspect     bool   // what comes over the link contradicts what is proven
+	fetching    uint64 // number of the fetch that is not answered yet, 0 if none
+	fetches     uint64
+	reread      bool   // entries were dropped and asked for again a moment ago
 	total       uint64 // leaves the board says it holds
 }
 
@@ -79,7 +82,7 @@ func (d *Daemon) hello(c *conversation) {
 		d.broken(err)
 		return
 	}
-	c.nonce, c.fetching = nonce(), false
+	c.nonce, c.fetching = nonce(), 0
 	h := message.Hello{Origin: d.o.Trust.Origin, Nonce: c.nonce, HostTime: d.now(), HeadSize: size, HeadRoot: root}
 	n, err := d.signed(h.Marshal())
 	if err != nil {
@@ -101,22 +104,42 @@ func (d *Daemon) broken(err error) {
 	}
 }
 
-// problem sorts an error from the mirror: a contradiction is an alarm, a
-// failing disk ends what waits, and for what the board sent wrong it is asked
-// again.
+// problem sorts an error from the mirror: a contradiction that the appliance
+// signed is an alarm, a failing disk ends what waits, and for what only came
+// over the link the appliance is asked again.
 func (d *Daemon) problem(err error) {
 	var ev *mirror.Evidence
 	var disk *durable.DiskError
 	var corrupt *ledgerstore.CorruptError
 	switch {
-	case errors.As(err, &ev):
-		d.conv.ready, d.conv.problem = false, ev.Text
-		d.alarm(ev)
 	case errors.As(err, &disk), errors.As(err, &corrupt):
 		d.broken(err)
+	case errors.As(err, &ev) && !ev.Hearsay:
+		d.conv.ready, d.conv.problem = false, ev.Text
+		d.alarm(ev)
+	case errors.As(err, &ev):
+		d.suspect(ev)
 	default:
 		d.log.Error().Err(err).Msg("the appliance's log does not verify")
 		d.distrust(err.Error())
+	}
+}
+
+// suspect notes what contradicts the log and nobody signed. Nothing is
+// submitted until the appliance has proven itself again.
+func (d *Daemon) suspect(ev *mirror.Evidence) {
+	d.log.Error().Str("kind", ev.Kind).Msg(ev.Text)
+	if err := ev.Save(d.o.State, d.now()); err != nil {
+		d.log.Error().Err(err).Msg("hearsay not saved")
+	}
+	if err := d.mirror.Drop(); err != nil {
+		d.broken(err)
+		return
+	}
+	d.conv.suspect = true
+	d.distrust(ev.Text)
+	for _, j := range d.jobs {
+		j.tell("suspect", ev.Text)
 	}
 }
 
@@ -128,6 +151,24 @@ func (d *Daemon) distrust(why string) {
 		c.ready = false
 		d.after(d.o.Timing.HelloRetry, func() { d.hello(c) })
 	}
+}
+
+// reread drops the entries that no checkpoint covers and asks for them again:
+// somebody on the cable may have made them.
+func (d *Daemon) reread() {
+	c := d.conv
+	if c == nil || c.reread || d.mirror.Size() == d.mirror.Committed() {
+		return
+	}
+	c.reread = true
+	d.after(d.o.Timing.BusyRetry, func() { c.reread = false })
+	size := d.mirror.Size()
+	if err := d.mirror.Drop(); err != nil {
+		d.broken(err)
+		return
+	}
+	c.total, c.fetching = max(c.total, size), 0
+	d.fetch()
 }
 
 func (d *Daemon) fromBoard(raw []byte) {
@@ -170,13 +211,18 @@ func (d *Daemon) welcome(w *message.Welcome) {
 		d.log.Error().Msg(c.problem)
 		return
 	}
-	size := d.mirror.Size()
-	if w.Total < size {
-		d.problem(mirror.Contradiction("log-shorter", map[string][]byte{"welcome": w.Marshal()},
-			"the appliance holds %d entries, this host mirrored %d: its log was rolled back or replaced", w.Total, size))
+	if w.Total < d.mirror.Committed() {
+		d.problem(mirror.Hearsay("log-shorter", map[string][]byte{"welcome": w.Marshal()},
+			"the appliance says that it holds %d entries, this host verified %d: its log was rolled back or replaced, or somebody on the cable lies", w.Total, d.mirror.Committed()))
 		return
 	}
-	if w.Total-size > maxBehind {
+	if w.Total < d.mirror.Size() { // no checkpoint covers the rest, and the appliance does not know it
+		if err := d.mirror.Drop(); err != nil {
+			d.broken(err)
+			return
+		}
+	}
+	if w.Total-d.mirror.Size() > maxBehind {
 		c.problem = "the appliance claims a log of absurd length"
 		d.log.Error().Msg(c.problem)
 		return
@@ -225,26 +271,31 @@ func (d *Daemon) settleWelcome() {
 		d.notExplained(c)
 		return
 	}
-	c.ready, c.problem = true, ""
+	c.ready, c.problem, c.suspect, c.unexplained = true, "", false, 0
 	d.acknowledge() // the board may still wait for one that went down with an earlier session
 	d.log.Info().Uint64("entries", c.total).Str("board", c.welcome.State).Str("firmware", c.welcome.Firmware).Msg("log verified")
 	d.publish()
-	d.withdrawLeftovers()
 	d.haltedBoard(c.welcome)
 	d.settle()
+	d.orphans()
 }
 
 // notExplained counts a HEAD that the log does not lead to. A commit that
-// overtook the answer explains one; three in a row are evidence.
+// overtook the answer explains one, entries that were made on the cable another;
+// so they are asked for again. What stays is loud, and nothing is submitted.
 func (d *Daemon) notExplained(c *conversation) {
 	c.unexplained++
-	c.problem = "the TPM's HEAD is not where the appliance's log leads; asking again"
+	w := c.welcome
+	c.problem, c.welcome = "the TPM's HEAD is not where the appliance's log leads; asking again", nil
 	d.log.Error().Msg(c.problem)
 	if c.unexplained >= maxUnexplained {
-		d.problem(mirror.Contradiction("head-unexplained", map[string][]byte{"welcome": c.welcome.Marshal()},
-			"the appliance's TPM attests a HEAD that its log does not explain"))
+		d.problem(mirror.Hearsay("head-unexplained", map[string][]byte{"welcome": w.Marshal()},
+			"the appliance's TPM attests a HEAD that the log it shows does not explain: entries are held back or false, by somebody on the cable or the appliance"))
+		return
 	}
-	c.welcome = nil
+	if err := d.mirror.Drop(); err != nil {
+		d.broken(err)
+	}
 }
 
 // haltedBoard ends what waits: a halted board signs nothing.
@@ -253,35 +304,43 @@ func (d *Daemon) haltedBoard(w *message.Welcome) {
 		return
 	}
 	d.conv.halted = true
-	for len(d.jobs) > 0 {
-		d.finish(d.jobs[0], fail(codeHalted(d.mirror, d.jobs[0]), haltedText))
+	for _, j := range slices.Clone(d.jobs) {
+		d.endHalted(j)
 	}
 }
 
 const haltedText = "the appliance has halted and signs nothing: look at its display, then see the operator guide"
 
-// fetch asks for entries that are missing, one request at a time.
+// fetch asks for entries that are missing, one request at a time. One that is
+// not answered was for entries that only somebody on the cable spoke of, or the
+// board is slow: then what it says next counts.
 func (d *Daemon) fetch() {
 	c, size := d.conv, d.mirror.Size()
-	if c.fetching || size >= c.total {
+	if c.fetching > 0 || size >= c.total {
 		return
 	}
-	c.fetching = true
+	c.fetches++
+	n := c.fetches
+	c.fetching = n
+	d.after(d.o.Timing.HelloRetry, func() {
+		if c.fetching == n {
+			c.fetching, c.total = 0, d.mirror.Size()
+		}
+	})
 	f := message.Fetch{From: size}
 	d.send(f.Marshal())
 }
 
 func (d *Daemon) entries(m *message.Entries) {
 	c := d.conv
-	before := d.mirror.Size()
-	c.total = max(c.total, min(m.Total, before+maxBehind))
-	c.fetching = false
-	err := d.mirror.Add(m)
+	c.total = max(c.total, min(m.Total, d.mirror.Size()+maxBehind))
+	c.fetching = 0
+	changed, err := d.mirror.Add(m)
 	if err != nil && !errors.Is(err, mirror.ErrGap) {
 		d.problem(err)
 		return
 	}
-	if d.mirror.Size() > before {
+	if changed {
 		d.acknowledge()
 	}
 	d.fetch()
@@ -330,7 +389,7 @@ func (d *Daemon) event(m *message.Event) {
 	if j == nil {
 		return
 	}
-	j.hint(m)
+	j.hear(m)
 }
 
 // helloAgain is for a board that lost our hello.

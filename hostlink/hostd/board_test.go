@@ -177,6 +177,25 @@ func (b *board) serve() {
 	}
 }
 
+// attend answers fetches until it is stopped.
+func (b *board) attend() (stop func()) {
+	quit, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		for {
+			select {
+			case <-quit:
+				return
+			case m := <-b.in:
+				if f, ok := m.(*message.Fetch); ok && f.From < b.Size() {
+					b.push(f.From)
+				}
+			}
+		}
+	}()
+	return func() { close(quit); <-gone }
+}
+
 func (b *board) drop() {
 	b.up = false
 	b.events <- serialport.Event{Kind: serialport.Down, SID: 1, Err: session.ReasonSilent}

@@ -25,7 +25,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +33,7 @@ import (
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/mirror"
+	"touchmark/hostlink/hostd/spool"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
@@ -64,6 +64,7 @@ type Timing struct {
 	HelloRetry time.Duration // an unanswered or inconclusive hello is repeated: 12 s, the board rations them
 	BusyRetry  time.Duration // a busy board is asked again: 1 s
 	CancelWait time.Duration // for the answer to a cancel: 5 s
+	Rejoin     time.Duration // for the clients of a daemon before this one to come back: 30 s
 	ArmedGrace time.Duration // beyond the client's timeout once a job is armed: 5 min
 	SendWait   time.Duration // for room in the link's queue: 10 s
 }
@@ -77,6 +78,7 @@ func (t Timing) withDefaults() Timing {
 	def(&t.HelloRetry, 12*time.Second)
 	def(&t.BusyRetry, time.Second)
 	def(&t.CancelWait, 5*time.Second)
+	def(&t.Rejoin, 30*time.Second)
 	def(&t.ArmedGrace, 5*time.Minute)
 	def(&t.SendWait, 10*time.Second)
 	return t
@@ -94,12 +96,13 @@ type Daemon struct {
 
 	linkText string        // why there is no session
 	conv     *conversation // nil without a session
-	jobs     []*job        // unfinished, in order; only the first is with the board
+	jobs     []*job        // open, in order; one at a time is with the board
+	past     []*job        // ended, and nobody has taken the answer; oldest first
 	evidence string        // what contradicts the log, "" when nothing does
 	stopping bool
 
-	leftovers  []message.JobID // jobs the board may show though nobody waits for them
-	remembered string          // what the file of them holds
+	spool *spool.Spool // what an accepted job is kept in
+	disk  *errands     // writes to it
 }
 
 // New opens the mirror and checks what is in it.
@@ -114,12 +117,12 @@ func New(o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		o: o, log: o.Log, mirror: m, linkText: "not opened yet",
-		inbox: make(chan func(), 64), done: make(chan struct{}),
+		inbox: make(chan func(), 64), done: make(chan struct{}), disk: newErrands(),
 	}
 	if d.evidence, err = mirror.LoadEvidence(o.State); err != nil {
 		return nil, errors.Join(err, m.Store.Close())
 	}
-	if d.leftovers, err = loadLeftovers(o.State); err != nil {
+	if err := d.resume(); err != nil {
 		return nil, errors.Join(err, m.Store.Close())
 	}
 	d.pub = mirror.NewPublisher(o.State, o.Publish, m.Store, o.Log)
@@ -132,37 +135,41 @@ func (d *Daemon) Run(ctx context.Context, link Link, l net.Listener) error {
 	d.link = link
 	var wg sync.WaitGroup
 	wg.Go(d.pub.Run)
+	wg.Go(d.disk.run)
 	d.publish()
 	serveCtx, stop := context.WithCancel(ctx)
 	wg.Go(func() { d.serve(serveCtx, l) })
 	if d.evidence != "" {
 		d.log.Error().Str("evidence", d.evidence).Msg("nothing is signed until this is looked at")
 	}
+	d.rearm()
 	d.loop(ctx)
 	stop()
 	d.quit()
 	close(d.done)
+	d.disk.close()
 	err := link.Close()
 	d.pub.Close()
 	wg.Wait()
 	return errors.Join(err, d.mirror.Store.Close())
 }
 
-// quit ends all jobs: what the board knows is withdrawn if it still can be,
-// but nobody waits for the answer.
+// quit takes from the board's display what can still be withdrawn. The jobs
+// stay open: their clients wait for the next daemon, which goes on with them.
 func (d *Daemon) quit() {
-	for _, j := range slices.Clone(d.jobs) {
-		if j.ever {
-			d.withdraw(j, d.stopped(j))
+	for _, j := range d.jobs {
+		if !j.submitted || d.armed(j) || !d.ready() {
+			continue
+		}
+		if n, err := d.cancelNote(j); err == nil {
+			d.send(n)
 		}
 	}
 	d.stopping = true
-	for len(d.jobs) > 0 {
-		d.finish(d.jobs[0], d.stopped(d.jobs[0]))
-	}
 }
 
 func (d *Daemon) loop(ctx context.Context) {
+	defer d.drain()
 	for {
 		select {
 		case <-ctx.Done():
@@ -174,6 +181,18 @@ func (d *Daemon) loop(ctx context.Context) {
 				return
 			}
 			d.fromLink(ctx, ev)
+		}
+	}
+}
+
+// drain does what was asked for before the end.
+func (d *Daemon) drain() {
+	for {
+		select {
+		case f := <-d.inbox:
+			f()
+		default:
+			return
 		}
 	}
 }
@@ -238,7 +257,7 @@ func (d *Daemon) alarm(ev *mirror.Evidence) {
 		d.log.Error().Err(err).Msg("evidence not saved")
 	}
 	for len(d.jobs) > 0 {
-		d.finish(d.jobs[0], d.refuseEvidence())
+		d.decide(d.jobs[0], d.refuseEvidence())
 	}
 }
 

@@ -1,6 +1,10 @@
 package hostd
 
-import "time"
+import (
+	"time"
+
+	"touchmark/hostlink/hostd/spool"
+)
 
 // Bounds of the daemon, each with its reason.
 const (
@@ -10,6 +14,13 @@ const (
 	maxClients = 64
 	// maxJobs bounds what waits: a human confirms each one.
 	maxJobs = 32
+	// maxPast bounds the ended jobs whose answer nobody has taken, keepFor how
+	// long one is kept after its deadline: over a weekend and some.
+	maxPast = spool.MaxRecords - 2*maxJobs
+	keepFor = 7 * 24 * time.Hour
+	// maxErrands bounds the writes that wait for the disk: two for each job, and
+	// a start that finds all of them outdated.
+	maxErrands = 2 * spool.MaxRecords
 	// maxTimeout is how long a client may wait for a signature.
 	maxTimeout = 24 * time.Hour
 

@@ -1,6 +1,7 @@
 package hostd
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +15,7 @@ import (
 func (d *Daemon) settle() {
 	for _, j := range slices.Clone(d.jobs) {
 		if resp := d.conclude(j); resp != nil {
-			d.finish(j, resp)
+			d.decide(j, resp)
 		}
 	}
 	d.pump()
@@ -23,13 +24,13 @@ func (d *Daemon) settle() {
 // conclude gives the final answer of a job as the log has it, nil if the log
 // does not decide it yet.
 func (d *Daemon) conclude(j *job) *api.Response {
-	t := d.mirror.Trace(j.id)
+	t := d.mirror.Trace(j.id())
 	if t == nil || t.Outcome == nil {
 		return nil
 	}
 	o := t.Outcome
 	if t.Intent == nil || o.Intent != t.Index || len(o.Items) != len(j.items) {
-		return fail(api.Evidence, "the appliance's log has an outcome for job %s that does not match its intent: ask the auditor before you trust this appliance", j.id)
+		return d.doubt(j, t, errors.New("the outcome does not match the intent"))
 	}
 	if !slices.ContainsFunc(o.Items, func(it ledger.ItemResult) bool { return it.State != ledger.Signed }) {
 		return d.signedAll(j, t)
@@ -45,9 +46,23 @@ func (d *Daemon) signedAll(j *job, t *mirror.Trace) *api.Response {
 	}
 	resp, err := d.collect(j, t)
 	if err != nil {
-		return fail(api.Evidence, "job %s: the appliance's answer does not verify: %v; do not use it, ask the auditor", j.id, err)
+		return d.doubt(j, t, err)
 	}
 	return resp
+}
+
+// doubt deals with an outcome that does not verify. While no checkpoint covers
+// it, somebody on the cable may have made it: it is asked for again, now and
+// then. If it stays as it is, that is the answer.
+func (d *Daemon) doubt(j *job, t *mirror.Trace, err error) *api.Response {
+	if d.mirror.Committed() <= t.OutcomeIndex && j.doubts < maxUnexplained && d.conv != nil {
+		j.doubts++
+		d.log.Error().Err(err).Str("job", j.id().String()).Msg("the outcome does not verify; asking for it again")
+		d.reread()
+		d.after(d.o.Timing.BusyRetry, d.settle)
+		return nil
+	}
+	return fail(api.Evidence, "job %s: the appliance's answer does not verify: %v; do not use it, ask the auditor", j.id(), err)
 }
 
 func (d *Daemon) collect(j *job, t *mirror.Trace) (*api.Response, error) {
@@ -59,7 +74,7 @@ func (d *Daemon) collect(j *job, t *mirror.Trace) (*api.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in.Job != j.id {
+	if in.Job != j.id() {
 		return nil, fmt.Errorf("the intent is of job %s", in.Job)
 	}
 	resp := &api.Response{Final: true, OK: true}
@@ -115,10 +130,12 @@ func count(items []ledger.ItemResult, s ledger.State) (n int) {
 	return n
 }
 
-// codeHalted is the answer's code for a job that a halted board leaves open.
-func codeHalted(m *mirror.Mirror, j *job) int {
-	if t := m.Trace(j.id); j.ever && t != nil && t.Intent != nil && t.Outcome == nil {
-		return api.MaySigned
+// endHalted ends a job that a halted board leaves open. One that was committed
+// stays open: the board's next start writes down how it ended.
+func (d *Daemon) endHalted(j *job) {
+	if d.armed(j) {
+		j.answer(fail(api.MaySigned, "%s; job %s was committed before: a signature may exist%s", haltedText, j.id(), later(j)))
+		return
 	}
-	return api.DeviceFault
+	d.decide(j, fail(api.DeviceFault, haltedText))
 }

@@ -9,12 +9,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/message"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -97,7 +99,11 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 	}
 	switch req.Op {
 	case api.OpSign:
-		d.serveSign(ctx, lines, &req, say)
+		d.serveSign(lines, &req, say)
+	case api.OpFetch:
+		d.serveFetch(lines, &req, say)
+	case api.OpJobs:
+		d.answer(say, d.list)
 	case api.OpStatus:
 		d.answer(say, d.statusResponse)
 	case api.OpCert:
@@ -116,6 +122,7 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 const (
 	hashWait   = 6 * time.Hour
 	clientWait = 10 * time.Second
+	takenWait  = time.Minute // to write what it got to a slow disk
 )
 
 // answer runs f in the loop and sends what it returns.
@@ -131,46 +138,82 @@ func (d *Daemon) answer(say func(*api.Response) error, f func() *api.Response) {
 	}
 }
 
-// serveSign runs one signing request. The client's end, or its cancel,
-// withdraws the job; its final answer is awaited all the same.
-func (d *Daemon) serveSign(ctx context.Context, lines *api.Lines, req *api.Request, say func(*api.Response) error) {
+// serveSign runs one signing request.
+func (d *Daemon) serveSign(lines *api.Lines, req *api.Request, say func(*api.Response) error) {
 	j, err := newJob(req)
 	if err != nil {
 		_ = say(fail(api.Usage, "%v", err))
 		return
 	}
-	if !d.post(func() { d.enqueue(j) }) {
+	d.wait(lines, say, func(w *waiter) *job { return d.ask(j, w) })
+}
+
+// serveFetch waits for a job that was asked for before.
+func (d *Daemon) serveFetch(lines *api.Lines, req *api.Request, say func(*api.Response) error) {
+	id, err := message.ParseJobID(req.Job)
+	if err != nil {
+		_ = say(fail(api.Usage, "%v: see touchmark jobs", err))
 		return
 	}
+	d.wait(lines, say, func(w *waiter) *job {
+		j := findIn(slices.Concat(d.jobs, d.past), id)
+		if j == nil {
+			w.final <- fail(api.Usage, "job %s is not kept here (any more): see touchmark jobs, and touchmark log", id)
+			return nil
+		}
+		d.join(j, w)
+		return j
+	})
+}
+
+// wait has a client wait for the job that begin finds or makes in the loop. Its
+// end, or its cancel, leaves the job; the final answer is awaited all the same.
+// Without one the daemon is stopping, and the client comes back to the next.
+func (d *Daemon) wait(lines *api.Lines, say func(*api.Response) error, begin func(*waiter) *job) {
+	w := newWaiter()
+	var j *job // the loop's
+	if !d.post(func() { j = begin(w) }) {
+		return
+	}
+	heard := make(chan struct{})
 	go func() {
-		var next api.Request
-		// Whatever comes now, a cancel or the end, means stop.
-		_ = lines.Read(&next)
-		d.post(func() { d.interrupted(j) })
+		defer close(heard)
+		for {
+			var next api.Request
+			switch err := lines.Read(&next); {
+			case err != nil:
+				d.post(func() { d.gone(j, w) })
+				return
+			case next.Op == api.OpTaken:
+				d.post(func() { d.taken(j) })
+				return
+			}
+			d.post(func() { d.leave(j, w) }) // whatever else it says means stop
+		}
 	}()
 	for {
 		select {
-		case e := <-j.events:
-			if say(&api.Response{Event: e}) != nil {
-				d.post(func() { d.interrupted(j) })
+		case e := <-w.events:
+			_ = say(&api.Response{Event: e}) // one that is gone is noticed above
+		case r := <-w.final:
+			if say(r) == nil {
+				d.awaitTaken(heard)
 			}
-		case r := <-j.final:
-			_ = say(r)
 			return
 		case <-d.done:
-			_ = say(d.last(j))
 			return
 		}
 	}
 }
 
-// last is the answer to a job when the loop is over: its own if it got one.
-func (d *Daemon) last(j *job) *api.Response {
+// awaitTaken gives the client time to write what it got, and to say so.
+func (d *Daemon) awaitTaken(heard <-chan struct{}) {
+	late := time.NewTimer(takenWait)
+	defer late.Stop()
 	select {
-	case r := <-j.final:
-		return r
-	default:
-		return fail(api.NoDaemon, "touchmark-hostd is stopping: start it and try again")
+	case <-heard:
+	case <-late.C:
+	case <-d.done:
 	}
 }
 
@@ -187,7 +230,9 @@ func (d *Daemon) statusResponse() *api.Response {
 		s.Board, s.Firmware = d.conv.welcome.State, d.conv.welcome.Firmware
 	}
 	for _, j := range d.jobs {
-		s.Jobs = append(s.Jobs, j.id.String())
+		if j.record != nil {
+			s.Jobs = append(s.Jobs, j.id().String())
+		}
 	}
 	return &api.Response{Final: true, OK: true, Status: s}
 }

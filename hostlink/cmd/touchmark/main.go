@@ -6,7 +6,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/hostd/verify"
 )
 
@@ -71,7 +71,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.socket, "socket", env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"), "socket of touchmark-hostd ($TOUCHMARK_SOCKET)")
 	f.StringVar(&a.trust, "trust", env("TOUCHMARK_TRUST", "/etc/touchmark/trust"), "trust directory or file ($TOUCHMARK_TRUST)")
 	f.BoolVar(&a.json, "json", false, "print JSON for programs")
-	c.AddCommand(a.signCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.keyCmd(), a.policyCmd())
+	c.AddCommand(a.signCmd(), a.fetchCmd(), a.jobsCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.keyCmd(), a.policyCmd())
 	return c
 }
 
@@ -90,28 +90,12 @@ func env(name, fallback string) string {
 	return fallback
 }
 
-// exit is an error with its exit code.
-type exit struct {
-	code int
-	err  error
-}
-
-func (e *exit) Error() string { return e.err.Error() }
-func (e *exit) Unwrap() error { return e.err }
-
-func exitf(code int, format string, args ...any) error {
-	return &exit{code, fmt.Errorf(format, args...)}
-}
+// exitf makes an error with its exit code.
+func exitf(code int, format string, args ...any) error { return api.Errorf(code, format, args...) }
 
 // codeOf gives the exit code: errors without one come from the command line's
 // parser.
-func codeOf(err error) int {
-	var e *exit
-	if errors.As(err, &e) {
-		return e.code
-	}
-	return api.Usage
-}
+func codeOf(err error) int { return api.CodeOf(err, api.Usage) }
 
 func (a *app) object(v any) {
 	b, err := json.Marshal(v)
@@ -121,6 +105,9 @@ func (a *app) object(v any) {
 	}
 	fmt.Fprintf(a.out, "%s\n", b)
 }
+
+// ask sends the daemon a request that has one answer.
+func (a *app) ask(req *api.Request) (*api.Response, error) { return client.Ask(a.socket, req) }
 
 // loadTrust reads what this host pins.
 func (a *app) loadTrust() (*verify.Trust, error) {

@@ -89,6 +89,7 @@ func (p *progress) bar(done, total int64) {
 
 var eventText = map[string]string{
 	"waiting-for-link": "waiting for the appliance",
+	"suspect":          "what comes from the appliance contradicts its log: see touchmark status",
 	"queued":           "waiting: another job is with the operator",
 	"busy":             "the appliance is busy",
 	"shown":            "on the appliance's display: waiting for the operator to arm it",
@@ -102,6 +103,9 @@ var eventText = map[string]string{
 
 // event tells what the appliance says it does; items is the size of the batch.
 func (p *progress) event(e *api.Event, items int) {
+	if e.State == api.EventAccepted {
+		return // it may come late, and asks nothing of anybody
+	}
 	text, ok := eventText[e.State]
 	if !ok {
 		text = e.State
@@ -125,6 +129,13 @@ func (p *progress) event(e *api.Event, items int) {
 // interrupted says that Ctrl-C was heard and what it can still do: the answer may take as long as a touch.
 func (p *progress) interrupted() {
 	p.tell("withdrawing it; what is armed already cannot be withdrawn, its end is awaited (Ctrl-C again: do not wait)")
+}
+
+// say prints a line that stays.
+func (p *progress) say(text string) {
+	if !p.quiet {
+		fmt.Fprintln(p.w, "touchmark:", text)
+	}
 }
 
 func (p *progress) tell(text string) { p.countdown(text, 0) }

@@ -10,6 +10,7 @@ import (
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 )
@@ -87,16 +88,16 @@ func (a *app) logCmd() *cobra.Command {
 }
 
 func (a *app) log(req *api.Request) error {
-	d, err := a.dial()
+	d, err := client.Dial(a.socket)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = d.Close() }() // the conversation is over either way
-	if err := d.Write(req); err != nil {
-		return errGone
+	if err := d.Say(req); err != nil {
+		return err
 	}
 	for {
-		r, err := d.next()
+		r, err := d.Next()
 		if err != nil {
 			return err
 		}
@@ -106,7 +107,7 @@ func (a *app) log(req *api.Request) error {
 			}
 		}
 		if r.Final {
-			return said(r)
+			return client.Said(r)
 		}
 	}
 }

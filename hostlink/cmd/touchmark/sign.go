@@ -1,21 +1,18 @@
 package main
 
 import (
-	"errors"
+	"crypto/rand"
 	"fmt"
-	"net"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
 )
@@ -26,6 +23,7 @@ type signFlags struct {
 	timeout    time.Duration
 	allowEmpty bool
 	quiet      bool
+	reconnect  time.Duration
 }
 
 func (a *app) signCmd() *cobra.Command {
@@ -36,7 +34,8 @@ func (a *app) signCmd() *cobra.Command {
 		Long: "Hashes the files, asks the appliance through touchmark-hostd, waits for the operator's touch, verifies\n" +
 			"signatures and proofs against the trust file, and writes FILE.sig and FILE.tmproof beside each file.\n" +
 			"All files of one call are one job: the operator arms it once and touches the token once per file.\n" +
-			"On any failure nothing is written, and the exit code says what happened (docs/host-guide.md).",
+			"On any failure nothing is written, and the exit code says what happened (docs/host-guide.md).\n" +
+			"A request that nobody has taken the result of is joined: the same call again does not ask for another touch.",
 		Example: "  touchmark sign core.db.tar.gz core.files.tar.gz\n  touchmark sign --class iso --hash sha512 --timeout 1h archlinux.iso",
 		Args:    someFiles,
 		RunE:    func(_ *cobra.Command, files []string) error { return a.sign(files, &f) },
@@ -46,6 +45,7 @@ func (a *app) signCmd() *cobra.Command {
 	fl.StringVar(&f.alg, "hash", "sha256", "sha256 or sha512")
 	fl.DurationVar(&f.timeout, "timeout", 10*time.Minute, "how long to wait for the operator")
 	fl.BoolVar(&f.allowEmpty, "allow-empty", false, "sign files of 0 bytes too")
+	fl.DurationVar(&f.reconnect, "reconnect", time.Minute, "how long to wait for a touchmark-hostd that went away meanwhile")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing while waiting")
 	return c
 }
@@ -66,11 +66,11 @@ func (a *app) sign(paths []string, f *signFlags) error {
 	if err := checkOutputs(paths); err != nil {
 		return err
 	}
-	d, err := a.dial()
+	s, err := client.Open(a.socket) // early, to learn whether anybody is there
 	if err != nil {
 		return err
 	}
-	defer func() { _ = d.Close() }() // the conversation is over either way
+	defer s.Close()
 	p := newProgress(a.errs, f.quiet)
 	var files []*hashed
 	var done atomic.Int64
@@ -78,12 +78,16 @@ func (a *app) sign(paths []string, f *signFlags) error {
 	if err != nil {
 		return err
 	}
-	r, err := converse(d, request(files, f), p)
-	p.clear()
+	s.Return = f.reconnect
+	r, err := converse(s, request(files, f), p, paths)
 	if err != nil {
 		return err
 	}
-	return a.accept(trust, files, r)
+	if err := a.accept(trust, files, r); err != nil {
+		return kept(err, s, paths)
+	}
+	s.Taken()
+	return nil
 }
 
 // checkCall refuses what is wrong whatever the files hold.
@@ -126,71 +130,14 @@ func checkInputs(paths []string, allowEmpty bool) (total int64, err error) {
 }
 
 func request(files []*hashed, f *signFlags) *api.Request {
-	r := &api.Request{Op: api.OpSign, Class: f.class, Timeout: f.timeout.Milliseconds()}
+	r := &api.Request{Op: api.OpSign, Class: f.class, Timeout: f.timeout.Milliseconds(), Key: make([]byte, api.KeySize)}
+	rand.Read(r.Key) // never fails: crypto/rand ends the program instead
 	for _, h := range files {
 		r.Items = append(r.Items, api.Item{
 			Name: base(h.path), Format: sigformat.OpenPGPBinary, Digest: h.digest().String(), Size: h.state.Count(), State: h.state.Bytes(),
 		})
 	}
 	return r
-}
-
-// converse sends the request and follows it to its end. Ctrl-C withdraws it;
-// the daemon's last word still decides, because it may be armed already.
-func converse(d *daemon, req *api.Request, p *progress) (*api.Response, error) {
-	stop := make(chan os.Signal, 2)
-	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
-	defer signal.Stop(stop)
-	over := make(chan struct{})
-	defer close(over)
-	if err := d.Write(req); err != nil {
-		return nil, errGone
-	}
-	go func() {
-		for n := 0; ; n++ {
-			select {
-			case <-over:
-				return
-			case <-stop:
-				if n > 0 {
-					_ = d.Close() // a second Ctrl-C does not wait
-					return
-				}
-				p.interrupted()
-				_ = d.Write(&api.Request{Op: api.OpCancel}) // if this fails, so does the read below
-			}
-		}
-	}()
-	job := ""
-	for {
-		r, err := d.next()
-		if err != nil {
-			return nil, lost(err, job)
-		}
-		if r.Event != nil {
-			if r.Event.Job != "" {
-				job = r.Event.Job
-			}
-			p.event(r.Event, len(req.Items))
-		}
-		if r.Final {
-			return r, said(r)
-		}
-	}
-}
-
-// lost is what to say when the daemon went away under a job, or a second Ctrl-C left it.
-func lost(err error, job string) error {
-	switch left := errors.Is(err, net.ErrClosed); {
-	case left && job == "":
-		return exitf(api.Interrupted, "interrupted before the appliance had the request")
-	case left:
-		return exitf(api.MaySigned, "interrupted while job %s was with the appliance: it may be signed yet; see \"touchmark log\"", job)
-	}
-	if job == "" || !errors.Is(err, errGone) {
-		return err
-	}
-	return exitf(api.MaySigned, "touchmark-hostd went away while job %s was with the appliance: it may be signed yet; see \"touchmark log\"", job)
 }
 
 // accept verifies everything once more, against this command's own trust and

@@ -5,6 +5,12 @@
 // that carry an Event, an Entry or nothing yet, and one that is Final. While a
 // sign request runs, the client may send {"op":"cancel"}; closing the
 // connection means the same. The socket's permissions decide who may ask.
+//
+// A sign request carries a random key. From the event "accepted" on its job is
+// kept on disk: when the connection ends without a final answer, the daemon was
+// stopped or killed, and the same request to the next one goes on with the same
+// job. A client that has used its final answer says {"op":"taken"}, and the job
+// is forgotten; until then OpJobs lists it and OpFetch gives the answer again.
 package api
 
 import (
@@ -22,6 +28,9 @@ import (
 const (
 	OpSign    = "sign"
 	OpCancel  = "cancel"
+	OpTaken   = "taken" // the final answer of sign or fetch is no longer needed
+	OpFetch   = "fetch" // wait for a job that was asked for before
+	OpJobs    = "jobs"
 	OpStatus  = "status"
 	OpCert    = "cert"
 	OpLog     = "log"
@@ -63,11 +72,16 @@ type Request struct {
 	Op      string `json:"op"`
 	Class   string `json:"class,omitempty"`      // sign: "" means the policy's only match
 	Timeout int64  `json:"timeout_ms,omitempty"` // sign
+	Key     []byte `json:"key,omitempty"`        // sign: KeySize random bytes, the same when the request is repeated
+	Job     string `json:"job,omitempty"`        // fetch
 	Items   []Item `json:"items,omitempty"`      // sign
 	From    uint64 `json:"from,omitempty"`       // log: first index
 	Count   uint64 `json:"count,omitempty"`      // log: how many, 0 for all
 	Last    uint64 `json:"last,omitempty"`       // log: the last so many, instead of From
 }
+
+// KeySize is the length of a request's key in bytes.
+const KeySize = 16
 
 // Wait is the timeout of a sign request.
 func (r *Request) Wait() time.Duration { return time.Duration(r.Timeout) * time.Millisecond }
@@ -83,15 +97,34 @@ type Response struct {
 	Entry *Entry `json:"entry,omitempty"` // log
 
 	Job        string   `json:"job,omitempty"`
+	Earlier    bool     `json:"earlier,omitempty"`    // sign: the result of an earlier request for the same
 	Signatures [][]byte `json:"signatures,omitempty"` // sign: one per item
 	Proofs     [][]byte `json:"proofs,omitempty"`     // sign: one per item
 	Cert       []byte   `json:"cert,omitempty"`       // cert: binary certificate
 	Status     *Status  `json:"status,omitempty"`
+	Jobs       []Job    `json:"jobs,omitempty"` // jobs
+}
+
+// EventAccepted says that the job is kept on disk: it ends with a signature or
+// a word why not, whoever is restarted.
+const EventAccepted = "accepted"
+
+// Job is a job that the daemon keeps. Times are RFC 3339.
+type Job struct {
+	Job      string   `json:"job"`
+	State    string   `json:"state"` // a state of Event while it is open; committed, signed or ended
+	Class    string   `json:"class"`
+	Names    []string `json:"names"`
+	Created  string   `json:"created"`
+	Deadline string   `json:"deadline"`        // end of its client's patience
+	Waiting  int      `json:"waiting"`         // clients
+	Code     int      `json:"code"`            // ended: the exit code
+	Error    string   `json:"error,omitempty"` // ended: why there is no signature
 }
 
 // Event tells how a job goes. The appliance's word is not verified.
 type Event struct {
-	State   string `json:"state"` // waiting-for-link, queued, shown, armed, touch, …
+	State   string `json:"state"` // waiting-for-link, accepted, queued, shown, armed, touch, …
 	Job     string `json:"job,omitempty"`
 	Item    int    `json:"item"`
 	Seconds int    `json:"seconds,omitempty"`

@@ -1,19 +1,25 @@
 // Package mirror is the host's checked copy of the appliance's log: what a
 // host has verified, and so what a signature is released on.
 //
-// # What it checks
+// # What it believes
 //
-// Entry 0 is the pinned genesis entry. Entries are appended only in order,
-// after their form was checked, and are durable when Add returns. A checkpoint
-// becomes the head only if the log key and the TPM signed it and its root is
-// the mirror's. What contradicts an entry or checkpoint held here is an
-// *Evidence, an error that no retry mends.
+// Entry 0 is the pinned genesis entry. A checkpoint counts only if the log key
+// and the TPM signed it. Entries below the newest such checkpoint are proven:
+// they lead to its root, and they never change again. Entries above it are
+// hearsay: whoever sits on the cable can have made them. They are kept, because
+// the appliance commits only what its host says it keeps, and they give way: to
+// newer ones in the same place, and altogether when a checkpoint comes that
+// they do not lead to. So a forger costs time and never the mirror.
+//
+// Two checkpoints that contradict each other, or an intent that the proven log
+// has twice for one job, are an *Evidence: an error that no retry mends. What
+// only hearsay says against the log is one too, but marked as such.
 //
 // # Files
 //
 // Below the state directory: mirror/ (package ledgerstore), checkpoint (the
-// newest verified one), EVIDENCE and evidence-* (Evidence.Save). Publisher
-// writes the copy for others.
+// newest verified one), EVIDENCE, evidence-* and hearsay-* (Evidence.Save).
+// Entries are durable when Add returns. Publisher writes the copy for others.
 package mirror
 
 import (
@@ -23,6 +29,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"touchmark/appliance/policy"
 	"touchmark/hostlink/hostd/verify"
@@ -38,6 +45,7 @@ type Mirror struct {
 	Store  *ledgerstore.Store
 	Policy *policy.Policy // from the genesis entry; nil before that is here
 
+	dir   string // the state directory
 	trust *verify.Trust
 
 	note   []byte             // newest verified checkpoint
@@ -49,11 +57,15 @@ type Mirror struct {
 
 // Trace is what the log says about a job under way.
 type Trace struct {
-	Index   uint64 // of the intent
-	Header  ledger.Header
-	Entry   []byte
-	Intent  *ledger.Intent  // nil before it came
-	Outcome *ledger.Outcome // nil before it came
+	Index        uint64 // of the intent
+	Header       ledger.Header
+	Entry        []byte
+	Intent       *ledger.Intent  // nil before it came
+	Outcome      *ledger.Outcome // nil before it came
+	OutcomeIndex uint64
+
+	again      uint64 // index of a second intent for the job, 0 if there is none
+	againEntry []byte
 }
 
 // Open opens or creates the mirror below the state directory.
@@ -68,7 +80,7 @@ func Open(state string, tr *verify.Trust) (*Mirror, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mirror: %w", err)
 	}
-	m := &Mirror{trust: tr, Store: s, traces: map[message.JobID]*Trace{}}
+	m := &Mirror{dir: state, trust: tr, Store: s, traces: map[message.JobID]*Trace{}}
 	if err := m.load(state); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -88,7 +100,7 @@ func (m *Mirror) load(state string) error {
 	if err != nil {
 		return fmt.Errorf("mirror: %w", err)
 	}
-	if ev := m.genesis(first, body); ev != nil {
+	if err := m.genesis(first, body); err != nil {
 		return fmt.Errorf("the mirror in %s is of another log than the trust file: use the right trust file or another state directory", state)
 	}
 	n, err := os.ReadFile(filepath.Join(state, checkpointFile))
@@ -96,7 +108,7 @@ func (m *Mirror) load(state string) error {
 		return nil
 	}
 	if err == nil {
-		err = m.Advance(n)
+		err = m.reload(n)
 	}
 	if err != nil {
 		return fmt.Errorf("checkpoint of the mirror: %w", err)
@@ -104,11 +116,30 @@ func (m *Mirror) load(state string) error {
 	return nil
 }
 
+// reload takes the checkpoint that was verified in an earlier life. If the
+// entries do not lead to it, they were damaged here.
+func (m *Mirror) reload(n []byte) error {
+	cp, err := m.trust.OpenCheckpoint(n)
+	if err != nil {
+		return err
+	}
+	if cp.Size <= m.Store.Size() {
+		root, err := m.Store.Root(cp.Size)
+		if err != nil {
+			return err
+		}
+		if root != cp.Root {
+			return fmt.Errorf("it is not that of the %d entries kept here: move the state directory away; a new mirror is fetched from the appliance", cp.Size)
+		}
+	}
+	return m.Advance(n)
+}
+
 // genesis checks entry 0 and takes the policy from it.
 func (m *Mirror) genesis(entry []byte, body any) error {
 	g, ok := body.(*ledger.Genesis)
 	if !ok || ledger.LeafHash(entry) != m.trust.Genesis {
-		return Contradiction("other-log", map[string][]byte{"entry-0": entry},
+		return Hearsay("other-log", map[string][]byte{"entry-0": entry},
 			"entry 0 is not the pinned genesis entry: this is another log, or the trust file is of another appliance")
 	}
 	p, err := policy.Open(g.Policy)
@@ -122,48 +153,91 @@ func (m *Mirror) genesis(entry []byte, body any) error {
 // ErrGap says that entries before these are missing.
 var ErrGap = errors.New("entries are missing in between")
 
-// Add checks entries from the board and makes the new ones durable.
-func (m *Mirror) Add(e *message.Entries) error {
+// ErrTooMany says that more came without a checkpoint than any commit has; all
+// of it was dropped.
+var ErrTooMany = fmt.Errorf("more than %d entries came that no checkpoint covers", maxPending)
+
+// Add checks entries from the board and makes the new ones durable. Entries
+// that no checkpoint covers give way to newer ones in the same place. changed
+// says that the mirror is not what it was.
+func (m *Mirror) Add(e *message.Entries) (changed bool, err error) {
 	size := m.Store.Size()
 	if e.Start > size {
-		return ErrGap
+		return false, ErrGap
 	}
-	known := min(size-e.Start, uint64(len(e.Entries)))
-	for i := range known {
-		if err := m.same(e.Start+i, e.Entries[i]); err != nil {
-			return err
-		}
+	known, err := m.known(e, size)
+	if err != nil || known == len(e.Entries) {
+		return false, err
 	}
-	fresh := e.Entries[known:]
-	if len(fresh) == 0 {
-		return nil
-	}
-	bodies, headers, err := m.parse(size, fresh)
+	from, fresh := e.Start+uint64(known), e.Entries[known:]
+	bodies, headers, err := m.parse(from, fresh)
 	if err != nil {
-		return err
+		return false, err
+	}
+	if err := m.forget(from); err != nil {
+		return true, err
+	}
+	if from+uint64(len(fresh)) > m.certain()+maxPending {
+		return true, errors.Join(m.Drop(), ErrTooMany)
 	}
 	if err := m.Store.Append(fresh, nil); err != nil {
-		return err
+		return true, err
 	}
 	for i, b := range bodies {
-		if err := m.follow(headers[i], fresh[i], b); err != nil {
-			return err
-		}
+		m.follow(headers[i], fresh[i], b)
 	}
-	return m.catchUp()
+	return true, m.catchUp()
 }
 
-// same compares an entry that the mirror holds already.
-func (m *Mirror) same(i uint64, entry []byte) error {
-	have, err := m.Store.Entry(i)
-	if err != nil {
-		return err
+// certain is how long the log is at least: a checkpoint says so, though its
+// entries may be missing.
+func (m *Mirror) certain() uint64 {
+	if m.ahead != nil {
+		return m.ahead.Size
 	}
-	if !bytes.Equal(have, entry) {
-		return Contradiction("entry-differs", map[string][]byte{"mirror": have, "board": entry},
-			"entry %d of the appliance's log is not the one this host mirrored", i)
+	return m.Committed()
+}
+
+// known counts the entries at the beginning that the mirror holds already. One
+// that differs from a proven entry contradicts it.
+func (m *Mirror) known(e *message.Entries, size uint64) (int, error) {
+	for i, entry := range e.Entries {
+		at := e.Start + uint64(i)
+		if at == size {
+			return i, nil
+		}
+		have, err := m.Store.Entry(at)
+		switch {
+		case err != nil:
+			return 0, err
+		case bytes.Equal(have, entry):
+		case at >= m.Committed():
+			return i, nil
+		default:
+			return 0, Hearsay("entry-differs", map[string][]byte{"mirror": have, "board": entry},
+				"entry %d of what comes over the link is not the one this host verified: somebody on the cable lies, or the appliance", at)
+		}
 	}
-	return nil
+	return len(e.Entries), nil
+}
+
+// Drop forgets all entries that no checkpoint covers.
+func (m *Mirror) Drop() error { return m.forget(m.Committed()) }
+
+// forget drops the entries from an index on, and what they said about jobs.
+func (m *Mirror) forget(from uint64) error {
+	for _, t := range m.traces {
+		switch {
+		case t.Intent != nil && t.Index >= from:
+			*t = Trace{}
+		case t.Outcome != nil && t.OutcomeIndex >= from:
+			t.Outcome, t.OutcomeIndex = nil, 0
+		}
+		if t.again >= from {
+			t.again, t.againEntry = 0, nil
+		}
+	}
+	return m.Store.Rewind(from)
 }
 
 // parse checks the form of new entries before any of them is stored.
@@ -188,34 +262,56 @@ func (m *Mirror) parse(from uint64, fresh [][]byte) ([]any, []ledger.Header, err
 }
 
 // follow notes what a new entry says about a job under way.
-func (m *Mirror) follow(h ledger.Header, entry []byte, body any) error {
+func (m *Mirror) follow(h ledger.Header, entry []byte, body any) {
 	switch b := body.(type) {
 	case *ledger.Intent:
 		t := m.traces[b.Job]
-		if t == nil {
-			return nil
+		switch {
+		case t == nil:
+		case t.Intent != nil:
+			t.again, t.againEntry = h.Index, entry
+		default:
+			t.Index, t.Header, t.Entry, t.Intent = h.Index, h, entry, b
 		}
-		if t.Intent != nil {
-			return Contradiction("job-twice", map[string][]byte{"first": t.Entry, "second": entry},
-				"entries %d and %d are two intents for one job", t.Index, h.Index)
-		}
-		t.Index, t.Header, t.Entry, t.Intent = h.Index, h, entry, b
 	case *ledger.Outcome:
 		if t := m.traces[b.Job]; t != nil && t.Outcome == nil {
-			t.Outcome = b
+			t.Outcome, t.OutcomeIndex = b, h.Index
+		}
+	}
+}
+
+// Watch begins to follow jobs whose entries, if there are any, stand at an
+// index of at least from. Forget ends it.
+func (m *Mirror) Watch(from uint64, jobs ...message.JobID) error {
+	for _, id := range jobs {
+		if m.traces[id] == nil {
+			m.traces[id] = &Trace{}
+		}
+	}
+	for i := from; i < m.Store.Size(); i++ {
+		entry, err := m.Store.Entry(i)
+		if err != nil {
+			return err
+		}
+		h, body, err := ledger.Parse(entry)
+		if err != nil {
+			return fmt.Errorf("mirror: entry %d: %w", i, err)
+		}
+		if of, ok := jobOf(body); ok && slices.Contains(jobs, of) {
+			m.follow(h, entry, body)
 		}
 	}
 	return nil
 }
 
-// Watch begins to follow a job, Forget ends it.
-func (m *Mirror) Watch(id message.JobID) *Trace {
-	t := m.traces[id]
-	if t == nil {
-		t = &Trace{}
-		m.traces[id] = t
+func jobOf(body any) (message.JobID, bool) {
+	switch b := body.(type) {
+	case *ledger.Intent:
+		return b.Job, true
+	case *ledger.Outcome:
+		return b.Job, true
 	}
-	return t
+	return message.JobID{}, false
 }
 
 // Forget ends what Watch began.
@@ -240,20 +336,36 @@ func (m *Mirror) Committed() uint64 {
 }
 
 // Advance takes a checkpoint note. A newer one becomes the head once its
-// entries are here; an old one is ignored, because anybody can repeat it.
+// entries are here. An old one is ignored, because anybody can repeat it, unless
+// it contradicts what is proven.
 func (m *Mirror) Advance(n []byte) error {
 	cp, err := m.trust.OpenCheckpoint(n)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if m.cp != nil && cp.Size < m.cp.Size || m.ahead != nil && cp.Size < m.ahead.Size {
+	case m.cp != nil && cp.Size <= m.cp.Size:
+		root, err := m.Store.Root(cp.Size)
+		if err == nil && root != cp.Root {
+			err = m.twoLogs(n, m.note, cp.Size)
+		}
+		return err
+	case m.ahead != nil && cp.Size == m.ahead.Size && cp.Root != m.ahead.Root:
+		return m.twoLogs(n, m.anote, cp.Size)
+	case m.ahead != nil && cp.Size < m.ahead.Size:
 		return nil
 	}
 	m.ahead, m.anote = cp, bytes.Clone(n)
 	return m.catchUp()
 }
 
-// catchUp makes the checkpoint that waits for its entries the head.
+func (m *Mirror) twoLogs(one, other []byte, size uint64) *Evidence {
+	return Contradiction("checkpoint-differs", map[string][]byte{"checkpoint": one, "previous-checkpoint": other},
+		"the appliance signed two logs: one of %d entries is not the beginning of the other", size)
+}
+
+// catchUp makes the checkpoint that waits for its entries the head. If they are
+// here and lead elsewhere, those that no earlier checkpoint covers were false,
+// and are dropped.
 func (m *Mirror) catchUp() error {
 	if m.ahead == nil || m.ahead.Size > m.Store.Size() {
 		return nil
@@ -267,14 +379,33 @@ func (m *Mirror) catchUp() error {
 		if m.note != nil {
 			raw["previous-checkpoint"] = m.note
 		}
-		return Contradiction("checkpoint-differs", raw,
-			"the appliance signed a log of %d entries that is not the one this host mirrored", m.ahead.Size)
+		return errors.Join(Hearsay("entries-differ", raw, "the entries that came over the link do not lead to the checkpoint of %d entries that the appliance signed",
+			m.ahead.Size), m.Drop())
 	}
 	m.cp, m.note, m.ahead, m.anote = m.ahead, m.anote, nil, nil
+	return m.twice()
+}
+
+// twice looks for a job that the proven log has two intents of.
+func (m *Mirror) twice() error {
+	for _, t := range m.traces {
+		if t.again > 0 && t.again < m.cp.Size {
+			return Contradiction("job-twice", map[string][]byte{"first": t.Entry, "second": t.againEntry, "checkpoint": m.note},
+				"entries %d and %d are two intents for one job", t.Index, t.again)
+		}
+	}
 	return nil
 }
 
-// Head is what this host commits to: all entries it holds.
+// Verified is the head that a checkpoint proves: size and root.
+func (m *Mirror) Verified() (uint64, [32]byte) {
+	if m.cp == nil {
+		return 0, ledger.EmptyRoot()
+	}
+	return m.cp.Size, m.cp.Root
+}
+
+// Head is what this host keeps: all entries it holds, hearsay included.
 func (m *Mirror) Head() (uint64, [32]byte, error) {
 	n := m.Store.Size()
 	if n == 0 {
@@ -284,9 +415,10 @@ func (m *Mirror) Head() (uint64, [32]byte, error) {
 	return n, root, err
 }
 
-// maxPendingCommit bounds the sizes tried to explain HEAD: what can be pending
-// between two commits.
-const maxPendingCommit = 256
+// maxPending bounds the entries kept that no checkpoint covers, and the sizes
+// tried to explain HEAD. A commit takes a few; a board that is restarted every
+// day and never asked to sign leaves one for each start.
+const maxPending = 4096
 
 // Explains reports whether an attested HEAD is where the checkpoint left it,
 // or one commit of the entries held here further: the one under way.
@@ -297,7 +429,7 @@ func (m *Mirror) Explains(head [32]byte) (bool, error) {
 	if m.cp.Head == head {
 		return true, nil
 	}
-	last := min(m.Store.Size(), m.cp.Size+maxPendingCommit)
+	last := min(m.Store.Size(), m.cp.Size+maxPending)
 	for n := m.cp.Size + 1; n <= last; n++ {
 		root, err := m.Store.Root(n)
 		if err != nil {

@@ -118,15 +118,16 @@ type Facts struct {
 // file with state s. If several items have that digest, the one called name is
 // reported.
 func (in *Intent) Check(name string, s sigformat.State, sig []byte) (*Facts, error) {
-	i, err := in.find(name, s)
+	i, err := in.Find(name, s)
 	if err != nil {
 		return nil, err
 	}
 	return in.CheckItem(i, s, sig)
 }
 
-// find picks the item that speaks of the file.
-func (in *Intent) find(name string, s sigformat.State) (int, error) {
+// Find picks the item that speaks of the file with state s; name decides between
+// items of the same bytes.
+func (in *Intent) Find(name string, s sigformat.State) (int, error) {
 	want, found := message.Digest{Alg: s.Alg(), Sum: s.Digest()}, -1
 	for i, it := range in.Approval.Items {
 		same := it.Format == sigformat.OpenPGPBinary && it.Digest.Equal(want) && it.Size == s.Count()

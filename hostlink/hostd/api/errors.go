@@ -1,0 +1,29 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Error is an error with its exit code.
+type Error struct {
+	Code int
+	Err  error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errorf makes an Error, as fmt.Errorf does.
+func Errorf(code int, format string, args ...any) error {
+	return &Error{code, fmt.Errorf(format, args...)}
+}
+
+// CodeOf gives the exit code of an error, other if it has none.
+func CodeOf(err error, other int) int {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return other
+}

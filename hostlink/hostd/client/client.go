@@ -1,0 +1,276 @@
+// Package client talks to touchmark-hostd over its socket (package api). A
+// sign request survives the daemon: when the connection ends without an answer,
+// the client waits for the next daemon and repeats the request, whose random
+// key makes it the same job.
+//
+// Errors are *api.Error: they carry the exit code for a command line.
+package client
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"touchmark/hostlink/hostd/api"
+)
+
+// Conn is one connection to the daemon.
+type Conn struct {
+	net.Conn
+	lines  *api.Lines
+	socket string
+}
+
+// Dial connects, or says why not and what to do.
+func Dial(socket string) (*Conn, error) {
+	c, err := net.Dial("unix", socket)
+	switch {
+	case err == nil:
+		return &Conn{c, api.NewLines(c), socket}, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, api.Errorf(api.NoDaemon, "no permission to use %s: join the group that owns the socket", socket)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, api.Errorf(api.NoDaemon, "touchmark-hostd is not running (no answer on %s): start it, or name its socket with --socket or $TOUCHMARK_SOCKET", socket)
+	}
+	return nil, api.Errorf(api.NoDaemon, "cannot reach touchmark-hostd on %s: %w", socket, err)
+}
+
+// Say sends a request.
+func (c *Conn) Say(r *api.Request) error {
+	if err := c.lines.Write(r); err != nil {
+		return errGone
+	}
+	return nil
+}
+
+// Next reads one response; the daemon's end before a final one is an error.
+func (c *Conn) Next() (*api.Response, error) {
+	r := new(api.Response)
+	err := c.lines.Read(r)
+	switch {
+	case err == nil:
+		return r, nil
+	case errors.Is(err, api.ErrLine):
+		return nil, api.Errorf(api.Internal, "touchmark-hostd on %s: %w", c.socket, err)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, net.ErrClosed):
+		return nil, errGone
+	}
+	return nil, api.Errorf(api.NoDaemon, "touchmark-hostd on %s: %w", c.socket, err)
+}
+
+// errGone says that the daemon ended the connection without an answer.
+var errGone = api.Errorf(api.NoDaemon, "touchmark-hostd stopped before it answered: start it again")
+
+// Ask sends a request that has one answer. A final answer that is no success is
+// an error too.
+func Ask(socket string, req *api.Request) (*api.Response, error) {
+	c, err := Dial(socket)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Close() }() // the conversation is over either way
+	if err := c.Say(req); err != nil {
+		return nil, err
+	}
+	r, err := c.Next()
+	if err != nil {
+		return nil, err
+	}
+	return r, Said(r)
+}
+
+// Said is the daemon's error, if it reports one.
+func Said(r *api.Response) error {
+	if r.OK {
+		return nil
+	}
+	return api.Errorf(r.Code, "%s", r.Error)
+}
+
+// Session is a client that waits for a job, for as long as it takes and over
+// any number of daemons.
+type Session struct {
+	Return time.Duration     // how long to wait for a daemon that went away; 0: not at all
+	Event  func(*api.Event)  // called by Wait; may be nil
+	Lost   func(first error) // called by Wait when it begins to wait for a daemon; may be nil
+	Job    string            // its identity; valid after Wait
+	Kept   bool              // the daemon keeps it on disk; valid after Wait
+
+	socket string
+	req    *api.Request
+
+	mu        sync.Mutex // guards what follows
+	conn      *Conn      // nil while there is no daemon
+	cancelled bool
+	left      chan struct{} // closed when nobody wants to wait any longer
+}
+
+// Open connects for a sign or fetch request; Wait sends it.
+func Open(socket string) (*Session, error) {
+	c, err := Dial(socket)
+	if err != nil {
+		return nil, err
+	}
+	return &Session{socket: socket, conn: c, left: make(chan struct{})}, nil
+}
+
+// Cancel asks the daemon to withdraw the job. Its answer still counts, because
+// the job may be armed already. With nobody to ask it is Leave.
+func (s *Session) Cancel() {
+	s.mu.Lock()
+	c := s.conn
+	s.cancelled = true
+	s.mu.Unlock()
+	if c == nil {
+		s.Leave()
+		return
+	}
+	_ = c.Say(&api.Request{Op: api.OpCancel}) // if this fails, so does the read in Wait
+}
+
+// Leave ends Wait at once.
+func (s *Session) Leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.left:
+		return
+	default:
+	}
+	close(s.left)
+	if s.conn != nil {
+		_ = s.conn.Close()
+	}
+}
+
+// Taken tells the daemon that the answer has been used, so that it need not
+// keep it.
+func (s *Session) Taken() {
+	if c := s.current(); c != nil {
+		_ = c.Say(&api.Request{Op: api.OpTaken}) // else it is offered once more
+	}
+}
+
+// Close ends the session.
+func (s *Session) Close() {
+	if c := s.current(); c != nil {
+		_ = c.Close() // the conversation is over either way
+	}
+}
+
+func (s *Session) current() *Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
+}
+
+// Left reports whether Leave was called.
+func (s *Session) Left() bool {
+	select {
+	case <-s.left:
+		return true
+	default:
+		return false
+	}
+}
+
+// maxLosses bounds how many daemons may die under one request.
+const maxLosses = 32
+
+// Wait sends the request and follows it to its final answer, which may be a
+// refusal. An error means that there is none.
+func (s *Session) Wait(req *api.Request) (*api.Response, error) {
+	s.req = req
+	err := s.current().Say(req)
+	for losses := 0; ; {
+		var r *api.Response
+		if err == nil {
+			r, err = s.current().Next()
+		}
+		switch {
+		case err == nil:
+			if s.hear(r) {
+				return r, nil
+			}
+		case !errors.Is(err, errGone) || s.Left() || losses == maxLosses:
+			return nil, err
+		default:
+			losses++
+			err = s.rejoin(err)
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// hear takes one response and reports whether it is the last.
+func (s *Session) hear(r *api.Response) (last bool) {
+	if e := r.Event; e != nil {
+		if e.Job != "" {
+			s.Job = e.Job
+		}
+		s.Kept = s.Kept || e.State == api.EventAccepted
+		if s.Event != nil {
+			s.Event(e)
+		}
+	}
+	if r.Final && r.Job != "" {
+		s.Job = r.Job
+	}
+	return r.Final
+}
+
+// rejoin waits for the next daemon and repeats the request, and the cancel if
+// there was one.
+func (s *Session) rejoin(lost error) error {
+	s.mu.Lock()
+	_ = s.conn.Close()
+	s.conn = nil
+	s.mu.Unlock()
+	if s.Return > 0 && s.Lost != nil {
+		s.Lost(lost)
+	}
+	until := time.NewTimer(s.Return)
+	defer until.Stop()
+	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+		select {
+		case <-until.C:
+			return lost
+		case <-s.left:
+			return lost
+		case <-time.After(pause):
+		}
+		if s.again() {
+			return nil
+		}
+	}
+}
+
+// The pauses between looking for a daemon.
+const (
+	firstPause = 50 * time.Millisecond
+	maxPause   = time.Second
+)
+
+func (s *Session) again() bool {
+	c, err := Dial(s.socket)
+	if err != nil {
+		return false
+	}
+	if c.Say(s.req) != nil {
+		_ = c.Close() // it is gone again
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = c
+	if s.cancelled {
+		_ = c.Say(&api.Request{Op: api.OpCancel}) // if this fails, so does the read in Wait
+	}
+	return true
+}
