@@ -86,35 +86,31 @@ func (s *Store) dropBase() error {
 // segments before its position are there in full, the derived files are long
 // enough, their hashes have its root, and the last entry is where offsets says
 // and has its hash.
-func (s *Store) resume() error {
+func (s *Store) resume() (fits bool, err error) {
 	raw, err := durable.ReadFile(s.disk, s.basePath(), baseSize)
 	var long *durable.TooLongError
 	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &long) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	b, ok := decodeBase(raw)
 	if !ok || b.entries == 0 {
-		return nil
+		return false, nil
 	}
 	if ok, err = s.reaches(b); err != nil || !ok {
-		return err
+		return false, err
 	}
-	t := totals{plans: b.plans, marks: b.marks}
 	tree, err := s.treeAt(b.entries)
-	if err != nil {
-		return err
-	}
-	if t.tree = *tree; t.tree.Root() != b.root {
-		return nil
+	if err != nil || tree.Root() != b.root {
+		return false, unlessCorrupt(err)
 	}
 	if ok, err := s.endsAt(b); err != nil || !ok {
-		return err
+		return false, err
 	}
-	s.totals, s.end, s.based = t, b.end, b.end
-	return nil
+	s.totals, s.end, s.based = totals{*tree, b.plans, b.marks}, b.end, b.end
+	return true, nil
 }
 
 // reaches reports whether all files are as long as a base wants them.

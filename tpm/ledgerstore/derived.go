@@ -98,12 +98,12 @@ func (s *Store) readDerived(which int, b []byte, at int64) error {
 }
 
 // checker compares a derived file with what it ought to hold, block by block,
-// and, if it may, puts right what a crash left unwritten.
+// and, if it may, writes that again.
 type checker struct {
 	file    durable.File
 	path    string
 	strict  bool // content that differs is corruption, unless it is zeros
-	repair  bool // make good what differs; else it is an error
+	repair  bool // write it again; else what differs is an error
 	at      int64
 	pending []byte
 }
@@ -129,6 +129,8 @@ func (c *checker) flush() error {
 		if !c.repair {
 			return &CorruptError{c.path, c.at, "it differs from the log", startAgain}
 		}
+	}
+	if c.repair { // also what is there: a sync that failed may have taken it for clean
 		if _, err := c.file.WriteAt(c.pending, c.at); err != nil {
 			return durable.Error("write", c.path, err)
 		}

@@ -2,6 +2,7 @@ package ledgerstore
 
 import (
 	"errors"
+	"path/filepath"
 
 	"touchmark/tpm/ledgerstore/durable"
 )
@@ -16,19 +17,45 @@ func (s *Store) load(progress func(done, total int64)) (err error) {
 	if err := s.openDerived(); err != nil {
 		return err
 	}
-	if err := s.resume(); err != nil {
+	if err := syncNames(s.disk, s.dir); err != nil {
 		return err
 	}
-	err = s.replay(progress)
-	var corrupt *CorruptError
-	if s.based > 0 && errors.As(err, &corrupt) {
-		s.totals, s.end, s.based = totals{}, 0, 0
+	fits, err := s.resume()
+	if err != nil {
+		return err
+	}
+	if fits {
 		err = s.replay(progress)
 	}
-	if err == nil && s.end-s.based > baseEvery {
+	var corrupt *CorruptError
+	if !fits || errors.As(err, &corrupt) {
+		err = s.startOver(progress)
+	}
+	if err == nil && s.end-s.based > s.baseEvery {
 		err = s.writeBase()
 	}
 	return err
+}
+
+// startOver reads everything. A base that was not believed goes first: what is
+// about to be derived again is not durable.
+func (s *Store) startOver(progress func(done, total int64)) error {
+	if err := s.dropBase(); err != nil {
+		return err
+	}
+	s.totals, s.end = totals{}, 0
+	return s.replay(progress)
+}
+
+// syncNames makes the names of all files durable, and that of the directory:
+// whoever made them may have been interrupted before it came to that.
+func syncNames(d durable.Disk, dir string) error {
+	for _, up := range []string{dir, filepath.Dir(dir)} {
+		if err := d.SyncDir(up); err != nil {
+			return durable.Error("sync", up, err)
+		}
+	}
+	return nil
 }
 
 // replay reads the log from s.end on.
@@ -42,14 +69,14 @@ func (s *Store) replay(progress func(done, total int64)) error {
 	if err == nil && torn {
 		err = v.scan.dropTorn()
 	}
-	if err == nil {
-		err = v.finish()
-	}
 	if err != nil {
 		return err
 	}
 	s.totals, s.end = v.totals, v.scan.pos
-	return s.settle(v.newest)
+	if err := s.settle(v.newest); err != nil {
+		return err
+	}
+	return v.finish()
 }
 
 // settle makes sure that what was read is on disk and not only in memory: the
@@ -76,7 +103,8 @@ type verifier struct {
 	scan     *scanner
 	limit    int64 // it need not look at what begins there or behind
 	total    int64
-	newest   int64 // position of the newest append that was read
+	newest   int64                // position of the newest append that was read
+	held     [derivedFiles][]byte // what it adds: not to be written before it is settled
 	files    [derivedFiles]*checker
 	stop     func() error // asked now and then; nil: never
 	progress func(done, total int64)
@@ -120,14 +148,23 @@ func (v *verifier) run(t totals, pos int64) (torn bool, err error) {
 		if g == nil {
 			break
 		}
-		v.newest = at
-		for i, b := range v.totals.add(g) {
-			if err := v.files[i].add(b); err != nil {
-				return false, err
-			}
+		if err := v.release(); err != nil {
+			return false, err
 		}
+		v.newest, v.held = at, v.totals.add(g)
 	}
 	return false, nil
+}
+
+// release passes on what was held back of the append before.
+func (v *verifier) release() error {
+	for i, b := range v.held {
+		if err := v.files[i].add(b); err != nil {
+			return err
+		}
+	}
+	v.held = [derivedFiles][]byte{}
+	return nil
 }
 
 func (v *verifier) report() error {
@@ -141,6 +178,9 @@ func (v *verifier) report() error {
 }
 
 func (v *verifier) finish() error {
+	if err := v.release(); err != nil {
+		return err
+	}
 	for _, c := range v.files {
 		if err := c.finish(); err != nil {
 			return err

@@ -67,7 +67,7 @@ func (s *Store) Entry(i uint64) ([]byte, error) {
 	if i >= s.totals.tree.Size() {
 		return nil, fmt.Errorf("entry %d: the log has %d entries", i, s.totals.tree.Size())
 	}
-	entries, err := s.chunk(i, 1, readOne)
+	entries, err := s.chunk(i, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (s *Store) Entry(i uint64) ([]byte, error) {
 }
 
 // chunk reads n entries from index from on; callers hold the lock.
-func (s *Store) chunk(from uint64, n, size int) ([][]byte, error) {
+func (s *Store) chunk(from uint64, n int) ([][]byte, error) {
 	offsets := make([]byte, n*offsetSize)
 	if err := s.readDerived(offsetsFile, offsets, int64(from)*offsetSize); err != nil {
 		return nil, err
@@ -86,7 +86,8 @@ func (s *Store) chunk(from uint64, n, size int) ([][]byte, error) {
 		return nil, err
 	}
 	entries := make([][]byte, n)
-	w := window{size: size}
+	span := binary.BigEndian.Uint64(offsets[len(offsets)-offsetSize:]) - binary.BigEndian.Uint64(offsets)
+	w := window{size: int(min(span, readAhead-readOne)) + readOne}
 	for i := range entries {
 		pos := int64(binary.BigEndian.Uint64(offsets[i*offsetSize:]))
 		r, err := w.record(s, pos)
@@ -149,7 +150,7 @@ func (s *Store) several(from uint64, n int) ([][]byte, error) {
 	if err := s.within("entries up to", from+uint64(n)); err != nil {
 		return nil, err
 	}
-	return s.chunk(from, n, readAhead)
+	return s.chunk(from, n)
 }
 
 // PlansBackward yields the plans, newest first. An error is the last thing it

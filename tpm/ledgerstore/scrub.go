@@ -52,6 +52,9 @@ func (v *verifier) scrub(end int64) error {
 		at := v.scan.pos - v.scan.segments[v.scan.current].start
 		return damaged(v.scan.path(), at, "a record cannot be read")
 	}
+	if err := v.release(); err != nil {
+		return err
+	}
 	for _, c := range v.files {
 		if err := c.flush(); err != nil {
 			return err

@@ -109,7 +109,7 @@ func (c *scanner) enter() error {
 	}
 	at := c.pos - seg.start
 	c.left = max(size-at, 0)
-	c.in = bufio.NewReaderSize(io.NewSectionReader(seg.file, at, c.left), readAhead)
+	c.in = bufio.NewReaderSize(io.NewSectionReader(seg.file, at, c.left), int(min(c.left, readAhead)))
 	return nil
 }
 

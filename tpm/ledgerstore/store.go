@@ -41,7 +41,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -54,6 +53,8 @@ type Store struct {
 	dir  string
 	disk durable.Disk
 	lock io.Closer
+
+	segmentSize, baseEvery int64
 
 	suspected atomic.Bool // something did not fit: no base is written any more
 
@@ -101,6 +102,8 @@ var ErrNoStore = errors.New("there is no log here")
 type Options struct {
 	Disk     durable.Disk            // nil: durable.OS
 	Progress func(done, total int64) // of bytes read, when Open has to read a lot
+
+	segmentSize, baseEvery int64 // 0: as in limits.go
 }
 
 // Create makes an empty store in dir, which may exist but must hold none, and
@@ -110,16 +113,23 @@ func Create(dir string) (*Store, error) { return Options{}.Create(dir) }
 // Open opens the store in dir.
 func Open(dir string) (*Store, error) { return Options{}.Open(dir) }
 
-func (o Options) disk() durable.Disk {
+func (o Options) withDefaults() Options {
 	if o.Disk == nil {
-		return durable.OS
+		o.Disk = durable.OS
 	}
-	return o.Disk
+	if o.segmentSize == 0 {
+		o.segmentSize = segmentSize
+	}
+	if o.baseEvery == 0 {
+		o.baseEvery = baseEvery
+	}
+	return o
 }
 
 // Create is the function of that name.
 func (o Options) Create(dir string) (*Store, error) {
-	d := o.disk()
+	o = o.withDefaults()
+	d := o.Disk
 	if err := durable.MkdirAllOn(d, dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -137,25 +147,20 @@ func (o Options) Create(dir string) (*Store, error) {
 	if err != nil {
 		return nil, durable.Error("create", segmentPath(dir, 0), err)
 	}
-	for _, up := range []string{dir, filepath.Dir(dir)} {
-		if err := d.SyncDir(up); err != nil {
-			return nil, durable.Error("sync", up, err)
-		}
-	}
 	return o.Open(dir)
 }
 
 // Open is the function of that name.
 func (o Options) Open(dir string) (*Store, error) {
-	d := o.disk()
-	lock, err := d.Lock(dir)
+	o = o.withDefaults()
+	lock, err := o.Disk.Lock(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrNoStore)
 	}
 	if err != nil {
 		return nil, durable.Error("open", dir, err)
 	}
-	s := &Store{dir: dir, disk: d, lock: lock}
+	s := &Store{dir: dir, disk: o.Disk, lock: lock, segmentSize: o.segmentSize, baseEvery: o.baseEvery}
 	if err := s.load(o.Progress); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
@@ -235,7 +240,7 @@ func (s *Store) append(b []byte, g *group) error {
 	if err := s.derive(g); err != nil {
 		return err
 	}
-	if s.end-s.based > baseEvery {
+	if s.end-s.based > s.baseEvery {
 		return s.writeBase()
 	}
 	return nil
@@ -244,7 +249,7 @@ func (s *Store) append(b []byte, g *group) error {
 // write makes b durable at the end of the log.
 func (s *Store) write(b []byte) error {
 	seg := s.segments[len(s.segments)-1]
-	if s.end-seg.start >= segmentSize {
+	if s.end-seg.start >= s.segmentSize {
 		var err error
 		if seg, err = s.roll(); err != nil {
 			return err

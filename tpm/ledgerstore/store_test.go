@@ -20,6 +20,7 @@ import (
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/durable"
+	"touchmark/tpm/ledgerstore/durable/disktest"
 )
 
 func entryBytes(i uint64, n int) []byte {
@@ -550,61 +551,6 @@ func TestSegments(t *testing.T) {
 	isFound(t, dir)
 }
 
-// Every call to the disk fails in turn, done or not: what Append acknowledged
-// is there afterwards, and the append that failed is there whole or not at all.
-func TestEveryDiskCallFails(t *testing.T) {
-	for _, after := range []bool{false, true} {
-		for failAt := 1; ; failAt++ {
-			dir := filepath.Join(t.TempDir(), "log")
-			d := newFaultDisk(failAt, after)
-			acked := uint64(0)
-			s, err := Options{Disk: d}.Create(dir)
-			for i := 0; err == nil && i < 4; i++ {
-				plan := &anchor.Plan{Size: s.Size() + 2}
-				if err = s.Append(entriesFrom(s.Size(), 2), plan); err == nil {
-					acked = s.Size()
-				}
-			}
-			if s != nil {
-				if err != nil && s.Append(entriesFrom(s.Size(), 1), nil) == nil {
-					t.Fatal("appended after a failure")
-				}
-				_ = s.Close() // the disk is dead
-			}
-			if err == nil {
-				if failAt < 10 {
-					t.Fatalf("only %d calls were made to fail", failAt)
-				}
-				break
-			}
-			if !errors.Is(err, unix.EIO) {
-				t.Fatalf("call %d: %v", failAt, err)
-			}
-			reopened(t, dir, acked)
-		}
-	}
-}
-
-func reopened(t *testing.T, dir string, acked uint64) {
-	t.Helper()
-	s, err := Open(dir)
-	if errors.Is(err, ErrNoStore) && acked == 0 {
-		s, err = Create(dir)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.Size() != acked && s.Size() != acked+2 {
-		t.Fatalf("size %d after %d were acknowledged", s.Size(), acked)
-	}
-	check(t, s, s.Size(), int(s.Size()/2))
-	mustAppend(t, s, 2, true)
-	check(t, s, s.Size(), int(s.Size()/2))
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestDiskFull(t *testing.T) {
 	if !alone(t) {
 		return
@@ -630,11 +576,8 @@ func TestDiskFull(t *testing.T) {
 
 func TestPropertyModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "m")
-		if err != nil {
-			rt.Fatal(err)
-		}
-		s, err := Create(dir)
+		opt := Options{Disk: disktest.New("/d")}
+		s, err := opt.Create(simDir)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -644,7 +587,7 @@ func TestPropertyModel(t *testing.T) {
 				if err := s.Close(); err != nil {
 					rt.Fatal(err)
 				}
-				if s, err = Open(dir); err != nil {
+				if s, err = opt.Open(simDir); err != nil {
 					rt.Fatal(err)
 				}
 			}
