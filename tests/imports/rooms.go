@@ -56,6 +56,7 @@ var rooms = map[string]kind{
 	"tpm/audit/finding":                pure,
 	"tpm/audit/history":                pure,
 	"tpm/audit/incremental":            pure,
+	"tpm/audit/published":              pure,
 	"tpm/ledger":                       pure,
 	"tpm/ledger/order":                 pure,
 	"tpm/quote":                        pure,
@@ -81,6 +82,9 @@ var rooms = map[string]kind{
 	"tests/pivemu/iso7816":    test,
 	"tests/pivemu/pivkey":     test,
 	"tests/pivemu/vpcdtest":   test,
+	"tests/serial":            test,
+	"tests/serial/courier":    test,
+	"tests/serial/guest":      test,
 	"tests/swtpm":             test,
 	"tests/world":             test,
 }

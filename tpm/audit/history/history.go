@@ -205,3 +205,20 @@ func (t tiles) ReadTiles(list []tlog.Tile) ([][]byte, error) {
 	}
 	return out, nil
 }
+
+// Path is the audit path (RFC 6962 section 2.1.1) of an entry in the log with
+// this size and root, proven by published tiles.
+func Path(size uint64, root [32]byte, index uint64, tile TileFunc) ([][32]byte, error) {
+	if index >= size || size > ledger.MaxSize {
+		return nil, errors.New("the log is shorter")
+	}
+	proof, err := tlog.ProveRecord(int64(size), int64(index), Hashes(size, root, tile))
+	if err != nil {
+		return nil, err
+	}
+	out := make([][32]byte, len(proof))
+	for i, h := range proof {
+		out[i] = h
+	}
+	return out, nil
+}

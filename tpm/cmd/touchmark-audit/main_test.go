@@ -3,17 +3,22 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
+	armorer "github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"touchmark/tpm/ledger"
 )
 
 // The scripts work on copies of the example log. "audit CODE ARGS" runs the
 // command, wants that exit code and leaves everything it printed in the file
 // out; arguments that begin with ./ are paths. "flip FILE OFFSET" changes a
-// bit, "cut FILE N" drops the last N bytes.
+// bit, "cut FILE N" drops the last N bytes, "signature INDEX ITEM FILE" takes a
+// signature out of an outcome, "armor FROM TO" armours it.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -21,7 +26,7 @@ func TestScripts(t *testing.T) {
 			return os.CopyFS(env.WorkDir, os.DirFS("../../audit/testdata/example"))
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"audit": auditCmd, "flip": flip, "cut": cut,
+			"audit": auditCmd, "flip": flip, "cut": cut, "signature": signature, "armor": armor,
 		},
 	})
 }
@@ -62,4 +67,32 @@ func cut(ts *testscript.TestScript, _ bool, args []string) {
 	b, err := os.ReadFile(ts.MkAbs(args[0]))
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b[:len(b)-n], 0o600))
+}
+
+func signature(ts *testscript.TestScript, _ bool, args []string) {
+	index, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	item, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	var f filter
+	path := ts.MkAbs(args[2])
+	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
+	ts.Check(f.each(ts.MkAbs("log"), func(e shown) error {
+		if o, ok := e.body.(*ledger.Outcome); ok && e.header.Index == uint64(index) {
+			return os.WriteFile(path, o.Items[item].Signature, 0o600)
+		}
+		return nil
+	}))
+}
+
+func armor(ts *testscript.TestScript, _ bool, args []string) {
+	b, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	var out bytes.Buffer
+	w, err := armorer.Encode(&out, "PGP SIGNATURE", map[string]string{"Comment": "test"})
+	ts.Check(err)
+	_, err = w.Write(b)
+	ts.Check(err)
+	ts.Check(w.Close())
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), out.Bytes(), 0o600))
 }

@@ -9,67 +9,55 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledgerstore/tiles"
 )
 
 func showCommand() *cobra.Command {
+	var f filter
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show LOGDIR",
 		Short: "List the entries of a log, without verifying anything",
 		Long: `List the entries of a published log, pending ones last. Nothing is verified:
-use 'verify' for that. With --json, one object a line.`,
+use 'verify' for that. With --json, one object a line. An entry is listed if it
+passes every filter given; outcomes have neither class nor name.`,
 		Example: `  touchmark-audit show log
-  touchmark-audit show log --json | jq 'select(.kind == "intent")'`,
+  touchmark-audit show log --kind boot --kind policy --from 2026-05-01
+  touchmark-audit show log --name 'demo*' --json | jq .time`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return show(cmd.OutOrStdout(), args[0], asJSON) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := cmd.OutOrStdout()
+			return f.each(args[0], func(e shown) error { return printEntry(out, e.header, e.body, asJSON, e.status) })
+		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
+	f.flags(cmd)
 	return cmd
 }
 
-func show(out io.Writer, dir string, asJSON bool) error {
-	published, err := tiles.Open(dir)
-	if err != nil {
-		return unreadable(err)
+func exportCommand() *cobra.Command {
+	var f filter
+	cmd := &cobra.Command{
+		Use:   "export LOGDIR",
+		Short: "Print entries as JSON lines, each with its text, without verifying anything",
+		Long: `Print the entries of a published log, pending ones last, one JSON object a line:
+what 'show --json' prints, and the entry itself as text. Nothing is verified: use
+'verify' for that.`,
+		Example: `  touchmark-audit export log > log.jsonl
+  touchmark-audit export log --kind intent --class pacman-db --from 2026-05-01 --to 2026-06-01`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := cmd.OutOrStdout()
+			return f.each(args[0], func(e shown) error {
+				l := lineOf(e.header, e.body)
+				l.Status, l.Entry = e.status, string(e.raw)
+				return printJSON(out, l)
+			})
+		},
 	}
-	pending, err := published.Pending()
-	if err != nil {
-		return unreadable(err)
-	}
-	next := uint64(0)
-	for raw, err := range published.Entries(0) {
-		if err != nil {
-			return unreadable(err)
-		}
-		if err := showEntry(out, next, raw, asJSON, ""); err != nil {
-			return err
-		}
-		next++
-	}
-	for _, raw := range pending {
-		h, _, err := ledger.Parse(raw)
-		if err == nil && h.Index < next {
-			continue
-		}
-		if err := showEntry(out, next, raw, asJSON, "pending"); err != nil {
-			return err
-		}
-		next++
-	}
-	if next == 0 {
-		return unreadable(fmt.Errorf("%s has no entries: is it a published log?", dir))
-	}
-	return nil
-}
-
-func showEntry(out io.Writer, index uint64, raw []byte, asJSON bool, status string) error {
-	h, body, err := ledger.Parse(raw)
-	if err != nil {
-		h, body = ledger.Header{Index: index}, err
-	}
-	return printEntry(out, h, body, asJSON, status)
+	f.flags(cmd)
+	return cmd
 }
 
 // line is an entry for programs.
@@ -81,6 +69,7 @@ type line struct {
 	Fields map[string]string `json:"fields,omitempty"`
 	Items  []proofItem       `json:"items,omitempty"`
 	States []string          `json:"states,omitempty"`
+	Entry  string            `json:"entry,omitempty"` // of export
 }
 
 func printEntry(out io.Writer, h ledger.Header, body any, asJSON bool, status string) error {
@@ -113,7 +102,7 @@ func printEntry(out io.Writer, h ledger.Header, body any, asJSON bool, status st
 	return nil
 }
 
-var fieldOrder = []string{"origin", "token", "key", "boot", "committed", "recovery", "size", "quote", "sequence", "class", "intent", "job", "error"}
+var fieldOrder = []string{"origin", "token", "key", "boot", "firmware", "clock", "committed", "recovery", "size", "quote", "sequence", "class", "intent", "job", "from", "to", "image", "previous", "mirrored", "error"}
 
 func lineOf(h ledger.Header, body any) line {
 	l := line{Index: h.Index, Time: h.Time, Kind: ledger.KindOf(body)}
@@ -122,7 +111,7 @@ func lineOf(h ledger.Header, body any) line {
 		l.Fields = map[string]string{"origin": b.Origin, "key": strings.ToUpper(hex.EncodeToString(b.Key.Fingerprint[:])),
 			"token": fmt.Sprintf("%d firmware %s %s", b.Token.Serial, b.Token.Firmware, ledger.EmulatedWord(b.Token.Emulated))}
 	case *ledger.Boot:
-		l.Fields = map[string]string{"boot": fmt.Sprint(b.Number), "committed": fmt.Sprint(b.Committed), "recovery": b.Recovery}
+		l.Fields = map[string]string{"boot": fmt.Sprint(b.Number), "committed": fmt.Sprint(b.Committed), "recovery": b.Recovery, "firmware": b.Firmware, "clock": b.Clock}
 	case *ledger.Attest:
 		l.Fields = map[string]string{"size": fmt.Sprint(b.Size)}
 		if !b.HasQuote() {
@@ -141,8 +130,35 @@ func lineOf(h ledger.Header, body any) line {
 		for _, it := range b.Items {
 			l.States = append(l.States, strings.TrimSpace(string(it.State)+" "+it.Reason))
 		}
+	case *ledger.Update:
+		l.Fields = map[string]string{"from": b.From, "to": b.To, "image": imageText(b.Image)}
+	case *ledger.Order:
+		l.Fields = map[string]string{"previous": fmt.Sprint(b.Previous), "mirrored": mirroredText(b.Mirrored), "note": firstLines(b.Note)}
 	case error:
 		l.Fields = map[string]string{"error": b.Error()}
 	}
 	return l
+}
+
+func imageText(sum []byte) string {
+	if sum == nil {
+		return "unknown"
+	}
+	return hex.EncodeToString(sum)
+}
+
+func mirroredText(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
+}
+
+// firstLines is the text of a note without its signatures, for programs.
+func firstLines(msg []byte) string {
+	text, err := message.NoteText(msg)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }

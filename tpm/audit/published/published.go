@@ -1,0 +1,252 @@
+// Package published compares a repository with a log: each signature of the
+// log's key in the repository must have been announced in the log before it
+// was made, and be over the file it lies beside; each signature that the log
+// says was made, and that the repository does not have, is named.
+//
+// The package is pure: files and entries are given to it. It believes that the
+// entries are those of the log; package audit says whether they are.
+package published
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+)
+
+// MaxSignature bounds a signature file in bytes: an armoured one of the
+// profile is below 4 KiB, a clear-signed Release file below 1 MiB, of which
+// only the beginning matters.
+const MaxSignature = 1 << 20
+
+// maxNames bounds the names that are remembered in case something newer comes.
+const maxNames = 1 << 17
+
+// waiting bounds the intents whose outcomes are awaited, as an audit does.
+const waiting = 4096
+
+// State says what became of a signature in the repository or in the log.
+type State string
+
+// The states, gravest first.
+const (
+	Unlogged    State = "signature-unlogged" // by the log's key, and no intent of the log announced it
+	Mismatch    State = "signature-mismatch" // announced, but not over the file it lies beside
+	Missing     State = "file-missing"       // the file it is over is not there
+	Foreign     State = "signature-foreign"  // by another key, or in a form that no log of this version has
+	Unpublished State = "never-published"    // signed, says the log, and not in the repository
+	Unsure      State = "perhaps-signed"     // may have been signed, whatever the log says, and is not in the repository
+	Superseded  State = "superseded"         // not in the repository, as something newer of its name was signed
+	Good        State = "published"          // announced, and over its file
+)
+
+// Found is a signature in the repository, or one that is not there.
+type Found struct {
+	State State         `json:"state"`
+	File  string        `json:"file"`            // in the repository; the claimed name if it is not there
+	Text  string        `json:"text,omitempty"`  // what is wrong
+	Entry *uint64       `json:"entry,omitempty"` // the intent's index
+	Job   message.JobID `json:"-"`
+	Time  *time.Time    `json:"time,omitempty"` // of the signature or intent
+
+	sig   *sigformat.Signature
+	raw   []byte
+	state *sigformat.State // of the file, nil if it is missing
+}
+
+// Repository is what was found in a repository.
+type Repository struct {
+	key    *sigformat.Key
+	origin string
+	jobs   map[message.JobID][]*Found // not matched with an intent yet
+	done   []Found
+}
+
+// New begins with the pinned key of a log and its origin.
+func New(key *sigformat.Key, origin string) *Repository {
+	return &Repository{key: key, origin: origin, jobs: map[message.JobID][]*Found{}}
+}
+
+// Alg says with which hash the file that a signature is over is to be hashed;
+// ok is false when the signature is not of a form that this log has.
+func Alg(signature []byte) (alg message.Alg, ok bool) {
+	s, _, err := read(signature)
+	if err != nil {
+		return "", false
+	}
+	return s.Alg, true
+}
+
+// Add takes a signature file; state is the hash state of the file that it is
+// over, nil if there is none.
+func (r *Repository) Add(name string, signature []byte, state *sigformat.State) {
+	f := &Found{File: name, state: state}
+	s, raw, err := read(signature)
+	switch {
+	case err != nil:
+		f.State, f.Text = Foreign, err.Error()
+	case s.Fingerprint != r.key.Fingerprint():
+		f.State, f.Text = Foreign, fmt.Sprintf("made by key %X", s.Fingerprint)
+	case s.Origin != r.origin:
+		f.State, f.Text = Unlogged, fmt.Sprintf("it names log %q", s.Origin)
+	default:
+		f.Job, f.sig, f.raw, f.Time = s.Job, s, raw, &s.Created
+		r.jobs[s.Job] = append(r.jobs[s.Job], f)
+		return
+	}
+	r.done = append(r.done, *f)
+}
+
+// Match takes the log's entries, in order, and says what there is to say of
+// each signature as soon as it is known.
+type Match struct {
+	r    *Repository
+	say  func(Found) error
+	open map[uint64]*intent
+	fifo []uint64
+	gone map[string]Found // newest signature of a name, not in the repository
+}
+
+// intent is one whose outcome is awaited.
+type intent struct {
+	index uint64
+	time  time.Time
+	items []message.Item
+	here  []bool // in the repository
+}
+
+// Against begins a comparison; say is given every finding, also good ones.
+func (r *Repository) Against(say func(Found) error) *Match {
+	return &Match{r: r, say: say, open: map[uint64]*intent{}, gone: map[string]Found{}}
+}
+
+// Entry takes an entry of the log; what does not parse is no intent.
+func (m *Match) Entry(index uint64, raw []byte) error {
+	h, body, err := ledger.Parse(raw)
+	if err != nil {
+		return nil
+	}
+	switch b := body.(type) {
+	case *ledger.Intent:
+		return m.intent(index, h, b)
+	case *ledger.Outcome:
+		return m.outcome(b)
+	}
+	return nil
+}
+
+func (m *Match) intent(index uint64, h ledger.Header, b *ledger.Intent) error {
+	text, err := message.NoteText(b.Approval)
+	if err != nil {
+		return nil
+	}
+	a, err := message.ParseApproval(text)
+	if err != nil || len(a.Items) != len(b.SignDigests) {
+		return nil
+	}
+	in := &intent{index, h.Time, a.Items, make([]bool, len(a.Items))}
+	m.open[index], m.fifo = in, append(m.fifo, index)
+	for ; m.fifo[0]+waiting <= index; m.fifo = m.fifo[1:] {
+		delete(m.open, m.fifo[0])
+	}
+	for _, f := range m.r.jobs[b.Job] {
+		f.Entry = &in.index
+		f.State, f.Text = m.r.judge(f, in, b)
+		if err := m.say(*f); err != nil {
+			return err
+		}
+	}
+	delete(m.r.jobs, b.Job)
+	return nil
+}
+
+// judge finds the item that a signature belongs to.
+func (r *Repository) judge(f *Found, in *intent, b *ledger.Intent) (State, string) {
+	for i, d := range b.SignDigests {
+		if _, err := r.key.VerifyDigest(f.raw, d.Sum); err != nil || f.sig.Alg != d.Alg {
+			continue
+		}
+		in.here[i] = true
+		if f.state == nil {
+			return Missing, "the file that it is over is not there"
+		}
+		if !bytes.Equal(f.state.Digest(), in.items[i].Digest.Sum) {
+			return Mismatch, "the file beside it is not the one that was signed"
+		}
+		if _, err := r.key.VerifyState(f.raw, *f.state); err != nil {
+			return Mismatch, err.Error()
+		}
+		if !f.sig.Created.Equal(in.time) {
+			return Mismatch, "its time is not the intent's"
+		}
+		return Good, ""
+	}
+	return Unlogged, fmt.Sprintf("the intent of its job, entry %d, announced other signatures", in.index)
+}
+
+func (m *Match) outcome(b *ledger.Outcome) error {
+	in := m.open[b.Intent]
+	if in == nil || len(b.Items) != len(in.items) {
+		return nil
+	}
+	delete(m.open, b.Intent)
+	for i, it := range b.Items {
+		if it.State == ledger.NotStarted {
+			continue
+		}
+		if err := m.item(in, i, it.State); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// item takes one item's outcome. What was signed anew replaces what was signed
+// under the same name before.
+func (m *Match) item(in *intent, i int, state ledger.State) error {
+	name := in.items[i].Name
+	f := Found{State: Unpublished, File: name, Text: fmt.Sprintf("%s, %s", state, in.items[i].Digest), Entry: &in.index, Time: &in.time}
+	if !in.here[i] && state != ledger.Signed {
+		f.State = Unsure
+		return m.say(f)
+	}
+	if old, ok := m.gone[name]; ok {
+		delete(m.gone, name)
+		old.State = Superseded
+		if err := m.say(old); err != nil {
+			return err
+		}
+	}
+	switch {
+	case in.here[i]:
+		return nil
+	case len(m.gone) >= maxNames:
+		return m.say(f)
+	}
+	m.gone[name] = f
+	return nil
+}
+
+// Finish says what no intent spoke of.
+func (m *Match) Finish() error {
+	var errs []error
+	for _, f := range m.r.done {
+		errs = append(errs, m.say(f))
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.gone)) {
+		errs = append(errs, m.say(m.gone[name]))
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(m.r.jobs), func(a, b message.JobID) int { return bytes.Compare(a[:], b[:]) }) {
+		for _, f := range m.r.jobs[id] {
+			f.State, f.Text = Unlogged, fmt.Sprintf("job %s is not in the log", f.Job)
+			errs = append(errs, m.say(*f))
+		}
+	}
+	return errors.Join(errs...)
+}

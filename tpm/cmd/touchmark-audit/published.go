@@ -1,0 +1,201 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/tpm/audit/published"
+	"touchmark/tpm/ledger"
+)
+
+type publishedOptions struct {
+	trust, log string
+	json, all  bool
+}
+
+func publishedCommand() *cobra.Command {
+	var o publishedOptions
+	cmd := &cobra.Command{
+		Use:   "published DIR --log LOGDIR --trust DIR",
+		Short: "Compare a repository with the log: what is published, what was signed",
+		Long: `Walk a repository and compare it with the log. Each signature by the log's key
+(FILE.sig, FILE.asc, FILE.gpg, FILE.sign, InRelease) must have been announced in
+the log and be over the file beside it; each signature that the log says was
+made, and that the repository does not have, is listed, unless something newer of
+the same name was signed. So is what may have been signed though the log says
+otherwise: compare it with what operators remember.
+
+The entries must lead to the log's checkpoint. Whether the log is honest is for
+'verify' to say.
+
+Exit codes: 0 each signature is announced, and each one made is here; 1 some that
+were made are not here, or their files are not; 2 a signature that nobody announced, or
+that is not over its file; 3 something cannot be read; 4 wrong usage.`,
+		Example: `  touchmark-audit published /srv/repo --log log --trust trust
+  touchmark-audit published /srv/repo --log log --trust trust --all --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.OutOrStdout(), args[0]) },
+	}
+	trustFlag(cmd, &o.trust)
+	logFlag(cmd, &o.log)
+	cmd.Flags().BoolVar(&o.json, "json", false, "print one JSON object a line")
+	cmd.Flags().BoolVar(&o.all, "all", false, "list what is in order, superseded or by other keys too")
+	return cmd
+}
+
+func (o publishedOptions) run(out io.Writer, dir string) error {
+	l, err := openLog(o.log, o.trust)
+	if err != nil {
+		return unreadable(err)
+	}
+	key, _, err := sigformat.ParseCertificate(l.trust.Cert)
+	if err != nil {
+		return unreadable(err)
+	}
+	r := published.New(key, l.trust.Origin)
+	if err := walk(dir, r); err != nil {
+		return unreadable(err)
+	}
+	t := &tally{out: out, o: o, count: map[published.State]int{}}
+	m := r.Against(t.say)
+	if err := l.each(m.Entry); err != nil {
+		return unreadable(err)
+	}
+	if err := m.Finish(); err != nil {
+		return unreadable(err)
+	}
+	return t.verdict()
+}
+
+// walk takes every signature below dir with the file it is over. Symbolic
+// links are not followed: what they lead to is met where it is.
+func walk(dir string, r *published.Repository) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		covers, ok := published.Covers(path)
+		if !ok {
+			return nil
+		}
+		sig, err := readFile(path, published.MaxSignature)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		state, err := hashOf(covers, sig)
+		if err != nil {
+			return err
+		}
+		r.Add(filepath.ToSlash(name), sig, state)
+		return nil
+	})
+}
+
+// hashOf hashes the file that a signature is over; nil if it is not there or
+// the signature is no concern of ours.
+func hashOf(path string, sig []byte) (*sigformat.State, error) {
+	alg, ok := published.Alg(sig)
+	if !ok {
+		return nil, nil
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := sigformat.NewHasher(alg)
+	_, err = io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, 1<<20))
+	s := h.State()
+	return &s, errors.Join(err, f.Close())
+}
+
+// tally prints findings and counts them.
+type tally struct {
+	out   io.Writer
+	o     publishedOptions
+	count map[published.State]int
+}
+
+func (t *tally) say(f published.Found) error {
+	t.count[f.State]++
+	if !t.o.all && slices.Contains([]published.State{published.Good, published.Foreign, published.Superseded}, f.State) {
+		return nil
+	}
+	if t.o.json {
+		return printJSON(t.out, f)
+	}
+	at := ""
+	if f.Entry != nil {
+		at = fmt.Sprintf(" (entry %d)", *f.Entry)
+	}
+	_, err := fmt.Fprintf(t.out, "%-18s %s%s\n", f.State, f.File, at)
+	if err == nil && f.Text != "" {
+		_, err = fmt.Fprintf(t.out, "%-18s %s\n", "", f.Text)
+	}
+	return err
+}
+
+func (t *tally) verdict() error {
+	bad := t.count[published.Unlogged] + t.count[published.Mismatch]
+	lacking := t.count[published.Unpublished] + t.count[published.Missing]
+	if !t.o.json {
+		if _, err := fmt.Fprintf(t.out, "%d signatures in order, %d by others; %d unannounced or not over their files; %d not here, %d superseded, %d perhaps signed\n",
+			t.count[published.Good], t.count[published.Foreign], bad, lacking, t.count[published.Superseded], t.count[published.Unsure]); err != nil {
+			return unreadable(err)
+		}
+	}
+	switch {
+	case bad > 0:
+		return &exitError{code: exitEvidence}
+	case lacking > 0:
+		return &exitError{code: exitWarnings}
+	}
+	return nil
+}
+
+var errNotCommitted = errors.New("the entries do not lead to the checkpoint's root: run 'touchmark-audit verify'")
+
+// each gives the entries that the checkpoint covers, then the pending ones,
+// and fails unless the former lead to its root.
+func (l *log) each(f func(index uint64, raw []byte) error) error {
+	var tree ledger.Tree
+	for raw, err := range l.tiles.Entries(0) {
+		if err != nil {
+			return err
+		}
+		if tree.Size() == l.cp.Size {
+			break
+		}
+		if err := f(tree.Size(), raw); err != nil {
+			return err
+		}
+		tree.Add(ledger.LeafHash(raw))
+	}
+	if tree.Size() != l.cp.Size || tree.Root() != l.cp.Root {
+		return errNotCommitted
+	}
+	for _, raw := range l.pending {
+		if h, _, err := ledger.Parse(raw); err == nil && h.Index < tree.Size() {
+			continue
+		}
+		if err := f(tree.Size(), raw); err != nil {
+			return err
+		}
+		tree.Add(ledger.LeafHash(raw))
+	}
+	return nil
+}
