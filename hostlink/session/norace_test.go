@@ -2,5 +2,7 @@
 
 package session
 
-// schedules of TestModel.
-const schedules = 10_000
+const (
+	schedules = 10_000 // of TestModel
+	everyStep = 1      // of TestDisturbedAtEveryStep
+)

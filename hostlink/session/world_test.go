@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -60,6 +61,7 @@ type node struct {
 	readAt  time.Time     // not before this
 	doze    time.Duration // the process comes late by up to this, again and again
 	asleep  time.Time     // it does nothing at all before this: no input, timer, output
+	cutTill time.Time     // nothing it sends arrives before this
 	lastSID uint32
 	damage  func([]byte) // done to everything it sends
 }
@@ -85,6 +87,12 @@ type world struct {
 	seen  func(from int, wire []byte)
 	most  held // of both ends, ever
 	steps int
+
+	frames bool          // each frame is a write of its own
+	before func(now int) // called before each arrival and timer, with its number
+	count  int           // of these
+
+	holds, resent [2]uint64 // of ends that were replaced in good order
 }
 
 // fault puts the same faults on both directions.
@@ -141,6 +149,10 @@ func (w *world) run(d time.Duration) {
 			break
 		}
 		w.now = later(w.now, next)
+		if w.before != nil {
+			w.before(w.count)
+		}
+		w.count++
 		w.arrive()
 	}
 	w.now = end
@@ -183,7 +195,15 @@ func (w *world) write(i int) {
 		if w.seen != nil {
 			w.seen(i, out)
 		}
-		w.transmit(n, slices.Clone(out))
+		if !w.frames {
+			w.transmit(n, slices.Clone(out))
+			continue
+		}
+		for p := range bytes.SplitAfterSeq(out, []byte{frame.Delimiter}) {
+			if len(p) > 0 {
+				w.transmit(n, slices.Clone(p))
+			}
+		}
 	}
 }
 
@@ -204,7 +224,7 @@ func (w *world) chance(p float64) bool { return p > 0 && w.rng.Float64() < p }
 func (w *world) transmit(n *node, p []byte) {
 	n.free = later(n.free, w.now).Add(w.lineTime(len(p)))
 	at := n.free.Add(200 * time.Microsecond)
-	if n.f.cut || w.chance(n.f.drop) {
+	if n.f.cut || w.now.Before(n.cutTill) || w.chance(n.f.drop) {
 		return
 	}
 	p = w.spoil(n, p)
