@@ -18,6 +18,7 @@ import (
 type report struct {
 	Verdict  string
 	Items    map[string]int
+	Refusals uint64
 	Findings []struct {
 		Severity, Code, Explanation string
 	}

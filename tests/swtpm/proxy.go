@@ -99,6 +99,13 @@ func (s *Server) Pending() int {
 	return len(s.proxy.faults)
 }
 
+// Count is how many commands of this code were sent so far, carried out or not.
+func (s *Server) Count(code uint32) int {
+	s.proxy.mu.Lock()
+	defer s.proxy.mu.Unlock()
+	return s.proxy.counts[code]
+}
+
 // proxy passes commands to swtpm, one connection and one command at a time.
 type proxy struct {
 	raw      string
@@ -107,6 +114,7 @@ type proxy struct {
 
 	mu     sync.Mutex // one command at a time; guards what follows
 	faults []*Fault
+	counts map[uint32]int
 	conns  map[net.Conn]bool
 	closed bool
 }
@@ -116,7 +124,7 @@ func newProxy(front, raw string) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{raw: raw, listener: l, conns: map[net.Conn]bool{}}
+	p := &proxy{raw: raw, listener: l, counts: map[uint32]int{}, conns: map[net.Conn]bool{}}
 	p.wg.Go(p.accept)
 	return p, nil
 }
@@ -191,7 +199,9 @@ const (
 func (p *proxy) handle(command []byte) (response []byte, then int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f := p.fault(binary.BigEndian.Uint32(command[6:]))
+	code := binary.BigEndian.Uint32(command[6:])
+	p.counts[code]++
+	f := p.fault(code)
 	if f == nil || f.Kind.Applied() {
 		var err error
 		if response, err = exchange(p.raw, command); err != nil {
