@@ -21,7 +21,7 @@ const (
 	retryMost  = time.Second
 
 	// farewell bounds the wait for the line to take the closing frame, once for
-	// the driver's buffer and once for the line.
+	// the driver to take it and once for the driver to send it.
 	farewell = 200 * time.Millisecond
 
 	// DefaultBaud is the rate when the configuration names none.
@@ -31,13 +31,12 @@ const (
 	// adapters end there or below.
 	MaxBaud = 4_000_000
 
+	// everyUARTsRate is one that any UART and adapter runs at, and that no tty
+	// has before it was set (9600, 38400).
+	everyUARTsRate = 19200
+
 	// rateTolerance: a rate off by more than 1/40 (2.5 %) is another rate. A
 	// receiver samples the last bit of ten in its middle, so both ends
 	// together may be off by 5 %.
 	rateTolerance = 40
-
-	// drainStep spaces the looks at what the driver still holds when a device
-	// is closed: nothing tells when it is empty but tcdrain(3), which can wait
-	// for ever.
-	drainStep = 5 * time.Millisecond
 )

@@ -36,7 +36,7 @@ var (
 // ErrLost is reported when an open device vanishes or fails.
 var ErrLost = errors.New("serial device lost")
 
-// RateError: the driver runs the line at another rate than asked for.
+// RateError says that the driver runs the line at another rate than asked for.
 type RateError struct{ Want, Got int }
 
 // Error implements error.

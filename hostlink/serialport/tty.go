@@ -3,6 +3,8 @@ package serialport
 import (
 	"fmt"
 	"os"
+	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,7 +13,49 @@ import (
 // tty is an open serial device. Reads and writes go through the runtime's
 // poller, so that Close and deadlines end them.
 type tty struct {
-	*os.File
+	file *os.File
+	busy sync.RWMutex // held for reading by Read and Write, for writing by Close
+}
+
+func (t *tty) Read(p []byte) (int, error) {
+	t.busy.RLock()
+	defer t.busy.RUnlock()
+	return t.file.Read(p)
+}
+
+func (t *tty) Write(p []byte) (int, error) {
+	t.busy.RLock()
+	defer t.busy.RUnlock()
+	return t.file.Write(p)
+}
+
+// SetWriteDeadline bounds a Write, also one in progress.
+func (t *tty) SetWriteDeadline(at time.Time) error { return t.file.SetWriteDeadline(at) }
+
+// Close ends a blocked Read or Write and releases the device. The kernel lets
+// the driver send what it holds, but waits for up to half a minute in close(2)
+// if the line takes nothing. A signal to the thread ends that wait, and what is
+// left is thrown away; SIGURG means nothing to a Go program.
+func (t *tty) Close() error {
+	t.file.SetDeadline(time.Unix(1, 0)) // fails on a closed file, where nothing blocks
+	t.busy.Lock()
+	defer t.busy.Unlock()
+	thread, closed := make(chan int, 1), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		thread <- unix.Gettid()
+		closed <- t.file.Close()
+	}()
+	tid := <-thread
+	for {
+		select {
+		case err := <-closed:
+			return err
+		case <-time.After(farewell):
+			unix.Tgkill(os.Getpid(), tid, unix.SIGURG)
+		}
+	}
 }
 
 // openTTY opens, claims and sets up a device. All of it happens on one
@@ -28,7 +72,7 @@ func openTTY(path string, baud int) (*tty, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	return &tty{os.NewFile(uintptr(fd), path)}, nil
+	return &tty{file: os.NewFile(uintptr(fd), path)}, nil
 }
 
 // claim locks the device and sets its line up.
@@ -50,20 +94,35 @@ func claim(fd, baud int) error {
 }
 
 // setLine makes the line raw 8N1 at a rate, and looks what became of it: a
-// driver that cannot run at a rate takes another without an error.
+// driver that cannot run at a rate takes another without an error. One that
+// takes no rate at all, as of a gadget's port (ttyGS), has no line to run.
 func setLine(fd, baud int) error {
+	got, err := setRate(fd, baud)
+	if err != nil || near(got, baud) {
+		return err
+	}
+	if other, err := setRate(fd, everyUARTsRate); err != nil || other != everyUARTsRate {
+		return err
+	}
+	return &RateError{Want: baud, Got: got}
+}
+
+// setRate sets the line and returns the rate that the driver took.
+func setRate(fd, baud int) (int, error) {
 	raw := rawLine(baud)
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS2, &raw); err != nil {
-		return openCause(err)
+		return 0, openCause(err)
 	}
 	got, err := unix.IoctlGetTermios(fd, unix.TCGETS2)
 	if err != nil {
-		return openCause(err)
+		return 0, openCause(err)
 	}
-	if off := int(got.Ospeed) - baud; max(off, -off) > baud/rateTolerance {
-		return &RateError{Want: baud, Got: int(got.Ospeed)}
-	}
-	return nil
+	return int(got.Ospeed), nil
+}
+
+func near(got, want int) bool {
+	off := got - want
+	return max(off, -off) <= want/rateTolerance
 }
 
 // rawLine is the whole setting, nothing of what was before: every byte passes
@@ -79,43 +138,6 @@ func rawLine(baud int) unix.Termios {
 	}
 	t.Cc[unix.VMIN] = 1
 	return t
-}
-
-// Close ends a blocked Read or Write and releases the device. What was written
-// has until then to leave; after that it is thrown away, for close(2) would
-// wait up to half a minute for a line that takes nothing (closing_wait of the
-// kernel's tty drivers).
-func (t *tty) Close() error {
-	deadline := time.Now().Add(farewell)
-	for t.unsent() > 0 {
-		if time.Now().After(deadline) {
-			t.control(func(fd int) error { return unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCOFLUSH) })
-			break
-		}
-		time.Sleep(drainStep)
-	}
-	return t.File.Close()
-}
-
-// unsent is how many bytes the driver holds; 0 if it cannot say.
-func (t *tty) unsent() (n int) {
-	t.control(func(fd int) (err error) {
-		n, err = unix.IoctlGetInt(fd, unix.TIOCOUTQ)
-		return err
-	})
-	return n
-}
-
-// control runs an ioctl while nobody can close the descriptor.
-func (t *tty) control(ioctl func(fd int) error) error {
-	conn, err := t.SyscallConn()
-	if err != nil {
-		return err
-	}
-	if closed := conn.Control(func(fd uintptr) { err = ioctl(int(fd)) }); closed != nil {
-		return closed
-	}
-	return err
 }
 
 // isPTY tells a pseudo-terminal slave (majors 136 to 143, Linux devices.txt).

@@ -48,8 +48,8 @@ type ID string
 // Foundation gives to composite gadgets, which others use too, and therefore
 // also a product string that begins with this word.
 const (
-	Gadget        ID = "1d6b:0104"
-	GadgetProduct    = "Touchmark"
+	Gadget        = ID("1d6b:0104")
+	GadgetProduct = "Touchmark"
 )
 
 // ParseID reads four hex digits, a colon, four hex digits, in either case.
@@ -115,17 +115,14 @@ type Finder struct {
 	Dev string // where device nodes are; "" is /dev
 }
 
-// NoneError and ManyError say that not exactly one device fits; they are worth
-// another try when something was plugged or unplugged.
-type (
-	// NoneError: no device fits. Found are all ttys on USB.
-	NoneError struct {
-		IDs   []ID
-		Found []Device
-	}
-	// ManyError: several fit.
-	ManyError struct{ Fit []Device }
-)
+// NoneError says that no device fits; Found are all ttys on USB.
+type NoneError struct {
+	IDs   []ID
+	Found []Device
+}
+
+// ManyError says that several devices fit.
+type ManyError struct{ Fit []Device }
 
 // Error implements error.
 func (e *NoneError) Error() string {
