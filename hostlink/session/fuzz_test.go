@@ -1,6 +1,8 @@
 package session
 
 import (
+	"bytes"
+	"encoding/binary"
 	"testing"
 	"time"
 
@@ -22,6 +24,79 @@ func FuzzInput(f *testing.F) {
 		l.pass(time.Minute)
 		l.settle()
 	})
+}
+
+// states are the ones that FuzzStream puts an end in.
+var states = []func(t testing.TB) *lone{
+	func(t testing.TB) *lone { return newLone(t, true) },
+	func(t testing.TB) *lone { return newLone(t, false) },
+	func(t testing.TB) *lone { l := newLone(t, false); l.accepted(1); return l },
+	func(t testing.TB) *lone { return busy(t, true) },
+	func(t testing.TB) *lone { return busy(t, false) },
+	func(t testing.TB) *lone { // half messages, a gap, a full queue: the peer is held
+		l := busy(t, false)
+		for seq := range uint16(recvQueueItems + 2) {
+			l.give(data(l.sid, seq+1, frame.FlagLast, "x"))
+		}
+		l.give(data(l.sid, l.rx.nxt+3, frame.FlagBulk, "early"))
+		return l
+	},
+	func(t testing.TB) *lone { l := busy(t, false); l.Close(); return l },
+}
+
+// FuzzStream feeds a byte stream, cut anywhere, to an end in each of its states.
+// With repair each piece between zeros is taken for the bytes of a frame and gets
+// its checksum, so that mutations reach the session. The end stays inside its
+// bounds, comes to rest, and what it says is well formed.
+func FuzzStream(f *testing.F) {
+	for i, state := range states {
+		l := state(f)
+		for j, fr := range []frame.Frame{syn(1), ping(l.sid | 1), data(l.sid|1, l.rx.nxt, frame.FlagLast, "m"), data(l.sid|1, l.rx.nxt+2, frame.FlagBulk, "b"),
+			reset(l.sid, ReasonClosed), {Type: frame.TypeAck, SID: l.sid | 1, Ack: l.tx.una, Payload: []byte{frame.AckHold, 5}}} {
+			wire := frame.Append(nil, &fr)
+			f.Add(uint8(i), uint8(j), false, wire)
+			f.Add(uint8(i), uint8(255), true, rawOf(wire))
+		}
+	}
+	f.Fuzz(func(t *testing.T, state, cut uint8, repair bool, wire []byte) {
+		l := states[int(state)%len(states)](t)
+		if repair {
+			wire = repaired(wire)
+		}
+		for len(wire) > 0 {
+			n := min(len(wire), 1+int(cut))
+			l.Input(l.now, wire[:n])
+			wire = wire[n:]
+			l.pass(time.Millisecond)
+			l.settle()
+		}
+		l.events()
+		l.pass(time.Minute)
+		l.settle()
+	})
+}
+
+// rawOf gives the bytes of the one frame on a wire before stuffing, without its
+// checksum, zeros shown as 0xf0 so that a zero can end it.
+func rawOf(wire []byte) []byte {
+	f := decodeAll(wire)[0]
+	raw := append([]byte{byte(f.Type)}, byte(f.SID>>24), byte(f.SID>>16), byte(f.SID>>8), byte(f.SID), byte(f.Seq>>8), byte(f.Seq), byte(f.Ack>>8), byte(f.Ack))
+	return append(bytes.ReplaceAll(append(raw, f.Payload...), []byte{0}, []byte{0xf0}), 0)
+}
+
+// repaired makes a good frame of every piece that can be one.
+func repaired(wire []byte) (out []byte) {
+	for piece := range bytes.SplitSeq(wire, []byte{0}) {
+		p := bytes.ReplaceAll(piece, []byte{0xf0}, []byte{0})
+		if len(p) < 9 {
+			continue
+		}
+		fr := frame.Frame{Type: frame.Type(p[0]), SID: binary.BigEndian.Uint32(p[1:]), Seq: binary.BigEndian.Uint16(p[5:]), Ack: binary.BigEndian.Uint16(p[7:]), Payload: p[9:]}
+		if fr.Check() == nil {
+			out = frame.Append(out, &fr)
+		}
+	}
+	return out
 }
 
 // step consumes one step: kind, session, sequence, acknowledgement, two for
@@ -73,9 +148,18 @@ func (l *lone) step(s []byte) []byte {
 // settle empties the output and checks the bounds.
 func (l *lone) settle() {
 	l.t.Helper()
-	for rounds := 0; len(l.Output(l.now, 4096)) > 0; rounds++ {
-		if rounds > 500 {
-			l.t.Fatal("endless output")
+	for rounds := 0; ; rounds++ {
+		out := l.Output(l.now, 4096)
+		if len(out) == 0 {
+			break
+		}
+		var d frame.Decoder
+		for len(out) > 0 {
+			_, n, _ := d.Feed(out)
+			out = out[n:]
+		}
+		if rounds > 500 || d.Stats().Refused() > 0 {
+			l.t.Fatalf("endless or malformed output: %+v", d.Stats())
 		}
 	}
 	for rounds := 0; l.Tick(l.now); rounds++ {

@@ -157,6 +157,22 @@ func TestUnfinishedMessageHoldsNobody(t *testing.T) {
 	}
 }
 
+// TestSlowPeerIsNotFlooded: a peer that answers late, again and again, as on a
+// loaded machine, is not taken for a lossy line.
+func TestSlowPeerIsNotFlooded(t *testing.T) {
+	for _, late := range []time.Duration{100 * time.Millisecond, 400 * time.Millisecond, time.Second} {
+		w := upWorld(t, 115200)
+		w.nodes[1].doze = late
+		eff := bulk(t, w, 4*(64<<10))
+		st := w.nodes[0].conn.Stats()
+		frames := 4 * (64 << 10) / fragmentFor(115200)
+		t.Logf("late by up to %v: %d of %d fragments sent again, payload is %.3f of the line", late, st.Resent, frames, eff)
+		if int(st.Resent) > frames/20 {
+			t.Errorf("late by up to %v: %d of %d fragments sent again", late, st.Resent, frames)
+		}
+	}
+}
+
 // TestBulkIsNotStarved keeps the interactive channel full.
 func TestBulkIsNotStarved(t *testing.T) {
 	w := upWorld(t, 115200)

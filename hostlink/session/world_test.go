@@ -178,6 +178,9 @@ func (w *world) settle() {
 		if w.steps%16 == 0 {
 			w.measure(n)
 		}
+		if n.doze > 0 {
+			n.asleep = w.now.Add(time.Duration(w.rng.Int64N(int64(n.doze))))
+		}
 	}
 }
 
@@ -303,9 +306,7 @@ func (w *world) arrive() {
 		if wire := n.due(w.now); len(wire) > 0 {
 			w.feed(to.conn, wire)
 		}
-		if to.conn.Tick(w.now); to.doze > 0 {
-			to.asleep = w.now.Add(time.Duration(w.rng.Int64N(int64(to.doze))))
-		}
+		to.conn.Tick(w.now)
 	}
 }
 
