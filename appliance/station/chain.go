@@ -278,9 +278,10 @@ func (s *Station) decide() ([]anchor.Plan, anchor.Decision, error) {
 		return fail("reading the PCR", err)
 	}
 	if b := s.hist.lastBoot; b != nil {
-		o.BaseSize, o.BasePCR = b.Committed, b.PCR
+		o.Since = anchor.Base{Size: b.Committed, Head: b.Head, PCR: b.PCR}
 	}
-	plans, err := s.plansSince(o.BaseSize, o.Head)
+	o.Since.Clock = &s.hist.clock
+	plans, err := s.plansSince(o.Since.Size, o.Head)
 	if err != nil {
 		return fail("reading the log", err)
 	}
@@ -294,8 +295,7 @@ func (s *Station) decide() ([]anchor.Plan, anchor.Decision, error) {
 	if err != nil {
 		return fail("attesting HEAD", err)
 	}
-	o.Reset = facts.Clock.ResetCount != s.hist.clock.ResetCount
-	o.Restarted = facts.Clock.RestartCount != s.hist.clock.RestartCount
+	o.Clock = facts.Clock
 	return plans, anchor.Decide(o), nil
 }
 

@@ -21,7 +21,7 @@ type history struct {
 	sequence uint64 // of the newest intent
 	lastTime time.Time
 	lastBoot *ledger.Boot
-	newest   stamped                    // newest NV_Certify
+	newest   stamped                    // newest NV_Certify whose counters count
 	clock    quote.Clock                // of newest
 	taken    uint64                     // largest size that an attestation says HEAD took
 	attest   *ledger.Attest             // newest
@@ -157,7 +157,10 @@ func (h *history) add(hdr ledger.Header, body any) error {
 		h.boots, h.lastBoot, h.newest = b.Number, b, stamped{b.Certify, b.Committed, quote.BootTag}
 	case *ledger.Attest:
 		h.commit(b.Size)
-		h.attest, h.newest = b, stamped{b.Certify, b.Size, quote.CertifyTag}
+		h.attest = b
+		if b.HasQuote() { // see anchor.Base.Clock
+			h.newest = stamped{b.Certify, b.Size, quote.CertifyTag}
+		}
 	case *ledger.Intent:
 		return h.addIntent(hdr, b)
 	case *ledger.Outcome:

@@ -1,5 +1,7 @@
 package anchor
 
+import "touchmark/tpm/quote"
+
 // Plan is a commit written to disk before the TPM is asked: the checkpoint of
 // the first Size leaves has X, and HEAD stood at Prev. It was applied if HEAD
 // ever stood at Head().
@@ -11,40 +13,46 @@ type Plan struct {
 // Head is where HEAD stands right after the plan was applied.
 func (p Plan) Head() [32]byte { return Extend(p.Prev, p.X) }
 
-// Halt is a reason to stop and ask people; empty means go on.
-type Halt string
+// Base is a place in the log from which HEAD and PCR are explained: the newest
+// boot entry, or a resume entry. The zero value is the beginning of a log on a
+// new index.
+type Base struct {
+	Size      uint64   // commits of larger sizes came after it
+	Head, PCR [32]byte // then
 
-// The halt states. None of them is ever repaired silently.
-const (
-	HeadMissing    Halt = "head-missing"    // the TPM has no HEAD index
-	AKMissing      Halt = "ak-missing"      // the TPM has no attestation key, or another one
-	HeadAhead      Halt = "head-ahead"      // HEAD took commits this disk does not have, a mirror may have them
-	HeadUnknown    Halt = "head-unknown"    // HEAD fits no commit on this disk and no mirror knows more
-	HeadBehind     Halt = "head-behind"     // HEAD stands at a commit although a later one was applied: another TPM state
-	PCRUnexplained Halt = "pcr-unexplained" // somebody else extended the PCR, or a reset is hidden
-)
+	// Clock is that of the newest statement from there to the next base that
+	// counts, nil if there is none: a boot or resume entry's, or that of an
+	// attest entry with a quote. Recovery writes one without a quote before it
+	// accounts for a reset in the boot entry behind it, and may die in between.
+	Clock *quote.Clock
+}
 
 // Observed is what recovery sees at start.
 type Observed struct {
-	Plans []Plan // on disk, oldest first; may include plans that were never applied
+	// Plans are those on disk, oldest first, never applied ones among them:
+	// the newest at or below Since.Size and all that follow. Older ones may
+	// be left out unless nothing else explains HEAD: then they tell a HEAD
+	// that went back from one that is unknown.
+	Plans []Plan
 
 	HeadMissing, AKMissing bool
 	Head                   [32]byte // HEAD as read; zero before its first write
 	PCR                    [32]byte // PCR as read
 
-	// BasePCR and BaseSize are the pcr and committed values of the newest
-	// boot entry on disk, both zero when the log has none. Plans must hold
-	// every plan with a size above BaseSize and the newest at or below it.
-	BasePCR  [32]byte
-	BaseSize uint64
+	// Clock is that of a fresh attestation.
+	Clock quote.Clock
+
+	// Since is the newest boot entry on disk: its committed, head and pcr.
+	// Without one it is the beginning, its Head being the genesis entry's
+	// base.
+	Since Base
+	// Resumes are the resume entries behind it, oldest first, whether they
+	// took effect or not: their indices, and HEAD and PCR as they found them.
+	Resumes []Base
 
 	// Attested is the largest size that an attest or boot entry on disk calls
 	// committed.
 	Attested uint64
-
-	// Reset and Restarted say whether resetCount and restartCount of a fresh
-	// attestation differ from those of the newest attestation on disk.
-	Reset, Restarted bool
 
 	// Size is the number of leaves on disk, Mirror the largest number that a
 	// mirror claims to hold, 0 when none was asked.
@@ -53,17 +61,19 @@ type Observed struct {
 
 // Decision is what to do.
 type Decision struct {
-	Halt       Halt
-	Committed  int       // index in Plans of the newest applied plan, -1 when HEAD never took one
-	NotApplied []int     // indices of plans that HEAD never took, rising
-	ExtendPCR  *[32]byte // extend the PCR by this before anything else
-	PCR        [32]byte  // the PCR after that
+	Halt      Halt
+	Committed int       // index in Plans of the newest applied plan, -1 when HEAD never took one
+	ExtendPCR *[32]byte // extend the PCR by this before anything else
+	PCR       [32]byte  // the PCR after that
 }
 
 // Decide compares disk and TPM. It never asks for HEAD to be extended: a plan
 // that HEAD did not take stays undone, its leaves stay pending, and the next
 // commit covers them. The newest applied plan's PCR_Extend, which follows
 // NV_Extend, is the only step that is caught up.
+//
+// A resume entry that took effect is where HEAD and PCR are explained from; one
+// that did not is a plan that was never applied.
 func Decide(o Observed) Decision {
 	switch {
 	case o.AKMissing:
@@ -71,21 +81,30 @@ func Decide(o Observed) Decision {
 	case o.HeadMissing:
 		return Decision{Halt: HeadMissing, Committed: -1}
 	}
-	d := Decision{Committed: newestAt(o.Plans, o.Head)}
-	if d.Committed < 0 && (o.Head != [32]byte{} || o.Attested > 0) {
+	committed := newestAt(o.Plans, o.Head)
+	base := o.Since
+	for _, r := range o.Resumes {
+		if committed >= 0 && o.Plans[committed].Size > r.Size {
+			base = r
+		}
+	}
+	return o.explain(committed, base)
+}
+
+// explain decides with HEAD standing at the result of a plan, -1 if at none.
+func (o *Observed) explain(committed int, base Base) Decision {
+	d := Decision{Committed: committed}
+	switch {
+	case committed < 0 && (o.Head != base.Head || o.Attested > 0):
 		d.Halt = HeadUnknown
 		if o.Mirror > o.Size {
 			d.Halt = HeadAhead
 		}
-		return d
-	}
-	if builtUpon(o.Plans[d.Committed+1:], o.Head) || d.Committed >= 0 && o.Plans[d.Committed].Size < o.Attested {
+	case builtUpon(o.Plans[committed+1:], o.Head), committed >= 0 && o.Plans[committed].Size < o.Attested:
 		d.Halt = HeadBehind
-		return d
+	default:
+		d.pcr(o, base, applied(o.Plans[:committed+1], o.Head, base))
 	}
-	var applied []Plan
-	applied, d.NotApplied = split(o.Plans, o.Head)
-	d.pcr(o, applied)
 	return d
 }
 
@@ -110,47 +129,35 @@ func builtUpon(later []Plan, head [32]byte) bool {
 	return false
 }
 
-// split walks the chain of applied plans back from head.
-func split(plans []Plan, head [32]byte) (applied []Plan, not []int) {
-	for i := len(plans) - 1; i >= 0; i-- {
+// applied walks the chain of applied plans back from head to the base, newest
+// first.
+func applied(plans []Plan, head [32]byte, base Base) (chain []Plan) {
+	for i := len(plans) - 1; i >= 0 && plans[i].Size > base.Size; i-- {
 		if plans[i].Head() == head {
-			applied, head = append(applied, plans[i]), plans[i].Prev
-		} else {
-			not = append(not, i)
+			chain, head = append(chain, plans[i]), plans[i].Prev
 		}
 	}
-	reverse(applied)
-	reverse(not)
-	return applied, not
+	return chain
 }
 
-func reverse[T any](s []T) {
-	for i, j := 0, len(s)-1; i < j; i, j = i+1, j-1 {
-		s[i], s[j] = s[j], s[i]
+// pcr explains the PCR. Since the base it took every applied plan, perhaps not
+// yet the newest; a TPM reset sets it to zero.
+func (d *Decision) pcr(o *Observed, base Base, chain []Plan) {
+	replay, before := base.PCR, base.PCR
+	for i := len(chain) - 1; i >= 0; i-- {
+		before, replay = replay, Extend(replay, chain[i].X)
 	}
-}
-
-// pcr explains the PCR. Since the last boot entry it took every applied plan,
-// perhaps not yet the newest; a TPM reset sets it to zero.
-func (d *Decision) pcr(o Observed, applied []Plan) {
-	replay, before := o.BasePCR, o.BasePCR
-	var newest *Plan
-	for i := range applied {
-		if applied[i].Size > o.BaseSize {
-			newest = &applied[i]
-			before, replay = replay, Extend(replay, newest.X)
-		}
-	}
+	reset := base.Clock != nil && base.Clock.ResetCount != o.Clock.ResetCount
+	mayClear := base.Clock == nil || reset || base.Clock.RestartCount != o.Clock.RestartCount
 	switch {
-	case (o.Reset || o.Restarted) && o.PCR == [32]byte{}:
+	case mayClear && o.PCR == [32]byte{}:
 		d.PCR = o.PCR
-	case o.Reset:
+	case reset:
 		d.Halt = PCRUnexplained
 	case o.PCR == replay:
 		d.PCR = replay
-	case newest != nil && o.PCR == before:
-		x := newest.X
-		d.ExtendPCR, d.PCR = &x, replay
+	case len(chain) > 0 && o.PCR == before:
+		d.ExtendPCR, d.PCR = &chain[0].X, replay
 	default:
 		d.Halt = PCRUnexplained
 	}

@@ -2,8 +2,9 @@ package anchor
 
 import (
 	"fmt"
-	"slices"
 	"testing"
+
+	"touchmark/tpm/quote"
 )
 
 // machine is disk and TPM of an appliance, moved step by step. It crashes
@@ -12,7 +13,7 @@ type machine struct {
 	plans          []Plan
 	applied        []bool
 	head, pcr      [32]byte
-	base           [32]byte
+	base, baseHead [32]byte
 	baseSize, size uint64
 	attested       uint64
 	resets         uint32
@@ -47,7 +48,7 @@ func (m *machine) powerCycle() {
 }
 
 func (m *machine) observe() Observed {
-	return Observed{Plans: m.plans, Head: m.head, PCR: m.pcr, BasePCR: m.base, BaseSize: m.baseSize, Attested: m.attested, Reset: m.resets != m.logged, Size: m.size}
+	return Observed{Plans: m.plans, Head: m.head, PCR: m.pcr, Since: Base{m.baseSize, m.baseHead, m.base, &quote.Clock{ResetCount: m.logged}}, Attested: m.attested, Clock: quote.Clock{ResetCount: m.resets}, Size: m.size}
 }
 
 // recover does what Decide says and checks it against the truth.
@@ -58,16 +59,13 @@ func (m *machine) recover(t *testing.T) {
 		t.Fatalf("halt %s", d.Halt)
 	}
 	committed := -1
-	var not []int
 	for i, a := range m.applied {
 		if a {
 			committed = i
-		} else {
-			not = append(not, i)
 		}
 	}
-	if d.Committed != committed || !slices.Equal(d.NotApplied, not) {
-		t.Fatalf("committed %d, not applied %v; want %d, %v", d.Committed, d.NotApplied, committed, not)
+	if d.Committed != committed {
+		t.Fatalf("committed %d, want %d", d.Committed, committed)
 	}
 	if d.ExtendPCR != nil {
 		m.pcr = Extend(m.pcr, *d.ExtendPCR)
@@ -79,7 +77,7 @@ func (m *machine) recover(t *testing.T) {
 
 // boot writes the boot entry that follows recovery.
 func (m *machine) boot() {
-	m.base, m.baseSize = m.pcr, 0
+	m.base, m.baseHead, m.baseSize = m.pcr, m.head, 0
 	for i, a := range m.applied {
 		if a {
 			m.baseSize = m.plans[i].Size
@@ -151,8 +149,8 @@ func TestDecideHalts(t *testing.T) {
 		{"TPM state rolled back far", func(m *machine, o *Observed) { o.Head, o.Attested = m.plans[0].Head(), 0 }, HeadBehind},
 		{"PCR extended by somebody", func(_ *machine, o *Observed) { o.PCR = Extend(o.PCR, [32]byte{1}) }, PCRUnexplained},
 		{"PCR cleared without a reset", func(_ *machine, o *Observed) { o.PCR = [32]byte{} }, PCRUnexplained},
-		{"PCR extended after a reset", func(_ *machine, o *Observed) { o.Reset, o.PCR = true, [32]byte{1} }, PCRUnexplained},
-		{"PCR kept through a reset", func(_ *machine, o *Observed) { o.Reset = true }, PCRUnexplained},
+		{"PCR extended after a reset", func(_ *machine, o *Observed) { o.Clock.ResetCount, o.PCR = 1, [32]byte{1} }, PCRUnexplained},
+		{"PCR kept through a reset", func(_ *machine, o *Observed) { o.Clock.ResetCount = 1 }, PCRUnexplained},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := build()
@@ -171,7 +169,7 @@ func TestDecideRestart(t *testing.T) {
 	m.nvExtend()
 	m.pcrExtend()
 	o := m.observe()
-	o.Restarted = true
+	o.Clock.RestartCount = 1
 	if d := Decide(o); d.Halt != "" || d.PCR != m.pcr {
 		t.Errorf("a resume that kept the PCR: %+v", d)
 	}

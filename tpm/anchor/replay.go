@@ -8,11 +8,12 @@ import (
 )
 
 // Problem is something in a log that an honest appliance with an honest TPM
-// would not have written, or, when Info is set, merely worth knowing.
+// would not have written, or, when Info is set, merely worth knowing, or, when
+// Warning is set, to be kept in mind for ever.
 type Problem struct {
-	Code string // Code*
-	Text string
-	Info bool
+	Code          string // Code*
+	Text          string
+	Info, Warning bool
 }
 
 // The codes of problems that Replay finds.
@@ -26,6 +27,9 @@ const (
 	CodeClock      = "clock-backward"   // the TPM's clock went back within a segment
 	CodeResets     = "resets-unseen"    // the TPM was reset more than once between two entries
 	CodePCRUnknown = "pcr-unknown"      // the PCR could not be followed after an earlier problem
+	CodeInherited  = "head-inherited"   // HEAD had taken other commits before the genesis entry
+	CodeResumed    = "resumed"          // administrators led the board out of a halt state
+	CodeClosed     = "closed-continued" // the log went on after it was closed
 )
 
 // Replay folds a log's commits in order and compares every attestation with
@@ -40,7 +44,16 @@ type Replay struct {
 	boots     uint64
 	clock     quote.Clock
 	clocked   bool
+	pending   []effect // administrative entries that HEAD may have taken, oldest first
+	closed    uint64   // size of the commit that closed the log, 0 if none did
 	problems  []Problem
+}
+
+// effect is what an administrative entry does once HEAD took the commit of
+// this size, which ends with it.
+type effect struct {
+	size uint64
+	do   func()
 }
 
 // Committed is the newest size that HEAD is known to have taken.
@@ -48,6 +61,45 @@ func (r *Replay) Committed() uint64 { return r.committed }
 
 // Head is HEAD after that commit.
 func (r *Replay) Head() [32]byte { return r.head }
+
+// Closed reports whether HEAD took a close entry. Then only attest, update and
+// boot entries may follow.
+func (r *Replay) Closed() bool { return r.closed > 0 }
+
+// Genesis folds entry 0: HEAD may have a past.
+func (r *Replay) Genesis(g *ledger.Genesis) []Problem {
+	r.head = g.Base
+	if g.Base != [32]byte{} {
+		r.info(CodeInherited, "HEAD had taken other commits before this log began: the TPM was cleared and enrolled again")
+	}
+	return r.take()
+}
+
+// Order folds an administrative entry of this index; nv is what a resume
+// entry's attestation says, nil if it does not verify. It counts when HEAD
+// took the commit that ends with it; the problem of a resume entry is answered
+// then.
+func (r *Replay) Order(o *ledger.Order, index uint64, nv *quote.NVFacts) {
+	switch {
+	case o.Action == ledger.KindClose:
+		r.pending = append(r.pending, effect{index + 1, func() { r.closed = index + 1 }})
+	case o.Action == ledger.KindResume && nv != nil:
+		facts := *nv
+		r.pending = append(r.pending, effect{index + 1, func() { r.resume(index, facts, o.PCR) }})
+	}
+}
+
+// resume goes on from where the TPM stood when administrators said so.
+func (r *Replay) resume(index uint64, nv quote.NVFacts, pcr [32]byte) {
+	what := "the PCR was not as the log leads to, and nothing of the log is lost"
+	if nv.Contents != r.head {
+		what = fmt.Sprintf("HEAD was not where the commits up to size %d lead: what it took behind them is not in this log", r.committed)
+	}
+	r.problems = append(r.problems, Problem{Code: CodeResumed, Warning: true,
+		Text: fmt.Sprintf("administrators led the board out of a halt state with entry %d: %s", index, what)})
+	r.tick(nv.Clock, true)
+	r.head, r.pcr, r.pcrLost = nv.Contents, pcr, false
+}
 
 // Attest folds an attest entry: x is that of the checkpoint body of a.Size;
 // nv and q are what the attestations say, nil when they did not verify or are
@@ -68,13 +120,13 @@ func (r *Replay) Attest(a *ledger.Attest, x [32]byte, nv *quote.NVFacts, q *quot
 	return r.take()
 }
 
-// movedOn reports whether the TPM was reset or restarted since the last
-// attestation. An attest entry without a quote may be such a one: recovery
+// movedOn reports whether the TPM was, or may have been, reset or restarted
+// since the last attestation. An attest entry without a quote may be such a one: recovery
 // makes it good before the boot entry, which then accounts for the reset.
 func (r *Replay) movedOn(c quote.Clock) bool {
 	resets := int32(c.ResetCount - r.clock.ResetCount)
 	restarts := int32(c.RestartCount - r.clock.RestartCount)
-	return r.clocked && (resets > 0 || resets == 0 && restarts > 0)
+	return !r.clocked || resets > 0 || resets == 0 && restarts > 0
 }
 
 // Boot folds a boot entry; arguments as for Attest.
@@ -116,9 +168,19 @@ func (r *Replay) Checkpoint(c *Checkpoint) []Problem {
 }
 
 func (r *Replay) commit(size uint64, x [32]byte) {
-	if size > r.committed {
-		r.committed, r.head, r.pcr = size, Extend(r.head, x), Extend(r.pcr, x)
+	if size <= r.committed {
+		return
 	}
+	if r.closed > 0 {
+		r.add(CodeClosed, "a commit of %d entries follows the one of %d that closed the log", size, r.closed)
+	}
+	for len(r.pending) > 0 && r.pending[0].size <= size {
+		if e := r.pending[0]; e.size == size {
+			e.do()
+		}
+		r.pending = r.pending[1:]
+	}
+	r.committed, r.head, r.pcr = size, Extend(r.head, x), Extend(r.pcr, x)
 }
 
 // checkHead goes on from the certified value after a mismatch, so that one

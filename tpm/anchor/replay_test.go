@@ -152,6 +152,103 @@ func TestReplayProblems(t *testing.T) {
 	}
 }
 
+// resume is what administrators do to a board whose HEAD took what nobody has:
+// an entry, its commit, and the boot entry behind it.
+func (r *run) resume(taken bool) []Problem {
+	nv, _ := r.verify(r.tpm.CertifyHead([32]byte{1}), quote.Attestation{}, [32]byte{1}, [32]byte{2})
+	e := &ledger.Order{Action: ledger.KindResume, PCR: r.tpm.PCR}
+	if taken {
+		r.replay.Order(e, r.size+2, nv)
+		r.commit()
+	} else {
+		r.replay.Order(e, r.size+1, nv)
+	}
+	return r.boot()
+}
+
+func TestReplayResume(t *testing.T) {
+	for name, harm := range map[string]func(r *run){
+		"HEAD took a commit that is lost":     func(r *run) { r.tpm.ExtendHead([32]byte{9}); r.tpm.ExtendPCR([32]byte{9}) },
+		"and the TPM was reset":               func(r *run) { r.tpm.ExtendHead([32]byte{9}); r.tpm.PowerCycle() },
+		"the PCR took something":              func(r *run) { r.tpm.ExtendPCR([32]byte{9}) },
+		"the PCR took something past a reset": func(r *run) { r.tpm.PowerCycle(); r.tpm.ExtendPCR([32]byte{9}) },
+		"HEAD went back":                      func(r *run) { r.tpm.Head = [32]byte{5} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRun(t)
+			harm(r)
+			r.want(r.resume(true), CodeResumed)
+			r.commit()
+			r.want(r.attest())
+			r.tpm.PowerCycle()
+			r.want(r.boot())
+			r.commit()
+			r.want(r.mend())
+			if r.replay.Committed() != r.size || r.replay.Head() != r.tpm.Head {
+				t.Error("replay does not end where the TPM stands")
+			}
+		})
+	}
+}
+
+// A resume entry that HEAD did not take explains nothing, and is no excuse.
+func TestReplayResumeVoid(t *testing.T) {
+	r := newRun(t)
+	r.want(r.resume(false))
+	r.commit()
+	r.want(r.attest())
+	r = newRun(t)
+	r.tpm.ExtendHead([32]byte{9})
+	r.want(r.resume(false), CodeHead)
+}
+
+func TestReplayResumeUnverified(t *testing.T) {
+	r := newRun(t)
+	r.tpm.ExtendHead([32]byte{9})
+	r.commit()
+	r.replay.Order(&ledger.Order{Action: ledger.KindResume}, r.size-1, nil)
+	r.want(r.attest(), CodeHead)
+}
+
+func TestReplayGenesisBase(t *testing.T) {
+	r := &run{t: t, tpm: quotetest.New()}
+	r.tpm.ExtendHead([32]byte{1}) // an earlier log's
+	r.want(r.replay.Genesis(&ledger.Genesis{Base: r.tpm.Head}), CodeInherited)
+	r.commit()
+	r.want(r.attest())
+	r = &run{t: t, tpm: quotetest.New()}
+	r.tpm.ExtendHead([32]byte{1})
+	r.want(r.replay.Genesis(&ledger.Genesis{}))
+	r.commit()
+	r.want(r.attest(), CodeHead)
+}
+
+func TestReplayClose(t *testing.T) {
+	r := newRun(t)
+	r.commit()
+	r.replay.Order(&ledger.Order{Action: ledger.KindClose}, r.size-1, nil)
+	if r.replay.Closed() {
+		t.Error("closed before HEAD took it")
+	}
+	r.want(r.attest())
+	r.tpm.PowerCycle()
+	r.want(r.boot())
+	if !r.replay.Closed() {
+		t.Error("not closed")
+	}
+	r.commit()
+	r.want(r.attest(), CodeClosed)
+
+	r = newRun(t) // a close entry that HEAD did not take closes nothing
+	r.replay.Order(&ledger.Order{Action: ledger.KindClose}, r.size, nil)
+	r.commit()
+	r.want(r.attest())
+	r.want(r.boot())
+	if r.replay.Closed() {
+		t.Error("closed by a void entry")
+	}
+}
+
 func TestReplayCounterWrap(t *testing.T) {
 	r := &run{t: t, tpm: quotetest.New()}
 	r.tpm.Clock.ResetCount = 1<<32 - 1

@@ -64,6 +64,8 @@ func (f *fold) add(t *task) {
 	}
 	f.time(t)
 	switch b := t.body.(type) {
+	case *ledger.Genesis:
+		f.problems(f.replay.Genesis(b), t.index)
 	case *ledger.Boot:
 		f.boot(t, b)
 	case *ledger.Attest:
@@ -72,6 +74,8 @@ func (f *fold) add(t *task) {
 		f.intent(t, b)
 	case *ledger.Outcome:
 		f.outcome(t, b)
+	case *ledger.Order:
+		f.replay.Order(b, t.index, t.nv)
 	}
 }
 
@@ -92,8 +96,11 @@ func (f *fold) note(s finding.Severity, code string, entry uint64, format string
 func (f *fold) problems(ps []anchor.Problem, entry uint64) {
 	for _, p := range ps {
 		s := finding.Evidence
-		if p.Info {
+		switch {
+		case p.Info:
 			s = finding.Info
+		case p.Warning:
+			s = finding.Warning
 		}
 		f.note(s, p.Code, entry, "%s", p.Text)
 	}
