@@ -304,6 +304,33 @@ func TestHold(t *testing.T) {
 	}
 }
 
+// TestHoldEndsAtOnce: a peer that was asked to wait hears by an ACK of its own
+// that half of the queue has been taken, and not before.
+func TestHoldEndsAtOnce(t *testing.T) {
+	l := newLone(t, false)
+	sid := l.stand(1)
+	for range recvQueueItems {
+		l.give(data(sid, l.rx.nxt, frame.FlagLast, "x"))
+	}
+	l.take()
+	l.give(data(sid, l.rx.nxt, frame.FlagLast, "one too many"))
+	out := l.take()
+	only(t, out, frame.TypeAck)
+	if !bytes.Equal(out[0].Payload, []byte{frame.AckHold}) || l.Stats().Held != 1 {
+		t.Fatalf("said %+v", out[0])
+	}
+	for range recvQueueItems/2 - 1 {
+		l.Next()
+	}
+	only(t, l.take())
+	l.Next()
+	out = l.take()
+	only(t, out, frame.TypeAck)
+	if len(out[0].Payload) != 0 || out[0].Ack != recvQueueItems {
+		t.Errorf("said %+v", out[0])
+	}
+}
+
 func TestSendRefuses(t *testing.T) {
 	l := newLone(t, false)
 	if err := l.Send(l.sid, 0, []byte("x")); !errors.Is(err, ErrDown) {
@@ -395,21 +422,33 @@ func TestMemoryOfAHostilePeer(t *testing.T) {
 	l := newLone(t, false)
 	sid := l.stand(1)
 	chunk := string(bytes.Repeat([]byte{'x'}, frame.MaxPayload))
-	for seq := range uint16(3 * MaxMessage / frame.MaxPayload) { // both channels unfinished, the queue full
-		flags := frame.Type(seq%2) * frame.FlagBulk
-		if seq/2%31 == 30 {
-			flags |= frame.FlagLast
+	send := func(n int, flags, last frame.Type) {
+		for i := range n {
+			if i == n-1 {
+				flags |= last
+			}
+			l.give(data(sid, l.rx.nxt, flags, chunk))
+			l.take()
 		}
-		l.give(data(sid, seq, flags, chunk))
-		l.take()
 	}
-	for i := range uint16(Window) { // and everything early
+	const longest = MaxMessage / frame.MaxPayload
+	send(longest, frame.FlagBulk, frame.FlagLast) // taken by nobody,
+	for range longest - 1 {
+		send(1, 0, frame.FlagLast) // the queue is just not full,
+	}
+	send(longest, 0, 0)                           // one unfinished message
+	send(longest, frame.FlagBulk, frame.FlagLast) // and one too many
+	for i := range uint16(Window) {               // and everything early
 		l.give(data(sid, l.rx.nxt+i, 0, chunk))
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if held := int64(after.HeapAlloc) - int64(before.HeapAlloc); held > 2<<20 {
+	const slack = 64 << 10 // of the test's own
+	if held := int64(after.HeapAlloc) - int64(before.HeapAlloc); held > int64(heldMost.received)+slack {
 		t.Errorf("%d bytes held", held)
+	}
+	if h := l.holds(); h.received < 600<<10 || h.received > heldMost.received {
+		t.Errorf("%+v measured", h)
 	}
 	runtime.KeepAlive(l)
 }

@@ -141,3 +141,39 @@ func TestFloodsAllocateLittle(t *testing.T) {
 		}
 	}
 }
+
+// TestFragmentsAllocateLittle: a fragment that is taken costs its bytes, and now
+// and then the queue of events grows.
+func TestFragmentsAllocateLittle(t *testing.T) {
+	for name, next := range map[string]func(l *lone) frame.Frame{
+		"whole messages": func(l *lone) frame.Frame { return data(l.sid, l.rx.nxt, frame.FlagLast, "message") },
+		"parts": func(l *lone) frame.Frame {
+			flags := frame.FlagBulk
+			if l.rx.nxt%100 == 0 {
+				flags |= frame.FlagLast
+			}
+			return data(l.sid, l.rx.nxt, flags, "part of a message")
+		},
+		"early, then the gap": func(l *lone) frame.Frame {
+			if l.rx.have == 0 {
+				return data(l.sid, l.rx.nxt+1, frame.FlagLast, "early")
+			}
+			return data(l.sid, l.rx.nxt, frame.FlagLast, "gap")
+		},
+	} {
+		l := busy(t, false)
+		var wire []byte
+		n := testing.AllocsPerRun(1000, func() {
+			f := next(l)
+			f.Ack = l.tx.una
+			wire = frame.Append(wire[:0], &f)
+			l.Input(l.now, wire)
+			for len(l.Output(l.now, 1<<16)) > 0 {
+			}
+			l.Next()
+		})
+		if n > 3 { // the test's own frame is one of them
+			t.Errorf("%s: %v allocations a fragment", name, n)
+		}
+	}
+}
