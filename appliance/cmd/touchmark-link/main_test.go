@@ -42,9 +42,15 @@ type process struct {
 
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
+	return startAs(t, binary(t), args...)
+}
+
+// startAs starts a program that is, or becomes, touchmark-link.
+func startAs(t *testing.T, program string, args ...string) *process {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	p := &process{cmd: exec.CommandContext(ctx, binary(t), args...)}
+	p := &process{cmd: exec.CommandContext(ctx, program, args...)}
 	in, err := p.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +62,7 @@ func start(t *testing.T, args ...string) *process {
 	p.cmd.Stderr = &p.stderr
 	p.Conn, p.stdin = linkpipe.NewConn(out, in), in
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v: run make setup", err)
 	}
 	return p
 }
@@ -143,6 +149,47 @@ func TestLinkProcess(t *testing.T) {
 	}
 	if ev := until(t, host, serialport.Down); ev.Err.Error() != "the other side closed the link" {
 		t.Errorf("host: %v", ev.Err)
+	}
+}
+
+// TestBulkDoesNotDelayInteractive: what core says on channel 0 passes what waits
+// on channel 1, and an end of core's input is seen though the host takes nothing.
+func TestBulkDoesNotDelayInteractive(t *testing.T) {
+	c, err := cable.New(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p := start(t, "--device", c.BoardPath(), "--baud", "921600")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	host := serialport.Start(ctx, serialport.EndpointConfig{Path: c.HostPath(), Baud: 921600, Initiator: true})
+	sid := until(t, host, serialport.Up).SID
+	p.until(t, linkpipe.Up)
+	say := func(channel int, body []byte) {
+		if err := p.Write(linkpipe.Msg{Kind: linkpipe.Message, SID: sid, Channel: channel, Body: body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range laneDepth {
+		say(1, make([]byte, linkpipe.MaxBody))
+	}
+	say(0, []byte("urgent"))
+	for bulk := 0; ; {
+		ev := until(t, host, serialport.Message)
+		if ev.Channel == 0 {
+			break
+		}
+		if bulk++; bulk == laneDepth {
+			t.Fatal("all of the bulk came first")
+		}
+	}
+	for range laneDepth { // and now the host takes nothing
+		say(1, make([]byte, linkpipe.MaxBody))
+	}
+	p.stdin.Close()
+	if err := p.drain(); err != nil {
+		t.Errorf("after its input closed: %v; %s", err, p.stderr.String())
 	}
 }
 
