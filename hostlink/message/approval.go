@@ -46,7 +46,7 @@ func (a Approval) Marshal() []byte {
 
 // ParseApproval reads an approval text; Marshal of the result gives text.
 func ParseApproval(text []byte) (Approval, error) {
-	r := newReader(text, ApprovalDomain, MaxText)
+	r := canon.NewReaderMax(text, ApprovalDomain, MaxText)
 	a := Approval{Origin: readOrigin(r), Class: readToken(r, "class")}
 	a.Nonce = [16]byte(r.Hex(r.Line("nonce", 1)[0], 16))
 	a.NotAfter = r.Time(r.Line("not-after", 1)[0])
@@ -100,7 +100,7 @@ func (s Submission) Marshal() []byte {
 
 // ParseSubmission reads a submission text; Marshal of the result gives text.
 func ParseSubmission(text []byte) (Submission, error) {
-	r := newReader(text, SubmissionDomain, MaxText)
+	r := canon.NewReaderMax(text, SubmissionDomain, MaxText)
 	s := Submission{Approval: readJob(r, "approval")}
 	s.HeadSize, s.HeadRoot = readHead(r, "head")
 	s.HostTime = r.Time(r.Line("host-time", 1)[0])

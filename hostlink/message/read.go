@@ -2,14 +2,6 @@ package message
 
 import "touchmark/hostlink/message/canon"
 
-func newReader(text []byte, domain string, max int) *canon.Reader {
-	r := canon.NewReader(text, domain)
-	if len(text) > max {
-		r.Failf("text of %d bytes, at most %d", len(text), max)
-	}
-	return r
-}
-
 func readOrigin(r *canon.Reader) string {
 	s := r.Line("origin", 1)[0]
 	if r.Err() != nil {

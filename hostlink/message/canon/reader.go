@@ -57,9 +57,15 @@ type Reader struct {
 // NewReader starts reading text, whose first line must be domain. The reader
 // keeps text; what it returns as []byte is copied.
 func NewReader(text []byte, domain string) *Reader {
+	return NewReaderMax(text, domain, MaxText)
+}
+
+// NewReaderMax is NewReader for a domain with a bound of its own, below
+// MaxText.
+func NewReaderMax(text []byte, domain string, max int) *Reader {
 	r := &Reader{domain: domain, rest: text, line: 1}
-	if len(text) > MaxText {
-		r.fail(TooLong, "text of %d bytes, at most %d", len(text), MaxText)
+	if len(text) > max {
+		r.fail(TooLong, "text of %d bytes, at most %d", len(text), max)
 		return r
 	}
 	first, rest, ok := bytes.Cut(text, []byte("\n"))
@@ -162,16 +168,21 @@ func (r *Reader) Uint(s string, max uint64) uint64 {
 	if r.err != nil {
 		return 0
 	}
-	u, err := strconv.ParseUint(s, 10, 64)
-	if err != nil || Uint(u) != s {
+	if !isDecimal(s) {
 		r.fail(BadNumber, "%s is not a decimal number without leading zeros", quote([]byte(s)))
 		return 0
 	}
-	if u > max {
-		r.fail(TooLarge, "%d is too large, at most %d", u, max)
+	u, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || u > max {
+		r.fail(TooLarge, "%s is too large, at most %d", quote([]byte(s)), max)
 		return 0
 	}
 	return u
+}
+
+// isDecimal reports whether s is a number in its one encoding, of any size.
+func isDecimal(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == "" && (s == "0" || s[0] != '0')
 }
 
 // Hex decodes exactly n bytes of lowercase hexadecimal. After an error it
