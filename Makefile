@@ -13,7 +13,7 @@ BIN := $(OUT)/bin
 PACKAGES := gcc libc6-dev pkg-config binutils \
             swtpm swtpm-tools tpm2-tools \
             pcscd libpcsclite-dev vsmartcard-vpcd opensc yubico-piv-tool ykcs11 yubikey-manager \
-            gnupg gpgv sqv openssl \
+            gnupg gpgv sqv openssl python3 \
             qemu-system-x86 strace \
             pacman-package-manager makepkg fakeroot libarchive-tools curl xz-utils zstd
 

@@ -86,6 +86,7 @@ var rooms = map[string]kind{
 	"tests/serial/courier":    test,
 	"tests/serial/guest":      test,
 	"tests/swtpm":             test,
+	"tests/vectors":           test,
 	"tests/world":             test,
 }
 
