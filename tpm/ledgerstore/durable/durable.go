@@ -144,7 +144,7 @@ func MkdirAllOn(d Disk, dir string, perm fs.FileMode) error {
 		if _, err := d.List(dir); err != nil { // a file is in the way
 			return Error("create", dir, err)
 		}
-		return nil
+		err = nil // whoever made it may not have come to the sync
 	case errors.Is(err, fs.ErrNotExist) && up != dir:
 		if err := MkdirAllOn(d, up, perm); err != nil {
 			return err
@@ -163,14 +163,28 @@ func ReadFile(d Disk, path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, Error("read", path, err)
 	}
-	b, err := io.ReadAll(io.NewSectionReader(f, 0, limit+1))
+	b, err := readAll(f, path, limit)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, Error("read", path, err)
 	}
-	if int64(len(b)) > limit {
+	return b, nil
+}
+
+// readAll reads a file as long as it is when it is asked for its size.
+func readAll(f File, path string, limit int64) ([]byte, error) {
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	if size > limit {
 		return nil, &TooLongError{Path: path, Limit: limit}
 	}
-	return b, nil
+	b := make([]byte, size)
+	n, err := f.ReadAt(b, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b[:n], err
 }
 
 // IgnoreMissing drops the error that says that there is no such file.

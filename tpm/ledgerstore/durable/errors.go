@@ -64,7 +64,8 @@ func Error(op, path string, err error) error {
 		return nil
 	}
 	var de *DiskError
-	if errors.As(err, &de) {
+	var long *TooLongError
+	if errors.As(err, &de) || errors.As(err, &long) {
 		return err
 	}
 	var pe *fs.PathError

@@ -74,6 +74,11 @@ func verify(t testing.TB, dir string) (size uint64, pending int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return verifyTiles(t, tiles)
+}
+
+func verifyTiles(t testing.TB, tiles *Tiles) (size uint64, pending int) {
+	t.Helper()
 	tail, err := tiles.Pending()
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +93,7 @@ func verify(t testing.TB, dir string) (size uint64, pending int) {
 	}
 	var tree ledger.Tree
 	n := uint64(0)
+	hashes := map[[2]uint64][]byte{}
 	for e, err := range tiles.Entries(0) {
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +108,11 @@ func verify(t testing.TB, dir string) (size uint64, pending int) {
 			if i%tileHeight != 0 {
 				continue
 			}
-			tile, at := tiles.HashTile(i/tileHeight, n>>i/tileWidth), int(n>>i%tileWidth)*32
+			key := [2]uint64{uint64(i / tileHeight), n >> i / tileWidth}
+			if hashes[key] == nil {
+				hashes[key] = tiles.HashTile(i/tileHeight, n>>i/tileWidth)
+			}
+			tile, at := hashes[key], int(n>>i%tileWidth)*32
 			if len(tile) < at+32 || [32]byte(tile[at:]) != h {
 				t.Fatalf("hash tile level %d, %d: %d bytes without %x", i, n>>i, len(tile), h)
 			}
@@ -112,7 +122,19 @@ func verify(t testing.TB, dir string) (size uint64, pending int) {
 	if n != size || tree.Root() != root {
 		t.Fatalf("%d entries of %d, root %x, want %x", n, size, tree.Root(), root)
 	}
+	wantNoGap(t, tail, size)
 	return size, len(tail)
+}
+
+// wantNoGap wants pending entries that begin at or below the checkpoint's size.
+func wantNoGap(t testing.TB, tail [][]byte, size uint64) {
+	t.Helper()
+	for i, e := range tail {
+		var index uint64
+		if _, err := fmt.Sscanf(string(e), "entry %d ", &index); err != nil || index > size+uint64(i) {
+			t.Fatalf("pending entry %d is %q behind a checkpoint of size %d", i, e, size)
+		}
+	}
 }
 
 func TestPublishSteps(t *testing.T) {

@@ -112,6 +112,13 @@ func (d *Disk) Pending() bool {
 	return d.failAt > d.calls
 }
 
+// Calls is how many there were.
+func (d *Disk) Calls() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.calls
+}
+
 // Lie has a sync do nothing whenever lies answers true, and say that it did.
 func (d *Disk) Lie(lies func() bool) { d.lies = lies }
 
