@@ -304,6 +304,28 @@ func TestHold(t *testing.T) {
 	}
 }
 
+// TestHoldEndsByProgress: the ACK that ends a hold may be lost; any frame that
+// acknowledges more than the one that asked for it ends it too.
+func TestHoldEndsByProgress(t *testing.T) {
+	l := newLone(t, false)
+	sid := l.stand(1)
+	for range 3 {
+		l.Send(sid, Interactive, []byte("x"))
+	}
+	l.take()
+	l.give(frame.Frame{Type: frame.TypeAck, SID: sid, Ack: 1, Payload: []byte{frame.AckHold}})
+	l.Send(sid, Interactive, []byte("y"))
+	only(t, l.take())
+	f := data(sid, 0, frame.FlagLast, "answer")
+	f.Ack = 2
+	l.give(f)
+	out := l.take()
+	only(t, out, frame.TypeData|1, frame.TypeData|1)
+	if out[0].Seq != 2 || out[1].Seq != 3 {
+		t.Errorf("sent %d and %d, want 2 again and 3", out[0].Seq, out[1].Seq)
+	}
+}
+
 // TestHoldEndsAtOnce: a peer that was asked to wait hears by an ACK of its own
 // that half of the queue has been taken, and not before.
 func TestHoldEndsAtOnce(t *testing.T) {

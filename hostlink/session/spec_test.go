@@ -74,6 +74,30 @@ func TestSpecConversation(t *testing.T) {
 	}
 }
 
+// TestSpecOtherVersion plays the two lines about another version.
+func TestSpecOtherVersion(t *testing.T) {
+	spec, err := os.ReadFile("../../docs/spec/session.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(spec), "## Test vector: another version")
+	_, block, _ = strings.Cut(block, "```vector\n")
+	line := func(who string) []byte {
+		_, text, _ := strings.Cut(block, who+" ")
+		text, _, _ = strings.Cut(text, "#")
+		b, err := hex.DecodeString(strings.Join(strings.Fields(text), ""))
+		if err != nil || len(b) == 0 {
+			t.Fatalf("line %s: %v", who, err)
+		}
+		return b
+	}
+	l := newLone(t, false)
+	l.Input(l.now, line("I"))
+	if got, want := l.Output(l.now, 1<<16), line("R"); !bytes.Equal(got, want) {
+		t.Errorf("answered\n%x, want\n%x", got, want)
+	}
+}
+
 // TestFragments: the sizes of the specification.
 func TestFragments(t *testing.T) {
 	for baud, want := range map[int]int{300: 256, 9600: 256, 115200: 512, 230400: 1024, 921600: 1024, 0: frame.MaxPayload} {
