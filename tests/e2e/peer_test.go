@@ -259,9 +259,9 @@ func TestPeerRestartedMidJob(t *testing.T) {
 	}
 }
 
-// interrupted is a fault that lets a direction pass until the first fragment of a bulk message that has more to come,
-// then calls stop, in another goroutine. What passes at that moment is delivered whole or lost, as lost says.
-func interrupted(lost bool, stop func()) cable.Fault {
+// interrupted is a fault that lets a direction pass until the first fragment of a bulk message that has more to come. From
+// then on everything is lost; stop is called in another goroutine.
+func interrupted(stop func()) cable.Fault {
 	var decoder frame.Decoder
 	stopped := false
 	return func(p []byte) []byte {
@@ -273,7 +273,7 @@ func interrupted(lost bool, stop func()) cable.Fault {
 			}
 			rest = rest[n:]
 		}
-		if stopped && lost {
+		if stopped {
 			return nil
 		}
 		return p
@@ -307,7 +307,7 @@ func TestPeerAndCutCable(t *testing.T) {
 	r := withPeer(t)
 	r.fillLog()
 	cut := make(chan struct{})
-	r.Cable.SetFault(cable.Down, interrupted(true, func() { close(cut) }))
+	r.Cable.SetFault(cable.Down, interrupted(func() { close(cut) }))
 	p := r.start("log")
 	p.await(at("welcome"))
 	r.awaits(cut)
@@ -323,7 +323,7 @@ func TestPeerAndPulledAdapter(t *testing.T) {
 	r := withPeer(t)
 	r.fillLog()
 	pulled := make(chan struct{})
-	r.Cable.SetFault(cable.Down, interrupted(true, func() {
+	r.Cable.SetFault(cable.Down, interrupted(func() {
 		r.Cable.Unplug(cable.Up)
 		close(pulled)
 	}))

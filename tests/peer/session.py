@@ -202,7 +202,7 @@ class Initiator:
         hold, offsets = parse_ack(f.payload) if f.type == frame.ACK else (u.hold and f.ack == u.oldest, [])
         if not self._acknowledged(f.ack, offsets, now):
             return
-        released, u.hold = u.hold and not hold, hold
+        released, u.hold = u.hold and not hold, hold and bool(u.flight)
         if released and u.flight:
             self._transmit(0, now)
         u.heard, u.heard_at, u.ping_at = True, now, now + PING_AFTER
@@ -275,8 +275,7 @@ class Initiator:
 
     def _send_new(self, now):
         u = self.up
-        # While the peer holds, one fragment is on its way: should the ACK that ends the hold get lost, it asks again.
-        while len(u.flight) < (1 if u.hold else WINDOW):
+        while not u.hold and len(u.flight) < WINDOW:
             channel = INTERACTIVE if u.queue[INTERACTIVE] else BULK
             if not u.queue[channel]:
                 return
