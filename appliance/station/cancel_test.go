@@ -151,6 +151,18 @@ func TestAskingAgainOutdatesACancel(t *testing.T) {
 	b.signsAgain(shown)
 }
 
+// A time of the far future, which no job could be admitted with, makes none that
+// waits immune to cancellation.
+func TestAskingAgainInTheFutureChangesNothing(t *testing.T) {
+	b, shown, queued := begin(t)
+	for _, r := range []*intaketest.Request{shown, queued} {
+		b.submit(at(r, 24*3600))
+		b.receive() // the event once more
+		b.cancelAt(b.host, r, 1)
+		b.answered(r.Job(), message.CodeCancelled)
+	}
+}
+
 func TestReplaysAfterADenial(t *testing.T) {
 	b := newBoard(t)
 	b.start()

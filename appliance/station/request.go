@@ -36,7 +36,7 @@ func (s *Station) submit(m *message.Submit) {
 		return
 	}
 	if j := s.pending(id); j != nil {
-		j.again(req)
+		s.again(j, req)
 		s.tell(j)
 		return
 	}
@@ -77,10 +77,12 @@ func (s *Station) pending(id message.JobID) *job {
 }
 
 // again notes that the host asks for a waiting job once more: a cancellation
-// that it made before does not count any longer.
-func (j *job) again(r *policy.Request) {
-	if r.Host == j.request.Host && r.Submission.HostTime.After(j.asked) {
-		j.asked = r.Submission.HostTime
+// that it made before does not count any longer. A time too far ahead is no
+// time.
+func (s *Station) again(j *job, r *policy.Request) {
+	at := r.Submission.HostTime
+	if r.Host == j.request.Host && at.After(j.asked) && at.Sub(s.now()) <= s.policy.MaxSkew {
+		j.asked = at
 	}
 }
 

@@ -253,7 +253,8 @@ func TestHostileRequests(t *testing.T) {
 	}
 }
 
-// TestHostileReplays sends again what was cancelled, denied and signed, and cancels what is not its own or was asked for anew.
+// TestHostileReplays sends again what was cancelled, denied and signed with the approval of two persons, and cancels what is
+// not its own or was asked for anew.
 func TestHostileReplays(t *testing.T) {
 	t.Parallel()
 	h := invaded(t)
@@ -266,6 +267,7 @@ func TestHostileReplays(t *testing.T) {
 		return func(e *message.Event) bool { return e.Job == job && e.State == message.EventShown }
 	}
 	r := h.Honest("content")
+	r.Approval.Class, r.Approvers = intaketest.Approved, []note.Signer{h.Alice, h.Bob}
 	job, asked := r.Job(), r.Submission.HostTime
 	h.say(r.Submit().Marshal())
 	hears(h, shown(job))
@@ -297,7 +299,9 @@ func TestHostileReplays(t *testing.T) {
 	}
 	h.must(h.Token.Touch(h.ctx))
 	first := hears(h, func(*message.Done) bool { return true })
-	for _, m := range []*message.Submit{r.Submit(), later(r, 20)} {
+	others := *r
+	others.Approvers = []note.Signer{h.Bob, h.AliceLaptop}
+	for _, m := range []*message.Submit{r.Submit(), later(r, 20), later(&others, 21)} {
 		h.say(m.Marshal())
 		if again := hears(h, func(*message.Done) bool { return true }); *again != *first {
 			t.Errorf("the same job has the outcomes %+v and %+v", first, again)
