@@ -7,6 +7,7 @@ import (
 
 	"touchmark/appliance/ceremony"
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
 )
@@ -262,14 +263,14 @@ func (s *Station) mend() error {
 // decide reads the TPM and asks package anchor what its state means. The
 // counters come from a fresh attestation, because only attestations by the
 // same key can be compared (TPM 2.0 part 1, 36.7: they carry a constant offset).
-func (s *Station) decide() ([]anchor.Plan, anchor.Decision, error) {
-	fail := func(what string, err error) ([]anchor.Plan, anchor.Decision, error) {
-		return nil, anchor.Decision{}, fmt.Errorf("%s: %w", what, err)
+func (s *Station) decide() ([]anchor.Plan, recovery.Decision, error) {
+	fail := func(what string, err error) ([]anchor.Plan, recovery.Decision, error) {
+		return nil, recovery.Decision{}, fmt.Errorf("%s: %w", what, err)
 	}
 	if err := s.readClock(); err != nil {
 		return fail("reading the log", err)
 	}
-	o := anchor.Observed{Size: s.cfg.Store.Size(), Attested: s.hist.taken}
+	o := recovery.Observed{Size: s.cfg.Store.Size(), Attested: s.hist.taken}
 	var err error
 	if o.Head, err = s.cfg.TPM.Head(); err != nil {
 		return fail("reading HEAD", err)
@@ -278,7 +279,7 @@ func (s *Station) decide() ([]anchor.Plan, anchor.Decision, error) {
 		return fail("reading the PCR", err)
 	}
 	if b := s.hist.lastBoot; b != nil {
-		o.Since = anchor.Base{Size: b.Committed, Head: b.Head, PCR: b.PCR}
+		o.Since = recovery.Base{Size: b.Committed, Head: b.Head, PCR: b.PCR}
 	}
 	o.Since.Clock = &s.hist.clock
 	plans, err := s.plansSince(o.Since.Size, o.Head)
@@ -296,7 +297,7 @@ func (s *Station) decide() ([]anchor.Plan, anchor.Decision, error) {
 		return fail("attesting HEAD", err)
 	}
 	o.Clock = facts.Clock
-	return plans, anchor.Decide(o), nil
+	return plans, recovery.Decide(o), nil
 }
 
 // plansSince gives the plans, oldest first, from the newest at or below a size

@@ -158,7 +158,7 @@ func (h *history) add(hdr ledger.Header, body any) error {
 	case *ledger.Attest:
 		h.commit(b.Size)
 		h.attest = b
-		if b.HasQuote() { // see anchor.Base.Clock
+		if b.HasQuote() { // see recovery.Base.Clock
 			h.newest = stamped{b.Certify, b.Size, quote.CertifyTag}
 		}
 	case *ledger.Intent:

@@ -51,6 +51,7 @@ var rooms = map[string]kind{
 	"appliance/intake/intaketest": test,
 
 	"tpm/anchor":                       pure,
+	"tpm/anchor/recovery":              pure,
 	"tpm/audit":                        pure,
 	"tpm/audit/challenge":              pure,
 	"tpm/audit/finding":                pure,

@@ -10,9 +10,6 @@ const (
 	maxLogKeys = 8
 	// maxAdministrators is policy.MaxAdministrators.
 	maxAdministrators = 16
-	// maxOpen bounds the commits that may have come next while entries from a
-	// mirror are followed: all but one were armed by the operator and failed.
-	maxOpen = 4096
 	// maxVersion bounds versions of trust: each is made by people.
 	maxVersion = 1 << 20
 	// maxTPMLine bounds the signature bytes of a TPM line: 32 bytes, a

@@ -1,4 +1,4 @@
-package anchor
+package recovery
 
 import (
 	"os"
@@ -41,7 +41,7 @@ func TestResume(t *testing.T) {
 // Every halt state has its row in the specification, with what the operator is
 // told.
 func TestSpecHalts(t *testing.T) {
-	page, err := os.ReadFile("../../docs/spec/anchor.md")
+	page, err := os.ReadFile("../../../docs/spec/anchor.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,16 +1,17 @@
-package anchor
+package recovery
 
 import (
 	"fmt"
 	"testing"
 
+	"touchmark/tpm/anchor"
 	"touchmark/tpm/quote"
 )
 
 // machine is disk and TPM of an appliance, moved step by step. It crashes
 // after any step; what it then knows goes through Decide.
 type machine struct {
-	plans          []Plan
+	plans          []anchor.Plan
 	applied        []bool
 	head, pcr      [32]byte
 	base, baseHead [32]byte
@@ -23,17 +24,17 @@ type machine struct {
 func (m *machine) plan() {
 	m.size += 2
 	x := [32]byte{byte(m.size), byte(len(m.plans))}
-	m.plans = append(m.plans, Plan{Size: m.size, X: x, Prev: m.head})
+	m.plans = append(m.plans, anchor.Plan{Size: m.size, X: x, Prev: m.head})
 	m.applied = append(m.applied, false)
 }
 
-func (m *machine) newest() *Plan { return &m.plans[len(m.plans)-1] }
+func (m *machine) newest() *anchor.Plan { return &m.plans[len(m.plans)-1] }
 
 func (m *machine) nvExtend() {
-	m.head = Extend(m.head, m.newest().X)
+	m.head = anchor.Extend(m.head, m.newest().X)
 	m.applied[len(m.applied)-1] = true
 }
-func (m *machine) pcrExtend() { m.pcr = Extend(m.pcr, m.newest().X) }
+func (m *machine) pcrExtend() { m.pcr = anchor.Extend(m.pcr, m.newest().X) }
 func (m *machine) attest() {
 	m.logged = m.resets
 	for i, a := range m.applied {
@@ -68,7 +69,7 @@ func (m *machine) recover(t *testing.T) {
 		t.Fatalf("committed %d, want %d", d.Committed, committed)
 	}
 	if d.ExtendPCR != nil {
-		m.pcr = Extend(m.pcr, *d.ExtendPCR)
+		m.pcr = anchor.Extend(m.pcr, *d.ExtendPCR)
 	}
 	if m.pcr != d.PCR {
 		t.Fatalf("PCR %x, want %x", m.pcr, d.PCR)
@@ -140,14 +141,14 @@ func TestDecideHalts(t *testing.T) {
 	}{
 		{"no AK", func(_ *machine, o *Observed) { o.AKMissing = true }, AKMissing},
 		{"no HEAD", func(_ *machine, o *Observed) { o.HeadMissing = true }, HeadMissing},
-		{"HEAD extended by somebody", func(_ *machine, o *Observed) { o.Head = Extend(o.Head, [32]byte{1}) }, HeadUnknown},
+		{"HEAD extended by somebody", func(_ *machine, o *Observed) { o.Head = anchor.Extend(o.Head, [32]byte{1}) }, HeadUnknown},
 		{"another TPM, never written", func(_ *machine, o *Observed) { o.Head = [32]byte{} }, HeadUnknown},
 		{"another TPM, before any attestation", func(_ *machine, o *Observed) { o.Head, o.Attested = [32]byte{}, 0 }, HeadBehind},
 		{"disk rolled back", func(_ *machine, o *Observed) { o.Plans = o.Plans[:2] }, HeadUnknown},
 		{"disk rolled back, a mirror has more", func(_ *machine, o *Observed) { o.Plans, o.Mirror = o.Plans[:2], o.Size+1 }, HeadAhead},
 		{"TPM state rolled back", func(m *machine, o *Observed) { o.Head = m.plans[1].Head() }, HeadBehind},
 		{"TPM state rolled back far", func(m *machine, o *Observed) { o.Head, o.Attested = m.plans[0].Head(), 0 }, HeadBehind},
-		{"PCR extended by somebody", func(_ *machine, o *Observed) { o.PCR = Extend(o.PCR, [32]byte{1}) }, PCRUnexplained},
+		{"PCR extended by somebody", func(_ *machine, o *Observed) { o.PCR = anchor.Extend(o.PCR, [32]byte{1}) }, PCRUnexplained},
 		{"PCR cleared without a reset", func(_ *machine, o *Observed) { o.PCR = [32]byte{} }, PCRUnexplained},
 		{"PCR extended after a reset", func(_ *machine, o *Observed) { o.Clock.ResetCount, o.PCR = 1, [32]byte{1} }, PCRUnexplained},
 		{"PCR kept through a reset", func(_ *machine, o *Observed) { o.Clock.ResetCount = 1 }, PCRUnexplained},

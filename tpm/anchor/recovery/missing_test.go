@@ -1,4 +1,4 @@
-package anchor
+package recovery
 
 import (
 	"bytes"
@@ -12,30 +12,48 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
 	"touchmark/tpm/quote/quotetest"
 )
 
+const origin = "touchmark.example/demo"
+
+// noteKey is the note key of this name from a seed.
+func noteKey(t testing.TB, name string, seed byte) (note.Signer, string) {
+	t.Helper()
+	skey, vkey, err := note.GenerateKey(bytes.NewReader(bytes.Repeat([]byte{seed}, 32)), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer, vkey
+}
+
 // history is a log as an appliance writes it, with what disk and mirror keep.
 type history struct {
 	t         testing.TB
 	tpm       *quotetest.TPM
-	trust     Trust
+	trust     anchor.Trust
 	entries   [][]byte
-	plans     []Plan
+	plans     []anchor.Plan
 	committed uint64
 	attested  map[int]uint64 // by number of entries: what the entries so far call committed
 }
 
 func newHistory(t testing.TB, base [32]byte) *history {
 	t.Helper()
-	w := newWorld(t)
-	w.tpm.Head = base
-	h := &history{t: t, tpm: w.tpm, trust: w.trust, attested: map[int]uint64{}}
+	tpm := quotetest.New()
+	tpm.Head = base
+	_, logKey := noteKey(t, origin, 1)
+	h := &history{t: t, tpm: tpm, attested: map[int]uint64{}, trust: anchor.Trust{Origin: origin, AK: tpm.Public(), HeadName: tpm.HeadName()}}
 	name := append([]byte{0, 0x0b}, make([]byte, 32)...)
 	h.add(&ledger.Genesis{
-		Origin: origin, LogKey: w.trust.LogKey, AK: w.tpm.Public(), Creation: w.tpm.Creation(make([]byte, 32)), Head: w.tpm.HeadIndex, HeadName: name, Base: base, PCR: 14,
+		Origin: origin, LogKey: logKey, AK: tpm.Public(), Creation: tpm.Creation(make([]byte, 32)), Head: tpm.HeadIndex, HeadName: name, Base: base, PCR: 14,
 		Token: ledger.TokenInfo{Firmware: "5.7.1"}, Key: ledger.TokenKey{Name: "k", Slot: "9c", Family: "f", Algorithm: "a", SPKI: []byte{1}},
 		Attestation: ledger.TokenAttestation{Slot: []byte{1}, Intermediate: []byte{1}}, Cert: []byte{1}, Policy: []byte("p\n"),
 	})
@@ -68,7 +86,7 @@ func (h *history) tree(n int) *ledger.Tree {
 func (h *history) commit(taken bool) {
 	size := uint64(len(h.entries))
 	x := ledger.X(ledger.CheckpointBody(origin, size, h.tree(len(h.entries)).Root()))
-	h.plans = append(h.plans, Plan{size, x, h.tpm.Head})
+	h.plans = append(h.plans, anchor.Plan{Size: size, X: x, Prev: h.tpm.Head})
 	if taken {
 		h.tpm.ExtendHead(x)
 		h.tpm.ExtendPCR(x)
@@ -133,7 +151,7 @@ func (h *history) disk(n int) Observed {
 
 // follow gives a disk of n entries what a mirror has from there to m.
 func (h *history) follow(n, m int) (*Missing, error) {
-	miss, err := h.trust.NewMissing(h.disk(n), h.tree(n))
+	miss, err := NewMissing(&h.trust, h.disk(n), h.tree(n))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -227,7 +245,7 @@ func TestMissingForged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := honest()
 			head := h.tpm.Head
-			miss, err := h.trust.NewMissing(Observed{}, new(ledger.Tree))
+			miss, err := NewMissing(&h.trust, Observed{}, new(ledger.Tree))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -249,7 +267,7 @@ func TestMissingForged(t *testing.T) {
 
 func TestMissingIsBounded(t *testing.T) {
 	h := newHistory(t, [32]byte{})
-	miss, err := h.trust.NewMissing(Observed{}, new(ledger.Tree))
+	miss, err := NewMissing(&h.trust, Observed{}, new(ledger.Tree))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +279,7 @@ func TestMissingIsBounded(t *testing.T) {
 	if err := miss.append([32]byte{}, true, [32]byte{}); err == nil {
 		t.Error("a mirror may make the board keep any number of commits")
 	}
-	if _, err := h.trust.NewMissing(Observed{Attested: 5}, new(ledger.Tree)); err == nil {
+	if _, err := NewMissing(&h.trust, Observed{Attested: 5}, new(ledger.Tree)); err == nil {
 		t.Error("a disk without the plan of its newest commit was accepted")
 	}
 }

@@ -1,9 +1,10 @@
-package anchor
+package recovery
 
 import (
 	"errors"
 	"fmt"
 
+	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/quote"
@@ -18,25 +19,25 @@ import (
 // the attest or boot entry that every appliance writes before the next one; the
 // newest may end with any triggering entry behind those.
 type Missing struct {
-	trust *Trust
+	trust *anchor.Trust
 	tree  *ledger.Tree
 	disk  uint64 // leaves on disk
 	at    chain
-	found []Plan // commits beyond the disk, as far as they are named
+	found []anchor.Plan // commits beyond the disk, as far as they are named
 	// resumed gives HEAD before the commit of a resume entry.
 	resumed func(e *ledger.Order) ([32]byte, error)
 }
 
 // chain follows commits from one that is known.
 type chain struct {
-	size uint64   // newest commit known
-	head [32]byte // HEAD after it
-	open []Plan   // one of these may have come next, oldest first
+	size uint64        // newest commit known
+	head [32]byte      // HEAD after it
+	open []anchor.Plan // one of these may have come next, oldest first
 }
 
 // NewMissing starts behind a disk: o as for Decide, tree that of all its
 // entries. A disk without any entry is one that lost the whole log.
-func (t *Trust) NewMissing(o Observed, tree *ledger.Tree) (*Missing, error) {
+func NewMissing(t *anchor.Trust, o Observed, tree *ledger.Tree) (*Missing, error) {
 	ak, err := quote.ParseAK(t.AK)
 	if err != nil {
 		return nil, err
@@ -124,7 +125,7 @@ func (m *Missing) append(leaf [32]byte, trigger bool, prev [32]byte) error {
 	}
 	size := m.tree.Size()
 	x := ledger.X(ledger.CheckpointBody(m.trust.Origin, size, m.tree.Root()))
-	m.at.open = append(m.at.open, Plan{Size: size, X: x, Prev: prev})
+	m.at.open = append(m.at.open, anchor.Plan{Size: size, X: x, Prev: prev})
 	return nil
 }
 
@@ -139,7 +140,7 @@ func (m *Missing) named(size uint64) error {
 
 // named moves on to the commit of a size and answers its plan, nil if that is
 // where the chain stands already.
-func (c *chain) named(size uint64) (*Plan, error) {
+func (c *chain) named(size uint64) (*anchor.Plan, error) {
 	if size == c.size && size > 0 {
 		return nil, nil
 	}
@@ -159,7 +160,7 @@ var ErrNotHead = errors.New("the mirror's entries do not lead to HEAD")
 // beyond the disk, oldest first: each is to be written with the entries up to
 // its size. Entries behind the last one are pending, and HEAD does not vouch
 // for them. The error is ErrNotHead; more entries may help.
-func (m *Missing) Found(head [32]byte) (size uint64, plans []Plan, err error) {
+func (m *Missing) Found(head [32]byte) (size uint64, plans []anchor.Plan, err error) {
 	if head == m.at.head && m.at.size > m.disk {
 		return m.at.size, m.found, nil
 	}

@@ -1,17 +1,21 @@
-package anchor
+// Package recovery says what an appliance may conclude at start from a disk and
+// a TPM that disagree: which commit is the newest, what is to be caught up, when
+// to halt, what leads out of a halt state, and whether a mirror's entries are
+// the ones that are missing.
+//
+// A commit is written to disk as a plan before the TPM is asked, so after any
+// crash the TPM either took a plan's x or did not, and reading HEAD tells which.
+// What HEAD shows and no plan explains is never repaired silently. The order of
+// operations, the crash matrix and the halt states are docs/spec/anchor.md,
+// sections 4 and 5.
+//
+// The package is pure: every function concludes from what it is given.
+package recovery
 
-import "touchmark/tpm/quote"
-
-// Plan is a commit written to disk before the TPM is asked: the checkpoint of
-// the first Size leaves has X, and HEAD stood at Prev. It was applied if HEAD
-// ever stood at Head().
-type Plan struct {
-	Size    uint64
-	X, Prev [32]byte
-}
-
-// Head is where HEAD stands right after the plan was applied.
-func (p Plan) Head() [32]byte { return Extend(p.Prev, p.X) }
+import (
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/quote"
+)
 
 // Base is a place in the log from which HEAD and PCR are explained: the newest
 // boot entry, or a resume entry. The zero value is the beginning of a log on a
@@ -33,7 +37,7 @@ type Observed struct {
 	// the newest at or below Since.Size and all that follow. Older ones may
 	// be left out unless nothing else explains HEAD: then they tell a HEAD
 	// that went back from one that is unknown.
-	Plans []Plan
+	Plans []anchor.Plan
 
 	HeadMissing, AKMissing bool
 	Head                   [32]byte // HEAD as read; zero before its first write
@@ -109,7 +113,7 @@ func (o *Observed) explain(committed int, base Base) Decision {
 }
 
 // newestAt is the newest plan whose application left HEAD at head.
-func newestAt(plans []Plan, head [32]byte) int {
+func newestAt(plans []anchor.Plan, head [32]byte) int {
 	for i := len(plans) - 1; i >= 0; i-- {
 		if plans[i].Head() == head {
 			return i
@@ -120,7 +124,7 @@ func newestAt(plans []Plan, head [32]byte) int {
 
 // builtUpon reports whether one of the later plans presumes a HEAD other than
 // head: then a commit after head had been applied when it was written.
-func builtUpon(later []Plan, head [32]byte) bool {
+func builtUpon(later []anchor.Plan, head [32]byte) bool {
 	for _, p := range later {
 		if p.Prev != head {
 			return true
@@ -131,7 +135,7 @@ func builtUpon(later []Plan, head [32]byte) bool {
 
 // applied walks the chain of applied plans back from head to the base, newest
 // first.
-func applied(plans []Plan, head [32]byte, base Base) (chain []Plan) {
+func applied(plans []anchor.Plan, head [32]byte, base Base) (chain []anchor.Plan) {
 	for i := len(plans) - 1; i >= 0 && plans[i].Size > base.Size; i-- {
 		if plans[i].Head() == head {
 			chain, head = append(chain, plans[i]), plans[i].Prev
@@ -142,10 +146,10 @@ func applied(plans []Plan, head [32]byte, base Base) (chain []Plan) {
 
 // pcr explains the PCR. Since the base it took every applied plan, perhaps not
 // yet the newest; a TPM reset sets it to zero.
-func (d *Decision) pcr(o *Observed, base Base, chain []Plan) {
+func (d *Decision) pcr(o *Observed, base Base, chain []anchor.Plan) {
 	replay, before := base.PCR, base.PCR
 	for i := len(chain) - 1; i >= 0; i-- {
-		before, replay = replay, Extend(replay, chain[i].X)
+		before, replay = replay, anchor.Extend(replay, chain[i].X)
 	}
 	reset := base.Clock != nil && base.Clock.ResetCount != o.Clock.ResetCount
 	mayClear := base.Clock == nil || reset || base.Clock.RestartCount != o.Clock.RestartCount

@@ -1,4 +1,4 @@
-package anchor
+package recovery
 
 import (
 	"encoding/binary"
@@ -7,8 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/quote"
 )
 
@@ -24,13 +24,13 @@ type leaf struct {
 // cut: a sync may lie.
 type store struct {
 	leaves []leaf
-	plans  []Plan
+	plans  []anchor.Plan
 	ends   []int // number of leaves after each append
 	safe   int
 	sure   int // of a mirror: as far as it saw that HEAD took the leaves
 }
 
-func (s *store) append(p *Plan, ls ...leaf) {
+func (s *store) append(p *anchor.Plan, ls ...leaf) {
 	s.leaves = append(s.leaves, ls...)
 	s.ends = append(s.ends, len(s.leaves))
 	if p != nil {
@@ -42,7 +42,7 @@ func (s *store) append(p *Plan, ls ...leaf) {
 func (s *store) cut(n int) {
 	s.leaves, s.safe, s.sure = s.leaves[:n:n], min(s.safe, n), min(s.sure, n)
 	s.ends = slices.DeleteFunc(slices.Clone(s.ends), func(e int) bool { return e > n })
-	s.plans = slices.DeleteFunc(slices.Clone(s.plans), func(p Plan) bool { return p.Size > uint64(n) })
+	s.plans = slices.DeleteFunc(slices.Clone(s.plans), func(p anchor.Plan) bool { return p.Size > uint64(n) })
 }
 
 func (s *store) tree() *ledger.Tree {
@@ -117,7 +117,7 @@ func (m *model) pointIn(n int, where string) {
 
 // write appends and syncs. The process may die before or after; the sync may
 // lie.
-func (m *model) write(p *Plan, bodies ...any) {
+func (m *model) write(p *anchor.Plan, bodies ...any) {
 	m.point("before an append")
 	ls := make([]leaf, len(bodies))
 	for i, b := range bodies {
@@ -152,7 +152,7 @@ func (m *model) sync() {
 func (m *model) extend(what string, value *[32]byte, x [32]byte) (applied bool) {
 	done, fails := !m.chance(12), m.chance(12)
 	if done {
-		*value = Extend(*value, x)
+		*value = anchor.Extend(*value, x)
 		m.clock.Millis++
 	}
 	m.point("in " + what)
@@ -167,7 +167,7 @@ func (m *model) extend(what string, value *[32]byte, x [32]byte) (applied bool) 
 }
 
 // extendHead commits a plan and keeps the truth.
-func (m *model) extendHead(p Plan) bool {
+func (m *model) extendHead(p anchor.Plan) bool {
 	before := m.head
 	defer func() {
 		if m.head == before {
@@ -189,279 +189,6 @@ func (m *model) nv() quote.NVFacts {
 
 func (m *model) quote() *quote.QuoteFacts {
 	return &quote.QuoteFacts{Clock: m.clock, PCRDigest: quote.PCRDigest(m.pcr)}
-}
-
-// view is what the log says of the past, as the board reads it at start.
-type view struct {
-	o     Observed
-	boots uint64
-	open  []uint64 // intents without an outcome
-	full  bool     // the newest commit has an attest or boot entry
-}
-
-func (m *model) read() (v view) {
-	v.o = Observed{Plans: m.disk.plans, Head: m.head, PCR: m.pcr, Clock: m.clock, Size: uint64(len(m.disk.leaves))}
-	v.o.Since.Head = m.base
-	for i, l := range m.disk.leaves {
-		switch b := l.body.(type) {
-		case *ledger.Boot:
-			v.o.Since, v.o.Resumes = Base{b.Committed, b.Head, b.PCR, &l.nv.Clock}, nil
-			v.o.Attested, v.boots = max(v.o.Attested, b.Committed), b.Number
-		case *ledger.Attest:
-			v.o.Attested = max(v.o.Attested, b.Size)
-			if l.q != nil {
-				v.o.Since.Clock = &l.nv.Clock
-			}
-		case *ledger.Order:
-			if b.Action == ledger.KindResume {
-				v.o.Resumes = append(v.o.Resumes, Base{uint64(i), l.nv.Contents, b.PCR, &l.nv.Clock})
-			}
-		case *ledger.Intent:
-			v.open = append(v.open, uint64(i))
-		case *ledger.Outcome:
-			v.open = slices.DeleteFunc(v.open, func(x uint64) bool { return x == b.Intent })
-		}
-	}
-	for _, s := range m.mirrors {
-		v.o.Mirror = max(v.o.Mirror, uint64(len(s.leaves)))
-	}
-	v.recent()
-	return v
-}
-
-// recent leaves out the plans that a start in O(log n) does not read.
-func (v *view) recent() {
-	at := slices.IndexFunc(v.o.Plans, func(p Plan) bool { return p.Head() == v.o.Head })
-	for i, p := range v.o.Plans {
-		if p.Size <= v.o.Since.Size && (at < 0 || i <= at) {
-			v.o.Plans = v.o.Plans[i:]
-			v.recentFrom()
-			return
-		}
-	}
-}
-
-// recentFrom drops older plans one by one as long as the next one will do.
-func (v *view) recentFrom() {
-	for len(v.o.Plans) > 1 && v.o.Plans[1].Size <= v.o.Since.Size && v.o.Plans[0].Head() != v.o.Head {
-		v.o.Plans = v.o.Plans[1:]
-	}
-}
-
-// start is what an appliance does when it starts. It answers whether the board
-// is ready, false if it was led out of a halt state and must start again.
-func (m *model) start() bool {
-	m.disk.safe = len(m.disk.leaves) // the newest append is written and synced again
-	v := m.read()
-	d := Decide(v.o)
-	m.judge(v, d)
-	if d.Halt != "" {
-		m.note("halt %s", d.Halt)
-		m.seen["halt "+string(d.Halt)]++
-		m.leadOut(v, d)
-		return false
-	}
-	if d.ExtendPCR != nil {
-		m.seen["PCR caught up"]++
-		if !m.extend("PCR_Extend at start", &m.pcr, *d.ExtendPCR) {
-			return false
-		}
-	}
-	m.must(m.pcr == d.PCR, "the PCR is not as recovery says")
-	m.mend(v, v.o.Plans[d.Committed].Size)
-	m.write(nil, m.boot(v.boots+1))
-	return true
-}
-
-func (m *model) boot(number uint64) leaf {
-	b := &ledger.Boot{Number: number, Committed: m.newest, Head: m.head, PCR: m.pcr}
-	return leaf{body: b, nv: m.nv(), q: m.quote()}
-}
-
-// has reports whether a copy holds everything that HEAD took.
-func (m *model) has(s *store) bool {
-	return !m.strange && m.newest <= uint64(len(s.leaves)) && s.root(m.newest) == m.roots[m.newest]
-}
-
-// lost reports whether HEAD took what no copy has.
-func (m *model) lost() bool { return !m.has(&m.disk) && !m.has(&m.mirrors[0]) && !m.has(&m.mirrors[1]) }
-
-// judge holds a decision against the truth.
-func (m *model) judge(v view, d Decision) {
-	has := m.has(&m.disk)
-	switch d.Halt {
-	case "", PCRUnexplained:
-		m.must(has, "goes on although HEAD took size %d and the disk has %d", m.newest, v.o.Size)
-		m.must(v.o.Plans[d.Committed].Size == m.newest, "takes size %d for committed, it is %d", v.o.Plans[d.Committed].Size, m.newest)
-		m.must((d.Halt != "") == m.pcrTaint, "halt %q, PCR extended by others: %v", d.Halt, m.pcrTaint)
-	default:
-		m.must(!has, "halts with %s although nothing is amiss", d.Halt)
-	}
-}
-
-// mend makes good what a crash kept from being written.
-func (m *model) mend(v view, committed uint64) {
-	var bodies []any
-	if v.o.Attested < committed {
-		m.seen["commit attested at start"]++
-		bodies = append(bodies, leaf{body: &ledger.Attest{Size: committed}, nv: m.nv()})
-	}
-	for _, i := range v.open {
-		bodies = append(bodies, &ledger.Outcome{Intent: i})
-	}
-	if len(bodies) > 0 {
-		m.write(nil, bodies...)
-	}
-}
-
-// leadOut does what the halt state's instructions say.
-func (m *model) leadOut(v view, d Decision) {
-	if d.Halt == PCRUnexplained && m.rnd.IntN(2) == 0 {
-		m.power()
-		return
-	}
-	if (d.Halt == HeadAhead || d.Halt == HeadUnknown) && m.fetch(v) {
-		return
-	}
-	if d.Halt == HeadBehind || d.Halt == PCRUnexplained || m.lost() {
-		m.resume(v, d)
-		return
-	}
-	panic(wrong(fmt.Sprintf("halted with %s; HEAD took size %d, and no mirror that has it was of use", d.Halt, m.newest)))
-}
-
-// fetch takes missing entries from the mirrors.
-func (m *model) fetch(v view) bool {
-	for _, s := range m.mirrors {
-		if len(s.leaves) <= len(m.disk.leaves) {
-			continue
-		}
-		at, err := chainOf(v.o)
-		m.must(err == nil, "%v", err)
-		miss := &Missing{trust: &Trust{Origin: origin}, tree: m.disk.tree(), disk: v.o.Size, at: at}
-		for _, l := range s.leaves[len(m.disk.leaves):] {
-			miss.resumed = func(*ledger.Order) ([32]byte, error) { return l.nv.Contents, nil }
-			if miss.take(l.hash, l.body) != nil {
-				break
-			}
-		}
-		size, plans, err := miss.Found(m.head)
-		if err != nil {
-			continue
-		}
-		m.must(size == m.newest && s.root(size) == m.roots[size], "a mirror's entries were taken for what HEAD took")
-		m.seen["fetched from a mirror"]++
-		for _, p := range plans {
-			m.pointIn(4, "while fetching")
-			m.disk.append(&p, s.leaves[len(m.disk.leaves):p.Size]...)
-			m.sync()
-		}
-		return true
-	}
-	return false
-}
-
-// resume is the administrators' way out.
-func (m *model) resume(v view, d Decision) {
-	by := &order.Resume{Halt: string(d.Halt), Head: m.head, PCR: m.pcr}
-	if m.chance(3) {
-		m.power()
-		v = m.read()
-		if d = Decide(v.o); d.Halt == "" {
-			return
-		}
-	}
-	m.must(d.Resume(v.o, by) == nil, "cannot be led out: %v", d.Resume(v.o, by))
-	m.note("resumes at %d", v.o.Size)
-	m.forget()
-	var bodies []any
-	for _, i := range v.open {
-		bodies = append(bodies, &ledger.Outcome{Intent: i})
-	}
-	bodies = append(bodies, leaf{body: &ledger.Order{Action: ledger.KindResume, PCR: m.pcr}, nv: m.nv()})
-	p := &Plan{}
-	m.write(p, bodies...)
-	defer func(head [32]byte) {
-		if m.head != head {
-			m.seen["resumed"]++
-			m.pcrTaint = false
-		}
-	}(m.head)
-	if m.extendHead(*p) {
-		m.extend("PCR_Extend of a resume entry", &m.pcr, p.X)
-	}
-}
-
-// forget drops what HEAD took and nobody has: from now on other entries stand
-// at those sizes. Mirrors keep what the board has, too.
-func (m *model) forget() {
-	n := uint64(len(m.disk.leaves))
-	for size, root := range m.roots {
-		if size > n || m.disk.root(size) != root {
-			delete(m.roots, size)
-			m.strange = true // HEAD took something that no log says
-		}
-	}
-	m.newest = 0
-	for size := range m.roots {
-		m.newest = max(m.newest, size)
-	}
-	for i := range m.mirrors {
-		m.mirrors[i].cut(min(len(m.mirrors[i].leaves), int(n)))
-	}
-}
-
-// mirror brings a mirror up to date. It gives back only what is pending.
-func (m *model) mirror(i int) {
-	s := &m.mirrors[i]
-	n := 0
-	for n < min(len(s.leaves), len(m.disk.leaves)) && s.leaves[n].hash == m.disk.leaves[n].hash {
-		n++
-	}
-	m.must(n >= s.sure, "entry %d, which HEAD took, is another one on a mirror", n)
-	s.cut(n)
-	s.append(nil, m.disk.leaves[n:]...)
-	s.sure = int(m.newest)
-}
-
-// ceremony signs something, or is an administrators' note.
-func (m *model) ceremony() (ready bool) {
-	v := m.read()
-	m.must(v.o.Attested == m.newest && len(v.open) == 0, "a ceremony begins although something is to be made good")
-	index := uint64(len(m.disk.leaves))
-	admin := m.rnd.IntN(5) == 0
-	p := &Plan{}
-	if admin {
-		m.write(p, &ledger.Order{Action: ledger.KindNote})
-	} else {
-		m.write(p, &ledger.Intent{})
-	}
-	if !admin || m.rnd.IntN(2) == 0 {
-		m.mirror(0)
-	}
-	m.point("before NV_Extend")
-	if !m.extendHead(*p) {
-		m.seen["not committed"]++
-		if !admin {
-			m.write(nil, &ledger.Outcome{Intent: index})
-		}
-		return true
-	}
-	m.point("between the extends")
-	if !m.extend("PCR_Extend", &m.pcr, p.X) {
-		if !admin {
-			m.write(nil, &ledger.Outcome{Intent: index})
-		}
-		return false // owes the PCR this commit
-	}
-	m.point("before the touch")
-	m.must(m.newest == p.Size && m.roots[p.Size] == m.disk.root(p.Size), "the token signs what HEAD did not take")
-	m.write(nil, leaf{body: &ledger.Attest{Size: p.Size}, nv: m.nv(), q: m.quote()})
-	if !admin {
-		m.write(nil, &ledger.Outcome{Intent: index})
-		m.seen["signed"]++
-	}
-	return true
 }
 
 // power is a power cut with all that the disk forgets.
@@ -490,7 +217,7 @@ func (m *model) strangers() {
 	switch m.rnd.IntN(4) {
 	case 0:
 		m.note("somebody extends HEAD")
-		m.head, m.strange = Extend(m.head, [32]byte{byte(m.serial), 1}), true
+		m.head, m.strange = anchor.Extend(m.head, [32]byte{byte(m.serial), 1}), true
 	case 1:
 		// To a commit before one that the log knows of: going back over one
 		// that nothing on disk speaks of, or together with the disk, looks
@@ -502,7 +229,7 @@ func (m *model) strangers() {
 		}
 	case 2:
 		m.note("somebody extends the PCR")
-		m.pcr, m.pcrTaint = Extend(m.pcr, [32]byte{byte(m.serial), 2}), true
+		m.pcr, m.pcrTaint = anchor.Extend(m.pcr, [32]byte{byte(m.serial), 2}), true
 	case 3:
 		if m.strange {
 			return
@@ -537,7 +264,7 @@ func (m *model) run() {
 	ready := false
 	m.attempt(func() bool { // enrolment, which either is done or begins anew
 		m.faults = false
-		p := &Plan{}
+		p := &anchor.Plan{}
 		m.write(p, &ledger.Genesis{Base: m.head})
 		m.extendHead(*p)
 		m.extend("PCR_Extend", &m.pcr, p.X)
@@ -582,8 +309,8 @@ func (m *model) mirror1() {
 
 // audit replays the log: nothing in it may look like what it is not.
 func (m *model) audit() {
-	var r Replay
-	var found []Problem
+	var r anchor.Replay
+	var found []anchor.Problem
 	for i, l := range m.disk.leaves {
 		switch b := l.body.(type) {
 		case *ledger.Genesis:
