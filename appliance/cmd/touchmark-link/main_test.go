@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -20,16 +21,26 @@ import (
 // patience bounds the waits of the tests.
 const patience = 20 * time.Second
 
-// binary builds the command as it ships: without cgo.
-func binary(t *testing.T) string {
-	t.Helper()
-	out := filepath.Join(t.TempDir(), "touchmark-link")
-	cmd := exec.Command("go", "build", "-o", out, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, b)
+// binary is the command as it ships, without cgo.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "tml-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	return out
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "touchmark-link")
+	build := exec.Command("go", "build", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
 }
 
 // process is a running touchmark-link with core's ends of its pipes.
@@ -42,7 +53,7 @@ type process struct {
 
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	return startAs(t, binary(t), args...)
+	return startAs(t, binary, args...)
 }
 
 // startAs starts a program that is, or becomes, touchmark-link.
