@@ -52,6 +52,8 @@ type Input struct {
 	// for none. Entries from there on are audited; before them only as many are
 	// read as it takes to know what counts. Needs Tile.
 	Since []byte
+	// Dialogue, if not nil, proves freshness.
+	Dialogue *Dialogue
 	// TokenRoots are the roots of genuine tokens, nil meaning Yubico's.
 	TokenRoots *attest.Roots
 
@@ -104,6 +106,7 @@ type auditor struct {
 	keys *keys
 
 	cp    *anchor.Checkpoint // nil if it does not verify
+	cpErr error              // why not
 	old   uint64             // size audited before
 	limit uint64             // entries to take from Entries
 	hasCP bool               // limit comes from a checkpoint's body
@@ -117,6 +120,7 @@ type auditor struct {
 	open    map[uint64]*openIntent
 	opened  []uint64 // keys of open, rising, and of some that are closed
 	newest  *openIntent
+	orders  orders
 	tasks   []*task
 	queued  int // bytes in tasks
 	fold    *fold
@@ -134,7 +138,7 @@ func (a *auditor) checkpoint() {
 		a.cp, a.limit, a.hasCP = cp, cp.Size, true
 		return
 	}
-	a.evidence(finding.Checkpoint, nil, "%v", err)
+	a.cpErr = err
 	a.limit = ledger.MaxSize
 	if body, ok := noteBody(a.in.Checkpoint); ok {
 		if _, size, _, err := ledger.ParseCheckpointBody(body); err == nil {
@@ -197,6 +201,7 @@ func (a *auditor) flush() {
 // being folded.
 func (a *auditor) atCheckpoint() {
 	a.fold.index = a.log.Size() // what is said from here on is news
+	a.openAgain()
 	if a.cp == nil || a.log.Size() != a.cp.Size {
 		return
 	}
@@ -217,8 +222,50 @@ func (a *auditor) atCheckpoint() {
 	a.commit(a.cp.Size)
 }
 
+// openAgain judges by which log key the checkpoint is signed, now that the log
+// has told of every key entry it covers.
+func (a *auditor) openAgain() {
+	expected := a.orders.logKey
+	if expected == "" {
+		expected = a.genesisKey()
+	}
+	if a.cp == nil {
+		cp, err := signedBy(a.in.Trust, expected).OpenCheckpoint(a.in.Checkpoint)
+		if err != nil || a.orders.logKey == "" {
+			a.evidence(finding.Checkpoint, nil, "%v", a.cpErr)
+			return
+		}
+		a.cp = cp
+		a.fold.say(finding.Of(finding.Warning, finding.TrustOutdated, "administrators replaced the log key, and the trust file does not know the new one: get its next version", []uint64{a.orders.newest}))
+		return
+	}
+	if expected == "" {
+		return
+	}
+	if _, err := signedBy(a.in.Trust, expected).OpenCheckpoint(a.in.Checkpoint); err != nil {
+		a.evidence(finding.LogKey, nil, "the checkpoint is not signed by the log key that was in force at its size: whoever has the other one signed it")
+	}
+}
+
+// genesisKey is the log key that entry 0 names, "" if the audit began later
+// or there is none.
+func (a *auditor) genesisKey() string {
+	if a.keys == nil {
+		return ""
+	}
+	return a.keys.logKey
+}
+
+// signedBy is a trust in which one log key counts.
+func signedBy(tr *anchor.Trust, logKey string) *anchor.Trust {
+	only := *tr
+	only.LogKey, only.OldLogKeys = logKey, nil
+	return &only
+}
+
 func (a *auditor) commit(size uint64) {
 	a.log.Commit(size)
+	a.effect(nil, size)
 	a.fold.committed(size)
 }
 
@@ -257,7 +304,7 @@ func (a *auditor) elsewhere() {
 	for i, msg := range a.in.Previous {
 		a.compare(msg, finding.OldInvalid, fmt.Sprintf("earlier checkpoint %d", i+1))
 	}
-	a.fold.say(finding.Of(finding.Info, finding.Freshness, "nothing here proves that this is the newest state of the log: a complete older copy looks the same", nil))
+	a.answer()
 }
 
 func (a *auditor) compare(msg []byte, invalid, what string) {
@@ -279,7 +326,12 @@ func (a *auditor) compare(msg []byte, invalid, what string) {
 
 func (a *auditor) report() *Report {
 	a.fold.finish(a.log, a.hasCP, a.limit)
+	if w := a.orders.waiting; w != nil {
+		a.fold.note(finding.Info, finding.OrderOpen, w.index, "the log does not tell yet whether HEAD took the %s entry %d", w.kind, w.index)
+	}
+	a.wear()
 	r := a.fold.report
+	r.Genesis = canon.Hex(a.in.Trust.Genesis[:])
 	r.Since = a.old
 	r.Origin, r.Pending = a.in.Trust.Origin, a.tail
 	if a.cp != nil {
@@ -290,6 +342,30 @@ func (a *auditor) report() *Report {
 	r.Findings = a.fold.found.Sorted()
 	r.Verdict = finding.Verdict(r.Findings)
 	return &r
+}
+
+// wear says how often HEAD was written, and for how long its memory may last.
+func (a *auditor) wear() {
+	writes := a.log.Commits()
+	if a.fold.goOn {
+		writes = a.fold.sequence // one an intent, and a few that do not matter
+	}
+	days := a.fold.last.Sub(a.fold.begun).Hours() / 24
+	text := fmt.Sprintf("HEAD was written %d times", writes)
+	if days >= 1 && writes > 0 {
+		rate := float64(writes) / days
+		text += fmt.Sprintf(", %.0f times a day", rate)
+		for _, life := range []uint64{wearLeast, wearMost} {
+			if writes < life {
+				text += fmt.Sprintf("; %d writes are reached in %.0f days", life, float64(life-writes)/rate)
+			}
+		}
+	}
+	s := finding.Info
+	if writes > wearLeast-wearLeast/5 {
+		s, text = finding.Warning, text+": the TPM's memory is made for 100000 to 500000; prepare a successor log"
+	}
+	a.fold.say(finding.Of(s, finding.Wear, text, nil))
 }
 
 func clock(t time.Time) string { return canon.Time(t) }

@@ -26,7 +26,7 @@ func TestHonest(t *testing.T) {
 	w.boot()
 	w.ceremony(3)
 	r := audited(t, w.input())
-	if r.Verdict != finding.Clean || !reflect.DeepEqual(codes(r, finding.Info), []string{finding.Freshness}) || len(r.Findings) != 1 {
+	if r.Verdict != finding.Clean || !reflect.DeepEqual(codes(r, finding.Info), []string{finding.Freshness, finding.Wear}) || len(r.Findings) != 2 {
 		t.Fatalf("%s %+v", r.Verdict, r.Findings)
 	}
 	if r.Size != w.hostSize || r.Pending != 2 || r.Boots != 2 || r.Intents != 2 || r.Items["signed"] != 5 || r.Commits != 3 {
@@ -230,7 +230,7 @@ func TestInfos(t *testing.T) {
 	in := w.input()
 	in.Checkpoint, in.Entries, in.Pending = old, from(w.entries), w.entries
 	r := audited(t, in)
-	want := []string{finding.MaybeSigned, "resets-unseen", finding.Freshness, finding.InFlight, finding.Stale, finding.RefusedJobs}
+	want := []string{finding.Wear, finding.MaybeSigned, "resets-unseen", finding.Freshness, finding.InFlight, finding.Stale, finding.RefusedJobs}
 	got := codes(r, finding.Info)
 	slices.Sort(want)
 	slices.Sort(got)

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"slices"
 
-	"touchmark/appliance/policy"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/history"
 	"touchmark/tpm/audit/incremental"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
 )
 
 // begin sets the state to that before the first entry to read: of an empty
@@ -63,6 +63,9 @@ func (a *auditor) watch() (sizes []uint64) {
 	for _, p := range a.in.Proofs {
 		msgs = append(msgs, p.Checkpoint)
 	}
+	if d := a.in.Dialogue; d != nil {
+		msgs = append(msgs, d.Answer.Checkpoint)
+	}
 	for _, msg := range msgs {
 		if cp, err := a.in.Trust.OpenCheckpoint(msg); err == nil {
 			sizes = append(sizes, cp.Size)
@@ -71,23 +74,47 @@ func (a *auditor) watch() (sizes []uint64) {
 	return sizes
 }
 
-// inForce takes the keys from the genesis entry and the policy that was in
-// force at the start, both audited before.
+// inForce takes the keys from the genesis entry and what administrators ordered
+// before the start; all of it was audited before.
 func (a *auditor) inForce(start *incremental.Start) error {
 	t := &task{raw: start.Genesis}
 	t.read()
 	a.keys = t.genesis(a.in.Trust, a.ak, a.in.TokenRoots)
-	if start.Policy == nil {
-		return nil
-	}
-	text, err := message.NoteText(start.Policy)
-	if err != nil {
-		return err
-	}
-	p, err := policy.Parse(text)
+	a.fold.begun = t.header.Time
+	p, err := start.Policy()
 	if err != nil {
 		return err
 	}
 	a.keys = a.keys.with(p)
+	a.orders = orders{newest: start.Boot.Admin, taken: map[[32]byte]uint64{}}
+	for _, o := range slices.Backward(start.Orders) {
+		if err := a.orders.recall(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recall takes up an order that took effect.
+func (s *orders) recall(o incremental.Order) error {
+	hash, err := order.Hash(o.Note)
+	if err != nil {
+		return err
+	}
+	s.taken[hash] = o.Index
+	if o.Action != ledger.KindKey {
+		return nil
+	}
+	text, err := message.NoteText(o.Note)
+	if err != nil {
+		return err
+	}
+	parsed, err := order.Parse(text)
+	if err != nil {
+		return err
+	}
+	if k, ok := parsed.Action.(*order.Key); ok {
+		s.logKey = k.LogKey
+	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"touchmark/appliance/policy"
 	"touchmark/hostlink/message"
+	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/history"
@@ -36,9 +37,13 @@ type fold struct {
 	noQuote bool        // a commit has no quote, and no boot entry came since
 	segment segment
 
-	index uint64 // of the present entry
-	quiet uint64 // size audited before
-	goOn  bool   // the first intent is not the log's first
+	begun time.Time // of the genesis entry
+	index uint64    // of the present entry
+	quiet uint64    // size audited before
+	goOn  bool      // the first intent is not the log's first
+
+	closed            bool
+	firmware, updated string // of the newest boot entry; of an update entry behind it
 }
 
 // jobRecord is a job that may not come again while its approval is good.
@@ -62,10 +67,18 @@ func (f *fold) add(t *task) {
 	if t.body == nil {
 		return
 	}
+	if t.effect != nil {
+		f.effect(t.effect) // the clock may be another from this entry on
+	}
 	f.time(t)
+	if f.closed {
+		f.afterClose(t)
+	}
 	switch b := t.body.(type) {
 	case *ledger.Genesis:
-		f.problems(f.replay.Genesis(b), t.index)
+		f.genesis(t, b)
+	case *ledger.Update:
+		f.update(t, b)
 	case *ledger.Boot:
 		f.boot(t, b)
 	case *ledger.Attest:
@@ -76,6 +89,18 @@ func (f *fold) add(t *task) {
 		f.outcome(t, b)
 	case *ledger.Order:
 		f.replay.Order(b, t.index, t.nv)
+	}
+}
+
+// genesis folds entry 0; a second one is a finding of its own.
+func (f *fold) genesis(t *task, b *ledger.Genesis) {
+	if t.index > 0 {
+		return
+	}
+	f.problems(f.replay.Genesis(b), 0)
+	f.report.Base, f.report.Predecessor = canon.Hex(b.Base[:]), logID(b.Predecessor)
+	if b.Predecessor.Origin != "" {
+		f.note(finding.Info, finding.Predecessor, 0, "the log goes on from %s", b.Predecessor.Origin)
 	}
 }
 
@@ -110,6 +135,9 @@ func (f *fold) time(t *task) {
 	if f.news() && f.report.First.IsZero() {
 		f.report.First = t.header.Time
 	}
+	if t.index == 0 {
+		f.begun = t.header.Time
+	}
 	if t.header.Time.Before(f.last) {
 		f.note(finding.Evidence, finding.Time, t.index, "entry %d has time %s, an earlier one %s", t.index, clock(t.header.Time), clock(f.last))
 		return
@@ -124,6 +152,7 @@ func (f *fold) boot(t *task, b *ledger.Boot) {
 	}
 	f.noQuote = false
 	f.segment.begin(t)
+	f.checkFirmware(t, b)
 	if t.rooted {
 		f.problems(f.replay.Boot(b, t.x, t.nv, t.quote), t.index)
 		f.committed(b.Committed)

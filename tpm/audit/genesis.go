@@ -73,7 +73,7 @@ func (t *task) genesisPolicy(g *ledger.Genesis, k *keys) {
 		t.evidence(finding.Policy, "the policy in the genesis entry: %v", err)
 		return
 	}
-	k.policy, k.name = p, g.Key.Name
+	k.policy, k.name, k.logKey = p, g.Key.Name, g.LogKey
 	if p.Origin != g.Origin {
 		t.evidence(finding.Policy, "the policy is for %s, the log is %s", p.Origin, g.Origin)
 	}

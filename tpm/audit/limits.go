@@ -21,4 +21,7 @@ const (
 	// maxJobs bounds the jobs remembered at a time, some 100 bytes each: 500 a
 	// day for the longest validity that a policy may allow (366 days) fit.
 	maxJobs = 183_000
+	// wearLeast and wearMost are how many writes the flash behind an NV index
+	// of common TPMs is made for; near the lower one there is a warning.
+	wearLeast, wearMost = 100_000, 500_000
 )

@@ -44,10 +44,17 @@ func (a *auditor) linkBody(t *task) {
 	case *ledger.Boot:
 		a.linkCommit(t, b.Committed)
 		a.sealed()
+		t.keys = a.keys // the policy that HEAD has taken by now
+		if t.rooted && b.Admin != a.orders.newest {
+			t.evidence(finding.OrderChain, "boot entry %d says that entry %d is the newest administrative one, that is entry %d", t.index, b.Admin, a.orders.newest)
+		}
 	case *ledger.Attest:
 		a.linkCommit(t, b.Size)
 	case *ledger.Intent:
 		a.linkIntent(t, b)
+	case *ledger.Order:
+		a.sealed()
+		a.linkOrder(t, b)
 	case *ledger.Outcome:
 		t.intent = a.open[b.Intent]
 		delete(a.open, b.Intent)
@@ -114,6 +121,7 @@ func (a *auditor) linkCommit(t *task, size uint64) {
 		t.evidence(finding.Mid, "entry %d speaks of a commit of %d entries, the last of which ends none", t.index, size)
 	}
 	a.log.Commit(size)
+	a.effect(t, size)
 }
 
 func (a *auditor) sealed() {

@@ -3,7 +3,9 @@ package audit
 import (
 	"time"
 
+	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/ledger"
 )
 
 // Report is the result of an audit.
@@ -15,6 +17,7 @@ type Report struct {
 	Size    uint64 `json:"size"`    // of the checkpoint
 	Root    string `json:"root"`    // of the checkpoint, hex
 	Head    string `json:"head"`    // HEAD as replayed, hex
+	Base    string `json:"base"`    // HEAD before the first commit, hex
 	Pending uint64 `json:"pending"` // leaves beyond the checkpoint
 
 	Boots    uint64            `json:"boots"`
@@ -26,5 +29,23 @@ type Report struct {
 	First    time.Time         `json:"first"`   // time of the first entry
 	Last     time.Time         `json:"last"`
 
+	Genesis     string `json:"genesis"`     // leaf hash of entry 0, as pinned
+	Predecessor LogID  `json:"predecessor"` // that entry 0 names, empty for none
+	Closed      bool   `json:"closed"`
+	Successor   LogID  `json:"successor"` // that the close entry names, empty for none
+
 	Findings []finding.Finding `json:"findings"` // gravest first
+}
+
+// LogID names a log.
+type LogID struct {
+	Origin  string `json:"origin"`
+	Genesis string `json:"genesis"` // leaf hash of entry 0, hex
+}
+
+func logID(id ledger.LogID) LogID {
+	if id.Origin == "" {
+		return LogID{}
+	}
+	return LogID{id.Origin, canon.Hex(id.Genesis[:])}
 }

@@ -57,8 +57,8 @@ func TestSpecExamples(t *testing.T) {
 func TestSpecListsAllCodes(t *testing.T) {
 	page := string(read(t, filepath.Join(spec, "audit.md")))
 	in := map[string]bool{}
-	for _, file := range []string{"finding/codes.go", "../anchor/replay.go"} {
-		for _, m := range regexp.MustCompile(`\t\w+ += "([a-z-]+)"`).FindAllStringSubmatch(string(read(t, file)), -1) {
+	for _, file := range []string{"finding/codes.go", "../anchor/replay.go", "published/published.go"} {
+		for _, m := range regexp.MustCompile(`\t\w+ +(?:State )?= +"([a-z-]+)"`).FindAllStringSubmatch(string(read(t, file)), -1) {
 			in[m[1]] = true
 			if !strings.Contains(page, "\n| `"+m[1]+"`") {
 				t.Errorf("audit.md does not explain %s", m[1])

@@ -36,6 +36,9 @@ type task struct {
 	nv     *quote.NVFacts
 	quote  *quote.QuoteFacts
 
+	order  *openOrder // of an administrative entry
+	effect *openOrder // took effect with the commit that this entry makes known
+
 	// Intent entries; an outcome has that of its intent, nil if there is none.
 	intent *openIntent
 	forked string // what is wrong with the submission's head
@@ -69,6 +72,7 @@ type keys struct {
 	policy *policy.Policy // nil if it does not open
 	key    *sigformat.Key // nil if the certificate does not parse
 	name   string         // what the policy calls the key
+	logKey string         // that entry 0 names
 }
 
 // with is the same keys under another policy.
@@ -193,6 +197,8 @@ func (t *task) recall() {
 		t.recallCommit(b.Certify, b.Quote, quote.BootTag, quote.BootTag)
 	case *ledger.Attest:
 		t.recallCommit(b.Certify, b.Quote, quote.CertifyTag, quote.QuoteTag)
+	case *ledger.Order:
+		t.checkResume(b)
 	case *ledger.Intent:
 		text, err := message.NoteText(b.Approval)
 		if err != nil {

@@ -20,6 +20,8 @@ const (
 	Checkpoint  = "checkpoint-invalid" // not signed by the log key and the TPM
 	PendingGap  = "pending-gap"        // the pending leaves do not follow the log
 	Stale       = "checkpoint-stale"   // a newer size was committed
+	FreshAt     = "fresh-at"           // an answer to a challenge says that this is the newest state
+	Answer      = "answer-invalid"     // an answer does not verify
 	Freshness   = "freshness-unproven" // a complete older copy would look the same
 
 	// Genesis.
@@ -63,4 +65,26 @@ const (
 	OldInvalid    = "previous-invalid"     // an earlier checkpoint given does not verify
 	RefusedJobs   = "requests-refused"     // how many requests were refused
 	BootRecovery  = "boot-recovered"       // starts that had something to recover
+
+	// Administrative entries, updates, wear.
+	OrderInvalid   = "order-invalid"          // an administrative entry that the administrators in force did not sign so
+	OrderForked    = "order-forked"           // they ordered it on another history
+	OrderUnchecked = "order-unchecked"        // on a size too far back to be compared
+	OrderChain     = "order-chain"            // an entry names another administrative entry as the newest
+	OrderRepeated  = "order-repeated"         // one order took effect twice
+	OrderTaken     = "order-taken"            // an administrative entry took effect
+	OrderVoid      = "order-void"             // HEAD did not take it
+	OrderOpen      = "order-open"             // not known yet whether HEAD took it
+	Unmirrored     = "order-unmirrored"       // committed without a host
+	TimeCorrected  = "time-corrected"         // administrators set the clock
+	Closed         = "log-closed"             // administrators ended the log
+	Firmware       = "firmware-mismatch"      // another firmware starts than the log says
+	Updated        = "firmware-updated"       // another firmware starts, and the log says so
+	LogKey         = "log-key-mismatch"       // a checkpoint is signed by a log key that was replaced, or not yet
+	TrustOutdated  = "trust-outdated"         // the pinned trust does not know the log's present key
+	Wear           = "nv-wear"                // how often HEAD was written
+	Predecessor    = "predecessor-named"      // the log goes on from another one
+	Continuity     = "continuity-broken"      // two logs contradict each other about who follows whom
+	Unconfirmed    = "continuity-unconfirmed" // the earlier log does not say that it ended
+	Continued      = "continuity-proven"      // both logs say who follows whom
 )

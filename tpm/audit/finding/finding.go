@@ -86,6 +86,12 @@ func (l *List) Sorted() []Finding {
 		slices.Sort(p.Entries)
 		out[i] = *p
 	}
+	return Merge(nil, out)
+}
+
+// Merge puts two lists into one, gravest first.
+func Merge(a, b []Finding) []Finding {
+	out := slices.Concat(a, b)
 	slices.SortStableFunc(out, func(a, b Finding) int { return cmp.Compare(a.Severity.rank(), b.Severity.rank()) })
 	return out
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -41,9 +42,13 @@ type Start struct {
 	Root    [32]byte     // at Boot.Committed
 	Newest  uint64       // index of the newest boot entry below the size audited before
 	Genesis []byte       // entry 0
-	Policy  []byte       // policy note in force at Boot, nil: the genesis'
-	Admin   []uint64     // administrative entries that took effect before Boot, falling
-	Window  time.Duration
+	Orders  []Order      // administrative entries that took effect before Boot, newest first
+}
+
+// Order is one of them.
+type Order struct {
+	Index uint64
+	*ledger.Order
 }
 
 // Prove gives an error unless the log has this root at this size. same is
@@ -84,18 +89,18 @@ func (l *Log) Find(audited uint64) (*Start, error) {
 	if err != nil || boot == nil || from == 0 {
 		return first, err
 	}
-	s.Policy, s.Admin = nil, nil
+	s.Orders = nil
 	if err := s.inForce(l, boot); err != nil {
 		return nil, err
 	}
-	s.Boot, s.Window = boot, reach
+	s.Boot = boot
 	return s, s.tree(l, from)
 }
 
 // reach is how far back an audit must look: over the longest rate window, and
 // over the longest validity of an approval.
 func (s *Start) reach(l *Log, audited uint64) (reach time.Duration, last time.Time, err error) {
-	p, err := s.policy()
+	p, err := s.Policy()
 	if err != nil {
 		return 0, last, err
 	}
@@ -107,15 +112,19 @@ func (s *Start) reach(l *Log, audited uint64) (reach time.Duration, last time.Ti
 	return max(p.LongestWindow(), p.MaxValidity), h.Time, err
 }
 
-func (s *Start) policy() (*policy.Policy, error) {
-	msg := s.Policy
-	if msg == nil {
-		_, body, err := ledger.Parse(s.Genesis)
-		g, ok := body.(*ledger.Genesis)
-		if err != nil || !ok {
-			return nil, errors.New("entry 0 is no genesis")
+// Policy is the policy in force at the start. Its signatures were checked when
+// it was audited.
+func (s *Start) Policy() (*policy.Policy, error) {
+	_, body, err := ledger.Parse(s.Genesis)
+	g, ok := body.(*ledger.Genesis)
+	if err != nil || !ok {
+		return nil, errors.New("entry 0 is no genesis")
+	}
+	msg := g.Policy
+	for _, o := range slices.Backward(s.Orders) {
+		if o.Action == ledger.KindPolicy {
+			msg = o.Note
 		}
-		msg = g.Policy
 	}
 	text, err := message.NoteText(msg)
 	if err != nil {
@@ -124,11 +133,10 @@ func (s *Start) policy() (*policy.Policy, error) {
 	return policy.Parse(text)
 }
 
-// inForce follows the administrative entries back from a boot entry to the
-// newest policy.
+// inForce follows the administrative entries back from a boot entry.
 func (s *Start) inForce(l *Log, b *ledger.Boot) error {
 	for i := b.Admin; i > 0; {
-		if len(s.Admin) == maxAdmin {
+		if len(s.Orders) == maxAdmin {
 			return fmt.Errorf("more than %d administrative entries", maxAdmin)
 		}
 		raw, err := l.entry(i)
@@ -140,9 +148,7 @@ func (s *Start) inForce(l *Log, b *ledger.Boot) error {
 		if err != nil || !ok || o.Previous >= i {
 			return fmt.Errorf("entry %d is no administrative one", i)
 		}
-		if s.Admin = append(s.Admin, i); o.Action == ledger.KindPolicy && s.Policy == nil {
-			s.Policy = o.Note
-		}
+		s.Orders = append(s.Orders, Order{i, o})
 		i = o.Previous
 	}
 	return nil
