@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/intake"
 	"touchmark/appliance/intake/intaketest"
@@ -161,6 +162,40 @@ func TestMalformedMessagesEndNoSession(t *testing.T) {
 	}
 	u.still()
 	b.signs("next.db", "next")
+}
+
+// A recorded hello opens a conversation for whoever sends it, who can then read
+// what is public, and nothing else: the attestation is over the old nonce, and
+// what is not signed now, or was used up, does nothing.
+func TestARecordedHelloIsWorthLittle(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.up()
+	hello := b.hello()
+	b.send(hello)
+	old := b.receive().(*message.Welcome)
+	r := b.forge.Honest("content")
+	b.submit(r.Submit())
+	b.told(message.EventShown)
+	b.cancelAt(b.host, r, 0)
+	b.answered(r.Job(), message.CodeCancelled)
+	b.event(message.CodeCancelled)
+	u := b.unimpressed()
+	b.up()
+	b.send(hello)
+	again := b.receive().(*message.Welcome)
+	if again.Nonce != old.Nonce {
+		t.Fatalf("%x is attested for a hello of %x", again.Nonce, old.Nonce)
+	}
+	b.submit(r.Submit())
+	b.answered(r.Job(), message.CodeCancelled)
+	fresh := b.forge.Honest("other content")
+	fresh.Hosts = []note.Signer{intaketest.Impostor("repo1")}
+	b.refusedAs(fresh.Job(), fresh.Submit(), message.CodeUnknownHost)
+	if code := b.refusedMessage((&message.Mirrored{Size: 1}).Marshal()); code != message.CodeForkedHead {
+		t.Error(code)
+	}
+	u.still()
 }
 
 // lines counts what is logged.

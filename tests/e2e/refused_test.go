@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"touchmark/appliance/operator"
@@ -74,7 +75,11 @@ func TestTouchTimesOut(t *testing.T) {
 	s := r.ask(nil, f).arm()
 	r.must(r.Token.Await(r.ctx))
 	r.must(r.Token.Expire(r.ctx))
-	r.oneLine(s.end(api.TimedOut), "touched")
+	res := s.end(api.TimedOut)
+	r.oneLine(res, "touched")
+	if !strings.Contains(res.Stderr, "waiting for the touch: 15 s left") {
+		t.Errorf("the client says nothing of the time there is to touch:\n%s", res.Stderr)
+	}
 	r.unsigned(f)
 	r.works()
 	if report := r.clean(); report.Items["timed-out"] != 1 {
