@@ -30,6 +30,7 @@ type job struct {
 	awaited   bool          // resumed, and its client may still come back
 	notBefore time.Time     // host time of the next submission at the earliest
 	plainHead bool          // commit to the proven head only
+	cancels   int           // how often the board dropped it unasked
 	ending    *api.Response // after a cancel: the answer if the board confirms or is silent
 	extended  bool          // the client's timeout has passed, but the job is armed
 	doubts    int           // how often the log's answer did not verify and was asked for again

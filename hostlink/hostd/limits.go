@@ -28,6 +28,7 @@ const (
 	// more than an NV index can have taken is nonsense.
 	maxBehind = 1 << 24
 	// maxUnexplained is how often in a row the board may attest a HEAD that
-	// its own log does not explain (a commit can be under way once).
+	// its own log does not explain (a commit can be under way once), give an
+	// outcome that does not verify, or drop a job that nobody withdrew.
 	maxUnexplained = 3
 )

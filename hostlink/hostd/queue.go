@@ -15,6 +15,7 @@ import (
 func (d *Daemon) ask(j *job, w *waiter) *job {
 	if known := d.knownAs(j); known != nil {
 		known.earlier = known.key != j.key
+		d.revive(known)
 		d.join(known, w)
 		return known
 	}
@@ -70,6 +71,29 @@ func (d *Daemon) forgotten(j *job) bool {
 		return d.ended(j).OK
 	}
 	return true
+}
+
+// revive takes up a job again that was withdrawn because nobody waited for it,
+// or is just being, when its client comes back after all. Whoever withdraws it
+// himself does not.
+func (d *Daemon) revive(j *job) {
+	i := slices.Index(d.past, j)
+	switch {
+	case len(j.waiters) > 0 || d.armed(j):
+		return
+	case i < 0 && j.ending == nil:
+		return
+	case i >= 0 && (j.record.End == nil || j.record.End.Code != api.Interrupted || !d.now().Before(j.record.Deadline)):
+		return
+	case i >= 0:
+		d.past = slices.Delete(d.past, i, i+1)
+		d.jobs = append(d.jobs, j)
+		j.timer = d.after(j.record.Deadline.Sub(d.now()), func() { d.expire(j) })
+		j.record.End = nil
+		d.keep(j)
+	}
+	j.ending, j.submitted = nil, false
+	j.notBefore = d.now().Add(time.Second) // later than it was withdrawn
 }
 
 // find gives the job of an identity, nil for an unknown one.
@@ -318,18 +342,19 @@ func (d *Daemon) refusedJob(j *job, m *message.Refused) {
 	}
 }
 
-// cancelled is the board's word that it dropped a job. If nobody here wanted
-// that, it was the daemon before this one when it stopped, and the job is asked
-// for again, later than it was withdrawn.
+// cancelled is the board's word that it dropped a job. If nobody here wants that
+// now, it was wanted a moment ago, or by the daemon before this one when it
+// stopped: the job is asked for again, later than it was withdrawn.
 func (d *Daemon) cancelled(j *job) {
 	switch {
 	case j.ending != nil:
 		d.decide(j, j.ending)
-	case j.notBefore.IsZero():
+	case j.cancels == maxUnexplained:
+		d.decide(j, fail(api.Interrupted, "the appliance says that the request was withdrawn"))
+	default:
+		j.cancels++
 		j.notBefore = d.now().Add(time.Second)
 		d.again(j)
-	default:
-		d.decide(j, fail(api.Interrupted, "the appliance says that the request was withdrawn"))
 	}
 }
 
