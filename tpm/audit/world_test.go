@@ -41,6 +41,8 @@ type world struct {
 	tpm   *quotetest.TPM
 	host  note.Signer
 	log   note.Signer
+	admin note.Signer
+	toml  string // of the policy in force
 	pol   *policy.Policy
 	token *ecdsa.PrivateKey
 	key   *sigformat.Key
@@ -54,6 +56,9 @@ type world struct {
 	boots   uint64
 	seq     uint64
 	jobs    uint64
+	newest  uint64 // administrative entry that took effect last
+	ordered int    // orders made
+	version string // of the firmware
 
 	committed  uint64 // size HEAD stands at
 	prev       [32]byte
@@ -91,12 +96,13 @@ func newWorld(t testing.TB, p parts) *world {
 	var vkey, hostKey, adminKey string
 	w.log, vkey = signer(t, origin)
 	w.host, hostKey = signer(t, "repo1")
-	admin, adminKey := signer(t, "admin")
+	w.admin, adminKey = signer(t, "admin")
+	w.version = "test"
 	if p.rates == "" {
 		p.rates = `"60/1h", "500/1d"`
 	}
-	toml := fmt.Sprintf(policyText, adminKey, hostKey, p.rates) + p.more
-	policyNote, err := message.SignNote([]byte(toml), admin)
+	w.toml = fmt.Sprintf(policyText, adminKey, hostKey, p.rates) + p.more
+	policyNote, err := message.SignNote([]byte(w.toml), w.admin)
 	w.must(err)
 	w.pol, err = policy.Open(policyNote)
 	w.must(err)
@@ -277,7 +283,7 @@ func (w *world) publish(certify quote.Attestation) {
 func (w *world) boot() uint64 {
 	w.boots++
 	tag := quote.BootTag(w.x)
-	return w.add(&ledger.Boot{Number: w.boots, Firmware: "test", Clock: ledger.ClockOperator, Policy: w.pol.Hash, Committed: w.committed,
+	return w.add(&ledger.Boot{Number: w.boots, Firmware: w.version, Clock: ledger.ClockOperator, Policy: w.pol.Hash, Admin: w.newest, Committed: w.committed,
 		Head: w.tpm.Head, PCR: w.tpm.PCR, Certify: w.tpm.CertifyHead(tag), Quote: w.tpm.QuotePCR(tag), Recovery: "clean"})
 }
 
