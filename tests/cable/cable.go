@@ -5,12 +5,23 @@
 // Each end is a symbolic link to a tty, so that it keeps its name when the
 // device vanishes and comes back ([Cable.Unplug], [Cable.Plug]). The relay
 // sleeps in read and write; nothing polls.
+//
+// # The emulated line
+//
+// With [Cable.Throttle] each direction is a line of its own, 8N1: a byte takes
+// ten bit times, arrives when its last bit is through, and none begins before
+// the one ahead of it has ended. Bytes move in pieces of at most 5 ms. A line
+// that found nothing to send stood idle: that time is lost and never made up
+// for. What waits for the line waits in the pty, as in a driver's buffer (up to
+// 64 KiB where a UART's has 4). [Cable.Delay] is added behind the line.
+// [Noise] draws for each of the ten bits of a byte.
 package cable
 
 import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -35,8 +46,14 @@ func (d Direction) String() string {
 // maxRecorded bounds the record of each direction; older bytes are dropped.
 const maxRecorded = 64 << 20
 
-// slack is how late the relay may wake without the throttled line losing time.
-const slack = 20 * time.Millisecond
+// bitsPerByte at 8N1: start bit, eight data bits, stop bit.
+const bitsPerByte = 10
+
+// maxDelayed bounds the pieces behind a throttled line: five seconds of them.
+const maxDelayed = 1000
+
+// maxIntervals bounds what Busy adds up: five minutes of pieces.
+const maxIntervals = 1 << 16
 
 // Fault decides what becomes of bytes on the way: it returns what arrives,
 // possibly p itself changed. It also sees what a cut cable then loses. It runs
@@ -56,8 +73,13 @@ type Cable struct {
 	fault    [2]Fault
 	recorded [2][]byte
 	count    [2]uint64
+	delay    time.Duration
 	free     [2]time.Time // when the throttled line has sent all so far
+	busy     []interval   // of the throttled lines
 }
+
+// interval is a time in which a line sent.
+type interval struct{ from, to time.Time }
 
 // New makes a cable whose ends are dir/host and dir/board.
 func New(dir string) (*Cable, error) {
@@ -98,7 +120,26 @@ func (c *Cable) Count(d Direction) uint64 {
 func (c *Cable) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.recorded, c.count = [2][]byte{}, [2]uint64{}
+	c.recorded, c.count, c.busy = [2][]byte{}, [2]uint64{}, nil
+}
+
+// Busy returns how long a throttled cable has been sending since the last
+// Forget: where both directions sent at once that time counts once.
+func (c *Cable) Busy() (total time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	slices.SortFunc(c.busy, func(a, b interval) int { return a.from.Compare(b.from) })
+	var until time.Time
+	for _, i := range c.busy {
+		if i.from.Before(until) {
+			i.from = until
+		}
+		if i.to.After(i.from) {
+			total += i.to.Sub(i.from)
+			until = i.to
+		}
+	}
+	return total
 }
 
 // Throttle limits each direction to a baud rate at 8N1; 0 is as fast as the
@@ -106,7 +147,15 @@ func (c *Cable) Forget() {
 func (c *Cable) Throttle(baud int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.baud = baud
+	c.baud, c.free = baud, [2]time.Time{time.Now(), time.Now()}
+}
+
+// Delay makes everything arrive later by d, as an adapter's latency timer does.
+// Set it while nothing is on the way.
+func (c *Cable) Delay(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.delay = d
 }
 
 // Cut lets nothing through until Restore. Both devices stay.
@@ -128,8 +177,9 @@ func (c *Cable) SetFault(d Direction, f Fault) {
 	c.fault[d] = f
 }
 
-// Noise is a Fault that flips bits at a bit error rate and drops bytes at a
-// byte loss rate, reproducibly from seed.
+// Noise is a Fault that turns over each bit on the line with probability
+// bitErrors and drops bytes at a byte loss rate, reproducibly from seed. A data
+// bit that is hit changes the byte; a hit start or stop bit loses it.
 func Noise(seed uint64, bitErrors, byteLoss float64) Fault {
 	r := rand.New(rand.NewPCG(seed, 0))
 	return func(p []byte) []byte {
@@ -138,8 +188,12 @@ func Noise(seed uint64, bitErrors, byteLoss float64) Fault {
 			if byteLoss > 0 && r.Float64() < byteLoss {
 				continue
 			}
-			if bitErrors > 0 && r.Float64() < 8*bitErrors {
-				b ^= 1 << r.UintN(8)
+			if bitErrors > 0 && r.Float64() < bitsPerByte*bitErrors {
+				hit := r.UintN(bitsPerByte)
+				if hit >= 8 {
+					continue
+				}
+				b ^= 1 << hit
 			}
 			out = append(out, b)
 		}
@@ -170,27 +224,46 @@ func (c *Cable) Close() {
 	c.relays.Wait()
 }
 
-// pass takes bytes on their way and returns what arrives after which pause.
-func (c *Cable) pass(d Direction, p []byte) ([]byte, time.Duration) {
+// pass takes bytes on their way and returns what arrives and when. waited says
+// that the line stood idle until the bytes came.
+func (c *Cable) pass(d Direction, p []byte, waited bool) ([]byte, time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var wait time.Duration
-	if c.baud > 0 {
-		now := time.Now()
-		if c.free[d].Before(now.Add(-slack)) {
-			c.free[d] = now
-		}
-		c.free[d] = c.free[d].Add(time.Duration(len(p)) * 10 * time.Second / time.Duration(c.baud))
-		wait = max(0, c.free[d].Sub(now))
-	}
+	at := c.transmit(d, len(p), waited)
 	if f := c.fault[d]; f != nil {
 		p = f(p)
 	}
 	if c.cut {
-		return nil, wait
+		return nil, at
 	}
 	c.record(d, p)
-	return p, wait
+	return p, at
+}
+
+// transmit puts n bytes on the line and returns when the last of them arrives.
+// The caller holds c.mu.
+func (c *Cable) transmit(d Direction, n int, waited bool) time.Time {
+	now := time.Now()
+	if c.baud == 0 {
+		return now
+	}
+	from := c.free[d]
+	if waited && from.Before(now) {
+		from = now
+	}
+	to := from.Add(time.Duration(n) * bitsPerByte * time.Second / time.Duration(c.baud))
+	c.free[d] = to
+	if len(c.busy) < maxIntervals {
+		c.busy = append(c.busy, interval{from, to})
+	}
+	return to
+}
+
+// latency is the present Delay.
+func (c *Cable) latency() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.delay
 }
 
 // record keeps what arrives. The caller holds c.mu.
@@ -211,5 +284,5 @@ func (c *Cable) chunk() int {
 	if c.baud == 0 {
 		return 16 << 10
 	}
-	return max(1, c.baud/10/200)
+	return max(1, c.baud/bitsPerByte/200)
 }

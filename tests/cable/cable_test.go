@@ -92,12 +92,20 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func TestNoiseIsReproducible(t *testing.T) {
-	in := bytes.Repeat([]byte{0x55}, 100000)
-	a := Noise(1, 1e-3, 1e-3)(bytes.Clone(in))
-	b := Noise(1, 1e-3, 1e-3)(bytes.Clone(in))
-	if !bytes.Equal(a, b) || len(a) > 99950 || len(a) < 99800 {
-		t.Errorf("%d and %d bytes left of 100000", len(a), len(b))
+// TestNoise: the same seed gives the same damage, and as much as was asked for: of a million bytes each loses its start
+// or stop bit with probability 2e-3 and has a data bit turned with 8e-3.
+func TestNoise(t *testing.T) {
+	in := bytes.Repeat([]byte{0x55}, 1_000_000)
+	a := Noise(1, 1e-3, 0)(bytes.Clone(in))
+	if b := Noise(1, 1e-3, 0)(bytes.Clone(in)); !bytes.Equal(a, b) {
+		t.Error("the same seed gives other noise")
+	}
+	lost, turned := len(in)-len(a), len(a)-bytes.Count(a, []byte{0x55})
+	if lost < 1800 || lost > 2200 || turned < 7600 || turned > 8400 {
+		t.Errorf("%d bytes lost and %d changed of 1000000", lost, turned)
+	}
+	if left := len(Noise(2, 0, 1e-2)(bytes.Clone(in))); left < 989_500 || left > 990_500 {
+		t.Errorf("%d bytes left of 1000000", left)
 	}
 }
 
@@ -115,14 +123,56 @@ func TestCutAndRestore(t *testing.T) {
 	}
 }
 
+// TestThrottle: no byte is through before its ten bits and those of all before it are; time in which the line had
+// nothing to send is not made up for; both directions at once count once as busy time.
 func TestThrottle(t *testing.T) {
 	c, host, board := joined(t)
 	c.Throttle(115200)
+	const n, bits = 1152, 100 * time.Millisecond
 	start := time.Now()
-	write(t, host, make([]byte, 2304))
-	read(t, board, 2304)
-	if took := time.Since(start); took < 190*time.Millisecond {
-		t.Errorf("2304 bytes at 115200 baud took %v, want at least 0.2 s", took)
+	for range 2 { // the second finds the line idle
+		write(t, host, make([]byte, n))
+		write(t, board, make([]byte, n/2))
+		read(t, board, n)
+		read(t, host, n/2)
+	}
+	if took := time.Since(start); took < 2*bits {
+		t.Errorf("%d bytes at 115200 baud took %v, want at least %v", 2*n, took, 2*bits)
+	}
+	if busy := c.Busy(); busy < 2*bits || busy >= 3*bits {
+		t.Errorf("busy for %v, want %v, and less than both directions one after the other", busy, 2*bits)
+	}
+	c.Forget()
+	if c.Busy() != 0 {
+		t.Error("Forget forgets nothing")
+	}
+}
+
+func TestDelay(t *testing.T) {
+	c, host, board := joined(t)
+	c.Throttle(4_000_000)
+	c.Delay(50 * time.Millisecond)
+	start := time.Now()
+	write(t, host, []byte("late"))
+	read(t, board, 4)
+	if took := time.Since(start); took < 50*time.Millisecond {
+		t.Errorf("arrived after %v", took)
+	}
+}
+
+// TestIdleLineIsNotMadeUpFor in the model alone: bytes that come 15 ms after the last begin then.
+func TestIdleLineIsNotMadeUpFor(t *testing.T) {
+	c := &Cable{}
+	c.Throttle(115200)
+	begin := time.Now()
+	c.free[Up] = begin.Add(-15 * time.Millisecond)
+	if at := c.transmit(Up, 1152, true); at.Before(begin.Add(100 * time.Millisecond)) {
+		t.Errorf("through after %v", at.Sub(begin))
+	}
+	// Bytes that lay ready while the relay overslept begin where the last ended.
+	last := c.free[Up]
+	if at := c.transmit(Up, 1152, false); !at.Equal(last.Add(100 * time.Millisecond)) {
+		t.Errorf("through %v after the last", at.Sub(last))
 	}
 }
 

@@ -1,6 +1,7 @@
 package cable
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"sync"
@@ -58,22 +59,47 @@ func (e *end) unplug() {
 	slave.Close()
 }
 
+// piece is what arrives at a time.
+type piece struct {
+	p  []byte
+	at time.Time
+}
+
 // relay carries what this end sends to the other, until the end is unplugged.
 func (e *end) relay(master *os.File) {
+	late := make(chan piece, maxDelayed)
+	defer close(late)
+	e.cable.relays.Go(func() { e.deliverLate(late) })
 	buf := make([]byte, 16<<10)
 	for {
+		waited := pending(master) == 0
 		n, err := master.Read(buf[:e.cable.chunk()])
 		if err != nil {
 			return
 		}
-		p, wait := e.cable.pass(e.sends, buf[:n])
-		if wait > 0 {
-			time.Sleep(wait)
-		}
-		if len(p) > 0 {
+		p, at := e.cable.pass(e.sends, buf[:n], waited)
+		time.Sleep(time.Until(at))
+		if d := e.cable.latency(); d > 0 {
+			late <- piece{bytes.Clone(p), at.Add(d)}
+		} else if len(p) > 0 {
 			e.cable.ends[1-e.sends].deliver(p)
 		}
 	}
+}
+
+func (e *end) deliverLate(late <-chan piece) {
+	for l := range late {
+		time.Sleep(time.Until(l.at))
+		e.cable.ends[1-e.sends].deliver(l.p)
+	}
+}
+
+// pending is how many bytes lie ready to be read.
+func pending(master *os.File) (n int) {
+	if conn, err := master.SyscallConn(); err == nil {
+		conn.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	}
+	return n
 }
 
 // deliver puts bytes into this end's device. They are lost if it is unplugged.
