@@ -395,6 +395,60 @@ func TestCloseTellsThePeer(t *testing.T) {
 	}
 }
 
+// TestEndedSessionStaysEnded: a late frame of it does not bring it back.
+func TestEndedSessionStaysEnded(t *testing.T) {
+	l := newLone(t, false)
+	sid := l.stand(1)
+	l.give(reset(sid, ReasonClosed))
+	l.events()
+	l.pass(time.Second)
+	l.give(ping(sid), data(sid, 0, frame.FlagLast, "late"))
+	only(t, l.take(), frame.TypeReset)
+	if evs := l.events(); len(evs) != 0 || l.Up() {
+		t.Errorf("events %+v", evs)
+	}
+}
+
+// TestEarlyFragmentsDoNotPassTheQueuesBound: what came early waits like the rest
+// when nobody takes events.
+func TestEarlyFragmentsDoNotPassTheQueuesBound(t *testing.T) {
+	l := newLone(t, false)
+	sid := l.stand(1)
+	for range recvQueueItems - 1 {
+		l.give(data(sid, l.rx.nxt, frame.FlagLast, "x"))
+	}
+	for i := range uint16(Window - 1) {
+		l.give(data(sid, l.rx.nxt+1+i, frame.FlagLast, "early"))
+	}
+	l.give(data(sid, l.rx.nxt, frame.FlagLast, "the gap"))
+	if n := len(l.q.items); n != recvQueueItems {
+		t.Errorf("%d events wait, want %d", n, recvQueueItems)
+	}
+	if n := len(l.events()); n != recvQueueItems+Window-1 {
+		t.Errorf("%d events in the end", n)
+	}
+}
+
+// TestSilentPeerIsAskedAgain and again, until it counts as gone.
+func TestSilentPeerIsAskedAgain(t *testing.T) {
+	l := newLone(t, true)
+	l.stand(1)
+	pings := 0
+	for start := l.now; l.Up(); l.pass(100 * time.Millisecond) {
+		for _, f := range l.take() {
+			if f.Type == frame.TypePing {
+				pings++
+			}
+		}
+		if l.now.Sub(start) > deadAfter+time.Second {
+			t.Fatal("a silent peer is never gone")
+		}
+	}
+	if want := 1 + int((deadAfter-keepAliveInitiator-1)/pingAgain); pings != want {
+		t.Errorf("%d PINGs, want %d", pings, want)
+	}
+}
+
 // TestFlappingPeerIsPaced: a responder that accepts and resets for ever costs a
 // few frames a second and a bounded queue.
 func TestFlappingPeerIsPaced(t *testing.T) {

@@ -66,7 +66,7 @@ const (
 	// bulkLead of line time may be written ahead before the next bulk frame: what
 	// an interactive frame can find in front of it is that and one bulk frame. It
 	// covers a writer that wakes late; longer pauses of ours leave the line idle.
-	bulkLead = 50 * time.Millisecond
+	bulkLead = 100 * time.Millisecond
 
 	// bulkStart, bulkLeast: bulk frames in flight at first and at least. The
 	// count grows while round trips are short and shrinks when they pass their

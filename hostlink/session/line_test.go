@@ -157,6 +157,61 @@ func TestUnfinishedMessageHoldsNobody(t *testing.T) {
 	}
 }
 
+// TestBulkIsPaced: no more is written than may be ahead, and the rest follows by
+// the timer alone, without a word from the peer.
+func TestBulkIsPaced(t *testing.T) {
+	l := newLone(t, false) // 115200 baud
+	sid := l.stand(1)
+	l.pass(time.Second)
+	l.Send(sid, Bulk, make([]byte, 8*fragmentFor(115200)))
+	full := l.lineTime(fragmentFor(115200) + frame.Overhead)
+	ahead := len(l.take())
+	if want := 1 + int(bulkLead/full); ahead != want {
+		t.Errorf("%d fragments at once, want %d", ahead, want)
+	}
+	at := l.Deadline()
+	if l.pass(at.Sub(l.now)); at.IsZero() || l.now.Sub(epoch) > time.Second+time.Duration(ahead)*full {
+		t.Fatalf("next call at %v", at)
+	}
+	if !l.Tick(l.now) || l.Tick(l.now) {
+		t.Error("the timer does not say once that there is work")
+	}
+	only(t, l.take(), frame.TypeData|frame.FlagBulk)
+}
+
+// TestEarlyAnswerToACopy: an acknowledgement that comes too soon for the copy
+// just sent is the first one's answer; what was sent between is not lost.
+func TestEarlyAnswerToACopy(t *testing.T) {
+	l := newLone(t, false)
+	sid := l.stand(1)
+	ack := func(n uint16) { l.give(frame.Frame{Type: frame.TypeAck, SID: sid, Ack: n}) }
+	l.Send(sid, Interactive, []byte("a"))
+	l.take()
+	l.pass(100 * time.Millisecond)
+	ack(1) // a round trip of 100 ms is known now
+	for range 3 {
+		l.Send(sid, Interactive, []byte("b"))
+	}
+	l.take()
+	for len(l.tx.flights) == 3 && l.tx.flights[0].tries == 1 {
+		l.pass(10 * time.Millisecond)
+		l.take()
+	}
+	l.pass(5 * time.Millisecond)
+	ack(2)
+	if out := l.take(); len(out) != 0 {
+		t.Errorf("sent again: %v", out)
+	}
+	l.pass(200 * time.Millisecond) // in time for an answer to a copy: of what was before it, the rest is lost
+	l.tx.flights[0].lost = true
+	l.take()
+	l.pass(200 * time.Millisecond)
+	ack(3)
+	if out := l.take(); len(out) != 1 || out[0].Seq != 3 {
+		t.Errorf("sent %v, want number 3 again", out)
+	}
+}
+
 // TestSlowPeerIsNotFlooded: a peer that answers late, again and again, as on a
 // loaded machine, is not taken for a lossy line.
 func TestSlowPeerIsNotFlooded(t *testing.T) {
