@@ -2,6 +2,7 @@ package message
 
 import (
 	"bytes"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -103,6 +104,19 @@ func TestEveryTruncation(t *testing.T) {
 	}
 }
 
+// problemOf is the name of what is wrong.
+func problemOf(err error) any {
+	var text *canon.Error
+	var n *NoteError
+	switch {
+	case errors.As(err, &text):
+		return text.Problem
+	case errors.As(err, &n):
+		return n.Problem
+	}
+	return nil
+}
+
 func TestRefusedMessages(t *testing.T) {
 	w := wire()
 	edit := func(name, old, new string) []byte {
@@ -112,48 +126,51 @@ func TestRefusedMessages(t *testing.T) {
 		return bytes.Replace(w[name], []byte(old), []byte(new), 1)
 	}
 	state := "state " + canon.Base64(make([]byte, MaxState)) + "\n"
-	cases := map[string][]byte{
-		"nothing":                    {},
-		"unknown domain":             []byte("touchmark/magic/v1\n"),
-		"later version":              edit("fetch", "/v1", "/v2"),
-		"an approval by itself":      samples()["approval"],
-		"larger than a message":      append(bytes.Clone(w["fetch"]), make([]byte, MaxMessage)...),
-		"unknown key at the end":     append(bytes.Clone(w["done"]), "extra 1\n"...),
-		"key twice":                  edit("done", "intent 42\n", "intent 42\nintent 42\n"),
-		"wrong order":                edit("done", "intent 42\noutcome 43\n", "outcome 43\nintent 42\n"),
-		"outcome before intent":      edit("done", "outcome 43", "outcome 42"),
-		"fetch with sign":            edit("fetch", "42", "+42"),
-		"fetch with zero":            edit("fetch", "42", "042"),
-		"fetch beyond int64":         edit("fetch", "42", "9223372036854775808"),
-		"uppercase root":             edit("mirrored", "50b312f5", "50B312F5"),
-		"item beyond a batch":        edit("event", "item 1", "item 16"),
-		"endless countdown":          edit("event", "seconds 15", "seconds 86401"),
-		"state in uppercase":         edit("event", "touch\n", "Touch\n"),
-		"state too long":             edit("event", "state touch", "state "+strings.Repeat("a", MaxToken+1)),
-		"refusal with escapes":       edit("refused", "text ZGVtb", "text G1sySkRl"),
-		"refusal of two lines":       edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text YQpi\n"),
-		"refusal too long":           edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text "+canon.Base64(bytes.Repeat([]byte("a"), MaxHuman+1))+"\n"),
-		"attestation without sig":    edit("welcome", "aXRzIHNpZ25hdHVyZQ==", "-"),
-		"sig without attestation":    edit("welcome", "YW4gYXR0ZXN0YXRpb24=", "-"),
-		"firmware too long":          edit("welcome", "touchmark-0.1.0", strings.Repeat("f", MaxToken+1)),
-		"origin with plus":           edit("welcome", "origin touchmark.example/demo", "origin touchmark.example/de+mo"),
-		"entries beyond the total":   edit("entries", "total 44", "total 43"),
-		"entries with total < start": edit("entries", "total 44", "total 41"),
-		"no entries":                 []byte("touchmark/entries/v1\nstart 42\ntotal 44\n"),
-		"too many entries":           []byte("touchmark/entries/v1\nstart 0\ntotal 100\n" + strings.Repeat("entry 2\na\n", MaxEntries+1)),
-		"submit without states":      bytes.Split(w["submit"], []byte("state "))[0],
-		"submit with empty state":    edit("submit", "state WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWloAAAAAAAAAQA==", "state -"),
-		"submit with huge state":     edit("submit", "state WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWloAAAAAAAAAQA==", "state "+canon.Base64(make([]byte, MaxState+1))),
-		"submit with 17 states":      append(bytes.Clone(w["submit"]), strings.Repeat(state, MaxItems-1)...),
-		"hello without empty line":   edit("hello", "\n\n", "\n"),
-		"hello with huge signature":  append(bytes.Clone(w["hello"]), sigPrefix+"x "+strings.Repeat("AAAA", MaxNote/4)+"\n"...),
-		"cancel of nothing":          edit("cancel", "job ", "jobs "),
-		"checkpoint without newline": edit("checkpoint-note", "note 192", "note 191"),
+	cases := map[string]struct {
+		b    []byte
+		want any // a canon.Problem or a NoteProblem
+	}{
+		"nothing":                    {nil, canon.OtherDomain},
+		"unknown domain":             {[]byte("touchmark/magic/v1\n"), canon.OtherDomain},
+		"later version":              {edit("fetch", "/v1", "/v2"), canon.OtherDomain},
+		"an approval by itself":      {samples()["approval"], canon.OtherDomain},
+		"larger than a message":      {append(bytes.Clone(w["fetch"]), make([]byte, MaxMessage)...), canon.TooLong},
+		"unknown key at the end":     {append(bytes.Clone(w["done"]), "extra 1\n"...), canon.Surplus},
+		"key twice":                  {edit("done", "intent 42\n", "intent 42\nintent 42\n"), canon.WrongLine},
+		"wrong order":                {edit("done", "intent 42\noutcome 43\n", "outcome 43\nintent 42\n"), canon.WrongLine},
+		"outcome before intent":      {edit("done", "outcome 43", "outcome 42"), canon.BadValue},
+		"fetch with sign":            {edit("fetch", "42", "+42"), canon.BadNumber},
+		"fetch with zero":            {edit("fetch", "42", "042"), canon.BadNumber},
+		"fetch beyond int64":         {edit("fetch", "42", "9223372036854775808"), canon.TooLarge},
+		"uppercase root":             {edit("mirrored", "50b312f5", "50B312F5"), canon.BadHex},
+		"item beyond a batch":        {edit("event", "item 1", "item 16"), canon.TooLarge},
+		"endless countdown":          {edit("event", "seconds 15", "seconds 86401"), canon.TooLarge},
+		"state in uppercase":         {edit("event", "touch\n", "Touch\n"), canon.BadValue},
+		"state too long":             {edit("event", "state touch", "state "+strings.Repeat("a", MaxToken+1)), canon.BadValue},
+		"refusal with escapes":       {edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text "+canon.Base64([]byte("\x1b[2J"))+"\n"), canon.BadValue},
+		"refusal of two lines":       {edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text YQpi\n"), canon.BadValue},
+		"refusal too long":           {edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text "+canon.Base64(bytes.Repeat([]byte("a"), MaxHuman+1))+"\n"), canon.BadBase64},
+		"attestation without sig":    {edit("welcome", "aXRzIHNpZ25hdHVyZQ==", "-"), canon.BadValue},
+		"sig without attestation":    {edit("welcome", "YW4gYXR0ZXN0YXRpb24=", "-"), canon.BadValue},
+		"firmware too long":          {edit("welcome", "touchmark-0.1.0", strings.Repeat("f", MaxToken+1)), canon.BadValue},
+		"origin with plus":           {edit("welcome", "origin touchmark.example/demo", "origin touchmark.example/de+mo"), canon.BadValue},
+		"entries beyond the total":   {edit("entries", "total 44", "total 43"), canon.BadValue},
+		"entries with total < start": {edit("entries", "total 44", "total 41"), canon.BadValue},
+		"no entries":                 {[]byte("touchmark/entries/v1\nstart 42\ntotal 44\n"), canon.CutOff},
+		"too many entries":           {[]byte("touchmark/entries/v1\nstart 0\ntotal 100\n" + strings.Repeat("entry 2\na\n", MaxEntries+1)), canon.BadValue},
+		"submit without states":      {bytes.Split(w["submit"], []byte("state "))[0], canon.CutOff},
+		"submit with empty state":    {edit("submit", "state WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWloAAAAAAAAAQA==", "state -"), canon.BadValue},
+		"submit with huge state":     {edit("submit", "state WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWloAAAAAAAAAQA==", "state "+canon.Base64(make([]byte, MaxState+1))), canon.BadBase64},
+		"submit with 17 states":      {append(bytes.Clone(w["submit"]), strings.Repeat(state, MaxItems-1)...), canon.BadValue},
+		"hello without empty line":   {edit("hello", "\n\n", "\n"), NoteMalformed},
+		"hello with huge signature":  {append(bytes.Clone(w["hello"]), sigPrefix+"x "+strings.Repeat("AAAA", MaxNote/4)+"\n"...), NoteTooLarge},
+		"cancel of nothing":          {edit("cancel", "job ", "jobs "), canon.WrongLine},
+		"checkpoint without newline": {edit("checkpoint-note", "note 192", "note 191"), canon.BadBlock},
 	}
-	for name, b := range cases {
+	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			if m, err := Parse(b); err == nil {
-				t.Errorf("accepted %+v", m)
+			if m, err := Parse(c.b); problemOf(err) != c.want {
+				t.Errorf("%+v, %v, want %s", m, err, c.want)
 			} else if len(err.Error()) > 500 || strings.ContainsAny(err.Error(), "\x00\x1b\n\r") {
 				t.Errorf("poor error: %q", err)
 			}
@@ -175,37 +192,40 @@ func TestRefusedApprovals(t *testing.T) {
 	for i := range MaxItems - 1 {
 		many.WriteString(strings.Replace(item, "demo.db", "demo"+string(rune('a'+i))+".db", 1))
 	}
-	cases := map[string]string{
-		"submission instead":     string(Submission{HostTime: noon}.Marshal()),
-		"no items":               good[:strings.Index(good, "item ")],
-		"17 items":               good + many.String(),
-		"same name twice":        good + item,
-		"unknown algorithm":      edit("sha256:", "sha1:"),
-		"algorithm in uppercase": edit("sha256:", "SHA256:"),
-		"digest too short":       edit("sha256:35", "sha256:"),
-		"digest of the other":    edit("sha256:", "sha512:"),
-		"digest in uppercase":    edit("sha256:3549b", "sha256:3549B"),
-		"size with zero":         edit(" 12345 ", " 012345 "),
-		"size too large":         edit(" 12345 ", " 2305843009213689856 "),
-		"size negative":          edit(" 12345 ", " -1 "),
-		"format in uppercase":    edit("openpgp-binary", "OpenPGP-binary"),
-		"class in uppercase":     edit("pacman-db", "Pacman-DB"),
-		"class with slash":       edit("pacman-db", "pacman/db"),
-		"short nonce":            edit("nonce a0", "nonce "),
-		"origin uppercase":       edit("touchmark.example", "Touchmark.example"),
-		"escape in name":         edit("demo.db.tar.gz", "demo\x1b[31m.db"),
-		"homoglyph in name":      edit("demo.db.tar.gz", "d\u0435mo.db.tar.gz"),
-		"override in name":       edit("demo.db.tar.gz", "demo\u202e.db"),
-		"option as name":         edit("demo.db.tar.gz", "-demo.db"),
-		"escape of directory":    edit("demo.db.tar.gz", "../demo.db"),
-		"unknown line":           edit("class ", "klass "),
-		"second class":           edit("class pacman-db\n", "class pacman-db\nclass pacman-db\n"),
-		"surplus field":          edit("demo.db.tar.gz", "demo.db.tar.gz x"),
-		"huge":                   good + strings.Repeat(item, 1000),
+	cases := map[string]struct {
+		b    string
+		want any // a canon.Problem or a NoteProblem
+	}{
+		"submission instead":     {string(Submission{HostTime: noon}.Marshal()), canon.OtherDomain},
+		"no items":               {good[:strings.Index(good, "item ")], canon.CutOff},
+		"17 items":               {good + many.String(), canon.BadValue},
+		"same name twice":        {good + item, canon.BadValue},
+		"unknown algorithm":      {edit("sha256:", "sha1:"), canon.BadValue},
+		"algorithm in uppercase": {edit("sha256:", "SHA256:"), canon.BadValue},
+		"digest too short":       {edit("sha256:35", "sha256:"), canon.BadValue},
+		"digest of the other":    {edit("sha256:", "sha512:"), canon.BadValue},
+		"digest in uppercase":    {edit("sha256:3549b", "sha256:3549B"), canon.BadValue},
+		"size with zero":         {edit(" 12345 ", " 012345 "), canon.BadNumber},
+		"size too large":         {edit(" 12345 ", " 2305843009213689856 "), canon.TooLarge},
+		"size negative":          {edit(" 12345 ", " -1 "), canon.BadNumber},
+		"format in uppercase":    {edit("openpgp-binary", "OpenPGP-binary"), canon.BadValue},
+		"class in uppercase":     {edit("pacman-db", "Pacman-DB"), canon.BadValue},
+		"class with slash":       {edit("pacman-db", "pacman/db"), canon.BadValue},
+		"short nonce":            {edit("nonce a0", "nonce "), canon.BadHex},
+		"origin uppercase":       {edit("touchmark.example", "Touchmark.example"), canon.BadValue},
+		"escape in name":         {edit("demo.db.tar.gz", "demo\x1b[31m.db"), canon.BadField},
+		"homoglyph in name":      {edit("demo.db.tar.gz", "d\u0435mo.db.tar.gz"), canon.BadField},
+		"override in name":       {edit("demo.db.tar.gz", "demo\u202e.db"), canon.BadField},
+		"option as name":         {edit("demo.db.tar.gz", "-demo.db"), canon.BadValue},
+		"escape of directory":    {edit("demo.db.tar.gz", "../demo.db"), canon.BadValue},
+		"unknown line":           {edit("class ", "klass "), canon.WrongLine},
+		"second class":           {edit("class pacman-db\n", "class pacman-db\nclass pacman-db\n"), canon.WrongLine},
+		"surplus field":          {edit("demo.db.tar.gz", "demo.db.tar.gz x"), canon.FieldCount},
+		"huge":                   {good + strings.Repeat(item, 1000), canon.TooLong},
 	}
-	for name, text := range cases {
-		if a, err := ParseApproval([]byte(text)); err == nil {
-			t.Errorf("%s: accepted as %+v", name, a)
+	for name, c := range cases {
+		if a, err := ParseApproval([]byte(c.b)); problemOf(err) != c.want {
+			t.Errorf("%s: %+v, %v, want %s", name, a, err, c.want)
 		}
 	}
 	for name, a := range map[string]Approval{

@@ -3,8 +3,11 @@ package message
 import (
 	"bytes"
 	"compress/flate"
+	"errors"
 	"fmt"
 	"io"
+
+	"touchmark/hostlink/message/canon"
 )
 
 // packed is the first byte of a packed message. No text begins with it.
@@ -54,21 +57,27 @@ func (p *Packer) Pack(msg []byte) []byte {
 }
 
 // Unpack undoes Pack; what is not packed is given as it is. It refuses a
-// message that unpacks to more than MaxMessage bytes, that ends early or that
-// goes on after its end.
+// message that unpacks to more than MaxMessage bytes (TooLong), that ends early
+// (CutOff), that goes on after its end (Surplus) or that is no DEFLATE
+// (BadValue), with a *canon.Error.
 func Unpack(b []byte) ([]byte, error) {
 	if len(b) == 0 || b[0] != packed {
 		return b, nil
 	}
 	in := bytes.NewReader(b[1:])
 	msg, err := io.ReadAll(io.LimitReader(flate.NewReader(in), MaxMessage+1))
+	refuse := func(p canon.Problem, format string, a ...any) ([]byte, error) {
+		return nil, &canon.Error{Problem: p, Domain: anyMessage, Line: 1, Reason: "packed: " + fmt.Sprintf(format, a...)}
+	}
 	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return refuse(canon.CutOff, "it ends early")
 	case err != nil:
-		return nil, fmt.Errorf("packed message: %w", err)
+		return refuse(canon.BadValue, "%v", err)
 	case len(msg) > MaxMessage:
-		return nil, fmt.Errorf("packed message of more than %d bytes", MaxMessage)
+		return refuse(canon.TooLong, "more than %d bytes", MaxMessage)
 	case in.Len() > 0:
-		return nil, fmt.Errorf("packed message: %d bytes behind its end", in.Len())
+		return refuse(canon.Surplus, "%d bytes behind its end", in.Len())
 	}
 	return msg, nil
 }

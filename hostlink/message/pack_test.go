@@ -3,10 +3,13 @@ package message
 import (
 	"bytes"
 	"compress/flate"
+	"errors"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"touchmark/hostlink/message/canon"
 )
 
 func deflated(t testing.TB, data []byte) []byte {
@@ -50,17 +53,21 @@ func TestPackSaves(t *testing.T) {
 
 func TestUnpackRefuses(t *testing.T) {
 	good := deflated(t, []byte(strings.Repeat("0123456789abcdef", 64)))
-	for what, b := range map[string][]byte{
-		"too much":       deflated(t, make([]byte, MaxMessage+1)),
-		"a bomb":         deflated(t, make([]byte, 64<<20)),
-		"nothing":        {packed},
-		"cut off":        good[:len(good)-1],
-		"trailing bytes": append(bytes.Clone(good), 0),
-		"two streams":    append(bytes.Clone(good), good[1:]...),
-		"no DEFLATE":     append([]byte{packed}, "touchmark/done/v1\n"...),
+	for what, c := range map[string]struct {
+		b    []byte
+		want canon.Problem
+	}{
+		"too much":       {deflated(t, make([]byte, MaxMessage+1)), canon.TooLong},
+		"a bomb":         {deflated(t, make([]byte, 64<<20)), canon.TooLong},
+		"nothing":        {[]byte{packed}, canon.CutOff},
+		"cut off":        {good[:len(good)-1], canon.CutOff},
+		"trailing bytes": {append(bytes.Clone(good), 0), canon.Surplus},
+		"two streams":    {append(bytes.Clone(good), good[1:]...), canon.Surplus},
+		"no DEFLATE":     {append([]byte{packed}, "touchmark/done/v1\n"...), canon.BadValue},
 	} {
-		if msg, err := Unpack(b); err == nil {
-			t.Errorf("%s gave %d bytes", what, len(msg))
+		var e *canon.Error
+		if msg, err := Unpack(c.b); !errors.As(err, &e) || e.Problem != c.want {
+			t.Errorf("%s gave %d bytes, %v, want %s", what, len(msg), err, c.want)
 		}
 	}
 	if msg, err := Unpack(deflated(t, make([]byte, MaxMessage))); err != nil || len(msg) != MaxMessage {

@@ -366,6 +366,8 @@ func TestFloodAndDeny(t *testing.T) {
 	_, mark, err := h.Views().Wait(h.ctx, 0, asks(operator.AskArm))
 	h.must(err)
 	d, attested := h.noDamage(), h.tpm.Count(swtpm.NVCertify)
+	rss, err := h.Appliance().RSS()
+	h.must(err)
 	cases := intaketest.Cases()
 	for i := range 500 {
 		m, _ := cases[i%len(cases)].Make(h.Forge)
@@ -388,6 +390,9 @@ func TestFloodAndDeny(t *testing.T) {
 	_, _, err = h.Views().Wait(h.ctx, mark, func(v operator.View) bool { return v.Event == message.CodeDenied })
 	h.must(err)
 	d.untilNow(r.Job())
+	if after, err := h.Appliance().RSS(); err != nil || after > rss+32<<20 {
+		t.Errorf("core and link hold %d bytes, before the flood %d (%v)", after, rss, err)
+	}
 	if n := h.tpm.Count(swtpm.NVCertify) - attested; n > 8+18 { // a burst, then one in ten seconds of this test's patience
 		t.Errorf("%d attestations for 500 hellos", n)
 	}
