@@ -54,7 +54,11 @@ func (w *world) ask(f func(a *message.Approval, s *message.Submission)) Input {
 	return w.input()
 }
 
-var attacks = []attack{
+// attacks are all there are: those on entries, TPM and genesis here, those on
+// orders and whole TPMs in tamper_more_test.go.
+var attacks = slices.Concat(entryAttacks, moreAttacks)
+
+var entryAttacks = []attack{
 	// What somebody with the published files can do.
 	{"one byte of an entry", finding.Altered, func(t *testing.T, w *world) Input {
 		in := w.input()
@@ -523,8 +527,12 @@ func TestAttacks(t *testing.T) {
 			}
 		})
 	}
-	if len(attacks) < 25 || len(seen) < 25 {
-		t.Errorf("%d attacks, %d codes", len(attacks), len(seen))
+	names := map[string]bool{}
+	for _, a := range attacks {
+		names[a.name] = true
+	}
+	if len(names) != len(attacks) || len(attacks) < 60 || len(seen) < 40 {
+		t.Errorf("%d attacks, %d names, %d codes", len(attacks), len(names), len(seen))
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/history"
 	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/quote"
 )
 
@@ -121,23 +120,7 @@ func (t *task) verify() {
 	case *ledger.Outcome:
 		t.signatures(b)
 	case *ledger.Order:
-		if b.Action == ledger.KindResume {
-			t.resumed(b)
-		}
-	}
-}
-
-// resumed verifies what a resume entry says of HEAD before it.
-func (t *task) resumed(b *ledger.Order) {
-	hash, err := order.Hash(b.Note)
-	if err == nil && t.keys != nil {
-		var nv quote.NVFacts
-		if nv, err = t.keys.ak.VerifyNV(b.Certify, t.keys.trust.HeadName, quote.ResumeTag(hash)); err == nil {
-			t.nv = &nv
-		}
-	}
-	if err != nil {
-		t.evidence(finding.Attestation, "entry %d, HEAD before it: %v", t.index, err)
+		t.checkResume(b)
 	}
 }
 

@@ -74,7 +74,8 @@ type parts struct {
 	touch    byte
 	genesis  func(*ledger.Genesis)
 	rates    string
-	more     string // tables that the policy has too
+	more     string   // tables that the policy has too
+	head     [32]byte // HEAD before the log begins
 }
 
 func signer(t testing.TB, name string) (note.Signer, string) {
@@ -97,7 +98,7 @@ func newWorld(t testing.TB, p parts) *world {
 	w.log, vkey = signer(t, origin)
 	w.host, hostKey = signer(t, "repo1")
 	w.admin, adminKey = signer(t, "admin")
-	w.version = "test"
+	w.version, w.tpm.Head = "test", p.head
 	if p.rates == "" {
 		p.rates = `"60/1h", "500/1d"`
 	}
