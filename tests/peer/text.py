@@ -269,8 +269,10 @@ def unpack(message):
     try:
         data = stream.decompress(message[1:], MAX_TEXT + 1)
     except zlib.error:
-        raise BadText("packed") from None
-    need(len(data) <= MAX_TEXT and stream.eof and not stream.unused_data, "packed")
+        raise BadText("bad-value") from None
+    need(len(data) <= MAX_TEXT, "too-long")
+    need(stream.eof, "cut-off")
+    need(not stream.unused_data, "surplus")
     return data
 
 

@@ -232,7 +232,7 @@ func TestMessages(t *testing.T) {
 		if v.get("to").text == "host" {
 			plain, err := message.Unpack(b)
 			if err != nil {
-				v.refused(t, "packed")
+				v.refused(t, problem(err))
 				return
 			}
 			b = plain
