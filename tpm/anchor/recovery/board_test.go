@@ -14,7 +14,14 @@ type view struct {
 	o     Observed
 	boots uint64
 	open  []uint64 // intents without an outcome
-	full  bool     // the newest commit has an attest or boot entry
+	close uint64   // size that a commit of the newest close entry has
+	ended bool     // a close entry took effect
+}
+
+// attested notes that an entry calls a size committed.
+func (v *view) attested(size uint64) {
+	v.o.Attested = max(v.o.Attested, size)
+	v.ended = v.ended || size == v.close && size > 0
 }
 
 func (m *model) read() (v view) {
@@ -24,13 +31,17 @@ func (m *model) read() (v view) {
 		switch b := l.body.(type) {
 		case *ledger.Boot:
 			v.o.Since, v.o.Resumes = Base{b.Committed, b.Head, b.PCR, &l.nv.Clock}, nil
-			v.o.Attested, v.boots = max(v.o.Attested, b.Committed), b.Number
+			v.attested(b.Committed)
+			v.boots = b.Number
 		case *ledger.Attest:
-			v.o.Attested = max(v.o.Attested, b.Size)
+			v.attested(b.Size)
 			if l.q != nil {
 				v.o.Since.Clock = &l.nv.Clock
 			}
 		case *ledger.Order:
+			if b.Action == ledger.KindClose {
+				v.close = uint64(i) + 1
+			}
 			if b.Action == ledger.KindResume {
 				v.o.Resumes = append(v.o.Resumes, Base{uint64(i), l.nv.Contents, b.PCR, &l.nv.Clock})
 			}
@@ -156,7 +167,7 @@ func (m *model) fetch(v view) bool {
 		}
 		at, err := chainOf(v.o)
 		m.must(err == nil, "%v", err)
-		miss := &Missing{trust: &anchor.Trust{Origin: origin}, tree: m.disk.tree(), disk: v.o.Size, at: at}
+		miss := &Missing{trust: &anchor.Trust{Origin: origin}, tree: m.disk.tree.Clone(), disk: v.o.Size, at: at}
 		for _, l := range s.leaves[len(m.disk.leaves):] {
 			miss.resumed = func(*ledger.Order) ([32]byte, error) { return l.nv.Contents, nil }
 			if miss.take(l.hash, l.body) != nil {
@@ -242,42 +253,54 @@ func (m *model) mirror(i int) {
 	s.sure = int(m.newest)
 }
 
-// ceremony signs something, or is an administrators' note.
-func (m *model) ceremony() (ready bool) {
+// ceremony signs something, or takes an administrators' order. It answers
+// whether the board may go on without a start.
+func (m *model) ceremony(kind string, host bool) (ready bool) {
 	v := m.read()
 	m.must(v.o.Attested == m.newest && len(v.open) == 0, "a ceremony begins although something is to be made good")
-	index := uint64(len(m.disk.leaves))
-	admin := m.rnd.IntN(5) == 0
-	p := &anchor.Plan{}
-	if admin {
-		m.write(p, &ledger.Order{Action: ledger.KindNote})
-	} else {
-		m.write(p, &ledger.Intent{})
+	if v.ended {
+		return true
 	}
-	if !admin || m.rnd.IntN(2) == 0 {
+	index := uint64(len(m.disk.leaves))
+	p := &anchor.Plan{}
+	if kind == ledger.KindIntent {
+		m.write(p, &ledger.Intent{})
+	} else {
+		m.write(p, &ledger.Order{Action: kind})
+	}
+	if host {
 		m.mirror(0)
 	}
 	m.point("before NV_Extend")
 	if !m.extendHead(*p) {
 		m.seen["not committed"]++
-		if !admin {
-			m.write(nil, &ledger.Outcome{Intent: index})
-		}
+		m.outcome(kind, index)
 		return true
 	}
 	m.point("between the extends")
 	if !m.extend("PCR_Extend", &m.pcr, p.X) {
-		if !admin {
-			m.write(nil, &ledger.Outcome{Intent: index})
-		}
+		m.outcome(kind, index)
 		return false // owes the PCR this commit
 	}
 	m.point("before the touch")
 	m.must(m.newest == p.Size && m.roots[p.Size] == m.disk.root(p.Size), "the token signs what HEAD did not take")
 	m.write(nil, leaf{body: &ledger.Attest{Size: p.Size}, nv: m.nv(), q: m.quote()})
-	if !admin {
-		m.write(nil, &ledger.Outcome{Intent: index})
-		m.seen["signed"]++
-	}
+	m.outcome(kind, index)
+	m.seen["done: "+kind]++
 	return true
+}
+
+// outcome ends an intent.
+func (m *model) outcome(kind string, index uint64) {
+	if kind == ledger.KindIntent {
+		m.write(nil, &ledger.Outcome{Intent: index})
+	}
+}
+
+// something is what a board does on an ordinary day.
+func (m *model) something() bool {
+	if m.rnd.IntN(5) == 0 {
+		return m.ceremony(ledger.KindNote, m.rnd.IntN(2) == 0)
+	}
+	return m.ceremony(ledger.KindIntent, true)
 }

@@ -283,3 +283,33 @@ func TestMissingIsBounded(t *testing.T) {
 		t.Error("a disk without the plan of its newest commit was accepted")
 	}
 }
+
+// Whatever a mirror sends: no panic, and only what was committed is found.
+func FuzzMissing(f *testing.F) {
+	h := newHistory(f, [32]byte{})
+	h.job()
+	h.intent(false)
+	h.outcome()
+	h.job()
+	var good []byte
+	for _, e := range h.entries {
+		good = append(append(good, byte(len(e)>>8), byte(len(e))), e...)
+	}
+	f.Add(good)
+	f.Add([]byte("\x00\x00\x00\x02x\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		miss, err := NewMissing(&h.trust, Observed{}, new(ledger.Tree))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := 0; len(b) >= 2 && err == nil; b = b[n:] {
+			n = int(b[0])<<8 | int(b[1])
+			b = b[2:]
+			n = min(n, len(b))
+			err = miss.Add(b[:n])
+		}
+		if size, _, err := miss.Found(h.tpm.Head); err == nil && size != h.committed {
+			t.Fatalf("found size %d, HEAD took %d", size, h.committed)
+		}
+	})
+}

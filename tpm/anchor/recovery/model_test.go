@@ -24,6 +24,8 @@ type leaf struct {
 // cut: a sync may lie.
 type store struct {
 	leaves []leaf
+	roots  [][32]byte // of the first 1, 2, ... leaves
+	tree   ledger.Tree
 	plans  []anchor.Plan
 	ends   []int // number of leaves after each append
 	safe   int
@@ -31,6 +33,10 @@ type store struct {
 }
 
 func (s *store) append(p *anchor.Plan, ls ...leaf) {
+	for _, l := range ls {
+		s.tree.Add(l.hash)
+		s.roots = append(s.roots, s.tree.Root())
+	}
 	s.leaves = append(s.leaves, ls...)
 	s.ends = append(s.ends, len(s.leaves))
 	if p != nil {
@@ -40,26 +46,17 @@ func (s *store) append(p *anchor.Plan, ls ...leaf) {
 
 // cut keeps the first n leaves.
 func (s *store) cut(n int) {
-	s.leaves, s.safe, s.sure = s.leaves[:n:n], min(s.safe, n), min(s.sure, n)
+	s.leaves, s.roots, s.safe, s.sure = s.leaves[:n:n], s.roots[:n:n], min(s.safe, n), min(s.sure, n)
 	s.ends = slices.DeleteFunc(slices.Clone(s.ends), func(e int) bool { return e > n })
 	s.plans = slices.DeleteFunc(slices.Clone(s.plans), func(p anchor.Plan) bool { return p.Size > uint64(n) })
-}
-
-func (s *store) tree() *ledger.Tree {
-	var t ledger.Tree
+	s.tree = ledger.Tree{}
 	for _, l := range s.leaves {
-		t.Add(l.hash)
+		s.tree.Add(l.hash)
 	}
-	return &t
 }
 
-func (s *store) root(n uint64) [32]byte {
-	var t ledger.Tree
-	for _, l := range s.leaves[:n] {
-		t.Add(l.hash)
-	}
-	return t.Root()
-}
+// root is that of the first n leaves, n from 1.
+func (s *store) root(n uint64) [32]byte { return s.roots[n-1] }
 
 func (s *store) x(n uint64) [32]byte { return ledger.X(ledger.CheckpointBody(origin, n, s.root(n))) }
 
@@ -67,7 +64,10 @@ func (s *store) x(n uint64) [32]byte { return ledger.X(ledger.CheckpointBody(ori
 // all that can go wrong with it. What it does wrong it says by failing.
 type model struct {
 	rnd     *rand.Rand
-	faults  bool // until the schedule is over
+	faults  bool  // until the schedule is over
+	forced  []int // if not nil, the chances that come true; see chance
+	chances int
+	cut     bool // with forced: what ends is the power, not the process
 	trace   []string
 	serial  uint64
 	disk    store
@@ -101,8 +101,17 @@ func (m *model) must(ok bool, format string, a ...any) {
 
 func (m *model) note(format string, a ...any) { m.trace = append(m.trace, fmt.Sprintf(format, a...)) }
 
-// chance is true once in n, as long as there are faults.
-func (m *model) chance(n int) bool { return m.faults && m.rnd.IntN(n) == 0 }
+// chance is true once in n, as long as there are faults; or where the test
+// says, if it counts the chances.
+func (m *model) chance(n int) bool {
+	if m.forced == nil {
+		return m.faults && m.rnd.IntN(n) == 0
+	}
+	if m.faults {
+		m.chances++
+	}
+	return m.faults && slices.Contains(m.forced, m.chances)
+}
 
 // point is a place where the board may die.
 func (m *model) point(where string) { m.pointIn(25, where) }
@@ -213,8 +222,8 @@ func (m *model) suspend() {
 }
 
 // strangers do what no honest board does.
-func (m *model) strangers() {
-	switch m.rnd.IntN(4) {
+func (m *model) strangers(what int) {
+	switch what {
 	case 0:
 		m.note("somebody extends HEAD")
 		m.head, m.strange = anchor.Extend(m.head, [32]byte{byte(m.serial), 1}), true
@@ -249,7 +258,7 @@ func (m *model) attempt(do func() bool) (done bool) {
 		switch r := recover().(type) {
 		case nil:
 		case crash:
-			if m.rnd.IntN(2) == 0 {
+			if m.forced != nil && m.cut || m.forced == nil && m.rnd.IntN(2) == 0 {
 				m.power()
 			}
 		default:
@@ -259,23 +268,46 @@ func (m *model) attempt(do func() bool) (done bool) {
 	return do()
 }
 
+// enrol makes the log; there is nothing to be saved if it fails.
+func (m *model) enrol() {
+	p := &anchor.Plan{}
+	m.write(p, &ledger.Genesis{Base: m.head})
+	m.extendHead(*p)
+	m.extend("PCR_Extend", &m.pcr, p.X)
+	m.write(nil, leaf{body: &ledger.Attest{Size: 1}, nv: m.nv(), q: m.quote()})
+	m.faults = true
+}
+
+// until tries again, through starts, until the board did it.
+func (m *model) until(do func() bool) {
+	for n := 0; ; n++ {
+		m.must(n < 40, "does not become ready")
+		for !m.attempt(m.start) {
+			n++
+			m.must(n < 40, "does not become ready")
+		}
+		if m.attempt(do) {
+			return
+		}
+	}
+}
+
+// end ends every schedule: without more faults the board works, and its log is
+// good.
+func (m *model) end() {
+	m.faults = false
+	m.until(m.something)
+	m.audit()
+}
+
 // run is one schedule.
 func (m *model) run() {
+	m.enrol()
 	ready := false
-	m.attempt(func() bool { // enrolment, which either is done or begins anew
-		m.faults = false
-		p := &anchor.Plan{}
-		m.write(p, &ledger.Genesis{Base: m.head})
-		m.extendHead(*p)
-		m.extend("PCR_Extend", &m.pcr, p.X)
-		m.write(nil, leaf{body: &ledger.Attest{Size: 1}, nv: m.nv(), q: m.quote()})
-		m.faults = true
-		return true
-	})
-	for range 6 + m.rnd.IntN(16) {
+	for range 6 + m.rnd.IntN(12) {
 		switch {
 		case m.rnd.IntN(10) == 0:
-			m.strangers()
+			m.strangers(m.rnd.IntN(4))
 			ready = false
 		case m.rnd.IntN(8) == 0:
 			m.power()
@@ -288,17 +320,16 @@ func (m *model) run() {
 		case !ready:
 			ready = m.attempt(m.start)
 		default:
-			ready = m.attempt(m.ceremony)
+			ready = m.attempt(m.something)
 		}
 	}
-	m.faults = false
-	for n := 0; !ready || n == 0; n++ {
-		m.must(n < 8, "does not become ready")
-		ready = m.attempt(m.start)
+	if m.rnd.IntN(4) == 0 {
+		m.until(m.closing)
 	}
-	m.must(m.ceremony(), "does not sign")
-	m.audit()
+	m.end()
 }
+
+func (m *model) closing() bool { return m.ceremony(ledger.KindClose, false) }
 
 // mirror1 lets the other mirror catch up while the board is well.
 func (m *model) mirror1() {
@@ -313,6 +344,8 @@ func (m *model) audit() {
 	var found []anchor.Problem
 	for i, l := range m.disk.leaves {
 		switch b := l.body.(type) {
+		case *ledger.Intent, *ledger.Outcome:
+			m.must(!r.Closed(), "entry %d follows the end of the log", i)
 		case *ledger.Genesis:
 			found = append(found, r.Genesis(b)...)
 		case *ledger.Attest:
@@ -326,6 +359,8 @@ func (m *model) audit() {
 	for _, p := range found {
 		m.must(p.Info || p.Warning, "false finding %s: %s", p.Code, p.Text)
 	}
+	v := m.read()
+	m.must(r.Closed() == v.ended, "closed: %v, the board says %v", r.Closed(), v.ended)
 	m.must(r.Head() == m.head && r.Committed() == m.newest, "the replay ends at size %d, HEAD took %d", r.Committed(), m.newest)
 	for size, root := range m.roots {
 		m.must(m.disk.root(size) == root, "the entries up to size %d, which HEAD took, are lost", size)
@@ -340,6 +375,21 @@ func newModel(seed uint64, seen map[string]int) *model {
 	return m
 }
 
+// try runs a schedule and says what promise it broke, "" if none.
+func (m *model) try(run func()) (broken string) {
+	defer func() {
+		if r := recover(); r != nil {
+			w, ok := r.(wrong)
+			if !ok {
+				panic(r)
+			}
+			broken = fmt.Sprintf("%s, after %q", w, m.trace)
+		}
+	}()
+	run()
+	return ""
+}
+
 // TestModel runs 10,000 schedules of what can go wrong. A failure names its
 // seed and what led to it.
 func TestModel(t *testing.T) {
@@ -347,24 +397,12 @@ func TestModel(t *testing.T) {
 	seen := map[string]int{}
 	for seed := range uint64(schedules) {
 		m := newModel(seed, seen)
-		func() {
-			defer func() {
-				if r := recover(); r != nil {
-					w, ok := r.(wrong)
-					if !ok {
-						panic(r)
-					}
-					t.Errorf("seed %d: %s, after %q", seed, w, m.trace)
-				}
-			}()
-			m.run()
-		}()
-		if t.Failed() {
-			return
+		if broken := m.try(m.run); broken != "" {
+			t.Fatalf("seed %d: %s", seed, broken)
 		}
 	}
 	for _, what := range []string{
-		"signed", "not committed", "resumed", "fetched from a mirror", "PCR caught up", "commit attested at start", "power cut with lost writes",
+		"done: intent", "done: note", "done: close", "not committed", "resumed", "fetched from a mirror", "PCR caught up", "commit attested at start", "power cut with lost writes",
 		"halt head-ahead", "halt head-unknown", "halt head-behind", "halt pcr-unexplained", "the TPM did not answer",
 		"NV_Extend applied but reported failed", "PCR_Extend applied but reported failed", "died between the extends", "died in NV_Extend",
 		"died in PCR_Extend", "died before the sync of an append", "died while fetching", "died in PCR_Extend of a resume entry", "died in PCR_Extend at start",
@@ -374,4 +412,63 @@ func TestModel(t *testing.T) {
 		}
 	}
 	t.Log(seen)
+}
+
+// scenarios are days in the life of a board, one for each step that has an
+// order of operations.
+var scenarios = map[string]func(m *model){
+	"start":       func(m *model) { m.until(func() bool { return true }) },
+	"ceremony":    func(m *model) { m.until(func() bool { return m.ceremony(ledger.KindIntent, true) }) },
+	"policy":      func(m *model) { m.until(func() bool { return m.ceremony(ledger.KindPolicy, true) }) },
+	"no host":     func(m *model) { m.until(func() bool { return m.ceremony(ledger.KindTime, false) }) },
+	"close":       func(m *model) { m.until(m.closing) },
+	"two in turn": func(m *model) { m.until(m.something); m.until(m.something) },
+	"HEAD taken":  func(m *model) { m.strangers(0); m.until(m.something) },
+	"HEAD back": func(m *model) {
+		m.until(m.something)
+		m.strangers(1)
+		m.until(m.something)
+	},
+	"PCR taken": func(m *model) { m.strangers(2); m.until(m.something) },
+	"fetch": func(m *model) {
+		m.until(m.something)
+		m.mirror1()
+		m.disk.cut(1)
+		m.until(m.something)
+	},
+	"all copies lost": func(m *model) {
+		m.until(m.something)
+		m.disk.cut(2)
+		m.mirrors = [2]store{}
+		m.until(m.something)
+	},
+	"suspended": func(m *model) { m.until(m.something); m.suspend(); m.until(m.something) },
+}
+
+// TestEveryFault is the crash matrix: in each scenario every single fault, and
+// every two: each step cut off by the end of the process or of the power, each
+// command not applied or applied and reported failed or not answered, each sync
+// a lie.
+func TestEveryFault(t *testing.T) {
+	for name, scenario := range scenarios {
+		t.Run(name, func(t *testing.T) {
+			runs := 0
+			run := func(cut bool, forced ...int) (chances int) {
+				m := newModel(1, map[string]int{})
+				m.cut, m.forced = cut, append([]int{}, forced...)
+				if broken := m.try(func() { m.enrol(); scenario(m); m.end() }); broken != "" {
+					t.Fatalf("power cut %v, faults %v: %s", cut, forced, broken)
+				}
+				runs++
+				return m.chances
+			}
+			for a := range run(false) {
+				n := max(run(false, a+1), run(true, a+1))
+				for b := a + 2; b <= n; b++ {
+					run(b%2 == 0, a+1, b)
+				}
+			}
+			t.Logf("%d runs", runs)
+		})
+	}
 }
