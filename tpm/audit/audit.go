@@ -27,6 +27,7 @@ import (
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/history"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/quote"
 )
 
@@ -225,18 +226,15 @@ func (a *auditor) atCheckpoint() {
 // openAgain judges by which log key the checkpoint is signed, now that the log
 // has told of every key entry it covers.
 func (a *auditor) openAgain() {
-	expected := a.orders.logKey
-	if expected == "" {
-		expected = a.genesisKey()
-	}
+	expected, replaced := a.logKeyAt(a.limit)
 	if a.cp == nil {
 		cp, err := signedBy(a.in.Trust, expected).OpenCheckpoint(a.in.Checkpoint)
-		if err != nil || a.orders.logKey == "" {
+		if err != nil || !replaced {
 			a.evidence(finding.Checkpoint, nil, "%v", a.cpErr)
 			return
 		}
 		a.cp = cp
-		a.fold.say(finding.Of(finding.Warning, finding.TrustOutdated, "administrators replaced the log key, and the trust file does not know the new one: get its next version", []uint64{a.orders.newest}))
+		a.fold.say(finding.Of(finding.Warning, finding.TrustOutdated, "administrators replaced the log key, and the trust file does not know the new one: get its next version", nil))
 		return
 	}
 	if expected == "" {
@@ -247,13 +245,22 @@ func (a *auditor) openAgain() {
 	}
 }
 
-// genesisKey is the log key that entry 0 names, "" if the audit began later
-// or there is none.
-func (a *auditor) genesisKey() string {
-	if a.keys == nil {
-		return ""
+// logKeyAt is the log key that signs checkpoints of this size, the newest one
+// that the log tells of, "" if entry 0 is none; replaced says that it is not
+// the first.
+func (a *auditor) logKeyAt(size uint64) (key string, replaced bool) {
+	if w := a.orders.waiting; w != nil && w.index+1 == size && w.order != nil {
+		if k, ok := w.order.Action.(*order.Key); ok {
+			return k.LogKey, true
+		}
 	}
-	return a.keys.logKey
+	switch {
+	case a.orders.logKey != "":
+		return a.orders.logKey, true
+	case a.keys != nil:
+		return a.keys.logKey, false
+	}
+	return "", false
 }
 
 // signedBy is a trust in which one log key counts.

@@ -59,6 +59,7 @@ type world struct {
 	newest  uint64 // administrative entry that took effect last
 	ordered int    // orders made
 	version string // of the firmware
+	over    bool   // the log was closed
 
 	committed  uint64 // size HEAD stands at
 	prev       [32]byte

@@ -1,0 +1,143 @@
+package audit
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
+)
+
+// histories is how many random honest histories are audited; each is the same
+// in every run.
+const histories = 2000
+
+// allowed are the warnings that an honest history may have: each says for ever
+// what administrators ordered.
+var allowed = []string{finding.TimeCorrected, "resumed"}
+
+// Honest boards crash, lose power and clocks, are updated, ordered about,
+// halted and led out of it: no evidence, ever, neither of a full audit nor of
+// one from any checkpoint on; and nothing in what the parts of an interrupted
+// publication look like.
+func TestHonestHistoriesGiveNoEvidence(t *testing.T) {
+	const shards = 4
+	for shard := range shards {
+		t.Run(fmt.Sprint(shard), func(t *testing.T) {
+			t.Parallel()
+			base := newWorld(t, parts{genuine: true, rates: `"10000/1h"`})
+			for seed := shard; seed < histories; seed += shards {
+				honest(t, base.copy(t), uint64(seed))
+			}
+		})
+	}
+}
+
+// copy is a world that goes its own way from here.
+func (w *world) copy(t testing.TB) *world {
+	c, tpm, trust := *w, *w.tpm, *w.trust
+	c.t, c.tpm, c.trust = t, &tpm, &trust
+	c.entries, c.tree = slices.Clone(w.entries), *w.tree.Clone()
+	c.root = map[uint64][32]byte{}
+	for size, root := range w.root {
+		c.root[size] = root
+	}
+	return &c
+}
+
+func honest(t *testing.T, w *world, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 7))
+	w.boot()
+	var kept [][]byte
+	var did []string
+	for range 2 + r.IntN(5) {
+		did = append(did, w.step(r))
+		kept = append(kept, w.checkpoint)
+	}
+	in := w.input()
+	full := audited(t, in)
+	in.Since = kept[r.IntN(len(kept))]
+	since := audited(t, in)
+	for _, report := range []*Report{full, since} {
+		warnings := slices.DeleteFunc(codes(report, finding.Warning), func(c string) bool { return slices.Contains(allowed, c) })
+		if len(codes(report, finding.Evidence)) > 0 || len(warnings) > 0 || report.Head != full.Head {
+			t.Fatalf("seed %d, %v, since %d: %+v", seed, did, report.Since, report.Findings)
+		}
+	}
+}
+
+// step lets something happen that happens to honest boards.
+func (w *world) step(r *rand.Rand) string {
+	steps := []struct {
+		name string
+		do   func()
+	}{
+		{"sign", func() { w.ceremony(1 + r.IntN(3)) }},
+		{"deny", func() { w.ends(1, r.IntN(2) == 0, ledger.Denied) }},
+		{"time out", func() { w.ends(2, true, ledger.TimedOut) }},
+		{"crash", func() { w.crash(r.IntN(8), r.IntN(2) == 0, true) }},
+		{"power cut", func() { w.tpm.PowerCycle(); w.boot() }},
+		{"resets", func() { w.tpm.PowerCycle(); w.tpm.PowerCycle(); w.boot() }},
+		{"warm start", func() { w.boot() }},
+		{"suspend", func() { w.tpm.Clock.RestartCount++; w.boot() }},
+		{"time passes", func() { w.pass(time.Duration(r.IntN(60*24)) * time.Hour); w.boot() }},
+		{"policy", func() { w.adopt(w.nextPolicy("max_skew", "max_skew")) }},
+		{"note", func() { w.do(&order.Note{}) }},
+		{"void", func() { w.add(w.entry(ledger.KindNote, w.orderNote(&order.Note{}))); w.ceremony(1) }},
+		{"crash in an order", func() { w.crashOrder(r.IntN(4)) }},
+		{"clock ahead", func() { w.setClock(w.now.Add(time.Duration(1+r.IntN(1000)) * time.Hour)) }},
+		{"clock back", func() {
+			w.pass(100 * time.Hour)
+			w.boot()
+			w.setClock(w.now.Add(-time.Duration(r.IntN(90)) * time.Hour))
+		}},
+		{"log key", func() { w.rotate() }},
+		{"update", func() { w.update(fmt.Sprint(w.version, "+")) }},
+		{"halted and resumed", func() { w.tpm.ExtendHead([32]byte{byte(r.IntN(256))}); w.resume() }},
+		{"close", func() {
+			w.do(&order.Close{})
+			w.boot()
+		}},
+	}
+	s := steps[r.IntN(len(steps))]
+	if w.over {
+		s = steps[slices.IndexFunc(steps, func(s struct {
+			name string
+			do   func()
+		}) bool {
+			return s.name == "warm start"
+		})]
+	}
+	s.do()
+	w.over = w.over || s.name == "close"
+	return s.name
+}
+
+// crashOrder stops an order before its commit, behind HEAD's extension, behind
+// the PCR's, or before its attest entry, and starts again.
+func (w *world) crashOrder(step int) {
+	w.pass(time.Minute)
+	i := w.add(w.entry(ledger.KindNote, w.orderNote(&order.Note{})))
+	switch step {
+	case 1:
+		w.commitHead()
+		w.tpm.PowerCycle()
+	case 2:
+		w.commit()
+	case 3:
+		w.commit()
+		w.newest = i
+		w.attest()
+	}
+	if step == 1 || step == 2 {
+		w.newest = i
+		a := &ledger.Attest{Size: w.committed, Certify: w.goodCertify()}
+		w.add(a)
+		w.publish(a.Certify)
+	}
+	w.boot()
+}
