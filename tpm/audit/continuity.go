@@ -8,8 +8,8 @@ import (
 )
 
 // Continuity compares the reports on two logs of which the later one goes on
-// from the earlier one, and adds to the later one's what there is to say.
-func Continuity(earlier, later *Report) {
+// from the earlier one, and adds what there is to say to one of them.
+func Continuity(earlier, later, to *Report) {
 	var list finding.List
 	id := LogID{earlier.Origin, earlier.Genesis}
 	switch {
@@ -24,6 +24,6 @@ func Continuity(earlier, later *Report) {
 	default:
 		list.Add(finding.Of(finding.Info, finding.Continued, fmt.Sprintf("%s goes on from %s, and both logs say so", later.Origin, earlier.Origin), nil))
 	}
-	later.Findings = finding.Merge(later.Findings, list.Sorted())
-	later.Verdict = finding.Verdict(later.Findings)
+	to.Findings = finding.Merge(to.Findings, list.Sorted())
+	to.Verdict = finding.Verdict(to.Findings)
 }

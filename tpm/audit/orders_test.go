@@ -264,7 +264,7 @@ func TestContinuity(t *testing.T) {
 	} {
 		r := audited(t, next.input())
 		tt.change(r)
-		Continuity(tt.earlier, r)
+		Continuity(tt.earlier, r, r)
 		if r.Verdict != tt.verdict || !slices.ContainsFunc(r.Findings, func(f finding.Finding) bool { return f.Code == tt.code }) {
 			t.Errorf("%s: %s %+v", tt.code, r.Verdict, r.Findings)
 		}

@@ -22,6 +22,12 @@ type verifyOptions struct {
 	trust            string
 	proofs, previous []string
 	since            string
+	challenge        string
+	answer           string
+	predecessor      string
+	predecessorTrust string
+	successor        string
+	successorTrust   string
 	json, quiet      bool
 }
 
@@ -37,10 +43,16 @@ A complete older copy of a log looks clean by itself. Proofs (FILE.tmproof) and
 checkpoints kept from earlier show that it was rolled back.
 
 With --since, the checkpoint up to which the log was audited before, only what
-came after it is audited: keep the checkpoint of each audit for the next.`,
+came after it is audited: keep the checkpoint of each audit for the next.
+
+With --challenge and --answer (see 'challenge') freshness is proven. With
+--predecessor or --successor and their trust the logs must agree on who follows
+whom.`,
 		Example: `  touchmark-audit verify log --trust trust
   touchmark-audit verify log --trust trust --proof demo.db.tar.gz.tmproof
   touchmark-audit verify log --trust trust --since last-week/checkpoint
+  touchmark-audit verify log --trust trust --challenge monday.challenge --answer monday.answer
+  touchmark-audit verify log --trust trust --predecessor old/log --predecessor-trust old/trust
   touchmark-audit verify log --trust trust --previous last-week/checkpoint --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,6 +63,15 @@ came after it is audited: keep the checkpoint of each audit for the next.`,
 	cmd.Flags().StringArrayVar(&o.proofs, "proof", nil, "a proof of this log, from anywhere (repeatable)")
 	cmd.Flags().StringArrayVar(&o.previous, "previous", nil, "a checkpoint of this log, from earlier (repeatable)")
 	cmd.Flags().StringVar(&o.since, "since", "", "the checkpoint up to which the log was audited before")
+	cmd.Flags().StringVar(&o.challenge, "challenge", "", "a challenge that the board was given")
+	cmd.Flags().StringVar(&o.answer, "answer", "", "its answer, which proves freshness")
+	cmd.MarkFlagsRequiredTogether("challenge", "answer")
+	cmd.Flags().StringVar(&o.predecessor, "predecessor", "", "published log that this one goes on from")
+	cmd.Flags().StringVar(&o.predecessorTrust, "predecessor-trust", "", "its trust directory")
+	cmd.MarkFlagsRequiredTogether("predecessor", "predecessor-trust")
+	cmd.Flags().StringVar(&o.successor, "successor", "", "published log that goes on from this one")
+	cmd.Flags().StringVar(&o.successorTrust, "successor-trust", "", "its trust directory")
+	cmd.MarkFlagsRequiredTogether("successor", "successor-trust")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the report as JSON")
 	cmd.Flags().BoolVar(&o.quiet, "quiet", false, "no progress bar")
 	return cmd
@@ -64,14 +85,10 @@ func trustFlag(cmd *cobra.Command, trust *string) {
 }
 
 func verify(out, stderr io.Writer, dir string, o verifyOptions) error {
-	in, err := o.input(dir)
-	if err != nil {
-		return unreadable(err)
+	report, err := o.audit(stderr, dir, o.trust)
+	if err == nil {
+		err = o.neighbours(stderr, report)
 	}
-	p := newProgress(stderr, o.quiet)
-	in.Progress = p.step
-	report, err := audit.Run(in)
-	p.clear()
 	if err != nil {
 		return unreadable(err)
 	}
@@ -87,8 +104,42 @@ func verify(out, stderr io.Writer, dir string, o verifyOptions) error {
 	return &exitError{code: exitEvidence}
 }
 
-func (o verifyOptions) input(dir string) (in audit.Input, err error) {
-	if in.Trust, err = readTrust(o.trust); err != nil {
+// audit gives the verdict on one log.
+func (o verifyOptions) audit(stderr io.Writer, dir, trust string) (*audit.Report, error) {
+	in, err := o.input(dir, trust)
+	if err != nil {
+		return nil, err
+	}
+	p := newProgress(stderr, o.quiet)
+	defer p.clear()
+	in.Progress = p.step
+	return audit.Run(in)
+}
+
+// neighbours audits the logs before and after, and compares who they say
+// follows whom. What is wrong with those logs themselves is theirs.
+func (o verifyOptions) neighbours(stderr io.Writer, report *audit.Report) error {
+	alone := verifyOptions{quiet: o.quiet}
+	if o.predecessor != "" {
+		before, err := alone.audit(stderr, o.predecessor, o.predecessorTrust)
+		if err != nil {
+			return fmt.Errorf("%s: %w", o.predecessor, err)
+		}
+		audit.Continuity(before, report, report)
+	}
+	if o.successor == "" {
+		return nil
+	}
+	after, err := alone.audit(stderr, o.successor, o.successorTrust)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.successor, err)
+	}
+	audit.Continuity(report, after, report)
+	return nil
+}
+
+func (o verifyOptions) input(dir, trust string) (in audit.Input, err error) {
+	if in.Trust, err = readTrust(trust); err != nil {
 		return in, err
 	}
 	published, err := tiles.Open(dir)
@@ -116,6 +167,11 @@ func (o verifyOptions) input(dir string) (in audit.Input, err error) {
 			return in, err
 		}
 		in.Previous = append(in.Previous, cp)
+	}
+	if o.challenge != "" {
+		if in.Dialogue, err = readDialogue(o.challenge, o.answer); err != nil {
+			return in, err
+		}
 	}
 	if o.since != "" {
 		if in.Since, err = readFile(o.since, ledger.MaxCheckpoint); err != nil {
