@@ -32,7 +32,7 @@ STATIC        := -s -w -linkmode external -extldflags "-static"
 TEST_TIMEOUT ?= 8m
 FUZZTIME     ?= 20s
 
-.PHONY: help setup build demo demo-up demo-down test check bench fuzz clean
+.PHONY: help setup build demo demo-up demo-down test check powercut bench fuzz clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ check: setup build ## gofmt, vet, staticcheck, static-binary asserts
 	@readelf -d $(BIN)/touchmark-appliance-pcscd | grep -q 'NEEDED.*libpcsclite' || { echo "check: touchmark-appliance-pcscd does not use the system's pcscd" >&2; exit 1; }
 	@if $(GO) version -m $(BIN)/touchmark-appliance | grep -q 'tags=.*emulated'; then echo "check: the production appliance was built with the emulated token" >&2; exit 1; fi
 	@echo "check: ok"
+
+powercut: setup build ## every call on files fails in turn in appliance and hostd, in five ways (some 20 minutes)
+	@$(INPROC_ENV) TOUCHMARK_POWERCUT=full TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 90m -tags $(EMULATED_TAGS) ./tests/powercut
 
 bench: setup build ## measurements into build/bench.json (QUICK=1: the same rows on smaller work, within a minute)
 	@$(GO) run ./tests/bench --bin $(BIN) --out $(OUT)/bench.json $(if $(filter 1,$(QUICK)),--quick)

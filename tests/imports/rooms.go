@@ -83,6 +83,7 @@ var rooms = map[string]kind{
 	"tests/pivemu/iso7816":    test,
 	"tests/pivemu/pivkey":     test,
 	"tests/pivemu/vpcdtest":   test,
+	"tests/powercut":          test,
 	"tests/serial":            test,
 	"tests/serial/courier":    test,
 	"tests/serial/guest":      test,

@@ -188,7 +188,7 @@ func (w *World) LaunchHostd(ctx context.Context, key string) error {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return err
 	}
-	p, err := startReady(ctx, w.Logs, "hostd", []string{w.bin("touchmark-hostd"), "--config", config})
+	p, err := startReady(ctx, w.Logs, "hostd", w.wrapped("hostd", []string{w.bin("touchmark-hostd"), "--config", config}))
 	w.hostd = p
 	return err
 }

@@ -41,7 +41,8 @@ func (w *World) startBoard(name string, args ...string) (*board, error) {
 	if err != nil {
 		return nil, errors.Join(err, in.Close(), typed.Close())
 	}
-	p, err := startProcess(w.Logs, name, append([]string{w.bin(program)}, append(args, "--tpm", w.TPM.Spec(), "--operator", "lines")...), func(cmd *exec.Cmd) error {
+	argv := append([]string{w.bin(program)}, append(args, "--tpm", w.TPM.Spec(), "--operator", "lines")...)
+	p, err := startProcess(w.Logs, name, w.wrapped(name, argv), func(cmd *exec.Cmd) error {
 		cmd.Stdin, cmd.Stdout = in, out
 		return nil
 	})
@@ -55,6 +56,14 @@ func (w *World) startBoard(name string, args ...string) (*board, error) {
 		_ = shown.Close()
 	}()
 	return b, nil
+}
+
+// wrapped is the command line that starts a program.
+func (w *World) wrapped(program string, argv []string) []string {
+	if w.Wrap == nil {
+		return argv
+	}
+	return w.Wrap(program, argv)
 }
 
 // Views is what the operator's panel of the running appliance has shown.

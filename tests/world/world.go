@@ -26,6 +26,10 @@ const (
 	Serial = 10000001 // of the emulated token
 )
 
+// Wrapper gives the command line that starts a program ("appliance", "hostd") in place of argv; it must end with the
+// program, with its exit code, and pass on SIGTERM.
+type Wrapper func(program string, argv []string) []string
+
 // Config says what world to make. Dir and Bin are required.
 type Config struct {
 	Dir       string                   // everything is made below here
@@ -36,6 +40,7 @@ type Config struct {
 	Baud      int                      // of both serial ports; default 115200, which ptys ignore
 	Policy    func(toml string) string // last word on the policy's text; nil leaves it
 	TPM       *swtpm.Server            // nil: one of the world's own
+	Wrap      Wrapper                  // starts appliance and hostd in another way; nil: directly
 	ViaPCSCD  bool                     // the board's build with the tag pcscd, over the system's pcscd …
 	VPCD      string                   // … whose vpcd listens here: host:port
 }

@@ -1,0 +1,298 @@
+package powercut
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"touchmark/appliance/operator"
+	"touchmark/hostlink/hostd/api"
+	"touchmark/tests/world"
+)
+
+// patience bounds one run: many times what it takes, so that it means a hang.
+const patience = time.Minute
+
+func binDir() string {
+	if dir := os.Getenv("TOUCHMARK_BIN"); dir != "" {
+		return dir
+	}
+	return filepath.Join("..", "..", "build", "bin")
+}
+
+// enrolled makes a world with one ceremony behind it; each run begins with a
+// copy.
+func enrolled(t *testing.T) string {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(binDir(), "touchmark-appliance-emulated")); err != nil {
+		t.Fatalf("%v: run make build first", err)
+	}
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	w, err := world.Up(ctx, world.Config{Dir: dir, Bin: binDir(), Touch: "auto"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &run{World: w, ctx: ctx, work: t.TempDir()}
+	if code, err := r.sign("first"); err != nil || code != api.OK {
+		t.Errorf("first ceremony: %d, %v", code, err)
+	}
+	r.StopHostd()
+	r.StopAppliance()
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(w.Sockets); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// target is one of the programs and the directories whose files it is about.
+type target struct {
+	program string
+	root    func(w *world.World) string
+	except  []string
+}
+
+var targets = map[string]target{
+	"appliance": {"appliance", func(w *world.World) string { return w.Board }, []string{"run"}},
+	"mirror":    {"hostd", func(w *world.World) string { return filepath.Join(w.Host, "mirror") }, nil},
+	"published": {"hostd", func(w *world.World) string { return w.Mirror }, nil},
+}
+
+// run is one life of a copy of the enrolled world.
+type run struct {
+	*world.World
+	ctx  context.Context
+	work string
+}
+
+// outcome is what a run came to.
+type outcome struct {
+	calls []string // as reported by the tracer
+	hit   string   // the call that was hit, "" if there were fewer
+	said  string   // what the program said about it
+}
+
+// try runs one ceremony with a fault, then starts everything again without,
+// runs another, and has the auditor look at both.
+func try(ctx context.Context, base, dir string, tg target, o Order) (out outcome, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := os.CopyFS(dir, os.DirFS(base)); err != nil {
+		return out, err
+	}
+	o.Report = filepath.Join(dir, "calls")
+	cfg := world.Config{Dir: dir, Bin: binDir(), Touch: "auto"}
+	armed := true
+	var w *world.World
+	cfg.Wrap = func(program string, argv []string) []string {
+		if program != tg.program || !armed {
+			return argv
+		}
+		return append([]string{"/proc/self/exe", traceMark, o.encode()}, argv...)
+	}
+	if w, err = world.New(ctx, cfg); err != nil {
+		return out, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	o.Root, o.Except = tg.root(w), tg.except
+	r := &run{World: w, ctx: ctx, work: filepath.Join(dir, "work")}
+	if err := os.MkdirAll(r.work, 0o755); err != nil {
+		return out, err
+	}
+	out.said, err = r.faulty()
+	armed = false
+	var rerr error
+	if out.calls, out.hit, rerr = readReport(o.Report); err != nil || rerr != nil {
+		return out, errors.Join(err, rerr)
+	}
+	return out, r.recovered()
+}
+
+// faulty is the life with the fault. That a program does not come up, or halts,
+// is as good as that it goes on, if it says why.
+func (r *run) faulty() (said string, err error) {
+	defer func() { r.StopHostd(); r.StopAppliance() }()
+	if err := r.StartAppliance(r.ctx); err != nil {
+		return r.spoken(err)
+	}
+	if err := r.startHostd(); err != nil {
+		return r.spoken(err)
+	}
+	code, err := r.sign("faulty")
+	if err != nil {
+		return r.Hostd().LogTail(), err
+	}
+	views := r.Views().All()
+	if v := views[len(views)-1]; v.Halted != "" {
+		return v.Halted, nil
+	}
+	return fmt.Sprintf("exit code %d", code), nil
+}
+
+// startHostd starts the daemon and waits until it has met the board or said
+// that it cannot.
+func (r *run) startHostd() error {
+	if err := r.LaunchHostd(r.ctx, "repo1"); err != nil {
+		return err
+	}
+	line, _, err := r.Hostd().Log.Wait(r.ctx, 0, func(line string) bool {
+		return strings.Contains(line, "log verified") || strings.Contains(line, " ERR ")
+	})
+	if err == nil && strings.Contains(line, " ERR ") {
+		err = errors.New(line)
+	}
+	return err
+}
+
+// spoken wants a program that did not come up to have said why.
+func (r *run) spoken(err error) (string, error) {
+	if r.ctx.Err() != nil {
+		return "", fmt.Errorf("it hangs: %w", err)
+	}
+	return err.Error(), nil
+}
+
+// recovered starts without faults and wants the next ceremony to work, the
+// signature of the first, if it was released, to be in the log, and the auditor
+// to find nothing.
+func (r *run) recovered() error {
+	if err := r.StartAppliance(r.ctx); err != nil {
+		return fmt.Errorf("after the fault: %w", err)
+	}
+	if err := r.StartHostd(r.ctx); err != nil {
+		return fmt.Errorf("after the fault: %w", err)
+	}
+	if code, err := r.sign("next"); err != nil || code != api.OK {
+		return fmt.Errorf("after the fault: touchmark sign: exit code %d, %w", code, err)
+	}
+	r.StopHostd()
+	r.StopAppliance()
+	return errors.Join(r.audited(), r.accounted("faulty"))
+}
+
+// sign asks for a signature with an operator who arms everything, and checks
+// that the client has it if it says so, and nothing if not.
+func (r *run) sign(name string) (code int, err error) {
+	path := filepath.Join(r.work, name)
+	if err := os.WriteFile(path, []byte("content of "+name), 0o644); err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	go r.consent(ctx)
+	go r.abandon(ctx, cancel)
+	res, err := r.Run(ctx, r.work, "touchmark", "sign", path)
+	if err != nil {
+		return 0, err
+	}
+	_, lerr := os.Stat(path + ".sig")
+	if (res.Code == api.OK) != (lerr == nil) {
+		return res.Code, fmt.Errorf("touchmark sign: exit code %d and %w: %s", res.Code, lerr, res.Stderr)
+	}
+	if res.Code == api.OK {
+		if v, err := r.Run(r.ctx, r.work, "touchmark", "verify", path); err != nil || v.Code != api.OK {
+			return res.Code, fmt.Errorf("released, but does not verify: %s, %w", v.Stderr, err)
+		}
+	}
+	return res.Code, nil
+}
+
+// abandon interrupts the client when one of the programs is gone: nobody would
+// answer it before the programs are started again.
+func (r *run) abandon(ctx context.Context, cancel func()) {
+	select {
+	case <-r.Appliance().Done():
+	case <-r.Hostd().Done():
+	case <-ctx.Done():
+	}
+	cancel()
+}
+
+// consent arms whatever the panel asks for.
+func (r *run) consent(ctx context.Context) {
+	views, armed := r.Views(), ""
+	for mark := max(0, views.Mark()-1); ; {
+		v, next, err := views.Wait(ctx, mark, func(v operator.View) bool { return v.Ask == operator.AskArm && v.Job.ID != armed })
+		if err != nil {
+			return
+		}
+		mark, armed = next, v.Job.ID
+		if r.Operator("arm "+armed) != nil {
+			return
+		}
+	}
+}
+
+// audited wants the auditor to find no evidence in what is published.
+func (r *run) audited() error {
+	res, err := r.Run(r.ctx, r.work, "touchmark-audit", "verify", r.Mirror, "--trust", r.Trust, "--json")
+	if err != nil {
+		return err
+	}
+	var p struct {
+		Verdict  string
+		Findings []struct{ Severity, Code, Explanation string }
+	}
+	if err := json.Unmarshal([]byte(res.Stdout), &p); err != nil {
+		return fmt.Errorf("touchmark-audit: %w\n%s%s", err, res.Stdout, res.Stderr)
+	}
+	for _, f := range p.Findings {
+		if f.Severity == "evidence" {
+			return fmt.Errorf("touchmark-audit: %s: %s", f.Code, f.Explanation)
+		}
+	}
+	if res.Code != 0 {
+		return fmt.Errorf("touchmark-audit: exit code %d, %s", res.Code, p.Verdict)
+	}
+	return nil
+}
+
+// accounted wants a job of which a signature was released, or of which the
+// token was touched, to be in the published log.
+func (r *run) accounted(name string) error {
+	b, err := os.ReadFile(filepath.Join(r.Logs, "token-apdu.log"))
+	if err != nil {
+		return err
+	}
+	touched := strings.Count(string(b), " - touched\n")
+	res, err := r.Run(r.ctx, r.work, "touchmark-audit", "show", r.Mirror)
+	if err != nil {
+		return err
+	}
+	told := strings.Count(res.Stdout, "intent")
+	if touched-1 > told { // the first was for the certificate
+		return fmt.Errorf("the token was touched %d times, the log has %d intents", touched, told)
+	}
+	if _, err := os.Stat(filepath.Join(r.work, name+".sig")); err == nil {
+		sum := fmt.Sprintf("%x", sha256.Sum256([]byte("content of "+name)))
+		if !strings.Contains(res.Stdout, sum[:16]) {
+			return fmt.Errorf("a signature of %s was released that the log does not show:\n%s", sum, res.Stdout)
+		}
+	}
+	return nil
+}
+
+func readReport(path string) (calls []string, hit string, err error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, "", err
+	}
+	calls = strings.Split(strings.TrimSpace(string(b)), "\n")
+	if i := slices.IndexFunc(calls, func(c string) bool { return strings.HasSuffix(c, " HIT") }); i >= 0 {
+		hit = strings.TrimSuffix(calls[i], " HIT")
+	}
+	return calls, hit, nil
+}
