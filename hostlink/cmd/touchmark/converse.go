@@ -41,8 +41,8 @@ func converse(s *client.Session, req *api.Request, p *progress, paths []string) 
 	switch {
 	case err != nil:
 		return nil, lost(err, s, paths)
-	case !r.OK && r.Code != api.MaySigned:
-		s.Taken() // this was the last word
+	case !r.OK:
+		s.Taken() // if the daemon, too, takes this for the last word
 	}
 	if r.Earlier {
 		p.say("this was asked for before, and nobody had taken the result")
