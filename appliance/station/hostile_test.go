@@ -2,6 +2,7 @@ package station
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"io/fs"
 	"maps"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/quote"
 )
 
 // unimpressed is what no hostile host may change: the log on disk and HEAD.
@@ -439,5 +441,36 @@ func TestALinkProcessThatTalksIsNotLogged(t *testing.T) {
 	b.connect()
 	if most := hostLogBurst*(int(time.Since(begun)/hostLogPeriod)+2) + 10; said.n > most {
 		t.Errorf("%d lines logged, at most %d", said.n, most)
+	}
+}
+
+// The welcome says who the board is, and proves where its log stands with this
+// TPM, now.
+func TestTheWelcomeProvesWhoSpeaks(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	b.signs("a.db", "content")
+	w := b.connect()
+	_, body, err := ledger.Parse(b.entries[0])
+	must(t, err)
+	policyText, err := message.NoteText(body.(*ledger.Genesis).Policy)
+	must(t, err)
+	if w.Origin != origin || w.Firmware != Version || w.Policy != sha256.Sum256(policyText) || w.Nonce != [16]byte{b.nonce} || w.Total != uint64(len(b.entries)) {
+		t.Errorf("%+v", w)
+	}
+	nonce := [16]byte{b.nonce}
+	facts, err := b.tpm.tpm.AK().VerifyNV(quote.Attestation{Attest: w.Attest, Sig: w.Sig}, b.trust.HeadName, quote.HelloTag(nonce[:]))
+	if err != nil || facts.Contents != b.tpm.tpm.Head {
+		t.Errorf("HEAD %x attested, it is %x, %v", facts.Contents, b.tpm.tpm.Head, err)
+	}
+	cp, err := b.trust.OpenCheckpoint(w.Checkpoint)
+	must(t, err)
+	var tree ledger.Tree
+	for _, e := range b.entries[:cp.Size] {
+		tree.Add(ledger.LeafHash(e))
+	}
+	if cp.Root != tree.Root() || cp.Size == 0 {
+		t.Errorf("checkpoint of %d entries", cp.Size)
 	}
 }
