@@ -93,7 +93,7 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 	@$(INPROC_ENV) $(GO) list -tags $(EMULATED_TAGS) -f '{{.Dir}}' ./... | while read -r dir; do \
 	  { grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go 2>/dev/null || true; } | awk '{print $$2}' | while read -r target; do \
 	    echo "fuzz: $$target in $${dir#$(CURDIR)/}"; \
-	    $(INPROC_ENV) $(GO) test -tags $(EMULATED_TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null; \
+	    $(INPROC_ENV) $(GO) test -tags $(EMULATED_TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "$$dir" </dev/null; \
 	  done; done
 
 clean: demo-down ## remove build/
