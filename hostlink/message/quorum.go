@@ -1,11 +1,15 @@
 package message
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	"golang.org/x/mod/sumdb/note"
 )
+
+// ErrTooFew says that a note is good but for signatures that it still lacks.
+var ErrTooFew = errors.New("not enough signatures yet")
 
 // OpenQuorum verifies a note that a number of people must have signed: at
 // least need of the keys known, every one of the keys in all, and nobody
@@ -32,7 +36,7 @@ func OpenQuorum(msg []byte, known []note.Verifier, need int, all ...note.Verifie
 		}
 	}
 	if n < need {
-		return nil, fmt.Errorf("signed by %d administrators, %d are needed: collect more signatures", n, need)
+		return nil, fmt.Errorf("%w: signed by %d administrators, %d are needed: collect more", ErrTooFew, n, need)
 	}
 	return text, nil
 }

@@ -70,7 +70,7 @@ Exit codes: 0 clean, 1 warnings, 2 evidence of tampering or an invalid proof,
 3 something cannot be read so there is no verdict, 4 wrong usage.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(verifyCommand(), proveCommand(), proofCommand(), publishedCommand(), diffCommand(), challengeCommand(), activateCommand(),
+	root.AddCommand(verifyCommand(), proveCommand(), proofCommand(), publishedCommand(), diffCommand(), challengeCommand(), activateCommand(), trustCommand(),
 		showCommand(), exportCommand())
 	return root
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	armorer "github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/tpm/ledger"
 )
@@ -26,7 +28,7 @@ func TestScripts(t *testing.T) {
 			return os.CopyFS(env.WorkDir, os.DirFS("../../audit/testdata/example"))
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"audit": auditCmd, "flip": flip, "cut": cut, "signature": signature, "armor": armor,
+			"audit": auditCmd, "flip": flip, "cut": cut, "signature": signature, "armor": armor, "enrolled": enrolled,
 		},
 	})
 }
@@ -50,6 +52,33 @@ func auditCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// enrolled makes a trust file "pinned" that admin1 and admin2 of admin1, admin2
+// and admin3 renew, and their key files; newlog.key is another log key.
+func enrolled(ts *testscript.TestScript, _ bool, _ []string) {
+	old, err := readTrust(ts.MkAbs("trust"))
+	ts.Check(err)
+	key := func(file, name string) string {
+		skey, vkey, err := note.GenerateKey(rand.Reader, name)
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(file+".key"), []byte(skey+"\n"), 0o600))
+		ts.Setenv(strings.ToUpper(file), vkey)
+		return vkey
+	}
+	old.LogKey, old.Quorum, old.Administrators = key("log", old.Origin), 2, nil
+	for _, name := range []string{"admin1", "admin2", "admin3"} {
+		old.Administrators = append(old.Administrators, key(name, name))
+	}
+	key("newlog", old.Origin)
+	key("admin4", "admin4")
+	skey, err := os.ReadFile(ts.MkAbs("log.key"))
+	ts.Check(err)
+	signer, err := note.NewSigner(strings.TrimSpace(string(skey)))
+	ts.Check(err)
+	msg, err := old.Sign(signer)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("pinned"), msg, 0o600))
 }
 
 func flip(ts *testscript.TestScript, _ bool, args []string) {

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore/durable"
+)
+
+func trustCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "trust",
+		Short: "Check, make and sign versions of a trust file",
+		Long: `A trust file says what a verifier pins. Its next version, with another log key,
+certificate or administrators, is signed by a quorum of the administrators that
+the present one names (docs/spec/trust.md).`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(trustCheckCommand(), trustNextCommand(), trustSignCommand())
+	return cmd
+}
+
+func trustCheckCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "check OLD NEW",
+		Short:   "Whether a trust file may replace the one that is pinned",
+		Example: `  touchmark-audit trust check /etc/touchmark/trust /media/usb/trust`,
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			old, err := readTrust(args[0])
+			if err != nil {
+				return unreadable(err)
+			}
+			msg, err := readFile(args[1], anchor.MaxTrust)
+			if err != nil {
+				return unreadable(err)
+			}
+			next, err := old.Successor(msg)
+			if err != nil {
+				return &exitError{exitEvidence, err.Error()}
+			}
+			return sayTrust(cmd.OutOrStdout(), old, next)
+		},
+	}
+}
+
+// sayTrust says what a version changes.
+func sayTrust(out io.Writer, old, next *anchor.Trust) error {
+	changes := []string{}
+	if next.LogKey != old.LogKey {
+		changes = append(changes, "log key "+next.LogKey)
+	}
+	for _, k := range append([]string{old.LogKey}, old.OldLogKeys...) {
+		if k != next.LogKey && !slices.Contains(next.OldLogKeys, k) {
+			changes = append(changes, "no longer good: what log key "+k+" signed")
+		}
+	}
+	if !bytes.Equal(next.Cert, old.Cert) {
+		changes = append(changes, "another OpenPGP certificate")
+	}
+	if next.Quorum != old.Quorum || !slices.Equal(next.Administrators, old.Administrators) {
+		changes = append(changes, fmt.Sprintf("%d of these administrators: %s", next.Quorum, strings.Join(next.Administrators, " ")))
+	}
+	if len(changes) == 0 {
+		changes = append(changes, "nothing but the version")
+	}
+	_, err := fmt.Fprintf(out, "version %d of the trust in %s follows version %d; it changes:\n  %s\n", next.Version, next.Origin, old.Version, strings.Join(changes, "\n  "))
+	return err
+}
+
+// trustNext is what the next version shall have; what is empty stays.
+type trustNext struct {
+	trust, out, logKey, cert string
+	drop                     bool
+	quorum                   int
+	administrators, keys     []string
+}
+
+func trustNextCommand() *cobra.Command {
+	o := trustNext{}
+	cmd := &cobra.Command{
+		Use:   "next --trust OLD --out NEW [changes] [--key KEYFILE]...",
+		Short: "Make the next version of a trust file and sign it",
+		Long: `Make the next version of a trust file. What no flag names stays as it is. The
+keys are note keys of administrators of the present version, as
+"touchmark key new" writes them; others sign later with "trust sign".`,
+		Example: `  touchmark-audit trust next --trust trust --log-key "$(cat log.vkey)" --key admin1.key --out next
+  touchmark-audit trust sign next --trust trust --key admin2.key
+  touchmark-audit trust check trust next`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.OutOrStdout()) },
+	}
+	trustFlag(cmd, &o.trust)
+	f := cmd.Flags()
+	f.StringVar(&o.out, "out", "", "file to write")
+	f.StringVar(&o.logKey, "log-key", "", "log key that signs checkpoints from now on; the present one becomes an old one")
+	f.BoolVar(&o.drop, "drop-old-log-keys", false, "what old log keys signed is no longer good")
+	f.StringVar(&o.cert, "cert", "", "file of the OpenPGP certificate, binary")
+	f.IntVar(&o.quorum, "quorum", 0, "how many administrators sign the version after")
+	f.StringArrayVar(&o.administrators, "administrator", nil, "note key of an administrator, once for each; they take the place of the present ones")
+	f.StringArrayVar(&o.keys, "key", nil, "key file of an administrator of the present version")
+	if err := cmd.MarkFlagRequired("out"); err != nil {
+		panic(err) // the flag was defined above
+	}
+	return cmd
+}
+
+func (o *trustNext) run(out io.Writer) error {
+	old, err := readTrust(o.trust)
+	if err != nil {
+		return unreadable(err)
+	}
+	next, err := o.change(old)
+	if err != nil {
+		return unreadable(err)
+	}
+	msg, err := next.Sign()
+	if err != nil {
+		return unreadable(err)
+	}
+	for _, path := range o.keys {
+		if msg, err = cosign(old, msg, path); err != nil {
+			return unreadable(err)
+		}
+	}
+	return writeTrust(out, old, msg, o.out)
+}
+
+func (o *trustNext) change(old *anchor.Trust) (*anchor.Trust, error) {
+	next := *old
+	next.Version, next.Previous = old.Version+1, old.Hash()
+	if o.logKey != "" {
+		next.LogKey, next.OldLogKeys = o.logKey, append([]string{old.LogKey}, old.OldLogKeys...)
+	}
+	if o.drop {
+		next.OldLogKeys = nil
+	}
+	if o.cert != "" {
+		cert, err := readFile(o.cert, ledger.MaxCert)
+		if err != nil {
+			return nil, err
+		}
+		if _, _, err := sigformat.ParseCertificate(cert); err != nil {
+			return nil, fmt.Errorf("%s: %w", o.cert, err)
+		}
+		next.Cert = cert
+	}
+	if o.administrators != nil {
+		next.Administrators = o.administrators
+	}
+	if o.quorum != 0 {
+		next.Quorum = o.quorum
+	}
+	return &next, nil
+}
+
+func trustSignCommand() *cobra.Command {
+	var trust string
+	var keys []string
+	cmd := &cobra.Command{
+		Use:     "sign NEW --trust OLD --key KEYFILE...",
+		Short:   "Sign the next version of a trust file",
+		Example: `  touchmark-audit trust sign next --trust trust --key admin2.key`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			old, err := readTrust(trust)
+			if err != nil {
+				return unreadable(err)
+			}
+			msg, err := readFile(args[0], anchor.MaxTrust)
+			if err != nil {
+				return unreadable(err)
+			}
+			for _, path := range keys {
+				if msg, err = cosign(old, msg, path); err != nil {
+					return unreadable(err)
+				}
+			}
+			return writeTrust(cmd.OutOrStdout(), old, msg, args[0])
+		},
+	}
+	trustFlag(cmd, &trust)
+	cmd.Flags().StringArrayVar(&keys, "key", nil, "key file of an administrator of the present version")
+	if err := cmd.MarkFlagRequired("key"); err != nil {
+		panic(err) // the flag was defined above
+	}
+	return cmd
+}
+
+// cosign adds the signature of a key file's key, which must be one of the
+// present administrators'.
+func cosign(old *anchor.Trust, msg []byte, path string) ([]byte, error) {
+	raw, err := readFile(path, maxKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(raw)
+	signer, err := note.NewSigner(string(bytes.TrimSpace(raw)))
+	if err != nil {
+		return nil, fmt.Errorf(`%s is not a private note key, as "touchmark key new" writes it`, path)
+	}
+	id := fmt.Sprintf("%s+%08x+", signer.Name(), signer.KeyHash())
+	if !slices.ContainsFunc(old.Administrators, func(a string) bool { return strings.HasPrefix(a, id) }) {
+		return nil, fmt.Errorf("%s: its key is none of the administrators in version %d", path, old.Version)
+	}
+	return message.CosignNote(msg, signer)
+}
+
+// writeTrust writes the next version and says what it lacks, if anything.
+func writeTrust(out io.Writer, old *anchor.Trust, msg []byte, path string) error {
+	next, err := old.Successor(msg)
+	if errors.Is(err, message.ErrTooFew) {
+		err = durable.WriteFile(path, msg, 0o644)
+		if err == nil {
+			_, err = fmt.Fprintf(out, "%s: not enough signatures yet, %d are needed: touchmark-audit trust sign\n", path, old.Quorum)
+		}
+	} else if err == nil {
+		if err = durable.WriteFile(path, msg, 0o644); err == nil {
+			err = sayTrust(out, old, next)
+		}
+	}
+	if err != nil {
+		return unreadable(err)
+	}
+	return nil
+}
+
+// maxKeyFile bounds a file with one private note key, in bytes.
+const maxKeyFile = 4 << 10
