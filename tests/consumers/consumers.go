@@ -28,7 +28,7 @@ const graceAfterCancel = 2 * time.Second
 // tools are the programs this package runs, each with the Debian package that brings it.
 var tools = map[string]string{
 	"makepkg": "makepkg", "repo-add": "pacman-package-manager", "pacman": "pacman-package-manager", "fakeroot": "fakeroot",
-	"bsdtar": "libarchive-tools", "gpg": "gnupg", "sqv": "sqv", "xz": "xz-utils", "zstd": "zstd", "openssl": "openssl",
+	"bsdtar": "libarchive-tools", "gpg": "gnupg", "sqv": "sqv", "xz": "xz-utils", "zstd": "zstd", "openssl": "openssl", "tpm2_checkquote": "tpm2-tools",
 }
 
 // Installed reports, in one error, every program that is missing and what brings it.
