@@ -1,0 +1,168 @@
+package published
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+)
+
+const origin = "touchmark.example/demo"
+
+var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+// signer is a token and its log.
+type signer struct {
+	t     *testing.T
+	priv  *ecdsa.PrivateKey
+	key   *sigformat.Key
+	index uint64
+	log   [][]byte
+}
+
+func newSigner(t *testing.T) *signer {
+	t.Helper()
+	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := sigformat.NewKey(&priv.PublicKey, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &signer{t: t, priv: priv, key: key}
+}
+
+func state(content string) *sigformat.State {
+	h := sigformat.NewHasher(message.SHA256)
+	if _, err := h.Write([]byte(content)); err != nil {
+		panic(err) // a hash never fails
+	}
+	s := h.State()
+	return &s
+}
+
+// sign makes a signature and, if logged, its intent and outcome.
+func (s *signer) sign(name, content string, logged bool, outcome ledger.State) []byte {
+	s.t.Helper()
+	st := *state(content)
+	a := message.Approval{Origin: origin, Class: "c", Nonce: [16]byte{byte(s.index), byte(s.index >> 8)}, NotAfter: noon.Add(time.Hour),
+		Items: []message.Item{{Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: st.Alg(), Sum: st.Digest()}, Size: st.Count(), Name: name}}}
+	text := a.Marshal()
+	job := message.JobOf(text)
+	plan, err := sigformat.PlanOpenPGP(s.key, st, noon, origin, job)
+	s.must(err)
+	raw, err := s.priv.Sign(rand.Reader, plan.Digest, crypto.SHA256)
+	s.must(err)
+	sig, err := plan.Finish(raw)
+	s.must(err)
+	s.index += 2
+	if !logged {
+		return sig
+	}
+	approval, err := message.SignNote(text)
+	s.must(err)
+	s.add(s.index-2, &ledger.Intent{Sequence: 1, Key: s.key.Fingerprint(), Job: job, Approval: approval, Submission: []byte("s\n\n"),
+		SignDigests: []message.Digest{{Alg: plan.Alg, Sum: plan.Digest}}})
+	item := ledger.ItemResult{State: outcome}
+	if outcome == ledger.Signed {
+		item.Signature = sig
+	}
+	s.add(s.index-1, &ledger.Outcome{Intent: s.index - 2, Job: job, Items: []ledger.ItemResult{item}})
+	return sig
+}
+
+func (s *signer) add(index uint64, body any) {
+	e, err := ledger.Marshal(ledger.Header{Index: index, Time: noon}, body)
+	s.must(err)
+	s.log = append(s.log, e)
+}
+
+func (s *signer) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *signer) match(r *Repository) (out []string) {
+	m := r.Against(func(f Found) error { out = append(out, string(f.State)+" "+f.File); return nil })
+	for _, e := range s.log {
+		h, _, err := ledger.Parse(e)
+		s.must(err)
+		s.must(m.Entry(h.Index, e))
+	}
+	s.must(m.Finish())
+	slices.Sort(out)
+	return out
+}
+
+// What somebody signed around the log is named: the trace that is left is the
+// signature itself.
+func TestStates(t *testing.T) {
+	s, stranger := newSigner(t), newSigner(t)
+	r := New(s.key, origin)
+	r.Add("good.sig", s.sign("good", "good", true, ledger.Signed), state("good"))
+	r.Add("around.sig", s.sign("around", "around", false, ""), state("around"))
+	r.Add("stranger.sig", stranger.sign("x", "x", false, ""), state("x"))
+	r.Add("changed.sig", s.sign("changed", "before", true, ledger.Signed), state("after"))
+	r.Add("alone.sig", s.sign("alone", "alone", true, ledger.Signed), nil)
+	r.Add("stolen.sig", s.sign("stolen", "stolen", true, ledger.TimedOut), state("stolen"))
+	r.Add("garbage.sig", []byte("garbage"), nil)
+	s.sign("old", "old", true, ledger.Signed)
+	s.sign("old", "new", true, ledger.Signed)
+	s.sign("denied", "denied", true, ledger.Denied)
+	want := []string{"file-missing alone.sig", "never-published old", "perhaps-signed denied", "published good.sig", "published stolen.sig",
+		"signature-foreign garbage.sig", "signature-foreign stranger.sig", "signature-mismatch changed.sig", "signature-unlogged around.sig", "superseded old"}
+	if got := s.match(r); !slices.Equal(got, want) {
+		t.Errorf("\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// An intent of the same job that announced something else is no excuse.
+func TestSameJobOtherSignature(t *testing.T) {
+	s := newSigner(t)
+	sig := s.sign("good", "good", true, ledger.Signed)
+	p, err := sigformat.ParseSignature(sig)
+	s.must(err)
+	plan, err := sigformat.PlanOpenPGP(s.key, *state("evil"), noon, origin, p.Job)
+	s.must(err)
+	raw, err := s.priv.Sign(rand.Reader, plan.Digest, crypto.SHA256)
+	s.must(err)
+	evil, err := plan.Finish(raw)
+	s.must(err)
+	r := New(s.key, origin)
+	r.Add("evil.sig", evil, state("evil"))
+	want := []string{"never-published good", "signature-unlogged evil.sig"}
+	if got := s.match(r); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+func TestCovers(t *testing.T) {
+	for name, want := range map[string]string{
+		"a/x.db.sig": "a/x.db", "Release.gpg": "Release", "x.asc": "x", "x.sign": "x", "d/InRelease": "d/InRelease", "x.db": "", ".sig": "", "a/.sig": "",
+	} {
+		if got, ok := Covers(name); got != want || ok != (want != "") {
+			t.Errorf("%s: %q %v", name, got, ok)
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte("-----BEGIN PGP SIGNATURE-----\nComment: x\n\niQ==\n=abcd\n-----END PGP SIGNATURE-----\n"))
+	f.Add([]byte("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nx\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, raw, err := read(b); err == nil && (s == nil || len(raw) == 0) {
+			t.Error("nothing was read")
+		}
+	})
+}
