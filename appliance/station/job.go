@@ -214,10 +214,9 @@ func (s *Station) release(j *job, items []ledger.ItemResult) {
 	j.results = items
 	p := s.hist.jobs[j.id]
 	s.push()
+	var failed error
 	if j.attest != nil {
-		if err := s.signCheckpoint(j.attest); err != nil {
-			s.log.Error().Err(err).Msg("checkpoint")
-		} else {
+		if failed = s.signCheckpoint(j.attest); failed == nil {
 			m := message.Checkpoint{Note: s.checkpoint}
 			s.send(chanInteractive, m.Marshal())
 		}
@@ -230,6 +229,9 @@ func (s *Station) release(j *job, items []ledger.ItemResult) {
 		s.alarm, text = touchAlarm, ""
 	}
 	s.finished(j, "done", text)
+	if failed != nil { // the log cannot be read: no host could prove what follows
+		s.halt(failed)
+	}
 }
 
 // refused ends a ceremony that left no trace in the log but a count.

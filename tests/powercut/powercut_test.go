@@ -150,7 +150,8 @@ func explained(said string, errno int) bool {
 	return strings.HasPrefix(said, "exit code") || strings.Contains(said, unix.Errno(errno).Error())
 }
 
-// lastLine is what of a message is worth counting.
+// lastLine is what of a message is worth counting: what it ends with, without
+// what differs from run to run.
 func lastLine(said, dir string) string {
 	lines := slices.DeleteFunc(strings.Split(said, "\n"), func(l string) bool { return strings.TrimSpace(l) == "" })
 	if len(lines) == 0 {

@@ -126,10 +126,10 @@ func try(ctx context.Context, base, dir string, tg target, o Order) (out outcome
 func (r *run) faulty() (said string, err error) {
 	defer func() { r.StopHostd(); r.StopAppliance() }()
 	if err := r.StartAppliance(r.ctx); err != nil {
-		return r.spoken(err)
+		return r.spoken(err, r.Appliance())
 	}
 	if err := r.startHostd(); err != nil {
-		return r.spoken(err)
+		return r.spoken(err, r.Hostd())
 	}
 	code, err := r.sign("faulty")
 	if err != nil {
@@ -143,12 +143,15 @@ func (r *run) faulty() (said string, err error) {
 }
 
 // startHostd starts the daemon and waits until it has met the board or said
-// that it cannot.
+// that it cannot, or until the board has halted.
 func (r *run) startHostd() error {
 	if err := r.LaunchHostd(r.ctx, "repo1"); err != nil {
 		return err
 	}
-	line, _, err := r.Hostd().Log.Wait(r.ctx, 0, func(line string) bool {
+	ctx, cancel := context.WithCancelCause(r.ctx)
+	defer cancel(nil)
+	go r.watchHalt(ctx, cancel)
+	line, _, err := r.Hostd().Log.Wait(ctx, 0, func(line string) bool {
 		return strings.Contains(line, "log verified") || strings.Contains(line, " ERR ")
 	})
 	if err == nil && strings.Contains(line, " ERR ") {
@@ -157,12 +160,24 @@ func (r *run) startHostd() error {
 	return err
 }
 
-// spoken wants a program that did not come up to have said why.
-func (r *run) spoken(err error) (string, error) {
+// watchHalt ends a wait when the board halts, with what its display says.
+func (r *run) watchHalt(ctx context.Context, cancel context.CancelCauseFunc) {
+	v, _, err := r.Views().Wait(ctx, 0, func(v operator.View) bool { return v.Halted != "" })
+	if err == nil {
+		cancel(&world.HaltedError{Why: v.Halted})
+	}
+}
+
+// spoken is what a program that did not come up has said.
+func (r *run) spoken(err error, p *world.Process) (string, error) {
 	if r.ctx.Err() != nil {
 		return "", fmt.Errorf("it hangs: %w", err)
 	}
-	return err.Error(), nil
+	if p == nil {
+		return err.Error(), nil
+	}
+	p.Stop() // now its log is complete
+	return p.LogTail() + "\n" + err.Error(), nil
 }
 
 // recovered starts without faults and wants the next ceremony to work, the
@@ -210,13 +225,16 @@ func (r *run) sign(name string) (code int, err error) {
 	return res.Code, nil
 }
 
-// abandon interrupts the client when one of the programs is gone: nobody would
-// answer it before the programs are started again.
+// abandon interrupts the client when one of the programs is gone or has halted:
+// perhaps nobody answers it before the programs are started again.
 func (r *run) abandon(ctx context.Context, cancel func()) {
+	halted, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go r.watchHalt(halted, stop)
 	select {
 	case <-r.Appliance().Done():
 	case <-r.Hostd().Done():
-	case <-ctx.Done():
+	case <-halted.Done():
 	}
 	cancel()
 }
