@@ -25,7 +25,9 @@ type conversation struct {
 	ready       bool     // attestation, checkpoint and mirror agree
 	problem     string   // why it is not
 	unexplained int
-	halted      bool   // the board says so: it signs nothing
+	halted      bool      // the board says so: it signs nothing
+	seen        time.Time // when the board proved itself last
+	refresh     refresh
 	suspect     bool   // what comes over the link contradicts what is proven
 	fetching    uint64 // number of the fetch that is not answered yet, 0 if none
 	fetches     uint64
@@ -77,19 +79,25 @@ func (d *Daemon) hello(c *conversation) {
 	if c.welcome != nil {
 		return // answered; its entries are on their way
 	}
+	c.nonce, c.fetching = nonce(), 0
+	if err := d.greet(c.nonce); err != nil {
+		d.broken(err)
+	}
+}
+
+// greet sends a hello.
+func (d *Daemon) greet(nonce [16]byte) error {
 	size, root, err := d.mirror.Head()
 	if err != nil {
-		d.broken(err)
-		return
+		return err
 	}
-	c.nonce, c.fetching = nonce(), 0
-	h := message.Hello{Origin: d.o.Trust.Origin, Nonce: c.nonce, HostTime: d.now(), HeadSize: size, HeadRoot: root}
+	h := message.Hello{Origin: d.o.Trust.Origin, Nonce: nonce, HostTime: d.now(), HeadSize: size, HeadRoot: root}
 	n, err := d.signed(h.Marshal())
 	if err != nil {
-		d.broken(err)
-		return
+		return err
 	}
 	d.send(n)
+	return nil
 }
 
 // broken is an error on this host that keeps it from working, such as a full
@@ -203,6 +211,10 @@ func (d *Daemon) fromBoard(raw []byte) {
 // entries it speaks of are here (settleWelcome).
 func (d *Daemon) welcome(w *message.Welcome) {
 	c := d.conv
+	if w.Nonce == c.refresh.nonce && c.refresh.wanted() {
+		d.refreshed(w)
+		return
+	}
 	if w.Nonce != c.nonce {
 		return // an answer to an earlier hello
 	}
@@ -231,28 +243,29 @@ func (d *Daemon) welcome(w *message.Welcome) {
 		d.problem(err)
 		return
 	}
-	if err := d.attested(c, w); err != nil {
+	head, err := d.attested(w)
+	if err != nil {
 		c.problem = err.Error()
 		d.log.Error().Err(err).Msg("attestation")
 		d.haltedBoard(w)
 		return
 	}
-	c.welcome, c.total = w, w.Total
+	c.welcome, c.head, c.total = w, head, w.Total
 	d.fetch()
 	d.settleWelcome()
 }
 
-// attested verifies HEAD's attestation over our nonce.
-func (d *Daemon) attested(c *conversation, w *message.Welcome) error {
+// attested verifies HEAD's attestation over the nonce of the hello that w
+// answers, and gives HEAD.
+func (d *Daemon) attested(w *message.Welcome) (head [32]byte, err error) {
 	if len(w.Attest) == 0 {
-		return errors.New("the appliance shows no attestation of its TPM: look at its display")
+		return head, errors.New("the appliance shows no attestation of its TPM: look at its display")
 	}
-	facts, err := d.o.Trust.AttestKey.VerifyNV(quote.Attestation{Attest: w.Attest, Sig: w.Sig}, d.o.Trust.HeadName, quote.HelloTag(c.nonce[:]))
+	facts, err := d.o.Trust.AttestKey.VerifyNV(quote.Attestation{Attest: w.Attest, Sig: w.Sig}, d.o.Trust.HeadName, quote.HelloTag(w.Nonce[:]))
 	if err != nil {
-		return err
+		return head, err
 	}
-	c.head = facts.Contents
-	return nil
+	return facts.Contents, nil
 }
 
 // settleWelcome makes the conversation ready once mirror, checkpoint and the
@@ -271,7 +284,7 @@ func (d *Daemon) settleWelcome() {
 		d.notExplained(c)
 		return
 	}
-	c.ready, c.problem, c.suspect, c.unexplained = true, "", false, 0
+	c.ready, c.problem, c.suspect, c.unexplained, c.seen = true, "", false, 0, d.o.Clock()
 	d.acknowledge() // the board may still wait for one that went down with an earlier session
 	d.log.Info().Uint64("entries", c.total).Str("board", c.welcome.State).Str("firmware", c.welcome.Firmware).Msg("log verified")
 	d.publish()

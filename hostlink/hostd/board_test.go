@@ -2,6 +2,7 @@ package hostd
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ type board struct {
 
 	in     chan any // what the host sent
 	events chan serialport.Event
-	up     bool
+	up     atomic.Bool
 }
 
 func newBoard(t *testing.T) *board {
@@ -58,7 +59,7 @@ func (b *board) Send(_ context.Context, _ uint32, _ int, msg []byte) error {
 		b.t.Errorf("the host sent a malformed message: %v\n%q", err, msg)
 		return nil
 	}
-	if !b.up {
+	if !b.up.Load() {
 		return session.ErrDown
 	}
 	b.in <- m
@@ -127,7 +128,7 @@ func (b *board) acked() {
 // connect brings a session up and greets, without serving entries.
 func (b *board) connect() *message.HelloNote {
 	b.t.Helper()
-	b.up = true
+	b.up.Store(true)
 	b.events <- serialport.Event{Kind: serialport.Up, SID: 1}
 	return b.hello()
 }
@@ -177,7 +178,7 @@ func (b *board) serve() {
 	}
 }
 
-// attend answers fetches until it is stopped.
+// attend answers fetches, and hellos if it greets, until it is stopped.
 func (b *board) attend() (stop func()) {
 	quit, gone := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -187,8 +188,15 @@ func (b *board) attend() (stop func()) {
 			case <-quit:
 				return
 			case m := <-b.in:
-				if f, ok := m.(*message.Fetch); ok && f.From < b.Size() {
-					b.push(f.From)
+				switch m := m.(type) {
+				case *message.Fetch:
+					if m.From < b.Size() {
+						b.push(m.From)
+					}
+				case *message.HelloNote:
+					if b.greets {
+						b.say(b.welcome(m.Hello.Nonce))
+					}
 				}
 			}
 		}
@@ -197,7 +205,7 @@ func (b *board) attend() (stop func()) {
 }
 
 func (b *board) drop() {
-	b.up = false
+	b.up.Store(false)
 	b.events <- serialport.Event{Kind: serialport.Down, SID: 1, Err: session.ReasonSilent}
 }
 

@@ -101,8 +101,9 @@ type Daemon struct {
 	evidence string        // what contradicts the log, "" when nothing does
 	stopping bool
 
-	spool *spool.Spool // what an accepted job is kept in
-	disk  *errands     // writes to it
+	spool    *spool.Spool // what an accepted job is kept in
+	disk     *errands     // writes to it
+	accepted uint64       // number of the job accepted last
 }
 
 // New opens the mirror and checks what is in it.

@@ -27,7 +27,7 @@ func (d *Daemon) resume() error {
 	for _, err := range damaged {
 		d.log.Error().Err(err).Msg("a job that was kept cannot be read: look at it and remove it")
 	}
-	slices.SortFunc(records, func(a, b *spool.Record) int { return a.Created.Compare(b.Created) })
+	slices.SortFunc(records, func(a, b *spool.Record) int { return cmp.Compare(a.Number, b.Number) })
 	from, ids := d.mirror.Size(), []message.JobID{}
 	for _, r := range records {
 		j, err := restored(r, d.o.Trust.Origin)
@@ -37,6 +37,7 @@ func (d *Daemon) resume() error {
 		}
 		j.notBefore = d.now().Add(time.Second) // the daemon before this one may have withdrawn it just now
 		j.awaited = true
+		d.accepted = max(d.accepted, r.Number)
 		from, ids = min(from, r.From), append(ids, r.Job)
 		if r.End != nil {
 			d.past = append(d.past, j)

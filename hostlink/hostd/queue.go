@@ -200,7 +200,8 @@ func (d *Daemon) accept(j *job) *api.Response {
 	if err != nil {
 		return fail(api.Internal, "%v", err)
 	}
-	rec := &spool.Record{Job: message.JobOf(text), Key: j.key, Created: now, Deadline: now.Add(j.timeout), From: d.mirror.Committed(), Approval: n}
+	d.accepted++
+	rec := &spool.Record{Job: message.JobOf(text), Number: d.accepted, Key: j.key, Created: now, Deadline: now.Add(j.timeout), From: d.mirror.Committed(), Approval: n}
 	for _, st := range j.states {
 		rec.States = append(rec.States, st.Bytes())
 	}

@@ -105,7 +105,7 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 	case api.OpJobs:
 		d.answer(say, d.list)
 	case api.OpStatus:
-		d.answer(say, d.statusResponse)
+		d.serveStatus(say)
 	case api.OpCert:
 		_ = say(&api.Response{Final: true, OK: true, Cert: d.o.Trust.Cert})
 	case api.OpLog:
@@ -217,6 +217,19 @@ func (d *Daemon) awaitTaken(heard <-chan struct{}) {
 	}
 }
 
+// serveStatus answers with what is known of the board, made new if it is old.
+func (d *Daemon) serveStatus(say func(*api.Response) error) {
+	ch := make(chan *api.Response, 1)
+	if !d.post(func() { d.fresh(func() { ch <- d.statusResponse() }) }) {
+		return
+	}
+	select {
+	case r := <-ch:
+		_ = say(r)
+	case <-d.done:
+	}
+}
+
 func (d *Daemon) statusResponse() *api.Response {
 	s := &api.Status{
 		Origin: d.o.Trust.Origin, Host: d.o.Key.Name(), Link: d.linkState(), Device: d.o.Device,
@@ -228,6 +241,7 @@ func (d *Daemon) statusResponse() *api.Response {
 	s.Cert = hex.EncodeToString(fpr[:])
 	if d.conv != nil && d.conv.welcome != nil {
 		s.Board, s.Firmware = d.conv.welcome.State, d.conv.welcome.Firmware
+		s.Age = int(d.o.Clock().Sub(d.conv.seen).Seconds())
 	}
 	for _, j := range d.jobs {
 		if j.record != nil {

@@ -57,7 +57,7 @@ func (a *app) printStatus(s *api.Status) {
 	row("host", "%s", s.Host)
 	row("link", "%s (%s)", s.Link, s.Device)
 	if s.Board != "" {
-		row("appliance", "%s, firmware %s, clock %s", s.Board, s.Firmware, s.BoardTime)
+		row("appliance", "%s, firmware %s, clock %s, as of %d s ago", s.Board, s.Firmware, s.BoardTime, s.Age)
 	}
 	row("entries", "%d committed, %d mirrored, published up to %d", s.Committed, s.Mirrored, s.Published)
 	token := ""

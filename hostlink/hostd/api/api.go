@@ -147,6 +147,7 @@ type Status struct {
 	Board     string   `json:"board,omitempty"` // the appliance's state
 	Firmware  string   `json:"firmware,omitempty"`
 	BoardTime string   `json:"board_time,omitempty"`
+	Age       int      `json:"age"`       // seconds since the appliance proved what is said of it here
 	Verified  bool     `json:"verified"`  // this session's attestation of HEAD was checked
 	Committed uint64   `json:"committed"` // entries under the verified checkpoint
 	Mirrored  uint64   `json:"mirrored"`  // entries held, pending ones included

@@ -5,6 +5,7 @@
 // is a canonical text (docs/spec/message.md §1):
 //
 //	touchmark/hostd-job/v1
+//	number number             in order of acceptance
 //	key 16 bytes hex          by which the client knows its request
 //	created time
 //	deadline time             when the client's patience ends
@@ -41,6 +42,7 @@ type Key = [16]byte
 // Record is one job as it is kept.
 type Record struct {
 	Job      message.JobID // of Approval
+	Number   uint64
 	Key      Key
 	Created  time.Time
 	Deadline time.Time
@@ -59,6 +61,7 @@ type End struct {
 // Marshal encodes r, nil if a field has no canonical form.
 func (r *Record) Marshal() []byte {
 	w := canon.NewWriter(Domain)
+	w.Line("number", canon.Uint(r.Number))
 	w.Line("key", canon.Hex(r.Key[:]))
 	w.Line("created", canon.Time(r.Created))
 	w.Line("deadline", canon.Time(r.Deadline))
@@ -76,7 +79,7 @@ func (r *Record) Marshal() []byte {
 // Parse reads a record; Marshal of the result gives b.
 func Parse(b []byte) (*Record, error) {
 	r := canon.NewReader(b, Domain)
-	rec := &Record{}
+	rec := &Record{Number: r.Uint(r.Line("number", 1)[0], message.MaxTreeSize)}
 	rec.Key = Key(r.Hex(r.Line("key", 1)[0], len(Key{})))
 	rec.Created = r.Time(r.Line("created", 1)[0])
 	rec.Deadline = r.Time(r.Line("deadline", 1)[0])

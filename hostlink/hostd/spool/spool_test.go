@@ -19,7 +19,7 @@ func record(tb testing.TB, nonce byte) *Record {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &Record{Job: message.JobOf(a.Marshal()), Key: Key{nonce}, Created: a.NotAfter.Add(-time.Hour), Deadline: a.NotAfter, From: 7, Approval: n,
+	return &Record{Job: message.JobOf(a.Marshal()), Number: uint64(nonce), Key: Key{nonce}, Created: a.NotAfter.Add(-time.Hour), Deadline: a.NotAfter, From: 7, Approval: n,
 		States: [][]byte{bytes.Repeat([]byte{1}, 40)}}
 }
 

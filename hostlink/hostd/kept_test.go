@@ -1,0 +1,357 @@
+package hostd
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+)
+
+// restart stops the daemon with the link down, as a kill does, and starts another.
+func (w *world) restart() {
+	w.t.Helper()
+	w.b.drop()
+	w.stop()
+	w.start()
+}
+
+func (w *world) jobs() []api.Job {
+	w.t.Helper()
+	return w.ask(&api.Request{Op: api.OpJobs}).expect(api.OK, "").Jobs
+}
+
+// TestJobOutlivesDaemon: the same request to the next daemon is the same job, whatever the log has of it by then.
+func TestJobOutlivesDaemon(t *testing.T) {
+	for name, tc := range map[string]struct{ before, after func(b *board, r *request) }{
+		"not armed": {nil, func(b *board, r *request) { b.run(b.submitted(), nil) }},
+		"armed": {func(b *board, r *request) {
+			i, items := b.intent(r)
+			b.push(i)
+			b.acked()
+			b.Commit()
+			b.Append(&ledger.Outcome{Intent: i, Job: r.Job, Items: items})
+		}, nil},
+		"over, and nobody told": {func(b *board, r *request) { b.run(r, nil) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.b.meet()
+			req := signing("core.db")
+			c := w.ask(req)
+			r := w.b.submitted()
+			c.event(api.EventAccepted)
+			if tc.before != nil {
+				tc.before(w.b, r)
+			}
+			w.restart()
+			c = w.ask(req)
+			w.b.meet()
+			if tc.after != nil {
+				tc.after(w.b, r)
+			}
+			got := c.expect(api.OK, "")
+			if got.Job != r.Job.String() || len(got.Signatures) != 1 {
+				t.Fatalf("answer %+v to job %s", got, r.Job)
+			}
+			if left := w.jobs(); len(left) != 0 {
+				t.Fatalf("kept though taken: %+v", left)
+			}
+			if files := must(os.ReadDir(filepath.Join(w.dir, "state", jobsDir))); len(files) > 1 { // the removal may be on its way
+				t.Fatalf("%d files", len(files))
+			}
+		})
+	}
+}
+
+// TestNobodyComesBack: a job whose client stays away is withdrawn after a while; if the client comes after all, it goes
+// on as the same job, asked for later than it was withdrawn.
+func TestNobodyComesBack(t *testing.T) {
+	w := newWorldTimed(t, Timing{Rejoin: time.Millisecond})
+	w.b.meet()
+	req := signing("core.db")
+	w.ask(req)
+	r := w.b.submitted()
+	w.restart()
+	w.b.meet()
+	n := hear[*message.CancelNote](w.b)
+	if n.Cancel.Job != r.Job {
+		t.Fatal("another job withdrawn")
+	}
+	w.b.say(&message.Refused{Job: r.Job, Code: message.CodeCancelled, Text: "cancelled by the host"})
+	for {
+		if l := w.jobs(); len(l) == 1 && l[0].State == "ended" && l[0].Code == api.Interrupted {
+			break
+		}
+	}
+	c := w.ask(req)
+	again := w.b.submitted()
+	if again.Job != r.Job || !again.Submission.HostTime.After(n.Cancel.HostTime) {
+		t.Fatalf("job %s at %s, withdrawn at %s", again.Job, again.Submission.HostTime, n.Cancel.HostTime)
+	}
+	w.b.run(again, nil)
+	c.expect(api.OK, "")
+}
+
+// TestResultWaits: what was signed for a client that is gone is there for the same request again, and for fetch.
+func TestResultWaits(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db", "extra.db")
+	r := w.b.submitted()
+	i, items := w.b.intent(r)
+	w.b.push(i)
+	w.b.acked()
+	_ = c.conn.Close() // armed: nothing is withdrawn any more
+	w.b.Commit()
+	w.b.push(w.b.Append(&ledger.Outcome{Intent: i, Job: r.Job, Items: items}))
+	w.b.say(&message.Checkpoint{Note: w.b.Note})
+	for {
+		if l := w.jobs(); l[0].State == "signed" && l[0].Waiting == 0 {
+			break
+		}
+	}
+	w.restart()
+	w.b.meet()
+	got := w.ask(&api.Request{Op: api.OpFetch, Job: r.Job.String()}).final() // not taken
+	if !got.OK || len(got.Signatures) != 2 {
+		t.Fatalf("fetched %+v", got)
+	}
+	again := w.sign("core.db", "extra.db").expect(api.OK, "")
+	if !again.Earlier || again.Job != got.Job || !bytes.Equal(again.Signatures[1], got.Signatures[1]) {
+		t.Fatalf("the same request is another job: %+v", again)
+	}
+	w.sign("core.db", "extra.db")
+	if next := w.b.submitted(); next.Job == r.Job {
+		t.Fatal("what was taken is given again")
+	}
+}
+
+// TestTwoWait: the same bytes twice at once are two jobs while somebody waits for the first; fetch joins, and the first
+// of two to leave does not withdraw.
+func TestTwoWait(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	r := w.b.submitted()
+	second := w.sign("core.db")
+	second.event("queued")
+	f := w.ask(&api.Request{Op: api.OpFetch, Job: r.Job.String()})
+	f.event(api.EventAccepted)
+	if err := f.lines.Write(&api.Request{Op: api.OpCancel}); err != nil {
+		t.Fatal(err)
+	}
+	f.expect(api.Interrupted, "it goes on")
+	w.b.run(r, nil)
+	if got := c.expect(api.OK, ""); got.Job != r.Job.String() {
+		t.Fatal("another job's signature")
+	}
+	next := w.b.submitted()
+	if next.Job == r.Job {
+		t.Fatal("one job for two clients")
+	}
+	w.b.run(next, nil)
+	second.expect(api.OK, "")
+}
+
+// TestStopWithJobs: a daemon that stops takes its job off the board's display and answers nobody; the next one goes on.
+func TestStopWithJobs(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	first, second := signing("core.db"), signing("extra.db")
+	a := w.ask(first)
+	r := w.b.submitted()
+	b := w.ask(second)
+	b.event("queued")
+	w.stop()
+	n := hear[*message.CancelNote](w.b)
+	if n.Cancel.Job != r.Job {
+		t.Fatal("another job withdrawn")
+	}
+	for _, c := range []*client{a, b} {
+		for {
+			got := new(api.Response)
+			if c.lines.Read(got) != nil {
+				break
+			}
+			if got.Final {
+				t.Fatalf("a last word: %+v", got)
+			}
+		}
+	}
+	w.b.up.Store(false)
+	w.start()
+	a, b = w.ask(first), w.ask(second)
+	w.b.meet()
+	again := w.b.submitted()
+	if again.Job != r.Job || !again.Submission.HostTime.After(n.Cancel.HostTime) {
+		t.Fatalf("job %s at %s", again.Job, again.Submission.HostTime)
+	}
+	w.b.run(again, nil)
+	a.expect(api.OK, "")
+	w.b.run(w.b.submitted(), nil)
+	b.expect(api.OK, "")
+}
+
+// TestDamagedRecord: a daemon starts although something that it kept is damaged, and leaves that alone.
+func TestDamagedRecord(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	w.stop()
+	path := filepath.Join(w.dir, "state", jobsDir, message.JobID{1}.String())
+	if err := os.WriteFile(path, []byte("touchmark/hostd-job/v1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	if l := w.jobs(); len(l) != 0 {
+		t.Fatalf("%+v", l)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOldJobsAreForgotten: what nobody fetches goes in the end.
+func TestOldJobsAreForgotten(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	w.b.say(&message.Refused{Job: w.b.submitted().Job, Code: message.CodeDenied, Text: "x"})
+	c.final()
+	if l := w.jobs(); len(l) != 1 || l[0].Code != api.Denied || !strings.Contains(l[0].Error, "denied") {
+		t.Fatalf("%+v", l)
+	}
+	w.stop()
+	w.back.Store(-int64((keepFor + 2*time.Hour).Seconds()))
+	w.start()
+	if l := w.jobs(); len(l) != 0 {
+		t.Fatalf("kept for ever: %+v", l)
+	}
+}
+
+// TestForgedEntries: somebody on the cable puts an entry into the place of the next one. What this host then says wrongly
+// of the log, the board refuses; the host looks again, asks again, and none of it is evidence.
+func TestForgedEntries(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	true1 := w.b.Size()
+	w.b.Filler(noon.Add(time.Hour))
+	w.b.push(true1)
+	w.b.acked()
+	w.b.Entries = w.b.Entries[:true1] // the board knows nothing of it
+	c := w.sign("core.db")
+	m := hear[*message.Submit](w.b)
+	s := must(message.ParseSubmission(must(message.NoteText(m.Submission))))
+	if s.HeadSize != true1+1 {
+		t.Fatalf("head %d", s.HeadSize)
+	}
+	w.b.say(&message.Refused{Job: s.Approval, Code: message.CodeForkedHead, Text: "the host's head contradicts the board's log"})
+	if f := hear[*message.Fetch](w.b); f.From != true1 {
+		t.Fatalf("looks again from %d", f.From)
+	}
+	r := w.b.submitted()
+	if r.Job != s.Approval || r.Submission.HeadSize != true1 {
+		t.Fatalf("job %s, head %d", r.Job, r.Submission.HeadSize)
+	}
+	w.b.run(r, nil)
+	c.expect(api.OK, "")
+	if s := w.status(); s.Evidence != "" || !s.Verified {
+		t.Fatalf("status %+v", s)
+	}
+}
+
+// TestForkedHeadStays: a board that denies what its own TPM attested is not asked a third time.
+func TestForkedHeadStays(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	for range 2 {
+		w.b.say(&message.Refused{Job: w.b.submitted().Job, Code: message.CodeForkedHead, Text: "the host's head contradicts the board's log"})
+	}
+	c.expect(api.Evidence, "contradicts")
+}
+
+// TestLiesBeforeProof: what contradicts the proven log and nobody signed stops submitting, says so, and is forgotten when
+// the board has proven itself again. It is not kept as evidence.
+func TestLiesBeforeProof(t *testing.T) {
+	for name, lie := range map[string]func(w *world){
+		"another entry": func(w *world) {
+			e := w.b.Entries[1]
+			w.b.Entries = w.b.Entries[:1]
+			w.b.Filler(noon.Add(time.Minute))
+			w.b.push(1)
+			w.b.Entries[1] = e
+		},
+		"a shorter log": func(w *world) {
+			w.b.drop()
+			wel := w.b.welcome(w.b.connect().Hello.Nonce)
+			wel.Total = 1
+			w.b.say(wel)
+		},
+		"entries that do not lead to the checkpoint": func(w *world) {
+			w.b.Filler(noon)
+			w.b.Commit()
+			e := w.b.Entries[2]
+			w.b.Entries = w.b.Entries[:2]
+			w.b.Filler(noon.Add(time.Minute))
+			w.b.push(2)
+			w.b.Entries[2] = e
+			w.b.say(&message.Checkpoint{Note: w.b.Note})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorldTimed(t, Timing{HelloRetry: 20 * time.Millisecond})
+			w.b.Filler(noon)
+			w.b.Commit()
+			w.b.meet()
+			for !w.status().Verified {
+				continue
+			}
+			lie(w)
+			for w.status().Verified {
+				continue
+			}
+			w.b.greets = true
+			stop := w.b.attend()
+			for !w.status().Verified {
+				continue // greeted anew, it proves itself
+			}
+			stop()
+			if s := w.status(); s.Evidence != "" {
+				t.Fatalf("evidence %q", s.Evidence)
+			}
+			if kept := must(filepath.Glob(filepath.Join(w.dir, "state", "hearsay-*"))); len(kept) == 0 {
+				t.Fatal("nothing kept for the auditor")
+			}
+		})
+	}
+}
+
+// TestStatusIsLive: an old word of the board is asked for again, and its age is told when no answer comes.
+func TestStatusIsLive(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	for !w.status().Verified {
+		continue
+	}
+	w.back.Store(-60)
+	c := w.ask(&api.Request{Op: api.OpStatus})
+	h := w.b.hello()
+	m := w.b.welcome(h.Hello.Nonce)
+	m.Firmware = "newer"
+	w.b.say(m)
+	if s := c.expect(api.OK, "").Status; s.Firmware != "newer" || s.Age != 0 || !s.Verified {
+		t.Fatalf("status %+v", s)
+	}
+	w.back.Store(-120)
+	c = w.ask(&api.Request{Op: api.OpStatus})
+	w.b.hello()
+	if s := c.expect(api.OK, "").Status; s.Age != 60 || !s.Verified {
+		t.Fatalf("status %+v", s)
+	}
+}
