@@ -43,6 +43,36 @@ func TestResetWhileRunningHaltsUntilThePowerCycle(t *testing.T) {
 	b.replays()
 }
 
+// A start that dies between the attest entry that it makes good and its boot
+// entry leaves the new counters of a reset in the log without the boot entry
+// that accounts for them. The next start must not take that for a PCR that
+// somebody cleared.
+func TestStartDiesBetweenAttestAndBootEntry(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	b.signs("a.db", "content")
+	b.tpm.fail("NV_Certify", "always")
+	id, m := b.job([]string{"b.db"}, "content")
+	b.submit(m)
+	b.arm(id)
+	b.awaitTouch()
+	b.token.touch <- nil
+	b.end(id)
+	b.kill()
+	b.tpm.tpm.PowerCycle()
+	b.tpm.fail("NV_Certify", "")
+	b.tpm.fail("Quote", "always")
+	b.start()
+	b.view("a halt", func(v operator.View) bool { return strings.Contains(v.Halted, "quoting") })
+	b.kill()
+	b.tpm.fail("Quote", "")
+	b.start()
+	b.connect()
+	b.signs("c.db", "content")
+	b.replays()
+}
+
 // A TPM state from one commit ago must not pass for a commit that was never
 // applied: the log holds an attestation of it.
 func TestTPMRolledBackByOneCommitHalts(t *testing.T) {
