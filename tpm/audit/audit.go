@@ -75,6 +75,17 @@ func (e *UnreadableError) Unwrap() error { return e.Err }
 
 // Run audits a log. The error is an *UnreadableError, or one in Trust.
 func Run(in Input) (*Report, error) {
+	a, err := newAuditor(in)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.run(); err != nil {
+		return nil, &UnreadableError{Err: err}
+	}
+	return a.report(), nil
+}
+
+func newAuditor(in Input) (*auditor, error) {
 	ak, err := quote.ParseAK(in.Trust.AK)
 	if err != nil {
 		return nil, fmt.Errorf("trust: %w", err)
@@ -86,18 +97,21 @@ func Run(in Input) (*Report, error) {
 			}
 		}
 	}
-	a := &auditor{in: in, ak: ak, fold: newFold(), open: map[uint64]*openIntent{}}
+	return &auditor{in: in, ak: ak, fold: newFold(), open: map[uint64]*openIntent{}}, nil
+}
+
+func (a *auditor) run() error {
 	a.checkpoint()
 	if err := a.begin(); err != nil {
-		return nil, &UnreadableError{Err: err}
+		return err
 	}
 	if err := a.published(); err != nil {
-		return nil, &UnreadableError{Err: err}
+		return err
 	}
 	a.atCheckpoint()
 	a.pending()
 	a.elsewhere()
-	return a.report(), nil
+	return nil
 }
 
 // auditor drives tasks through their stages.

@@ -1,0 +1,58 @@
+package audit
+
+import (
+	"iter"
+	"testing"
+	"time"
+
+	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/history"
+	"touchmark/tpm/ledger"
+)
+
+// A log of intents that are never committed and never get an outcome costs
+// no more memory, however long it is.
+func TestMemoryIsBounded(t *testing.T) {
+	w := started(t)
+	in := w.input()
+	job := w.newJob(1)
+	base := uint64(len(w.entries))
+	const more = history.Window + 500
+	in.Checkpoint = []byte("garbage") // so that all entries are read
+	in.Pending = nil
+	entries := in.Entries
+	in.Entries = func(n uint64) iter.Seq2[[]byte, error] {
+		return func(yield func([]byte, error) bool) {
+			for e, err := range entries(n) {
+				if !yield(e, err) {
+					return
+				}
+			}
+			for i := base; i < base+more; i++ {
+				job.intent.Sequence++
+				e, err := ledger.Marshal(ledger.Header{Index: i, Time: w.now.Add(time.Duration(i) * time.Second)}, job.intent)
+				if !yield(e, err) {
+					return
+				}
+			}
+		}
+	}
+	in.Each = parallel
+	a, err := newAuditor(in)
+	w.must(err)
+	w.must(a.run())
+	for what, n := range map[string]int{"open": len(a.open), "opened": len(a.opened), "unsure": len(a.fold.unsure), "waiting": len(a.fold.waiting), "recent": len(a.fold.recent)} {
+		if n > history.Window {
+			t.Errorf("%d in %s", n, what)
+		}
+	}
+	r := a.report()
+	if r.Intents < more || r.Verdict != finding.Tampered {
+		t.Errorf("%d intents, %s", r.Intents, r.Verdict)
+	}
+	for _, f := range r.Findings {
+		if len(f.Entries) > 100 {
+			t.Errorf("%s lists %d entries", f.Code, len(f.Entries))
+		}
+	}
+}
