@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -41,11 +42,12 @@ type size struct {
 	small int   // rounds of the 100 KiB rows
 	large int   // rounds of the 1 GiB rows
 	bytes int64 // of the large file
+	link  linkSize
 }
 
 var sizes = map[bool]size{
-	false: {small: 31, large: 5, bytes: 1 << 30},
-	true:  {small: 11, large: 3, bytes: 1 << 30 / 2},
+	false: {small: 31, large: 5, bytes: 1 << 30, link: linkSizes[false]},
+	true:  {small: 11, large: 3, bytes: 1 << 30 / 2, link: linkSizes[true]},
 }
 
 // bench is a world with an operator who never sleeps, and files to sign.
@@ -82,6 +84,11 @@ func run(ctx context.Context, bin, out string, quick, huge bool) (err error) {
 	if err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
+	links, err := linkRows(ctx, dir, quick)
+	if err != nil {
+		return err
+	}
+	rows = append(rows, links...)
 	audits, err := auditRows(ctx, bin, filepath.Join(filepath.Dir(out), "biglog"), quick, huge)
 	if err != nil {
 		return err
@@ -119,12 +126,16 @@ func (b *bench) rows() ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
+	idle, err := b.idle()
+	if err != nil {
+		return nil, err
+	}
 	wire, err := b.wire()
 	if err != nil {
 		return nil, err
 	}
 	timed, err := b.times()
-	return append(append(timed, wire...), rss...), err
+	return slices.Concat(timed, wire, rss, []Row{idle}), err
 }
 
 func (b *bench) times() (rows []Row, err error) {
@@ -160,10 +171,14 @@ func (b *bench) sign(path string) timed {
 	})
 }
 
-// wire counts what one single-item ceremony puts on the cable, from the request to the published outcome.
+// wire counts what one single-item ceremony puts on the cable, from the request to the published outcome, and how long
+// the line is busy with it at 115200 baud: start and stop bits included, and time in which both directions send counted
+// once. The pauses in between are those of people and machines and are not line time.
 func (b *bench) wire() ([]Row, error) {
 	const rounds = 5
-	var up, down []float64
+	var up, down, busy []float64
+	b.w.Cable.Throttle(115200)
+	defer b.w.Cable.Throttle(0)
 	for range rounds {
 		b.w.Cable.Forget()
 		if _, err := b.sign(b.small)(); err != nil {
@@ -174,8 +189,9 @@ func (b *bench) wire() ([]Row, error) {
 		}
 		up = append(up, float64(b.w.Cable.Count(cable.Up)))
 		down = append(down, float64(b.w.Cable.Count(cable.Down)))
+		busy = append(busy, ms(b.w.Cable.Busy()))
 	}
-	return []Row{summary("wire_up_bytes", "B", 1024, up), summary("wire_down_bytes", "B", 2560, down)}, nil
+	return []Row{summary("wire_up_bytes", "B", 1024, up), summary("wire_down_bytes", "B", 2560, down), summary("wire_115200_ms", "ms", 300, busy)}, nil
 }
 
 // memory is the resident set of board (core and link) and daemon.

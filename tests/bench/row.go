@@ -23,14 +23,20 @@ type Row struct {
 	N        int      `json:"n"`
 	Min      float64  `json:"min"` // of ours
 	Max      float64  `json:"max"` // of ours
+
+	atLeast bool // the target is what to reach, not what to stay below
 }
 
-// Met says whether the row reaches its target: the ratio where there is a peer, the value itself where there is none.
+// Met says whether the row reaches its target, from above or, where more is better, from below: the ratio where there is a peer, the value itself where there is none.
 func (r Row) Met() bool {
+	value := r.Ours
 	if r.Ratio != nil {
-		return *r.Ratio <= r.Target
+		value = *r.Ratio
 	}
-	return r.Ours <= r.Target
+	if r.atLeast {
+		return value >= r.Target
+	}
+	return value <= r.Target
 }
 
 // seconds is what a run took, or an error.
@@ -106,6 +112,6 @@ func table(w io.Writer, rows []Row) {
 		if !r.Met() {
 			verdict = "MISSED"
 		}
-		fmt.Fprintf(w, "%-20s %9.1f %-3s %11s %8s %8.2f  %s\n", r.Name, r.Ours, r.Unit, peer, ratio, r.Target, verdict)
+		fmt.Fprintf(w, "%-20s %9.4g %-3s %11s %8s %8.4g  %s\n", r.Name, r.Ours, r.Unit, peer, ratio, r.Target, verdict)
 	}
 }

@@ -56,3 +56,14 @@ func TestRowWithoutPeerHasNull(t *testing.T) {
 		t.Errorf("got %s", b.String())
 	}
 }
+
+func TestMetFromBelowWhereMoreIsBetter(t *testing.T) {
+	for value, want := range map[float64]bool{0.91: false, 0.92: true, 1: true} {
+		if row := atLeast("eff", "line", 0.92, value*100, 100); row.Met() != want {
+			t.Errorf("%v of the line: met is %v", value, row.Met())
+		}
+		if row := summary("rss", "MiB", 0.92, []float64{value}); row.Met() != (value <= 0.92) {
+			t.Errorf("%v: met is %v", value, row.Met())
+		}
+	}
+}
