@@ -450,11 +450,17 @@ func TestNothingBeforeHello(t *testing.T) {
 	bad, err := message.SignNote(h.Marshal(), stranger)
 	must(t, err)
 	b.send(bad)
+	h.Origin = "other.example/log"
+	elsewhere, err := message.SignNote(h.Marshal(), b.host)
+	must(t, err)
+	b.send(elsewhere)
 	b.until(func() bool { return b.refused[id] != nil })
 	if b.refused[id].Code != message.CodeNoHello {
 		t.Fatalf("%+v", b.refused[id])
 	}
-	b.connect() // the first answer is the welcome: nothing else was said
+	if w := b.connect(); w.Nonce != [16]byte{b.nonce} { // the first answer is this welcome: nothing else was said
+		t.Fatalf("a hello that is not for this board, or not by a host, was answered: %+v", w)
+	}
 	b.signs("next.db", "next")
 }
 
