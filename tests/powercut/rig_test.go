@@ -209,23 +209,25 @@ func (r *run) sign(name string) (code int, err error) {
 	defer cancel()
 	go r.consent(ctx)
 	go r.abandon(ctx, cancel)
-	res, err := r.Run(ctx, r.work, "touchmark", "sign", path)
-	if err != nil {
-		return 0, err
+	cmd := r.Command(ctx, r.work, "touchmark", "sign", path)
+	cmd.Cancel = func() error { return cmd.Process.Kill() } // to Ctrl-C it may answer that a signature may exist, and wait
+	text, err := cmd.CombinedOutput()
+	if r.ctx.Err() != nil {
+		return 0, fmt.Errorf("touchmark sign hangs: %w", err)
 	}
-	_, lerr := os.Stat(path + ".sig")
-	if (res.Code == api.OK) != (lerr == nil) {
-		return res.Code, fmt.Errorf("touchmark sign: exit code %d and %w: %s", res.Code, lerr, res.Stderr)
+	code = cmd.ProcessState.ExitCode()
+	if _, err := os.Stat(path + ".sig"); (code == api.OK) != (err == nil) && code >= 0 {
+		return code, fmt.Errorf("touchmark sign: exit code %d and %w: %s", code, err, text)
 	}
-	if res.Code == api.OK {
+	if code == api.OK {
 		if v, err := r.Run(r.ctx, r.work, "touchmark", "verify", path); err != nil || v.Code != api.OK {
-			return res.Code, fmt.Errorf("released, but does not verify: %s, %w", v.Stderr, err)
+			return code, fmt.Errorf("released, but does not verify: %s, %w", v.Stderr, err)
 		}
 	}
-	return res.Code, nil
+	return code, nil
 }
 
-// abandon interrupts the client when one of the programs is gone or has halted:
+// abandon ends the client when one of the programs is gone or has halted:
 // perhaps nobody answers it before the programs are started again.
 func (r *run) abandon(ctx context.Context, cancel func()) {
 	halted, stop := context.WithCancelCause(ctx)

@@ -34,6 +34,9 @@ func (w *window) record(s *Store, pos int64) (record, error) {
 	}
 	seg := s.segments[i]
 	at := pos - seg.start
+	if at < 0 {
+		return record{}, s.suspect(s.derivedPath(offsetsFile), 0, "a position before the log's beginning")
+	}
 	if w.file == seg.file && at >= w.at && at < w.at+int64(len(w.b)) {
 		if r, _, ok := parseRecord(w.b[at-w.at:]); ok {
 			return r, nil
