@@ -38,11 +38,12 @@ type View struct {
 	Ask      Ask       `json:"ask,omitempty"`
 	Origin   string    `json:"origin,omitempty"`
 	Time     time.Time `json:"time"`
-	Emulated bool      `json:"emulated"` // the token or TPM is not the real thing
-	Token    string    `json:"token"`    // missing, wrong, pin-needed or ready
-	LogSize  uint64    `json:"log_size"` // leaves, those not committed yet included
-	Host     string    `json:"host"`     // link state: down, up, or the name the host proved
-	Queue    int       `json:"queue"`    // jobs waiting behind the one shown
+	Emulated bool      `json:"emulated"`  // the token or TPM is not the real thing
+	Token    string    `json:"token"`     // missing, wrong, pin-needed or ready
+	LogSize  uint64    `json:"log_size"`  // leaves, those not committed yet included
+	Scrub    string    `json:"log_check"` // how far reading the whole log since the start has come, or what it found
+	Host     string    `json:"host"`      // link state: down, up, or the name the host proved
+	Queue    int       `json:"queue"`     // jobs waiting behind the one shown
 	Job      *Job      `json:"job,omitempty"`
 	Message  string    `json:"message,omitempty"` // one line for the operator: what happened, what to do
 	Halted   string    `json:"halted,omitempty"`  // why the board refuses to go on

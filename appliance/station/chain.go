@@ -8,7 +8,9 @@ import (
 	"touchmark/appliance/ceremony"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/anchor/recovery"
+	"touchmark/tpm/device"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/quote"
 )
 
@@ -26,10 +28,12 @@ type extend struct {
 	plan              anchor.Plan
 	head, pcr         [32]byte // before
 	nextHead, nextPCR [32]byte // after
+	clock             quote.Clock
 }
 
-func (c chain) commit(p anchor.Plan) extend {
-	return extend{p, c.head, c.pcr, anchor.Extend(c.head, p.X), anchor.Extend(c.pcr, p.X)}
+func (s *Station) commit(p anchor.Plan) extend {
+	c := s.chain
+	return extend{p, c.head, c.pcr, anchor.Extend(c.head, p.X), anchor.Extend(c.pcr, p.X), s.hist.clock}
 }
 
 // extendHead runs NV_Extend. After an error it reads HEAD back, because the
@@ -79,9 +83,6 @@ func (s *Station) pcrExtended(j *job, applied bool, err error) {
 	}
 }
 
-// errMustHalt marks what the board must not go on after.
-var errMustHalt = errors.New("see docs/operator-guide.md, 'halted'")
-
 var errUnexplained = errors.New("the TPM is in a state that the log does not explain: restart the appliance")
 
 // settle decides whether an extension that may have failed was carried out.
@@ -106,7 +107,7 @@ func settle(err error, before, after [32]byte, read func() ([32]byte, error)) (a
 func (s *Station) attest(j *job) {
 	e := j.extend
 	s.tpm.do(func() func() {
-		a, err := s.attestation(e.plan, e.nextHead, e.nextPCR)
+		a, err := s.attestation(e)
 		return func() {
 			if err != nil {
 				s.log.Error().Err(err).Msg("attestation")
@@ -118,36 +119,45 @@ func (s *Station) attest(j *job) {
 	})
 }
 
-func (s *Station) attestation(p anchor.Plan, head, pcr [32]byte) (*ledger.Attest, error) {
-	certify, err := s.certified(quote.CertifyTag(p.X), head)
+func (s *Station) attestation(e extend) (*ledger.Attest, error) {
+	certify, facts, err := s.certified(quote.CertifyTag(e.plan.X), e.nextHead)
 	if err != nil {
 		return nil, err
 	}
-	q, err := s.quoted(quote.QuoteTag(p.X), pcr)
+	if !sameRun(facts.Clock, e.clock) {
+		return nil, errUnexplained
+	}
+	q, err := s.quoted(quote.QuoteTag(e.plan.X), e.nextPCR)
 	if err != nil {
 		return nil, err
 	}
-	return &ledger.Attest{Size: p.Size, Certify: certify, Quote: q}, nil
+	return &ledger.Attest{Size: e.plan.Size, Certify: certify, Quote: q}, nil
+}
+
+// sameRun reports whether the TPM was neither reset nor restarted between two
+// attestations: only a boot entry may account for that.
+func sameRun(a, b quote.Clock) bool {
+	return a.ResetCount == b.ResetCount && a.RestartCount == b.RestartCount
 }
 
 // certified makes an NV_Certify of HEAD and checks that it says what it should.
-func (s *Station) certified(tag, head [32]byte) (quote.Attestation, error) {
+func (s *Station) certified(tag, head [32]byte) (quote.Attestation, quote.NVFacts, error) {
 	a, err := s.cfg.TPM.CertifyHead(tag)
 	if err != nil {
-		return a, err
+		return a, quote.NVFacts{}, failed("attesting HEAD", err)
 	}
 	facts, err := s.ak.VerifyNV(a, s.trust.HeadName, tag)
 	if err == nil && facts.Contents != head {
 		err = errUnexplained
 	}
-	return a, err
+	return a, facts, err
 }
 
 // quoted makes a quote of the boot chain's PCR and checks it.
 func (s *Station) quoted(tag, pcr [32]byte) (quote.Attestation, error) {
 	a, err := s.cfg.TPM.QuotePCR(tag)
 	if err != nil {
-		return a, err
+		return a, failed(fmt.Sprintf("quoting PCR %d", s.trust.PCR), err)
 	}
 	facts, err := s.ak.VerifyQuote(a, s.trust.PCR, tag)
 	if err == nil && facts.PCRDigest != quote.PCRDigest(pcr) {
@@ -165,13 +175,13 @@ func (s *Station) startChain() error {
 		return err
 	}
 	tag := quote.BootTag(s.chain.plan.X)
-	certify, err := s.certified(tag, s.chain.head)
+	certify, facts, err := s.certified(tag, s.chain.head)
 	if err != nil {
-		return fmt.Errorf("attesting HEAD: %w", err)
+		return err
 	}
 	q, err := s.quoted(tag, s.chain.pcr)
 	if err != nil {
-		return fmt.Errorf("quoting PCR %d: %w", s.trust.PCR, err)
+		return err
 	}
 	boot := &ledger.Boot{
 		Number: s.hist.boots + 1, Firmware: Version, Clock: s.clock, Policy: s.policy.Hash, Admin: s.hist.admin,
@@ -181,6 +191,7 @@ func (s *Station) startChain() error {
 	if err := s.appendNow(boot); err != nil {
 		return err
 	}
+	s.hist.clock = facts.Clock
 	s.dirty = false // not sooner: the boot entry is owed to what was mended
 	return nil
 }
@@ -199,21 +210,15 @@ func (s *Station) appendNow(bodies ...any) error {
 // newest commit if that is missing, and gives every intent without an outcome
 // its outcome. It answers one word for the boot entry.
 func (s *Station) reconcile() (string, error) {
-	plans, d, err := s.decide()
+	plans, d, err := s.conclude()
 	if err != nil {
 		return "", err
-	}
-	if d.Halt != "" {
-		return "", fmt.Errorf("%s: %w", d.Halt, errMustHalt)
-	}
-	if d.Committed < 0 {
-		return "", errors.New("enrolment was not finished: HEAD never took the genesis entry")
 	}
 	word := "clean"
 	if d.ExtendPCR != nil {
 		word = "pcr-caught-up"
 		if err := s.cfg.TPM.ExtendPCR(*d.ExtendPCR); err != nil {
-			return "", fmt.Errorf("catching PCR %d up with HEAD: %w", s.trust.PCR, err)
+			return "", failed(fmt.Sprintf("catching PCR %d up with HEAD", s.trust.PCR), err)
 		}
 	}
 	p := plans[d.Committed]
@@ -227,6 +232,9 @@ func (s *Station) reconcile() (string, error) {
 	if err := s.mend(); err != nil {
 		return "", err
 	}
+	if err := s.obey(); err != nil {
+		return "", err
+	}
 	return word, s.signCheckpoint(s.hist.attestOf(s.chain.size))
 }
 
@@ -237,9 +245,9 @@ func (s *Station) reconcile() (string, error) {
 func (s *Station) mend() error {
 	var bodies []any
 	if s.hist.attestOf(s.chain.size) == nil {
-		certify, err := s.certified(quote.CertifyTag(s.chain.plan.X), s.chain.head)
+		certify, _, err := s.certified(quote.CertifyTag(s.chain.plan.X), s.chain.head)
 		if err != nil {
-			return fmt.Errorf("attesting HEAD: %w", err)
+			return err
 		}
 		bodies = append(bodies, &ledger.Attest{Size: s.chain.size, Certify: certify})
 	}
@@ -260,44 +268,90 @@ func (s *Station) mend() error {
 	return s.appendNow(bodies...)
 }
 
-// decide reads the TPM and asks package anchor what its state means. The
+// conclude decides what the TPM's state means, and reads the whole log before
+// it says that the board must halt.
+func (s *Station) conclude() ([]anchor.Plan, recovery.Decision, error) {
+	plans, o, d, err := s.decide()
+	if err == nil && d.Halt != "" && s.hist.from > 0 {
+		s.log.Warn().Str("halt", string(d.Halt)).Msg("reading the whole log")
+		if err = s.loadAll(); err == nil {
+			plans, o, d, err = s.decide()
+		}
+	}
+	switch {
+	case err != nil:
+	case d.Halt != "":
+		err = &haltError{d.Halt, o, d}
+	case d.Committed < 0:
+		err = errors.New("enrolment was not finished: HEAD never took the genesis entry")
+	}
+	return plans, d, err
+}
+
+// decide reads the TPM and asks package recovery what its state means. The
 // counters come from a fresh attestation, because only attestations by the
 // same key can be compared (TPM 2.0 part 1, 36.7: they carry a constant offset).
-func (s *Station) decide() ([]anchor.Plan, recovery.Decision, error) {
-	fail := func(what string, err error) ([]anchor.Plan, recovery.Decision, error) {
-		return nil, recovery.Decision{}, fmt.Errorf("%s: %w", what, err)
-	}
+func (s *Station) decide() (plans []anchor.Plan, o recovery.Observed, d recovery.Decision, err error) {
 	if err := s.readClock(); err != nil {
-		return fail("reading the log", err)
+		return nil, o, d, fmt.Errorf("reading the log: %w", err)
 	}
-	o := recovery.Observed{Size: s.cfg.Store.Size(), Attested: s.hist.taken}
-	var err error
+	if o, err = s.observe(); err != nil {
+		return nil, o, d, err
+	}
+	if o.HeadMissing || o.AKMissing {
+		return nil, o, recovery.Decide(o), nil
+	}
+	if o.Plans, err = s.plansSince(o.Since.Size, o.Head); err != nil {
+		return nil, o, d, fmt.Errorf("reading the log: %w", err)
+	}
+	return o.Plans, o, recovery.Decide(o), nil
+}
+
+// observe reads the TPM, and what the log says that it should be.
+func (s *Station) observe() (o recovery.Observed, err error) {
+	o = recovery.Observed{Size: s.cfg.Store.Size(), Attested: s.hist.taken}
 	if o.Head, err = s.cfg.TPM.Head(); err != nil {
-		return fail("reading HEAD", err)
+		o.HeadMissing = errors.Is(err, device.ErrNoHead)
+		return o, missing(o, failed("reading HEAD", err))
 	}
 	if o.PCR, err = s.cfg.TPM.PCR(); err != nil {
-		return fail("reading the PCR", err)
+		return o, failed("reading the PCR", err)
 	}
-	if b := s.hist.lastBoot; b != nil {
-		o.Since = recovery.Base{Size: b.Committed, Head: b.Head, PCR: b.PCR}
-	}
-	o.Since.Clock = &s.hist.clock
-	plans, err := s.plansSince(o.Since.Size, o.Head)
+	_, facts, err := s.certified(quote.BootTag([32]byte{}), o.Head)
 	if err != nil {
-		return fail("reading the log", err)
-	}
-	o.Plans = plans
-	probe := quote.BootTag([32]byte{})
-	a, err := s.certified(probe, o.Head)
-	if err != nil {
-		return fail("attesting HEAD", err)
-	}
-	facts, err := s.ak.VerifyNV(a, s.trust.HeadName, probe)
-	if err != nil {
-		return fail("attesting HEAD", err)
+		o.AKMissing = errors.Is(err, device.ErrNoAK)
+		return o, missing(o, err)
 	}
 	o.Clock = facts.Clock
-	return plans, recovery.Decide(o), nil
+	o.Since = recovery.Base{Head: s.base, Clock: &s.hist.clock}
+	if b := s.hist.lastBoot; b != nil {
+		o.Since.Size, o.Since.Head, o.Since.PCR = b.Committed, b.Head, b.PCR
+	}
+	return o, s.resumes(&o)
+}
+
+// missing drops an error that says what o says.
+func missing(o recovery.Observed, err error) error {
+	if o.HeadMissing || o.AKMissing {
+		return nil
+	}
+	return err
+}
+
+// resumes adds the resume entries behind the newest boot entry.
+func (s *Station) resumes(o *recovery.Observed) error {
+	for _, r := range s.hist.resumes {
+		hash, err := order.Hash(r.entry.Note)
+		if err != nil {
+			return err
+		}
+		facts, err := s.ak.VerifyNV(r.entry.Certify, s.trust.HeadName, quote.ResumeTag(hash))
+		if err != nil {
+			return damaged(r.index, err)
+		}
+		o.Resumes = append(o.Resumes, recovery.Base{Size: r.index, Head: facts.Contents, PCR: r.entry.PCR, Clock: &facts.Clock})
+	}
+	return nil
 }
 
 // plansSince gives the plans, oldest first, from the newest at or below a size

@@ -349,7 +349,7 @@ func (b *board) enrol() {
 	must(t, store.Append([][]byte{raw2}, nil))
 	must(t, store.Close())
 	b.key, b.trust = key, anchor.TrustOf(raw, g)
-	b.cfg = Config{TPM: b.tpm, LogKey: logKey, Log: zerolog.Nop(), TokenPoll: time.Millisecond}
+	b.cfg = Config{TPM: b.tpm, LogKey: logKey, Log: zerolog.Nop(), TokenPoll: time.Millisecond, TPMRetry: time.Millisecond}
 }
 
 // start opens the log and runs a station on it.
@@ -362,7 +362,10 @@ func (b *board) start() {
 	b.link = &fakeLink{in: make(chan linkpipe.Msg, 64), out: make(chan linkpipe.Msg, 1024), closed: make(chan struct{})}
 	b.store = store
 	cfg := b.cfg
-	cfg.Store, cfg.Panel, cfg.Clock = store, b.panel, time.Now
+	cfg.Store, cfg.Panel = store, b.panel
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
 	first := make(chan *fakeLink, 1)
 	first <- b.link
 	cfg.Link = func(ctx context.Context) (Link, error) {

@@ -26,7 +26,7 @@ func (s *Station) hello(h *message.HelloNote) {
 		s.unanswered(err)
 		return
 	}
-	if !s.confirmed || s.link.attesting {
+	if !s.confirmed || s.starting || s.link.attesting {
 		s.link.waiting = h // there is nothing to attest before the clock is right
 		return
 	}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
@@ -15,6 +14,7 @@ import (
 
 // history is what the log says about the past, as far as the present needs it.
 type history struct {
+	from     uint64 // entries before this one were not read, but for some few
 	boots    uint64
 	ordered  uint64 // index of the newest administrative entry, taken or not
 	admin    uint64 // of the newest that HEAD took, 0 is the genesis
@@ -27,6 +27,7 @@ type history struct {
 	attest   *ledger.Attest             // newest
 	jobs     map[message.JobID]*pastJob // whose approval can still be repeated
 	open     []*pastJob                 // intents without an outcome
+	resumes  []resumed                  // behind the newest boot entry
 	rates    *policy.History
 }
 
@@ -41,24 +42,14 @@ type pastJob struct {
 	notAfter        time.Time
 }
 
-func newHistory() *history {
-	return &history{jobs: map[message.JobID]*pastJob{}, rates: policy.NewHistory()}
+// resumed is a resume entry, taken by HEAD or not.
+type resumed struct {
+	index uint64
+	entry *ledger.Order
 }
 
-// load reads the log once and sets up what follows from the genesis entry.
-func (s *Station) load() error {
-	s.hist = newHistory()
-	n := s.cfg.Store.Size()
-	if n == 0 {
-		return errors.New("the log is empty: run 'touchmark-appliance enroll' first")
-	}
-	for i := range n {
-		if err := s.replay(i); err != nil {
-			return fmt.Errorf("log entry %d: %w: the log is damaged; see docs/operator-guide.md, 'halted'", i, err)
-		}
-	}
-	s.hist.forget(s.now(), s.policy.LongestWindow())
-	return s.lastCheckpoint()
+func newHistory(from uint64) *history {
+	return &history{from: from, jobs: map[message.JobID]*pastJob{}, rates: policy.NewHistory()}
 }
 
 // lastCheckpoint signs the newest commit that the log has an attestation of,
@@ -105,49 +96,6 @@ func (s *Station) readClock() error {
 	return nil
 }
 
-func (s *Station) replay(i uint64) error {
-	raw, err := s.cfg.Store.Entry(i)
-	if err != nil {
-		return err
-	}
-	h, body, err := ledger.Parse(raw)
-	if err != nil {
-		return err
-	}
-	if h.Index != i {
-		return fmt.Errorf("it says it is entry %d", h.Index)
-	}
-	if i == 0 {
-		g, ok := body.(*ledger.Genesis)
-		if !ok {
-			return fmt.Errorf("it is %s, not genesis", ledger.KindOf(body))
-		}
-		if err := s.begin(g, raw); err != nil {
-			return err
-		}
-	}
-	return s.hist.add(h, body)
-}
-
-// begin takes the facts of the genesis entry: key, policy, what is pinned.
-func (s *Station) begin(g *ledger.Genesis, raw []byte) (err error) {
-	if s.ak, err = quote.ParseAK(g.AK); err != nil {
-		return err
-	}
-	if s.key, _, err = sigformat.ParseCertificate(g.Cert); err != nil {
-		return err
-	}
-	if s.policy, err = policy.Open(g.Policy); err != nil {
-		return err
-	}
-	if s.cfg.LogKey.Name() != g.Origin {
-		return fmt.Errorf("the log key is for %q, the log for %q", s.cfg.LogKey.Name(), g.Origin)
-	}
-	s.trust = anchor.TrustOf(raw, g)
-	s.slot = g.Key.Slot
-	return nil
-}
-
 // add takes the next entry into account.
 func (h *history) add(hdr ledger.Header, body any) error {
 	h.lastTime = hdr.Time
@@ -155,6 +103,7 @@ func (h *history) add(hdr ledger.Header, body any) error {
 	case *ledger.Boot:
 		h.commit(b.Committed)
 		h.boots, h.lastBoot, h.newest = b.Number, b, stamped{b.Certify, b.Committed, quote.BootTag}
+		h.admin, h.resumes = b.Admin, nil
 	case *ledger.Attest:
 		h.commit(b.Size)
 		h.attest = b
@@ -167,6 +116,9 @@ func (h *history) add(hdr ledger.Header, body any) error {
 		return h.addOutcome(hdr, b)
 	case *ledger.Order:
 		h.ordered = hdr.Index
+		if b.Action == ledger.KindResume {
+			h.resumes = append(h.resumes, resumed{hdr.Index, b})
+		}
 	}
 	return nil
 }
@@ -212,6 +164,9 @@ func (h *history) addOutcome(hdr ledger.Header, b *ledger.Outcome) error {
 		h.rates.Add(p.class, p.time, n)
 		return nil
 	}
+	if b.Intent < h.from {
+		return nil // of so long ago that it counts for nothing
+	}
 	return fmt.Errorf("outcome of entry %d, which awaits none", b.Intent)
 }
 
@@ -243,7 +198,7 @@ func (s *Station) append(plan *anchor.Plan, entries ...entry) error {
 		raws[i] = e.raw
 	}
 	if err := s.cfg.Store.Append(raws, plan); err != nil {
-		return fmt.Errorf("writing the log: %w: %w", err, errMustHalt)
+		return mustHalt(fmt.Errorf("writing the log: %w", err))
 	}
 	for _, e := range entries {
 		if err := s.hist.add(e.header, e.body); err != nil {

@@ -57,11 +57,11 @@ func (s *Station) armJob(id string) {
 	s.alarm = ""
 	if err := s.prepare(j); err != nil {
 		s.log.Error().Err(err).Msg("cannot arm")
-		if errors.Is(err, errMustHalt) {
+		var r *policy.Refusal
+		if !errors.As(err, &r) {
 			s.halt(err)
 			return
 		}
-		r := refusalOf(err)
 		s.step(j, ceremony.Withdraw{Code: r.Code, Text: r.Text})
 		return
 	}
@@ -112,7 +112,7 @@ func (s *Station) prepare(j *job) error {
 	if err != nil {
 		return err
 	}
-	j.intent, j.extend = entries[0], s.chain.commit(*plan)
+	j.intent, j.extend = entries[0], s.commit(*plan)
 	return nil
 }
 
@@ -124,7 +124,7 @@ func (s *Station) afterFault() error {
 		return nil
 	}
 	err := s.startChain()
-	if err == nil || errors.Is(err, errMustHalt) {
+	if err == nil || !passes(err) {
 		return err
 	}
 	return intake.Refuse(message.CodeBusy, "the TPM does not answer as it should, ask again: %v", err)

@@ -96,6 +96,8 @@ func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
 	switch {
 	case s.halted != nil:
 		return nil, intake.Refuse(message.CodeHalted, "the appliance has halted: %v", s.halted)
+	case s.starting:
+		return nil, intake.Refuse(message.CodeBusy, "the TPM does not answer as it should, ask again")
 	case len(s.queue) >= maxQueue:
 		return nil, intake.Refuse(message.CodeTooMany, "%d jobs are waiting already; try again when some are done", len(s.queue))
 	}
@@ -110,7 +112,7 @@ func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
 // asked again, so that what the operator sees is what remains now, and not
 // what remained when the job began to wait.
 func (s *Station) next() {
-	for s.job == nil && len(s.queue) > 0 && s.halted == nil && !s.stopping {
+	for s.job == nil && len(s.queue) > 0 && s.halted == nil && !s.starting && !s.stopping {
 		j := s.queue[0]
 		s.queue = s.queue[1:]
 		grant, err := s.policy.Admit(j.request, s.hist.rates, s.now())

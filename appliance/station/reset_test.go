@@ -64,7 +64,7 @@ func TestStartDiesBetweenAttestAndBootEntry(t *testing.T) {
 	b.tpm.fail("NV_Certify", "")
 	b.tpm.fail("Quote", "always")
 	b.start()
-	b.view("a halt", func(v operator.View) bool { return strings.Contains(v.Halted, "quoting") })
+	b.view("a failed start", func(v operator.View) bool { return v.Event == "tpm-error" && strings.Contains(v.Message, "quoting") })
 	b.kill()
 	b.tpm.fail("Quote", "")
 	b.start()

@@ -86,6 +86,8 @@ type Config struct {
 	ArmTimeout    time.Duration // default 10 min: an unattended board frees the queue
 	MirrorTimeout time.Duration // default 20 s: several retransmissions at 9600 baud
 	TokenPoll     time.Duration // default 500 ms: hot-plug is found by polling
+	TPMPoll       time.Duration // default 30 s: a reset of an idle TPM is found by polling
+	TPMRetry      time.Duration // default 1 s, doubled each time: the pause after a failed start
 }
 
 // Station is a running board.
@@ -99,7 +101,10 @@ type Station struct {
 	token    tokenKeeper
 	link     linkState
 	hist     *history
-	policy   *policy.Policy
+	policy   *policy.Policy // in force
+	first    *policy.Policy // of the genesis entry
+	law      law
+	base     [32]byte // HEAD before the log
 	trust    *anchor.Trust
 	ak       *quote.AK
 	key      *sigformat.Key
@@ -109,6 +114,7 @@ type Station struct {
 	checkpoint []byte // newest signed checkpoint
 	dirty      bool   // a TPM command failed: reconcile before the next commit
 	halted     error
+	starting   bool // the TPM's state is not explained yet
 	confirmed  bool
 	clock      string // who vouches for the clock: ledger.Clock…
 
@@ -152,6 +158,8 @@ func withDefaults(c Config) Config {
 	def(&c.ArmTimeout, 10*time.Minute)
 	def(&c.MirrorTimeout, 20*time.Second)
 	def(&c.TokenPoll, 500*time.Millisecond)
+	def(&c.TPMPoll, 30*time.Second)
+	def(&c.TPMRetry, time.Second)
 	if c.Status == nil {
 		c.Status = func(operator.View) {}
 	}
@@ -179,6 +187,7 @@ func (s *Station) Run(outer context.Context) {
 	}
 	s.startLink(ctx)
 	defer s.link.wait()
+	defer s.scrub(ctx)()
 	// Before anything is waited for: whoever still posts must not wait for us.
 	defer s.loop.close()
 	defer s.quit()
@@ -211,19 +220,16 @@ func (s *Station) stop() {
 
 // boot explains the TPM's state from the log and writes the boot entry. A
 // state that cannot be explained halts the board; it goes on to serve status
-// and the log, and signs nothing.
+// and the log, and signs nothing. A TPM that does not answer is asked again.
 func (s *Station) boot(clock string) {
 	s.confirmed, s.clock = true, clock
-	defer s.lateHello()
 	if last := s.hist.lastTime; s.now().Before(last) {
+		defer s.lateHello()
 		s.halt(fmt.Errorf("the clock (%s) is behind the last log entry (%s): set the clock and restart", stamp(s.now()), stamp(last)))
 		return
 	}
-	if err := s.startChain(); err != nil {
-		s.halt(err)
-		return
-	}
-	s.ready()
+	s.startUp(s.cfg.TPMRetry)
+	s.after(s.cfg.TPMPoll, s.pollTPM)
 }
 
 // halt stops signing until a restart. What is on disk stays as it is. A job on

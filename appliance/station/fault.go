@@ -1,0 +1,100 @@
+package station
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"touchmark/tpm/anchor/recovery"
+)
+
+// haltError is a halt state with what led to it.
+type haltError struct {
+	halt     recovery.Halt
+	observed recovery.Observed
+	decision recovery.Decision
+}
+
+func (e *haltError) Error() string {
+	o := &e.observed
+	if o.HeadMissing || o.AKMissing {
+		return fmt.Sprintf("%s: %s", e.halt, e.halt.Advice())
+	}
+	return fmt.Sprintf("%s: %s. HEAD %x, PCR %x", e.halt, e.halt.Advice(), o.Head, o.PCR)
+}
+
+// tpmError is a TPM command that failed, which may pass.
+type tpmError struct {
+	what string
+	err  error
+}
+
+func (e *tpmError) Error() string { return e.what + ": " + e.err.Error() }
+func (e *tpmError) Unwrap() error { return e.err }
+
+func failed(what string, err error) error { return &tpmError{what, err} }
+
+// passes reports whether it may help to try again.
+func passes(err error) bool {
+	var t *tpmError
+	return errors.As(err, &t)
+}
+
+// mustHalt marks an error that a host is told of in full.
+func mustHalt(err error) error {
+	return fmt.Errorf("%w: see docs/operator-guide.md, 'halted'", err)
+}
+
+// maxRetry bounds the pause between two tries of a TPM that does not answer:
+// an operator who mended it does not want to wait.
+const maxRetry = 30 * time.Second
+
+// startUp explains the TPM's state and makes the board ready. A TPM command
+// that fails is tried again, after a pause that grows; anything else halts.
+func (s *Station) startUp(pause time.Duration) {
+	s.starting = true
+	err := s.startChain()
+	if err != nil && passes(err) {
+		s.log.Error().Err(err).Dur("again_in", pause).Msg("the TPM does not answer as it should")
+		s.show("tpm-error", fmt.Sprintf("The TPM does not answer as it should (%v). Trying again in %s.", err, pause.Round(time.Millisecond)))
+		s.after(pause, func() { s.startUp(min(2*pause, maxRetry)) })
+		return
+	}
+	s.starting = false
+	defer s.lateHello()
+	switch {
+	case err != nil:
+		s.halt(err)
+	case s.law.closed:
+		s.halt(errClosed)
+	default:
+		s.ready()
+		s.next()
+	}
+}
+
+var errClosed = errors.New("this log was closed by its administrators: nothing is signed with it any more; what follows is in the close entry")
+
+// pollTPM looks whether an idle TPM still is where the log left it: one that was
+// reset beside the board (a suspended machine, a glitch) is explained by
+// a new boot entry, before anything is committed.
+func (s *Station) pollTPM() {
+	s.after(s.cfg.TPMPoll, s.pollTPM)
+	if !s.idle() {
+		return
+	}
+	s.tpm.do(func() func() {
+		pcr, err := s.cfg.TPM.PCR()
+		return func() {
+			if err == nil && s.idle() && pcr != s.chain.pcr {
+				s.log.Warn().Msg("the TPM was reset, or its PCR extended: starting again")
+				s.startUp(s.cfg.TPMRetry)
+			}
+		}
+	})
+}
+
+// idle reports that nothing is under way that uses the TPM's chain.
+func (s *Station) idle() bool {
+	return s.confirmed && !s.starting && s.halted == nil && s.job == nil && !s.stopping && !s.dirty
+}

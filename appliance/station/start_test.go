@@ -1,0 +1,158 @@
+package station
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"touchmark/appliance/operator"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore"
+)
+
+// Each TPM command of a start that fails once costs a second try, not the
+// start; the host's hello waits for it.
+func TestStartTriesAgain(t *testing.T) {
+	for _, c := range []string{"NV_Read", "PCR_Read", "NV_Certify", "Quote"} {
+		for _, kind := range []string{"before", "after"} {
+			t.Run(c+" "+kind, func(t *testing.T) {
+				b := newBoard(t)
+				b.tpm.fail(c, kind)
+				b.start()
+				b.event("tpm-error")
+				b.connect()
+				b.signs("a.db", "content")
+				b.replays()
+			})
+		}
+	}
+}
+
+// A PCR that a failed command left behind is caught up by a start that failed
+// to do so at first.
+func TestStartTriesAgainToCatchUp(t *testing.T) {
+	for _, kind := range []string{"before", "after"} {
+		b := newBoard(t)
+		b.start()
+		b.connect()
+		b.tpm.fail("PCR_Extend", "before")
+		id, m := b.job([]string{"a.db"}, "content")
+		b.submit(m)
+		b.arm(id)
+		b.end(id)
+		b.kill()
+		b.tpm.fail("PCR_Extend", kind)
+		b.start()
+		b.event("tpm-error")
+		b.connect()
+		b.signs("b.db", "content")
+		b.replays()
+		b.kill()
+	}
+}
+
+// An idle TPM that was reset is explained by another boot entry.
+func TestIdleReset(t *testing.T) {
+	b := newBoard(t)
+	b.cfg.TPMPoll = time.Millisecond
+	b.start()
+	b.connect()
+	b.signs("a.db", "content")
+	b.tpm.mu.Lock()
+	b.tpm.tpm.PowerCycle()
+	b.tpm.mu.Unlock()
+	b.event("ready")
+	b.signs("b.db", "content")
+	b.replays()
+	if n := b.kinds()[ledger.KindBoot]; n != 2 {
+		t.Fatalf("%d boot entries, want 2", n)
+	}
+}
+
+// kinds counts the entries of the host's mirror.
+func (b *board) kinds() map[string]int {
+	b.t.Helper()
+	n := map[string]int{}
+	for _, e := range b.entries {
+		_, body, err := ledger.Parse(e)
+		must(b.t, err)
+		n[ledger.KindOf(body)]++
+	}
+	return n
+}
+
+// opened is a station on the board's log that does not run.
+func (b *board) opened(store *ledgerstore.Store, clock func() time.Time) *Station {
+	b.t.Helper()
+	cfg := b.cfg
+	cfg.Store, cfg.Clock = store, clock
+	s, err := New(cfg)
+	must(b.t, err)
+	return s
+}
+
+// What a start knows from the end of the log is what it would know from all of
+// it, whatever the time since is.
+func TestShortStartKnowsTheSame(t *testing.T) {
+	b := newBoard(t)
+	for range 3 {
+		b.start()
+		b.connect()
+		b.signs("a.db", "content")
+		b.kill()
+	}
+	store, err := ledgerstore.Open(b.dir)
+	must(t, err)
+	defer func() { must(t, store.Close()) }()
+	short := 0
+	for _, later := range []time.Duration{0, 23 * time.Hour, 25 * time.Hour, 1000 * time.Hour} {
+		clock := func() time.Time { return time.Now().Add(later) }
+		s := b.opened(store, clock)
+		quick := s.hist
+		must(t, s.loadAll())
+		if quick.from > 0 {
+			short++
+		}
+		for id, p := range s.hist.jobs {
+			if p.intent < quick.from {
+				t.Errorf("after %s: job %s is forgotten", later, id)
+			}
+		}
+		quick.from, quick.newest.tag, s.hist.newest.tag = 0, nil, nil // functions cannot be compared
+		if !reflect.DeepEqual(quick, s.hist) {
+			t.Errorf("after %s: %+v\n%+v", later, quick, s.hist)
+		}
+	}
+	if short == 0 {
+		t.Error("every start read everything")
+	}
+}
+
+// A log that was damaged where a start does not look halts the board as soon
+// as that is found.
+func TestScrubFindsDamage(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.view("a whole log", func(v operator.View) bool { return strings.HasPrefix(v.Scrub, "whole") })
+	b.connect()
+	for range 3 {
+		b.signs("a.db", "content")
+	}
+	b.kill()
+	segments, err := filepath.Glob(filepath.Join(b.dir, "log-*"))
+	must(t, err)
+	raw, err := os.ReadFile(segments[0])
+	must(t, err)
+	at := strings.Index(string(raw), "kind attest")
+	raw[at] ^= 1
+	must(t, os.WriteFile(segments[0], raw, 0o600))
+	b.cfg.Clock = func() time.Time { return time.Now().Add(48 * time.Hour) }
+	b.start()
+	v := b.view("a halt", func(v operator.View) bool { return v.Halted != "" })
+	if v.Scrub != "damaged" || !strings.Contains(v.Halted, "checking the log") {
+		t.Fatalf("%q: %s", v.Scrub, v.Halted)
+	}
+}
