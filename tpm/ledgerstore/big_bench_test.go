@@ -6,29 +6,14 @@ import (
 	"testing"
 
 	"touchmark/tpm/anchor"
-	"touchmark/tpm/ledgerstore/durable"
 )
-
-// hastyDisk does not wait for the disk: a log for a benchmark need not survive
-// anything.
-type hastyDisk struct{ durable.Disk }
-
-type hastyFile struct{ durable.File }
-
-func (hastyDisk) SyncDir(string) error { return nil }
-func (hastyFile) Sync() error          { return nil }
-
-func (d hastyDisk) Open(path string, flag int, perm fs.FileMode) (durable.File, error) {
-	f, err := d.Disk.Open(path, flag, perm)
-	return hastyFile{f}, err
-}
 
 // bigStore makes a log of n entries of about 800 bytes, the mean of a real
 // log, a third of them with a plan, and leaves a tail behind the base.
 func bigStore(b *testing.B, n int) string {
 	b.Helper()
 	dir := b.TempDir()
-	s, err := Options{Disk: hastyDisk{durable.OS}}.Create(dir)
+	s, err := Options{Disk: hasty}.Create(dir)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -45,22 +45,21 @@ func TestRewind(t *testing.T) {
 
 // TestRewindOverSegments drops whole segment files too.
 func TestRewindOverSegments(t *testing.T) {
-	s := mustCreate(t, t.TempDir())
-	big := make([][]byte, 64)
-	for i := range big {
-		big[i] = make([]byte, ledger.MaxEntry)
+	opt := Options{Disk: disktest.New("/d"), segmentSize: 1000}
+	s, err := opt.Create(simDir)
+	if err != nil {
+		t.Fatal(err)
 	}
 	mustAppend(t, s, 3, false)
 	for len(s.segments) < 3 {
-		if err := s.Append(big, nil); err != nil {
-			t.Fatal(err)
-		}
+		mustAppend(t, s, 4, false)
 	}
-	dir := s.dir
 	if err := errors.Join(s.Rewind(3), s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	s = mustOpen(t, dir)
+	if s, err = opt.Open(simDir); err != nil {
+		t.Fatal(err)
+	}
 	check(t, s, 3, 0)
 	if len(s.segments) != 1 {
 		t.Fatalf("%d segments left", len(s.segments))

@@ -40,7 +40,7 @@ func entriesFrom(from uint64, n int) (out [][]byte) {
 
 func mustCreate(t testing.TB, dir string) *Store {
 	t.Helper()
-	s, err := Create(dir)
+	s, err := Options{Disk: hasty}.Create(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func mustCreate(t testing.TB, dir string) *Store {
 
 func mustOpen(t testing.TB, dir string) *Store {
 	t.Helper()
-	s, err := Open(dir)
+	s, err := Options{Disk: hasty}.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ type edition struct {
 // and without a gap to pending; and publishing again completes it, so that even
 // a power cut which loses everything that was not synced leaves the new one.
 func TestPublishSurvives(t *testing.T) {
-	for _, sizes := range [][2]int{{5, 7}, {254, 261}, {255, 513}, {0, 3}} {
+	for _, sizes := range [][2]int{{5, 7}, {255, 257}, {0, 3}} {
 		s, err := ledgerstore.Options{Disk: disktest.New("/d")}.Create("/d/log")
 		if err != nil {
 			t.Fatal(err)
@@ -60,9 +60,9 @@ func interrupted(t *testing.T, d *disktest.Disk, s *ledgerstore.Store, old, fres
 		return false
 	}
 	rng := rand.New(rand.NewPCG(uint64(call), uint64(fault)))
-	for try := range 3 {
+	for try := range 2 {
 		c := d.Clone()
-		if c.Kill(); try > 0 {
+		if c.Kill(); try > 0 { // else the process was killed
 			c.PowerCut(rng.IntN)
 		}
 		wantOneOf(t, c, old.size, fresh.size, err == nil)

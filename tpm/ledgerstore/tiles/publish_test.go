@@ -14,6 +14,7 @@ import (
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore"
 	"touchmark/tpm/ledgerstore/durable"
+	"touchmark/tpm/ledgerstore/durable/disktest"
 )
 
 func entriesFrom(from uint64, n int) (out [][]byte) {
@@ -25,7 +26,7 @@ func entriesFrom(from uint64, n int) (out [][]byte) {
 
 func mustCreate(t testing.TB, dir string) *ledgerstore.Store {
 	t.Helper()
-	s, err := ledgerstore.Create(dir)
+	s, err := ledgerstore.Options{Disk: disktest.New(dir)}.Create(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
