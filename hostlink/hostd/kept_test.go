@@ -10,6 +10,8 @@ import (
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/message"
+	"touchmark/hostlink/serialport"
+	"touchmark/hostlink/session"
 	"touchmark/tpm/ledger"
 )
 
@@ -353,5 +355,38 @@ func TestStatusIsLive(t *testing.T) {
 	w.b.hello()
 	if s := c.expect(api.OK, "").Status; s.Age != 60 || !s.Verified {
 		t.Fatalf("status %+v", s)
+	}
+}
+
+// TestLinkTroubles: whatever keeps host and board apart is told in one line, with what to do, by status and to requests.
+func TestLinkTroubles(t *testing.T) {
+	unavailable := func(err error) serialport.Event {
+		return serialport.Event{Kind: serialport.Unavailable, Err: &serialport.OpenError{Path: "/dev/ttyX", Err: err}}
+	}
+	for part, ev := range map[string]serialport.Event{
+		"absent":                    unavailable(serialport.ErrAbsent),
+		"in use by another program": unavailable(serialport.ErrBusy),
+		"permission":                unavailable(serialport.ErrAccess),
+		"the appliance does not answer: check cable, power and baud rate": {Kind: serialport.Opened, Device: "/dev/ttyX"},
+		"upgrade touchmark on this repository host":                       {Kind: serialport.Down, Err: session.VersionError{Theirs: session.Version + 1, Host: true}},
+		"never does if the host key repo1 is not in its policy":           {Kind: serialport.Up, SID: 1},
+	} {
+		t.Run(part, func(t *testing.T) {
+			w := newWorld(t)
+			w.b.events <- ev
+			for !strings.Contains(w.status().Link, part) {
+				continue // the daemon takes requests and link events in any order
+			}
+			c := w.sign("core.db")
+			c.event("waiting-for-link")
+			w.d.post(func() { w.d.lapse(w.d.jobs[0]) })
+			r := c.expect(api.LinkDown, part)
+			if strings.Contains(r.Error, "\n") || !strings.Contains(r.Error, "memory") {
+				t.Errorf("%q", r.Error)
+			}
+			if left := w.jobs(); len(left) != 0 {
+				t.Errorf("a request that never had an appliance is kept: %+v", left)
+			}
+		})
 	}
 }

@@ -118,7 +118,7 @@ func (a *app) jobs() error {
 		return err
 	}
 	if a.json {
-		a.object(map[string]any{"ok": true, "jobs": slices.Concat([]api.Job{}, r.Jobs)})
+		a.object(map[string]any{"ok": true, "jobs": append([]api.Job{}, r.Jobs...)})
 		return nil
 	}
 	for _, j := range r.Jobs {

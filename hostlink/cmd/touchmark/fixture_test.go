@@ -17,13 +17,17 @@ import (
 
 // fixture is a log and a daemon that answers from it: honestly, or as the test
 // wants.
-type fixture struct{ *logtest.Log }
+type fixture struct {
+	*logtest.Log
+	kept *api.Response // an answer that nobody has taken
+	name []string      // of its items
+}
 
 func must[T any](v T, err error) T { return logtest.Must(v, err) }
 
 var plainNote = must(message.SignNote([]byte("not looked at here\n")))
 
-func newFixture() *fixture { return &fixture{logtest.New(plainNote)} }
+func newFixture() *fixture { return &fixture{Log: logtest.New(plainNote)} }
 
 // answer signs what a request asks for, with intent, commit and proof.
 func (f *fixture) answer(req *api.Request) *api.Response {
@@ -74,6 +78,23 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 		say(&api.Response{Final: true, OK: true})
 		return
 	}
+	switch req.Op {
+	case api.OpJobs:
+		r := &api.Response{Final: true, OK: true}
+		if f.kept != nil {
+			r.Jobs = []api.Job{{Job: f.kept.Job, State: "signed", Class: "test", Names: f.name, Created: "2026-03-02T12:00:00Z"}}
+		}
+		say(r)
+		return
+	case api.OpFetch:
+		if f.kept == nil || req.Job != f.kept.Job {
+			say(&api.Response{Final: true, Code: api.Usage, Error: "job " + req.Job + " is not kept here (any more): see touchmark jobs"})
+			return
+		}
+		say(f.kept)
+		f.taken(lines)
+		return
+	}
 	r := f.answer(&req)
 	say(&api.Response{Event: &api.Event{State: "shown", Job: r.Job}})
 	switch mode {
@@ -89,12 +110,27 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 		must(0, os.Mkdir(arg, 0o755))
 	case "gone":
 		return
+	case "keep": // signed, but the client hears nothing of it
+		f.kept, f.name = r, nil
+		for _, it := range req.Items {
+			f.name = append(f.name, it.Name)
+		}
+		must(0, os.WriteFile(arg, []byte(r.Job), 0o644))
+		return
 	case "fail":
 		var code int
 		must(fmt.Sscan(arg, &code))
 		r = &api.Response{Final: true, Code: code, Error: "so says the daemon"}
 	}
 	say(r)
+}
+
+// taken forgets the answer when the client says that it has used it.
+func (f *fixture) taken(lines *api.Lines) {
+	var next api.Request
+	if lines.Read(&next) == nil && next.Op == api.OpTaken {
+		f.kept = nil
+	}
 }
 
 func evidenceOf(mode, arg string) string {

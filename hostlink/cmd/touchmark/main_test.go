@@ -47,11 +47,15 @@ func setup(e *testscript.Env) error {
 	return f.writeTrust(trust)
 }
 
-// code N COMMAND...: runs a command and wants exactly this exit code. What it
+// code N COMMAND...: runs a command and wants exactly this exit code. "fetch" stands for touchmark fetch of the job that
+// the daemon kept. What it
 // said is in stdout and stderr.
 func code(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: code N COMMAND...")
+	}
+	if args[1] == "fetch" { // the job whose identity the daemon wrote down
+		args = append([]string{args[0], "touchmark", "fetch", ts.ReadFile("job")}, args[2:]...)
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
