@@ -53,7 +53,7 @@ const maxRetry = 30 * time.Second
 // that fails is tried again, after a pause that grows; anything else halts.
 func (s *Station) startUp(pause time.Duration) {
 	s.starting = true
-	err := s.startChain()
+	err := s.startNow()
 	if err != nil && passes(err) {
 		s.log.Error().Err(err).Dur("again_in", pause).Msg("the TPM does not answer as it should")
 		s.show("tpm-error", fmt.Sprintf("The TPM does not answer as it should (%v). Trying again in %s.", err, pause.Round(time.Millisecond)))
@@ -71,6 +71,13 @@ func (s *Station) startUp(pause time.Duration) {
 		s.ready()
 		s.next()
 	}
+}
+
+func (s *Station) startNow() error {
+	if last := s.hist.lastTime; s.now().Before(last) {
+		return fmt.Errorf("the clock (%s) is behind the last log entry (%s): set the clock and restart", stamp(s.now()), stamp(last))
+	}
+	return s.startChain()
 }
 
 var errClosed = errors.New("this log was closed by its administrators: nothing is signed with it any more; what follows is in the close entry")

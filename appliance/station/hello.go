@@ -97,6 +97,7 @@ func (s *Station) sendWelcome(nonce [16]byte, a quote.Attestation) {
 		Attest: a.Attest, Sig: a.Sig,
 	}
 	s.send(chanInteractive, w.Marshal())
+	s.askMirror()
 }
 
 // state is the board's state in one word.

@@ -232,6 +232,8 @@ func (s *Station) fromHost(raw []byte) {
 		s.mirrored(m)
 	case *message.Fetch:
 		s.fetch(m)
+	case *message.Entries:
+		s.offered(m)
 	default:
 		s.refuse(message.JobID{}, message.CodeBadMessage, "this message goes from board to host only")
 	}

@@ -114,6 +114,7 @@ type Station struct {
 	checkpoint []byte // newest signed checkpoint
 	dirty      bool   // a TPM command failed: reconcile before the next commit
 	halted     error
+	healing    *healing
 	starting   bool // the TPM's state is not explained yet
 	confirmed  bool
 	clock      string // who vouches for the clock: ledger.Clock…
@@ -223,11 +224,6 @@ func (s *Station) stop() {
 // and the log, and signs nothing. A TPM that does not answer is asked again.
 func (s *Station) boot(clock string) {
 	s.confirmed, s.clock = true, clock
-	if last := s.hist.lastTime; s.now().Before(last) {
-		defer s.lateHello()
-		s.halt(fmt.Errorf("the clock (%s) is behind the last log entry (%s): set the clock and restart", stamp(s.now()), stamp(last)))
-		return
-	}
 	s.startUp(s.cfg.TPMRetry)
 	s.after(s.cfg.TPMPoll, s.pollTPM)
 }

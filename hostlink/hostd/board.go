@@ -3,6 +3,7 @@ package hostd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -202,6 +203,8 @@ func (d *Daemon) fromBoard(raw []byte) {
 		d.refused(m)
 	case *message.Done:
 		d.doneHint(m)
+	case *message.Fetch:
+		d.offer(m.From)
 	default:
 		d.log.Warn().Msgf("the board sent a %T, which only hosts send", m)
 	}
@@ -221,6 +224,10 @@ func (d *Daemon) welcome(w *message.Welcome) {
 	if w.Origin != d.o.Trust.Origin {
 		c.problem = "the appliance is " + w.Origin + ", the trust file is for " + d.o.Trust.Origin
 		d.log.Error().Msg(c.problem)
+		return
+	}
+	if w.State == message.StateHalted && w.Total < d.mirror.Size() {
+		d.boardBehind(w)
 		return
 	}
 	if w.Total < d.mirror.Committed() {
@@ -255,6 +262,44 @@ func (d *Daemon) welcome(w *message.Welcome) {
 	d.settleWelcome()
 }
 
+// boardBehind is a board that halted and holds less than this mirror: its disk
+// was replaced or rolled back. It asks for what it lacks, and takes what its
+// TPM vouches for; nothing is forgotten here meanwhile, and it is greeted again
+// until it is whole.
+func (d *Daemon) boardBehind(w *message.Welcome) {
+	c := d.conv
+	c.problem = fmt.Sprintf("the appliance has halted and holds %d of the %d entries that this host has: it can have them", w.Total, d.mirror.Size())
+	d.log.Error().Msg(c.problem)
+	c.welcome = nil
+	d.haltedBoard(w)
+	if c.ready {
+		c.ready = false
+		d.after(d.o.Timing.HelloRetry, func() { d.hello(c) })
+	}
+}
+
+// offer sends a board that asks the entries of the mirror from an index on, as
+// many as one message holds. They are no secret.
+func (d *Daemon) offer(from uint64) {
+	total := d.mirror.Size()
+	m := message.Entries{Start: from, Total: total}
+	room := message.MaxMessage - message.EntriesOverhead
+	for e, err := range d.mirror.Store.Entries(min(from, total), min(total, from+message.MaxEntries)) {
+		if err != nil {
+			d.broken(err)
+			return
+		}
+		if room -= len(e) + 12; room < 0 {
+			break
+		}
+		m.Entries = append(m.Entries, e)
+	}
+	if len(m.Entries) > 0 {
+		d.log.Warn().Uint64("from", from).Int("entries", len(m.Entries)).Msg("the appliance asks for entries of its log")
+		d.send(m.Marshal())
+	}
+}
+
 // attested verifies HEAD's attestation over the nonce of the hello that w
 // answers, and gives HEAD.
 func (d *Daemon) attested(w *message.Welcome) (head [32]byte, err error) {
@@ -284,7 +329,7 @@ func (d *Daemon) settleWelcome() {
 		d.notExplained(c)
 		return
 	}
-	c.ready, c.problem, c.suspect, c.unexplained, c.seen = true, "", false, 0, d.o.Clock()
+	c.ready, c.problem, c.suspect, c.halted, c.unexplained, c.seen = true, "", false, false, 0, d.o.Clock()
 	d.acknowledge() // the board may still wait for one that went down with an earlier session
 	d.log.Info().Uint64("entries", c.total).Str("board", c.welcome.State).Str("firmware", c.welcome.Firmware).Msg("log verified")
 	d.publish()

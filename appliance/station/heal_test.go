@@ -1,0 +1,163 @@
+package station
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"touchmark/appliance/operator"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+)
+
+// copyLog is the log directory as it is now, for putBack.
+func (b *board) copyLog() map[string][]byte {
+	b.t.Helper()
+	files := map[string][]byte{}
+	names, err := filepath.Glob(filepath.Join(b.dir, "*"))
+	must(b.t, err)
+	for _, n := range names {
+		if files[n], err = os.ReadFile(n); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	return files
+}
+
+// putBack rolls the disk back.
+func (b *board) putBack(files map[string][]byte) {
+	b.t.Helper()
+	names, err := filepath.Glob(filepath.Join(b.dir, "*"))
+	must(b.t, err)
+	for _, n := range names {
+		must(b.t, os.Remove(n))
+	}
+	for n, raw := range files {
+		must(b.t, os.WriteFile(n, raw, 0o600))
+	}
+}
+
+// behind is a board whose disk is some signatures older than its TPM, halted,
+// and a host that has everything and has just said hello.
+func behind(t *testing.T) *board {
+	t.Helper()
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	b.signs("a.db", "content")
+	b.kill()
+	old := b.copyLog()
+	b.start()
+	b.connect()
+	b.signs("b.db", "content")
+	b.signs("c.db", "content")
+	b.kill()
+	b.putBack(old)
+	b.start()
+	v := b.view("a halt", func(v operator.View) bool { return v.Halted != "" })
+	if !strings.Contains(v.Halted, "head-unknown") || !strings.Contains(v.Halted, "HEAD ") {
+		t.Fatal(v.Halted)
+	}
+	b.up()
+	b.send(b.hello())
+	return b
+}
+
+// asked waits until the board asks for entries.
+func (b *board) asked() *message.Fetch {
+	b.t.Helper()
+	for {
+		if f, ok := b.receive().(*message.Fetch); ok {
+			return f
+		}
+	}
+}
+
+// offer answers with at most n entries of the host's.
+func (b *board) offer(from uint64, n int, entries [][]byte) {
+	m := message.Entries{Start: from, Total: uint64(len(entries)), Entries: entries[from:min(len(entries), int(from)+n)]}
+	b.send(m.Marshal())
+}
+
+// A disk that was rolled back is made whole from a mirror, whatever the
+// portions, and the board goes on by itself; what HEAD did not take is not
+// taken.
+func TestHealsFromAMirror(t *testing.T) {
+	for _, portion := range []int{1, 3, message.MaxEntries} {
+		b := behind(t)
+		n := len(b.entries)
+		for b.store.Size() < uint64(n)-2 { // the newest outcome and its attest entry are pending
+			f := b.asked()
+			b.offer(f.From, portion, b.entries)
+			if f.From+uint64(portion) >= uint64(n)-2 {
+				break
+			}
+		}
+		b.event("ready")
+		if _, body, err := ledger.Parse(b.entries[n-3]); err != nil || ledger.KindOf(body) != ledger.KindIntent {
+			t.Fatalf("%T %v", body, err)
+		}
+		b.entries = b.entries[:n-2]
+		b.connect()
+		b.signs("d.db", "content")
+		b.replays()
+		b.kill()
+	}
+}
+
+// A host that offers anything else changes nothing on the disk, and a good one
+// still helps afterwards.
+func TestWrongMirrors(t *testing.T) {
+	for name, wrong := range map[string]func(entries [][]byte) [][]byte{
+		"another time": func(e [][]byte) [][]byte {
+			i := len(e) - 4
+			e[i] = []byte(strings.Replace(string(e[i]), "time 20", "time 21", 1))
+			return e
+		},
+		"garbage":  func(e [][]byte) [][]byte { e[len(e)-3] = []byte("touchmark/entry/v1\nkind example\n"); return e },
+		"too few":  func(e [][]byte) [][]byte { return e[:len(e)-4] },
+		"swapped":  func(e [][]byte) [][]byte { n := len(e); e[n-4], e[n-5] = e[n-5], e[n-4]; return e },
+		"repeated": func(e [][]byte) [][]byte { return append(e[:len(e)-3], e[len(e)-4:]...) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := behind(t)
+			size := b.store.Size()
+			b.offer(b.asked().From, message.MaxEntries, wrong(slices.Clone(b.entries)))
+			b.view("no help", func(v operator.View) bool { return strings.Contains(v.Message, "The mirror of host repo1") })
+			if b.store.Size() != size {
+				t.Fatal("entries were taken")
+			}
+			b.offer(size, message.MaxEntries, b.entries) // nobody asked
+			b.until(func() bool { return b.refused[message.JobID{}] != nil })
+			if b.store.Size() != size {
+				t.Fatal("entries were taken unasked")
+			}
+			b.send(b.hello())
+			b.offer(b.asked().From, message.MaxEntries, b.entries)
+			b.event("ready")
+		})
+	}
+}
+
+// A board that is not halted asks for nothing and takes nothing.
+func TestNobodyAsked(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	b.offer(0, message.MaxEntries, b.entries)
+	b.until(func() bool { return b.refused[message.JobID{}] != nil })
+	if r := b.refused[message.JobID{}]; r.Code != message.CodeBadMessage {
+		t.Fatalf("%+v", r)
+	}
+	b.signs("a.db", "content")
+}
+
+// What a host can make the board hold is bounded.
+func TestHealingIsBounded(t *testing.T) {
+	g := &healing{bytes: maxHeal}
+	if _, err := g.take([][]byte{{0}}); err == nil || !strings.Contains(err.Error(), "copy of the mirror") {
+		t.Fatal(err)
+	}
+}
