@@ -11,6 +11,7 @@ import (
 
 	armorer "github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/tpm/ledger"
@@ -124,4 +125,18 @@ func armor(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(w.Close())
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), out.Bytes(), 0o600))
+}
+
+// Every command that does something says how it is used.
+func TestEveryCommandHasExamples(t *testing.T) {
+	var look func(c *cobra.Command)
+	look = func(c *cobra.Command) {
+		if c.Runnable() && !c.HasSubCommands() && (c.Example == "" || c.Long == "" || c.Short == "") {
+			t.Errorf("%s lacks an example or a description", c.CommandPath())
+		}
+		for _, sub := range c.Commands() {
+			look(sub)
+		}
+	}
+	look(rootCommand())
 }

@@ -34,8 +34,11 @@ the present one names (docs/spec/trust.md).`,
 
 func trustCheckCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "check OLD NEW",
-		Short:   "Whether a trust file may replace the one that is pinned",
+		Use:   "check OLD NEW",
+		Short: "Whether a trust file may replace the one that is pinned",
+		Long: `Say whether NEW is the version after OLD: signed by a quorum of OLD's
+administrators, and different only in what may change. Exit codes: 0 it is, 2 it
+is not, 3 something cannot be read, 4 wrong usage.`,
 		Example: `  touchmark-audit trust check /etc/touchmark/trust /media/usb/trust`,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -170,8 +173,10 @@ func trustSignCommand() *cobra.Command {
 	var trust string
 	var keys []string
 	cmd := &cobra.Command{
-		Use:     "sign NEW --trust OLD --key KEYFILE...",
-		Short:   "Sign the next version of a trust file",
+		Use:   "sign NEW --trust OLD --key KEYFILE...",
+		Short: "Sign the next version of a trust file",
+		Long: `Add signatures to a next version that another administrator made, after checking
+that it follows the pinned one.`,
 		Example: `  touchmark-audit trust sign next --trust trust --key admin2.key`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
