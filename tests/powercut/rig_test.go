@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,7 +151,7 @@ func (r *run) startHostd() error {
 	}
 	ctx, cancel := context.WithCancelCause(r.ctx)
 	defer cancel(nil)
-	go r.watchHalt(ctx, cancel)
+	go watchHalt(ctx, cancel, r.Views())
 	line, _, err := r.Hostd().Log.Wait(ctx, 0, func(line string) bool {
 		return strings.Contains(line, "log verified") || strings.Contains(line, " ERR ")
 	})
@@ -161,8 +162,8 @@ func (r *run) startHostd() error {
 }
 
 // watchHalt ends a wait when the board halts, with what its display says.
-func (r *run) watchHalt(ctx context.Context, cancel context.CancelCauseFunc) {
-	v, _, err := r.Views().Wait(ctx, 0, func(v operator.View) bool { return v.Halted != "" })
+func watchHalt(ctx context.Context, cancel context.CancelCauseFunc, views *world.Views) {
+	v, _, err := views.Wait(ctx, 0, func(v operator.View) bool { return v.Halted != "" })
 	if err == nil {
 		cancel(&world.HaltedError{Why: v.Halted})
 	}
@@ -206,9 +207,10 @@ func (r *run) sign(name string) (code int, err error) {
 		return 0, err
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
-	defer cancel()
-	go r.consent(ctx)
-	go r.abandon(ctx, cancel)
+	var hands sync.WaitGroup
+	defer func() { cancel(); hands.Wait() }()
+	hands.Go(func() { r.consent(ctx, r.Views()) })
+	hands.Go(func() { abandon(ctx, cancel, r.Views(), r.Appliance(), r.Hostd()) })
 	cmd := r.Command(ctx, r.work, "touchmark", "sign", path)
 	cmd.Cancel = func() error { return cmd.Process.Kill() } // to Ctrl-C it may answer that a signature may exist, and wait
 	text, err := cmd.CombinedOutput()
@@ -229,21 +231,21 @@ func (r *run) sign(name string) (code int, err error) {
 
 // abandon ends the client when one of the programs is gone or has halted:
 // perhaps nobody answers it before the programs are started again.
-func (r *run) abandon(ctx context.Context, cancel func()) {
+func abandon(ctx context.Context, cancel func(), views *world.Views, board, hostd *world.Process) {
 	halted, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	go r.watchHalt(halted, stop)
+	go watchHalt(halted, stop, views)
 	select {
-	case <-r.Appliance().Done():
-	case <-r.Hostd().Done():
+	case <-board.Done():
+	case <-hostd.Done():
 	case <-halted.Done():
 	}
 	cancel()
 }
 
 // consent arms whatever the panel asks for.
-func (r *run) consent(ctx context.Context) {
-	views, armed := r.Views(), ""
+func (r *run) consent(ctx context.Context, views *world.Views) {
+	armed := ""
 	for mark := max(0, views.Mark()-1); ; {
 		v, next, err := views.Wait(ctx, mark, func(v operator.View) bool { return v.Ask == operator.AskArm && v.Job.ID != armed })
 		if err != nil {
