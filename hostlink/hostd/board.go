@@ -106,6 +106,10 @@ func (d *Daemon) greet(nonce [16]byte) error {
 func (d *Daemon) broken(err error) {
 	d.log.Error().Err(err).Msg("mirror")
 	for _, j := range slices.Clone(d.jobs) {
+		if d.armed(j) { // how it ends stands in entries that cannot be taken
+			j.answer(fail(api.MaySigned, "the mirror of the log cannot be written: %v; then restart touchmark-hostd: job %s may be signed%s", err, j.id(), later(j)))
+			continue
+		}
 		d.withdraw(j, fail(api.CannotWrite, "the mirror of the log cannot be written: %v; then restart touchmark-hostd", err))
 	}
 	if d.conv != nil {
