@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
+	"strings"
 	"time"
 
 	"touchmark/tests/biglog"
@@ -170,13 +171,35 @@ func (b *auditBench) run(args ...string) (took time.Duration, kib int64, err err
 	cmd := exec.CommandContext(b.ctx, filepath.Join(b.bin, "touchmark-audit"), args...)
 	cmd.Stdout, cmd.Stderr = io.Discard, &out
 	begin := time.Now()
-	if err := cmd.Run(); err != nil && cmd.ProcessState.ExitCode() != 1 {
-		return 0, 0, fmt.Errorf("%v: %w: %s", cmd.Args, err, out.String())
+	if err := cmd.Start(); err != nil {
+		return 0, 0, err
 	}
-	took = time.Since(begin)
-	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return 0, 0, errors.New("this system does not tell how much memory a process used")
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	for tick := time.NewTicker(10 * time.Millisecond); ; {
+		kib = max(kib, peakOf(cmd.Process.Pid))
+		select {
+		case err = <-done:
+			tick.Stop()
+			if took = time.Since(begin); err != nil && cmd.ProcessState.ExitCode() != 1 {
+				return 0, 0, fmt.Errorf("%v: %w: %s", cmd.Args, err, out.String())
+			}
+			return took, kib, nil
+		case <-tick.C:
+		}
 	}
-	return took, usage.Maxrss, nil
+}
+
+// peakOf is the most memory that a running process has had resident, in KiB; 0 once it has ended. What wait4 tells will
+// not do: it counts the memory of this process, from before the exec.
+func peakOf(pid int) (kib int64) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, line, _ := strings.Cut(string(b), "\nVmHWM:")
+	if _, err := fmt.Sscan(line, &kib); err != nil {
+		return 0
+	}
+	return kib
 }
