@@ -131,6 +131,56 @@ func TestEveryHostileRequestIsRefusedByName(t *testing.T) {
 	}
 }
 
+// TestOrderOfChecks: of a request with everything wrong the faults are named in
+// the order of docs/spec/message.md, "Submit", as one after the other is mended.
+func TestOrderOfChecks(t *testing.T) {
+	d := newDesk(t)
+	stranger, _ := intaketest.NewKey("repo9")
+	r := d.Honest("one", "two", "three", "four", "five")
+	all := &r.Approval
+	r.Hosts, r.Approvers = []note.Signer{stranger}, []note.Signer{stranger}
+	r.Submission.Approval, r.FixedApproval = message.JobID{}, true
+	all.Origin, all.Class, all.NotAfter = "other.example/log", "nothing", noon.Add(-time.Hour)
+	all.Items[0].Format, all.Items[0].Name = "sshsig", "x.iso"
+	all.Items[1].Size = 2 << 20
+	r.Submission.HostTime = noon.Add(-time.Hour)
+	r.Submission.HeadSize++
+	full := r.States
+	r.States = r.States[:1]
+	for _, step := range []struct {
+		code string
+		mend func()
+	}{
+		{message.CodeUnknownHost, func() { r.Hosts = []note.Signer{d.Host, d.Other} }},
+		{message.CodeSurplusSignature, func() { r.Hosts = []note.Signer{d.Other} }},
+		{message.CodeUnknownApprover, func() { r.Approvers = []note.Signer{d.Alice, d.AliceLaptop} }},
+		{message.CodeSamePerson, func() { r.Approvers = []note.Signer{d.Alice} }},
+		{message.CodeWrongApproval, func() { r.FixedApproval = false }},
+		{message.CodeWrongOrigin, func() { all.Origin = d.Origin }},
+		{message.CodeClockSkew, func() { r.Submission.HostTime = noon.Add(time.Hour) }},
+		{message.CodeUnknownClass, func() { all.Class = intaketest.Approved }},
+		{message.CodeHostForbidden, func() { r.Hosts = []note.Signer{d.Host} }},
+		{message.CodeBatchTooLarge, func() { all.Items, full = all.Items[:2], full[:2] }},
+		{message.CodeApprovalsMissing, func() { r.Approvers = []note.Signer{d.Alice, d.Bob} }},
+		{message.CodeFormatForbidden, func() { all.Items[0].Format = all.Items[1].Format }},
+		{message.CodeNameForbidden, func() { all.Items[0].Name = "x.db" }},
+		{message.CodeTooLarge, func() { all.Items[1].Size = 4 }},
+		{message.CodeClockSkew, func() { r.Submission.HostTime = noon }},
+		{message.CodeExpired, func() { all.NotAfter = noon.Add(1000 * time.Hour) }},
+		{message.CodeNotAfterTooFar, func() { all.NotAfter = noon.Add(time.Hour) }},
+		{message.CodeUnknownHead, func() { r.Submission.HeadSize--; r.Submission.HeadRoot[0] ^= 1 }},
+		{message.CodeForkedHead, func() { r.Submission.HeadRoot[0] ^= 1 }},
+		{message.CodeBadState, func() { r.States = full }},
+		{message.CodeStateMismatch, func() { all.Items[1].Size = 3 }},
+	} {
+		wantCode(t, d.ask(r.Submit()), step.code)
+		step.mend()
+	}
+	if err := d.ask(r.Submit()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStaleHead(t *testing.T) {
 	d := newDesk(t)
 	d.log.size = 5000

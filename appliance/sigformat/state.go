@@ -5,7 +5,6 @@ import (
 	"crypto/sha512"
 	"encoding"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash"
 
@@ -56,26 +55,65 @@ var layouts = map[message.Alg]*layout{
 	},
 }
 
-// ParseState checks b as a hash state of alg. The bytes may come from anyone.
+// StateProblem names a way in which bytes are no hash state, as
+// docs/spec/signature.md section 1 does.
+type StateProblem string
+
+// The problems, in the order in which a state is judged.
+const (
+	StateLength  StateProblem = "length"        // too short for chaining words and count
+	StateCount   StateProblem = "count"         // 2^61 - 4096 or more bytes
+	StateTail    StateProblem = "tail"          // not count mod block bytes
+	StateInitial StateProblem = "initial-value" // less than one block, but another start than the standard's
+)
+
+var stateText = map[StateProblem]string{
+	StateLength:  "too short",
+	StateCount:   "byte count out of range",
+	StateTail:    "tail length does not match the byte count",
+	StateInitial: "less than one block, but not the standard initial value",
+}
+
+// StateError refuses a hash state.
+type StateError struct {
+	Problem StateProblem
+	Alg     message.Alg
+}
+
+// Error implements error.
+func (e *StateError) Error() string {
+	return fmt.Sprintf("%s hash state: %s", e.Alg, stateText[e.Problem])
+}
+
+// ParseState checks b as a hash state of alg, which must be valid. The bytes may
+// come from anyone. The error is a *[StateError].
 func ParseState(alg message.Alg, b []byte) (State, error) {
 	l := layouts[alg]
 	if l == nil {
-		return State{}, fmt.Errorf("hash state: unknown algorithm %q", string(alg))
+		panic("sigformat: ParseState of unknown algorithm " + string(alg))
 	}
+	if problem := l.judge(b); problem != "" {
+		return State{}, &StateError{problem, alg}
+	}
+	return State{alg: alg, raw: string(b)}, nil
+}
+
+// judge says what keeps b from being a state, "" if nothing does.
+func (l *layout) judge(b []byte) StateProblem {
 	head := len(l.iv) + 8
-	if len(b) < head || len(b) >= head+l.block {
-		return State{}, fmt.Errorf("hash state: %d bytes are no %s state", len(b), alg)
+	if len(b) < head {
+		return StateLength
 	}
 	count := binary.BigEndian.Uint64(b[len(l.iv):])
 	switch {
 	case count >= maxCount:
-		return State{}, errors.New("hash state: byte count out of range")
+		return StateCount
 	case uint64(len(b)-head) != count%uint64(l.block):
-		return State{}, errors.New("hash state: tail length does not match the byte count")
+		return StateTail
 	case count < uint64(l.block) && string(b[:len(l.iv)]) != l.iv:
-		return State{}, errors.New("hash state: less than one block, but not the standard initial value")
+		return StateInitial
 	}
-	return State{alg: alg, raw: string(b)}, nil
+	return ""
 }
 
 // Bytes returns the canonical encoding that ParseState reads.

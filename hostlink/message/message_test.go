@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"pgregory.net/rapid"
 
@@ -148,6 +149,9 @@ func TestRefusedMessages(t *testing.T) {
 		"state in uppercase":         {edit("event", "touch\n", "Touch\n"), canon.BadValue},
 		"state too long":             {edit("event", "state touch", "state "+strings.Repeat("a", MaxToken+1)), canon.BadValue},
 		"refusal with escapes":       {edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text "+canon.Base64([]byte("\x1b[2J"))+"\n"), canon.BadValue},
+		"refusal with DEL":           {edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text "+canon.Base64([]byte("a\x7f"))+"\n"), canon.BadValue},
+		"attestation too long":       {edit("welcome", "YW4gYXR0ZXN0YXRpb24=", canon.Base64(make([]byte, MaxAttest+1))), canon.BadBase64},
+		"signature too long":         {edit("welcome", "aXRzIHNpZ25hdHVyZQ==", canon.Base64(make([]byte, MaxAttestSig+1))), canon.BadBase64},
 		"refusal of two lines":       {edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text YQpi\n"), canon.BadValue},
 		"refusal too long":           {edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text "+canon.Base64(bytes.Repeat([]byte("a"), MaxHuman+1))+"\n"), canon.BadBase64},
 		"attestation without sig":    {edit("welcome", "aXRzIHNpZ25hdHVyZQ==", "-"), canon.BadValue},
@@ -274,17 +278,35 @@ func TestEntriesOverhead(t *testing.T) {
 
 func TestRefusedTextIsMadePrintable(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain":                     "plain",
-		"two\nlines\x1b[2J":         "two?lines?[2J",
-		"bad \xff byte":             "bad ? byte",
-		"right\u202eleft":           "right?left",
-		strings.Repeat("ä", 1000):   strings.Repeat("ä", MaxHuman/2),
-		strings.Repeat("x€", 10000): strings.Repeat("x€", MaxHuman/4),
-		"":                          "",
+		"plain":                    "plain",
+		"two\nlines\x1b[2J":        "two?lines?[2J",
+		"bad \xff byte":            "bad ? byte",
+		"right\u202eleft":          "right?left",
+		"Größe\u00a0≤ 1 µm":        "Größe?≤ 1 µm",
+		"a\x7fb":                   "a?b",
+		strings.Repeat("€", 1000):  strings.Repeat("€", MaxHuman/3),
+		strings.Repeat("x", 10000): strings.Repeat("x", MaxHuman),
+		"":                         "",
 	} {
 		got := mustParse[*Refused](t, (&Refused{sampleJob, CodeBusy, in}).Marshal())
 		if got.Text != want {
 			t.Errorf("%.40q became %.40q", in, got.Text)
+		}
+	}
+}
+
+// TestPrintableIsFixed: docs/spec/message.md fixes which characters are printable;
+// another release of Go with newer tables must not change it unnoticed.
+func TestPrintableIsFixed(t *testing.T) {
+	if unicode.Version != "15.0.0" {
+		t.Errorf("this Go knows Unicode %s, the specification is of 15.0: keep to its tables", unicode.Version)
+	}
+	for s, want := range map[string]bool{
+		"a b": true, "ä€日ß\u0301": true, "": false, "\u00a0": false, "\u00ad": false, "\u200b": false, "\u2028": false, "\u202e": false,
+		"\ufeff": false, "\ue000": false, "\ufffd": false, "\U0001f642": true, "\U000e0041": false, "\u0378": false, "\xc3": false,
+	} {
+		if ValidHuman(s) != want {
+			t.Errorf("%+q: %v", s, !want)
 		}
 	}
 }

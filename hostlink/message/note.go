@@ -191,13 +191,14 @@ func parseSigLine(line string) (noteSig, error) {
 }
 
 // checkNoteText holds a text to the rules of C2SP signed-note: valid UTF-8,
-// no control characters below U+0020 but newline, ending in a newline.
+// no control characters below U+0020 but newline, ending in a newline; and to
+// those of a block, which a note travels in: no U+007F.
 func checkNoteText(text []byte) error {
 	if len(text) == 0 || text[len(text)-1] != '\n' || !utf8.Valid(text) {
 		return noteErr(NoteMalformed, "", "the text must be UTF-8 and end in a newline")
 	}
 	for i, c := range text {
-		if c < 0x20 && c != '\n' {
+		if c < 0x20 && c != '\n' || c == 0x7f {
 			line := 1 + bytes.Count(text[:i], []byte("\n"))
 			return noteErr(NoteMalformed, "", "control character %#02x in line %d: use spaces and plain newlines", c, line)
 		}
@@ -217,16 +218,20 @@ func validKeyName(s string) bool {
 func keyID(name string, hash uint32) string { return fmt.Sprintf("%s+%08x", name, hash) }
 
 // ParseKey reads a note verifier key ("name+hash+base64") strictly: Ed25519
-// only, a printable ASCII name, lowercase hash, canonical base64.
+// only, a printable ASCII name, lowercase hash, canonical base64. The error is
+// a *NoteError, NoteMalformed.
 func ParseKey(vkey string) (note.Verifier, error) {
+	if strings.HasPrefix(vkey, "PRIVATE+KEY+") { // a slip; the message must not show it
+		return nil, noteErr(NoteMalformed, "", "this is a private key: write its public half, and keep the private one to yourself")
+	}
 	v, err := note.NewVerifier(vkey)
 	if err != nil {
-		return nil, fmt.Errorf("%s is not a note key: %w", quote(vkey), err)
+		return nil, noteErr(NoteMalformed, "", "%s is not a note key: %v", quote(vkey), err)
 	}
 	parts := strings.SplitN(vkey, "+", 3) // base64 may hold a '+', names never do
 	raw, err := base64.StdEncoding.DecodeString(parts[2])
 	if err != nil || !validKeyName(v.Name()) || vkey != keyID(v.Name(), v.KeyHash())+"+"+base64.StdEncoding.EncodeToString(raw) {
-		return nil, fmt.Errorf("%s is not a note key in its one encoding: name+hash+base64 in printable ASCII", quote(vkey))
+		return nil, noteErr(NoteMalformed, "", "%s is not a note key in its one encoding: name+hash+base64 in printable ASCII", quote(vkey))
 	}
 	return v, nil
 }

@@ -195,7 +195,7 @@ func TestAmbiguousKeys(t *testing.T) {
 }
 
 func TestSignNoteRefuses(t *testing.T) {
-	for name, text := range map[string]string{"empty": "", "no newline": "a", "control": "a\x01\n", "tab": "a\tb\n", "UTF-8": "\xff\n"} {
+	for name, text := range map[string]string{"empty": "", "no newline": "a", "control": "a\x01\n", "tab": "a\tb\n", "DEL": "a\x7fb\n", "UTF-8": "\xff\n"} {
 		wantProblem(t, name, NoteMalformed, second(SignNote([]byte(text), repo1.Signer)))
 	}
 	wantProblem(t, "twice", NoteDuplicate, second(SignNote([]byte("a\n"), repo1.Signer, repo1.Signer)))
@@ -234,8 +234,14 @@ func TestParseKey(t *testing.T) {
 		"umlaut":          "ä+" + hash + "+" + b64,
 		"control in name": "re\x01po+" + hash + "+" + b64,
 	} {
-		if v, err := ParseKey(bad); err == nil {
+		v, err := ParseKey(bad)
+		if err == nil {
 			t.Errorf("%s: accepted %q as %v", what, bad, v)
+			continue
+		}
+		wantProblem(t, what, NoteMalformed, err)
+		if what == "private key" && strings.Contains(err.Error(), b64[:8]) {
+			t.Errorf("a private key is shown: %v", err)
 		}
 	}
 	// A right hash over a name that is not printable ASCII.

@@ -315,6 +315,8 @@ func readRefused(r *canon.Reader) *Refused {
 	return m
 }
 
+// humanLine is s with '?' for every character that is not printable (of Unicode
+// 15.0, a test looks), cut to MaxHuman bytes.
 func humanLine(s string) string {
 	clean := strings.Map(func(c rune) rune {
 		if !unicode.IsPrint(c) || c == utf8.RuneError {

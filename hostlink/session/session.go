@@ -276,9 +276,12 @@ func (c *Conn) Send(sid uint32, channel int, msg []byte) error {
 	return c.tx.push(channel, msg)
 }
 
-// Output returns the next bytes for the line, whole frames, about max bytes but
-// at least one frame if any is due; nil if none is. They are valid until the
-// next call.
+// Output returns the next bytes for the line: whole frames, every control frame
+// and acknowledgement that is due and as many DATA frames as fit into max bytes,
+// but one at least; nothing if none is due. They are valid until the next call and
+// count as written: the caller writes all of them, in this order, or ends the
+// connection. It runs the timers as Tick does. Call it when Tick or Input was
+// called, Send or Next gave something, a write has ended, and at Deadline.
 func (c *Conn) Output(now time.Time, max int) []byte {
 	c.Tick(now)
 	c.wire, c.quiet = c.wire[:0], now.Sub(c.spoke) >= quietAfter

@@ -97,9 +97,9 @@ def origin(field):
 
 def person_text(field):
     """base64 of one line for people."""
-    data = base64_bytes(600)(field)
+    data = base64_bytes(600, least=0)(field)
     try:
-        need(data.decode().isprintable(), "bad-value")
+        need(data.decode().isprintable() and "\ufffd" not in data.decode(), "bad-value")
     except UnicodeDecodeError:
         raise BadText("bad-value") from None
     return data
@@ -109,7 +109,7 @@ token = matching("[a-z0-9][a-z0-9._-]*", "bad-value", 64)
 digest = matching("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", "bad-value")
 name64 = matching("[!-~]{1,64}", "bad-value")
 job = hexadecimal(32)
-attestation = base64_bytes(1024, least=0)
+attestation = base64_bytes(512, least=0)
 
 
 # --- forms
@@ -174,17 +174,18 @@ class _Reader:
         self.data, self.at = data, 0
 
     def line(self):
-        end = self.data.find(b"\n", self.at)
-        need(end >= 0, "cut-off")
+        end = self.data.find(b"\n", self.at, self.at + MAX_LINE + 1)
+        need(end >= 0, "too-long" if len(self.data) - self.at > MAX_LINE else "cut-off")
         raw, self.at = self.data[self.at:end], end + 1
-        need(len(raw) <= MAX_LINE, "too-long")
         return raw
 
-    def words(self):
+    def words(self, want):
+        """The fields of the next line, which must have this key."""
         key, *fields = self.line().split(b" ")
-        need(all(re.fullmatch(b"[!-~]+", w) for w in [key] + fields), "bad-field")
+        need(key == want.encode(), "wrong-line")
         need(len(fields) <= MAX_FIELDS, "field-count")
-        return [w.decode() for w in [key] + fields]
+        need(all(re.fullmatch(b"[!-~]+", w) for w in fields), "bad-field")
+        return [w.decode() for w in fields]
 
     def peek(self, key):
         rest = self.data[self.at:self.at + len(key) + 1]
@@ -193,7 +194,7 @@ class _Reader:
     def block(self, size):
         raw = self.data[self.at:self.at + size]
         need(len(raw) == size, "cut-off")
-        need(raw[-1:] == b"\n" and clean(raw) and b"\x7f" not in raw, "bad-block")
+        need(raw[-1:] == b"\n" and clean(raw), "bad-block")
         self.at += size
         return raw
 
@@ -204,7 +205,7 @@ def clean(raw):
         raw.decode()
     except UnicodeDecodeError:
         return False
-    return not re.search(b"[\0-\x09\x0b-\x1f]", raw)
+    return not re.search(b"[\0-\x09\x0b-\x1f\x7f]", raw)
 
 
 def domain(form):
@@ -215,7 +216,8 @@ def domain(form):
 def parse(form, data):
     need(len(data) <= MOST.get(form, MAX_TEXT), "too-long")
     r = _Reader(data)
-    need(r.line() == domain(form).encode(), "other-domain")
+    need(data.startswith(domain(form).encode() + b"\n"), "other-domain")
+    r.line()
     result = {}
     for want in FORMS[form]:
         least, most = want.times
@@ -224,14 +226,13 @@ def parse(form, data):
             got.append(_one(r, want))
         need(most == 1 or not r.peek(want.key), "bad-value")
         result[want.key] = got if want.times != (1, 1) else got[0]
-    need(r.at == len(data), "surplus")
     together(form, result)
+    need(r.at == len(data), "surplus")
     return result
 
 
 def _one(r, want):
-    key, *fields = r.words()
-    need(key == want.key, "wrong-line")
+    fields = r.words(want.key)
     kinds = (number(want.block + 1),) if want.block else want.kinds
     need(len(fields) == len(kinds), "field-count")
     values = tuple(kind(f) for kind, f in zip(kinds, fields))
