@@ -1,28 +1,28 @@
 // Package enrol is the key ceremony: it binds a token, a TPM and a policy into
-// a new log.
+// a new log, and answers an auditor's challenge on the board it made.
 //
 // Order: everything that can be refused is refused first; then the token makes
 // its key and, by a touch, its OpenPGP certificate; then the TPM makes its
 // attestation key, bound to the token's attestation; HEAD, which can never be
-// removed, comes last but one; the genesis entry, with all of it, is the first
-// commit. What auditors must pin is written to the trust directory at the end,
-// so that a trust file exists only for a log that does.
+// removed, comes after that and only when the operator confirms it; the
+// genesis entry, with all of it, is the first commit; the authorizations of the
+// TPM's hierarchies are set; what auditors must pin is written last.
+//
+// Guarantees: what was done is written down durably before the next thing is
+// begun (state.go), so a ceremony that ended anywhere — power, an error, the
+// operator — goes on where it was when it is begun again with the same inputs.
+// It makes nothing twice that it can find again, takes nothing that it did not
+// make, and undoes nothing that others may have seen. Every step and value goes
+// into a transcript that those present can sign.
 package enrol
 
 import (
-	"bytes"
 	"context"
-	"crypto"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/operator"
 	"touchmark/appliance/piv"
@@ -30,25 +30,27 @@ import (
 	"touchmark/appliance/sigformat"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/device"
-	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledgerstore"
 	"touchmark/tpm/ledgerstore/durable"
-	"touchmark/tpm/quote"
 )
 
 // Config is what a ceremony is made of.
 type Config struct {
-	Dir        string // the board's data directory: log/, log.key
-	TrustDir   string // written at the end, for auditors and hosts
-	PolicyNote []byte // signed by its administrators
-	UserID     string // of the OpenPGP certificate: "Name <mail>"
-	Nonce      [32]byte
-	Replace    bool   // destroy a key that is in the token's slot
-	NewManage  []byte // the token's new management key, kept by the administrators; nil leaves it
-	TPM        *device.TPM
-	Token      *piv.Token
-	Panel      operator.Panel
-	Now        time.Time // whole seconds
+	Dir         string // the board's data directory: log/, log.key
+	TrustDir    string // written at the end, for auditors and hosts
+	Transcript  string // file that tells the whole ceremony; "" for none
+	PolicyNote  []byte // signed by its administrators
+	UserID      string // of the OpenPGP certificate: "Name <mail>"
+	Nonce       [32]byte
+	Replace     bool          // destroy a key that is in the token's slot
+	NewManage   []byte        // the token's new management key, kept by the administrators; nil leaves it
+	AuthsOut    string        // file for the hierarchies' authorizations; "": they are not set
+	Predecessor *anchor.Trust // of the log that this one goes on from; nil for none
+	SameHead    bool          // go on from the HEAD of the predecessor, after TPM2_Clear
+	Throwaway   bool          // emulators and development hardware are good enough; nothing is asked
+	TPM         *device.TPM
+	Token       *piv.Token
+	Panel       operator.Panel
+	Now         time.Time // whole seconds
 }
 
 // family is the one key family this version enrols: OpenPGP data signatures.
@@ -60,64 +62,86 @@ const (
 	keyFile = "log.key"
 )
 
-// ErrEnrolled refuses to enrol over a log that exists.
-var ErrEnrolled = errors.New("already enrolled")
+var (
+	// ErrEnrolled refuses to enrol over a log that exists.
+	ErrEnrolled = errors.New("already enrolled")
+	// ErrThrowaway refuses to make what looks like a real log on a token or a
+	// TPM whose keys can be copied.
+	ErrThrowaway = errors.New("its keys can be copied: what it signs proves nothing; for tests say --throwaway")
+	// ErrInputs refuses to go on with another ceremony's inputs.
+	ErrInputs = errors.New("a ceremony with other inputs was begun here: give the same ones, or begin anew with another --dir")
+)
 
 // LogDir is where the log of a data directory lives.
 func LogDir(dir string) string { return filepath.Join(dir, logDir) }
 
-// ReadLogKey loads the log's signing key.
-func ReadLogKey(dir string) (note.Signer, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, keyFile))
-	if err != nil {
-		return nil, fmt.Errorf("%w: is %s an enrolled data directory?", err, dir)
-	}
-	defer clear(raw)
-	return note.NewSigner(string(bytes.TrimSpace(raw)))
-}
-
 // ceremony carries what the steps hand on.
 type ceremony struct {
 	Config
+	state  *state
 	policy *policy.Policy
 	key    policy.Key
 	made   *piv.Enrolled
 	pgp    *sigformat.Key
-	cert   []byte
-	tpm    *device.Enrolment
-	log    note.Signer
-	secret string // of log
-	vkey   string
+	log    *logKey
+	trust  *anchor.Trust
+	words  *transcript
+	hook   func() error // tests: before and after each durable step
 }
 
-// Run performs the ceremony and answers what is to be pinned.
+// Run performs the ceremony, or the rest of one, and answers what is to be
+// pinned.
 func Run(ctx context.Context, cfg Config) (*anchor.Trust, error) {
-	c := &ceremony{Config: cfg}
+	return (&ceremony{Config: cfg}).run(ctx)
+}
+
+func (c *ceremony) run(ctx context.Context) (*anchor.Trust, error) {
+	if err := c.steps(ctx); err != nil {
+		return nil, errors.Join(err, c.words.stop(err))
+	}
+	if err := c.words.finish(); err != nil {
+		return nil, fmt.Errorf("transcript: %w", err)
+	}
+	if err := c.state.done(c.Dir); err != nil {
+		return nil, err
+	}
+	c.say("enrolled", "Enrolled. Give the trust directory to hosts and auditors.")
+	return c.trust, nil
+}
+
+func (c *ceremony) steps(ctx context.Context) error {
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
 	}{
 		{"policy", c.readPolicy},
 		{"user id", func(context.Context) error { return sigformat.CheckUserID(c.UserID) }},
-		{"data directory", c.checkDir},
+		{"data directory", c.begin},
 		{"trust directory", c.checkTrustDir},
 		{"TPM", c.checkTPM},
-		{"token", c.makeKey},
+		{"token's key", c.makeKey},
+		{"token's management key", c.setManagementKey},
 		{"certificate", c.certify},
 		{"log key", c.makeLogKey},
-		{"TPM", c.enrolTPM},
+		{"TPM's endorsement key", c.readEK},
+		{"TPM's attestation key", c.makeAK},
+		{"HEAD", c.makeHead},
+		{"genesis", c.commit},
+		{"TPM's authorizations", c.setAuths},
+		{"trust", c.writeTrust},
 	} {
 		c.say("enrol", "Enrolling: "+step.what+" ...")
 		if err := step.do(ctx); err != nil {
-			return nil, fmt.Errorf("%s: %w", step.what, err)
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
+		if err := c.interrupt(); err != nil {
+			return err
+		}
+		if err := c.words.flush(); err != nil {
+			return fmt.Errorf("transcript: %w", err)
 		}
 	}
-	trust, err := c.commit()
-	if err != nil {
-		return nil, errors.Join(err, c.undo())
-	}
-	c.say("enrolled", "Enrolled. Give the trust directory to hosts and auditors.")
-	return trust, WriteTrust(cfg.TrustDir, trust, c.log)
+	return nil
 }
 
 // say shows a line to the operator, asking nothing.
@@ -129,6 +153,39 @@ func (c *ceremony) ask(event string, a operator.Ask, text string) {
 		v.Origin = c.policy.Origin
 	}
 	c.Panel.Show(v)
+}
+
+// confirm has the operator say yes to what cannot be undone. A throwaway needs
+// no yes.
+func (c *ceremony) confirm(ctx context.Context, text string) error {
+	if c.Throwaway {
+		c.words.add("not asked   %s", text)
+		return nil
+	}
+	c.ask("confirm", operator.AskConfirm, text)
+	for {
+		cmd, err := c.command(ctx)
+		if err != nil {
+			return err
+		}
+		if cmd.Verb == operator.Confirm {
+			c.words.add("CONFIRMED   %s", text)
+			return nil
+		}
+	}
+}
+
+// command waits for the operator's next word.
+func (c *ceremony) command(ctx context.Context) (operator.Command, error) {
+	select {
+	case <-ctx.Done():
+		return operator.Command{}, ctx.Err()
+	case cmd, ok := <-c.Panel.Commands():
+		if !ok || cmd.Verb == operator.Quit {
+			return cmd, errors.New("the operator left")
+		}
+		return cmd, nil
+	}
 }
 
 func (c *ceremony) readPolicy(context.Context) (err error) {
@@ -145,13 +202,57 @@ func (c *ceremony) readPolicy(context.Context) (err error) {
 	return nil
 }
 
-func (c *ceremony) checkDir(context.Context) error {
-	if _, err := os.Stat(LogDir(c.Dir)); err == nil {
-		return fmt.Errorf("%w: %s holds a log; use another --dir", ErrEnrolled, c.Dir)
-	} else if !errors.Is(err, os.ErrNotExist) {
+// begin reads how far a ceremony in this directory came, or begins one.
+func (c *ceremony) begin(context.Context) error {
+	if err := durable.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
 	}
-	return durable.MkdirAll(c.Dir, 0o700)
+	want := c.inputs()
+	s, err := readState(c.Dir)
+	switch {
+	case err == nil:
+		if what := s.differs(want); what != "" {
+			return fmt.Errorf("%w: the %s differs", ErrInputs, what)
+		}
+		c.state, c.Now = s, s.time
+	case !errors.Is(err, os.ErrNotExist):
+		return err
+	default:
+		if _, err := os.Stat(LogDir(c.Dir)); err == nil {
+			return fmt.Errorf("%w: %s holds a log; use another --dir", ErrEnrolled, c.Dir)
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		c.state = want
+	}
+	if s == nil {
+		if err := c.newTranscript(); err != nil {
+			return err
+		}
+	}
+	if err := c.save(); err != nil {
+		return err
+	}
+	return c.openTranscript(s != nil)
+}
+
+// save makes the state durable.
+func (c *ceremony) save() error {
+	if err := c.interrupt(); err != nil {
+		return err
+	}
+	if err := c.state.write(c.Dir); err != nil {
+		return err
+	}
+	return c.interrupt()
+}
+
+// interrupt lets tests end the ceremony where a power cut would.
+func (c *ceremony) interrupt() error {
+	if c.hook == nil {
+		return nil
+	}
+	return c.hook()
 }
 
 // checkTrustDir refuses early what would otherwise fail last, when HEAD is
@@ -167,243 +268,9 @@ func (c *ceremony) checkTrustDir(context.Context) error {
 	return os.Remove(probe)
 }
 
-// checkTPM refuses a TPM that cannot serve before the token makes a key.
-func (c *ceremony) checkTPM(ctx context.Context) error {
-	if err := c.TPM.Capable(ctx); err != nil {
-		return err
-	}
-	if head, err := c.TPM.Head(); err == nil && head != [32]byte{} {
-		return device.ErrHeadExists
-	}
-	pcr, err := c.TPM.PCR()
-	if err != nil {
-		return err
-	}
-	if pcr != [32]byte{} {
-		return fmt.Errorf("PCR %d has been extended since the TPM was reset: restart the board and enrol before anything else uses it", c.TPM.Config().PCR)
-	}
-	return nil
-}
-
-// makeKey generates the signing key in the token and unlocks it.
-func (c *ceremony) makeKey(ctx context.Context) (err error) {
-	spec := piv.KeySpec{Slot: c.key.Slot, Algorithm: c.key.Algorithm}
-	c.made, err = c.Token.Enrol(piv.EnrolConfig{Key: spec, Replace: c.Replace, NewManagementKey: c.NewManage})
-	if errors.Is(err, piv.ErrSlotInUse) {
-		return fmt.Errorf("%w: --replace-key destroys it", err)
-	}
-	if err != nil {
-		return err
-	}
-	return c.unlock(ctx)
-}
-
-// unlock asks for the PIN until it is right, refused for good, or the operator
-// leaves.
-func (c *ceremony) unlock(ctx context.Context) error {
-	event, text := "pin-needed", "Type the token's PIN."
-	for {
-		c.ask(event, operator.AskPIN, text)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case cmd, ok := <-c.Panel.Commands():
-			if !ok || cmd.Verb == operator.Quit {
-				return errors.New("the operator left")
-			}
-			if cmd.Verb != operator.PIN {
-				continue
-			}
-			err := c.Token.VerifyPIN(cmd.PIN)
-			clear(cmd.PIN)
-			if err == nil {
-				return nil
-			}
-			if errors.Is(err, piv.ErrLastTry) {
-				return err
-			}
-			event, text = "pin-wrong", err.Error()
-		}
-	}
-}
-
-// certify makes the OpenPGP certificate. The key's creation time is part of
-// its fingerprint, so it is fixed here once and for all.
-func (c *ceremony) certify(context.Context) (err error) {
-	if c.pgp, err = sigformat.NewKey(c.made.Public, c.Now); err != nil {
-		return err
-	}
-	c.ask("touch", operator.AskTouch, "Touch the token: it signs its own certificate, for "+c.UserID+".")
-	c.cert, err = sigformat.Certificate(c.pgp, c.UserID, func(digest []byte, h crypto.Hash) ([]byte, error) {
-		return c.Token.Sign(c.key.Slot, c.made.Public, digest, h)
-	})
-	return err
-}
-
 func (c *ceremony) makeLogKey(context.Context) (err error) {
-	if c.secret, c.vkey, err = note.GenerateKey(rand.Reader, c.policy.Origin); err != nil {
-		return err
+	if c.log, err = makeLogKey(c.Dir, c.policy.Origin); err == nil {
+		c.words.add("log key     %s", c.log.public)
 	}
-	if c.log, err = note.NewSigner(c.secret); err != nil {
-		return err
-	}
-	return durable.WriteFile(filepath.Join(c.Dir, keyFile), []byte(c.secret+"\n"), 0o600)
-}
-
-func (c *ceremony) attestation() ledger.TokenAttestation {
-	return ledger.TokenAttestation{Slot: c.made.Attestation, Intermediate: c.made.Intermediate}
-}
-
-func (c *ceremony) enrolTPM(context.Context) (err error) {
-	c.tpm, err = c.TPM.Enrol(ledger.OutsideInfo(c.policy.Origin, c.attestation(), c.Nonce))
 	return err
-}
-
-func (c *ceremony) genesis() (*ledger.Genesis, error) {
-	spki, err := x509.MarshalPKIXPublicKey(c.made.Public)
-	if err != nil {
-		return nil, err
-	}
-	info := c.Token.Info()
-	cfg := c.TPM.Config()
-	return &ledger.Genesis{
-		Origin: c.policy.Origin, LogKey: c.vkey, AK: c.tpm.AK, Creation: c.tpm.Creation,
-		Head: cfg.Head, HeadName: quote.HeadName(cfg.Head), PCR: cfg.PCR,
-		Token: ledger.TokenInfo{Serial: info.Serial, Firmware: info.Firmware, Emulated: c.made.Facts.Emulated},
-		Key: ledger.TokenKey{
-			Name: c.key.Name, Slot: c.key.Slot, Family: c.key.Family, Algorithm: c.key.Algorithm,
-			Fingerprint: c.pgp.Fingerprint(), SPKI: spki,
-		},
-		Attestation: c.attestation(), Nonce: c.Nonce, Cert: c.cert, Policy: c.PolicyNote,
-	}, nil
-}
-
-// commit writes the genesis entry, has the TPM take it, and attests that.
-func (c *ceremony) commit() (*anchor.Trust, error) {
-	g, err := c.genesis()
-	if err != nil {
-		return nil, err
-	}
-	raw, err := ledger.Marshal(ledger.Header{Time: c.Now}, g)
-	if err != nil {
-		return nil, err
-	}
-	store, err := ledgerstore.Create(LogDir(c.Dir))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = store.Close() }()
-	x := ledger.X(ledger.CheckpointBody(g.Origin, 1, ledger.LeafHash(raw)))
-	if err := store.Append([][]byte{raw}, &anchor.Plan{Size: 1, X: x}); err != nil {
-		return nil, err
-	}
-	if err := extend(c.TPM, x); err != nil {
-		return nil, fmt.Errorf("committing the genesis entry: %w", err)
-	}
-	attest, err := c.attest(g, x)
-	if err != nil {
-		return nil, fmt.Errorf("attesting the genesis entry: %w", err)
-	}
-	if raw2, err := ledger.Marshal(ledger.Header{Index: 1, Time: c.Now}, attest); err != nil {
-		return nil, err
-	} else if err := store.Append([][]byte{raw2}, nil); err != nil {
-		return nil, err
-	}
-	trust := anchor.TrustOf(raw, g)
-	trust.Quorum, trust.Administrators = c.policy.Administrators.Quorum, c.policy.Administrators.Texts
-	return trust, nil
-}
-
-// extender is the part of the TPM that takes the first commit.
-type extender interface {
-	Head() ([32]byte, error)
-	ExtendHead(x [32]byte) error
-	ExtendPCR(x [32]byte) error
-}
-
-// extend has HEAD and then the PCR take the first commit. An extension that
-// was carried out but reported as failed must not cost the TPM its only log,
-// and a PCR must not be ahead of HEAD, or enrolment could not be tried again.
-func extend(t extender, x [32]byte) error {
-	if err := t.ExtendHead(x); err != nil {
-		head, readErr := t.Head()
-		if readErr != nil || head != anchor.Extend([32]byte{}, x) {
-			return errors.Join(err, readErr)
-		}
-	}
-	return t.ExtendPCR(x)
-}
-
-// undo takes a log back that HEAD never took, so that enrolment can be tried
-// again. Once HEAD has the genesis entry, the log is there to stay.
-func (c *ceremony) undo() error {
-	if err := c.TPM.Abandon(); err != nil {
-		return fmt.Errorf("the log in %s is kept: %w", LogDir(c.Dir), err)
-	}
-	return os.RemoveAll(LogDir(c.Dir))
-}
-
-// attest makes the first commit's attestations and checks both before anyone
-// relies on them.
-func (c *ceremony) attest(g *ledger.Genesis, x [32]byte) (*ledger.Attest, error) {
-	ak, err := quote.ParseAK(g.AK)
-	if err != nil {
-		return nil, err
-	}
-	certify, err := c.TPM.CertifyHead(quote.CertifyTag(x))
-	if err != nil {
-		return nil, err
-	}
-	want := anchor.Extend([32]byte{}, x)
-	facts, err := ak.VerifyNV(certify, g.HeadName, quote.CertifyTag(x))
-	if err == nil && facts.Contents != want {
-		err = errors.New("HEAD does not hold what was extended")
-	}
-	if err != nil {
-		return nil, err
-	}
-	q, err := c.TPM.QuotePCR(quote.QuoteTag(x))
-	if err != nil {
-		return nil, err
-	}
-	pcr, err := ak.VerifyQuote(q, g.PCR, quote.QuoteTag(x))
-	if err == nil && pcr.PCRDigest != quote.PCRDigest(want) {
-		err = fmt.Errorf("PCR %d does not hold what was extended", g.PCR)
-	}
-	return &ledger.Attest{Size: 1, Certify: certify, Quote: q}, err
-}
-
-// WriteTrust writes the trust directory: trust, which is what auditors and
-// hosts read, signed, and copies of parts of it in the formats of common tools.
-func WriteTrust(dir string, t *anchor.Trust, by ...note.Signer) error {
-	signed, err := t.Sign(by...)
-	if err != nil {
-		return err
-	}
-	ak, err := quote.ParseAK(t.AK)
-	if err != nil {
-		return err
-	}
-	spki, err := x509.MarshalPKIXPublicKey(ak.Public())
-	if err != nil {
-		return err
-	}
-	if err := durable.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	files := []struct {
-		name string
-		data []byte
-	}{
-		{"cert.asc", sigformat.Armor(t.Cert)},
-		{"log.vkey", []byte(t.LogKey + "\n")},
-		{"ak.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki})},
-		{"trust", signed},
-	}
-	for _, f := range files {
-		if err := durable.WriteFile(filepath.Join(dir, f.name), f.data, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
 }

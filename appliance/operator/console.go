@@ -82,11 +82,15 @@ func (c *Console) Show(v View) {
 	c.draw()
 }
 
+// jobID is the identity of the job or order on display.
 func jobID(v View) string {
-	if v.Job == nil {
-		return ""
+	switch {
+	case v.Order != nil:
+		return v.Order.ID
+	case v.Job != nil:
+		return v.Job.ID
 	}
-	return v.Job.ID
+	return ""
 }
 
 // draw writes the whole screen in one go: home, each line cleared to its end,
@@ -134,17 +138,21 @@ func (c *Console) press(key byte) (Command, bool) {
 	switch {
 	case key == 0x03:
 		return Command{Verb: Quit}, true
-	case key == 'd' && c.view.Job != nil:
-		return Command{Verb: Deny, Job: c.view.Job.ID}, true
+	case key == 'd' && jobID(c.view) != "":
+		return Command{Verb: Deny, Job: jobID(c.view)}, true
 	case c.view.Ask == AskPIN:
 		return c.typePIN(key)
-	case key == ' ' && c.view.Job != nil:
+	case key == ' ' && jobID(c.view) != "":
 		c.page++
 		c.draw()
-	case key == 'a' && c.view.Job != nil && c.all && c.now().Sub(c.since) >= reflexes:
-		return Command{Verb: Arm, Job: c.view.Job.ID}, true
+	case key == 'a' && jobID(c.view) != "" && c.all && c.now().Sub(c.since) >= reflexes:
+		return Command{Verb: Arm, Job: jobID(c.view)}, true
+	case key == 'u' && c.view.Ask == AskUnmirrored && c.all && c.now().Sub(c.since) >= reflexes:
+		return Command{Verb: Unmirrored, Job: jobID(c.view)}, true
 	case key == 'y' && c.view.Ask == AskTime:
 		return Command{Verb: Time}, true
+	case key == 'y' && c.view.Ask == AskConfirm && c.now().Sub(c.since) >= reflexes:
+		return Command{Verb: Confirm}, true
 	}
 	return Command{}, false
 }

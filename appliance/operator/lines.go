@@ -16,8 +16,8 @@ import (
 const maxCommand = 256
 
 // Lines is the headless panel: each View is one JSON object on a line, each
-// command one line of text: "arm JOB", "deny JOB", "pin DIGITS", "time yes",
-// "quit". JOB is the job's identity, 64 hex digits.
+// command one line of text: "arm JOB", "deny JOB", "unmirrored ORDER", "pin DIGITS", "time yes",
+// "quit". JOB is the identity of a job or order, 64 hex digits.
 type Lines struct {
 	mu       sync.Mutex // guards w
 	w        io.Writer
@@ -96,14 +96,14 @@ func ParseCommand(line []byte) (Command, error) {
 	}
 	verb, arg, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
 	switch v := Verb(verb); {
-	case (v == Arm || v == Deny) && isJob(arg):
+	case (v == Arm || v == Deny || v == Unmirrored) && isJob(arg):
 		return Command{Verb: v, Job: arg}, nil
-	case v == Arm || v == Deny:
-		return Command{}, fmt.Errorf("%s needs the job shown: the 64 hex digits of its identity", v)
-	case v == Time && arg == "yes", v == Quit && arg == "":
+	case v == Arm || v == Deny || v == Unmirrored:
+		return Command{}, fmt.Errorf("%s needs the job or order shown: the 64 hex digits of its identity", v)
+	case (v == Time || v == Confirm) && arg == "yes", v == Quit && arg == "":
 		return Command{Verb: v}, nil
 	}
-	return Command{}, errors.New("unknown command; known are: arm JOB, deny JOB, pin DIGITS, time yes, quit")
+	return Command{}, errors.New("unknown command; known are: arm JOB, deny JOB, unmirrored ORDER, pin DIGITS, time yes, confirm yes, quit")
 }
 
 func isJob(s string) bool {

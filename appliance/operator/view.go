@@ -25,6 +25,7 @@ type Ask string
 const (
 	AskNothing Ask = ""
 	AskTime    Ask = "confirm-time" // is the time shown right?
+	AskConfirm Ask = "confirm"      // shall what the message says be done? It cannot be undone
 	AskPIN     Ask = "pin"          // type the token's PIN
 	AskArm     Ask = "arm"          // arm or deny the job shown
 	AskTouch   Ask = "touch"        // touch the token now
@@ -45,6 +46,7 @@ type View struct {
 	Host     string    `json:"host"`      // link state: down, up, or the name the host proved
 	Queue    int       `json:"queue"`     // jobs waiting behind the one shown
 	Job      *Job      `json:"job,omitempty"`
+	Order    *Order    `json:"order,omitempty"`   // never beside a job
 	Message  string    `json:"message,omitempty"` // one line for the operator: what happened, what to do
 	Halted   string    `json:"halted,omitempty"`  // why the board refuses to go on
 }
@@ -76,15 +78,16 @@ type Verb string
 
 // The operator's verbs.
 const (
-	Arm  Verb = "arm"  // go on with the job shown
-	Deny Verb = "deny" // refuse the job shown
-	PIN  Verb = "pin"  // the token's PIN
-	Time Verb = "time" // the time shown is right
-	Quit Verb = "quit" // stop the appliance in good order
+	Arm     Verb = "arm"     // go on with the job shown
+	Deny    Verb = "deny"    // refuse the job shown
+	PIN     Verb = "pin"     // the token's PIN
+	Time    Verb = "time"    // the time shown is right
+	Confirm Verb = "confirm" // do what cannot be undone
+	Quit    Verb = "quit"    // stop the appliance in good order
 )
 
-// Command is one act of the operator. Job binds Arm and Deny to what was on
-// display when the operator decided, so that a job that came up in between is
+// Command is one act of the operator. Job, the identity of a job or order,
+// binds Arm, Deny and Unmirrored to what was on display when the operator decided, so that a job that came up in between is
 // never armed by accident. It is the whole identity: two jobs whose identities
 // begin alike are easily made.
 type Command struct {
@@ -114,7 +117,15 @@ func render(v View, width, height, n int) (lines []string, layout []int) {
 	head.header(v)
 	foot := &page{width: width}
 	var blocks [][]string
+	if v.Halted != "" && v.Order != nil {
+		head.section("*** HALTED ***")
+		head.text(v.Halted)
+	}
 	switch {
+	case v.Order != nil:
+		head.order(v.Order)
+		blocks = orderLines(v.Order, width)
+		foot.section(orderPrompt(v))
 	case v.Halted != "":
 		head.section("*** HALTED: nothing will be signed ***")
 		head.text(v.Halted)
@@ -296,12 +307,18 @@ func (j *Job) over() bool {
 // help names the keys that do something now.
 func help(v View) string {
 	keys := map[Ask]string{
-		AskTime: "y = the time above is right   Ctrl-C = stop, and set the clock",
-		AskPIN:  "type the PIN, then Enter   d = deny",
-		AskArm:  "a = arm   d = deny",
+		AskTime:    "y = the time above is right   Ctrl-C = stop, and set the clock",
+		AskConfirm: "y = do it: it cannot be undone   Ctrl-C = stop",
+		AskPIN:     "type the PIN, then Enter   d = deny",
+		AskArm:     "a = arm   d = deny",
+
+		AskUnmirrored: "u = go on unmirrored   d = deny",
 	}
 	if k, ok := keys[v.Ask]; ok {
 		return k
+	}
+	if v.Order != nil {
+		return ""
 	}
 	if v.Job != nil && !v.Job.over() {
 		return "d = deny"

@@ -139,13 +139,55 @@ func (t *Token) generate(slot piv.Slot, alg piv.Algorithm, key []byte) (*Enrolle
 	if err != nil {
 		return nil, err
 	}
+	return &e, t.vouch(&e, slot)
+}
+
+// vouch has the token attest to its key and checks that.
+func (t *Token) vouch(e *Enrolled, slot piv.Slot) (err error) {
 	if e.Attestation, e.Intermediate, err = t.attest(slot); err != nil {
-		return nil, err
+		return err
 	}
 	if e.Facts, err = attest.Verify(e.Attestation, e.Intermediate, t.roots); err != nil {
+		return err
+	}
+	return t.expect(e, slot)
+}
+
+// Enrolled is what Enrol would have said of the key that is in the slot: for an
+// enrolment that was cut short after the token made its key.
+func (t *Token) Enrolled(spec KeySpec) (*Enrolled, error) {
+	slot, err := parseSlot(spec.Slot)
+	if err != nil {
 		return nil, err
 	}
-	return &e, t.expect(&e, slot)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := &Enrolled{}
+	if e.Public, err = t.public(slot); err != nil {
+		return nil, err
+	}
+	return e, t.vouch(e, slot)
+}
+
+// SetManagementKey changes the management key from old (nil: the factory's) to
+// new. A token that has the new one already keeps it.
+func (t *Token) SetManagementKey(old, new []byte) error {
+	if len(new) != managementKeySize {
+		return fmt.Errorf("a management key has %d bytes, not %d", managementKeySize, len(new))
+	}
+	if old == nil {
+		old = piv.DefaultManagementKey
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	set := func(from []byte) error {
+		return t.do("changing the management key", func() error { return t.yk.SetManagementKey(from, new) })
+	}
+	err := set(old)
+	if err != nil && set(new) == nil {
+		return nil
+	}
+	return err
 }
 
 // expect compares the attestation with what was asked for.

@@ -54,6 +54,7 @@ var rooms = map[string]kind{
 	"tpm/anchor/recovery":              pure,
 	"tpm/audit":                        pure,
 	"tpm/audit/challenge":              pure,
+	"tpm/audit/ek":                     pure,
 	"tpm/audit/finding":                pure,
 	"tpm/audit/history":                pure,
 	"tpm/audit/incremental":            pure,

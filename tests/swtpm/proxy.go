@@ -37,20 +37,24 @@ func (k Kind) Applied() bool { return k == ApplyAndRefuse || k == ApplyAndHang |
 
 // Command codes (Part 2, §6.5.2) that tests make fail.
 const (
-	EvictControl    = 0x120
-	NVDefineSpace   = 0x12a
-	CreatePrimary   = 0x131
-	NVExtend        = 0x136
-	CertifyCreation = 0x14a
-	NVRead          = 0x14e
-	Quote           = 0x158
-	FlushContext    = 0x165
-	NVReadPublic    = 0x169
-	ReadPublic      = 0x173
-	GetCapability   = 0x17a
-	PCRRead         = 0x17e
-	PCRExtend       = 0x182
-	NVCertify       = 0x184
+	EvictControl        = 0x120
+	HierarchyChangeAuth = 0x129
+	NVDefineSpace       = 0x12a
+	CreatePrimary       = 0x131
+	NVExtend            = 0x136
+	ActivateCredential  = 0x147
+	CertifyCreation     = 0x14a
+	PolicySecret        = 0x151
+	NVRead              = 0x14e
+	Quote               = 0x158
+	FlushContext        = 0x165
+	NVReadPublic        = 0x169
+	ReadPublic          = 0x173
+	GetCapability       = 0x17a
+	StartAuthSession    = 0x176
+	PCRRead             = 0x17e
+	PCRExtend           = 0x182
+	NVCertify           = 0x184
 )
 
 // Response codes for faults (Part 2, §6.6.3).

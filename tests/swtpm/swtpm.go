@@ -43,7 +43,11 @@ type Server struct {
 // Start runs a new TPM with a proxy in front of it until the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	state := t.TempDir()
+	return startIn(t, t.TempDir())
+}
+
+func startIn(t testing.TB, state string) *Server {
+	t.Helper()
 	s, err := start(state, "")
 	if err == nil {
 		s.proxy, err = newProxy(s.path("tpm"), s.path("raw"))

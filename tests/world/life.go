@@ -27,7 +27,7 @@ func (w *World) Enrol(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := w.startBoard("enroll", "enroll", "--dir", w.Board, "--policy", policy, "--uid", UserID, "--trust-out", w.Trust)
+	b, err := w.startBoard("enroll", "enroll", "--dir", w.Board, "--policy", policy, "--uid", UserID, "--trust-out", w.Trust, "--throwaway")
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,10 @@ func BenchmarkCommands(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer tpm.Close()
-	if _, err := tpm.Enrol(nil); err != nil {
+	if _, err := tpm.MakeAK(nil); err != nil {
+		b.Fatal(err)
+	}
+	if err := tpm.MakeHead(); err != nil {
 		b.Fatal(err)
 	}
 	for _, c := range []struct {

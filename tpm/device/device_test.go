@@ -41,10 +41,11 @@ func enrolled(t *testing.T) (*swtpm.Server, *device.TPM, *quote.AK) {
 
 func enrol(t *testing.T, tpm *device.TPM) *quote.AK {
 	t.Helper()
-	e, err := tpm.Enrol(outside)
+	e, err := tpm.MakeAK(outside)
 	if err != nil {
 		t.Fatal(err)
 	}
+	must(t, tpm.MakeHead())
 	ak, err := quote.ParseAK(e.AK)
 	if err != nil {
 		t.Fatal(err)

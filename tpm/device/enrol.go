@@ -17,16 +17,10 @@ type Enrolment struct {
 	Creation quote.Creation // CertifyCreation of the AK by itself
 }
 
-// Enrol makes the AK and HEAD. outside (at most quote.MaxOutside bytes) is
-// bound into the AK's creation data.
-//
-// It refuses with ErrAKExists when there is any key at the AK's handle, with
-// ErrHeadExists when HEAD has been written, with *ForeignHeadError when the
-// index is something else. A HEAD that was defined but never written is taken
-// as it is: it is what an enrolment leaves that was cut short, it cannot be
-// removed, and it is indistinguishable from a new one. HEAD comes last for
-// that reason; when anything fails, the AK is removed again.
-func (t *TPM) Enrol(outside []byte) (*Enrolment, error) {
+// MakeAK makes the AK. outside (at most quote.MaxOutside bytes) is bound into
+// its creation data. Any key at the AK's handle is ErrAKExists. When something
+// fails, the AK is removed again.
+func (t *TPM) MakeAK(outside []byte) (*Enrolment, error) {
 	if len(outside) > quote.MaxOutside {
 		return nil, fmt.Errorf("tpm: outsideInfo of %d bytes, over the limit of %d: hash it", len(outside), quote.MaxOutside)
 	}
@@ -35,15 +29,16 @@ func (t *TPM) Enrol(outside []byte) (*Enrolment, error) {
 	if err := t.flushTransient(); err != nil { // left by an enrolment that was cut short: slots are scarce
 		return nil, err
 	}
-	headDefined, err := t.vacant()
-	if err != nil {
+	var foreign *ForeignAKError
+	_, err := t.readAK()
+	if err == nil || errors.As(err, &foreign) {
+		return nil, ErrAKExists
+	}
+	if !errors.Is(err, ErrNoAK) {
 		return nil, err
 	}
 	e, name, err := t.makeAK(outside)
-	if err == nil && !headDefined {
-		err = t.defineHead()
-	}
-	if flushErr := t.flushTransient(); err == nil && flushErr != nil {
+	if flushErr := t.flushTransient(); err == nil {
 		err = flushErr
 	}
 	if err != nil {
@@ -52,44 +47,36 @@ func (t *TPM) Enrol(outside []byte) (*Enrolment, error) {
 	return e, nil
 }
 
-// Abandon removes the AK of an enrolment after which no log was begun: HEAD
-// has never been extended, or is not there. Otherwise it is ErrHeadExists.
-// After it, Enrol works again.
-func (t *TPM) Abandon() error {
+// RemoveAK removes an AK on which no log depends; there may be none. A key of
+// another kind stays: *ForeignAKError.
+func (t *TPM) RemoveAK() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	written, err := t.headWritten()
-	if err != nil && !errors.Is(err, ErrNoHead) {
-		return err
-	}
-	if written {
-		return ErrHeadExists
-	}
 	ak, err := t.readAK()
+	if errors.Is(err, ErrNoAK) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	return t.evict(tpm2.TPMHandle(t.cfg.AK), ak.Name())
+	err = t.evict(tpm2.TPMHandle(t.cfg.AK), ak.Name())
+	if _, gone := t.readAK(); errors.Is(gone, ErrNoAK) {
+		return nil
+	}
+	return err
 }
 
-// vacant checks that nothing of ours exists but maybe an unwritten HEAD.
-func (t *TPM) vacant() (headDefined bool, err error) {
-	written, err := t.headWritten()
-	if err != nil && !errors.Is(err, ErrNoHead) {
-		return false, err
+// MakeHead defines HEAD. **It can never be removed.** One that is there
+// already is kept as it is, written or not; an index that is something else is
+// *ForeignHeadError.
+func (t *TPM) MakeHead() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, err := t.headWritten()
+	if !errors.Is(err, ErrNoHead) {
+		return err
 	}
-	if written {
-		return false, ErrHeadExists
-	}
-	var foreign *ForeignAKError
-	_, akErr := t.readAK()
-	if akErr == nil || errors.As(akErr, &foreign) {
-		return false, ErrAKExists
-	}
-	if !errors.Is(akErr, ErrNoAK) {
-		return false, akErr
-	}
-	return err == nil, nil
+	return t.defineHead()
 }
 
 // makeAK creates the AK, makes it persistent and certifies its creation. The
@@ -104,7 +91,7 @@ func (t *TPM) makeAK(outside []byte) (*Enrolment, []byte, error) {
 		return nil, nil, explain(tpm2.TPMCCCreatePrimary, err)
 	}
 	name := made.Name.Buffer
-	if err := t.evict(made.ObjectHandle, name); err != nil {
+	if err := t.evict(made.ObjectHandle, name); err != nil && !t.isAK(name) {
 		return nil, name, err
 	}
 	rsp, err := tpm2.CertifyCreation{
@@ -175,6 +162,12 @@ func akTemplate() tpm2.TPM2BPublic {
 	})
 }
 
+// isAK tells whether the key with this name is at the AK's handle.
+func (t *TPM) isAK(name []byte) bool {
+	ak, err := t.readAK()
+	return err == nil && bytes.Equal(ak.Name(), name)
+}
+
 // evict makes a transient object persistent at the AK's handle, or removes
 // the persistent object there.
 func (t *TPM) evict(object tpm2.TPMHandle, name []byte) error {
@@ -191,8 +184,7 @@ func (t *TPM) removeAK(name []byte) error {
 	if name == nil {
 		return nil
 	}
-	ak, err := t.readAK()
-	if err != nil || !bytes.Equal(ak.Name(), name) {
+	if !t.isAK(name) {
 		return nil // not there, or not ours to remove
 	}
 	if err := t.evict(tpm2.TPMHandle(t.cfg.AK), name); err != nil {
@@ -211,7 +203,7 @@ func (t *TPM) defineHead() error {
 	if err == nil {
 		return nil
 	}
-	if written, readErr := t.headWritten(); readErr == nil && !written {
+	if _, readErr := t.headWritten(); readErr == nil {
 		return nil
 	}
 	if errors.Is(err, tpm2.TPMRCBadAuth) || errors.Is(err, tpm2.TPMRCAuthFail) {

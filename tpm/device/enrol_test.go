@@ -28,59 +28,28 @@ func TestNotEnrolled(t *testing.T) {
 	}
 }
 
-func TestEnrolTwice(t *testing.T) {
-	s, tpm, ak := enrolled(t)
+func TestMakeTwice(t *testing.T) {
+	_, tpm, ak := enrolled(t)
 	if got, err := tpm.AK(); err != nil || !bytes.Equal(got.Marshal(), ak.Marshal()) {
 		t.Errorf("AK read back: %v", err)
 	}
-	if _, err := tpm.Enrol(outside); !errors.Is(err, device.ErrAKExists) {
-		t.Errorf("second enrolment: %v", err)
+	if _, err := tpm.MakeAK(outside); !errors.Is(err, device.ErrAKExists) {
+		t.Errorf("a second AK: %v", err)
 	}
 	must(t, tpm.ExtendHead(x1))
-	if _, err := tpm.Enrol(outside); !errors.Is(err, device.ErrHeadExists) {
-		t.Errorf("enrolment over a written HEAD: %v", err)
-	}
-	if _, err := s.Tool("tpm2_evictcontrol", "-C", "o", "-c", "0x81010010"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tpm.Enrol(outside); !errors.Is(err, device.ErrHeadExists) {
-		t.Errorf("enrolment over a written HEAD without AK: %v", err)
-	}
+	must(t, tpm.MakeHead())
+	values(t, tpm, extend([32]byte{}, x1), [32]byte{})
+	must(t, tpm.RemoveAK())
+	must(t, tpm.RemoveAK())
 	if _, err := tpm.CertifyHead(x1); !errors.Is(err, device.ErrNoAK) {
 		t.Errorf("CertifyHead without AK: %v", err)
 	}
 	if _, err := tpm.QuotePCR(x1); !errors.Is(err, device.ErrNoAK) {
 		t.Errorf("QuotePCR without AK: %v", err)
 	}
-	values(t, tpm, extend([32]byte{}, x1), [32]byte{})
-}
-
-// TestEnrolAgainMakesAnotherKey: a HEAD that was never written serves again,
-// an AK never does.
-func TestEnrolAgainMakesAnotherKey(t *testing.T) {
-	s, tpm, first := enrolled(t)
-	if _, err := s.Tool("tpm2_evictcontrol", "-C", "o", "-c", "0x81010010"); err != nil {
-		t.Fatal(err)
-	}
-	if again := enrol(t, tpm); bytes.Equal(again.Name(), first.Name()) {
+	if again := enrol(t, tpm); bytes.Equal(again.Name(), ak.Name()) {
 		t.Error("the same attestation key was made twice")
 	}
-}
-
-func TestAbandon(t *testing.T) {
-	_, tpm, first := enrolled(t)
-	must(t, tpm.Abandon())
-	if err := tpm.Abandon(); !errors.Is(err, device.ErrNoAK) {
-		t.Errorf("second time: %v", err)
-	}
-	if again := enrol(t, tpm); bytes.Equal(again.Name(), first.Name()) {
-		t.Error("the same attestation key was made twice")
-	}
-	must(t, tpm.ExtendHead(x1))
-	if err := tpm.Abandon(); !errors.Is(err, device.ErrHeadExists) {
-		t.Errorf("with a log: %v", err)
-	}
-	must(t, second(tpm.AK()))
 }
 
 func TestEnrolRefusesForeignObjects(t *testing.T) {
@@ -90,8 +59,8 @@ func TestEnrolRefusesForeignObjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	var foreign *device.ForeignHeadError
-	if _, err := tpm.Enrol(outside); !errors.As(err, &foreign) || foreign.Index != 0x01800100 {
-		t.Errorf("Enrol: %v", err)
+	if err := tpm.MakeHead(); !errors.As(err, &foreign) || foreign.Index != 0x01800100 {
+		t.Errorf("MakeHead: %v", err)
 	}
 	if _, err := tpm.Head(); !errors.As(err, &foreign) {
 		t.Errorf("Head: %v", err)
@@ -106,10 +75,13 @@ func TestEnrolRefusesForeignObjects(t *testing.T) {
 	if _, err := s.Tool("tpm2_evictcontrol", "-C", "o", "-c", ctx, "0x81010010"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tpm.Enrol(outside); !errors.Is(err, device.ErrAKExists) {
-		t.Errorf("Enrol over a foreign key: %v", err)
+	if _, err := tpm.MakeAK(outside); !errors.Is(err, device.ErrAKExists) {
+		t.Errorf("MakeAK over a foreign key: %v", err)
 	}
 	var foreignAK *device.ForeignAKError
+	if err := tpm.RemoveAK(); !errors.As(err, &foreignAK) {
+		t.Errorf("RemoveAK of a foreign key: %v", err)
+	}
 	if _, err := tpm.AK(); !errors.As(err, &foreignAK) {
 		t.Errorf("AK: %v", err)
 	}
@@ -121,11 +93,8 @@ func TestEnrolPlatformLocked(t *testing.T) {
 	if _, err := s.Tool("tpm2_changeauth", "-c", "p", "secret"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tpm.Enrol(outside); !errors.Is(err, device.ErrPlatformLocked) {
-		t.Errorf("Enrol: %v", err)
-	}
-	if _, err := tpm.AK(); !errors.Is(err, device.ErrNoAK) {
-		t.Errorf("the failed enrolment left its key: %v", err)
+	if err := tpm.MakeHead(); !errors.Is(err, device.ErrPlatformLocked) {
+		t.Errorf("MakeHead: %v", err)
 	}
 	must(t, s.PowerCycle()) // the platform authorization lasts until the next
 	enrol(t, tpm)
@@ -133,7 +102,7 @@ func TestEnrolPlatformLocked(t *testing.T) {
 
 func TestEnrolRefusesLongOutside(t *testing.T) {
 	tpm := open(t, swtpm.Start(t), device.Config{})
-	if _, err := tpm.Enrol(make([]byte, quote.MaxOutside+1)); err == nil {
+	if _, err := tpm.MakeAK(make([]byte, quote.MaxOutside+1)); err == nil {
 		t.Error("accepted")
 	}
 	if n := len(tpm.Counts()); n != 0 {
@@ -141,9 +110,9 @@ func TestEnrolRefusesLongOutside(t *testing.T) {
 	}
 }
 
-// TestEnrolFaults makes every command of an enrolment fail, applied and not:
-// each time either it works all the same or nothing but an unwritten HEAD is
-// left, and the next enrolment succeeds. No transient object stays.
+// TestEnrolFaults makes every command of making AK and HEAD fail, applied and
+// not: each time either it works all the same or the next try succeeds. No
+// transient object stays.
 func TestEnrolFaults(t *testing.T) {
 	codes := []uint32{swtpm.NVReadPublic, swtpm.ReadPublic, swtpm.CreatePrimary, swtpm.EvictControl,
 		swtpm.CertifyCreation, swtpm.NVDefineSpace, swtpm.GetCapability, swtpm.FlushContext}
@@ -158,20 +127,28 @@ func enrolFault(t *testing.T, code uint32, kind swtpm.Kind) {
 	s := swtpm.Start(t)
 	tpm := open(t, s, device.Config{})
 	s.Fail(swtpm.Fault{Code: code, Kind: kind, RC: swtpm.RCFailure})
-	_, err := tpm.Enrol(outside)
+	_, err := tpm.MakeAK(outside)
+	if err == nil {
+		err = tpm.MakeHead()
+	}
 	if s.Pending() != 0 {
 		t.Fatal("the fault never happened")
 	}
 	if err != nil {
-		if _, akErr := tpm.AK(); !errors.Is(akErr, device.ErrNoAK) {
-			t.Errorf("after %v the key is still there: %v", err, akErr)
-		}
+		must(t, tpm.RemoveAK())
 		enrol(t, tpm)
 	}
 	must(t, tpm.ExtendHead(x1))
 	values(t, tpm, extend([32]byte{}, x1), [32]byte{})
-	out, err := s.Tool("tpm2_getcap", "handles-transient")
-	if err != nil || strings.TrimSpace(out) != "" {
-		t.Errorf("transient objects left: %q, %v", out, err)
+	noTransients(t, s)
+}
+
+func noTransients(t *testing.T, s *swtpm.Server) {
+	t.Helper()
+	for _, kind := range []string{"handles-transient", "handles-loaded-session"} {
+		out, err := s.Tool("tpm2_getcap", kind)
+		if err != nil || strings.TrimSpace(out) != "" {
+			t.Errorf("%s left: %q, %v", kind, out, err)
+		}
 	}
 }

@@ -19,6 +19,14 @@ var (
 	// ErrPlatformLocked: HEAD cannot be defined because the platform
 	// authorization is not empty.
 	ErrPlatformLocked = errors.New("tpm: the platform authorization is set: HEAD can only be defined in an enrolment boot, before that authorization is replaced")
+	// ErrEndorsementLocked: the endorsement hierarchy has an authorization and
+	// another one, or none, was given.
+	ErrEndorsementLocked = errors.New("tpm: the endorsement hierarchy wants its authorization: it was set at the enrolment and is in the file that the administrators keep")
+	// ErrAuthSet: SetAuths found an authorization that is set to something else.
+	ErrAuthSet = errors.New("tpm: it is set to something else already: give the file with it, or clear the TPM first (tpm2_clear)")
+	// ErrCredential: a credential was made for another endorsement key or
+	// another attestation key.
+	ErrCredential = errors.New("tpm: the credential is for another TPM or another attestation key than this one")
 	// ErrNoBank: the SHA-256 bank does not have the configured PCR.
 	ErrNoBank = errors.New("tpm: the PCR is not in the SHA-256 bank: allocate the bank (tpm2_pcrallocate sha256:all) and restart the TPM")
 )

@@ -24,7 +24,11 @@ var methods = []func(*TPM) error{
 	func(t *TPM) error { return t.ExtendPCR([32]byte{}) },
 	func(t *TPM) error { _, err := t.CertifyHead([32]byte{}); return err },
 	func(t *TPM) error { _, err := t.QuotePCR([32]byte{}); return err },
-	func(t *TPM) error { _, err := t.Enrol(nil); return err },
+	func(t *TPM) error { _, err := t.MakeAK(nil); return errors.Join(err, t.MakeHead()) },
+	func(t *TPM) error { _, err := t.EK(nil); return err },
+	func(t *TPM) error { _, err := t.Activate([]byte{1}, []byte{2}, nil); return err },
+	func(t *TPM) error { _, err := t.Maker(); return err },
+	func(t *TPM) error { auth := make([]byte, AuthSize); return t.SetAuths(Auths{auth, auth, auth}) },
 	func(t *TPM) error {
 		var list []error
 		for _, check := range []func() error{t.checkCurve, t.checkBank, t.flushTransient} {

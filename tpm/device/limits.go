@@ -21,4 +21,12 @@ const (
 	// is tens of milliseconds; a self-test a second).
 	firstBackoff = 5 * time.Millisecond
 	lastBackoff  = 500 * time.Millisecond
+
+	// maxCertificate bounds an EK certificate: NV indexes hold 2048 bytes on
+	// the TPMs known to us.
+	maxCertificate = 4096
+
+	// nvChunk is read of an NV index at once: TPM_PT_NV_BUFFER_MAX is at
+	// least 512 on TPMs for the PC.
+	nvChunk = 512
 )

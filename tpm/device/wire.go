@@ -120,20 +120,24 @@ func retryable(response []byte) bool {
 const tpmccNVExtend tpm2.TPMCC = 0x136
 
 var commandNames = map[tpm2.TPMCC]string{
-	tpm2.TPMCCCertifyCreation: "CertifyCreation",
-	tpm2.TPMCCCreatePrimary:   "CreatePrimary",
-	tpm2.TPMCCEvictControl:    "EvictControl",
-	tpm2.TPMCCFlushContext:    "FlushContext",
-	tpm2.TPMCCGetCapability:   "GetCapability",
-	tpm2.TPMCCNVCertify:       "NV_Certify",
-	tpm2.TPMCCNVDefineSpace:   "NV_DefineSpace",
-	tpmccNVExtend:             "NV_Extend",
-	tpm2.TPMCCNVRead:          "NV_Read",
-	tpm2.TPMCCNVReadPublic:    "NV_ReadPublic",
-	tpm2.TPMCCPCRExtend:       "PCR_Extend",
-	tpm2.TPMCCPCRRead:         "PCR_Read",
-	tpm2.TPMCCQuote:           "Quote",
-	tpm2.TPMCCReadPublic:      "ReadPublic",
+	tpm2.TPMCCActivateCredential:  "ActivateCredential",
+	tpm2.TPMCCCertifyCreation:     "CertifyCreation",
+	tpm2.TPMCCCreatePrimary:       "CreatePrimary",
+	tpm2.TPMCCEvictControl:        "EvictControl",
+	tpm2.TPMCCFlushContext:        "FlushContext",
+	tpm2.TPMCCGetCapability:       "GetCapability",
+	tpm2.TPMCCHierarchyChanegAuth: "HierarchyChangeAuth",
+	tpm2.TPMCCNVCertify:           "NV_Certify",
+	tpm2.TPMCCNVDefineSpace:       "NV_DefineSpace",
+	tpmccNVExtend:                 "NV_Extend",
+	tpm2.TPMCCNVRead:              "NV_Read",
+	tpm2.TPMCCNVReadPublic:        "NV_ReadPublic",
+	tpm2.TPMCCPCRExtend:           "PCR_Extend",
+	tpm2.TPMCCPCRRead:             "PCR_Read",
+	tpm2.TPMCCPolicySecret:        "PolicySecret",
+	tpm2.TPMCCQuote:               "Quote",
+	tpm2.TPMCCReadPublic:          "ReadPublic",
+	tpm2.TPMCCStartAuthSession:    "StartAuthSession",
 }
 
 func commandName(code tpm2.TPMCC) string {

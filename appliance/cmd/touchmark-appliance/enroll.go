@@ -6,19 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/enrol"
 	"touchmark/appliance/piv"
+	"touchmark/tpm/anchor"
 	"touchmark/tpm/device"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
 type enrollFlags struct {
 	dir, tpm, policy, uid, trust, nonce, manage string
-	replace                                     bool
+	auths, transcript, predecessor              string
+	replace, sameHead, throwaway                bool
 	panel                                       panelFlags
 	token                                       tokenFlags
 }
@@ -33,11 +37,24 @@ and, by a touch, its OpenPGP certificate; the TPM makes an attestation key and
 HEAD, an index that can only be extended; the genesis entry is committed.
 
 HEAD CANNOT BE REMOVED from a real TPM, not even by clearing it: one TPM serves
-one log for its lifetime. With an emulated TPM nothing of this is lasting.
+one log for its lifetime. The operator is asked before that (console: y; lines:
+"confirm yes"), types the PIN and touches the token once.
 
-The operator types the PIN and touches the token once.`,
+A ceremony that was cut short, by whatever, goes on where it was: give the same
+command again. --transcript tells all of it, to be printed and signed by those
+present.
+
+A token or TPM whose keys can be copied is refused without --throwaway, which is
+for tests, demonstrations and development: it asks for no confirmation. HEAD
+stays in a real TPM all the same.
+
+After TPM2_Clear, --same-head with --predecessor begins a new log where HEAD
+stands. --predecessor alone says which log on another board this one goes on
+from; close that one with an order.`,
 		Example: `  touchmark-appliance enroll --dir /data/touchmark --policy policy.note \
-      --uid "Example Packages <packages@example.org>" --trust-out /media/usb/trust`,
+      --uid "Example Packages <packages@example.org>" --trust-out /media/usb/trust \
+      --management-key-out /media/usb/management.key --hierarchy-auth-out /media/usb/tpm.auth \
+      --transcript /media/usb/ceremony.txt`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return enroll(c.Context(), f) },
 	}
@@ -49,6 +66,11 @@ The operator types the PIN and touches the token once.`,
 	flags.StringVar(&f.trust, "trust-out", "", "where to write what hosts and auditors pin")
 	flags.StringVar(&f.nonce, "auditor-nonce", "", "64 hex digits from an auditor who watches")
 	flags.StringVar(&f.manage, "management-key-out", "", "give the token a random management key and write it here, for the administrators")
+	flags.StringVar(&f.auths, "hierarchy-auth-out", "", "set the authorizations of the TPM's hierarchies to random ones and write them here, for the administrators")
+	flags.StringVar(&f.transcript, "transcript", "", "file to tell the ceremony in")
+	flags.StringVar(&f.predecessor, "predecessor", "", "trust directory of the log that this one goes on from")
+	flags.BoolVar(&f.sameHead, "same-head", false, "go on from the HEAD of the predecessor, after TPM2_Clear")
+	flags.BoolVar(&f.throwaway, "throwaway", false, "for tests: take emulated hardware, ask for no confirmation")
 	flags.BoolVar(&f.replace, "replace-key", false, "destroy the key that is in the token's slot")
 	f.panel.add(c)
 	f.token.add(c)
@@ -57,8 +79,16 @@ The operator types the PIN and touches the token once.`,
 }
 
 func enroll(ctx context.Context, f enrollFlags) error {
-	cfg := enrol.Config{Dir: f.dir, TrustDir: f.trust, UserID: f.uid, Replace: f.replace, Now: time.Now().UTC().Truncate(time.Second)}
+	cfg := enrol.Config{
+		Dir: f.dir, TrustDir: f.trust, UserID: f.uid, Transcript: f.transcript, AuthsOut: f.auths,
+		Replace: f.replace, SameHead: f.sameHead, Throwaway: f.throwaway, Now: time.Now().UTC().Truncate(time.Second),
+	}
 	var err error
+	if f.predecessor != "" {
+		if cfg.Predecessor, err = readTrust(f.predecessor); err != nil {
+			return fmt.Errorf("predecessor: %w", err)
+		}
+	}
 	if cfg.PolicyNote, err = os.ReadFile(f.policy); err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}
@@ -103,14 +133,32 @@ func parseNonce(s string) (n [32]byte, err error) {
 }
 
 // newManagementKey writes the key out before the token gets it, so that it
-// cannot be lost in between.
+// cannot be lost in between. One that is there was written by a ceremony that
+// was cut short: it is used again.
 func newManagementKey(path string) ([]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
-	key := piv.NewManagementKey()
-	if err := durable.WriteFile(path, []byte(hex.EncodeToString(key)+"\n"), 0o600); err != nil {
+	text, err := readSmall(path, 128)
+	if err == nil {
+		key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+		if err != nil {
+			return nil, fmt.Errorf("%s exists and holds no management key", path)
+		}
+		return key, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	return key, nil
+	key := piv.NewManagementKey()
+	return key, durable.WriteFile(path, []byte(hex.EncodeToString(key)+"\n"), 0o600)
+}
+
+// readTrust reads the trust note in a trust directory.
+func readTrust(dir string) (*anchor.Trust, error) {
+	text, err := readSmall(filepath.Join(dir, "trust"), anchor.MaxTrust)
+	if err != nil {
+		return nil, err
+	}
+	return anchor.OpenTrust(text)
 }

@@ -38,7 +38,7 @@ func main() {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{err, c.CommandPath()} })
-	root.AddCommand(runCommand(), enrollCommand(), statusCommand())
+	root.AddCommand(runCommand(), enrollCommand(), answerCommand(), statusCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "touchmark-appliance:", err)
 		os.Exit(exitCode(err))
@@ -75,7 +75,8 @@ func exitCode(err error) int {
 		return 2
 	case errors.Is(err, errEnrolment):
 		return 3
-	case errors.As(err, &command), errors.As(err, &link), errors.Is(err, device.ErrHeadExists), errors.Is(err, device.ErrAKExists), errors.Is(err, device.ErrNoHead), errors.Is(err, device.ErrNoAK):
+	case errors.As(err, &command), errors.As(err, &link), errors.Is(err, device.ErrHeadExists), errors.Is(err, device.ErrAKExists), errors.Is(err, device.ErrNoHead), errors.Is(err, device.ErrNoAK),
+		errors.Is(err, device.ErrEndorsementLocked), errors.Is(err, device.ErrCredential):
 		return 4
 	case errors.As(err, &token), errors.Is(err, piv.ErrNoToken), errors.Is(err, piv.ErrBusy), errors.Is(err, piv.ErrLastTry):
 		return 5

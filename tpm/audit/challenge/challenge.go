@@ -113,6 +113,7 @@ func Parse(text []byte) (*Challenge, error) {
 type Secret struct {
 	Challenge [32]byte // SHA-256 of its text
 	Value     [SecretSize]byte
+	EK        []byte // certificate of the endorsement key it was encrypted for, X.509 DER; nil if none is known
 }
 
 // Marshal encodes the secret; it belongs in a file that nobody else reads.
@@ -120,6 +121,7 @@ func (s *Secret) Marshal() ([]byte, error) {
 	w := canon.NewWriter(SecretDomain)
 	w.Line("challenge", canon.Hex(s.Challenge[:]))
 	w.Line("secret", canon.Hex(s.Value[:]))
+	w.Line("ek", canon.Base64(s.EK))
 	return checked(w, func(text []byte) error { _, err := ParseSecret(text); return err })
 }
 
@@ -130,6 +132,7 @@ func ParseSecret(text []byte) (*Secret, error) {
 		return nil, err
 	}
 	s := &Secret{Challenge: [32]byte(r.Hex(r.Line("challenge", 1)[0], 32)), Value: [SecretSize]byte(r.Hex(r.Line("secret", 1)[0], SecretSize))}
+	s.EK = r.Base64(r.Line("ek", 1)[0], ledger.MaxCert)
 	if err := r.Close(); err != nil {
 		return nil, err
 	}

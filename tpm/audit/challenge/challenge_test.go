@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -58,12 +59,12 @@ func TestIdentity(t *testing.T) {
 		}
 		var value []byte
 		if kept != nil {
-			value = kept.Value[:]
+			value, kept.EK = kept.Value[:], []byte("certificate")
 			b, err := kept.Marshal()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if s, err := ParseSecret(b); err != nil || *s != *kept {
+			if s, err := ParseSecret(b); err != nil || !reflect.DeepEqual(s, kept) {
 				t.Errorf("%v %+v", err, s)
 			}
 		}

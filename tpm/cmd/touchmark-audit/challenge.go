@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
@@ -81,38 +80,31 @@ func (o challengeOptions) run(out io.Writer) error {
 
 // ask adds a credential and keeps its secret.
 func (o challengeOptions) ask(c *challenge.Challenge, akPublic []byte) error {
-	ek, err := o.endorsementKey()
+	der, err := o.certificate()
 	if err != nil {
 		return err
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return fmt.Errorf("EK certificate: %w", err)
+	}
+	if cert.PublicKey == nil {
+		return errors.New("EK certificate: its key is of a kind that this program does not know")
 	}
 	ak, err := quote.ParseAK(akPublic)
 	if err != nil {
 		return err
 	}
-	kept, err := c.Ask(ek, ak.Name(), rand.Reader)
+	kept, err := c.Ask(cert.PublicKey, ak.Name(), rand.Reader)
 	if err != nil {
 		return err
 	}
+	kept.EK = der
 	text, err := kept.Marshal()
 	if err != nil {
 		return err
 	}
 	return durable.WriteFile(o.out+".secret", text, 0o600)
-}
-
-func (o challengeOptions) endorsementKey() (crypto.PublicKey, error) {
-	der, err := o.certificate()
-	if err != nil {
-		return nil, err
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("EK certificate: %w", err)
-	}
-	if cert.PublicKey == nil {
-		return nil, errors.New("EK certificate: its key is of a kind that this program does not know")
-	}
-	return cert.PublicKey, nil
 }
 
 func (o challengeOptions) certificate() ([]byte, error) {
@@ -139,67 +131,6 @@ func (o challengeOptions) certificate() ([]byte, error) {
 		return g.EK, nil
 	}
 	return nil, fmt.Errorf("%s has no entries", o.log)
-}
-
-func activateCommand() *cobra.Command {
-	var trust string
-	cmd := &cobra.Command{
-		Use:   "activate CHALLENGE ANSWER --trust DIR",
-		Short: "Look whether the answer tells the challenge's secret",
-		Long: `Compare the secret in an answer with the one kept in CHALLENGE.secret, and verify
-the answer's attestations. If they agree, the attestation key of this log and the
-endorsement key that the challenge was made for are in one TPM.
-
-Whose TPM that is, the EK certificate says.
-
-Exit codes: 0 they agree, 2 they do not, 3 something cannot be read, 4 wrong
-usage.`,
-		Example: `  touchmark-audit activate enrolment.challenge enrolment.answer --trust trust`,
-		Args:    cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return activate(cmd.OutOrStdout(), args[0], args[1], trust)
-		},
-	}
-	trustFlag(cmd, &trust)
-	return cmd
-}
-
-func activate(out io.Writer, asked, answered, trust string) error {
-	tr, err := readTrust(trust)
-	if err != nil {
-		return unreadable(err)
-	}
-	d, err := readDialogue(asked, answered)
-	if err != nil {
-		return unreadable(err)
-	}
-	text, err := readFile(asked+".secret", challenge.MaxText)
-	if err != nil {
-		return unreadable(err)
-	}
-	kept, err := challenge.ParseSecret(text)
-	if err != nil {
-		return unreadable(err)
-	}
-	if d.Challenge.Credential == nil {
-		return unreadable(errors.New("the challenge has no credential: it asks for freshness only"))
-	}
-	ak, err := quote.ParseAK(tr.AK)
-	if err != nil {
-		return unreadable(err)
-	}
-	if err := d.Challenge.Check(d.Answer, kept); err != nil {
-		return &exitError{exitEvidence, err.Error()}
-	}
-	tag := quote.ChallengeTag(d.Challenge.Nonce)
-	if _, err := ak.VerifyNV(d.Answer.Certify, tr.HeadName, tag); err != nil {
-		return &exitError{exitEvidence, err.Error()}
-	}
-	if _, err := ak.VerifyQuote(d.Answer.Quote, tr.PCR, tag); err != nil {
-		return &exitError{exitEvidence, err.Error()}
-	}
-	_, err = fmt.Fprintf(out, "the attestation key of %s is in the TPM that holds the endorsement key\n", tr.Origin)
-	return err
 }
 
 func readDialogue(asked, answered string) (*audit.Dialogue, error) {

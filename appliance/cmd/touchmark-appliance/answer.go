@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/appliance/enrol"
+	"touchmark/tpm/audit/challenge"
+	"touchmark/tpm/device"
+	"touchmark/tpm/ledgerstore/durable"
+)
+
+type answerFlags struct {
+	dir, tpm, challenge, out, auth string
+}
+
+func answerCommand() *cobra.Command {
+	var f answerFlags
+	c := &cobra.Command{
+		Use:   "answer --dir DIR --challenge FILE --out FILE",
+		Short: "Answer an auditor's challenge on a stopped board",
+		Long: `Answer a challenge that 'touchmark-audit challenge' made: the TPM's word on HEAD
+and PCR over the auditor's nonce, the newest checkpoint, and, if the challenge
+has a credential, the secret in it (TPM2_ActivateCredential). The answer holds
+no secret of the board's. Carry it back to the auditor.
+
+The board must not be running. Once the hierarchy authorizations are set, a
+credential needs --hierarchy-auth, the file that the enrolment wrote for the
+administrators.`,
+		Example: `  touchmark-appliance answer --dir /data/touchmark --challenge /media/usb/monday.challenge --out /media/usb/monday.answer`,
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return answer(f) },
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.dir, "dir", "", "data directory made by enroll")
+	flags.StringVar(&f.tpm, "tpm", "/dev/tpmrm0", "TPM: a device, or swtpm:/path/to/socket")
+	flags.StringVar(&f.challenge, "challenge", "", "file with the challenge")
+	flags.StringVar(&f.out, "out", "", "file to write")
+	flags.StringVar(&f.auth, "hierarchy-auth", "", "file with the authorizations of the TPM's hierarchies, if they are set")
+	required(c, "dir", "challenge", "out")
+	return c
+}
+
+func answer(f answerFlags) error {
+	text, err := readSmall(f.challenge, challenge.MaxText)
+	if err != nil {
+		return err
+	}
+	c, err := challenge.Parse(text)
+	if err != nil {
+		return fmt.Errorf("%s is not a challenge: %w", f.challenge, err)
+	}
+	var auths enrol.HierarchyAuths
+	if f.auth != "" {
+		if auths, err = enrol.ReadHierarchyAuths(f.auth); err != nil {
+			return err
+		}
+	}
+	tpm, err := device.Open(f.tpm)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tpm.Close() }()
+	a, err := enrol.Answer(f.dir, tpm, auths.Endorsement, c)
+	if err != nil {
+		if errors.Is(err, device.ErrEndorsementLocked) && f.auth == "" {
+			return fmt.Errorf("%w: give it with --hierarchy-auth", err)
+		}
+		return err
+	}
+	if text, err = a.Marshal(); err != nil {
+		return err
+	}
+	return durable.WriteFile(f.out, text, 0o644)
+}
+
+// readSmall reads a whole file of at most limit bytes.
+func readSmall(path string, limit int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	b, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s has more than %d bytes", path, limit)
+	}
+	return b, err
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/audit"
+	"touchmark/tpm/audit/challenge"
+	"touchmark/tpm/audit/ek"
+	"touchmark/tpm/quote"
+)
+
+type activateOptions struct {
+	trust, roots, at string
+}
+
+func activateCommand() *cobra.Command {
+	var o activateOptions
+	cmd := &cobra.Command{
+		Use:   "activate CHALLENGE ANSWER --trust DIR --ek-roots DIR",
+		Short: "Look whether the answer tells the challenge's secret",
+		Long: `Compare the secret in an answer with the one kept in CHALLENGE.secret, verify the
+answer's attestations, and check that the EK certificate leads to one of the TPM
+makers' roots in --ek-roots: a directory of certificates, DER or PEM, that you
+have from the makers.
+
+If all of that is so, the attestation key of this log is in a TPM of that maker.
+A certificate that has expired is refused; --at judges it as of another day.
+
+Exit codes: 0 all of it, 1 the secrets agree but without --ek-roots nobody knows
+whose TPM it is, 2 it is not so, 3 something cannot be read, 4 wrong usage.`,
+		Example: `  touchmark-audit activate enrolment.challenge enrolment.answer --trust trust --ek-roots tpm-makers`,
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd.OutOrStdout(), args[0], args[1])
+		},
+	}
+	trustFlag(cmd, &o.trust)
+	cmd.Flags().StringVar(&o.roots, "ek-roots", "", "directory of the TPM makers' certificates")
+	cmd.Flags().StringVar(&o.at, "at", "", "judge the EK certificate as of this day, 2006-01-02 (default: the challenge's time)")
+	return cmd
+}
+
+func (o activateOptions) run(out io.Writer, asked, answered string) error {
+	tr, err := readTrust(o.trust)
+	if err != nil {
+		return unreadable(err)
+	}
+	d, err := readDialogue(asked, answered)
+	if err != nil {
+		return unreadable(err)
+	}
+	text, err := readFile(asked+".secret", challenge.MaxText)
+	if err != nil {
+		return unreadable(err)
+	}
+	kept, err := challenge.ParseSecret(text)
+	if err != nil {
+		return unreadable(err)
+	}
+	if d.Challenge.Credential == nil {
+		return unreadable(errors.New("the challenge has no credential: it asks for freshness only"))
+	}
+	if err := activated(tr, d, kept); err != nil {
+		return &exitError{exitEvidence, err.Error()}
+	}
+	if _, err = fmt.Fprintf(out, "the attestation key of %s is in the TPM that holds the endorsement key\n", tr.Origin); err != nil {
+		return err
+	}
+	return o.whose(out, kept.EK, d.Challenge.Time)
+}
+
+// activated checks secret and attestations.
+func activated(tr *anchor.Trust, d *audit.Dialogue, kept *challenge.Secret) error {
+	if err := d.Challenge.Check(d.Answer, kept); err != nil {
+		return err
+	}
+	ak, err := quote.ParseAK(tr.AK)
+	if err != nil {
+		return err
+	}
+	tag := quote.ChallengeTag(d.Challenge.Nonce)
+	if _, err := ak.VerifyNV(d.Answer.Certify, tr.HeadName, tag); err != nil {
+		return err
+	}
+	_, err = ak.VerifyQuote(d.Answer.Quote, tr.PCR, tag)
+	return err
+}
+
+// whose says who vouches for the endorsement key.
+func (o activateOptions) whose(out io.Writer, der []byte, at time.Time) error {
+	if o.roots == "" {
+		return &exitError{exitWarnings, "whose TPM that is was not checked: give --ek-roots, the TPM makers' certificates"}
+	}
+	if o.at != "" {
+		var err error
+		if at, err = time.Parse(time.DateOnly, o.at); err != nil {
+			return unreadable(fmt.Errorf("--at: %w", err))
+		}
+	}
+	roots, err := readRoots(o.roots)
+	if err != nil {
+		return unreadable(err)
+	}
+	f, err := roots.Verify(der, at)
+	if err != nil {
+		return &exitError{exitEvidence, err.Error()}
+	}
+	_, err = fmt.Fprintf(out, "maker     %s, model %s, version %s\nissued by %s\nroot      %s (in %s)\nvalid to  %s\n",
+		f.Manufacturer, f.Model, f.Version, f.Issuer, f.Root, o.roots, f.NotAfter.UTC().Format(time.DateOnly))
+	return err
+}
+
+// readRoots reads every file of a directory; one that is no certificate is an
+// error, so that nobody believes in a root that was skipped.
+func readRoots(dir string) (*ek.Roots, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	roots := &ek.Roots{}
+	for _, f := range files {
+		path := filepath.Join(dir, f.Name())
+		file, err := readFile(path, ek.MaxRootsFile)
+		if err == nil {
+			err = roots.Add(file)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return roots, nil
+}
