@@ -256,11 +256,7 @@ func (s *Station) mend() error {
 		if p.intent >= s.chain.size {
 			end = ledger.ItemResult{State: ledger.NotStarted, Reason: "restarted"}
 		}
-		o := &ledger.Outcome{Intent: p.intent, Job: p.id}
-		for range p.items {
-			o.Items = append(o.Items, end)
-		}
-		bodies = append(bodies, o)
+		bodies = append(bodies, p.lost(end))
 	}
 	if len(bodies) == 0 {
 		return nil

@@ -74,10 +74,37 @@ func (s *Station) startUp(pause time.Duration) {
 }
 
 func (s *Station) startNow() error {
-	if last := s.hist.lastTime; s.now().Before(last) {
-		return fmt.Errorf("the clock (%s) is behind the last log entry (%s): set the clock and restart", stamp(s.now()), stamp(last))
+	last, err := s.lastTime()
+	if err != nil {
+		return err
+	}
+	if s.now().Before(last) {
+		return &errClock{s.now(), last}
 	}
 	return s.startChain()
+}
+
+// lastTime is what the next entry must not be earlier than: the time of the
+// last one, or that of a time order behind which the board died, if HEAD
+// took it.
+func (s *Station) lastTime() (time.Time, error) {
+	if s.hist.correction == nil {
+		return s.hist.lastTime, nil
+	}
+	for p, err := range s.cfg.Store.PlansBackward() {
+		if err != nil || p.Size != s.cfg.Store.Size() {
+			return s.hist.lastTime, err
+		}
+		head, err := s.cfg.TPM.Head()
+		if err != nil {
+			return s.hist.lastTime, failed("reading HEAD", err)
+		}
+		if head == p.Head() {
+			return *s.hist.correction, nil
+		}
+		break
+	}
+	return s.hist.lastTime, nil
 }
 
 var errClosed = errors.New("this log was closed by its administrators: nothing is signed with it any more; what follows is in the close entry")
@@ -103,5 +130,5 @@ func (s *Station) pollTPM() {
 
 // idle reports that nothing is under way that uses the TPM's chain.
 func (s *Station) idle() bool {
-	return s.confirmed && !s.starting && s.halted == nil && s.job == nil && !s.stopping && !s.dirty
+	return s.confirmed && !s.starting && s.halted == nil && s.job == nil && s.decree == nil && !s.stopping && !s.dirty
 }

@@ -39,6 +39,9 @@ func (s *Station) hello(h *message.HelloNote) {
 		return
 	}
 	s.link.host = host
+	if d := s.decree; d != nil && d.state == decreeShown {
+		d.alone = false
+	}
 	s.update()
 	s.noteHead(h.Hello.HeadSize, h.Hello.HeadRoot)
 	s.welcome(h.Hello.Nonce)

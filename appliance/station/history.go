@@ -9,6 +9,7 @@ import (
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/quote"
 )
 
@@ -21,14 +22,16 @@ type history struct {
 	sequence uint64 // of the newest intent
 	lastTime time.Time
 	lastBoot *ledger.Boot
-	newest   stamped                    // newest NV_Certify whose counters count
-	clock    quote.Clock                // of newest
-	taken    uint64                     // largest size that an attestation says HEAD took
-	attest   *ledger.Attest             // newest
-	jobs     map[message.JobID]*pastJob // whose approval can still be repeated
-	open     []*pastJob                 // intents without an outcome
-	resumes  []resumed                  // behind the newest boot entry
-	rates    *policy.History
+
+	correction *time.Time                 // what the clock is set to, if the last entry is a time order
+	newest     stamped                    // newest NV_Certify whose counters count
+	clock      quote.Clock                // of newest
+	taken      uint64                     // largest size that an attestation says HEAD took
+	attest     *ledger.Attest             // newest
+	jobs       map[message.JobID]*pastJob // whose approval can still be repeated
+	open       []*pastJob                 // intents without an outcome
+	resumes    []resumed                  // behind the newest boot entry
+	rates      *policy.History
 }
 
 // pastJob is a committed or at least appended job. outcome is 0 while it has
@@ -98,7 +101,7 @@ func (s *Station) readClock() error {
 
 // add takes the next entry into account.
 func (h *history) add(hdr ledger.Header, body any) error {
-	h.lastTime = hdr.Time
+	h.lastTime, h.correction = hdr.Time, nil
 	switch b := body.(type) {
 	case *ledger.Boot:
 		h.commit(b.Committed)
@@ -119,6 +122,9 @@ func (h *history) add(hdr ledger.Header, body any) error {
 		if b.Action == ledger.KindResume {
 			h.resumes = append(h.resumes, resumed{hdr.Index, b})
 		}
+		if b.Action == ledger.KindTime {
+			return h.correct(b)
+		}
 	}
 	return nil
 }
@@ -130,6 +136,22 @@ func (h *history) commit(size uint64) {
 	if h.ordered > 0 && size == h.ordered+1 {
 		h.admin = h.ordered
 	}
+}
+
+// correct notes a time order, which has effect if HEAD took it.
+func (h *history) correct(b *ledger.Order) error {
+	text, err := message.NoteText(b.Note)
+	if err != nil {
+		return err
+	}
+	o, err := order.Parse(text)
+	if err != nil {
+		return err
+	}
+	if t, ok := o.Action.(*order.Time); ok {
+		h.correction = &t.To
+	}
+	return nil
 }
 
 func (h *history) addIntent(hdr ledger.Header, b *ledger.Intent) error {

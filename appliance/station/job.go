@@ -196,6 +196,9 @@ func (s *Station) mirrored(m *message.Mirrored) {
 	if j := s.job; j != nil && j.machine.Phase() == ceremony.Mirroring && m.Size >= j.extend.plan.Size {
 		s.step(j, ceremony.Mirrored{})
 	}
+	if d := s.decree; d != nil && d.state == decreeMirroring && m.Size >= d.plan.Size {
+		s.commitDecree(d)
+	}
 }
 
 // record appends the attestation and the outcome in one durable write.

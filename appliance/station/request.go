@@ -112,7 +112,10 @@ func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
 // asked again, so that what the operator sees is what remains now, and not
 // what remained when the job began to wait.
 func (s *Station) next() {
-	for s.job == nil && len(s.queue) > 0 && s.halted == nil && !s.starting && !s.stopping {
+	if s.job == nil && s.decree != nil && s.decree.state == decreeShown {
+		s.showDecree("")
+	}
+	for s.job == nil && s.decree == nil && len(s.queue) > 0 && s.halted == nil && !s.starting && !s.stopping {
 		j := s.queue[0]
 		s.queue = s.queue[1:]
 		grant, err := s.policy.Admit(j.request, s.hist.rates, s.now())

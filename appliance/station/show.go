@@ -26,7 +26,7 @@ func (s *Station) redraw() {
 	s.view.Emulated = s.trust.Emulated
 	s.view.Token, s.view.LogSize = s.token.state, s.cfg.Store.Size()
 	s.view.Host, s.view.Queue = s.hostWord(), len(s.queue)
-	s.view.Job, s.view.Ask, s.view.Halted = s.jobView(), s.ask(), ""
+	s.view.Job, s.view.Order, s.view.Ask, s.view.Halted = s.jobView(), s.orderView(), s.ask(), ""
 	if s.halted != nil && s.job == nil {
 		s.view.Halted = s.halted.Error()
 	}
@@ -48,6 +48,11 @@ func (s *Station) ask() operator.Ask {
 	switch {
 	case phase == ceremony.Touching && s.job.machine.Denied():
 		return operator.AskNoTouch
+	case s.job == nil && s.decree != nil && s.decree.state == decreeShown && !s.stopped:
+		if s.decree.alone {
+			return operator.AskUnmirrored
+		}
+		return operator.AskArm
 	case s.halted != nil || s.stopped:
 		return operator.AskNothing
 	case phase == ceremony.Touching:

@@ -82,11 +82,13 @@ type Config struct {
 	Status  func(operator.View) // told of every view; may be nil
 	Clock   func() time.Time    // the board's clock
 	Confirm bool                // the operator must confirm the clock first
+	Orders  string              // directory where administrators' orders are put as NAME.note; may be empty
 
 	ArmTimeout    time.Duration // default 10 min: an unattended board frees the queue
 	MirrorTimeout time.Duration // default 20 s: several retransmissions at 9600 baud
 	TokenPoll     time.Duration // default 500 ms: hot-plug is found by polling
 	TPMPoll       time.Duration // default 30 s: a reset of an idle TPM is found by polling
+	OrderPoll     time.Duration // default 2 s: how often Orders is looked at
 	TPMRetry      time.Duration // default 1 s, doubled each time: the pause after a failed start
 }
 
@@ -115,7 +117,10 @@ type Station struct {
 	dirty      bool   // a TPM command failed: reconcile before the next commit
 	halted     error
 	healing    *healing
-	starting   bool // the TPM's state is not explained yet
+	decree     *decree       // an administrators' order that is shown or under way
+	shift      time.Duration // what an order corrects the clock by
+	floor      time.Time     // the clock says no less
+	starting   bool          // the TPM's state is not explained yet
 	confirmed  bool
 	clock      string // who vouches for the clock: ledger.Clock…
 
@@ -160,6 +165,7 @@ func withDefaults(c Config) Config {
 	def(&c.MirrorTimeout, 20*time.Second)
 	def(&c.TokenPoll, 500*time.Millisecond)
 	def(&c.TPMPoll, 30*time.Second)
+	def(&c.OrderPoll, 2*time.Second)
 	def(&c.TPMRetry, time.Second)
 	if c.Status == nil {
 		c.Status = func(operator.View) {}
@@ -189,6 +195,7 @@ func (s *Station) Run(outer context.Context) {
 	s.startLink(ctx)
 	defer s.link.wait()
 	defer s.scrub(ctx)()
+	defer s.watchOrders(ctx)()
 	// Before anything is waited for: whoever still posts must not wait for us.
 	defer s.loop.close()
 	defer s.quit()
@@ -211,11 +218,14 @@ func (s *Station) tick() {
 
 // stop quits in good order; a second call quits at once.
 func (s *Station) stop() {
-	if s.job == nil || s.stopping {
+	if s.job == nil && !s.committing() || s.stopping {
 		s.quit()
 		return
 	}
 	s.stopping = true
+	if s.job == nil {
+		return // what was ordered is committed to its end
+	}
 	s.step(s.job, ceremony.Deny{})
 }
 
@@ -257,7 +267,13 @@ func (s *Station) rest(text string) {
 }
 
 // now is the board's time in whole seconds, which is what entries hold.
-func (s *Station) now() time.Time { return s.cfg.Clock().UTC().Truncate(time.Second) }
+func (s *Station) now() time.Time {
+	t := s.cfg.Clock().UTC().Add(s.shift).Truncate(time.Second)
+	if t.Before(s.floor) {
+		return s.floor
+	}
+	return t
+}
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 

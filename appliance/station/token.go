@@ -223,10 +223,21 @@ func (s *Station) command(c operator.Command) {
 		s.enterPIN(c.PIN)
 	case operator.Time:
 		s.confirmTime()
-	case operator.Arm:
+	case operator.Arm, operator.Deny, operator.Unmirrored:
+		s.decided(c)
+	}
+}
+
+// decided is the operator's word about what is on display.
+func (s *Station) decided(c operator.Command) {
+	switch {
+	case s.decideOrder(c):
+	case c.Verb == operator.Arm:
 		s.armJob(c.Job)
-	case operator.Deny:
+	case c.Verb == operator.Deny:
 		s.denyJob(c.Job)
+	default:
+		s.say("That is not the order on display.")
 	}
 }
 

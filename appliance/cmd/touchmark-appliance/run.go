@@ -19,10 +19,10 @@ import (
 )
 
 type runFlags struct {
-	dir, tpm, link, device, clock, runDir string
-	baud                                  int
-	panel                                 panelFlags
-	token                                 tokenFlags
+	dir, tpm, link, device, clock, runDir, orders string
+	baud                                          int
+	panel                                         panelFlags
+	token                                         tokenFlags
 }
 
 func runCommand() *cobra.Command {
@@ -52,6 +52,7 @@ signal ends the process at once.`,
 	flags.StringVar(&f.link, "link", "", "the touchmark-link program (default: beside this one)")
 	flags.StringVar(&f.clock, "clock", "ask", "ask: the operator confirms the time at start; system: it is right already")
 	flags.StringVar(&f.runDir, "run-dir", "", "where the status file goes, best a tmpfs (default: DIR/run)")
+	flags.StringVar(&f.orders, "orders", "", "directory that administrators' orders and policies are brought to as NAME.note, such as where a USB stick is mounted")
 	f.panel.add(c)
 	f.token.add(c)
 	required(c, "dir", "device")
@@ -100,7 +101,7 @@ func run(ctx context.Context, f runFlags) error {
 		Store: store, TPM: tpm, Token: f.token.opener(), Link: f.linkProcess(panel.log),
 		Panel: panel, LogKey: key, Log: panel.log, Status: status.Show,
 		Clock:   func() time.Time { return start.Add(time.Since(start)) }, // monotonic from here on
-		Confirm: f.clock == "ask",
+		Confirm: f.clock == "ask", Orders: f.orders,
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,411 @@
+package station
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"touchmark/appliance/intake"
+	"touchmark/appliance/operator"
+	"touchmark/appliance/policy"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
+	"touchmark/tpm/quote"
+)
+
+// decree is what administrators order, on its way through the board: checked,
+// shown, armed, appended, held by a host, committed. It has effect when HEAD
+// took it and not sooner; what fails on the way leaves a void entry at
+// most, and the same order can come again.
+type decree struct {
+	id     string // of the order, hex
+	hash   [32]byte
+	note   []byte
+	kind   string
+	order  *order.Order   // nil for a policy
+	policy *policy.Policy // nil for an order
+
+	state string // of the display
+	alone bool   // no host holds it: the operator must agree to go on
+	timer *time.Timer
+	extend
+}
+
+// The states of a decree.
+const (
+	decreeShown      = "shown"
+	decreeMirroring  = "mirroring"
+	decreeCommitting = "committing"
+)
+
+// errClock is a halt that a correction of the clock leads out of.
+type errClock struct{ now, last time.Time }
+
+func (e *errClock) Error() string {
+	return fmt.Sprintf("the clock (%s) is behind the last log entry (%s): set the clock and restart, or have the administrators order a time", stamp(e.now), stamp(e.last))
+}
+
+// takeOrder hands the board a note by the administrators, an order or a policy, as
+// somebody brought it. It answers why it is not shown to the operator.
+func (s *Station) takeOrder(note []byte) error {
+	d, err := s.readOrder(note)
+	switch {
+	case err != nil:
+		return err
+	case s.decree != nil && s.decree.hash == d.hash:
+		return nil
+	case s.decree != nil:
+		return intake.Refuse(message.CodeBusy, "another order is on display")
+	}
+	s.decree = d
+	s.log.Warn().Str("order", d.id).Str("kind", d.kind).Msg("order received")
+	if s.job == nil {
+		s.showDecree("")
+	}
+	return nil
+}
+
+// readOrder checks an order against the log and the law as they are now.
+func (s *Station) readOrder(raw []byte) (*decree, error) {
+	hash, err := order.Hash(raw)
+	if err != nil {
+		return nil, intake.Refuse(message.CodeBadMessage, "%v", err)
+	}
+	d := &decree{id: hex.EncodeToString(hash[:]), hash: hash, note: raw, state: decreeShown, alone: s.link.host == ""}
+	if s.law.done[hash] {
+		return nil, intake.Refuse(message.CodeBadMessage, "this order took effect already")
+	}
+	text, err := message.NoteText(raw)
+	if err != nil {
+		return nil, intake.Refuse(message.CodeBadMessage, "%v", err)
+	}
+	if o, perr := order.Parse(text); perr == nil {
+		d.kind = o.Action.Kind()
+		d.order, err = order.Open(raw, s.policy.Administrators.Keys, s.policy.Administrators.Quorum)
+	} else {
+		d.kind = ledger.KindPolicy
+		d.policy, err = s.policy.Successor(raw)
+	}
+	if err != nil {
+		return nil, intake.Refuse(message.CodeBadSignature, "%v", err)
+	}
+	return d, s.fits(d)
+}
+
+// fits says why an order does not fit this log, or the state of the board.
+func (s *Station) fits(d *decree) error {
+	if !s.confirmed || s.starting {
+		return intake.Refuse(message.CodeBusy, "the board is not ready for an order yet")
+	}
+	if o := d.order; o != nil {
+		if o.Origin != s.trust.Origin {
+			return intake.Refuse(message.CodeWrongOrigin, "the order is for %s", o.Origin)
+		}
+		if o.After.Size > s.cfg.Store.Size() {
+			return intake.Refuse(message.CodeUnknownHead, "the order presumes %d entries, this log has %d", o.After.Size, s.cfg.Store.Size())
+		}
+		if root, err := s.cfg.Store.Root(o.After.Size); err != nil || root != o.After.Root {
+			return intake.Refuse(message.CodeForkedHead, "the order was made for another log than this one")
+		}
+		if d.kind == ledger.KindKey {
+			return intake.Refuse(message.CodeBadMessage, "a running board does not replace its log key")
+		}
+	}
+	return s.leads(d)
+}
+
+// leads says why an order does not lead out of the state that the board has
+// halted in. One that is not halted takes all but a resume.
+func (s *Station) leads(d *decree) error {
+	var h *haltError
+	var c *errClock
+	switch {
+	case s.law.closed:
+		return intake.Refuse(message.CodeHalted, "%v", errClosed)
+	case errors.As(s.halted, &h) && d.kind == ledger.KindResume:
+		if err := h.decision.Resume(h.observed, d.order.Action.(*order.Resume)); err != nil {
+			return intake.Refuse(message.CodeHalted, "%v", err)
+		}
+	case d.kind == ledger.KindResume:
+		return intake.Refuse(message.CodeBadMessage, "the board has not halted in a state that administrators can order to resume from")
+	case errors.As(s.halted, &c) && d.kind == ledger.KindTime:
+	case s.halted != nil:
+		return intake.Refuse(message.CodeHalted, "the appliance has halted: %v", s.halted)
+	}
+	return nil
+}
+
+func (s *Station) showDecree(text string) { s.show("order", text) }
+
+// orderView is the order on display.
+func (s *Station) orderView() *operator.Order {
+	d := s.decree
+	if d == nil || s.job != nil {
+		return nil
+	}
+	return &operator.Order{ID: d.id, Kind: d.kind, Lines: s.describe(d), State: d.state, Unmirrored: d.alone}
+}
+
+// decideOrder obeys the operator about the order on display; it answers false if
+// that is not what is on display.
+func (s *Station) decideOrder(c operator.Command) bool {
+	d := s.decree
+	if d == nil || s.job != nil || c.Job != d.id {
+		return false
+	}
+	switch {
+	case d.state == decreeCommitting || d.state == decreeMirroring && c.Verb != operator.Deny:
+		s.say("Too late: it is being committed.")
+	case c.Verb == operator.Deny:
+		s.dropDecree(message.CodeDenied, "the operator denied the order")
+	case c.Verb == operator.Arm && (d.alone || s.link.host == ""):
+		d.alone = true
+		s.say("No host holds it. Connect one, or go on without: u.")
+	default:
+		s.armDecree(d)
+	}
+	return true
+}
+
+// armDecree appends the order's entry with its plan.
+func (s *Station) armDecree(d *decree) {
+	err := s.prepareDecree(d)
+	var r *policy.Refusal
+	switch {
+	case errors.As(err, &r):
+		s.dropDecree(r.Code, r.Text)
+		return
+	case err != nil:
+		s.decree = nil
+		s.halt(err)
+		return
+	}
+	if d.alone {
+		s.commitDecree(d)
+		return
+	}
+	d.state = decreeMirroring
+	d.timer = s.after(s.cfg.MirrorTimeout, func() { s.unmirrored(d) })
+	s.showDecree("")
+	s.push()
+}
+
+// prepareDecree checks once more, and makes entry and plan durable.
+func (s *Station) prepareDecree(d *decree) error {
+	now, err := s.readOrder(d.note)
+	if err != nil {
+		return err
+	}
+	d.order, d.policy = now.order, now.policy
+	if d.kind == ledger.KindResume {
+		return s.prepareResume(d)
+	}
+	var c *errClock
+	if errors.As(s.halted, &c) {
+		s.floor = s.hist.lastTime // entries go on from where they are until the order has effect
+		s.dirty = true
+	}
+	if err := s.afterFault(); err != nil {
+		return err
+	}
+	if s.now().Before(s.hist.lastTime) {
+		return intake.Refuse(message.CodeClockSkew, "the board's clock went backwards")
+	}
+	return s.appendDecree(d, s.chain, &ledger.Order{Action: d.kind, Mirrored: !d.alone, Previous: s.hist.admin, Note: d.note})
+}
+
+// prepareResume starts from HEAD as it is: what the log led to is over.
+func (s *Station) prepareResume(d *decree) error {
+	var h *haltError
+	if !errors.As(s.halted, &h) {
+		return errors.New("not halted")
+	}
+	o := h.observed
+	pcr, err := s.cfg.TPM.PCR()
+	if err != nil {
+		return failedOrder("reading the PCR", err)
+	}
+	certify, _, err := s.certified(quote.ResumeTag(d.hash), o.Head)
+	if err != nil {
+		return failedOrder("attesting HEAD", err)
+	}
+	var bodies []any
+	for _, p := range s.hist.open {
+		bodies = append(bodies, p.lost(ledger.ItemResult{State: ledger.Unknown}))
+	}
+	bodies = append(bodies, &ledger.Order{Action: d.kind, Mirrored: !d.alone, Previous: s.hist.admin, PCR: pcr, Certify: certify, Note: d.note})
+	return s.appendDecree(d, chain{head: o.Head, pcr: pcr}, bodies...)
+}
+
+func failedOrder(what string, err error) error {
+	return intake.Refuse(message.CodeBusy, "%s failed, try again: %v", what, err)
+}
+
+// lost is an outcome that gives every item of a job the same end.
+func (p *pastJob) lost(end ledger.ItemResult) *ledger.Outcome {
+	o := &ledger.Outcome{Intent: p.intent, Job: p.id}
+	for range p.items {
+		o.Items = append(o.Items, end)
+	}
+	return o
+}
+
+func (s *Station) appendDecree(d *decree, at chain, bodies ...any) error {
+	when := s.now()
+	if when.Before(s.hist.lastTime) {
+		when = s.hist.lastTime
+	}
+	entries, err := s.entries(when, bodies...)
+	if err != nil {
+		return err
+	}
+	plan, err := s.plan(entries)
+	if err != nil {
+		return err
+	}
+	plan.Prev = at.head
+	d.extend = extend{*plan, at.head, at.pcr, anchor.Extend(at.head, plan.X), anchor.Extend(at.pcr, plan.X), s.hist.clock}
+	return s.append(plan, entries...)
+}
+
+// unmirrored is when no host held the order's entry in time: that entry is void,
+// and the operator is asked whether another one shall go without.
+func (s *Station) unmirrored(d *decree) {
+	if s.decree == d && d.state == decreeMirroring {
+		d.state, d.alone = decreeShown, true
+		s.showDecree("No host holds the order. It has no effect yet.")
+	}
+}
+
+// commitDecree extends HEAD and PCR and attests both, in one piece: nothing may
+// come between them.
+func (s *Station) commitDecree(d *decree) {
+	d.state = decreeCommitting
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	s.showDecree("")
+	e := d.extend
+	s.tpm.do(func() func() {
+		applied, err := settle(s.cfg.TPM.ExtendHead(e.plan.X), e.head, e.nextHead, s.cfg.TPM.Head)
+		if !applied {
+			return func() { s.notTaken(d, err) }
+		}
+		var a *ledger.Attest
+		if applied, err = settle(s.cfg.TPM.ExtendPCR(e.plan.X), e.pcr, e.nextPCR, s.cfg.TPM.PCR); applied {
+			a, err = s.attestation(e)
+		}
+		return func() { s.taken(d, a, err) }
+	})
+}
+
+// notTaken is an order that HEAD did not take.
+func (s *Station) notTaken(d *decree, err error) {
+	if errors.Is(err, errUnexplained) {
+		s.decree = nil
+		s.halt(err)
+		return
+	}
+	s.dropDecree(message.CodeBusy, "the TPM did not take the order, bring it again: "+err.Error())
+}
+
+// taken gives an order its effect. What the commit lacks, a start makes good.
+func (s *Station) taken(d *decree, a *ledger.Attest, err error) {
+	resumed := d.kind == ledger.KindResume
+	s.decree = nil
+	if err != nil && !resumed {
+		s.log.Error().Err(err).Msg("attesting an order")
+	}
+	if resumed {
+		s.halted = nil
+	}
+	mend := resumed || err != nil
+	s.setClock(d) // entries behind this one have the new time
+	if !mend {
+		s.chain = chain{d.plan.Size, d.plan, d.nextHead, d.nextPCR}
+		if err = s.appendNow(a); err == nil {
+			err = s.signCheckpoint(a)
+		}
+	} else {
+		err = nil
+	}
+	if err == nil {
+		err = s.reload()
+	}
+	switch {
+	case err != nil:
+		s.halt(err)
+		return
+	case mend:
+		s.startUp(s.cfg.TPMRetry)
+	}
+	s.announce(d)
+}
+
+// reload lets the log say what is in force now.
+func (s *Station) reload() error {
+	if err := s.load(); err != nil {
+		return err
+	}
+	return s.readClock()
+}
+
+// setClock does what a time order says, which leads out of a halt about the
+// clock.
+func (s *Station) setClock(d *decree) {
+	if d.kind != ledger.KindTime {
+		return
+	}
+	t := d.order.Action.(*order.Time).To
+	s.floor, s.shift = t, t.Sub(s.cfg.Clock().UTC())
+	var c *errClock
+	if errors.As(s.halted, &c) {
+		s.halted = nil
+	}
+}
+
+// announce tells everybody, and goes on with what waited.
+func (s *Station) announce(d *decree) {
+	s.log.Warn().Str("order", d.id).Str("kind", d.kind).Msg("order in force")
+	s.push()
+	m := message.Checkpoint{Note: s.checkpoint}
+	s.send(chanInteractive, m.Marshal())
+	if s.law.closed && s.halted == nil {
+		s.halt(errClosed)
+		return
+	}
+	s.show("order-done", "The order is in force: "+d.kind+".")
+	s.afterDecree()
+}
+
+// afterDecree goes on with what waited.
+func (s *Station) afterDecree() {
+	if s.stopping {
+		s.quit()
+		return
+	}
+	s.next()
+}
+
+// committing reports that an order is being committed.
+func (s *Station) committing() bool { return s.decree != nil && s.decree.state == decreeCommitting }
+
+// dropDecree ends an order without effect.
+func (s *Station) dropDecree(code, text string) {
+	d := s.decree
+	s.decree = nil
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	var c *errClock
+	if errors.As(s.halted, &c) {
+		s.floor = time.Time{}
+	}
+	s.log.Warn().Str("order", d.id).Str("code", code).Msg(text)
+	s.refuse(message.JobID{}, code, text)
+	s.show("order-dropped", "The order has no effect: "+text+".")
+	s.afterDecree()
+}

@@ -1,0 +1,107 @@
+package station
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"touchmark/appliance/policy"
+	"touchmark/tpm/ledger/order"
+)
+
+// describe says what an order means, in lines for the operator.
+func (s *Station) describe(d *decree) []string {
+	if d.policy != nil {
+		return changes(s.policy, d.policy)
+	}
+	var lines []string
+	switch a := d.order.Action.(type) {
+	case *order.Time:
+		lines = append(lines, fmt.Sprintf("Set the clock to %s. It says %s now.", stamp(a.To), stamp(s.now())))
+	case *order.Resume:
+		lines = append(lines, fmt.Sprintf("Go on from the halt %s, HEAD being %x. What HEAD took and no log has is lost, and auditors are warned for ever.", a.Halt, a.Head))
+	case *order.Close:
+		lines = append(lines, "END THIS LOG. This board signs nothing with it any more.")
+		if a.Successor.Origin != "" {
+			lines = append(lines, fmt.Sprintf("Its successor is %s, genesis %x.", a.Successor.Origin, a.Successor.Genesis))
+		}
+	case *order.Note:
+		lines = append(lines, "Put these words into the log:")
+	}
+	return append(lines, "Reason: "+d.order.Reason)
+}
+
+// changes says what a policy has that the one in force has not, and the other
+// way round.
+func changes(old, next *policy.Policy) []string {
+	lines := []string{fmt.Sprintf("Policy %d in place of %d, hash %x.", next.Serial, old.Serial, next.Hash)}
+	value := func(what string, a, b any) {
+		if a != b {
+			lines = append(lines, fmt.Sprintf("%s: %v in place of %v.", what, b, a))
+		}
+	}
+	value("Administrators who must sign", old.Administrators.Quorum, next.Administrators.Quorum)
+	value("max_skew", old.MaxSkew, next.MaxSkew)
+	value("max_validity", old.MaxValidity, next.MaxValidity)
+	lines = append(lines, differ("administrator", names(old.Administrators.Texts, self), names(next.Administrators.Texts, self))...)
+	lines = append(lines, differ("host", names(old.Hosts, host), names(next.Hosts, host))...)
+	lines = append(lines, differ("approver", names(old.Approvers, approver), names(next.Approvers, approver))...)
+	lines = append(lines, differ("key", names(old.Keys, func(k policy.Key) string { return k.Name }), names(next.Keys, func(k policy.Key) string { return k.Name }))...)
+	return append(lines, classes(old, next)...)
+}
+
+func self(s string) string { return s }
+func host(h policy.Host) string {
+	return fmt.Sprintf("%s (%s+%08x)", h.Name, h.Key.Name(), h.Key.KeyHash())
+}
+func approver(a policy.Approver) string {
+	return fmt.Sprintf("%s (%s+%08x)", a.Person, a.Key.Name(), a.Key.KeyHash())
+}
+
+func names[T any](list []T, name func(T) string) (out []string) {
+	for _, x := range list {
+		out = append(out, name(x))
+	}
+	return out
+}
+
+func differ(what string, old, next []string) (lines []string) {
+	for _, n := range next {
+		if !slices.Contains(old, n) {
+			lines = append(lines, "NEW "+what+" "+n+".")
+		}
+	}
+	for _, n := range old {
+		if !slices.Contains(next, n) {
+			lines = append(lines, "Removed: "+what+" "+n+".")
+		}
+	}
+	return lines
+}
+
+// classes says which classes are new, gone or different.
+func classes(old, next *policy.Policy) (lines []string) {
+	for i := range next.Classes {
+		c := &next.Classes[i]
+		before, ok := old.Class(c.Name)
+		switch {
+		case !ok:
+			lines = append(lines, "NEW class "+class(c)+".")
+		case !reflect.DeepEqual(*before, *c):
+			lines = append(lines, "CHANGED class "+class(c)+"; it was "+class(before)+".")
+		}
+	}
+	for _, c := range old.Classes {
+		if _, ok := next.Class(c.Name); !ok {
+			lines = append(lines, "Removed: class "+c.Name+".")
+		}
+	}
+	return lines
+}
+
+func class(c *policy.Class) string {
+	rates := names(c.Rates, func(r policy.Rate) string { return r.Text })
+	return fmt.Sprintf("%s (key %s, hosts %s, names %s, formats %s, at most %d bytes, rates %s, approvals %d, batch %d)",
+		c.Name, c.Key, strings.Join(c.Hosts, " "), strings.Join(c.Names, " "), strings.Join(c.Formats, " "), c.MaxSize, strings.Join(rates, " "), c.Approvals, c.Batch)
+}
