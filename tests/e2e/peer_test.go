@@ -8,8 +8,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"touchmark/appliance/operator"
@@ -82,15 +84,20 @@ func (r *peerRig) start(command string, args ...string) *running {
 	argv := peerProgram(append(common, args...)...)
 	p := &running{r: r, cmd: exec.CommandContext(r.ctx, argv[0], argv[1:]...), lines: make(chan string, 1000), mark: r.Views().Mark()}
 	p.cmd.Stdout = &p.out
+	// A peer that outlived a killed test would take the next pty of that number.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := p.cmd.StderrPipe()
 	r.must(err)
-	r.must(p.cmd.Start())
+	started := make(chan error)
 	go func() {
+		runtime.LockOSThread() // Pdeathsig is of the thread that starts it, which must stay as long
+		started <- p.cmd.Start()
 		for in := bufio.NewScanner(stderr); in.Scan(); {
 			p.lines <- in.Text()
 		}
 		close(p.lines)
 	}()
+	r.must(<-started)
 	return p
 }
 
