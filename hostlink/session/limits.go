@@ -82,11 +82,12 @@ const (
 	growAfter  = 64
 
 	// rtoFirst is used before the first round trip is measured; rtoLeast covers
-	// ackDelay and a busy peer; rtoMost bounds the wait after a restored cable.
+	// ackDelay and a peer whose machine is busy, so that nothing crosses twice for
+	// that (what is lost in the middle is mended without it); rtoMost bounds the wait after a restored cable.
 	// rtoFrames frames of line time are added to each: one the peer may be
 	// sending when ours arrives, two in its driver's queue.
 	rtoFirst  = 250 * time.Millisecond
-	rtoLeast  = 60 * time.Millisecond
+	rtoLeast  = 200 * time.Millisecond
 	rtoMost   = 2 * time.Second
 	rtoFrames = 3
 
