@@ -27,7 +27,8 @@ func (w *World) Enrol(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := w.startBoard("enroll", "enroll", "--dir", w.Board, "--policy", policy, "--uid", UserID, "--trust-out", w.Trust, "--throwaway")
+	b, err := w.startBoard("enroll", "enroll", "--dir", w.Board, "--policy", policy, "--uid", UserID, "--trust-out", w.Trust,
+		"--transcript", w.Transcript(), "--hierarchy-auth-out", w.HierarchyAuth(), "--throwaway")
 	if err != nil {
 		return err
 	}

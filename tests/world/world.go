@@ -92,6 +92,7 @@ type Paths struct {
 	Host    string // the daemon's state, keys, configuration
 	Mirror  string // the published log
 	Trust   string // what an auditor pins
+	Admins  string // what the administrators take home from the enrolment: its transcript, the TPM's authorizations
 	Socket  string // the daemon's
 	Control string // the token's
 }
@@ -106,6 +107,7 @@ func makePaths(dir string) (Paths, error) {
 	p := Paths{
 		Sockets: filepath.Join(dir, "run"), Logs: filepath.Join(dir, "logs"), Board: filepath.Join(dir, "board"),
 		Host: filepath.Join(dir, "host"), Mirror: filepath.Join(dir, "log"), Trust: filepath.Join(dir, "trust"),
+		Admins: filepath.Join(dir, "admins"),
 	}
 	if len(p.Sockets)+longestSocketName > longestSocketPath {
 		short, err := os.MkdirTemp("", "tm-")
@@ -114,7 +116,7 @@ func makePaths(dir string) (Paths, error) {
 		}
 		p.Sockets = short
 	}
-	for _, d := range []string{p.Sockets, p.Logs, p.Host} {
+	for _, d := range []string{p.Sockets, p.Logs, p.Host, p.Admins} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return p, err
 		}
@@ -187,6 +189,10 @@ func (w *World) Close() error {
 	}
 	return err
 }
+
+// Transcript is the file in which the enrolment tells what was done, HierarchyAuth the one with the TPM's authorizations.
+func (p Paths) Transcript() string    { return filepath.Join(p.Admins, "transcript.txt") }
+func (p Paths) HierarchyAuth() string { return filepath.Join(p.Admins, "hierarchy-auth") }
 
 // Env are the environment variables that let our host programs find this world.
 func (w *World) Env() []string {
