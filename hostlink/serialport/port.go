@@ -54,7 +54,7 @@ type OpenError struct {
 // Error implements error.
 func (e *OpenError) Error() string { return e.Path + ": " + e.Err.Error() }
 
-// Unwrap returns the cause: ErrAbsent, ErrBusy, ErrAccess, ErrNotTTY, ErrLost, a
+// Unwrap returns the cause: ErrAbsent, ErrBusy (with the holder, if known), ErrAccess, ErrNotTTY, ErrLost, a
 // *RateError, an error of usbtty.Finder or a system error.
 func (e *OpenError) Unwrap() error { return e.Err }
 

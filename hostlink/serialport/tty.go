@@ -81,7 +81,7 @@ func claim(fd, baud int) error {
 		return openCause(err)
 	}
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return ErrBusy
+		return busy(fd)
 	}
 	if err := setLine(fd, baud); err != nil {
 		return err
