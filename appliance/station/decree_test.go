@@ -372,3 +372,25 @@ func TestOrdersRefused(t *testing.T) {
 	b.signs("a.db", "content")
 	b.replays()
 }
+
+// A host brings an order as well as a stick does, and hears why it is refused.
+func TestOrderOverTheLink(t *testing.T) {
+	b := obedient(t)
+	b.start()
+	b.connect()
+	note := b.order(&order.Note{})
+	hash, err := order.Hash(note)
+	must(t, err)
+	b.send((&message.Order{Note: note}).Marshal())
+	id := fmt.Sprintf("%x", hash)
+	b.ordered(id)
+	b.command(operator.Command{Verb: operator.Arm, Job: id})
+	b.inForce()
+	b.send((&message.Order{Note: note}).Marshal())
+	b.until(func() bool { return b.refused[message.JobID{}] != nil })
+	if r := b.refused[message.JobID{}]; !strings.Contains(r.Text, "took effect already") {
+		t.Fatalf("%+v", r)
+	}
+	b.signs("a.db", "content")
+	b.replays()
+}

@@ -68,10 +68,11 @@ func (s *Station) lookForOrders(seen map[string]seenFile) map[string]seenFile {
 }
 
 func readOrderFile(name string) ([]byte, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0) // whatever it is by now
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) // whatever it is by now
 	if err != nil {
 		return nil, err
 	}
+	f := os.NewFile(uintptr(fd), name)
 	defer func() { _ = f.Close() }()
 	return io.ReadAll(io.LimitReader(f, ledger.MaxNote+1))
 }

@@ -234,6 +234,10 @@ func (s *Station) fromHost(raw []byte) {
 		s.fetch(m)
 	case *message.Entries:
 		s.offered(m)
+	case *message.Order:
+		if err := s.takeOrder(m.Note); err != nil {
+			s.refuseFor(message.JobID{}, err)
+		}
 	default:
 		s.refuse(message.JobID{}, message.CodeBadMessage, "this message goes from board to host only")
 	}

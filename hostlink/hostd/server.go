@@ -112,6 +112,8 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 		d.serveLog(ctx, &req, say)
 	case api.OpPublish:
 		d.servePublish(say)
+	case api.OpOrder:
+		d.answer(say, func() *api.Response { return d.order(req.Note) })
 	default:
 		_ = say(fail(api.Usage, "unknown operation %q", req.Op))
 	}
@@ -277,6 +279,21 @@ func (d *Daemon) serveLog(ctx context.Context, req *api.Request, say func(*api.R
 		}
 	}
 	_ = say(&api.Response{Final: true, OK: true})
+}
+
+// order hands the appliance a note of the administrators. What becomes of it is
+// for the operator there to say, and for the log.
+func (d *Daemon) order(note []byte) *api.Response {
+	m := message.Order{Note: note}
+	body := m.Marshal()
+	switch {
+	case body == nil || len(note) > message.MaxOrderNote:
+		return fail(api.BadInput, "this is no signed note of at most %d bytes", message.MaxOrderNote)
+	case d.conv == nil || !d.conv.ready && !d.conv.halted:
+		return fail(api.LinkDown, "no conversation with the appliance: %s", d.linkState())
+	}
+	d.send(body)
+	return &api.Response{Final: true, OK: true}
 }
 
 // span is the range of entries that a log request means.

@@ -46,6 +46,8 @@ const (
 	MaxAttest, MaxAttestSig = 512, 128
 	// MaxCheckpoint bounds a checkpoint note with its TPM line.
 	MaxCheckpoint = 8 << 10
+	// MaxOrderNote bounds a note of the administrators: a policy fills an entry.
+	MaxOrderNote = 56 << 10
 	// MaxHuman bounds a line meant for people, in bytes.
 	MaxHuman = 600
 	// MaxSeconds bounds a countdown in an event: a day.

@@ -92,6 +92,7 @@ func samples() map[string][]byte {
 		"submit":     (&Submit{approvalNote, submissionNote, [][]byte{state, state}}).Marshal(),
 		"mirrored":   (&Mirrored{44, sampleRoot}).Marshal(),
 		"fetch":      (&Fetch{42}).Marshal(),
+		"order":      (&Order{signed([]byte("touchmark/order-note/v1\norigin touchmark.example/demo\nafter 42 "+canon.Hex(sampleRoot[:])+"\nreason "+canon.Base64([]byte("moved to rack 7"))+"\n"), alice.Signer)}).Marshal(),
 		"welcome": (&Welcome{
 			Nonce: hello.Nonce, Origin: hello.Origin, Firmware: "touchmark-0.1.0", Policy: sha256.Sum256([]byte("a policy")),
 			Time: noon, State: StateReady, Total: 44, Attest: []byte("an attestation"), Sig: []byte("its signature"), Checkpoint: checkpoint,

@@ -15,9 +15,10 @@ const (
 	SubmitDomain     = "touchmark/submit/v1"          // host to board
 	CancelDomain     = "touchmark/cancel/v1"          // host to board, signed note
 	MirroredDomain   = "touchmark/mirrored/v1"        // host to board
-	FetchDomain      = "touchmark/fetch/v1"           // host to board
+	FetchDomain      = "touchmark/fetch/v1"           // either way
+	OrderDomain      = "touchmark/order/v1"           // host to board
 	WelcomeDomain    = "touchmark/welcome/v1"         // board to host
-	EntriesDomain    = "touchmark/entries/v1"         // board to host
+	EntriesDomain    = "touchmark/entries/v1"         // either way
 	CheckpointDomain = "touchmark/checkpoint-note/v1" // board to host
 	EventDomain      = "touchmark/event/v1"           // board to host
 	RefusedDomain    = "touchmark/refused/v1"         // board to host
@@ -25,7 +26,7 @@ const (
 )
 
 // Parse reads one session message, strictly, and returns a pointer to one of
-// *HelloNote, *Submit, *CancelNote, *Mirrored, *Fetch, *Welcome, *Entries,
+// *HelloNote, *Submit, *CancelNote, *Mirrored, *Fetch, *Order, *Welcome, *Entries,
 // *Checkpoint, *Event, *Refused, *Done. Marshal of the result gives b.
 // Signatures of notes are not verified here: the receiver opens them. The
 // error is a *canon.Error or, for the form of a note, a *NoteError; CodeOf
@@ -50,6 +51,7 @@ var parsers = map[string]func([]byte) (any, error){
 	SubmitDomain:     plain(SubmitDomain, readSubmit),
 	MirroredDomain:   plain(MirroredDomain, readMirrored),
 	FetchDomain:      plain(FetchDomain, readFetch),
+	OrderDomain:      plain(OrderDomain, readOrder),
 	WelcomeDomain:    plain(WelcomeDomain, readWelcome),
 	EntriesDomain:    plain(EntriesDomain, readEntries),
 	CheckpointDomain: plain(CheckpointDomain, readCheckpoint),
@@ -249,6 +251,21 @@ func (m *Checkpoint) Marshal() []byte {
 
 func readCheckpoint(r *canon.Reader) *Checkpoint {
 	return &Checkpoint{Note: r.Block("note", MaxCheckpoint)}
+}
+
+// Order brings the board a note that administrators signed: an order or a
+// policy.
+type Order struct{ Note []byte }
+
+// Marshal encodes m, nil if the note has no canonical form.
+func (m *Order) Marshal() []byte {
+	w := canon.NewWriter(OrderDomain)
+	w.Block("note", m.Note)
+	return w.Bytes()
+}
+
+func readOrder(r *canon.Reader) *Order {
+	return &Order{Note: r.Block("note", MaxOrderNote)}
 }
 
 // States of an Event. A host shows one it does not know as it stands.

@@ -71,7 +71,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.socket, "socket", env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"), "socket of touchmark-hostd ($TOUCHMARK_SOCKET)")
 	f.StringVar(&a.trust, "trust", env("TOUCHMARK_TRUST", "/etc/touchmark/trust"), "trust directory or file ($TOUCHMARK_TRUST)")
 	f.BoolVar(&a.json, "json", false, "print JSON for programs")
-	c.AddCommand(a.signCmd(), a.fetchCmd(), a.jobsCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.keyCmd(), a.policyCmd())
+	c.AddCommand(a.signCmd(), a.fetchCmd(), a.jobsCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd())
 	return c
 }
 

@@ -34,6 +34,7 @@ const (
 	OpStatus  = "status"
 	OpCert    = "cert"
 	OpLog     = "log"
+	OpOrder   = "order"   // hand the appliance a note of the administrators
 	OpPublish = "publish" // bring the published log up to date and wait for it
 )
 
@@ -74,6 +75,7 @@ type Request struct {
 	Timeout int64  `json:"timeout_ms,omitempty"` // sign
 	Key     []byte `json:"key,omitempty"`        // sign: KeySize random bytes, the same when the request is repeated
 	Job     string `json:"job,omitempty"`        // fetch
+	Note    []byte `json:"note,omitempty"`       // order
 	Items   []Item `json:"items,omitempty"`      // sign
 	From    uint64 `json:"from,omitempty"`       // log: first index
 	Count   uint64 `json:"count,omitempty"`      // log: how many, 0 for all

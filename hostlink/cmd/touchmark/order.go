@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
+	"touchmark/tpm/ledgerstore/durable"
+)
+
+func (a *app) orderCmd() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "order",
+		Short: "What administrators order the appliance: write it, sign it, hand it over",
+		Long: `Administrators order the appliance to set its clock, to leave a halt state, to
+note something in the log, or to end the log. An order names the state of the
+log that they know: the published checkpoint. A quorum of them signs it. A new
+policy (touchmark policy sign) is handed over in the same way.`,
+	}
+	var key, out string
+	sign := &cobra.Command{
+		Use:     "sign --key KEY [--out NOTE] FILE",
+		Short:   "Sign an order as an administrator; adds to the signatures of a note",
+		Example: "  touchmark order sign --key admin1.key move.order\n  touchmark order sign --key admin2.key move.note",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if key == "" {
+				return exitf(api.Usage, "order sign needs --key")
+			}
+			return a.signOrder(args[0], key, out)
+		},
+	}
+	sign.Flags().StringVar(&key, "key", "", "administrator's private key")
+	sign.Flags().StringVar(&out, "out", "", "where to write the note (default: FILE with .note)")
+	submit := &cobra.Command{
+		Use:     "submit NOTE",
+		Short:   "Hand a signed order or policy to the appliance, where the operator decides about it",
+		Example: "  touchmark order submit move.note",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(_ *cobra.Command, args []string) error { return a.submitOrder(args[0]) },
+	}
+	c.AddCommand(a.newOrderCmd(), sign, submit)
+	return c
+}
+
+// draft are the flags of order new.
+type draft struct{ checkpoint, reason, out, time, halt, head, pcr, successor, genesis string }
+
+func (a *app) newOrderCmd() *cobra.Command {
+	var d draft
+	c := &cobra.Command{
+		Use:   "new time|resume|note|close --checkpoint FILE --reason TEXT --out FILE",
+		Short: "Write an order, to be signed",
+		Example: `  touchmark order new note --checkpoint log/checkpoint --reason "moved to rack 7" --out move.order
+  touchmark order new time --time 2026-03-04T05:06:07Z --checkpoint log/checkpoint --reason "the clock ran ahead" --out clock.order
+  touchmark order new resume --halt head-unknown --head HEX --pcr HEX --checkpoint log/checkpoint --reason "the card was lost" --out go-on.order`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return a.newOrder(args[0], d) },
+	}
+	f := c.Flags()
+	f.StringVar(&d.checkpoint, "checkpoint", "", "published checkpoint of the log as you know it")
+	f.StringVar(&d.reason, "reason", "", "why: one line that stands in the log for ever")
+	f.StringVar(&d.out, "out", "", "where to write the order")
+	f.StringVar(&d.time, "time", "", "time: what the clock shall be set to")
+	f.StringVar(&d.halt, "halt", "", "resume: the halt state that the board shows")
+	f.StringVar(&d.head, "head", "", "resume: HEAD as the board shows it")
+	f.StringVar(&d.pcr, "pcr", "", "resume: the PCR as the board shows it")
+	f.StringVar(&d.successor, "successor", "", "close: origin of the log that goes on, if there is one")
+	f.StringVar(&d.genesis, "genesis", "", "close: leaf hash of its entry 0")
+	return c
+}
+
+func (a *app) newOrder(kind string, d draft) error {
+	if d.checkpoint == "" || d.reason == "" || d.out == "" {
+		return exitf(api.Usage, "order new needs --checkpoint, --reason and --out")
+	}
+	b, err := api.ReadSmall(d.checkpoint, message.MaxCheckpoint)
+	if err != nil {
+		return exitf(api.BadInput, "checkpoint: %w", err)
+	}
+	body, err := message.NoteText(b)
+	if err != nil {
+		return exitf(api.BadInput, "%s: %w", d.checkpoint, err)
+	}
+	origin, size, root, err := ledger.ParseCheckpointBody(body)
+	if err != nil {
+		return exitf(api.BadInput, "%s: %w", d.checkpoint, err)
+	}
+	action, err := d.action(kind)
+	if err != nil {
+		return err
+	}
+	o := &order.Order{Origin: origin, After: order.State{Size: size, Root: root}, Action: action, Reason: d.reason}
+	text, err := o.Marshal()
+	if err != nil {
+		return exitf(api.BadInput, "%w", err)
+	}
+	if err := durable.WriteFile(d.out, text, 0o644); err != nil {
+		return exitf(api.CannotWrite, "%s: %w", d.out, plainWrite(err))
+	}
+	fmt.Fprintln(a.out, d.out)
+	return nil
+}
+
+func (d *draft) action(kind string) (order.Action, error) {
+	switch kind {
+	case ledger.KindNote:
+		return &order.Note{}, nil
+	case ledger.KindTime:
+		t, err := time.Parse(time.RFC3339, d.time)
+		if err != nil {
+			return nil, exitf(api.Usage, "--time: %w", err)
+		}
+		return &order.Time{To: t.UTC()}, nil
+	case ledger.KindResume:
+		head, err := hex32("--head", d.head)
+		if err != nil {
+			return nil, err
+		}
+		pcr, err := hex32("--pcr", d.pcr)
+		return &order.Resume{Halt: d.halt, Head: head, PCR: pcr}, err
+	case ledger.KindClose:
+		if d.successor == "" {
+			return &order.Close{}, nil
+		}
+		genesis, err := hex32("--genesis", d.genesis)
+		return &order.Close{Successor: ledger.LogID{Origin: d.successor, Genesis: genesis}}, err
+	}
+	return nil, exitf(api.Usage, "order new makes time, resume, note and close, not %q", kind)
+}
+
+func hex32(flag, s string) (h [32]byte, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(h) {
+		return h, exitf(api.Usage, "%s: it is 64 hex digits", flag)
+	}
+	return [32]byte(b), nil
+}
+
+func (a *app) signOrder(path, keyPath, out string) error {
+	b, err := api.ReadSmall(path, ledger.MaxOrder)
+	if err != nil {
+		return exitf(api.BadInput, "order: %w", err)
+	}
+	s, _, err := readKey(keyPath)
+	if err != nil {
+		return err
+	}
+	text, sign := b, message.SignNote
+	if bytes.Contains(b, []byte("\n\n\u2014 ")) {
+		sign = message.CosignNote
+		if text, err = message.NoteText(b); err != nil {
+			return exitf(api.BadInput, "%s: %w", path, err)
+		}
+	}
+	if _, err := order.Parse(text); err != nil {
+		return exitf(api.BadInput, "%s: %w", path, err)
+	}
+	n, err := sign(b, s)
+	if err != nil {
+		return exitf(api.BadInput, "%s: %w", path, err)
+	}
+	if out == "" {
+		out = strings.TrimSuffix(strings.TrimSuffix(path, ".order"), ".note") + ".note"
+	}
+	if err := durable.WriteFile(out, n, 0o644); err != nil {
+		return exitf(api.CannotWrite, "%s: %w", out, plainWrite(err))
+	}
+	fmt.Fprintln(a.out, out)
+	return nil
+}
+
+func (a *app) submitOrder(path string) error {
+	n, err := api.ReadSmall(path, message.MaxOrderNote)
+	if err != nil {
+		return exitf(api.BadInput, "order: %w", err)
+	}
+	if _, err := message.NoteText(n); err != nil {
+		return exitf(api.BadInput, "%s: %w: sign it first", path, err)
+	}
+	if _, err := a.ask(&api.Request{Op: api.OpOrder, Note: n}); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out, "handed to the appliance: its operator decides, and 'touchmark log' shows it once it has effect")
+	return nil
+}
