@@ -1,11 +1,16 @@
 package hostd
 
 import (
+	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"touchmark/hostlink/hostd/api"
 )
 
 const goodConfig = `device = "/dev/ttyUSB0"
@@ -85,6 +90,11 @@ func TestListen(t *testing.T) {
 	if _, err := Listen(path, 0o640); err == nil || !strings.Contains(err.Error(), "another touchmark-hostd is running") {
 		t.Fatalf("second daemon: %v", err)
 	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // as one that was killed
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = must(Listen(path, 0o600))
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -94,5 +104,36 @@ func TestListen(t *testing.T) {
 	}
 	if _, err := Listen(path, 0o640); err == nil {
 		t.Fatal("a file that is no socket was replaced")
+	}
+}
+
+// flaky is a listener that fails before each connection.
+type flaky struct {
+	net.Listener
+	failed bool
+}
+
+func (l *flaky) Accept() (net.Conn, error) {
+	if l.failed = !l.failed; l.failed {
+		return nil, &net.OpError{Op: "accept", Net: "unix", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+// TestSocketRecovers: a daemon that cannot take a connection takes the next.
+func TestSocketRecovers(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	l := &flaky{Listener: must(Listen(w.socket, 0o600))}
+	d := must(New(w.options()))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx, newBoard(t), l) }()
+	for range 2 {
+		w.ask(&api.Request{Op: api.OpJobs}).expect(api.OK, "")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -55,11 +55,8 @@ func (d *Daemon) serve(ctx context.Context, l net.Listener) {
 	defer stop()
 	room := make(chan struct{}, maxClients)
 	for {
-		c, err := l.Accept()
-		if err != nil {
-			if ctx.Err() == nil {
-				d.log.Error().Err(err).Msg("socket")
-			}
+		c := d.connection(ctx, l)
+		if c == nil {
 			return
 		}
 		select {
@@ -73,6 +70,26 @@ func (d *Daemon) serve(ctx context.Context, l net.Listener) {
 			defer func() { <-room }()
 			d.client(ctx, c)
 		})
+	}
+}
+
+// connection is the next client's, nil when there will be none. What keeps it
+// from coming, such as too many open files, passes.
+func (d *Daemon) connection(ctx context.Context, l net.Listener) net.Conn {
+	for {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+			return c
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			return nil
+		}
+		d.log.Error().Err(err).Msg("socket")
+		select {
+		case <-time.After(acceptRetry):
+		case <-ctx.Done():
+			return nil
+		}
 	}
 }
 
@@ -125,6 +142,9 @@ const (
 	hashWait   = 6 * time.Hour
 	clientWait = 10 * time.Second
 	takenWait  = time.Minute // to write what it got to a slow disk
+
+	// acceptRetry spaces the attempts to take a connection.
+	acceptRetry = 250 * time.Millisecond
 )
 
 // answer runs f in the loop and sends what it returns.

@@ -158,10 +158,13 @@ func (e *Endpoint) run(ctx context.Context) {
 	for pause := retryFirst; ctx.Err() == nil; pause = min(2*pause, retryMost) {
 		path, p, err := e.open()
 		if err == nil {
+			opened := time.Now()
 			e.emit(ctx, Event{Kind: Opened, Device: path})
 			e.serve(ctx, p)
-			pause, err = retryFirst, &OpenError{path, ErrLost}
-			last = ""
+			if time.Since(opened) > retryMost { // else it fails as soon as it is open
+				pause = retryFirst
+			}
+			last, err = "", &OpenError{path, ErrLost}
 		}
 		if err.Error() != last && ctx.Err() == nil {
 			last = err.Error()
