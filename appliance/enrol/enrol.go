@@ -24,6 +24,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"filippo.io/age"
+
 	"touchmark/appliance/operator"
 	"touchmark/appliance/piv"
 	"touchmark/appliance/policy"
@@ -41,12 +43,13 @@ type Config struct {
 	PolicyNote  []byte // signed by its administrators
 	UserID      string // of the OpenPGP certificate: "Name <mail>"
 	Nonce       [32]byte
-	Replace     bool          // destroy a key that is in the token's slot
-	NewManage   []byte        // the token's new management key, kept by the administrators; nil leaves it
-	AuthsOut    string        // file for the hierarchies' authorizations; "": they are not set
-	Predecessor *anchor.Trust // of the log that this one goes on from; nil for none
-	SameHead    bool          // go on from the HEAD of the predecessor, after TPM2_Clear
-	Throwaway   bool          // emulators and development hardware are good enough; nothing is asked
+	Replace     bool            // destroy a key that is in the token's slot
+	NewManage   []byte          // the token's new management key, kept by the administrators; nil leaves it
+	Backup      []age.Recipient // who keep an encrypted copy of the log key; nobody if empty
+	AuthsOut    string          // file for the hierarchies' authorizations; "": they are not set
+	Predecessor *anchor.Trust   // of the log that this one goes on from; nil for none
+	SameHead    bool            // go on from the HEAD of the predecessor, after TPM2_Clear
+	Throwaway   bool            // emulators and development hardware are good enough; nothing is asked
 	TPM         *device.TPM
 	Token       *piv.Token
 	Panel       operator.Panel
@@ -123,6 +126,7 @@ func (c *ceremony) steps(ctx context.Context) error {
 		{"token's management key", c.setManagementKey},
 		{"certificate", c.certify},
 		{"log key", c.makeLogKey},
+		{"log key's backup", c.backUp},
 		{"TPM's endorsement key", c.readEK},
 		{"TPM's attestation key", c.makeAK},
 		{"HEAD", c.makeHead},

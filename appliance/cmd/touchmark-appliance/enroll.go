@@ -22,6 +22,7 @@ import (
 type enrollFlags struct {
 	dir, tpm, policy, uid, trust, nonce, manage string
 	auths, transcript, predecessor              string
+	backup                                      []string
 	replace, sameHead, throwaway                bool
 	panel                                       panelFlags
 	token                                       tokenFlags
@@ -67,6 +68,7 @@ from; close that one with an order.`,
 	flags.StringVar(&f.nonce, "auditor-nonce", "", "64 hex digits from an auditor who watches")
 	flags.StringVar(&f.manage, "management-key-out", "", "give the token a random management key and write it here, for the administrators")
 	flags.StringVar(&f.auths, "hierarchy-auth-out", "", "set the authorizations of the TPM's hierarchies to random ones and write them here, for the administrators")
+	flags.StringArrayVar(&f.backup, "backup-recipient", nil, "encrypt a copy of the log key to this age recipient, age1..., into the trust directory (repeatable)")
 	flags.StringVar(&f.transcript, "transcript", "", "file to tell the ceremony in")
 	flags.StringVar(&f.predecessor, "predecessor", "", "trust directory of the log that this one goes on from")
 	flags.BoolVar(&f.sameHead, "same-head", false, "go on from the HEAD of the predecessor, after TPM2_Clear")
@@ -84,6 +86,9 @@ func enroll(ctx context.Context, f enrollFlags) error {
 		Replace: f.replace, SameHead: f.sameHead, Throwaway: f.throwaway, Now: time.Now().UTC().Truncate(time.Second),
 	}
 	var err error
+	if cfg.Backup, err = enrol.ParseRecipients(f.backup); err != nil {
+		return &usageError{err, "touchmark-appliance enroll"}
+	}
 	if f.predecessor != "" {
 		if cfg.Predecessor, err = readTrust(f.predecessor); err != nil {
 			return fmt.Errorf("predecessor: %w", err)

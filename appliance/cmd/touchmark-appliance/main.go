@@ -38,7 +38,7 @@ func main() {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{err, c.CommandPath()} })
-	root.AddCommand(runCommand(), enrollCommand(), answerCommand(), statusCommand())
+	root.AddCommand(runCommand(), enrollCommand(), answerCommand(), restoreCommand(), statusCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "touchmark-appliance:", err)
 		os.Exit(exitCode(err))

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/appliance/enrol"
+)
+
+func restoreCommand() *cobra.Command {
+	var dir, backup, identity string
+	c := &cobra.Command{
+		Use:   "restore-log-key --dir DIR --backup FILE --identity FILE",
+		Short: "Put the log key back from the administrators' backup",
+		Long: `Decrypt log.key.age, which 'enroll --backup-recipient' wrote, with an age identity
+of an administrator's and put the log key into a data directory that has lost it.
+A key that is there is not overwritten.`,
+		Example: `  touchmark-appliance restore-log-key --dir /data/touchmark --backup /media/usb/trust/log.key.age --identity /media/admin/age.key`,
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			f, err := os.Open(identity)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = f.Close() }()
+			return enrol.RestoreLogKey(dir, backup, f)
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "data directory without a log key")
+	c.Flags().StringVar(&backup, "backup", "", "the encrypted log key")
+	c.Flags().StringVar(&identity, "identity", "", "file with an age identity (age-keygen)")
+	required(c, "dir", "backup", "identity")
+	return c
+}
