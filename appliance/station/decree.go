@@ -172,6 +172,9 @@ func (s *Station) decideOrder(c operator.Command) bool {
 
 // armDecree appends the order's entry with its plan.
 func (s *Station) armDecree(d *decree) {
+	if d.timer != nil {
+		d.timer.Stop()
+	}
 	err := s.prepareDecree(d)
 	var r *policy.Refusal
 	switch {
@@ -400,6 +403,7 @@ func (s *Station) dropDecree(code, text string) {
 	if d.timer != nil {
 		d.timer.Stop()
 	}
+	s.decline(d, code)
 	var c *errClock
 	if errors.As(s.halted, &c) {
 		s.floor = time.Time{}

@@ -373,6 +373,54 @@ func TestOrdersRefused(t *testing.T) {
 	b.replays()
 }
 
+// An order that the operator denied, or nobody armed, cannot be sent again and
+// again to keep jobs from the display; on a stick it comes again.
+func TestDeclinedOrderDoesNotComeBack(t *testing.T) {
+	b := obedient(t)
+	b.start()
+	b.connect()
+	note := b.order(&order.Note{})
+	msg := (&message.Order{Note: note}).Marshal()
+	hash, err := order.Hash(note)
+	must(t, err)
+	id := fmt.Sprintf("%x", hash)
+	b.send(msg)
+	b.ordered(id)
+	b.send(msg) // while it is on display: nothing
+	b.command(operator.Command{Verb: operator.Deny, Job: id})
+	b.serve("order-dropped")
+	for range 3 {
+		delete(b.refused, message.JobID{})
+		b.send(msg)
+		b.until(func() bool { return b.refused[message.JobID{}] != nil })
+		if r := b.refused[message.JobID{}]; r.Code != message.CodeDenied {
+			t.Fatalf("%+v", r)
+		}
+	}
+	b.signs("a.db", "content")
+	b.bring(note)
+	b.ordered(id)
+	b.command(operator.Command{Verb: operator.Arm, Job: id})
+	b.inForce()
+	b.replays()
+}
+
+func TestOrderThatNobodyArms(t *testing.T) {
+	b := obedient(t)
+	b.cfg.ArmTimeout = time.Millisecond
+	b.start()
+	b.connect()
+	msg := (&message.Order{Note: b.order(&order.Note{})}).Marshal()
+	for range 2 {
+		delete(b.refused, message.JobID{})
+		b.send(msg)
+		b.until(func() bool { return b.refused[message.JobID{}] != nil })
+		if r := b.refused[message.JobID{}]; r.Code != message.CodeArmTimeout {
+			t.Fatalf("%+v", r)
+		}
+	}
+}
+
 // A host brings an order as well as a stick does, and hears why it is refused.
 func TestOrderOverTheLink(t *testing.T) {
 	b := obedient(t)

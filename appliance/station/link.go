@@ -235,7 +235,7 @@ func (s *Station) fromHost(raw []byte) {
 	case *message.Entries:
 		s.offered(m)
 	case *message.Order:
-		if err := s.takeOrder(m.Note); err != nil {
+		if err := s.orderFromHost(m.Note); err != nil {
 			s.refuseFor(message.JobID{}, err)
 		}
 	default:

@@ -117,10 +117,11 @@ type Station struct {
 	dirty      bool   // a TPM command failed: reconcile before the next commit
 	halted     error
 	healing    *healing
-	decree     *decree       // an administrators' order that is shown or under way
-	shift      time.Duration // what an order corrects the clock by
-	floor      time.Time     // the clock says no less
-	starting   bool          // the TPM's state is not explained yet
+	decree     *decree             // an administrators' order that is shown or under way
+	declined   map[[32]byte]string // orders of hosts that came to nothing: the code of that
+	shift      time.Duration       // what an order corrects the clock by
+	floor      time.Time           // the clock says no less
+	starting   bool                // the TPM's state is not explained yet
 	confirmed  bool
 	clock      string // who vouches for the clock: ledger.Clock…
 
