@@ -390,6 +390,68 @@ func TestOtherInputsAreRefused(t *testing.T) {
 	r.complete()
 }
 
+// A platform authorization that is set keeps HEAD from being made; the next
+// boot, in which it is empty, finishes the ceremony with the same keys.
+func TestPlatformLocked(t *testing.T) {
+	r := newRig(t, swtpm.Start(t))
+	if _, err := r.tpm.Tool("tpm2_changeauth", "-c", "p", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(context.Background(), r.cfg); !errors.Is(err, device.ErrPlatformLocked) {
+		t.Fatal(err)
+	}
+	key := r.tokenKey()
+	ok(t, r.tpm.PowerCycle())
+	r.open()
+	r.complete()
+	if !bytes.Equal(key, r.tokenKey()) {
+		t.Error("the token made a second key")
+	}
+}
+
+// Authorizations that somebody else set are found before anything is made.
+func TestAuthsOfAnother(t *testing.T) {
+	r := newRig(t, swtpm.Start(t))
+	if _, err := r.tpm.Tool("tpm2_changeauth", "-c", "o", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(context.Background(), r.cfg); !errors.Is(err, device.ErrAuthSet) {
+		t.Error(err)
+	}
+	if r.tokenKey() != nil {
+		t.Error("the token made a key all the same")
+	}
+}
+
+// A ceremony goes on with its own TPM and token only.
+func TestSwappedHardware(t *testing.T) {
+	r := newRig(t, swtpm.Start(t))
+	for n := 10; n == 10 || !recordedAK(t, r.cfg.Dir); n++ {
+		if err := r.killedAt(n); !errors.Is(err, errKilled) {
+			t.Fatal(err)
+		}
+	}
+	mine, other := r.cfg, newRig(t, swtpm.Start(t))
+	r.cfg.TPM = other.cfg.TPM
+	if _, err := Run(context.Background(), r.cfg); !errors.Is(err, device.ErrNoAK) {
+		t.Errorf("another TPM: %v", err)
+	}
+	r.cfg = mine
+	r.cfg.Token = other.cfg.Token
+	if _, err := Run(context.Background(), r.cfg); !errors.Is(err, piv.ErrEmptySlot) {
+		t.Errorf("another token: %v", err)
+	}
+	r.cfg = mine
+	r.complete()
+}
+
+func recordedAK(t *testing.T, dir string) bool {
+	t.Helper()
+	s, err := readState(dir)
+	ok(t, err)
+	return recorded(s.ak)
+}
+
 // After TPM2_Clear a new log begins on the same HEAD, and says after which.
 func TestSameHead(t *testing.T) {
 	r := newRig(t, swtpm.Start(t))

@@ -63,6 +63,28 @@ func TestChallenge(t *testing.T) {
 	r.StopHostd()
 }
 
+// After TPM2_Clear, a second log goes on from the HEAD of the first, signs, and an auditor finds both in order.
+func TestSameHead(t *testing.T) {
+	t.Parallel()
+	tpm := swtpm.Start(t)
+	first := up(t, world.Config{TPM: tpm})
+	first.works()
+	first.StopAppliance()
+	first.StopHostd()
+	if _, err := tpm.Tool("tpm2_clear", "-c", "p"); err != nil {
+		t.Fatal(err)
+	}
+	first.must(tpm.PowerCycle())
+	second := up(t, world.Config{TPM: tpm, Enrolment: []string{"--same-head", "--predecessor", first.Trust}})
+	second.works()
+	second.StopAppliance() // its last entries are the mirror's by then
+	second.StopHostd()
+	res, found := second.audit(second.Mirror, "--predecessor", first.Mirror, "--predecessor-trust", first.Trust)
+	if !found.has("head-inherited") || found.has("continuity") || found.Verdict == "tampered" || res.Code > 1 {
+		t.Errorf("exit code %d: %+v\n%s", res.Code, found, res.Stderr)
+	}
+}
+
 // roots makes a directory of some of a maker's certificates.
 func (r *rig) roots(name, makers string, files ...string) string {
 	r.t.Helper()

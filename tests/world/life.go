@@ -27,8 +27,9 @@ func (w *World) Enrol(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := w.startBoard("enroll", "enroll", "--dir", w.Board, "--policy", policy, "--uid", UserID, "--trust-out", w.Trust,
-		"--transcript", w.Transcript(), "--hierarchy-auth-out", w.HierarchyAuth(), "--throwaway")
+	args := []string{"enroll", "--dir", w.Board, "--policy", policy, "--uid", UserID, "--trust-out", w.Trust,
+		"--transcript", w.Transcript(), "--hierarchy-auth-out", w.HierarchyAuth(), "--throwaway"}
+	b, err := w.startBoard("enroll", append(args, w.Enrolment...)...)
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ type Config struct {
 	Touch     string                   // who touches: ask (default: World.Token), auto or never
 	Baud      int                      // of both serial ports; default 115200, which ptys ignore
 	Policy    func(toml string) string // last word on the policy's text; nil leaves it
+	Enrolment []string                 // more flags of touchmark-appliance enroll
 	TPM       *swtpm.Server            // nil: one of the world's own
 	Wrap      Wrapper                  // starts appliance and hostd in another way; nil: directly
 	ViaPCSCD  bool                     // the board's build with the tag pcscd, over the system's pcscd …
