@@ -123,6 +123,7 @@ func (s *story) enrol(ctx context.Context) error {
 	}
 	s.n.Good("OpenPGP certificate %s: %s", shorten(filepath.Join(s.dir, "cert.asc")), fpr)
 	s.n.Good("what hosts and auditors pin: %s", shorten(s.w.Trust))
+	s.n.Good("what those present would sign: %s", shorten(s.w.Transcript()))
 	return nil
 }
 
