@@ -348,6 +348,7 @@ func (d *Daemon) settleWelcome() {
 func (d *Daemon) notExplained(c *conversation) {
 	c.unexplained++
 	w := c.welcome
+	d.haltedBoard(w)
 	c.problem, c.welcome = "the TPM's HEAD is not where the appliance's log leads; asking again", nil
 	d.log.Error().Msg(c.problem)
 	if c.unexplained >= maxUnexplained {
