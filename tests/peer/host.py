@@ -116,6 +116,17 @@ class Host:
         self.send(INTERACTIVE, text.marshal("mirrored", {"size": self.mirror.head(len(self.mirror))}))
         self._go_on()
 
+    def _fetch(self, m):
+        """A board that halted for want of entries asks for ours."""
+        entries, size = [], 200
+        for entry in self.mirror.entries[m["from"]:][:64]:
+            size += len(entry) + 12
+            if size > text.MAX_TEXT:
+                break
+            entries.append(entry)
+        if entries:
+            self.send(BULK, text.marshal("entries", {"start": m["from"], "total": len(self.mirror), "entry": entries}))
+
     def _checkpoint_note(self, m):
         self._committed(m["note"])
         self._go_on()

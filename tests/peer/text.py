@@ -17,7 +17,7 @@ from types import SimpleNamespace
 MAX_TEXT = 131072
 MAX_LINE, MAX_FIELDS = 61440, 16
 MAX_SIGNATURES = 32
-MAX_NOTE, MAX_SIGNED_TEXT, MAX_CHECKPOINT, MAX_ENTRY = 16384, 8192, 8192, 61440
+MAX_NOTE, MAX_SIGNED_TEXT, MAX_CHECKPOINT, MAX_ENTRY, MAX_ORDER = 16384, 8192, 8192, 61440, 57344
 
 
 class BadText(ValueError):
@@ -136,12 +136,14 @@ FORMS = {
                line("state", base64_bytes(199), times=(1, 16))],
     "cancel": [line("origin", origin), line("job", job), line("host-time", time)],
     "mirrored": [line("size", number(), hexadecimal(32))],
+    "order": [block("note", MAX_ORDER)],
+    # either way
     "fetch": [line("from", number())],
+    "entries": [line("start", number()), line("total", number()), block("entry", MAX_ENTRY, times=(1, 64))],
     # board to host
     "welcome": [line("nonce", hexadecimal(16)), line("origin", origin), line("firmware", name64),
                 line("policy", hexadecimal(32)), line("time", time), line("state", token), line("total", number()),
                 line("attest", attestation, attestation), block("checkpoint", MAX_CHECKPOINT)],
-    "entries": [line("start", number()), line("total", number()), block("entry", MAX_ENTRY, times=(1, 64))],
     "checkpoint-note": [block("note", MAX_CHECKPOINT)],
     "event": [line("job", job), line("state", token), line("item", number(16)), line("seconds", number(86401))],
     "refused": [line("job", job), line("code", token), line("text", person_text)],
@@ -149,8 +151,8 @@ FORMS = {
 }
 MOST = {"approval": MAX_SIGNED_TEXT, "submission": MAX_SIGNED_TEXT}
 SIGNED = {"hello", "cancel"}  # of the messages; approval and submission are signed too but travel within submit
-TO_BOARD = {"hello", "submit", "cancel", "mirrored", "fetch"}
-FROM_BOARD = set(FORMS) - TO_BOARD - {"approval", "submission"}
+TO_BOARD = {"hello", "submit", "cancel", "mirrored", "order", "fetch", "entries"}
+FROM_BOARD = {"welcome", "entries", "checkpoint-note", "event", "refused", "done", "fetch"}
 
 
 def together(form, v):

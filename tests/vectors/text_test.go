@@ -130,6 +130,8 @@ func fieldsFromBoard(m marshaler) []string {
 		return out
 	case *message.Checkpoint:
 		return []string{block("note", m.Note)}
+	case *message.Order:
+		return []string{block("note", m.Note)}
 	case *message.Event:
 		return []string{"job " + m.Job.String(), "state " + m.State, fmt.Sprint("item ", m.Item), fmt.Sprint("seconds ", m.Seconds)}
 	case *message.Refused:
