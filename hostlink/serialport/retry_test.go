@@ -13,7 +13,10 @@ import (
 // dying is a device that opens and then fails at the first read, after a while.
 type dying time.Duration
 
-func (d dying) Read([]byte) (int, error)         { <-time.After(time.Duration(d)); return 0, io.ErrUnexpectedEOF }
+func (d dying) Read([]byte) (int, error) {
+	<-time.After(time.Duration(d))
+	return 0, io.ErrUnexpectedEOF
+}
 func (dying) Write(p []byte) (int, error)        { return len(p), nil }
 func (dying) SetWriteDeadline(_ time.Time) error { return nil }
 func (dying) Close() error                       { return nil }
