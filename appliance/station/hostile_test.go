@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -137,6 +138,7 @@ func TestMalformedMessagesEndNoSession(t *testing.T) {
 	u := b.unimpressed()
 	fetch := (&message.Fetch{}).Marshal()
 	stranger := intaketest.Impostor("repo1")
+	order := "touchmark/order-note/v1\norigin " + origin + "\nafter 0 " + strings.Repeat("0", 64) + "\nreason YQ==\n"
 	for name, c := range map[string]struct {
 		code string
 		raw  []byte
@@ -153,6 +155,10 @@ func TestMalformedMessagesEndNoSession(t *testing.T) {
 		"a false mirror":         {message.CodeForkedHead, (&message.Mirrored{Size: 1}).Marshal()},
 		"a message of the board": {message.CodeBadMessage, (&message.Done{Outcome: 1}).Marshal()},
 		"a welcome":              {message.CodeBadMessage, (&message.Checkpoint{Note: []byte("x\n")}).Marshal()},
+		"unasked entries":        {message.CodeBadMessage, (&message.Entries{Total: 1, Entries: [][]byte{b.entries[0]}}).Marshal()},
+		"a host's own order":     {message.CodeBadSignature, (&message.Order{Note: intaketest.Sign([]byte(order), b.host)}).Marshal()},
+		"an order of nobody":     {message.CodeBadSignature, (&message.Order{Note: intaketest.Sign([]byte(order))}).Marshal()},
+		"an order of no note":    {message.CodeBadMessage, (&message.Order{Note: []byte(order)}).Marshal()},
 		"a hello without a note": {message.CodeBadMessage, (&message.Hello{Origin: origin, HostTime: b.now()}).Marshal()},
 		"a stranger's cancel":    {message.CodeUnknownHost, b.forge.Cancel(stranger, message.JobID{1}, b.now())},
 		"an old cancel":          {message.CodeClockSkew, b.forge.Cancel(b.host, message.JobID{1}, b.now().Add(-time.Hour))},
