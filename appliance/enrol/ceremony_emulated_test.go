@@ -201,6 +201,13 @@ func (r *rig) check(trust *anchor.Trust) {
 	} else if _, err := pinned.OpenCheckpoint(cp); err != nil {
 		t.Error(err)
 	}
+	told, err := os.ReadFile(r.cfg.Transcript)
+	ok(t, err)
+	for _, line := range []string{"TPM         ", "token       ", "key         ", "certificate ", "log key     ", "AK          ", "HEAD        ", "genesis     "} {
+		if n := strings.Count(string(told), "\n"+line); n != 1 {
+			t.Errorf("the transcript says %q %d times:\n%s", line, n, told)
+		}
+	}
 	ak, err := r.cfg.TPM.AK()
 	ok(t, err)
 	if !bytes.Equal(ak.Marshal(), g.AK) {

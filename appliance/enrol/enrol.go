@@ -274,7 +274,7 @@ func (c *ceremony) checkTrustDir(context.Context) error {
 
 func (c *ceremony) makeLogKey(context.Context) (err error) {
 	if c.log, err = makeLogKey(c.Dir, c.policy.Origin); err == nil {
-		c.words.add("log key     %s", c.log.public)
+		c.words.once("log key     %s", c.log.public)
 	}
 	return err
 }

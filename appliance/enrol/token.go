@@ -89,14 +89,15 @@ func (c *ceremony) knownKey() error {
 		return fmt.Errorf("this is not the token whose key was made before, number %d, or that key is gone", facts.Serial)
 	}
 	c.made = &piv.Enrolled{Public: pub, Attestation: a.Slot, Intermediate: a.Intermediate, Facts: facts}
+	c.describeKey()
 	return nil
 }
 
 func (c *ceremony) describeKey() {
 	f := c.made.Facts
-	c.words.add("token       number %d, firmware %s%s", f.Serial, f.Firmware, emulated(f.Emulated))
-	c.words.add("key         slot %s, %s, a touch for each signature, made in the token", c.key.Slot, c.key.Algorithm)
-	c.words.add("            attestation SHA-256 %x", sha256.Sum256(c.made.Attestation))
+	c.words.once("token       number %d, firmware %s%s", f.Serial, f.Firmware, emulated(f.Emulated))
+	c.words.once("key         slot %s, %s, a touch for each signature, made in the token", c.key.Slot, c.key.Algorithm)
+	c.words.once("            attestation SHA-256 %x", sha256.Sum256(c.made.Attestation))
 }
 
 func emulated(yes bool) string {
@@ -143,8 +144,13 @@ func (c *ceremony) unlock(ctx context.Context) error {
 // certify makes the OpenPGP certificate. The key's creation time is part of
 // its fingerprint: it is that of the ceremony, once and for all.
 func (c *ceremony) certify(ctx context.Context) (err error) {
-	if c.pgp, err = sigformat.NewKey(c.made.Public, c.Now); err != nil || recorded(c.state.cert) {
+	if c.pgp, err = sigformat.NewKey(c.made.Public, c.Now); err != nil {
 		return err
+	}
+	c.words.once("certificate %s", c.UserID)
+	c.words.once("            fingerprint %X", c.pgp.Fingerprint())
+	if recorded(c.state.cert) {
+		return nil
 	}
 	if err := c.unlock(ctx); err != nil {
 		return err
@@ -156,7 +162,5 @@ func (c *ceremony) certify(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	c.words.add("certificate %s", c.UserID)
-	c.words.add("            fingerprint %X", c.pgp.Fingerprint())
 	return c.save()
 }

@@ -91,6 +91,7 @@ func (c *ceremony) checkHead() error {
 // one.
 func (c *ceremony) readEK(context.Context) (err error) {
 	if c.state.ekRead {
+		c.describeEK()
 		return nil
 	}
 	var foreign *device.ForeignEKError
@@ -101,20 +102,24 @@ func (c *ceremony) readEK(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.state.ek == nil {
-		c.words.add("WARNING     the TPM holds no certificate of its endorsement key: nobody can tell later whether it is a real one")
-	} else {
-		c.words.add("EK          certificate SHA-256 %x", sha256.Sum256(c.state.ek))
-	}
+	c.describeEK()
 	c.state.ekRead = true
 	return c.save()
+}
+
+func (c *ceremony) describeEK() {
+	if c.state.ek == nil {
+		c.words.once("WARNING     the TPM holds no certificate of its endorsement key: nobody can tell later whether it is a real one")
+	} else {
+		c.words.once("EK          certificate SHA-256 %x", sha256.Sum256(c.state.ek))
+	}
 }
 
 // makeAK makes the attestation key. One that this ceremony asked for and was
 // not told of has no proof of its creation any more: it is removed.
 func (c *ceremony) makeAK(context.Context) error {
 	if recorded(c.state.ak) {
-		return nil
+		return c.describeAK()
 	}
 	if c.state.akAsked {
 		if err := c.TPM.RemoveAK(); err != nil {
@@ -132,10 +137,18 @@ func (c *ceremony) makeAK(context.Context) error {
 		return err
 	}
 	c.state.ak, c.state.creation = e.AK, e.Creation
-	if ak, err := quote.ParseAK(e.AK); err == nil {
-		c.words.add("AK          Name %x", ak.Name())
+	if err := c.save(); err != nil {
+		return err
 	}
-	return c.save()
+	return c.describeAK()
+}
+
+func (c *ceremony) describeAK() error {
+	ak, err := quote.ParseAK(c.state.ak)
+	if err == nil {
+		c.words.once("AK          Name %x", ak.Name())
+	}
+	return err
 }
 
 func (c *ceremony) noAK() error {
