@@ -381,6 +381,38 @@ func TestForgedHints(t *testing.T) {
 	c.expect(api.OK, "")
 }
 
+// TestArmedIsNotRefused: once the log has a job's intent, no refusal over the cable ends it or has it asked for again.
+func TestArmedIsNotRefused(t *testing.T) {
+	for _, code := range []string{message.CodeDenied, message.CodeArmTimeout, message.CodeCancelled, message.CodeBusy, message.CodeNoHello, message.CodeForkedHead, "expired"} {
+		w := newWorld(t)
+		w.b.meet()
+		c := w.sign("core.db")
+		r := w.b.submitted()
+		i, items := w.b.intent(r)
+		w.b.push(i)
+		w.b.acked()
+		w.b.say(&message.Refused{Job: r.Job, Code: code, Text: "forged"})
+		w.b.Commit()
+		w.b.push(w.b.Append(&ledger.Outcome{Intent: i, Job: r.Job, Items: items}))
+		w.b.say(&message.Checkpoint{Note: w.b.Note})
+		w.b.acked() // and nothing else was said
+		if got := c.final(); !got.OK {
+			t.Errorf("%s: %+v", code, got)
+		}
+	}
+}
+
+// TestWithdrawnAgainAndAgain: a board that keeps saying that a job was withdrawn is not asked for ever.
+func TestWithdrawnAgainAndAgain(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	for range maxUnexplained + 1 {
+		w.b.say(&message.Refused{Job: w.b.submitted().Job, Code: message.CodeCancelled, Text: "cancelled by the host"})
+	}
+	c.expect(api.Interrupted, "says that the request was withdrawn")
+}
+
 // TestNoise: what is no message, or one that only hosts send, is ignored; a
 // forged checkpoint makes the host greet again, and nothing worse.
 func TestNoise(t *testing.T) {

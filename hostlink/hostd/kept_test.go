@@ -132,6 +132,11 @@ func TestResultWaits(t *testing.T) {
 	if next := w.b.submitted(); next.Job == r.Job {
 		t.Fatal("what was taken is given again")
 	}
+	watched := make(chan bool)
+	w.d.post(func() { watched <- w.d.mirror.Trace(r.Job) != nil })
+	if <-watched {
+		t.Error("what was taken stays in memory")
+	}
 }
 
 // TestTwoWait: the same bytes twice at once are two jobs while somebody waits for the first; fetch joins, and the first

@@ -14,6 +14,7 @@ import (
 // A board whose disk was rolled back halts, gets the end of its log from the host's mirror, and goes on; the host and the
 // auditor see one log.
 func TestRolledBackDiskHealsFromTheMirror(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		end  func(r *rig)
@@ -22,6 +23,7 @@ func TestRolledBackDiskHealsFromTheMirror(t *testing.T) {
 		{"killed", func(r *rig) { r.KillAppliance() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			r := up(t, world.Config{})
 			r.works()
 			r.StopAppliance()
