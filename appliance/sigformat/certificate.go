@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"hash"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"touchmark/hostlink/message"
 )
@@ -123,11 +121,9 @@ func (k *Key) verifySelf(sig []byte, uid string) error {
 	return k.verify(&f, alg, k.fingerprint, finish(k.certHash(uid), f.prefix))
 }
 
-// CheckUserID accepts one line of printable text.
+// CheckUserID accepts one line of printable text without spaces around it.
 func CheckUserID(uid string) error {
-	bad := func(r rune) bool { return !unicode.IsPrint(r) }
-	if uid == "" || len(uid) > MaxUserID || !utf8.ValidString(uid) ||
-		strings.ContainsFunc(uid, bad) || strings.TrimSpace(uid) != uid {
+	if len(uid) > MaxUserID || !message.ValidHuman(uid) || strings.TrimSpace(uid) != uid {
 		return fmt.Errorf("user id %q: want 1 to %d bytes of printable text such as \"Name <mail@example.org>\"", uid, MaxUserID)
 	}
 	return nil

@@ -405,6 +405,33 @@ func TestDeclinedOrderDoesNotComeBack(t *testing.T) {
 	b.replays()
 }
 
+// What is remembered of declined orders is bounded: then hosts bring none.
+func TestDeclinedOrdersAreBounded(t *testing.T) {
+	b := obedient(t)
+	b.start()
+	b.connect()
+	for i := range maxDeclined + 1 {
+		b.nonce++ // another reason
+		note := b.order(&order.Note{})
+		hash, err := order.Hash(note)
+		must(t, err)
+		delete(b.refused, message.JobID{})
+		b.send((&message.Order{Note: note}).Marshal())
+		want := message.CodeTooMany
+		if i < maxDeclined {
+			id := fmt.Sprintf("%x", hash)
+			b.ordered(id)
+			b.command(operator.Command{Verb: operator.Deny, Job: id})
+			want = message.CodeDenied
+		}
+		b.until(func() bool { return b.refused[message.JobID{}] != nil })
+		if r := b.refused[message.JobID{}]; r.Code != want {
+			t.Fatalf("order %d: %+v", i, r)
+		}
+	}
+	b.signs("a.db", "content")
+}
+
 func TestOrderThatNobodyArms(t *testing.T) {
 	b := obedient(t)
 	b.cfg.ArmTimeout = time.Millisecond
