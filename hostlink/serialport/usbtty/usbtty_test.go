@@ -159,6 +159,18 @@ func TestSeveralFit(t *testing.T) {
 	tr.finds("ttyUSB1")
 }
 
+// TestTwoBoards: of two boards none is guessed, and no adapter is taken in their place.
+func TestTwoBoards(t *testing.T) {
+	tr := newTree(t, "0403:6001")
+	tr.plug("1-1", "ttyUSB0", "0403:6001", "FT232R", "A1")
+	tr.plug("1-2", "ttyACM0", "1d6b:0104", "Touchmark", "")
+	tr.plug("1-3", "ttyACM1", "1d6b:0104", "Touchmark", "")
+	var many *usbtty.ManyError
+	if _, err := tr.Find(); !errors.As(err, &many) || len(many.Fit) != 2 || many.Fit[0].ID != usbtty.Gadget {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestManyDevicesMakeABoundedError(t *testing.T) {
 	tr := newTree(t)
 	for _, c := range "abcdefghijklmnopqrstuvwxyz" {
