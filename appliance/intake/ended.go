@@ -47,11 +47,21 @@ func (e *Ended) Note(host string, job message.JobID, at time.Time, r policy.Refu
 	}
 }
 
+// dropOldest forgets the oldest end of the host that has most, so that one that
+// cancels without end has none forgotten but its own.
 func (e *Ended) dropOldest() {
+	counts := map[string]int{}
+	most := ""
+	for k := range e.ends {
+		counts[k.host]++
+		if n := counts[k.host] - counts[most]; n > 0 || n == 0 && k.host < most {
+			most = k.host
+		}
+	}
 	var oldest endKey
 	var at time.Time
 	for k, v := range e.ends {
-		if at.IsZero() || v.at.Before(at) {
+		if k.host == most && (at.IsZero() || v.at.Before(at)) {
 			oldest, at = k, v.at
 		}
 	}

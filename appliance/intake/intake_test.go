@@ -231,6 +231,20 @@ func request(host string, job message.JobID, at time.Time) *policy.Request {
 	return &policy.Request{Host: host, Job: job, Submission: message.Submission{HostTime: at}}
 }
 
+// TestEndedOfOthersStay: a host that has no end of cancellations has none
+// forgotten but its own.
+func TestEndedOfOthersStay(t *testing.T) {
+	var e Ended
+	e.Note("quiet", message.JobID{1}, noon, policy.Refusal{Code: message.CodeDenied, Text: "no"})
+	for i := range 2 * MaxEnded {
+		e.Note("loud", message.JobID(sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))), noon.Add(time.Minute), policy.Refusal{Code: message.CodeCancelled})
+	}
+	if len(e.ends) != MaxEnded {
+		t.Errorf("%d remembered", len(e.ends))
+	}
+	wantCode(t, e.Answer(request("quiet", message.JobID{1}, noon)), message.CodeDenied)
+}
+
 func TestEnded(t *testing.T) {
 	var e Ended
 	job, denied := message.JobID{1}, policy.Refusal{Code: message.CodeDenied, Text: "no"}
@@ -266,7 +280,7 @@ func TestPropertyEndedIsBounded(t *testing.T) {
 		for i := range n {
 			var job message.JobID
 			binary.BigEndian.PutUint64(job[:], uint64(i))
-			e.Note("repo1", job, noon.Add(time.Duration(i)*time.Second), policy.Refusal{Code: message.CodeDenied})
+			e.Note("repo1", job, noon.Add(time.Duration(i)*time.Second), policy.Refusal{Code: message.CodeDenied, Text: "no"})
 		}
 		if len(e.ends) != min(n, MaxEnded) {
 			t.Fatalf("%d remembered of %d", len(e.ends), n)

@@ -8,6 +8,6 @@ const (
 	MaxHeadAge = 1024
 	// MaxEnded bounds the ended requests that are remembered. Each took a host's
 	// signature; people end a few an hour, and none is kept longer than the
-	// policy's max_skew.
+	// policy's max_skew. The host that has most loses its own first.
 	MaxEnded = 1024
 )
