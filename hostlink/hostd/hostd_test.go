@@ -413,6 +413,19 @@ func TestWithdrawnAgainAndAgain(t *testing.T) {
 	c.expect(api.Interrupted, "says that the request was withdrawn")
 }
 
+// TestAbsurdLength: a board that claims more entries than a TPM can have committed is not asked for them.
+func TestAbsurdLength(t *testing.T) {
+	w := newWorld(t)
+	m := w.b.welcome(w.b.connect().Hello.Nonce)
+	m.Total += maxBehind + 1
+	w.b.say(m)
+	for !strings.Contains(w.status().Link, "absurd length") {
+	}
+	if w.status().Verified || len(w.b.in) > 0 {
+		t.Error("its entries are asked for")
+	}
+}
+
 // TestNoise: what is no message, or one that only hosts send, is ignored; a
 // forged checkpoint makes the host greet again, and nothing worse.
 func TestNoise(t *testing.T) {
