@@ -395,3 +395,24 @@ func TestLinkTroubles(t *testing.T) {
 		})
 	}
 }
+
+// TestAcknowledgedAnew: the word of what this host keeps may be lost with a session; the next one begins with it.
+func TestAcknowledgedAnew(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	w.b.drop()
+	w.b.meet()
+	w.b.acked()
+}
+
+// TestStatusDisturbsNoCeremony: with a job under way a status greets nobody, however old the board's word is.
+func TestStatusDisturbsNoCeremony(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	r := w.b.submitted()
+	w.back.Store(-int64((freshFor + time.Second).Seconds()))
+	w.status()
+	w.b.run(r, nil) // hears acknowledgements only
+	c.expect(api.OK, "")
+}
