@@ -17,7 +17,7 @@ func TestChallenge(t *testing.T) {
 	makers := t.TempDir()
 	r := up(t, world.Config{TPM: swtpm.StartCertified(t, makers)})
 	r.works()
-	r.StopAppliance()
+	r.shut() // the daemon publishes at the latest when it stops
 	roots := r.roots("roots", makers, "swtpm-localca-rootca-cert.pem", "issuercert.pem")
 	asked, answered := filepath.Join(r.work, "challenge"), filepath.Join(r.work, "answer")
 	audit := func(code int, want string, args ...string) {
