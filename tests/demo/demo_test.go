@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,6 +21,9 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
+
+	"touchmark/appliance/operator"
+	"touchmark/tests/world"
 )
 
 // patience bounds each test; a demo takes a few seconds.
@@ -303,5 +308,27 @@ func TestClearDirKeepsTheLock(t *testing.T) {
 	}
 	if err := again.release(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// spoken is a board that keeps what the operator says.
+type spoken struct{ lines []string }
+
+func (s *spoken) Views() *world.Views         { return nil }
+func (s *spoken) Operator(line string) error  { s.lines = append(s.lines, line); return nil }
+func (s *spoken) Touch(context.Context) error { return nil }
+
+// Without a person the hands arm an administrators' order once, and leave alone what only a person may decide.
+func TestHandsArmAnOrder(t *testing.T) {
+	s := &spoken{}
+	h := &hands{board: s, n: newNarrator(io.Discard, false)}
+	o := &operator.Order{ID: strings.Repeat("ab", 32), Kind: "note", Lines: []string{"reason: a test"}}
+	for _, ask := range []operator.Ask{operator.AskNothing, operator.AskArm, operator.AskArm, operator.AskUnmirrored} {
+		if err := h.see(t.Context(), operator.View{Ask: ask, Order: o}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"arm " + o.ID}; !slices.Equal(s.lines, want) {
+		t.Errorf("said %q, want %q", s.lines, want)
 	}
 }

@@ -90,6 +90,8 @@ func (h *hands) see(ctx context.Context, v operator.View) error {
 		return h.term.Paint(v)
 	}
 	switch j := v.Job; {
+	case v.Order != nil:
+		return h.obey(v)
 	case v.Ask == operator.AskArm && h.armed != j.ID:
 		h.armed, h.asked = j.ID, 0
 		h.n.Say("board: job %.8s of class %s, asked by %s: %d item(s)", j.ID, j.Class, j.Host, len(j.Items))
@@ -106,21 +108,37 @@ func (h *hands) see(ctx context.Context, v operator.View) error {
 	return nil
 }
 
+// obey arms an administrators' order without a person. It goes on without a host's mirror only where a person says so.
+func (h *hands) obey(v operator.View) error {
+	o := v.Order
+	if v.Ask != operator.AskArm || h.armed == o.ID {
+		return nil
+	}
+	h.armed = o.ID
+	h.n.Say("board: administrators' order %.8s: %s", o.ID, o.Kind)
+	for _, line := range o.Lines {
+		h.n.Say("board:   %s", line)
+	}
+	h.n.Say("operator: arm")
+	return h.board.Operator("arm " + o.ID)
+}
+
 // press turns a person's key into what the operator says or does.
 func (h *hands) press(ctx context.Context, key byte, now operator.View) error {
-	if now.Job == nil {
+	id := requestID(now)
+	if id == "" {
 		return nil
 	}
 	switch key {
 	case ' ':
 		h.term.page++
 		return h.term.Paint(now)
-	case 'a', 'd':
-		if key == 'a' && !h.term.all {
+	case 'a', 'd', 'u':
+		if key != 'd' && !h.term.all || key == 'u' && now.Ask != operator.AskUnmirrored {
 			return nil
 		}
-		verb := map[byte]operator.Verb{'a': operator.Arm, 'd': operator.Deny}[key]
-		return h.board.Operator(fmt.Sprintf("%s %s", verb, now.Job.ID))
+		verb := map[byte]operator.Verb{'a': operator.Arm, 'd': operator.Deny, 'u': operator.Unmirrored}[key]
+		return h.board.Operator(fmt.Sprintf("%s %s", verb, id))
 	case 't':
 		// A touch while nothing blinks does nothing on a real token either.
 		if now.Ask == operator.AskTouch {

@@ -76,7 +76,7 @@ const (
 
 // Paint shows the operator's display in a frame, over the one painted before it.
 func (t *terminal) Paint(v operator.View) error {
-	if id := jobID(v); id != t.job {
+	if id := requestID(v); id != t.job {
 		t.job, t.page, t.all = id, 0, false
 	}
 	width, height, err := term.GetSize(int(t.out.Fd()))
@@ -86,7 +86,7 @@ func (t *terminal) Paint(v operator.View) error {
 	width, height = min(max(width, leastWidth), mostWidth), max(height, leastHeight)
 	shown, pages := operator.Render(v, width-8, height-4, t.page)
 	t.page = min(t.page, pages-1)
-	t.all = t.all || v.Job != nil && t.page == pages-1
+	t.all = t.all || requestID(v) != "" && t.page == pages-1
 	lines := frame(shown, width-8, keyLine(v, t.all))
 	var b strings.Builder
 	if t.painted > 0 {
@@ -104,11 +104,15 @@ func (t *terminal) Paint(v operator.View) error {
 // Leave keeps the last display on screen and goes on below it.
 func (t *terminal) Leave() { t.painted = 0 }
 
-func jobID(v operator.View) string {
-	if v.Job == nil {
-		return ""
+// requestID is that of the job or of the administrators' order on display, if there is one.
+func requestID(v operator.View) string {
+	switch {
+	case v.Job != nil:
+		return v.Job.ID
+	case v.Order != nil:
+		return v.Order.ID
 	}
-	return v.Job.ID
+	return ""
 }
 
 // frame draws the display's edge, which tells the board's words from the demo's, with the keys below.
@@ -127,8 +131,10 @@ func keyLine(v operator.View, all bool) string {
 	keys := map[operator.Ask]string{
 		operator.AskArm:   "keys: a = arm   d = deny   (Ctrl-C ends the demo)",
 		operator.AskTouch: "keys: t = touch the token   d = deny",
+
+		operator.AskUnmirrored: "keys: u = go on unmirrored   d = deny   (Ctrl-C ends the demo)",
 	}[v.Ask]
-	if v.Ask == operator.AskArm && !all {
+	if (v.Ask == operator.AskArm || v.Ask == operator.AskUnmirrored) && !all {
 		keys = "keys: space = next page   d = deny   (Ctrl-C ends the demo)"
 	}
 	return bold + keys + reset

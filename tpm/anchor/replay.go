@@ -97,7 +97,7 @@ func (r *Replay) resume(index uint64, nv quote.NVFacts, pcr [32]byte) {
 	}
 	r.problems = append(r.problems, Problem{Code: CodeResumed, Warning: true,
 		Text: fmt.Sprintf("administrators led the board out of a halt state with entry %d: %s", index, what)})
-	r.tick(nv.Clock, true)
+	r.clock, r.clocked = nv.Clock, true // whatever they were: the TPM may be in another state, that is what was ordered about
 	r.head, r.pcr, r.pcrLost = nv.Contents, pcr, false
 }
 

@@ -173,6 +173,7 @@ func TestReplayResume(t *testing.T) {
 		"the PCR took something":              func(r *run) { r.tpm.ExtendPCR([32]byte{9}) },
 		"the PCR took something past a reset": func(r *run) { r.tpm.PowerCycle(); r.tpm.ExtendPCR([32]byte{9}) },
 		"HEAD went back":                      func(r *run) { r.tpm.Head = [32]byte{5} },
+		"the whole TPM went back":             func(r *run) { r.tpm.Head, r.tpm.Clock = [32]byte{5}, quote.Clock{Safe: true} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRun(t)
