@@ -1,6 +1,7 @@
 package station
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -25,6 +26,30 @@ type chaos struct {
 	sid      uint32
 	hellos   int
 	arms     int
+	fresh    chan *fakeLink // each life of the link process
+}
+
+// start starts the board with as many link processes as it takes: it ends one
+// whose host does not keep up with what it is told, and here hosts may be slow.
+func (c *chaos) start() {
+	c.fresh = make(chan *fakeLink, 16)
+	c.links = func(context.Context) (Link, error) {
+		l := newFakeLink()
+		c.fresh <- l
+		return l, nil
+	}
+	c.board.start()
+	c.relink()
+}
+
+// relink goes on with the next link process.
+func (c *chaos) relink() {
+	select {
+	case c.link = <-c.fresh:
+		c.session()
+	case <-time.After(patience):
+		c.t.Fatal("no link process follows the one that ended")
+	}
 }
 
 // helloTokens keeps some of the ration for the end.
@@ -39,7 +64,7 @@ func (c *chaos) anyJob() *intaketest.Request { return c.jobs[c.rnd.IntN(len(c.jo
 
 func (c *chaos) session() {
 	c.sid++
-	c.link.in <- linkpipe.Msg{Kind: linkpipe.Up, SID: c.sid}
+	c.link.put(linkpipe.Msg{Kind: linkpipe.Up, SID: c.sid})
 	c.entries = nil
 	if c.hellos < helloTokens {
 		c.hellos++
@@ -48,6 +73,11 @@ func (c *chaos) session() {
 }
 
 func (c *chaos) step() {
+	select {
+	case <-c.link.closed:
+		c.relink()
+	default:
+	}
 	job := c.anyJob()
 	id := job.Job()
 	size, root := c.root()
@@ -74,7 +104,7 @@ func (c *chaos) step() {
 		b := []byte(fmt.Sprintf("touchmark/%s/v1\n", []string{"entries", "order", "done", "x"}[c.rnd.IntN(4)]))
 		c.send(b)
 	case 10:
-		c.link.in <- linkpipe.Msg{Kind: linkpipe.Down, Text: "lost"}
+		c.link.put(linkpipe.Msg{Kind: linkpipe.Down, Text: "lost"})
 		c.session()
 	case 11, 12:
 		c.arms++
@@ -158,13 +188,12 @@ func TestChaos(t *testing.T) {
 			t.Parallel()
 			b := newBoard(t)
 			b.cfg.MirrorTimeout = 20 * time.Millisecond
-			b.start()
 			c := &chaos{board: b, rnd: rand.New(rand.NewPCG(seed, 1))}
 			for i := range 6 {
 				c.jobs = append(c.jobs, b.forge.Honest(fmt.Sprint("content ", i)))
 			}
+			c.start()
 			b.tpm.counts()
-			c.session()
 			for range 400 {
 				c.step()
 			}
@@ -174,6 +203,7 @@ func TestChaos(t *testing.T) {
 			}
 			b.kill()
 			once(t, b.dir)
+			b.links, b.cfg.MirrorTimeout = nil, 0 // the default: an honest host has its time
 			b.entries, b.ended, b.refused = nil, map[message.JobID]*message.Done{}, map[message.JobID]*message.Refused{}
 			b.start()
 			b.connect()

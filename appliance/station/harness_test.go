@@ -200,6 +200,18 @@ type fakeLink struct {
 	once   sync.Once
 }
 
+func newFakeLink() *fakeLink {
+	return &fakeLink{in: make(chan linkpipe.Msg, 64), out: make(chan linkpipe.Msg, 1024), closed: make(chan struct{})}
+}
+
+// put hands the board a message; a link that the board has given up takes none.
+func (l *fakeLink) put(m linkpipe.Msg) {
+	select {
+	case l.in <- m:
+	case <-l.closed:
+	}
+}
+
 func (l *fakeLink) Read() (linkpipe.Msg, error) {
 	select {
 	case m := <-l.in:
@@ -363,7 +375,7 @@ func (b *board) start() {
 	store, err := ledgerstore.Open(b.dir)
 	must(t, err)
 	b.panel = &fakePanel{views: make(chan operator.View, 1<<16), commands: make(chan operator.Command, 16)}
-	b.link = &fakeLink{in: make(chan linkpipe.Msg, 64), out: make(chan linkpipe.Msg, 1024), closed: make(chan struct{})}
+	b.link = newFakeLink()
 	b.store = store
 	cfg := b.cfg
 	cfg.Store, cfg.Panel = store, b.panel
@@ -439,7 +451,7 @@ func (b *board) event(name string) operator.View {
 	return b.view(name, func(v operator.View) bool { return v.Event == name })
 }
 
-func (b *board) send(body []byte) { b.link.in <- linkpipe.Msg{Kind: linkpipe.Message, Body: body} }
+func (b *board) send(body []byte) { b.link.put(linkpipe.Msg{Kind: linkpipe.Message, Body: body}) }
 
 // receive takes the board's next message and does what a host does with it:
 // mirror entries and acknowledge them, note ends.
@@ -504,7 +516,7 @@ func (b *board) ack() {
 func (b *board) now() time.Time { return time.Now().UTC().Truncate(time.Second) }
 
 // up begins a session.
-func (b *board) up() { b.link.in <- linkpipe.Msg{Kind: linkpipe.Up, SID: 1} }
+func (b *board) up() { b.link.put(linkpipe.Msg{Kind: linkpipe.Up, SID: 1}) }
 
 // hello makes the host's next hello.
 func (b *board) hello() []byte {
