@@ -148,9 +148,6 @@ func (l *Log) Mid(n uint64) bool {
 // Watched tells of a size that New was told of.
 func (l *Log) Watched(n uint64) Watched { return *l.watched[n] }
 
-// Tree is a copy of the tree over the entries as they are.
-func (l *Log) Tree() *ledger.Tree { return l.own.Clone() }
-
 // Is reports whether the log had this root at a size of at most Size; known is
 // false when it is too far back and the published tiles do not tell.
 func (l *Log) Is(n uint64, root [32]byte) (is, known bool) {
