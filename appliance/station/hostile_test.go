@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,9 +208,9 @@ func TestARecordedHelloIsWorthLittle(t *testing.T) {
 }
 
 // lines counts what is logged.
-type lines struct{ n int }
+type lines struct{ n atomic.Int64 }
 
-func (l *lines) Write(b []byte) (int, error) { l.n++; return len(b), nil }
+func (l *lines) Write(b []byte) (int, error) { l.n.Add(1); return len(b), nil }
 
 // A host that floods the board with everything it can be refused for costs it
 // neither TPM nor disk, lines in the log of events, or memory.
@@ -245,8 +246,8 @@ func TestAFloodCostsLittle(t *testing.T) {
 	}
 	u.still()
 	periods := int(time.Since(begun)/hostLogPeriod) + 2
-	if most := hostLogBurst*periods + 10; said.n > most {
-		t.Errorf("%d lines logged, at most %d", said.n, most)
+	if n, most := int(said.n.Load()), hostLogBurst*periods+10; n > most {
+		t.Errorf("%d lines logged, at most %d", n, most)
 	}
 	by := b.refusedSince(b.signs("next.db", "next"))
 	var total uint64
@@ -445,8 +446,8 @@ func TestALinkProcessThatTalksIsNotLogged(t *testing.T) {
 		b.link.in <- linkpipe.Msg{Kind: linkpipe.Log, Text: "nothing"}
 	}
 	b.connect()
-	if most := hostLogBurst*(int(time.Since(begun)/hostLogPeriod)+2) + 10; said.n > most {
-		t.Errorf("%d lines logged, at most %d", said.n, most)
+	if n, most := int(said.n.Load()), hostLogBurst*(int(time.Since(begun)/hostLogPeriod)+2)+10; n > most {
+		t.Errorf("%d lines logged, at most %d", n, most)
 	}
 }
 

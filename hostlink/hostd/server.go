@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,10 +35,7 @@ func Listen(path string, mode fs.FileMode) (net.Listener, error) {
 			return nil, fmt.Errorf("socket: %w", err)
 		}
 	}
-	// Nobody may connect between bind and chmod.
-	old := unix.Umask(0o177)
-	l, err := net.Listen("unix", path)
-	unix.Umask(old)
+	l, err := (&net.ListenConfig{Control: closed}).Listen(context.Background(), "unix", path)
 	if err == nil {
 		err = os.Chmod(path, mode)
 	}
@@ -45,6 +43,14 @@ func Listen(path string, mode fs.FileMode) (net.Listener, error) {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
 	return l, nil
+}
+
+// closed lets nobody but the owner connect between bind and chmod: Linux gives
+// a new socket file the permissions its descriptor had. The umask would do the
+// same to every file that the process makes meanwhile.
+func closed(_, _ string, c syscall.RawConn) error {
+	var err error
+	return errors.Join(c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }), err)
 }
 
 // serve answers clients until ctx ends.

@@ -251,7 +251,8 @@ func (c *Cable) transmit(d Direction, n int, waited bool) time.Time {
 	if waited && from.Before(now) {
 		from = now
 	}
-	to := from.Add(time.Duration(n) * bitsPerByte * time.Second / time.Duration(c.baud))
+	bits := time.Duration(n) * bitsPerByte * time.Second
+	to := from.Add((bits + time.Duration(c.baud) - 1) / time.Duration(c.baud)) // rounded up: never faster than the line
 	c.free[d] = to
 	if len(c.busy) < maxIntervals {
 		c.busy = append(c.busy, interval{from, to})

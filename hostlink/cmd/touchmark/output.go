@@ -76,7 +76,7 @@ type output struct {
 // failure what was there before is there again. The writes wait for the disk,
 // so they wait together.
 func writeAll(outs []*output) error {
-	perm := 0o666 &^ umask()
+	perm := 0o666 &^ umask
 	errs := make([]error, len(outs))
 	var wg sync.WaitGroup
 	for i, o := range outs {
@@ -118,9 +118,10 @@ func undo(outs []*output, perm fs.FileMode) error {
 	return nil
 }
 
-// umask is the process's file creation mask; reading it means setting it.
-func umask() fs.FileMode {
+// umask is the process's file creation mask. Reading it means setting it, so it
+// is read before anything else can be making a file.
+var umask = func() fs.FileMode {
 	old := unix.Umask(0o077)
 	unix.Umask(old)
 	return fs.FileMode(old)
-}
+}()
