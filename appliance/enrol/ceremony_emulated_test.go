@@ -18,6 +18,9 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"touchmark/appliance/enrol/authfile"
+	"touchmark/appliance/enrol/progress"
+	"touchmark/appliance/enrol/stopped"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/pcsc"
 	"touchmark/appliance/piv"
@@ -178,13 +181,13 @@ func (r *rig) check(trust *anchor.Trust) {
 	if pinned.Hash() != trust.Hash() {
 		t.Error("another trust was written")
 	}
-	store, err := ledgerstore.Open(LogDir(r.cfg.Dir))
+	store, err := ledgerstore.Open(stopped.LogDir(r.cfg.Dir))
 	ok(t, err)
 	defer func() { ok(t, store.Close()) }()
 	if store.Size() != 2 {
 		t.Fatalf("a log of %d entries", store.Size())
 	}
-	g, _, err := readGenesis(store)
+	g, _, err := stopped.Genesis(store)
 	ok(t, err)
 	raw, err := store.Entry(0)
 	ok(t, err)
@@ -196,7 +199,7 @@ func (r *rig) check(trust *anchor.Trust) {
 	if head != anchor.Extend(g.Base, x) || pcr != anchor.Extend([32]byte{}, x) {
 		t.Errorf("HEAD %x, PCR %x: not the genesis entry once", head, pcr)
 	}
-	if cp, err := newestCheckpoint(r.cfg.Dir, store, trust); err != nil {
+	if cp, err := stopped.Checkpoint(r.cfg.Dir, store, trust); err != nil {
 		t.Error(err)
 	} else if _, err := pinned.OpenCheckpoint(cp); err != nil {
 		t.Error(err)
@@ -213,7 +216,7 @@ func (r *rig) check(trust *anchor.Trust) {
 	if !bytes.Equal(ak.Marshal(), g.AK) {
 		t.Error("the TPM has another AK than the genesis entry")
 	}
-	if _, err := os.Stat(filepath.Join(r.cfg.Dir, stateFile)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(r.cfg.Dir, progress.File)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the state of the ceremony stayed: %v", err)
 	}
 	if _, err := Run(context.Background(), r.cfg); !errors.Is(err, ErrEnrolled) {
@@ -273,7 +276,7 @@ func TestPowerCutAnywhere(t *testing.T) {
 			if before != [32]byte{} {
 				t.Fatalf("PCR %x after the power came back", before)
 			}
-			if store, err := ledgerstore.Open(LogDir(r.cfg.Dir)); err == nil {
+			if store, err := ledgerstore.Open(stopped.LogDir(r.cfg.Dir)); err == nil {
 				attested := store.Size() == 2
 				ok(t, store.Close())
 				if attested {
@@ -454,9 +457,9 @@ func TestSwappedHardware(t *testing.T) {
 
 func recordedAK(t *testing.T, dir string) bool {
 	t.Helper()
-	s, err := readState(dir)
+	s, err := progress.Read(dir)
 	ok(t, err)
-	return recorded(s.ak)
+	return recorded(s.AK)
 }
 
 // After TPM2_Clear a new log begins on the same HEAD, and says after which.
@@ -480,10 +483,10 @@ func TestSameHead(t *testing.T) {
 		t.Fatal(err)
 	}
 	next.complete()
-	store, err := ledgerstore.Open(LogDir(next.cfg.Dir))
+	store, err := ledgerstore.Open(stopped.LogDir(next.cfg.Dir))
 	ok(t, err)
 	defer func() { ok(t, store.Close()) }()
-	g, _, err := readGenesis(store)
+	g, _, err := stopped.Genesis(store)
 	ok(t, err)
 	if g.Base != base || (g.Predecessor != ledger.LogID{Origin: origin, Genesis: first.Genesis}) {
 		t.Errorf("base %x, predecessor %+v", g.Base, g.Predecessor)
@@ -497,9 +500,9 @@ func TestEndorsement(t *testing.T) {
 	r := newRig(t, swtpm.StartCertified(t, roots))
 	r.cfg.AuthsOut = filepath.Join(filepath.Dir(r.cfg.Dir), "auths")
 	trust := r.complete()
-	store, err := ledgerstore.Open(LogDir(r.cfg.Dir))
+	store, err := ledgerstore.Open(stopped.LogDir(r.cfg.Dir))
 	ok(t, err)
-	g, _, err := readGenesis(store)
+	g, _, err := stopped.Genesis(store)
 	ok(t, err)
 	ok(t, store.Close())
 	cert, err := x509.ParseCertificate(g.EK)
@@ -510,16 +513,16 @@ func TestEndorsement(t *testing.T) {
 	ok(t, err)
 	kept, err := c.Ask(cert.PublicKey, ak.Name(), rand.Reader)
 	ok(t, err)
-	if _, err := Answer(r.cfg.Dir, r.cfg.TPM, nil, c); !errors.Is(err, device.ErrEndorsementLocked) {
+	if _, err := stopped.Answer(r.cfg.Dir, r.cfg.TPM, nil, c); !errors.Is(err, device.ErrEndorsementLocked) {
 		t.Errorf("without the authorization: %v", err)
 	}
-	auths, err := ReadHierarchyAuths(r.cfg.AuthsOut)
+	auths, err := authfile.Read(r.cfg.AuthsOut)
 	ok(t, err)
-	a, err := Answer(r.cfg.Dir, r.cfg.TPM, auths.Endorsement, c)
+	a, err := stopped.Answer(r.cfg.Dir, r.cfg.TPM, auths.Endorsement, c)
 	ok(t, err)
 	ok(t, c.Check(a, kept))
 	c.Origin = "other.example/log"
-	if _, err := Answer(r.cfg.Dir, r.cfg.TPM, auths.Endorsement, c); err == nil {
+	if _, err := stopped.Answer(r.cfg.Dir, r.cfg.TPM, auths.Endorsement, c); err == nil {
 		t.Error("a challenge for another log was answered")
 	}
 	text, err := os.ReadFile(r.cfg.Transcript)

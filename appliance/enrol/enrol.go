@@ -1,5 +1,5 @@
 // Package enrol is the key ceremony: it binds a token, a TPM and a policy into
-// a new log, and answers an auditor's challenge on the board it made.
+// a new log.
 //
 // Order: everything that can be refused is refused first; then the token makes
 // its key and, by a touch, its OpenPGP certificate; then the TPM makes its
@@ -9,7 +9,7 @@
 // TPM's hierarchies are set; what auditors must pin is written last.
 //
 // Guarantees: what was done is written down durably before the next thing is
-// begun (state.go), so a ceremony that ended anywhere — power, an error, the
+// begun (package progress), so a ceremony that ended anywhere — power, an error, the
 // operator — goes on where it was when it is begun again with the same inputs.
 // It makes nothing twice that it can find again, takes nothing that it did not
 // make, and undoes nothing that others may have seen. Every step and value goes
@@ -18,6 +18,7 @@ package enrol
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -26,12 +27,17 @@ import (
 
 	"filippo.io/age"
 
+	"touchmark/appliance/enrol/logkey"
+	"touchmark/appliance/enrol/progress"
+	"touchmark/appliance/enrol/stopped"
+	"touchmark/appliance/enrol/transcript"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/piv"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/device"
+	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -59,12 +65,6 @@ type Config struct {
 // family is the one key family this version enrols: OpenPGP data signatures.
 const family = "openpgp-data"
 
-// Layout of the data directory.
-const (
-	logDir  = "log"
-	keyFile = "log.key"
-)
-
 var (
 	// ErrEnrolled refuses to enrol over a log that exists.
 	ErrEnrolled = errors.New("already enrolled")
@@ -75,20 +75,17 @@ var (
 	ErrInputs = errors.New("a ceremony with other inputs was begun here: give the same ones, or begin anew with another --dir")
 )
 
-// LogDir is where the log of a data directory lives.
-func LogDir(dir string) string { return filepath.Join(dir, logDir) }
-
 // ceremony carries what the steps hand on.
 type ceremony struct {
 	Config
-	state  *state
+	state  *progress.State
 	policy *policy.Policy
 	key    policy.Key
 	made   *piv.Enrolled
 	pgp    *sigformat.Key
-	log    *logKey
+	log    *logkey.Key
 	trust  *anchor.Trust
-	words  *transcript
+	words  *transcript.Transcript
 	hook   func() error // tests: before and after each durable step
 }
 
@@ -100,12 +97,12 @@ func Run(ctx context.Context, cfg Config) (*anchor.Trust, error) {
 
 func (c *ceremony) run(ctx context.Context) (*anchor.Trust, error) {
 	if err := c.steps(ctx); err != nil {
-		return nil, errors.Join(err, c.words.stop(err))
+		return nil, errors.Join(err, c.words.Stop(err))
 	}
-	if err := c.words.finish(); err != nil {
+	if err := c.words.Finish(); err != nil {
 		return nil, fmt.Errorf("transcript: %w", err)
 	}
-	if err := c.state.done(c.Dir); err != nil {
+	if err := c.state.Done(c.Dir); err != nil {
 		return nil, err
 	}
 	c.say("enrolled", "Enrolled. Give the trust directory to hosts and auditors.")
@@ -141,7 +138,7 @@ func (c *ceremony) steps(ctx context.Context) error {
 		if err := c.interrupt(); err != nil {
 			return err
 		}
-		if err := c.words.flush(); err != nil {
+		if err := c.words.Flush(); err != nil {
 			return fmt.Errorf("transcript: %w", err)
 		}
 	}
@@ -163,7 +160,7 @@ func (c *ceremony) ask(event string, a operator.Ask, text string) {
 // no yes.
 func (c *ceremony) confirm(ctx context.Context, text string) error {
 	if c.Throwaway {
-		c.words.add("not asked   %s", text)
+		c.words.Add("not asked   %s", text)
 		return nil
 	}
 	c.ask("confirm", operator.AskConfirm, text)
@@ -173,7 +170,7 @@ func (c *ceremony) confirm(ctx context.Context, text string) error {
 			return err
 		}
 		if cmd.Verb == operator.Confirm {
-			c.words.add("CONFIRMED   %s", text)
+			c.words.Add("CONFIRMED   %s", text)
 			return nil
 		}
 	}
@@ -212,17 +209,17 @@ func (c *ceremony) begin(context.Context) error {
 		return err
 	}
 	want := c.inputs()
-	s, err := readState(c.Dir)
+	s, err := progress.Read(c.Dir)
 	switch {
 	case err == nil:
-		if what := s.differs(want); what != "" {
+		if what := s.Differs(want); what != "" {
 			return fmt.Errorf("%w: the %s differs", ErrInputs, what)
 		}
-		c.state, c.Now = s, s.time
+		c.state, c.Now = s, s.Time
 	case !errors.Is(err, os.ErrNotExist):
 		return err
 	default:
-		if _, err := os.Stat(LogDir(c.Dir)); err == nil {
+		if _, err := os.Stat(stopped.LogDir(c.Dir)); err == nil {
 			return fmt.Errorf("%w: %s holds a log; use another --dir", ErrEnrolled, c.Dir)
 		} else if !errors.Is(err, os.ErrNotExist) {
 			return err
@@ -230,7 +227,7 @@ func (c *ceremony) begin(context.Context) error {
 		c.state = want
 	}
 	if s == nil {
-		if err := c.newTranscript(); err != nil {
+		if err := transcript.Absent(c.Transcript); err != nil {
 			return err
 		}
 	}
@@ -245,7 +242,7 @@ func (c *ceremony) save() error {
 	if err := c.interrupt(); err != nil {
 		return err
 	}
-	if err := c.state.write(c.Dir); err != nil {
+	if err := c.state.Write(c.Dir); err != nil {
 		return err
 	}
 	return c.interrupt()
@@ -273,8 +270,60 @@ func (c *ceremony) checkTrustDir(context.Context) error {
 }
 
 func (c *ceremony) makeLogKey(context.Context) (err error) {
-	if c.log, err = makeLogKey(c.Dir, c.policy.Origin); err == nil {
-		c.words.once("log key     %s", c.log.public)
+	if c.log, err = logkey.Make(c.Dir, c.policy.Origin); err == nil {
+		c.words.Once("log key     %s", c.log.Public)
 	}
 	return err
 }
+
+// backUp encrypts the log key for those who keep it.
+func (c *ceremony) backUp(context.Context) error {
+	if len(c.Backup) == 0 {
+		c.words.Once("WARNING     no backup of the log key (no --backup-recipient): if the board's disk is lost, its checkpoints end until administrators order another key")
+		return nil
+	}
+	c.words.Once("log key     backup in %s, for %d recipients", logkey.BackupFile, len(c.Backup))
+	return c.log.BackUp(filepath.Join(c.TrustDir, logkey.BackupFile), c.Backup)
+}
+
+// openTranscript begins the minutes, or goes on with those of a ceremony that is
+// resumed.
+func (c *ceremony) openTranscript(resumed bool) (err error) {
+	if c.words, err = transcript.Open(c.Transcript); err != nil {
+		return err
+	}
+	if c.words.Empty() {
+		c.head()
+	}
+	if resumed {
+		c.words.Add("RESUMED")
+	}
+	return c.words.Flush()
+}
+
+// head says what goes into the ceremony.
+func (c *ceremony) head() {
+	t := c.words
+	t.Add("Touchmark key ceremony of %s", c.policy.Origin)
+	t.Add("begun       %s", c.Now.UTC().Format("2006-01-02 15:04:05 UTC"))
+	if c.Throwaway {
+		t.Add("THROWAWAY: for tests only, nothing of this is to be relied on")
+	}
+	t.Add("policy      SHA-256 of the note %x", c.state.Policy)
+	t.Add("auditor     nonce %x", c.Nonce)
+	if p := c.state.Predecessor; p.Origin != "" {
+		t.Add("predecessor %s, genesis %x", p.Origin, p.Genesis)
+	}
+}
+
+// inputs are the beginning of a ceremony's progress.
+func (c *ceremony) inputs() *progress.State {
+	s := &progress.State{Policy: sha256.Sum256(c.PolicyNote), UserID: c.UserID, Nonce: c.Nonce, SameHead: c.SameHead, Time: c.Now}
+	if c.Predecessor != nil {
+		s.Predecessor = ledger.LogID{Origin: c.Predecessor.Origin, Genesis: c.Predecessor.Genesis}
+	}
+	return s
+}
+
+// recorded tells whether a value was made already.
+func recorded(b []byte) bool { return len(b) > 0 }

@@ -19,14 +19,14 @@ import (
 // written down first, so that a ceremony cut short right after knows its own
 // key from one that was there.
 func (c *ceremony) makeKey(ctx context.Context) error {
-	if recorded(c.state.attestation.Slot) {
+	if recorded(c.state.Attestation.Slot) {
 		return c.knownKey()
 	}
 	now, err := c.inSlot()
 	if err != nil {
 		return err
 	}
-	if c.state.asked && now != [32]byte{} && now != c.state.before {
+	if c.state.Asked && now != [32]byte{} && now != c.state.Before {
 		c.made, err = c.Token.Enrolled(c.keySpec()) // made by this ceremony
 	} else {
 		err = c.newKey(ctx, now)
@@ -34,7 +34,7 @@ func (c *ceremony) makeKey(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.state.attestation = ledger.TokenAttestation{Slot: c.made.Attestation, Intermediate: c.made.Intermediate}
+	c.state.Attestation = ledger.TokenAttestation{Slot: c.made.Attestation, Intermediate: c.made.Intermediate}
 	c.describeKey()
 	return c.save()
 }
@@ -52,7 +52,7 @@ func (c *ceremony) newKey(ctx context.Context, now [32]byte) (err error) {
 			return err
 		}
 	}
-	c.state.asked, c.state.before = true, now
+	c.state.Asked, c.state.Before = true, now
 	if err := c.save(); err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (c *ceremony) inSlot() (h [32]byte, err error) {
 
 // knownKey goes on with the key that the token made before.
 func (c *ceremony) knownKey() error {
-	a := c.state.attestation
+	a := c.state.Attestation
 	facts, err := attest.Verify(a.Slot, a.Intermediate, nil)
 	if err != nil {
 		return err
@@ -95,9 +95,9 @@ func (c *ceremony) knownKey() error {
 
 func (c *ceremony) describeKey() {
 	f := c.made.Facts
-	c.words.once("token       number %d, firmware %s%s", f.Serial, f.Firmware, emulated(f.Emulated))
-	c.words.once("key         slot %s, %s, a touch for each signature, made in the token", c.key.Slot, c.key.Algorithm)
-	c.words.once("            attestation SHA-256 %x", sha256.Sum256(c.made.Attestation))
+	c.words.Once("token       number %d, firmware %s%s", f.Serial, f.Firmware, emulated(f.Emulated))
+	c.words.Once("key         slot %s, %s, a touch for each signature, made in the token", c.key.Slot, c.key.Algorithm)
+	c.words.Once("            attestation SHA-256 %x", sha256.Sum256(c.made.Attestation))
 }
 
 func emulated(yes bool) string {
@@ -109,13 +109,13 @@ func emulated(yes bool) string {
 
 func (c *ceremony) setManagementKey(context.Context) error {
 	if c.NewManage == nil {
-		c.words.once("management key of the token: left as it was")
+		c.words.Once("management key of the token: left as it was")
 		return nil
 	}
 	if err := c.Token.SetManagementKey(nil, c.NewManage); err != nil {
 		return err
 	}
-	c.words.once("management key of the token: set to a random one")
+	c.words.Once("management key of the token: set to a random one")
 	return nil
 }
 
@@ -147,16 +147,16 @@ func (c *ceremony) certify(ctx context.Context) (err error) {
 	if c.pgp, err = sigformat.NewKey(c.made.Public, c.Now); err != nil {
 		return err
 	}
-	c.words.once("certificate %s", c.UserID)
-	c.words.once("            fingerprint %X", c.pgp.Fingerprint())
-	if recorded(c.state.cert) {
+	c.words.Once("certificate %s", c.UserID)
+	c.words.Once("            fingerprint %X", c.pgp.Fingerprint())
+	if recorded(c.state.Cert) {
 		return nil
 	}
 	if err := c.unlock(ctx); err != nil {
 		return err
 	}
 	c.ask("touch", operator.AskTouch, "Touch the token: it signs its own certificate, for "+c.UserID+".")
-	c.state.cert, err = sigformat.Certificate(c.pgp, c.UserID, func(digest []byte, h crypto.Hash) ([]byte, error) {
+	c.state.Cert, err = sigformat.NewCertificate(c.pgp, c.UserID, func(digest []byte, h crypto.Hash) ([]byte, error) {
 		return c.Token.Sign(c.key.Slot, c.made.Public, digest, h)
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"touchmark/appliance/enrol/authfile"
 	"touchmark/tpm/device"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
@@ -27,10 +28,10 @@ func (c *ceremony) checkTPM(ctx context.Context) error {
 	if !c.Throwaway && c.Token.Info().Emulated {
 		return fmt.Errorf("the token's attestation does not lead to Yubico: %w", ErrThrowaway)
 	}
-	if recorded(c.state.ak) {
+	if recorded(c.state.AK) {
 		return c.knownAK()
 	}
-	c.words.once("TPM         %s %s, firmware %s", maker.Manufacturer, maker.Vendor, maker.Firmware)
+	c.words.Once("TPM         %s %s, firmware %s", maker.Manufacturer, maker.Vendor, maker.Firmware)
 	return c.newTPM()
 }
 
@@ -40,7 +41,7 @@ func (c *ceremony) knownAK() error {
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(ak.Marshal(), c.state.ak) {
+	if !bytes.Equal(ak.Marshal(), c.state.AK) {
 		return errors.New("the attestation key is not the one this ceremony made: is it another TPM?")
 	}
 	return nil
@@ -83,60 +84,60 @@ func (c *ceremony) checkHead() error {
 	case c.SameHead && c.Predecessor.Head != c.TPM.Config().Head:
 		return fmt.Errorf("--same-head: the predecessor's HEAD is index %#08x, this board uses %#08x", c.Predecessor.Head, c.TPM.Config().Head)
 	}
-	c.state.base = head
+	c.state.Base = head
 	return nil
 }
 
 // readEK takes the endorsement key's certificate, if the TPM's maker gave it
 // one.
 func (c *ceremony) readEK(context.Context) (err error) {
-	if c.state.ekRead {
+	if c.state.EKRead {
 		c.describeEK()
 		return nil
 	}
 	var foreign *device.ForeignEKError
-	if c.state.ek, err = c.TPM.EK(nil); errors.As(err, &foreign) {
-		c.words.add("WARNING     %v", err)
+	if c.state.EK, err = c.TPM.EK(nil); errors.As(err, &foreign) {
+		c.words.Add("WARNING     %v", err)
 		err = nil
 	}
 	if err != nil {
 		return err
 	}
 	c.describeEK()
-	c.state.ekRead = true
+	c.state.EKRead = true
 	return c.save()
 }
 
 func (c *ceremony) describeEK() {
-	if c.state.ek == nil {
-		c.words.once("WARNING     the TPM holds no certificate of its endorsement key: nobody can tell later whether it is a real one")
+	if c.state.EK == nil {
+		c.words.Once("WARNING     the TPM holds no certificate of its endorsement key: nobody can tell later whether it is a real one")
 	} else {
-		c.words.once("EK          certificate SHA-256 %x", sha256.Sum256(c.state.ek))
+		c.words.Once("EK          certificate SHA-256 %x", sha256.Sum256(c.state.EK))
 	}
 }
 
 // makeAK makes the attestation key. One that this ceremony asked for and was
 // not told of has no proof of its creation any more: it is removed.
 func (c *ceremony) makeAK(context.Context) error {
-	if recorded(c.state.ak) {
+	if recorded(c.state.AK) {
 		return c.describeAK()
 	}
-	if c.state.akAsked {
+	if c.state.AKAsked {
 		if err := c.TPM.RemoveAK(); err != nil {
 			return err
 		}
 	} else if err := c.noAK(); err != nil {
 		return err
 	}
-	c.state.akAsked = true
+	c.state.AKAsked = true
 	if err := c.save(); err != nil {
 		return err
 	}
-	e, err := c.TPM.MakeAK(ledger.OutsideInfo(c.policy.Origin, c.state.attestation, c.Nonce))
+	e, err := c.TPM.MakeAK(ledger.OutsideInfo(c.policy.Origin, c.state.Attestation, c.Nonce))
 	if err != nil {
 		return err
 	}
-	c.state.ak, c.state.creation = e.AK, e.Creation
+	c.state.AK, c.state.Creation = e.AK, e.Creation
 	if err := c.save(); err != nil {
 		return err
 	}
@@ -144,9 +145,9 @@ func (c *ceremony) makeAK(context.Context) error {
 }
 
 func (c *ceremony) describeAK() error {
-	ak, err := quote.ParseAK(c.state.ak)
+	ak, err := quote.ParseAK(c.state.AK)
 	if err == nil {
-		c.words.once("AK          Name %x", ak.Name())
+		c.words.Once("AK          Name %x", ak.Name())
 	}
 	return err
 }
@@ -166,7 +167,7 @@ func (c *ceremony) noAK() error {
 // makeHead makes HEAD, once the operator agreed.
 func (c *ceremony) makeHead(ctx context.Context) error {
 	cfg := c.TPM.Config()
-	if !c.state.headAsked {
+	if !c.state.HeadAsked {
 		text := fmt.Sprintf("Make HEAD, index %#08x? It can NEVER be removed from this TPM, which then serves this log, %s, for its lifetime.", cfg.Head, c.policy.Origin)
 		if c.SameHead {
 			text = fmt.Sprintf("Begin the log %s on the HEAD that %s left? No entry of that log can follow any more.", c.policy.Origin, c.Predecessor.Origin)
@@ -174,7 +175,7 @@ func (c *ceremony) makeHead(ctx context.Context) error {
 		if err := c.confirm(ctx, text); err != nil {
 			return err
 		}
-		c.state.headAsked = true
+		c.state.HeadAsked = true
 		if err := c.save(); err != nil {
 			return err
 		}
@@ -182,9 +183,9 @@ func (c *ceremony) makeHead(ctx context.Context) error {
 	if err := c.TPM.MakeHead(); err != nil {
 		return err
 	}
-	c.words.once("HEAD        index %#08x, Name %x, PCR %d", cfg.Head, quote.HeadName(cfg.Head), cfg.PCR)
-	if c.state.base != [32]byte{} {
-		c.words.once("            goes on from %x", c.state.base)
+	c.words.Once("HEAD        index %#08x, Name %x, PCR %d", cfg.Head, quote.HeadName(cfg.Head), cfg.PCR)
+	if c.state.Base != [32]byte{} {
+		c.words.Once("            goes on from %x", c.state.Base)
 	}
 	return nil
 }
@@ -193,7 +194,7 @@ func (c *ceremony) makeHead(ctx context.Context) error {
 // to be asked for.
 func (c *ceremony) setAuths(ctx context.Context) error {
 	if c.AuthsOut == "" {
-		c.words.once("WARNING     the authorizations of the TPM's hierarchies are NOT set (no --hierarchy-auth-out): whoever has root can clear the TPM, which stops the board")
+		c.words.Once("WARNING     the authorizations of the TPM's hierarchies are NOT set (no --hierarchy-auth-out): whoever has root can clear the TPM, which stops the board")
 		return nil
 	}
 	set, err := c.TPM.AuthsSet()
@@ -205,13 +206,13 @@ func (c *ceremony) setAuths(ctx context.Context) error {
 			return err
 		}
 	}
-	auths, err := makeHierarchyAuths(c.AuthsOut)
+	auths, err := authfile.Make(c.AuthsOut)
 	if err != nil {
 		return err
 	}
 	if err := c.TPM.SetAuths(auths); err != nil {
 		return err
 	}
-	c.words.once("authorizations of owner, endorsement and lockout hierarchy: set, kept in %s", c.AuthsOut)
+	c.words.Once("authorizations of owner, endorsement and lockout hierarchy: set, kept in %s", c.AuthsOut)
 	return nil
 }

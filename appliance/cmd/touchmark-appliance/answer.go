@@ -8,7 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"touchmark/appliance/enrol"
+	"touchmark/appliance/enrol/authfile"
+	"touchmark/appliance/enrol/stopped"
 	"touchmark/tpm/audit/challenge"
 	"touchmark/tpm/device"
 	"touchmark/tpm/ledgerstore/durable"
@@ -54,9 +55,9 @@ func answer(f answerFlags) error {
 	if err != nil {
 		return fmt.Errorf("%s is not a challenge: %w", f.challenge, err)
 	}
-	var auths enrol.HierarchyAuths
+	var auths device.Auths
 	if f.auth != "" {
-		if auths, err = enrol.ReadHierarchyAuths(f.auth); err != nil {
+		if auths, err = authfile.Read(f.auth); err != nil {
 			return err
 		}
 	}
@@ -65,7 +66,7 @@ func answer(f answerFlags) error {
 		return err
 	}
 	defer func() { _ = tpm.Close() }()
-	a, err := enrol.Answer(f.dir, tpm, auths.Endorsement, c)
+	a, err := stopped.Answer(f.dir, tpm, auths.Endorsement, c)
 	if err != nil {
 		if errors.Is(err, device.ErrEndorsementLocked) && f.auth == "" {
 			return fmt.Errorf("%w: give it with --hierarchy-auth", err)

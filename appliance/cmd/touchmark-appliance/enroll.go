@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/enrol"
+	"touchmark/appliance/enrol/logkey"
 	"touchmark/appliance/piv"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/device"
@@ -86,7 +87,7 @@ func enroll(ctx context.Context, f enrollFlags) error {
 		Replace: f.replace, SameHead: f.sameHead, Throwaway: f.throwaway, Now: time.Now().UTC().Truncate(time.Second),
 	}
 	var err error
-	if cfg.Backup, err = enrol.ParseRecipients(f.backup); err != nil {
+	if cfg.Backup, err = logkey.ParseRecipients(f.backup); err != nil {
 		return &usageError{err, "touchmark-appliance enroll"}
 	}
 	if f.predecessor != "" {

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"touchmark/appliance/enrol"
+	"touchmark/appliance/enrol/stopped"
 )
 
 func restoreCommand() *cobra.Command {
@@ -24,7 +24,7 @@ A key that is there is not overwritten.`,
 				return err
 			}
 			defer func() { _ = f.Close() }()
-			return enrol.RestoreLogKey(dir, backup, f)
+			return stopped.RestoreLogKey(dir, backup, f)
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "data directory without a log key")

@@ -10,7 +10,8 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"touchmark/appliance/enrol"
+	"touchmark/appliance/enrol/logkey"
+	"touchmark/appliance/enrol/stopped"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/station"
 	"touchmark/tpm/device"
@@ -75,11 +76,11 @@ func run(ctx context.Context, f runFlags) error {
 	if err := f.defaults(); err != nil {
 		return err
 	}
-	key, err := enrol.ReadLogKey(f.dir)
+	key, err := logkey.Read(f.dir)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errEnrolment, err)
 	}
-	store, err := ledgerstore.Open(enrol.LogDir(f.dir))
+	store, err := ledgerstore.Open(stopped.LogDir(f.dir))
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,16 @@
-package enrol
+// Package stopped is what is done with an enrolled board that does not run:
+// answering an auditor's challenge, putting its log key back.
+//
+// The log is locked meanwhile, so a board that runs is not disturbed.
+package stopped
 
 import (
 	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
 
+	"touchmark/appliance/enrol/logkey"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/challenge"
 	"touchmark/tpm/device"
@@ -11,6 +18,9 @@ import (
 	"touchmark/tpm/ledgerstore"
 	"touchmark/tpm/quote"
 )
+
+// LogDir is where the log of a data directory lives.
+func LogDir(dir string) string { return filepath.Join(dir, "log") }
 
 // Answer answers an auditor's challenge on a board that does not run: the TPM's
 // word on HEAD and PCR over the nonce, the credential's secret if there is one,
@@ -25,7 +35,7 @@ func Answer(dir string, tpm *device.TPM, endorsement []byte, c *challenge.Challe
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	g, trust, err := readGenesis(store)
+	g, trust, err := Genesis(store)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +43,7 @@ func Answer(dir string, tpm *device.TPM, endorsement []byte, c *challenge.Challe
 		return nil, fmt.Errorf("the challenge is for log %s, this is %s", c.Origin, g.Origin)
 	}
 	a := &challenge.Answer{Origin: g.Origin, Nonce: c.Nonce}
-	if a.Checkpoint, err = newestCheckpoint(dir, store, trust); err != nil {
+	if a.Checkpoint, err = Checkpoint(dir, store, trust); err != nil {
 		return nil, err
 	}
 	tag := quote.ChallengeTag(c.Nonce)
@@ -57,7 +67,8 @@ func activate(tpm *device.TPM, endorsement []byte, c *challenge.Credential) ([]b
 	return secret, err
 }
 
-func readGenesis(store *ledgerstore.Store) (*ledger.Genesis, *anchor.Trust, error) {
+// Genesis reads entry 0 of a log, and what it says to be pinned.
+func Genesis(store *ledgerstore.Store) (*ledger.Genesis, *anchor.Trust, error) {
 	raw, err := store.Entry(0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("entry 0 of the log: %w", err)
@@ -73,18 +84,18 @@ func readGenesis(store *ledgerstore.Store) (*ledger.Genesis, *anchor.Trust, erro
 	return g, anchor.TrustOf(raw, g), nil
 }
 
-// newestCheckpoint signs the newest size of which the log holds the TPM's
+// Checkpoint signs the newest size of which the log holds the TPM's
 // attestation. The log key in use is the one that the board keeps.
-func newestCheckpoint(dir string, store *ledgerstore.Store, trust *anchor.Trust) ([]byte, error) {
+func Checkpoint(dir string, store *ledgerstore.Store, trust *anchor.Trust) ([]byte, error) {
 	attest, err := newestAttest(store)
 	if err != nil {
 		return nil, err
 	}
-	key, err := readLogKey(dir)
+	key, err := logkey.Read(dir)
 	if err != nil {
 		return nil, err
 	}
-	trust.LogKey = key.public // another than that of entry 0, if it was replaced
+	trust.LogKey = key.Public // another than that of entry 0, if it was replaced
 	root, err := store.Root(attest.Size)
 	if err != nil {
 		return nil, err
@@ -114,4 +125,38 @@ func newestAttest(store *ledgerstore.Store) (*ledger.Attest, error) {
 		}
 	}
 	return nil, errors.New("the log holds no attestation: was the enrolment finished?")
+}
+
+// RestoreLogKey decrypts a backup with an age identity and puts the log key
+// into the data directory, which must have none. If there is a log, the key
+// must be of its origin.
+func RestoreLogKey(dir, backup string, identity io.Reader) error {
+	if err := logkey.Absent(dir); err != nil {
+		return err
+	}
+	k, err := logkey.OpenBackup(backup, identity)
+	if err != nil {
+		return err
+	}
+	if err := belongs(dir, k); err != nil {
+		return err
+	}
+	return k.Restore(dir)
+}
+
+// belongs refuses the key of another log.
+func belongs(dir string, k *logkey.Key) (err error) {
+	store, err := ledgerstore.Open(LogDir(dir))
+	if errors.Is(err, ledgerstore.ErrNoStore) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	var g *ledger.Genesis
+	if g, _, err = Genesis(store); err == nil && g.Origin != k.Name() {
+		err = fmt.Errorf("the key is for log %s, this is %s", k.Name(), g.Origin)
+	}
+	return err
 }

@@ -1,4 +1,7 @@
-package enrol
+// Package authfile keeps the authorizations of a TPM's hierarchies in a file
+// for the administrators: a canonical text, docs/spec/tpm.md §8.2. The board
+// does not keep it. Guarantee: it is durable before the TPM gets what is in it.
+package authfile
 
 import (
 	"crypto/rand"
@@ -13,19 +16,14 @@ import (
 	"touchmark/tpm/ledgerstore/durable"
 )
 
-// authsDomain is the first line of the file that holds the authorizations of
-// the TPM's hierarchies: a canonical text (docs/spec/tpm.md §8.2), for the
-// administrators alone.
-const authsDomain = "touchmark/hierarchy-auth/v1"
+// domain is the first line of the file (docs/spec/tpm.md §8.2).
+const domain = "touchmark/hierarchy-auth/v1"
 
-// maxAuths bounds that file.
+// maxAuths bounds it, in bytes.
 const maxAuths = 1 << 10
 
-// HierarchyAuths are the authorizations of the TPM's hierarchies.
-type HierarchyAuths = device.Auths
-
-// ReadHierarchyAuths reads the file that an enrolment wrote.
-func ReadHierarchyAuths(path string) (a HierarchyAuths, err error) {
+// Read reads the file that an enrolment wrote.
+func Read(path string) (a device.Auths, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return a, err
@@ -36,25 +34,25 @@ func ReadHierarchyAuths(path string) (a HierarchyAuths, err error) {
 	if err != nil {
 		return a, err
 	}
-	r := canon.NewReader(text, authsDomain)
+	r := canon.NewReader(text, domain)
 	a.Owner = r.Hex(r.Line("owner", 1)[0], device.AuthSize)
 	a.Endorsement = r.Hex(r.Line("endorsement", 1)[0], device.AuthSize)
 	a.Lockout = r.Hex(r.Line("lockout", 1)[0], device.AuthSize)
 	if err := r.Close(); err != nil {
-		return HierarchyAuths{}, fmt.Errorf("%s does not hold the authorizations of a TPM: %w", path, err)
+		return device.Auths{}, fmt.Errorf("%s does not hold the authorizations of a TPM: %w", path, err)
 	}
 	return a, nil
 }
 
-// makeHierarchyAuths reads the file if it is there (an enrolment that was cut
+// Make reads the file if it is there (an enrolment that was cut
 // short wrote it) and otherwise makes random authorizations and writes them
 // down before the TPM gets them, so that they cannot be lost in between.
-func makeHierarchyAuths(path string) (HierarchyAuths, error) {
-	a, err := ReadHierarchyAuths(path)
+func Make(path string) (device.Auths, error) {
+	a, err := Read(path)
 	if !errors.Is(err, os.ErrNotExist) {
 		return a, err
 	}
-	text := authsDomain + "\n"
+	text := domain + "\n"
 	for _, h := range []struct {
 		name string
 		auth *[]byte

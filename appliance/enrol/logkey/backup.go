@@ -1,0 +1,95 @@
+package logkey
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"filippo.io/age"
+
+	"touchmark/tpm/ledgerstore/durable"
+)
+
+// BackupFile is the key in the trust directory, encrypted to the
+// administrators (age-encryption.org/v1). No verifier reads it.
+const BackupFile = "log.key.age"
+
+// ParseRecipients reads recipients as age writes them, "age1…".
+func ParseRecipients(list []string) ([]age.Recipient, error) {
+	var out []age.Recipient
+	for _, s := range list {
+		r, err := age.ParseX25519Recipient(s)
+		if err != nil {
+			return nil, fmt.Errorf("recipient of the backup: %w", err)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// BackUp writes the key to a file, encrypted for those who keep it.
+func (k *Key) BackUp(path string, to []age.Recipient) error {
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, to...)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, k.secret+"\n"); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return durable.WriteFile(path, sealed.Bytes(), 0o644)
+}
+
+// OpenBackup decrypts a backup with an age identity.
+func OpenBackup(backup string, identity io.Reader) (*Key, error) {
+	identities, err := age.ParseIdentities(identity)
+	if err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	sealed, err := durable.ReadFile(durable.OS, backup, maxBackup)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := age.Decrypt(bytes.NewReader(sealed), identities...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", backup, err)
+	}
+	secret, err := io.ReadAll(io.LimitReader(plain, maxKey))
+	defer clear(secret)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", backup, err)
+	}
+	k, err := parse(strings.TrimSpace(string(secret)))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", backup, err)
+	}
+	return k, nil
+}
+
+// Absent refuses a data directory that has a key.
+func Absent(dir string) error {
+	path := filepath.Join(dir, File)
+	_, err := os.Stat(path)
+	switch {
+	case err == nil:
+		return fmt.Errorf("%s exists: it is not overwritten", path)
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	}
+	return err
+}
+
+// Restore puts the key into a data directory that has none.
+func (k *Key) Restore(dir string) error {
+	if err := Absent(dir); err != nil {
+		return err
+	}
+	return durable.WriteFile(filepath.Join(dir, File), []byte(k.secret+"\n"), 0o600)
+}

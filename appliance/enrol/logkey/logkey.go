@@ -1,0 +1,90 @@
+// Package logkey keeps the key that signs a log's checkpoints in a board's data
+// directory, makes it, and seals copies of it for administrators.
+//
+// The private key is a file of one line, as golang.org/x/mod/sumdb/note writes
+// it (docs/spec/message.md §2); its keyname is the log's origin. A copy for
+// administrators is encrypted with age (age-encryption.org/v1).
+//
+// Guarantees: a file is durable before its key is used, and never overwritten.
+package logkey
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/tpm/ledgerstore/durable"
+)
+
+// File is the key in the data directory.
+const File = "log.key"
+
+// Key is the key that signs the log's checkpoints.
+type Key struct {
+	note.Signer
+	Public string // note verifier key
+	secret string // note signer key
+}
+
+// Read loads the key of a data directory.
+func Read(dir string) (*Key, error) {
+	k, err := read(filepath.Join(dir, File))
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w: is %s an enrolled data directory?", err, dir)
+	}
+	return k, err
+}
+
+func read(path string) (*Key, error) {
+	raw, err := durable.ReadFile(durable.OS, path, maxKey)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(raw)
+	return parse(string(bytes.TrimSpace(raw)))
+}
+
+// parse reads a signer key, PRIVATE+KEY+name+hash+base64 of 01 and a seed of
+// 32 bytes (C2SP signed-note; golang.org/x/mod/sumdb/note).
+func parse(secret string) (*Key, error) {
+	signer, err := note.NewSigner(secret)
+	if err != nil {
+		return nil, fmt.Errorf("the log key: %w", err)
+	}
+	fields := strings.SplitN(secret, "+", 5) // base64 has + too
+	seed, err := base64.StdEncoding.DecodeString(fields[len(fields)-1])
+	if err != nil || len(seed) != 1+ed25519.SeedSize {
+		return nil, errors.New("the log key is not a note signer key")
+	}
+	public, err := note.NewEd25519VerifierKey(signer.Name(), ed25519.NewKeyFromSeed(seed[1:]).Public().(ed25519.PublicKey))
+	return &Key{signer, public, secret}, err
+}
+
+// Make makes a key and writes it down, or takes the one that an enrolment cut
+// short has written.
+func Make(dir, origin string) (*Key, error) {
+	return makeAt(filepath.Join(dir, File), origin)
+}
+
+func makeAt(path, origin string) (*Key, error) {
+	k, err := read(path)
+	if !errors.Is(err, os.ErrNotExist) {
+		return k, err
+	}
+	secret, _, err := note.GenerateKey(rand.Reader, origin)
+	if err != nil {
+		return nil, err
+	}
+	if err := durable.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	return parse(secret)
+}
