@@ -23,6 +23,7 @@ const (
 	ErrTimeout            Errno = 0x8010000A
 	ErrSharingViolation   Errno = 0x8010000B
 	ErrNoSmartcard        Errno = 0x8010000C
+	ErrProtoMismatch      Errno = 0x8010000F
 	ErrNotTransacted      Errno = 0x80100016
 	ErrReaderUnavailable  Errno = 0x80100017
 	ErrNoService          Errno = 0x8010001D
@@ -46,6 +47,7 @@ var errnoText = map[Errno]string{
 	ErrTimeout:            "timed out",
 	ErrSharingViolation:   "card in use by another connection",
 	ErrNoSmartcard:        "no card in the reader",
+	ErrProtoMismatch:      "card and reader agree on no protocol",
 	ErrNotTransacted:      "no transaction",
 	ErrReaderUnavailable:  "reader gone",
 	ErrNoService:          "PC/SC service not running",

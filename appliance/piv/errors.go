@@ -106,9 +106,11 @@ var removal = map[pcsc.Errno]bool{
 }
 
 // silence lists the codes of a card that does not answer. While opening, it is
-// no token; pcscd also says so in the moment between a removal and its noticing.
+// no token; pcscd also says so in the moment between a removal and its noticing,
+// or of a card whose power-up after an insertion is not over (protocol unknown).
 var silence = map[pcsc.Errno]bool{
 	pcsc.ErrUnresponsiveCard: true,
+	pcsc.ErrProtoMismatch:    true,
 	pcsc.ErrNotTransacted:    true,
 	pcsc.ErrCommError:        true,
 	pcsc.ErrTimeout:          true,
