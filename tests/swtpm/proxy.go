@@ -89,6 +89,15 @@ func (s *Server) Fail(f Fault) (happened <-chan struct{}) {
 	return f.happened
 }
 
+// Intercept has f say what happens to each command that comes from now on,
+// before any planned fault: nil lets it pass. f is called for one command after
+// the other and must not call the server; nil ends it.
+func (s *Server) Intercept(f func(code uint32) *Fault) {
+	s.proxy.mu.Lock()
+	defer s.proxy.mu.Unlock()
+	s.proxy.intercept = f
+}
+
 // Heal forgets every planned fault.
 func (s *Server) Heal() {
 	s.proxy.mu.Lock()
@@ -116,11 +125,12 @@ type proxy struct {
 	listener net.Listener
 	wg       sync.WaitGroup
 
-	mu     sync.Mutex // one command at a time; guards what follows
-	faults []*Fault
-	counts map[uint32]int
-	conns  map[net.Conn]bool
-	closed bool
+	mu        sync.Mutex // one command at a time; guards what follows
+	faults    []*Fault
+	intercept func(code uint32) *Fault
+	counts    map[uint32]int
+	conns     map[net.Conn]bool
+	closed    bool
 }
 
 func newProxy(front, raw string) (*proxy, error) {
@@ -205,7 +215,7 @@ func (p *proxy) handle(command []byte) (response []byte, then int) {
 	defer p.mu.Unlock()
 	code := binary.BigEndian.Uint32(command[6:])
 	p.counts[code]++
-	f := p.fault(code)
+	f := p.due(code)
 	if f == nil || f.Kind.Applied() {
 		var err error
 		if response, err = exchange(p.raw, command); err != nil {
@@ -215,7 +225,7 @@ func (p *proxy) handle(command []byte) (response []byte, then int) {
 	if f == nil {
 		return response, goOn
 	}
-	if f.Times == 0 {
+	if f.happened != nil && f.Times == 0 {
 		close(f.happened)
 	}
 	switch f.Kind {
@@ -227,6 +237,16 @@ func (p *proxy) handle(command []byte) (response []byte, then int) {
 		return f.Response, hangUp
 	}
 	return binary.BigEndian.AppendUint32([]byte{0x80, 0x01, 0, 0, 0, 10}, f.RC), goOn
+}
+
+// due is what goes wrong with this command, nil for nothing.
+func (p *proxy) due(code uint32) *Fault {
+	if p.intercept != nil {
+		if f := p.intercept(code); f != nil {
+			return f
+		}
+	}
+	return p.fault(code)
 }
 
 // fault counts the command against every plan and returns the one to act on.

@@ -33,6 +33,7 @@ const (
 
 // Server is a running swtpm.
 type Server struct {
+	state   string // directory of what survives a power cut
 	dir     string // sockets: "tpm" (front, only with a proxy), "raw", "raw.ctrl"
 	ownDir  bool   // dir is ours to remove
 	process *os.Process
@@ -104,7 +105,7 @@ func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
 // start runs swtpm on a state directory. With sockets empty it makes a short
 // directory for them. swtpm dies with this process, however that dies.
 func start(state, sockets string) (*Server, error) {
-	s := &Server{dir: sockets, done: make(chan struct{})}
+	s := &Server{state: state, dir: sockets, done: make(chan struct{})}
 	if sockets == "" {
 		dir, err := os.MkdirTemp("", "swtpm")
 		if err != nil {
@@ -195,6 +196,7 @@ func listenFile(path string) (*os.File, error) {
 const (
 	ctrlGetCapability = 1
 	ctrlInit          = 2
+	ctrlStop          = 14
 )
 
 // ready waits until swtpm answers its control channel.
@@ -232,15 +234,50 @@ func (s *Server) PowerCycle() error {
 		s.proxy.mu.Lock()
 		defer s.proxy.mu.Unlock()
 	}
-	response, err := s.control(4, ctrlInit, 0)
+	return s.powerOn()
+}
+
+// Flash is what the TPM keeps without power, to be given back by Restore. Nobody
+// may use the TPM meanwhile.
+func (s *Server) Flash() ([]byte, error) { return os.ReadFile(s.flash()) }
+
+// flash is where swtpm 0.7 and later keep it.
+func (s *Server) flash() string { return filepath.Join(s.state, "tpm2-00.permall") }
+
+// Restore takes the power away, puts back what Flash answered, and gives the
+// power again: a TPM Reset of another time.
+func (s *Server) Restore(flash []byte) error {
+	if s.proxy != nil {
+		s.proxy.mu.Lock()
+		defer s.proxy.mu.Unlock()
+	}
+	if err := s.order("power off", ctrlStop); err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.flash(), flash, 0o600); err != nil {
+		return err
+	}
+	return s.powerOn()
+}
+
+// order sends words over the control channel and wants the answer 0.
+func (s *Server) order(what string, words ...uint32) error {
+	response, err := s.control(4, words...)
 	if err != nil {
-		return fmt.Errorf("swtpm: power cycle: %w", err)
+		return fmt.Errorf("swtpm: %s: %w", what, err)
 	}
 	if code := binary.BigEndian.Uint32(response); code != 0 {
-		return fmt.Errorf("swtpm: power cycle failed with %#x", code)
+		return fmt.Errorf("swtpm: %s failed with %#x", what, code)
+	}
+	return nil
+}
+
+func (s *Server) powerOn() error {
+	if err := s.order("power cycle", ctrlInit, 0); err != nil {
+		return err
 	}
 	startup := []byte{0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0}
-	response, err = exchange(s.path("raw"), startup)
+	response, err := exchange(s.path("raw"), startup)
 	if err != nil {
 		return fmt.Errorf("swtpm: startup: %w", err)
 	}

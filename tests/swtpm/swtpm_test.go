@@ -35,6 +35,61 @@ func TestPowerCycleKeepsServing(t *testing.T) {
 	}
 }
 
+// TestRestore: what HEAD would never do, a state that is put back does.
+func TestRestore(t *testing.T) {
+	s := swtpm.Start(t)
+	tpm, err := device.Open(s.Spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tpm.Close()
+	flash, err := s.Flash()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Tool("tpm2_nvdefine", "0x1800200", "-s", "8"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.Restore(flash); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := s.Tool("tpm2_nvreadpublic"); err != nil || strings.Contains(out, "0x1800200") {
+			t.Errorf("it is there still: %v, %s", err, out)
+		}
+		if _, err := tpm.PCR(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestIntercept: whoever intercepts sees each command and decides about it.
+func TestIntercept(t *testing.T) {
+	s := swtpm.Start(t)
+	tpm, err := device.Open(s.Spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tpm.Close()
+	seen := 0
+	s.Intercept(func(code uint32) *swtpm.Fault {
+		if seen++; code == swtpm.PCRExtend {
+			return &swtpm.Fault{Kind: swtpm.ApplyAndRefuse, RC: swtpm.RCFailure}
+		}
+		return nil
+	})
+	if err := tpm.ExtendPCR([32]byte{1}); err == nil {
+		t.Error("an intercepted command succeeded")
+	}
+	if v, err := tpm.PCR(); err != nil || v == [32]byte{} || seen != 2 {
+		t.Errorf("PCR %x, %v; %d commands seen", v, err, seen)
+	}
+	s.Intercept(nil)
+	if err := tpm.ExtendPCR([32]byte{1}); err != nil || seen != 2 {
+		t.Errorf("%v; %d commands seen", err, seen)
+	}
+}
+
 // TestStartDir also puts the state too deep for unix sockets.
 func TestStartDir(t *testing.T) {
 	for _, dir := range []string{"state", strings.Repeat("deep/", 25)} {
