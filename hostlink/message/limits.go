@@ -48,6 +48,9 @@ const (
 	MaxCheckpoint = 8 << 10
 	// MaxOrderNote bounds a note of the administrators: a policy fills an entry.
 	MaxOrderNote = 56 << 10
+	// MaxChallenge bounds an auditor's challenge and its answer, which holds a
+	// checkpoint note, as audit.md section 6 does.
+	MaxChallenge = 16 << 10
 	// MaxHuman bounds a line meant for people, in bytes.
 	MaxHuman = 600
 	// MaxSeconds bounds a countdown in an event: a day.

@@ -83,16 +83,21 @@ func samples() map[string][]byte {
 	entry := []byte("touchmark/entry/v1\nkind example\n")
 	approvalNote := signed(sampleApproval.Marshal(), alice.Signer)
 	submissionNote := signed(sub.Marshal(), repo1.Signer)
+	challenge := []byte("touchmark/challenge/v1\norigin touchmark.example/demo\ntime 2026-11-21T12:00:00Z\nnonce " + canon.Hex(sampleRoot[:]) + "\ncredential - -\n")
+	answer := fmt.Appendf(nil, "touchmark/answer/v1\norigin touchmark.example/demo\nnonce %x\nsecret -\ncertify %[2]s %[3]s\nquote %[2]s %[3]s\ncheckpoint %[4]d\n%[5]s",
+		sampleRoot, canon.Base64([]byte("an attestation")), canon.Base64([]byte("its signature")), len(checkpoint), checkpoint)
 	state := append(bytes.Repeat([]byte{0x5a}, 32), 0, 0, 0, 0, 0, 0, 0, 64)
 	return map[string][]byte{
-		"approval":   approvalNote,
-		"submission": submissionNote,
-		"hello":      signed(hello.Marshal(), repo1.Signer),
-		"cancel":     signed(cancel.Marshal(), repo1.Signer),
-		"submit":     (&Submit{approvalNote, submissionNote, [][]byte{state, state}}).Marshal(),
-		"mirrored":   (&Mirrored{44, sampleRoot}).Marshal(),
-		"fetch":      (&Fetch{42}).Marshal(),
-		"order":      (&Order{signed([]byte("touchmark/order-note/v1\norigin touchmark.example/demo\nafter 42 "+canon.Hex(sampleRoot[:])+"\nreason "+canon.Base64([]byte("moved to rack 7"))+"\n"), alice.Signer)}).Marshal(),
+		"approval":       approvalNote,
+		"submission":     submissionNote,
+		"hello":          signed(hello.Marshal(), repo1.Signer),
+		"cancel":         signed(cancel.Marshal(), repo1.Signer),
+		"submit":         (&Submit{approvalNote, submissionNote, [][]byte{state, state}}).Marshal(),
+		"mirrored":       (&Mirrored{44, sampleRoot}).Marshal(),
+		"fetch":          (&Fetch{42}).Marshal(),
+		"order":          (&Order{signed([]byte("touchmark/order-note/v1\norigin touchmark.example/demo\nafter 42 "+canon.Hex(sampleRoot[:])+"\nreason "+canon.Base64([]byte("moved to rack 7"))+"\n"), alice.Signer)}).Marshal(),
+		"challenge-text": (&Challenge{challenge}).Marshal(),
+		"answer-text":    (&Answer{answer}).Marshal(),
 		"welcome": (&Welcome{
 			Nonce: hello.Nonce, Origin: hello.Origin, Firmware: "touchmark-0.1.0", Policy: sha256.Sum256([]byte("a policy")),
 			Time: noon, State: StateReady, Total: 44, Attest: []byte("an attestation"), Sig: []byte("its signature"), Checkpoint: checkpoint,

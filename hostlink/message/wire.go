@@ -17,17 +17,20 @@ const (
 	MirroredDomain   = "touchmark/mirrored/v1"        // host to board
 	FetchDomain      = "touchmark/fetch/v1"           // either way
 	OrderDomain      = "touchmark/order/v1"           // host to board
+	ChallengeDomain  = "touchmark/challenge-text/v1"  // host to board
 	WelcomeDomain    = "touchmark/welcome/v1"         // board to host
 	EntriesDomain    = "touchmark/entries/v1"         // either way
 	CheckpointDomain = "touchmark/checkpoint-note/v1" // board to host
 	EventDomain      = "touchmark/event/v1"           // board to host
 	RefusedDomain    = "touchmark/refused/v1"         // board to host
 	DoneDomain       = "touchmark/done/v1"            // board to host
+	AnswerDomain     = "touchmark/answer-text/v1"     // board to host
 )
 
 // Parse reads one session message, strictly, and returns a pointer to one of
-// *HelloNote, *Submit, *CancelNote, *Mirrored, *Fetch, *Order, *Welcome, *Entries,
-// *Checkpoint, *Event, *Refused, *Done. Marshal of the result gives b.
+// *HelloNote, *Submit, *CancelNote, *Mirrored, *Fetch, *Order, *Challenge,
+// *Welcome, *Entries, *Checkpoint, *Event, *Refused, *Done, *Answer. Marshal of
+// the result gives b.
 // Signatures of notes are not verified here: the receiver opens them. The
 // error is a *canon.Error or, for the form of a note, a *NoteError; CodeOf
 // gives its refusal code.
@@ -52,12 +55,14 @@ var parsers = map[string]func([]byte) (any, error){
 	MirroredDomain:   plain(MirroredDomain, readMirrored),
 	FetchDomain:      plain(FetchDomain, readFetch),
 	OrderDomain:      plain(OrderDomain, readOrder),
+	ChallengeDomain:  plain(ChallengeDomain, readChallenge),
 	WelcomeDomain:    plain(WelcomeDomain, readWelcome),
 	EntriesDomain:    plain(EntriesDomain, readEntries),
 	CheckpointDomain: plain(CheckpointDomain, readCheckpoint),
 	EventDomain:      plain(EventDomain, readEvent),
 	RefusedDomain:    plain(RefusedDomain, readRefused),
 	DoneDomain:       plain(DoneDomain, readDone),
+	AnswerDomain:     plain(AnswerDomain, readAnswer),
 }
 
 func plain[T any](domain string, read func(*canon.Reader) *T) func([]byte) (any, error) {
@@ -306,9 +311,9 @@ func readEvent(r *canon.Reader) *Event {
 }
 
 // Refused says that the board did not take a message. Job is all zero when
-// the message was no submission.
+// the message was neither a submission nor a challenge.
 type Refused struct {
-	Job  JobID
+	Job  JobID  // or ChallengeID
 	Code string // one of the Code constants
 	Text string // one line for people: what is wrong and what to do
 }

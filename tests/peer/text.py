@@ -18,6 +18,7 @@ MAX_TEXT = 131072
 MAX_LINE, MAX_FIELDS = 61440, 16
 MAX_SIGNATURES = 32
 MAX_NOTE, MAX_SIGNED_TEXT, MAX_CHECKPOINT, MAX_ENTRY, MAX_ORDER = 16384, 8192, 8192, 61440, 57344
+MAX_CHALLENGE = 16384
 
 
 class BadText(ValueError):
@@ -137,6 +138,7 @@ FORMS = {
     "cancel": [line("origin", origin), line("job", job), line("host-time", time)],
     "mirrored": [line("size", number(), hexadecimal(32))],
     "order": [block("note", MAX_ORDER)],
+    "challenge-text": [block("challenge", MAX_CHALLENGE)],
     # either way
     "fetch": [line("from", number())],
     "entries": [line("start", number()), line("total", number()), block("entry", MAX_ENTRY, times=(1, 64))],
@@ -148,11 +150,12 @@ FORMS = {
     "event": [line("job", job), line("state", token), line("item", number(16)), line("seconds", number(86401))],
     "refused": [line("job", job), line("code", token), line("text", person_text)],
     "done": [line("job", job), line("intent", number()), line("outcome", number())],
+    "answer-text": [block("answer", MAX_CHALLENGE)],
 }
 MOST = {"approval": MAX_SIGNED_TEXT, "submission": MAX_SIGNED_TEXT}
 SIGNED = {"hello", "cancel"}  # of the messages; approval and submission are signed too but travel within submit
-TO_BOARD = {"hello", "submit", "cancel", "mirrored", "order", "fetch", "entries"}
-FROM_BOARD = {"welcome", "entries", "checkpoint-note", "event", "refused", "done", "fetch"}
+TO_BOARD = {"hello", "submit", "cancel", "mirrored", "order", "challenge-text", "fetch", "entries"}
+FROM_BOARD = {"welcome", "entries", "checkpoint-note", "event", "refused", "done", "answer-text", "fetch"}
 
 
 def together(form, v):

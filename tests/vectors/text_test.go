@@ -109,6 +109,8 @@ func fieldsOf(m marshaler) []string {
 		return out
 	case *message.Mirrored:
 		return []string{"size " + head(m.Size, m.Root)}
+	case *message.Challenge:
+		return []string{block("challenge", m.Text)}
 	case *message.Fetch:
 		return []string{fmt.Sprint("from ", m.From)}
 	default:
@@ -138,6 +140,8 @@ func fieldsFromBoard(m marshaler) []string {
 		return []string{"job " + m.Job.String(), "code " + m.Code, "text " + bytesOf([]byte(m.Text))}
 	case *message.Done:
 		return []string{"job " + m.Job.String(), fmt.Sprint("intent ", m.Intent), fmt.Sprint("outcome ", m.Outcome)}
+	case *message.Answer:
+		return []string{block("answer", m.Text)}
 	default:
 		return []string{fmt.Sprintf("%T", m)}
 	}
