@@ -20,7 +20,8 @@ import (
 
 const (
 	testOrigin = logtest.Origin
-	patience   = 20 * time.Second // bound of every wait in these tests
+	patience   = time.Minute    // bound of every wait in these tests, on a machine with other things to do
+	never      = 24 * time.Hour // a wait of the daemon that does not come to pass
 )
 
 var noon = logtest.Noon
@@ -34,7 +35,6 @@ type board struct {
 	host     note.Verifier
 	policy   *policy.Policy
 	noAttest bool
-	greets   bool // hellos that come in between are answered
 
 	in     chan any // what the host sent
 	events chan serialport.Event
@@ -62,8 +62,12 @@ func (b *board) Send(_ context.Context, _ uint32, _ int, msg []byte) error {
 	if !b.up.Load() {
 		return session.ErrDown
 	}
-	b.in <- m
-	return nil
+	select {
+	case b.in <- m:
+		return nil
+	default: // nobody reads on this side: what a Send that waited in vain gives
+		return context.DeadlineExceeded
+	}
 }
 
 func (b *board) Events() <-chan serialport.Event { return b.events }
@@ -90,10 +94,6 @@ func hear[T any](b *board) T {
 		case m := <-b.in:
 			if v, ok := m.(T); ok {
 				return v
-			}
-			if h, ok := m.(*message.HelloNote); ok && b.greets {
-				b.say(b.welcome(h.Hello.Nonce))
-				continue
 			}
 			ack, ok := m.(*message.Mirrored)
 			if !ok {
@@ -178,7 +178,7 @@ func (b *board) serve() {
 	}
 }
 
-// attend answers fetches, and hellos if it greets, until it is stopped.
+// attend answers fetches and hellos until it is stopped.
 func (b *board) attend() (stop func()) {
 	quit, gone := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -194,9 +194,7 @@ func (b *board) attend() (stop func()) {
 						b.push(m.From)
 					}
 				case *message.HelloNote:
-					if b.greets {
-						b.say(b.welcome(m.Hello.Nonce))
-					}
+					b.say(b.welcome(m.Hello.Nonce))
 				}
 			}
 		}

@@ -67,6 +67,7 @@ type Timing struct {
 	Rejoin     time.Duration // for the clients of a daemon before this one to come back: 30 s
 	ArmedGrace time.Duration // beyond the client's timeout once a job is armed: 5 min
 	SendWait   time.Duration // for room in the link's queue: 10 s
+	FreshWait  time.Duration // for the answer to the greeting that a status makes: 2 s
 }
 
 func (t Timing) withDefaults() Timing {
@@ -81,6 +82,7 @@ func (t Timing) withDefaults() Timing {
 	def(&t.Rejoin, 30*time.Second)
 	def(&t.ArmedGrace, 5*time.Minute)
 	def(&t.SendWait, 10*time.Second)
+	def(&t.FreshWait, 2*time.Second)
 	return t
 }
 

@@ -194,6 +194,8 @@ func TestStopWithJobs(t *testing.T) {
 	w.b.up.Store(false)
 	w.start()
 	a, b = w.ask(first), w.ask(second)
+	a.event(api.EventAccepted)
+	b.event(api.EventAccepted) // both are there: who waits first is served first
 	w.b.meet()
 	again := w.b.submitted()
 	if again.Job != r.Job || !again.Submission.HostTime.After(n.Cancel.HostTime) {
@@ -312,7 +314,7 @@ func TestLiesBeforeProof(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorldTimed(t, Timing{HelloRetry: 20 * time.Millisecond})
+			w := newWorld(t)
 			w.b.Filler(noon)
 			w.b.Commit()
 			w.b.meet()
@@ -323,7 +325,7 @@ func TestLiesBeforeProof(t *testing.T) {
 			for w.status().Verified {
 				continue
 			}
-			w.b.greets = true
+			w.retry()
 			stop := w.b.attend()
 			for !w.status().Verified {
 				continue // greeted anew, it proves itself
@@ -356,6 +358,7 @@ func TestStatusIsLive(t *testing.T) {
 		t.Fatalf("status %+v", s)
 	}
 	w.back.Store(-120)
+	w.d.post(func() { w.d.o.Timing.FreshWait = time.Millisecond })
 	c = w.ask(&api.Request{Op: api.OpStatus})
 	w.b.hello()
 	if s := c.expect(api.OK, "").Status; s.Age != 60 || !s.Verified {

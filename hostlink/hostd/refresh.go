@@ -16,11 +16,8 @@ type refresh struct {
 
 func (r *refresh) wanted() bool { return len(r.then) > 0 }
 
-// Of a status: how old it may be, and how long it is waited for.
-const (
-	freshFor  = 15 * time.Second
-	freshWait = 2 * time.Second
-)
+// freshFor is how old what a status says may be.
+const freshFor = 15 * time.Second
 
 // fresh greets the board again if what is known of it is old, and calls then
 // when it has answered or has not for a while. A ceremony is not disturbed.
@@ -38,7 +35,7 @@ func (d *Daemon) fresh(then func()) {
 	if err := d.greet(c.refresh.nonce); err != nil {
 		d.broken(err)
 	}
-	d.after(freshWait, c.refresh.done)
+	d.after(d.o.Timing.FreshWait, c.refresh.done)
 }
 
 func (r *refresh) done() {

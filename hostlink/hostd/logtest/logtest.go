@@ -118,7 +118,7 @@ func New(policyNote []byte) *Log {
 		Key: ledger.TokenKey{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256",
 			Fingerprint: l.Key.Fingerprint(), SPKI: Must(x509.MarshalPKIXPublicKey(l.Priv.Public()))},
 		Attestation: att,
-		Cert:        Must(sigformat.Certificate(l.Key, "Test <test@touchmark.example>", l.Token)), Policy: policyNote,
+		Cert:        Must(sigformat.NewCertificate(l.Key, "Test <test@touchmark.example>", l.Token)), Policy: policyNote,
 	}
 	l.Append(g)
 	l.Trust = *anchor.TrustOf(l.Entries[0], g)

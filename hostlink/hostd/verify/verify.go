@@ -38,11 +38,11 @@ func ParseTrust(text []byte) (*Trust, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, uid, err := sigformat.ParseCertificate(tr.Cert)
+	cert, err := sigformat.ParseCertificate(tr.Cert)
 	if err != nil {
 		return nil, err
 	}
-	return &Trust{Trust: tr, AttestKey: ak, Key: key, UserID: uid}, nil
+	return &Trust{Trust: tr, AttestKey: ak, Key: cert.Key, UserID: cert.UserID}, nil
 }
 
 // Intent is a proven intent: an entry of the pinned log that the TPM took
