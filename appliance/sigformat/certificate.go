@@ -9,23 +9,38 @@ import (
 	"fmt"
 	"hash"
 	"strings"
+	"time"
 
 	"touchmark/hostlink/message"
 )
 
-// Certificate makes the OpenPGP certificate of a token key: primary key, user
-// id and positive self-certification (RFC 9580 §10.1), without expiry, with
-// SHA-256, at the key's creation time. sign has the token sign the digest and
-// returns what Plan.Finish takes.
-func Certificate(k *Key, uid string, sign func(digest []byte, h crypto.Hash) ([]byte, error)) ([]byte, error) {
+// Certificate is an OpenPGP certificate of the profile (RFC 9580 §10.1.1): key,
+// user id, the self-signature that both were made with, and what administrators
+// had the key say of itself since (Certification).
+type Certificate struct {
+	Key     *Key
+	UserID  string
+	Expires time.Time // of the key; zero: never
+	Revoked bool
+	Code    Reason // of the revocation
+
+	newest     time.Time // creation of the newest self-signature
+	selfs      []byte    // self-signature packets, oldest first
+	revocation []byte    // packet, nil if there is none
+}
+
+// NewCertificate makes the certificate of a token key: primary key, user id
+// and positive self-certification, without expiry, with SHA-256, at the key's
+// creation time. sign has the token sign the digest and returns what
+// Plan.Finish takes.
+func NewCertificate(k *Key, uid string, sign func(digest []byte, h crypto.Hash) ([]byte, error)) ([]byte, error) {
 	if err := CheckUserID(uid); err != nil {
 		return nil, err
 	}
-	area, err := k.certArea()
+	p, err := k.planSelf(uid)
 	if err != nil {
 		return nil, err
 	}
-	p := k.plan(typeCertification, message.SHA256, k.certHash(uid), area)
 	raw, err := sign(p.Digest, p.Alg.Hash())
 	if err != nil {
 		return nil, fmt.Errorf("openpgp certificate: %w", err)
@@ -34,91 +49,132 @@ func Certificate(k *Key, uid string, sign func(digest []byte, h crypto.Hash) ([]
 	if err != nil {
 		return nil, err
 	}
-	b := appendPacket(nil, tagPublicKey, k.body)
-	b = appendPacket(b, tagUserID, []byte(uid))
-	return append(b, sig...), nil
+	return (&Certificate{Key: k, UserID: uid, selfs: sig}).Bytes(), nil
 }
 
-// certArea holds the hashed subpackets of the self-certification.
-func (k *Key) certArea() ([]byte, error) {
-	stamp, err := stampOf(k.Created)
+// Bytes is the binary certificate. gpg and Sequoia judge a file signature by
+// the self-signature that was the newest when it was made, so all are kept.
+func (c *Certificate) Bytes() []byte {
+	b := appendPacket(nil, tagPublicKey, c.Key.body)
+	b = append(b, c.revocation...)
+	b = appendPacket(b, tagUserID, []byte(c.UserID))
+	return append(b, c.selfs...)
+}
+
+// planSelf plans the self-signature that a certificate is made with.
+func (k *Key) planSelf(uid string) (*Plan, error) {
+	area, err := k.originArea(k.Created)
 	if err != nil {
 		return nil, fmt.Errorf("openpgp certificate: creation %w", err)
 	}
+	return k.plan(typeCertification, message.SHA256, k.certHash(uid), appendPreferences(area)), nil
+}
+
+// originArea begins the hashed subpackets of every signature: when and by whom.
+func (k *Key) originArea(created time.Time) ([]byte, error) {
+	stamp, err := stampOf(created)
+	if err != nil {
+		return nil, err
+	}
 	b := appendSubpacket(nil, subCreated, stamp...)
-	b = appendSubpacket(b, subFingerprint, append([]byte{4}, k.fingerprint[:]...)...)
+	return appendSubpacket(b, subFingerprint, append([]byte{4}, k.fingerprint[:]...)...), nil
+}
+
+// appendPreferences adds what each self-signature says of the key's use.
+func appendPreferences(b []byte) []byte {
 	b = appendSubpacket(b, subKeyFlags, 0x03)    // certify and sign
 	b = appendSubpacket(b, subCiphers, 9, 8, 7)  // AES-256, -192, -128
 	b = appendSubpacket(b, subHashes, 10, 9, 8)  // SHA-512, -384, -256
 	b = appendSubpacket(b, subCompression, 2, 1) // zlib, zip
-	return appendSubpacket(b, subFeatures, 1), nil
+	return appendSubpacket(b, subFeatures, 1)
 }
 
 // certHash starts the hash of a certification (RFC 9580 §5.2.4).
 func (k *Key) certHash(uid string) hash.Hash {
-	h := NewHasher(message.SHA256).h
-	h.Write(k.hashed())
+	h := k.keyHash()
 	h.Write(binary.BigEndian.AppendUint32([]byte{0xb4}, uint32(len(uid))))
 	h.Write([]byte(uid))
 	return h
 }
 
-// ParseCertificate reads a binary certificate that Certificate made, and
-// verifies its self-signature. It returns the key and the user id.
-func ParseCertificate(cert []byte) (*Key, string, error) {
-	k, uid, err := parseCertificate(cert)
-	if err != nil {
-		return nil, "", fmt.Errorf("openpgp certificate: %w", err)
-	}
-	return k, uid, nil
+// keyHash starts the hash of a signature over the key alone.
+func (k *Key) keyHash() hash.Hash {
+	h := NewHasher(message.SHA256).h
+	h.Write(k.hashed())
+	return h
 }
 
-func parseCertificate(cert []byte) (*Key, string, error) {
+// ParseCertificate reads a binary certificate of the profile and verifies every
+// signature in it.
+func ParseCertificate(cert []byte) (*Certificate, error) {
+	c, err := parseCertificate(cert)
+	if err != nil {
+		return nil, fmt.Errorf("openpgp certificate: %w", err)
+	}
+	return c, nil
+}
+
+func parseCertificate(cert []byte) (*Certificate, error) {
 	if len(cert) > MaxCertificate {
-		return nil, "", errors.New("longer than any certificate of the profile")
+		return nil, errors.New("longer than any certificate of the profile")
 	}
 	body, rest, err := cutPacket(cert, tagPublicKey)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	k, err := parseKey(body)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
+	revocation, rest := takePacket(rest, tagSignature)
 	uid, rest, err := cutPacket(rest, tagUserID)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if err := CheckUserID(string(uid)); err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	sig, rest, err := cutPacket(rest, tagSignature)
+	self, rest := takePacket(rest, tagSignature)
+	c, err := k.certificate(string(uid), self)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	if len(rest) != 0 {
-		return nil, "", errors.New("more than key, user id and self-signature")
-	}
-	return k, string(uid), k.verifySelf(sig, string(uid))
+	return c.withAll(rest, revocation)
 }
 
-func (k *Key) verifySelf(sig []byte, uid string) error {
-	var f fields
-	alg, err := f.parse(sig, typeCertification)
+// certificate is the one that NewCertificate made, of its parts.
+func (k *Key) certificate(uid string, self []byte) (*Certificate, error) {
+	p, err := k.planSelf(uid)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	area, err := k.certArea()
+	if err := p.verify(self); err != nil {
+		return nil, fmt.Errorf("self-signature: %w", err)
+	}
+	return &Certificate{Key: k, UserID: uid, newest: k.Created, selfs: bytes.Clone(self)}, nil
+}
+
+// withAll adds renewals, one behind the other, and a revocation.
+func (c *Certificate) withAll(renewals, revocation []byte) (*Certificate, error) {
+	for len(renewals) > 0 {
+		var sig []byte
+		if sig, renewals = takePacket(renewals, tagSignature); sig == nil {
+			return nil, errors.New("something else behind the self-signatures")
+		}
+		next, err := c.withParsed(sig, typeCertification)
+		if err != nil {
+			return nil, fmt.Errorf("renewal: %w", err)
+		}
+		c = next
+	}
+	if revocation == nil {
+		return c, nil
+	}
+	next, err := c.withParsed(revocation, typeRevocation)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("revocation: %w", err)
 	}
-	if alg != message.SHA256 || !bytes.Equal(f.area, area) {
-		return errors.New("self-signature is not of the profile")
-	}
-	if err := f.checkIssuer(sig, k.fingerprint); err != nil {
-		return err
-	}
-	return k.verify(&f, alg, k.fingerprint, finish(k.certHash(uid), f.prefix))
+	return next, nil
 }
 
 // CheckUserID accepts one line of printable text without spaces around it.

@@ -13,10 +13,11 @@ import (
 func TestCertificateRoundTrip(t *testing.T) {
 	for _, k := range tokens() {
 		cert := k.certificate(t)
-		got, uid, err := ParseCertificate(cert)
+		c, err := ParseCertificate(cert)
 		if err != nil {
 			t.Fatal(err)
 		}
+		got, uid := c.Key, c.UserID
 		if got.Fingerprint() != k.Fingerprint() || !got.Created.Equal(born) || got.Algorithm() != k.Algorithm() ||
 			uid != "Test Packager <packager@touchmark.example>" {
 			t.Fatalf("parsed %+v, %q", got, uid)
@@ -40,16 +41,16 @@ func TestCertificateEveryBit(t *testing.T) {
 		for i := range len(cert) * 8 {
 			bad := bytes.Clone(cert)
 			bad[i/8] ^= 1 << (i % 8)
-			if _, _, err := ParseCertificate(bad); err == nil {
+			if _, err := ParseCertificate(bad); err == nil {
 				t.Fatalf("%s: bit %d of byte %d changed, and it is accepted", k.Algorithm(), i%8, i/8)
 			}
 		}
 		for n := range cert {
-			if _, _, err := ParseCertificate(cert[:n]); err == nil {
+			if _, err := ParseCertificate(cert[:n]); err == nil {
 				t.Fatalf("cut to %d bytes, and it is accepted", n)
 			}
 		}
-		if _, _, err := ParseCertificate(append(bytes.Clone(cert), 0)); err == nil {
+		if _, err := ParseCertificate(append(bytes.Clone(cert), 0)); err == nil {
 			t.Fatal("trailing byte accepted")
 		}
 	}
@@ -58,18 +59,18 @@ func TestCertificateEveryBit(t *testing.T) {
 func TestCertificateRefused(t *testing.T) {
 	k := tokens()[0]
 	for _, uid := range []string{"", " x", "x ", "a\nb", "a\x1b[2Jb", "a\u202eb", "\xff", strings.Repeat("a", MaxUserID+1)} {
-		if _, err := Certificate(k.Key, uid, k.sign); err == nil {
+		if _, err := NewCertificate(k.Key, uid, k.sign); err == nil {
 			t.Errorf("user id %q accepted", uid)
 		}
 	}
 	gone := errors.New("token removed")
-	if _, err := Certificate(k.Key, "A", func([]byte, crypto.Hash) ([]byte, error) { return nil, gone }); !errors.Is(err, gone) {
+	if _, err := NewCertificate(k.Key, "A", func([]byte, crypto.Hash) ([]byte, error) { return nil, gone }); !errors.Is(err, gone) {
 		t.Errorf("the token's error is lost: %v", err)
 	}
 	other := func(digest []byte, h crypto.Hash) ([]byte, error) {
 		return k.sign(make([]byte, len(digest)), h)
 	}
-	if _, err := Certificate(k.Key, "A", other); err == nil {
+	if _, err := NewCertificate(k.Key, "A", other); err == nil {
 		t.Error("a signature of something else made a certificate")
 	}
 }
@@ -77,15 +78,14 @@ func TestCertificateRefused(t *testing.T) {
 func FuzzParseCertificate(f *testing.F) {
 	for _, k := range tokens() {
 		f.Add(k.certificate(f))
+		renewed, _ := k.renewed(f)
+		f.Add(renewed.Bytes())
+		f.Add(k.revoked(f, renewed, Compromised).Bytes())
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		k, uid, err := ParseCertificate(b)
-		if err != nil {
-			return
-		}
-		head := appendPacket(appendPacket(nil, tagPublicKey, k.body), tagUserID, []byte(uid))
-		if !bytes.HasPrefix(b, head) {
-			t.Fatal("key and user id are not in canonical form")
+		c, err := ParseCertificate(b)
+		if err == nil && !bytes.Equal(c.Bytes(), b) {
+			t.Fatal("not in canonical form")
 		}
 	})
 }

@@ -77,7 +77,7 @@ func (t *token) signature(tb testing.TB, s State) []byte {
 
 func (t *token) certificate(tb testing.TB) []byte {
 	tb.Helper()
-	cert, err := Certificate(t.Key, "Test Packager <packager@touchmark.example>", t.sign)
+	cert, err := NewCertificate(t.Key, "Test Packager <packager@touchmark.example>", t.sign)
 	if err != nil {
 		tb.Fatal(err)
 	}

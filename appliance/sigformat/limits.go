@@ -17,9 +17,10 @@ const (
 	// under it.
 	MaxSignature = 1024
 
-	// MaxCertificate bounds a certificate: an RSA-2048 key, a user id of
-	// MaxUserID bytes and one self-signature stay under it.
-	MaxCertificate = 2048
+	// MaxCertificate bounds a certificate, as entries and trust files do
+	// (docs/spec/ledger.md §1): an RSA-2048 key, a user id of MaxUserID bytes,
+	// their self-signature and at least eight renewals stay under it.
+	MaxCertificate = 8 << 10
 
 	// MaxUserID is what fits into a packet with a one-byte length, which is
 	// also more than any display shows.

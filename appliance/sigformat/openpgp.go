@@ -16,17 +16,20 @@ import (
 const (
 	typeBinary        = 0x00
 	typeCertification = 0x13
+	typeRevocation    = 0x20
 )
 
 // Subpacket types (RFC 9580 §5.2.3.7) of the profile.
 const (
 	subCreated     = 2
+	subExpires     = 9
 	subCiphers     = 11
 	subIssuer      = 16
 	subNotation    = 20
 	subHashes      = 21
 	subCompression = 22
 	subKeyFlags    = 27
+	subReason      = 29
 	subFeatures    = 30
 	subFingerprint = 33
 )
@@ -58,7 +61,7 @@ type Plan struct {
 // job and the log's origin go into a notation; created is the appliance's time
 // in whole seconds, not before the key's creation.
 func PlanOpenPGP(k *Key, s State, created time.Time, origin string, job message.JobID) (*Plan, error) {
-	stamp, err := stampOf(created)
+	area, err := k.originArea(created)
 	if err != nil {
 		return nil, fmt.Errorf("openpgp signature: creation %w", err)
 	}
@@ -73,8 +76,6 @@ func PlanOpenPGP(k *Key, s State, created time.Time, origin string, job message.
 	if err != nil {
 		return nil, fmt.Errorf("openpgp signature: %w", err)
 	}
-	area := appendSubpacket(nil, subCreated, stamp...)
-	area = appendSubpacket(area, subFingerprint, append([]byte{4}, k.fingerprint[:]...)...)
 	area = appendSubpacket(area, subNotation, note...)
 	return k.plan(typeBinary, s.alg, s.Hash(), area), nil
 }
@@ -279,6 +280,27 @@ func (k *Key) verify(f *fields, alg message.Alg, fpr [20]byte, digest []byte) er
 		return errors.New("it is for other data: the digest differs")
 	}
 	return k.check(alg, digest, f.values)
+}
+
+// verify checks that a signature packet is the planned one: this very digest
+// and these subpackets, by this key.
+func (p *Plan) verify(sig []byte) error {
+	body, rest, err := cutPacket(sig, tagSignature)
+	if err != nil || len(rest) != 0 {
+		return errPacket
+	}
+	var f fields
+	alg, err := f.parse(body, p.prefix[1])
+	if err != nil {
+		return err
+	}
+	if alg != p.Alg || !bytes.Equal(f.prefix, p.prefix) {
+		return errors.New("it does not say what it should")
+	}
+	if err := f.checkIssuer(body, p.key.fingerprint); err != nil {
+		return err
+	}
+	return p.key.verify(&f, alg, p.key.fingerprint, p.Digest)
 }
 
 // notation is the body of the notation subpacket (RFC 9580 §5.2.3.24):

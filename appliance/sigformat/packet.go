@@ -51,6 +51,15 @@ func cutPacket(b []byte, tag byte) (body, rest []byte, err error) {
 	return b[head : head+n], b[head+n:], nil
 }
 
+// takePacket takes one whole packet of the given tag, nil if b begins with none.
+func takePacket(b []byte, tag byte) (packet, rest []byte) {
+	_, rest, err := cutPacket(b, tag)
+	if err != nil {
+		return nil, b
+	}
+	return b[:len(b)-len(rest)], rest
+}
+
 // appendMPI adds an unsigned integer (RFC 9580 §3.2): bit count, then the
 // bytes without leading zeros. Tokens return numbers padded; normalising here
 // is what makes them readable for gpg.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"touchmark/hostlink/message"
 )
@@ -65,4 +66,59 @@ func TestGPGAndSqv(t *testing.T) {
 			t.Fatalf("sqv accepts changed data:\n%s", out)
 		}
 	})
+}
+
+// TestRenewalAndRevocationInTools: gpg and sqv believe a renewal and a
+// revocation. gpg is
+// given a time; sqv judges by that of the signature.
+func TestRenewalAndRevocationInTools(t *testing.T) {
+	for _, k := range tokens() {
+		t.Run(k.Algorithm(), func(t *testing.T) {
+			dir := t.TempDir()
+			write := func(name string, data []byte) string {
+				path := filepath.Join(dir, name)
+				if err := os.WriteFile(path, data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return path
+			}
+			data := []byte("package database")
+			file, sig := write("file", data), write("file.sig", k.signature(t, stateOf(message.SHA256, data)))
+			first, err := ParseCertificate(k.certificate(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			expired, _ := k.certify(t, first, renewal(when.Add(-time.Hour), when.Add(time.Hour)))
+			renewed, _ := k.certify(t, expired, renewal(when.Add(time.Minute), time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)))
+			retired := k.revoked(t, renewed, Retired)
+			lost := k.revoked(t, renewed, Compromised)
+			for _, c := range []struct {
+				name   string
+				cert   *Certificate
+				status string
+				sqv    bool
+			}{
+				{"expired", expired, "EXPKEYSIG", true}, // sqv: it was good when it signed
+				{"renewed", renewed, "GOODSIG", true},
+				{"retired", retired, "REVKEYSIG", true}, // likewise
+				{"lost", lost, "REVKEYSIG", false},
+			} {
+				home := filepath.Join(dir, c.name)
+				if err := os.Mkdir(home, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				cert := write(c.name+".asc", Armor(c.cert.Bytes()))
+				gpg := []string{"gpg", "--batch", "--no-autostart", "--status-fd", "1", "--faked-system-time", "20260602T000000"}
+				if out, err := run(t, home, append(gpg, "--import", cert)...); err != nil {
+					t.Fatalf("%s: gpg --import: %v\n%s", c.name, err, out)
+				}
+				if out, _ := run(t, home, append(gpg, "--verify", sig, file)...); !strings.Contains(out, c.status) {
+					t.Errorf("%s: gpg does not say %s:\n%s", c.name, c.status, out)
+				}
+				if out, err := run(t, home, "sqv", "--keyring", cert, sig, file); (err == nil) != c.sqv {
+					t.Errorf("%s: sqv: %v\n%s", c.name, err, out)
+				}
+			}
+		})
+	}
 }

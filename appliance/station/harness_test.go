@@ -336,7 +336,7 @@ func (b *board) enrol() {
 	now := time.Now().UTC().Truncate(time.Second)
 	key, err := sigformat.NewKey(b.token.key.Public(), now)
 	must(t, err)
-	cert, err := sigformat.Certificate(key, "Test <test@example.org>", func(d []byte, h crypto.Hash) ([]byte, error) {
+	cert, err := sigformat.NewCertificate(key, "Test <test@example.org>", func(d []byte, h crypto.Hash) ([]byte, error) {
 		return b.token.key.Sign(rand.Reader, d, h)
 	})
 	must(t, err)

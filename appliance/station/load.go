@@ -90,9 +90,11 @@ func (s *Station) begin() error {
 	if s.ak, err = quote.ParseAK(g.AK); err != nil {
 		return err
 	}
-	if s.key, _, err = sigformat.ParseCertificate(g.Cert); err != nil {
+	cert, err := sigformat.ParseCertificate(g.Cert)
+	if err != nil {
 		return err
 	}
+	s.key = cert.Key
 	if s.policy, err = policy.Open(g.Policy); err != nil {
 		return err
 	}

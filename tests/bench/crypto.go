@@ -164,11 +164,11 @@ func (l *loader) genesis(g *ledger.Genesis) error {
 		return err
 	}
 	l.ak = ak.Public()
-	key, _, err := sigformat.ParseCertificate(g.Cert)
+	cert, err := sigformat.ParseCertificate(g.Cert)
 	if err != nil {
 		return err
 	}
-	l.key = key.Public.(*ecdsa.PublicKey)
+	l.key = cert.Key.Public.(*ecdsa.PublicKey)
 	p, err := policy.Open(g.Policy)
 	if err != nil {
 		return err

@@ -87,11 +87,12 @@ func (t *task) genesisPolicy(g *ledger.Genesis, k *keys) {
 
 // genesisKey takes the signing key from the pinned certificate.
 func (t *task) genesisKey(g *ledger.Genesis, k *keys) {
-	key, _, err := sigformat.ParseCertificate(k.trust.Cert)
+	cert, err := sigformat.ParseCertificate(k.trust.Cert)
 	if err != nil {
 		t.evidence(finding.Genesis, "the OpenPGP certificate: %v", err)
 		return
 	}
+	key := cert.Key
 	k.key = key
 	pub, err := x509.ParsePKIXPublicKey(g.Key.SPKI)
 	if err != nil || !sameKey(pub, key.Public) || g.Key.Fingerprint != key.Fingerprint() || g.Key.Algorithm != key.Algorithm() {

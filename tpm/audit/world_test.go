@@ -112,7 +112,7 @@ func newWorld(t testing.TB, p parts) *world {
 	w.must(err)
 	w.key, err = sigformat.NewKey(&w.token.PublicKey, w.now)
 	w.must(err)
-	cert, err := sigformat.Certificate(w.key, "Demo <demo@example.org>", func(d []byte, _ crypto.Hash) ([]byte, error) { return w.sign(d), nil })
+	cert, err := sigformat.NewCertificate(w.key, "Demo <demo@example.org>", func(d []byte, _ crypto.Hash) ([]byte, error) { return w.sign(d), nil })
 	w.must(err)
 	w.genesis(p, vkey, policyNote, cert)
 	return w

@@ -8,9 +8,9 @@ import (
 	"touchmark/tpm/quote"
 )
 
-// validName reports whether s may name a policy key, a firmware or a slot:
+// ValidName reports whether s may name a policy key, a firmware or a slot:
 // graphic ASCII of moderate length.
-func validName(s string) bool { return canon.ValidField(s) && len(s) <= MaxName }
+func ValidName(s string) bool { return canon.ValidField(s) && len(s) <= MaxName }
 
 func readOrigin(r *canon.Reader) string { return checkOrigin(r, r.Line("origin", 1)[0]) }
 
@@ -29,7 +29,7 @@ func readToken(r *canon.Reader, s string) string {
 }
 
 func readName(r *canon.Reader, s string) string {
-	if !validName(s) {
+	if !ValidName(s) {
 		r.Failf("%q is not a name of 1 to %d characters", s, MaxName)
 	}
 	return s

@@ -4,7 +4,7 @@
 // An entry is a canonical text (package canon):
 //
 //	touchmark/entry/v1
-//	kind genesis|boot|intent|outcome|attest|policy|key|time|resume|note|close|update
+//	kind genesis|boot|intent|outcome|attest|policy|key|cert|time|resume|note|close|update
 //	index I
 //	time T
 //	...                     lines of the kind, in fixed order
@@ -47,6 +47,7 @@ const (
 	// administrators.
 	KindPolicy = "policy" // another policy
 	KindKey    = "key"    // another log key
+	KindCert   = "cert"   // the token certifies its key anew, or revokes it
 	KindTime   = "time"   // the clock is set back, or far ahead
 	KindResume = "resume" // the way out of a halt state
 	KindNote   = "note"   // words that shall stand in the log

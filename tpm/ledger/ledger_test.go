@@ -61,6 +61,7 @@ func samples(t testing.TB) map[string]any {
 		KindUpdate: &Update{From: "0.1.0", To: "0.2.0", Image: fill(32, 6)},
 		KindPolicy: &Order{Action: KindPolicy, Mirrored: true, Note: []byte("version = 1\n\n\u2014 key c2ln\n")},
 		KindKey:    order(KindKey),
+		KindCert:   &Order{Action: KindCert, Mirrored: true, Previous: 4, Sign: digest, Note: []byte("text\n\n\u2014 key c2ln\n")},
 		KindTime:   order(KindTime),
 		KindResume: &Order{Action: KindResume, Previous: 4, PCR: [32]byte{1}, Certify: a, Note: []byte("text\n\n\u2014 key c2ln\n")},
 		KindNote:   order(KindNote),
@@ -146,7 +147,9 @@ func TestRefused(t *testing.T) {
 		good[kind] = string(text)
 	}
 	for _, tt := range []struct{ name, kind, old, with, want string }{
-		{"unknown kind", KindBoot, "kind boot", "kind cert", "unknown"},
+		{"unknown kind", KindBoot, "kind boot", "kind mark", "unknown"},
+		{"nothing to sign", KindCert, "sign sha256:", "sigh sha256:", "sign"},
+		{"sign line of a note", KindNote, "order ", "sign sha256:" + strings.Repeat("09", 32) + "\norder ", "order"},
 		{"body of another kind", KindBoot, "kind boot", "kind resume", "mirrored"},
 		{"policy in an order", KindNote, "order ", "policy ", "order"},
 		{"order in a policy", KindPolicy, "policy ", "order ", "policy"},

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"touchmark/hostlink/message"
 	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/quote"
 )
@@ -14,13 +15,14 @@ type Order struct {
 	Previous uint64            // newest administrative entry that HEAD took before, 0 for the genesis
 	PCR      [32]byte          // resume only: PCR as read before the commit
 	Certify  quote.Attestation // resume only: HEAD before the commit, quote.ResumeTag of the order
+	Sign     message.Digest    // cert only: what the token signs
 	Note     []byte
 }
 
 // administrative tells the kinds whose body is an *Order.
 func administrative(kind string) bool {
 	switch kind {
-	case KindPolicy, KindKey, KindTime, KindResume, KindNote, KindClose:
+	case KindPolicy, KindKey, KindCert, KindTime, KindResume, KindNote, KindClose:
 		return true
 	}
 	return false
@@ -43,6 +45,9 @@ func (o *Order) write(w *canon.Writer) {
 		w.Line("pcr", canon.Hex(o.PCR[:]))
 		writeAttestation(w, "certify", o.Certify)
 	}
+	if o.Action == KindCert {
+		w.Line("sign", o.Sign.String())
+	}
 	key, _ := o.block()
 	w.Block(key, o.Note)
 }
@@ -53,6 +58,9 @@ func (o *Order) read(r *canon.Reader) {
 	if o.Action == KindResume {
 		o.PCR = readHash(r, r.Line("pcr", 1)[0])
 		o.Certify = readAttestation(r, "certify")
+	}
+	if o.Action == KindCert {
+		o.Sign = readDigest(r)
 	}
 	o.Note = r.Block(o.block())
 }

@@ -56,11 +56,11 @@ func (o publishedOptions) run(out io.Writer, dir string) error {
 	if err != nil {
 		return unreadable(err)
 	}
-	key, _, err := sigformat.ParseCertificate(l.trust.Cert)
+	cert, err := sigformat.ParseCertificate(l.trust.Cert)
 	if err != nil {
 		return unreadable(err)
 	}
-	r := published.New(key, l.trust.Origin)
+	r := published.New(cert.Key, l.trust.Origin)
 	if err := walk(dir, r); err != nil {
 		return unreadable(err)
 	}

@@ -155,7 +155,7 @@ func (o *trustNext) change(old *anchor.Trust) (*anchor.Trust, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, _, err := sigformat.ParseCertificate(cert); err != nil {
+		if _, err := sigformat.ParseCertificate(cert); err != nil {
 			return nil, fmt.Errorf("%s: %w", o.cert, err)
 		}
 		next.Cert = cert

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"pgregory.net/rapid"
 
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 )
@@ -48,6 +49,9 @@ func samples(t testing.TB) map[string]*Order {
 		"close":      of(&Close{ledger.LogID{Origin: "touchmark.example/next", Genesis: [32]byte{5}}}, "worn out"),
 		"close-last": of(&Close{}, "the project ends"),
 		"key":        of(&Key{vkey}, "the card with the key was stolen"),
+		"cert-renew": of(&Cert{Key: "packages", Expires: time.Date(2028, 3, 4, 0, 0, 0, 0, time.UTC)}, "two more years"),
+		"cert-never": of(&Cert{Key: "packages"}, "who renews it when we are gone?"),
+		"cert-end":   of(&Cert{Key: "packages", Revoke: true, Code: sigformat.Compromised}, "the token was stolen"),
 	}
 }
 
@@ -74,7 +78,7 @@ func TestGolden(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	for _, c := range []struct{ kind, old, with, want string }{
-		{"note", "order-note", "order-cert", "no kind of order"},
+		{"note", "order-note", "order-mark", "no kind of order"},
 		{"note", "order-note/v1", "order-note/v2", "no kind of order"},
 		{"note", "order-note", "order-time", "time"},
 		{"note", "touchmark/order-note/v1\n", "", "no kind of order"},
@@ -92,6 +96,16 @@ func TestRefused(t *testing.T) {
 		{"close", "successor touchmark.example/next", "successor -", "origin"},
 		{"close-last", "successor - -", "successor -", "fields"},
 		{"key", "log-key touchmark.example/demo", "log-key touchmark.example/nemo", ""},
+		{"cert-renew", "key packages", "key", "fields"},
+		{"cert-renew", "key packages", "key " + strings.Repeat("a", ledger.MaxName+1), "no name of a key"},
+		{"cert-renew", "certificate renew", "certificate extend", "renew or revoke"},
+		{"cert-renew", "certificate renew", "certificate revoke", "code"},
+		{"cert-renew", "expires 2028-03-04T00:00:00Z", "expires 2028-03-04", "time"},
+		{"cert-never", "never", "Never", "time"},
+		{"cert-never", "expires never", "code 1", "expires"},
+		{"cert-end", "code 2", "code 4", "large"},
+		{"cert-end", "code 2", "code 02", "zeros"},
+		{"cert-end", "code 2\n", "code 2\nexpires never\n", "reason"},
 	} {
 		text, err := samples(t)[c.kind].Marshal()
 		if err != nil {
@@ -124,6 +138,8 @@ func TestMarshalRefuses(t *testing.T) {
 		"no time":           func(o *Order) { o.Action = &Time{} },
 		"no halt state":     func(o *Order) { o.Action = &Resume{} },
 		"key of another":    func(o *Order) { o.Origin = "other.example"; o.Action = samples(t)["key"].Action },
+		"no key's name":     func(o *Order) { o.Action = &Cert{} },
+		"unknown code":      func(o *Order) { o.Action = &Cert{Key: "packages", Revoke: true, Code: 4} },
 		"not a key":         func(o *Order) { o.Action = &Key{"x"} },
 		"successor's space": func(o *Order) { o.Action = &Close{ledger.LogID{Origin: "a b"}} },
 	} {
@@ -214,6 +230,23 @@ func TestHashIsOfTheText(t *testing.T) {
 	}
 }
 
+// What a cert order has the token sign names the order and the entry's time.
+func TestCertification(t *testing.T) {
+	at := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	all := samples(t)
+	x, err := all["cert-renew"].Certification(at, [32]byte{7})
+	if want := (sigformat.Certification{Created: at, Expires: time.Date(2028, 3, 4, 0, 0, 0, 0, time.UTC), Origin: origin, Order: message.JobID{7}}); err != nil || x != want {
+		t.Errorf("%+v, %v", x, err)
+	}
+	x, err = all["cert-end"].Certification(at, [32]byte{7})
+	if want := (sigformat.Certification{Created: at, Revoke: true, Code: sigformat.Compromised, Origin: origin, Order: message.JobID{7}}); err != nil || x != want {
+		t.Errorf("%+v, %v", x, err)
+	}
+	if _, err := all["note"].Certification(at, [32]byte{7}); err == nil {
+		t.Error("a note certifies")
+	}
+}
+
 func TestPropertyIdentity(t *testing.T) {
 	_, _, vkey := key(t, origin, 9)
 	hash := rapid.Custom(func(t *rapid.T) [32]byte { return [32]byte(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "hash")) })
@@ -224,7 +257,9 @@ func TestPropertyIdentity(t *testing.T) {
 			&Time{time.Unix(rapid.Int64Range(1577836800, 7258118399).Draw(t, "time"), 0).UTC()},
 			&Resume{rapid.StringMatching(`[a-z][a-z-]{0,20}`).Draw(t, "halt"), hash.Draw(t, "head"), hash.Draw(t, "pcr")},
 			&Note{}, &Close{}, &Close{ledger.LogID{Origin: "next.example", Genesis: hash.Draw(t, "genesis")}}, &Key{vkey},
-		}[rapid.IntRange(0, 5).Draw(t, "action")]
+			&Cert{Key: rapid.StringMatching(`[!-~]{1,64}`).Draw(t, "key"), Expires: time.Unix(rapid.Int64Range(1577836800, 7258118399).Draw(t, "expires"), 0).UTC()},
+			&Cert{Key: "a", Revoke: true, Code: sigformat.Reason(rapid.IntRange(0, 3).Draw(t, "code"))},
+		}[rapid.IntRange(0, 7).Draw(t, "action")]
 		text, err := o.Marshal()
 		if err != nil {
 			t.Fatal(err)

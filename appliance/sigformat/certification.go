@@ -1,0 +1,186 @@
+package sigformat
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"touchmark/hostlink/message"
+)
+
+// Reason says why a key was revoked (RFC 9580 §5.2.3.31).
+type Reason byte
+
+// The reasons of the profile. Tools take the first and the third to mean that
+// no signature by the key can be trusted, whenever it was made.
+const (
+	NoReason    Reason = 0
+	Superseded  Reason = 1
+	Compromised Reason = 2
+	Retired     Reason = 3
+)
+
+// Hard reports whether signatures from before the revocation are lost as well.
+func (r Reason) Hard() bool { return r == NoReason || r == Compromised }
+
+// Certification is what administrators have a key say of itself: a renewal,
+// which moves the expiry, or a revocation.
+type Certification struct {
+	Created time.Time // of the signature: the time of its log entry, whole seconds
+	Revoke  bool
+	Expires time.Time // renewal: when the key expires, zero for never
+	Code    Reason    // revocation
+	Origin  string    // of the log
+	Order   message.JobID
+}
+
+// Why a key can sign no more.
+var (
+	ErrRevoked = errors.New("the key was revoked")
+	ErrExpired = errors.New("the key has expired")
+)
+
+// Usable is ErrRevoked or ErrExpired if nobody would accept a signature that
+// the key makes at this time.
+func (c *Certificate) Usable(at time.Time) error {
+	switch {
+	case c.Revoked:
+		return ErrRevoked
+	case !c.Expires.IsZero() && !at.Before(c.Expires):
+		return ErrExpired
+	}
+	return nil
+}
+
+// Plan plans a certification: its digest is what the token signs. An error
+// says why the key cannot say this; with it the order has no sense.
+func (c *Certificate) Plan(x Certification) (*Plan, error) {
+	p, err := c.plan(x)
+	if err != nil {
+		return nil, fmt.Errorf("openpgp certification: %w", err)
+	}
+	return p, nil
+}
+
+func (c *Certificate) plan(x Certification) (*Plan, error) {
+	if c.Revoked {
+		return nil, ErrRevoked
+	}
+	area, err := c.Key.originArea(x.Created)
+	if err != nil {
+		return nil, err
+	}
+	note, err := notation(x.Origin, x.Order)
+	if err != nil {
+		return nil, err
+	}
+	if x.Revoke {
+		return c.planRevocation(x, area, note)
+	}
+	return c.planRenewal(x, area, note)
+}
+
+func (c *Certificate) planRevocation(x Certification, area, note []byte) (*Plan, error) {
+	switch {
+	case x.Code > Retired || !x.Expires.IsZero():
+		return nil, fmt.Errorf("a revocation has a code from 0 to %d and no expiry", Retired)
+	case x.Created.Before(c.Key.Created):
+		return nil, errors.New("its time is before the key's creation")
+	}
+	area = appendSubpacket(area, subReason, byte(x.Code))
+	area = appendSubpacket(area, subNotation, note...)
+	return c.Key.plan(typeRevocation, message.SHA256, c.Key.keyHash(), area), nil
+}
+
+func (c *Certificate) planRenewal(x Certification, area, note []byte) (*Plan, error) {
+	switch {
+	case x.Code != 0:
+		return nil, errors.New("a renewal has no code")
+	case !x.Created.After(c.newest):
+		return nil, fmt.Errorf("its time is not after %s, that of the newest self-signature, which tools would go on to believe", c.newest.UTC().Format(time.RFC3339))
+	case len(c.Bytes())+2*MaxSignature > MaxCertificate:
+		return nil, errors.New("the certificate is full: it can be revoked, no more renewed")
+	}
+	if !x.Expires.IsZero() {
+		left, err := c.lifetime(x)
+		if err != nil {
+			return nil, err
+		}
+		area = appendSubpacket(area, subExpires, left...)
+	}
+	area = appendSubpacket(appendPreferences(area), subNotation, note...)
+	return c.Key.plan(typeCertification, message.SHA256, c.Key.certHash(c.UserID), area), nil
+}
+
+// lifetime encodes an expiry: seconds since the key's creation (RFC 9580
+// §5.2.3.13).
+func (c *Certificate) lifetime(x Certification) ([]byte, error) {
+	seconds := x.Expires.Unix() - c.Key.Created.Unix()
+	if x.Expires.Nanosecond() != 0 || !x.Expires.After(x.Created) || seconds > maxTime {
+		return nil, fmt.Errorf("expiry %s is not in whole seconds, after the certification and within 136 years of the key", x.Expires.UTC().Format(time.RFC3339Nano))
+	}
+	return binary.BigEndian.AppendUint32(nil, uint32(seconds)), nil
+}
+
+// With is the certificate with a certification that the key signed: sig is the
+// packet that Plan(x).Finish made, byte for byte but for the signature value.
+func (c *Certificate) With(x Certification, sig []byte) (*Certificate, error) {
+	p, err := c.plan(x)
+	if err == nil {
+		err = p.verify(sig)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("openpgp certification: %w", err)
+	}
+	next := *c
+	if x.Revoke {
+		next.Revoked, next.Code, next.revocation = true, x.Code, slices.Clone(sig)
+		return &next, nil
+	}
+	next.Expires, next.newest = x.Expires, x.Created.UTC()
+	next.selfs = slices.Concat(c.selfs, sig)
+	return &next, nil
+}
+
+// withParsed is With for a certification that a packet alone tells of.
+func (c *Certificate) withParsed(sig []byte, kind byte) (*Certificate, error) {
+	body, _, err := cutPacket(sig, tagSignature)
+	if err != nil {
+		return nil, err
+	}
+	var f fields
+	if _, err := f.parse(body, kind); err != nil {
+		return nil, err
+	}
+	x, err := c.parse(f.area, kind == typeRevocation)
+	if err != nil {
+		return nil, err
+	}
+	return c.With(x, sig)
+}
+
+// parse takes from hashed subpackets what Plan would make them of. What it
+// passes over Plan makes again, and With compares.
+func (c *Certificate) parse(area []byte, revoke bool) (x Certification, err error) {
+	x.Revoke = revoke
+	if x.Created, _, area, err = cutOrigin(area); err != nil {
+		return x, err
+	}
+	if b, rest, err := cutSubpacket(area, subExpires); err == nil && len(b) == 4 {
+		x.Expires, area = c.Key.Created.Add(time.Duration(binary.BigEndian.Uint32(b))*time.Second), rest
+	}
+	if b, rest, err := cutSubpacket(area, subReason); err == nil && len(b) == 1 {
+		x.Code, area = Reason(b[0]), rest
+	}
+	if !revoke {
+		area = area[min(len(area), len(appendPreferences(nil))):]
+	}
+	note, _, err := cutSubpacket(area, subNotation)
+	if err != nil {
+		return x, fmt.Errorf("notation: %w", err)
+	}
+	x.Origin, x.Order, err = parseNotation(note)
+	return x, err
+}

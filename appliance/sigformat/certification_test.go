@@ -1,0 +1,207 @@
+package sigformat
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+
+	"touchmark/hostlink/message"
+)
+
+// certify has the token sign a certification.
+func (t *token) certify(tb testing.TB, c *Certificate, x Certification) (*Certificate, []byte) {
+	tb.Helper()
+	p, err := c.Plan(x)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	raw, err := t.sign(p.Digest, p.Alg.Hash())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	sig, err := p.Finish(raw)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	next, err := c.With(x, sig)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return next, sig
+}
+
+func renewal(at, expires time.Time) Certification {
+	return Certification{Created: at, Expires: expires, Origin: testOrigin, Order: message.JobID{9, 8, 7}}
+}
+
+// renewed is a certificate that was given an expiry.
+func (t *token) renewed(tb testing.TB) (*Certificate, []byte) {
+	tb.Helper()
+	c, err := ParseCertificate(t.certificate(tb))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return t.certify(tb, c, renewal(when, when.AddDate(1, 0, 0)))
+}
+
+func (t *token) revoked(tb testing.TB, c *Certificate, code Reason) *Certificate {
+	tb.Helper()
+	next, _ := t.certify(tb, c, Certification{Created: when.AddDate(0, 1, 0), Revoke: true, Code: code, Origin: testOrigin, Order: message.JobID{1}})
+	return next
+}
+
+func TestRenewal(t *testing.T) {
+	for _, k := range tokens() {
+		c, _ := k.renewed(t)
+		c, _ = k.certify(t, c, renewal(when.Add(time.Hour), time.Time{}))
+		c, _ = k.certify(t, c, renewal(when.Add(2*time.Hour), when.AddDate(2, 0, 0)))
+		again, err := ParseCertificate(c.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(again.Bytes(), c.Bytes()) || !again.Expires.Equal(when.AddDate(2, 0, 0)) || again.Revoked {
+			t.Errorf("parsed %+v", again)
+		}
+		ring := keyring(t, c.Bytes())
+		self := ring[0].PrimaryIdentity().SelfSignature
+		life := uint32(when.AddDate(2, 0, 0).Sub(born) / time.Second)
+		if self.KeyLifetimeSecs == nil || *self.KeyLifetimeSecs != life || !self.CreationTime.Equal(when.Add(2*time.Hour)) {
+			t.Errorf("go-crypto reads other facts: %+v", self)
+		}
+		if err := c.Usable(when.AddDate(2, 0, 0).Add(-time.Second)); err != nil {
+			t.Error(err)
+		}
+		if err := c.Usable(when.AddDate(2, 0, 0)); !errors.Is(err, ErrExpired) {
+			t.Errorf("at its expiry: %v", err)
+		}
+	}
+}
+
+func TestRevocation(t *testing.T) {
+	for _, k := range tokens() {
+		for code := NoReason; code <= Retired; code++ {
+			before, _ := k.renewed(t)
+			c := k.revoked(t, before, code)
+			again, err := ParseCertificate(c.Bytes())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !again.Revoked || again.Code != code || !bytes.Equal(again.Bytes(), c.Bytes()) {
+				t.Errorf("parsed %+v", again)
+			}
+			ring, err := openpgp.ReadKeyRing(bytes.NewReader(c.Bytes()))
+			if err != nil || !ring[0].Revoked(when.AddDate(1, 0, 0)) || byte(*ring[0].Revocations[0].RevocationReason) != byte(code) {
+				t.Errorf("go-crypto does not see the revocation: %v", err)
+			}
+			if err := c.Usable(when); !errors.Is(err, ErrRevoked) {
+				t.Errorf("still usable: %v", err)
+			}
+			if _, err := c.Plan(renewal(when.AddDate(1, 0, 0), time.Time{})); !errors.Is(err, ErrRevoked) {
+				t.Errorf("renewed behind its revocation: %v", err)
+			}
+			if before.Revoked || before.Usable(when) != nil {
+				t.Error("the certificate before was changed")
+			}
+		}
+	}
+}
+
+func TestCertificationRefused(t *testing.T) {
+	k := tokens()[0]
+	c, _ := k.renewed(t)
+	later := when.Add(time.Hour)
+	for name, x := range map[string]Certification{
+		"at the newest self-signature":     renewal(when, time.Time{}),
+		"before the newest self-signature": renewal(when.Add(-time.Second), time.Time{}),
+		"half a second":                    renewal(later.Add(time.Second/2), time.Time{}),
+		"expires at once":                  renewal(later, later),
+		"expires in half a second":         renewal(later, later.Add(time.Second/2)),
+		"expires in a thousand years":      renewal(later, later.AddDate(200, 0, 0)),
+		"renewal with a code":              {Created: later, Code: Retired, Origin: testOrigin},
+		"no origin":                        {Created: later},
+		"unknown code":                     {Created: later, Revoke: true, Code: 4, Origin: testOrigin},
+		"revocation with an expiry":        {Created: later, Revoke: true, Expires: later.Add(time.Hour), Origin: testOrigin},
+		"revoked before it was made":       {Created: born.Add(-time.Second), Revoke: true, Origin: testOrigin},
+	} {
+		if _, err := c.Plan(x); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	full := c
+	for i := 1; ; i++ {
+		x := renewal(when.Add(time.Duration(i)*time.Hour), time.Time{})
+		if _, err := full.Plan(x); err != nil {
+			if i < 8 || !strings.Contains(err.Error(), "full") {
+				t.Errorf("renewal %d: %v", i, err)
+			}
+			break
+		}
+		full, _ = k.certify(t, full, x)
+	}
+	if r := k.revoked(t, full, Compromised); !r.Revoked || len(r.Bytes()) > MaxCertificate {
+		t.Error("a full certificate cannot be revoked")
+	}
+}
+
+// With takes the one signature that was planned.
+func TestCertificationOfAnother(t *testing.T) {
+	k := tokens()[0]
+	base, err := ParseCertificate(k.certificate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := renewal(when, when.AddDate(1, 0, 0))
+	_, sig := k.certify(t, base, x)
+	for name, lie := range map[string]func(*Certification){
+		"time":       func(x *Certification) { x.Created = when.Add(time.Second) },
+		"expiry":     func(x *Certification) { x.Expires = when.AddDate(2, 0, 0) },
+		"never":      func(x *Certification) { x.Expires = time.Time{} },
+		"origin":     func(x *Certification) { x.Origin = "other.example/log" },
+		"order":      func(x *Certification) { x.Order[3] = 1 },
+		"revocation": func(x *Certification) { x.Revoke, x.Expires = true, time.Time{} },
+	} {
+		y := x
+		lie(&y)
+		if _, err := base.With(y, sig); err == nil {
+			t.Errorf("another %s: accepted", name)
+		}
+	}
+	for i := range len(sig) * 8 {
+		bad := bytes.Clone(sig)
+		bad[i/8] ^= 1 << (i % 8)
+		if _, err := base.With(x, bad); err == nil {
+			t.Fatalf("bit %d changed, and it is accepted", i)
+		}
+	}
+	for _, bad := range [][]byte{nil, sig[:len(sig)-1], append(bytes.Clone(sig), 0), append(bytes.Clone(sig), sig...)} {
+		if _, err := base.With(x, bad); err == nil {
+			t.Errorf("%d bytes accepted", len(bad))
+		}
+	}
+}
+
+// Every byte of a certificate with a renewal and a revocation counts, one of
+// its bits each time.
+func TestExtendedCertificateEveryByte(t *testing.T) {
+	for _, k := range tokens() {
+		r, _ := k.renewed(t)
+		cert := k.revoked(t, r, Superseded).Bytes()
+		for n := range cert {
+			i := n*8 + n%8
+			bad := bytes.Clone(cert)
+			bad[i/8] ^= 1 << (i % 8)
+			if _, err := ParseCertificate(bad); err == nil {
+				t.Fatalf("%s: bit %d of byte %d changed, and it is accepted", k.Algorithm(), i%8, i/8)
+			}
+		}
+		for n := range cert {
+			if c, err := ParseCertificate(cert[:n]); err == nil && len(c.Bytes()) != n {
+				t.Fatalf("cut to %d bytes, and it is accepted as %d", n, len(c.Bytes()))
+			}
+		}
+	}
+}
