@@ -12,6 +12,8 @@ import (
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/operator"
+	"touchmark/appliance/station/linkproc"
+	"touchmark/appliance/station/loop"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
@@ -122,7 +124,7 @@ func TestAHostThatDoesNotReadLosesItsSession(t *testing.T) {
 	b.startWith(l)
 	b.blocked(l)
 	fetch := (&message.Fetch{}).Marshal()
-	for range linkQueue + 2 {
+	for range linkproc.Queue + 2 {
 		l.in <- linkpipe.Msg{Kind: linkpipe.Message, Body: fetch}
 	}
 	b.view("the link down", func(v operator.View) bool { return v.Host == "down" })
@@ -413,7 +415,7 @@ func TestAnImpatientOperatorSpendsOneTry(t *testing.T) {
 	b.token.typed = func() { tries <- struct{}{}; <-more }
 	b.token.set(false, false)
 	b.event("pin-needed")
-	for range 2 * workQueue {
+	for range 2 * loop.WorkQueue {
 		b.command(operator.Command{Verb: operator.PIN, PIN: []byte("000000")})
 	}
 	b.view("a complaint", func(v operator.View) bool { return strings.Contains(v.Message, "being checked") })

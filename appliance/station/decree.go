@@ -9,8 +9,9 @@ import (
 	"touchmark/appliance/intake"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/policy"
+	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/meaning"
 	"touchmark/hostlink/message"
-	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/quote"
@@ -31,7 +32,7 @@ type decree struct {
 	state string // of the display
 	alone bool   // no host holds it: the operator must agree to go on
 	timer *time.Timer
-	extend
+	chain.Commit
 }
 
 // The states of a decree.
@@ -75,7 +76,7 @@ func (s *Station) readOrder(raw []byte) (*decree, error) {
 		return nil, intake.Refuse(message.CodeBadMessage, "%v", err)
 	}
 	d := &decree{id: hex.EncodeToString(hash[:]), hash: hash, note: raw, state: decreeShown, alone: s.link.host == ""}
-	if s.law.done[hash] {
+	if s.past.Done[hash] {
 		return nil, intake.Refuse(message.CodeBadMessage, "this order took effect already")
 	}
 	text, err := message.NoteText(raw)
@@ -84,10 +85,10 @@ func (s *Station) readOrder(raw []byte) (*decree, error) {
 	}
 	if o, perr := order.Parse(text); perr == nil {
 		d.kind = o.Action.Kind()
-		d.order, err = order.Open(raw, s.policy.Administrators.Keys, s.policy.Administrators.Quorum)
+		d.order, err = order.Open(raw, s.past.Policy.Administrators.Keys, s.past.Policy.Administrators.Quorum)
 	} else {
 		d.kind = ledger.KindPolicy
-		d.policy, err = s.policy.Successor(raw)
+		d.policy, err = s.past.Policy.Successor(raw)
 	}
 	if err != nil {
 		return nil, intake.Refuse(message.CodeBadSignature, "%v", err)
@@ -101,7 +102,7 @@ func (s *Station) fits(d *decree) error {
 		return intake.Refuse(message.CodeBusy, "the board is not ready for an order yet")
 	}
 	if o := d.order; o != nil {
-		if o.Origin != s.trust.Origin {
+		if o.Origin != s.past.Trust.Origin {
 			return intake.Refuse(message.CodeWrongOrigin, "the order is for %s", o.Origin)
 		}
 		if o.After.Size > s.cfg.Store.Size() {
@@ -120,13 +121,13 @@ func (s *Station) fits(d *decree) error {
 // leads says why an order does not lead out of the state that the board has
 // halted in. One that is not halted takes all but a resume.
 func (s *Station) leads(d *decree) error {
-	var h *haltError
+	var h *chain.HaltError
 	var c *errClock
 	switch {
-	case s.law.closed:
+	case s.past.Closed:
 		return intake.Refuse(message.CodeHalted, "%v", errClosed)
 	case errors.As(s.halted, &h) && d.kind == ledger.KindResume:
-		if err := h.decision.Resume(h.observed, d.order.Action.(*order.Resume)); err != nil {
+		if err := h.Decision.Resume(h.Observed, d.order.Action.(*order.Resume)); err != nil {
 			return intake.Refuse(message.CodeHalted, "%v", err)
 		}
 	case d.kind == ledger.KindResume:
@@ -138,6 +139,14 @@ func (s *Station) leads(d *decree) error {
 	return nil
 }
 
+// describe says what an order means, in lines for the operator.
+func describe(now *policy.Policy, d *decree, at time.Time) []string {
+	if d.policy != nil {
+		return meaning.Policy(now, d.policy)
+	}
+	return meaning.Order(d.order, at)
+}
+
 func (s *Station) showDecree(text string) { s.show("order", text) }
 
 // orderView is the order on display.
@@ -146,7 +155,7 @@ func (s *Station) orderView() *operator.Order {
 	if d == nil || s.job != nil {
 		return nil
 	}
-	return &operator.Order{ID: d.id, Kind: d.kind, Lines: s.describe(d), State: d.state, Unmirrored: d.alone}
+	return &operator.Order{ID: d.id, Kind: d.kind, Lines: describe(s.past.Policy, d, s.now()), State: d.state, Unmirrored: d.alone}
 }
 
 // decideOrder obeys the operator about the order on display; it answers false if
@@ -208,70 +217,61 @@ func (s *Station) prepareDecree(d *decree) error {
 	}
 	var c *errClock
 	if errors.As(s.halted, &c) {
-		s.floor = s.hist.lastTime // entries go on from where they are until the order has effect
-		s.dirty = true
+		s.floor = s.past.LastTime // entries go on from where they are until the order has effect
+		s.chain.Dirty = true
 	}
 	if err := s.afterFault(); err != nil {
 		return err
 	}
-	if s.now().Before(s.hist.lastTime) {
+	if s.now().Before(s.past.LastTime) {
 		return intake.Refuse(message.CodeClockSkew, "the board's clock went backwards")
 	}
-	return s.appendDecree(d, s.chain, &ledger.Order{Action: d.kind, Mirrored: !d.alone, Previous: s.hist.admin, Note: d.note})
+	return s.appendDecree(d, s.chain.State, &ledger.Order{Action: d.kind, Mirrored: !d.alone, Previous: s.past.Admin, Note: d.note})
 }
 
 // prepareResume starts from HEAD as it is: what the log led to is over.
 func (s *Station) prepareResume(d *decree) error {
-	var h *haltError
+	var h *chain.HaltError
 	if !errors.As(s.halted, &h) {
 		return errors.New("not halted")
 	}
-	o := h.observed
+	o := h.Observed
 	pcr, err := s.cfg.TPM.PCR()
 	if err != nil {
 		return failedOrder("reading the PCR", err)
 	}
-	certify, _, err := s.certified(quote.ResumeTag(d.hash), o.Head)
+	certify, _, err := s.chain.Certified(quote.ResumeTag(d.hash), o.Head)
 	if err != nil {
 		return failedOrder("attesting HEAD", err)
 	}
 	var bodies []any
-	for _, p := range s.hist.open {
-		bodies = append(bodies, p.lost(ledger.ItemResult{State: ledger.Unknown}))
+	for _, p := range s.past.Open {
+		bodies = append(bodies, p.Lost(ledger.ItemResult{State: ledger.Unknown}))
 	}
-	bodies = append(bodies, &ledger.Order{Action: d.kind, Mirrored: !d.alone, Previous: s.hist.admin, PCR: pcr, Certify: certify, Note: d.note})
-	return s.appendDecree(d, chain{head: o.Head, pcr: pcr}, bodies...)
+	bodies = append(bodies, &ledger.Order{Action: d.kind, Mirrored: !d.alone, Previous: s.past.Admin, PCR: pcr, Certify: certify, Note: d.note})
+	return s.appendDecree(d, chain.State{Head: o.Head, PCR: pcr}, bodies...)
 }
 
 func failedOrder(what string, err error) error {
 	return intake.Refuse(message.CodeBusy, "%s failed, try again: %v", what, err)
 }
 
-// lost is an outcome that gives every item of a job the same end.
-func (p *pastJob) lost(end ledger.ItemResult) *ledger.Outcome {
-	o := &ledger.Outcome{Intent: p.intent, Job: p.id}
-	for range p.items {
-		o.Items = append(o.Items, end)
-	}
-	return o
-}
-
-func (s *Station) appendDecree(d *decree, at chain, bodies ...any) error {
+func (s *Station) appendDecree(d *decree, at chain.State, bodies ...any) error {
 	when := s.now()
-	if when.Before(s.hist.lastTime) {
-		when = s.hist.lastTime
+	if when.Before(s.past.LastTime) {
+		when = s.past.LastTime
 	}
-	entries, err := s.entries(when, bodies...)
+	entries, err := s.chain.Entries(when, bodies...)
 	if err != nil {
 		return err
 	}
-	plan, err := s.plan(entries)
+	plan, err := s.chain.Planned(entries)
 	if err != nil {
 		return err
 	}
-	plan.Prev = at.head
-	d.extend = extend{*plan, at.head, at.pcr, anchor.Extend(at.head, plan.X), anchor.Extend(at.pcr, plan.X), s.hist.clock}
-	return s.append(plan, entries...)
+	plan.Prev = at.Head
+	d.Commit = s.chain.CommitAt(at, *plan)
+	return s.chain.Append(plan, entries...)
 }
 
 // unmirrored is when no host held the order's entry in time: that entry is void,
@@ -291,15 +291,15 @@ func (s *Station) commitDecree(d *decree) {
 		d.timer.Stop()
 	}
 	s.showDecree("")
-	e := d.extend
-	s.tpm.do(func() func() {
-		applied, err := settle(s.cfg.TPM.ExtendHead(e.plan.X), e.head, e.nextHead, s.cfg.TPM.Head)
+	m := d.Commit
+	s.tpm.Do(func() func() {
+		applied, err := s.chain.ExtendHead(m)
 		if !applied {
 			return func() { s.notTaken(d, err) }
 		}
 		var a *ledger.Attest
-		if applied, err = settle(s.cfg.TPM.ExtendPCR(e.plan.X), e.pcr, e.nextPCR, s.cfg.TPM.PCR); applied {
-			a, err = s.attestation(e)
+		if applied, err = s.chain.ExtendPCR(m); applied {
+			a, err = s.chain.Attestation(m)
 		}
 		return func() { s.taken(d, a, err) }
 	})
@@ -307,7 +307,7 @@ func (s *Station) commitDecree(d *decree) {
 
 // notTaken is an order that HEAD did not take.
 func (s *Station) notTaken(d *decree, err error) {
-	if errors.Is(err, errUnexplained) {
+	if errors.Is(err, chain.ErrUnexplained) {
 		s.decree = nil
 		s.halt(err)
 		return
@@ -328,9 +328,9 @@ func (s *Station) taken(d *decree, a *ledger.Attest, err error) {
 	mend := resumed || err != nil
 	s.setClock(d) // entries behind this one have the new time
 	if !mend {
-		s.chain = chain{d.plan.Size, d.plan, d.nextHead, d.nextPCR}
-		if err = s.appendNow(a); err == nil {
-			err = s.signCheckpoint(a)
+		s.chain.State = d.After
+		if err = s.chain.AppendNow(s.now(), a); err == nil {
+			err = s.chain.Sign(a)
 		}
 	} else {
 		err = nil
@@ -350,10 +350,10 @@ func (s *Station) taken(d *decree, a *ledger.Attest, err error) {
 
 // reload lets the log say what is in force now.
 func (s *Station) reload() error {
-	if err := s.load(); err != nil {
+	if err := s.chain.Load(s.now()); err != nil {
 		return err
 	}
-	return s.readClock()
+	return s.past.ReadClock()
 }
 
 // setClock does what a time order says, which leads out of a halt about the
@@ -374,9 +374,9 @@ func (s *Station) setClock(d *decree) {
 func (s *Station) announce(d *decree) {
 	s.log.Warn().Str("order", d.id).Str("kind", d.kind).Msg("order in force")
 	s.push()
-	m := message.Checkpoint{Note: s.checkpoint}
+	m := message.Checkpoint{Note: s.chain.Checkpoint}
 	s.send(chanInteractive, m.Marshal())
-	if s.law.closed && s.halted == nil {
+	if s.past.Closed && s.halted == nil {
 		s.halt(errClosed)
 		return
 	}

@@ -5,45 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"touchmark/tpm/anchor/recovery"
+	"touchmark/appliance/station/chain"
 )
-
-// haltError is a halt state with what led to it.
-type haltError struct {
-	halt     recovery.Halt
-	observed recovery.Observed
-	decision recovery.Decision
-}
-
-func (e *haltError) Error() string {
-	o := &e.observed
-	if o.HeadMissing || o.AKMissing {
-		return fmt.Sprintf("%s: %s", e.halt, e.halt.Advice())
-	}
-	return fmt.Sprintf("%s: %s. HEAD %x, PCR %x", e.halt, e.halt.Advice(), o.Head, o.PCR)
-}
-
-// tpmError is a TPM command that failed, which may pass.
-type tpmError struct {
-	what string
-	err  error
-}
-
-func (e *tpmError) Error() string { return e.what + ": " + e.err.Error() }
-func (e *tpmError) Unwrap() error { return e.err }
-
-func failed(what string, err error) error { return &tpmError{what, err} }
-
-// passes reports whether it may help to try again.
-func passes(err error) bool {
-	var t *tpmError
-	return errors.As(err, &t)
-}
-
-// mustHalt marks an error that a host is told of in full.
-func mustHalt(err error) error {
-	return fmt.Errorf("%w: see docs/operator-guide.md, 'halted'", err)
-}
 
 // maxRetry bounds the pause between two tries of a TPM that does not answer:
 // an operator who mended it does not want to wait.
@@ -54,7 +17,7 @@ const maxRetry = 30 * time.Second
 func (s *Station) startUp(pause time.Duration) {
 	s.starting = true
 	err := s.startNow()
-	if err != nil && passes(err) {
+	if err != nil && chain.Passes(err) {
 		s.log.Error().Err(err).Dur("again_in", pause).Msg("the TPM does not answer as it should")
 		s.show("tpm-error", fmt.Sprintf("The TPM does not answer as it should (%v). Trying again in %s.", err, pause.Round(time.Millisecond)))
 		s.after(pause, func() { s.startUp(min(2*pause, maxRetry)) })
@@ -65,7 +28,7 @@ func (s *Station) startUp(pause time.Duration) {
 	switch {
 	case err != nil:
 		s.halt(err)
-	case s.law.closed:
+	case s.past.Closed:
 		s.halt(errClosed)
 	default:
 		s.ready()
@@ -88,24 +51,27 @@ func (s *Station) startNow() error {
 // last one, or that of a time order behind which the board died, if HEAD
 // took it.
 func (s *Station) lastTime() (time.Time, error) {
-	if s.hist.correction == nil {
-		return s.hist.lastTime, nil
+	if s.past.Correction == nil {
+		return s.past.LastTime, nil
 	}
 	for p, err := range s.cfg.Store.PlansBackward() {
 		if err != nil || p.Size != s.cfg.Store.Size() {
-			return s.hist.lastTime, err
+			return s.past.LastTime, err
 		}
 		head, err := s.cfg.TPM.Head()
 		if err != nil {
-			return s.hist.lastTime, failed("reading HEAD", err)
+			return s.past.LastTime, chain.Failed("reading HEAD", err)
 		}
 		if head == p.Head() {
-			return *s.hist.correction, nil
+			return *s.past.Correction, nil
 		}
 		break
 	}
-	return s.hist.lastTime, nil
+	return s.past.LastTime, nil
 }
+
+// startChain brings log and TPM into agreement and writes a boot entry.
+func (s *Station) startChain() error { return s.chain.Start(s.now(), Version, s.clock) }
 
 var errClosed = errors.New("this log was closed by its administrators: nothing is signed with it any more; what follows is in the close entry")
 
@@ -117,10 +83,10 @@ func (s *Station) pollTPM() {
 	if !s.idle() {
 		return
 	}
-	s.tpm.do(func() func() {
+	s.tpm.Do(func() func() {
 		pcr, err := s.cfg.TPM.PCR()
 		return func() {
-			if err == nil && s.idle() && pcr != s.chain.pcr {
+			if err == nil && s.idle() && pcr != s.chain.PCR {
 				s.log.Warn().Msg("the TPM was reset, or its PCR extended: starting again")
 				s.startUp(s.cfg.TPMRetry)
 			}
@@ -130,5 +96,5 @@ func (s *Station) pollTPM() {
 
 // idle reports that nothing is under way that uses the TPM's chain.
 func (s *Station) idle() bool {
-	return s.confirmed && !s.starting && s.halted == nil && s.job == nil && s.decree == nil && !s.stopping && !s.dirty
+	return s.confirmed && !s.starting && s.halted == nil && s.job == nil && s.decree == nil && !s.stopping && !s.chain.Dirty
 }

@@ -153,11 +153,3 @@ func TestNobodyAsked(t *testing.T) {
 	}
 	b.signs("a.db", "content")
 }
-
-// What a host can make the board hold is bounded.
-func TestHealingIsBounded(t *testing.T) {
-	g := &healing{bytes: maxHeal}
-	if _, err := g.take([][]byte{{0}}); err == nil || !strings.Contains(err.Error(), "copy of the mirror") {
-		t.Fatal(err)
-	}
-}

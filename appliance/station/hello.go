@@ -18,9 +18,9 @@ const (
 // TPM a signature, so they are rationed and never queue up before it; a hello
 // too many waits its turn, and only the newest waits.
 func (s *Station) hello(h *message.HelloNote) {
-	_, host, err := s.policy.AuthenticateHost(h.Note)
+	_, host, err := s.past.Policy.AuthenticateHost(h.Note)
 	if err == nil {
-		err = s.policy.CheckOrigin(h.Hello.Origin)
+		err = s.past.Policy.CheckOrigin(h.Hello.Origin)
 	}
 	if err != nil {
 		s.unanswered(err)
@@ -76,7 +76,7 @@ func (s *Station) noteHead(size uint64, root [32]byte) {
 func (s *Station) welcome(nonce [16]byte) {
 	session := s.link.session
 	s.link.attesting = true
-	s.tpm.do(func() func() {
+	s.tpm.Do(func() func() {
 		a, err := s.cfg.TPM.CertifyHead(quote.HelloTag(nonce[:]))
 		return func() {
 			s.link.attesting = false
@@ -95,8 +95,8 @@ func (s *Station) welcome(nonce [16]byte) {
 // hello came: entries sent in between would make it look rolled back.
 func (s *Station) sendWelcome(nonce [16]byte, a quote.Attestation) {
 	w := message.Welcome{
-		Nonce: nonce, Origin: s.trust.Origin, Firmware: Version, Policy: s.policy.Hash,
-		Time: s.now(), State: s.state(), Total: s.cfg.Store.Size(), Checkpoint: s.checkpoint,
+		Nonce: nonce, Origin: s.past.Trust.Origin, Firmware: Version, Policy: s.past.Policy.Hash,
+		Time: s.now(), State: s.state(), Total: s.cfg.Store.Size(), Checkpoint: s.chain.Checkpoint,
 		Attest: a.Attest, Sig: a.Sig,
 	}
 	s.send(chanInteractive, w.Marshal())

@@ -380,27 +380,6 @@ func TestTheOperatorGoesBeforeTheHost(t *testing.T) {
 	}
 }
 
-func TestLoopOrder(t *testing.T) {
-	l := newLoop()
-	var got []string
-	say := func(s string) func() { return func() { got = append(got, s) } }
-	for range 2 {
-		l.postHost(say("host"))
-		l.post(say("device"))
-		l.postOperator(say("operator"))
-	}
-	for range 6 {
-		l.next(t.Context())()
-	}
-	if want := []string{"operator", "operator", "device", "device", "host", "host"}; !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
-	}
-	l.close()
-	for range cap(l.host) + 1 { // dropped, but never waited for
-		l.postHost(say("late"))
-	}
-}
-
 // Events tell each step and how long it lasts.
 func TestEvents(t *testing.T) {
 	b := newBoard(t)

@@ -11,6 +11,7 @@ import (
 	"touchmark/appliance/intake"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/station/chain"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 )
@@ -28,8 +29,8 @@ type job struct {
 
 	machine *ceremony.Machine // nil while it waits in the queue
 	plans   []*sigformat.Plan
-	intent  entry
-	extend  extend
+	intent  chain.Entry
+	commit  chain.Commit
 	attest  *ledger.Attest
 	results []ledger.ItemResult
 }
@@ -84,35 +85,35 @@ func (s *Station) prepare(j *job) error {
 		return err
 	}
 	now := s.now()
-	if now.Before(s.hist.lastTime) {
+	if now.Before(s.past.LastTime) {
 		return intake.Refuse(message.CodeClockSkew, "the board's clock went backwards")
 	}
-	if _, err := s.policy.Admit(j.request, s.hist.rates, now); err != nil {
+	if _, err := s.past.Policy.Admit(j.request, s.past.Rates, now); err != nil {
 		return err
 	}
 	intent := &ledger.Intent{
-		Sequence: s.hist.sequence + 1, Policy: s.policy.Hash, Key: s.key.Fingerprint(),
+		Sequence: s.past.Sequence + 1, Policy: s.past.Policy.Hash, Key: s.past.Key.Fingerprint(),
 		Job: j.id, Approval: j.submit.Approval, Submission: j.submit.Submission,
 	}
 	intent.Refusals, intent.Refused = s.refusals.Sum()
 	j.plans = nil
 	for _, st := range j.states {
-		p, err := sigformat.PlanOpenPGP(s.key, st, now, s.trust.Origin, j.id)
+		p, err := sigformat.PlanOpenPGP(s.past.Key, st, now, s.past.Trust.Origin, j.id)
 		if err != nil {
 			return err
 		}
 		j.plans = append(j.plans, p)
 		intent.SignDigests = append(intent.SignDigests, message.Digest{Alg: p.Alg, Sum: p.Digest})
 	}
-	entries, err := s.entries(now, intent)
+	entries, err := s.chain.Entries(now, intent)
 	if err != nil {
 		return err
 	}
-	plan, err := s.plan(entries)
+	plan, err := s.chain.Planned(entries)
 	if err != nil {
 		return err
 	}
-	j.intent, j.extend = entries[0], s.commit(*plan)
+	j.intent, j.commit = entries[0], s.chain.Commit(*plan)
 	return nil
 }
 
@@ -120,11 +121,11 @@ func (s *Station) prepare(j *job) error {
 // restart would. A TPM that still fails costs only this job; a state that the
 // log does not explain halts the board.
 func (s *Station) afterFault() error {
-	if !s.dirty {
+	if !s.chain.Dirty {
 		return nil
 	}
 	err := s.startChain()
-	if err == nil || !passes(err) {
+	if err == nil || !chain.Passes(err) {
 		return err
 	}
 	return intake.Refuse(message.CodeBusy, "the TPM does not answer as it should, ask again: %v", err)
@@ -166,7 +167,7 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 }
 
 func (s *Station) appendIntent(j *job) {
-	err := s.append(&j.extend.plan, j.intent)
+	err := s.chain.Append(&j.commit.Plan, j.intent)
 	if err == nil {
 		s.refusals.Reset()
 	}
@@ -193,10 +194,10 @@ func (s *Station) mirrored(m *message.Mirrored) {
 		s.refuse(message.JobID{}, message.CodeForkedHead, "the mirror's root is not this log's")
 		return
 	}
-	if j := s.job; j != nil && j.machine.Phase() == ceremony.Mirroring && m.Size >= j.extend.plan.Size {
+	if j := s.job; j != nil && j.machine.Phase() == ceremony.Mirroring && m.Size >= j.commit.Plan.Size {
 		s.step(j, ceremony.Mirrored{})
 	}
-	if d := s.decree; d != nil && d.state == decreeMirroring && m.Size >= d.plan.Size {
+	if d := s.decree; d != nil && d.state == decreeMirroring && m.Size >= d.Plan.Size {
 		s.commitDecree(d)
 	}
 }
@@ -204,29 +205,29 @@ func (s *Station) mirrored(m *message.Mirrored) {
 // record appends the attestation and the outcome in one durable write.
 func (s *Station) record(j *job, e ceremony.Record) {
 	j.timer.Stop()
-	outcome := &ledger.Outcome{Intent: j.intent.header.Index, Job: j.id, Items: e.Items}
+	outcome := &ledger.Outcome{Intent: j.intent.Header.Index, Job: j.id, Items: e.Items}
 	bodies := []any{outcome}
 	if e.Attested {
 		bodies = []any{j.attest, outcome}
 	}
-	s.step(j, ceremony.Recorded{Err: s.appendNow(bodies...)})
+	s.step(j, ceremony.Recorded{Err: s.chain.AppendNow(s.now(), bodies...)})
 }
 
 // release sends the outcome with the checkpoint that proves its intent.
 func (s *Station) release(j *job, items []ledger.ItemResult) {
 	j.results = items
-	p := s.hist.jobs[j.id]
+	p := s.past.Jobs[j.id]
 	s.push()
 	var failed error
 	if j.attest != nil {
-		if failed = s.signCheckpoint(j.attest); failed == nil {
-			m := message.Checkpoint{Note: s.checkpoint}
+		if failed = s.chain.Sign(j.attest); failed == nil {
+			m := message.Checkpoint{Note: s.chain.Checkpoint}
 			s.send(chanInteractive, m.Marshal())
 		}
 	}
-	done := message.Done{Job: j.id, Intent: p.intent, Outcome: p.outcome}
+	done := message.Done{Job: j.id, Intent: p.Intent, Outcome: p.Outcome}
 	s.send(chanInteractive, done.Marshal())
-	s.hist.forget(s.now(), s.policy.LongestWindow())
+	s.past.Forget(s.now(), s.past.Policy.LongestWindow())
 	text := summary(items, j.machine.Denied())
 	if slices.ContainsFunc(items, func(it ledger.ItemResult) bool { return it.State == ledger.TimedOut }) {
 		s.alarm, text = touchAlarm, ""

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"touchmark/appliance/intake"
+	"touchmark/appliance/station/linkproc"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
 )
@@ -39,22 +40,13 @@ const (
 	chanBulk        = 1
 )
 
-// linkQueue and bulkQueue bound what waits for the link process: answers to a
-// host are small, but for the entries that it fetches, which a host asks for one
-// message at a time. One that asks on and on and does not read loses its
-// session, not the board its memory.
-const (
-	linkQueue = 128
-	bulkQueue = 4
-)
-
 // startLink keeps a link process alive: when it dies, a new one follows.
 func (s *Station) startLink(ctx context.Context) {
 	s.link.ration = intake.NewRation(helloBurst, helloEvery, time.Now())
 	s.link.wg.Go(func() {
 		for ctx.Err() == nil {
 			err := s.oneLink(ctx)
-			s.loop.postHost(s.linkDown)
+			s.loop.PostHost(s.linkDown)
 			if ctx.Err() == nil {
 				s.log.Warn().Err(err).Msg("link process ended; starting another")
 			}
@@ -69,76 +61,17 @@ func (s *Station) startLink(ctx context.Context) {
 // linkRestart keeps a link process that cannot start from spinning.
 const linkRestart = time.Second
 
-// linkFlush bounds how long a stopping board waits for its last words to
-// leave.
-const linkFlush = time.Second
-
 // oneLink runs one link process to its end.
 func (s *Station) oneLink(ctx context.Context) error {
 	l, err := s.cfg.Link(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = l.Close() }()
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	out, bulk, flushed := make(chan linkpipe.Msg, linkQueue), make(chan linkpipe.Msg, bulkQueue), make(chan struct{})
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer stop()
-	wg.Go(func() {
-		defer close(flushed)
-		defer stop()
-		writeLink(ctx, l, out, bulk)
-	})
-	wg.Go(func() { // a process that neither reads nor dies must not hold the board up
-		<-ctx.Done()
-		select {
-		case <-flushed:
-		case <-time.After(linkFlush):
-		}
-		_ = l.Close()
-	})
-	s.loop.postHost(func() { s.link.out, s.link.bulk, s.link.cut = out, bulk, stop })
-	for {
-		m, err := l.Read()
-		if err != nil {
-			return err
-		}
-		s.loop.postHost(func() { s.fromLink(m) })
-	}
-}
-
-// writeLink passes messages to the link process until either ends, and at the
-// end what was still queued. Entries that a host fetches wait for everything
-// else.
-func writeLink(ctx context.Context, l Link, out, bulk <-chan linkpipe.Msg) {
-	packer := message.NewPacker()
-	write := func(m linkpipe.Msg) error {
-		m.Body = packer.Pack(m.Body)
-		return l.Write(m)
-	}
-	for {
-		rest := bulk
-		if len(out) > 0 {
-			rest = nil
-		}
-		var m linkpipe.Msg
-		select {
-		case m = <-out:
-		case m = <-rest:
-		case <-ctx.Done():
-			for len(out) > 0 {
-				if write(<-out) != nil {
-					return
-				}
-			}
-			return
-		}
-		if write(m) != nil {
-			return
-		}
-	}
+	return linkproc.Run(ctx, l,
+		func(out, bulk chan linkpipe.Msg, cut func()) {
+			s.loop.PostHost(func() { s.link.out, s.link.bulk, s.link.cut = out, bulk, cut })
+		},
+		func(m linkpipe.Msg) { s.loop.PostHost(func() { s.fromLink(m) }) })
 }
 
 func (s *Station) linkDown() {

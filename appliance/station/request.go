@@ -30,7 +30,7 @@ func (s *Station) submit(m *message.Submit) {
 	if s.recorded(id) {
 		return
 	}
-	req, err := s.policy.Authenticate(m.Approval, m.Submission)
+	req, err := s.past.Policy.Authenticate(m.Approval, m.Submission)
 	if err != nil {
 		s.refuseFor(id, err)
 		return
@@ -55,12 +55,12 @@ func (s *Station) submit(m *message.Submit) {
 
 // recorded answers for a job that has its outcome in the log.
 func (s *Station) recorded(id message.JobID) bool {
-	p := s.hist.jobs[id]
-	if p == nil || p.outcome == 0 {
+	p := s.past.Jobs[id]
+	if p == nil || p.Outcome == 0 {
 		return false
 	}
 	s.push()
-	m := message.Done{Job: id, Intent: p.intent, Outcome: p.outcome}
+	m := message.Done{Job: id, Intent: p.Intent, Outcome: p.Outcome}
 	s.send(chanInteractive, m.Marshal())
 	return true
 }
@@ -81,7 +81,7 @@ func (s *Station) pending(id message.JobID) *job {
 // time.
 func (s *Station) again(j *job, r *policy.Request) {
 	at := r.Submission.HostTime
-	if r.Host == j.request.Host && at.After(j.asked) && at.Sub(s.now()) <= s.policy.MaxSkew {
+	if r.Host == j.request.Host && at.After(j.asked) && at.Sub(s.now()) <= s.past.Policy.MaxSkew {
 		j.asked = at
 	}
 }
@@ -89,7 +89,7 @@ func (s *Station) again(j *job, r *policy.Request) {
 // admit checks everything that can be checked before a person is asked.
 func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
 	now := s.now()
-	s.ended.Forget(now.Add(-s.policy.MaxSkew))
+	s.ended.Forget(now.Add(-s.past.Policy.MaxSkew))
 	if err := s.ended.Answer(req); err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
 	case len(s.queue) >= maxQueue:
 		return nil, intake.Refuse(message.CodeTooMany, "%d jobs are waiting already; try again when some are done", len(s.queue))
 	}
-	grant, states, err := intake.Admit(s.policy, s.cfg.Store, s.hist.rates, req, m.States, now)
+	grant, states, err := intake.Admit(s.past.Policy, s.cfg.Store, s.past.Rates, req, m.States, now)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func (s *Station) next() {
 	for s.job == nil && s.decree == nil && len(s.queue) > 0 && s.halted == nil && !s.starting && !s.stopping {
 		j := s.queue[0]
 		s.queue = s.queue[1:]
-		grant, err := s.policy.Admit(j.request, s.hist.rates, s.now())
+		grant, err := s.past.Policy.Admit(j.request, s.past.Rates, s.now())
 		if err != nil {
 			s.end(j, j.asked, refusalOf(err))
 			continue
@@ -144,7 +144,7 @@ func (s *Station) present(j *job) {
 // job that is not here is withdrawn too: a submission that is still on its way,
 // or comes again, and was made no later than the cancellation, is refused.
 func (s *Station) cancel(m *message.CancelNote) {
-	c, host, err := intake.OpenCancel(s.policy, m.Note, s.now())
+	c, host, err := intake.OpenCancel(s.past.Policy, m.Note, s.now())
 	if err != nil {
 		s.refuseFor(message.JobID{}, err)
 		return

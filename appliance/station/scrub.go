@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"touchmark/appliance/station/chain"
 )
 
 // scrub reads the whole log beside everything else: a start reads its newest
@@ -15,7 +17,7 @@ func (s *Station) scrub(ctx context.Context) (wait func()) {
 	progress := func(read, total int64) {
 		if time.Since(told) >= time.Second {
 			told = time.Now()
-			s.loop.post(func() { s.view.Scrub = fmt.Sprintf("%d %%", 100*read/max(total, 1)); s.update() })
+			s.loop.Post(func() { s.view.Scrub = fmt.Sprintf("%d %%", 100*read/max(total, 1)); s.update() })
 		}
 	}
 	go func() {
@@ -26,7 +28,7 @@ func (s *Station) scrub(ctx context.Context) (wait func()) {
 			return
 		}
 		s.log.Info().Err(err).Dur("took", time.Since(begun)).Uint64("entries", n).Msg("the whole log was read")
-		s.loop.post(func() { s.scrubbed(n, err) })
+		s.loop.Post(func() { s.scrubbed(n, err) })
 	}()
 	return func() { stop(); <-done }
 }
@@ -34,7 +36,7 @@ func (s *Station) scrub(ctx context.Context) (wait func()) {
 func (s *Station) scrubbed(n uint64, err error) {
 	if err != nil {
 		s.view.Scrub = "damaged"
-		s.halt(mustHalt(fmt.Errorf("checking the log: %w", err)))
+		s.halt(chain.MustHalt(fmt.Errorf("checking the log: %w", err)))
 		return
 	}
 	s.view.Scrub = fmt.Sprintf("whole, %d entries", n)

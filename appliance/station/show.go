@@ -22,8 +22,8 @@ func (s *Station) update() {
 }
 
 func (s *Station) redraw() {
-	s.view.Origin, s.view.Time = s.trust.Origin, s.now()
-	s.view.Emulated = s.trust.Emulated
+	s.view.Origin, s.view.Time = s.past.Trust.Origin, s.now()
+	s.view.Emulated = s.past.Trust.Emulated
 	s.view.Token, s.view.LogSize = s.token.state, s.cfg.Store.Size()
 	s.view.Host, s.view.Queue = s.hostWord(), len(s.queue)
 	s.view.Job, s.view.Order, s.view.Ask, s.view.Halted = s.jobView(), s.orderView(), s.ask(), ""

@@ -45,10 +45,10 @@ func BenchmarkStart(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if s.hist.from == 0 {
+				if s.past.From == 0 {
 					b.Fatal("it read everything")
 				}
-				b.ReportMetric(float64(store.Size()-s.hist.from), "entries-read")
+				b.ReportMetric(float64(store.Size()-s.past.From), "entries-read")
 				if err := store.Close(); err != nil {
 					b.Fatal(err)
 				}

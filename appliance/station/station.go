@@ -28,25 +28,20 @@ import (
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/intake"
 	"touchmark/appliance/operator"
-	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
-	"touchmark/hostlink/linkpipe"
+	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/linkproc"
+	"touchmark/appliance/station/loop"
+	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
-	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore"
-	"touchmark/tpm/quote"
 )
 
 // TPM is what the station needs of the TPM; tpm/device implements it.
-type TPM interface {
-	Head() ([32]byte, error)
-	PCR() ([32]byte, error)
-	ExtendHead(x [32]byte) error
-	ExtendPCR(x [32]byte) error
-	CertifyHead(extra [32]byte) (quote.Attestation, error)
-	QuotePCR(extra [32]byte) (quote.Attestation, error)
-}
+type TPM = chain.TPM
+
+// Link is one life of the process that parses the wire.
+type Link = linkproc.Link
 
 // Token is what the station needs of an open token; appliance/piv implements
 // it. Errors of Sign are sorted with ceremony.ErrTouchTimeout, ErrRemoved and
@@ -59,13 +54,6 @@ type Token interface {
 	// Present reports cheaply whether the token is still there.
 	Present() bool
 	Sign(slot string, pub crypto.PublicKey, digest []byte, h crypto.Hash) ([]byte, error)
-	Close() error
-}
-
-// Link is one life of the process that parses the wire.
-type Link interface {
-	Read() (linkpipe.Msg, error)
-	Write(linkpipe.Msg) error
 	Close() error
 }
 
@@ -97,33 +85,23 @@ type Station struct {
 	cfg      Config
 	log      zerolog.Logger
 	hostLog  zerolog.Logger // of what a host can cause at will: sampled
-	loop     loop           // everything that happens, in order
+	loop     loop.Loop      // everything that happens, in order
 	operator sync.WaitGroup
-	tpm      worker
+	tpm      loop.Worker
 	token    tokenKeeper
 	link     linkState
-	hist     *history
-	policy   *policy.Policy // in force
-	first    *policy.Policy // of the genesis entry
-	law      law
-	base     [32]byte // HEAD before the log
-	trust    *anchor.Trust
-	ak       *quote.AK
-	key      *sigformat.Key
-	slot     string
+	chain    *chain.Chain // log and TPM
+	past     *past.Past   // what the chain's log says
 
-	chain      chain  // HEAD and PCR as the log explains them
-	checkpoint []byte // newest signed checkpoint
-	dirty      bool   // a TPM command failed: reconcile before the next commit
-	halted     error
-	healing    *healing
-	decree     *decree             // an administrators' order that is shown or under way
-	declined   map[[32]byte]string // orders of hosts that came to nothing: the code of that
-	shift      time.Duration       // what an order corrects the clock by
-	floor      time.Time           // the clock says no less
-	starting   bool                // the TPM's state is not explained yet
-	confirmed  bool
-	clock      string // who vouches for the clock: ledger.Clock…
+	halted    error
+	healing   *healing
+	decree    *decree             // an administrators' order that is shown or under way
+	declined  map[[32]byte]string // orders of hosts that came to nothing: the code of that
+	shift     time.Duration       // what an order corrects the clock by
+	floor     time.Time           // the clock says no less
+	starting  bool                // the TPM's state is not explained yet
+	confirmed bool
+	clock     string // who vouches for the clock: ledger.Clock…
 
 	job      *job
 	queue    []*job
@@ -140,9 +118,10 @@ type Station struct {
 // token; Run does.
 func New(cfg Config) (*Station, error) {
 	cfg = withDefaults(cfg)
-	s := &Station{cfg: cfg, log: cfg.Log, loop: newLoop()}
+	c := chain.New(chain.Config{Store: cfg.Store, TPM: cfg.TPM, Key: cfg.LogKey, Log: cfg.Log})
+	s := &Station{cfg: cfg, log: cfg.Log, loop: loop.New(), chain: c, past: c.Past}
 	s.hostLog = cfg.Log.Sample(&zerolog.BurstSampler{Burst: hostLogBurst, Period: hostLogPeriod})
-	if err := s.load(); err != nil {
+	if err := s.chain.Load(s.now()); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -180,9 +159,9 @@ func withDefaults(c Config) Config {
 func (s *Station) Run(outer context.Context) {
 	var ctx context.Context
 	ctx, s.quit = context.WithCancel(context.WithoutCancel(outer))
-	defer context.AfterFunc(outer, func() { s.loop.postOperator(s.stop) })()
-	s.tpm.start(ctx, s.loop)
-	defer s.tpm.wait()
+	defer context.AfterFunc(outer, func() { s.loop.PostOperator(s.stop) })()
+	s.tpm.Start(ctx, s.loop)
+	defer s.tpm.Wait()
 	s.startToken(ctx)
 	defer s.token.stop()
 	s.startOperator(ctx)
@@ -198,9 +177,9 @@ func (s *Station) Run(outer context.Context) {
 	defer s.scrub(ctx)()
 	defer s.watchOrders(ctx)()
 	// Before anything is waited for: whoever still posts must not wait for us.
-	defer s.loop.close()
+	defer s.loop.Close()
 	defer s.quit()
-	for f := s.loop.next(ctx); f != nil; f = s.loop.next(ctx) {
+	for f := s.loop.Next(ctx); f != nil; f = s.loop.Next(ctx) {
 		f()
 	}
 	s.stopped = true
@@ -280,7 +259,7 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // after runs f in the loop after d, unless cancelled.
 func (s *Station) after(d time.Duration, f func()) *time.Timer {
-	return time.AfterFunc(d, func() { s.loop.post(f) })
+	return time.AfterFunc(d, func() { s.loop.Post(f) })
 }
 
 // step feeds the current ceremony and carries out what it asks for.
@@ -295,11 +274,11 @@ func (s *Station) step(j *job, e ceremony.Event) {
 
 // checkKey confirms that the token holds the enrolled key.
 func (s *Station) checkKey(t Token) error {
-	pub, err := t.Public(s.slot)
+	pub, err := t.Public(s.past.Slot)
 	if err != nil {
-		return fmt.Errorf("reading the key in slot %s: %w", s.slot, err)
+		return fmt.Errorf("reading the key in slot %s: %w", s.past.Slot, err)
 	}
-	if k, ok := pub.(interface{ Equal(crypto.PublicKey) bool }); !ok || !k.Equal(s.key.Public) {
+	if k, ok := pub.(interface{ Equal(crypto.PublicKey) bool }); !ok || !k.Equal(s.past.Key.Public) {
 		return errWrongToken
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/operator"
+	"touchmark/appliance/station/loop"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 )
@@ -15,7 +16,7 @@ import (
 // operator for the PIN after each insertion. Its worker is the only goroutine
 // that talks to the token; state is the loop's view of it.
 type tokenKeeper struct {
-	work  worker
+	work  loop.Worker
 	token Token  // owned by the worker
 	state string // owned by the loop
 	busy  bool   // owned by the loop: a poll or a signature is on its way
@@ -34,13 +35,13 @@ const (
 // startToken begins to look for the token, at once and then at intervals.
 func (s *Station) startToken(ctx context.Context) {
 	s.token.state = tokenMissing
-	s.token.work.start(ctx, s.loop)
+	s.token.work.Start(ctx, s.loop)
 	s.pollToken()
 }
 
 // stop ends the worker and then lets go of the token, which forgets its PIN.
 func (k *tokenKeeper) stop() {
-	k.work.wait()
+	k.work.Wait()
 	if k.token != nil {
 		_ = k.token.Close()
 	}
@@ -53,7 +54,7 @@ func (s *Station) pollToken() {
 		return
 	}
 	s.token.busy = true
-	s.token.work.do(func() func() {
+	s.token.work.Do(func() func() {
 		state, err := s.lookAtToken()
 		return func() {
 			s.token.busy = false
@@ -134,7 +135,7 @@ func (s *Station) enterPIN(pin []byte) {
 		return
 	}
 	s.token.entering = true
-	s.token.work.do(func() func() {
+	s.token.work.Do(func() func() {
 		defer clear(pin)
 		state, err := s.lookAtToken()
 		if err != nil {
@@ -169,12 +170,12 @@ func (s *Station) sign(j *job, item int) {
 	plan := j.plans[item]
 	s.token.busy = true
 	j.until = time.Now().Add(touchWindow)
-	s.token.work.do(func() func() {
+	s.token.work.Do(func() func() {
 		begun := time.Now()
 		err := ceremony.ErrRemoved
 		var sig, raw []byte
 		if t := s.token.token; t != nil {
-			raw, err = t.Sign(s.slot, s.key.Public, plan.Digest, plan.Alg.Hash())
+			raw, err = t.Sign(s.past.Slot, s.past.Key.Public, plan.Digest, plan.Alg.Hash())
 		}
 		if err == nil {
 			sig, err = plan.Finish(raw)
@@ -205,10 +206,10 @@ func (s *Station) startOperator(ctx context.Context) {
 				return
 			case c, ok := <-s.cfg.Panel.Commands():
 				if !ok {
-					s.loop.postOperator(s.stop)
+					s.loop.PostOperator(s.stop)
 					return
 				}
-				s.loop.postOperator(func() { s.command(c) })
+				s.loop.PostOperator(func() { s.command(c) })
 			}
 		}
 	})

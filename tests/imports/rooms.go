@@ -34,6 +34,12 @@ var rooms = map[string]kind{
 	"appliance/pcsc":                    edge,
 	"appliance/piv":                     edge,
 	"appliance/station":                 edge,
+	"appliance/station/chain":           edge,
+	"appliance/station/linkproc":        edge,
+	"appliance/station/loop":            edge,
+	"appliance/station/meaning":         pure,
+	"appliance/station/orderdir":        edge,
+	"appliance/station/past":            edge,
 	"appliance/cmd/touchmark-appliance": command,
 	"appliance/cmd/touchmark-link":      command,
 

@@ -14,6 +14,7 @@ import (
 	"touchmark/appliance/enrol/stopped"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/station"
+	"touchmark/appliance/station/linkproc"
 	"touchmark/tpm/device"
 	"touchmark/tpm/ledgerstore"
 	"touchmark/tpm/ledgerstore/durable"
@@ -134,7 +135,7 @@ func (f *runFlags) defaults() error {
 
 func (f *runFlags) linkProcess(log zerolog.Logger) func(context.Context) (station.Link, error) {
 	return func(ctx context.Context) (station.Link, error) {
-		return station.StartLink(ctx, f.link, f.device, f.baud, log)
+		return linkproc.Start(ctx, f.link, f.device, f.baud, log)
 	}
 }
 

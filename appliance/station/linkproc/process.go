@@ -1,4 +1,6 @@
-package station
+// Package linkproc runs the process that parses the wire, touchmark-link, and
+// writes to it.
+package linkproc
 
 import (
 	"context"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
 	"touchmark/hostlink/linkpipe"
 )
 
@@ -23,12 +26,12 @@ type process struct {
 	once sync.Once
 }
 
-// StartLink starts the link program for a serial device. Close ends it.
-func StartLink(_ context.Context, program, device string, baud int, log zerolog.Logger) (Link, error) {
+// Start starts the link program for a serial device. Close ends it.
+func Start(_ context.Context, program, device string, baud int, log zerolog.Logger) (Link, error) {
 	cmd := exec.Command(program, "--device", device, "--baud", strconv.Itoa(baud))
 	cmd.Env = []string{}
-	cmd.Stderr = lineLogger{log.Sample(&zerolog.BurstSampler{Burst: hostLogBurst, Period: hostLogPeriod})}
-	cmd.WaitDelay = linkFlush // a child of its own may hold stderr open
+	cmd.Stderr = lineLogger{log.Sample(&zerolog.BurstSampler{Burst: logBurst, Period: logPeriod})}
+	cmd.WaitDelay = flush // a child of its own may hold stderr open
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -47,7 +50,7 @@ func StartLink(_ context.Context, program, device string, baud int, log zerolog.
 // it does not.
 func (p *process) Close() error {
 	p.once.Do(func() {
-		late := time.AfterFunc(linkFlush, func() { _ = p.cmd.Process.Kill() })
+		late := time.AfterFunc(flush, func() { _ = p.cmd.Process.Kill() })
 		defer late.Stop()
 		_ = p.in.Close()
 		_ = p.cmd.Wait()

@@ -1,24 +1,24 @@
-package station
+// Package meaning says in lines for the operator what an administrators' note
+// would change. Every line is computed from signed text and what is in force.
+package meaning
 
 import (
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"touchmark/appliance/policy"
 	"touchmark/tpm/ledger/order"
 )
 
-// describe says what an order means, in lines for the operator.
-func (s *Station) describe(d *decree) []string {
-	if d.policy != nil {
-		return changes(s.policy, d.policy)
-	}
+// Order says what an order means at a time.
+func Order(o *order.Order, now time.Time) []string {
 	var lines []string
-	switch a := d.order.Action.(type) {
+	switch a := o.Action.(type) {
 	case *order.Time:
-		lines = append(lines, fmt.Sprintf("Set the clock to %s. It says %s now.", stamp(a.To), stamp(s.now())))
+		lines = append(lines, fmt.Sprintf("Set the clock to %s. It says %s now.", stamp(a.To), stamp(now)))
 	case *order.Resume:
 		lines = append(lines, fmt.Sprintf("Go on from the halt %s, HEAD being %x. What HEAD took and no log has is lost, and auditors are warned for ever.", a.Halt, a.Head))
 	case *order.Close:
@@ -29,12 +29,12 @@ func (s *Station) describe(d *decree) []string {
 	case *order.Note:
 		lines = append(lines, "Put these words into the log:")
 	}
-	return append(lines, "Reason: "+d.order.Reason)
+	return append(lines, "Reason: "+o.Reason)
 }
 
-// changes says what a policy has that the one in force has not, and the other
+// Policy says what a policy has that the one in force has not, and the other
 // way round.
-func changes(old, next *policy.Policy) []string {
+func Policy(old, next *policy.Policy) []string {
 	lines := []string{fmt.Sprintf("Policy %d in place of %d, hash %x.", next.Serial, old.Serial, next.Hash)}
 	value := func(what string, a, b any) {
 		if a != b {
@@ -105,3 +105,5 @@ func class(c *policy.Class) string {
 	return fmt.Sprintf("%s (key %s, hosts %s, names %s, formats %s, at most %d bytes, rates %s, approvals %d, batch %d)",
 		c.Name, c.Key, strings.Join(c.Hosts, " "), strings.Join(c.Names, " "), strings.Join(c.Formats, " "), c.MaxSize, strings.Join(rates, " "), c.Approvals, c.Batch)
 }
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

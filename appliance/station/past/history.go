@@ -1,0 +1,207 @@
+package past
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"touchmark/appliance/policy"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
+	"touchmark/tpm/quote"
+)
+
+// History is what the entries say that were read, and those appended since.
+type History struct {
+	From     uint64 // entries before this one were not read, but for some few
+	Boots    uint64
+	Admin    uint64 // index of the newest administrative entry that HEAD took, 0 is the genesis
+	Sequence uint64 // of the newest intent
+	LastTime time.Time
+	LastBoot *ledger.Boot
+
+	Correction *time.Time             // what the clock is set to, if the last entry is a time order
+	Clock      quote.Clock            // of the newest NV_Certify whose counters count; see ReadClock
+	Taken      uint64                 // largest size that an attestation says HEAD took
+	Attest     *ledger.Attest         // newest
+	Jobs       map[message.JobID]*Job // whose approval can still be repeated
+	Open       []*Job                 // intents without an outcome
+	Resumes    []Resume               // behind the newest boot entry
+	Rates      *policy.History
+
+	ordered uint64 // index of the newest administrative entry, taken or not
+	newest  stamped
+}
+
+// Job is a committed or at least appended job. Outcome is 0 while it has
+// none (index 0 is the genesis entry).
+type Job struct {
+	ID              message.JobID
+	Class           string
+	Intent, Outcome uint64
+	Items           int
+	Time            time.Time // of the intent
+	NotAfter        time.Time
+}
+
+// Lost is an outcome that gives every item of a job the same end.
+func (p *Job) Lost(end ledger.ItemResult) *ledger.Outcome {
+	o := &ledger.Outcome{Intent: p.Intent, Job: p.ID}
+	for range p.Items {
+		o.Items = append(o.Items, end)
+	}
+	return o
+}
+
+// Resume is a resume entry, taken by HEAD or not.
+type Resume struct {
+	Index uint64
+	Entry *ledger.Order
+}
+
+func newHistory(from uint64) *History {
+	return &History{From: from, Jobs: map[message.JobID]*Job{}, Rates: policy.NewHistory()}
+}
+
+// stamped is an NV_Certify from the log, for the commit of the given size.
+type stamped struct {
+	attestation quote.Attestation
+	size        uint64
+	boot        bool // its tag is that of a boot entry
+}
+
+// ReadClock takes the TPM's counters from the newest attestation in the log.
+func (p *Past) ReadClock() error {
+	n := p.newest
+	if n.size == 0 {
+		return errors.New("enrolment was not finished: the log has no attestation")
+	}
+	root, err := p.cfg.Store.Root(n.size)
+	if err != nil {
+		return err
+	}
+	x := ledger.X(ledger.CheckpointBody(p.Trust.Origin, n.size, root))
+	tag := quote.CertifyTag(x)
+	if n.boot {
+		tag = quote.BootTag(x)
+	}
+	facts, err := p.AK.VerifyNV(n.attestation, p.Trust.HeadName, tag)
+	if err != nil {
+		return fmt.Errorf("the newest attestation in the log: %w", err)
+	}
+	p.Clock = facts.Clock
+	return nil
+}
+
+// Add takes the next entry into account.
+func (h *History) Add(hdr ledger.Header, body any) error {
+	h.LastTime, h.Correction = hdr.Time, nil
+	switch b := body.(type) {
+	case *ledger.Boot:
+		h.commit(b.Committed)
+		h.Boots, h.LastBoot, h.newest = b.Number, b, stamped{b.Certify, b.Committed, true}
+		h.Admin, h.Resumes = b.Admin, nil
+	case *ledger.Attest:
+		h.commit(b.Size)
+		h.Attest = b
+		if b.HasQuote() { // see recovery.Base.Clock
+			h.newest = stamped{b.Certify, b.Size, false}
+		}
+	case *ledger.Intent:
+		return h.addIntent(hdr, b)
+	case *ledger.Outcome:
+		return h.addOutcome(hdr, b)
+	case *ledger.Order:
+		h.ordered = hdr.Index
+		if b.Action == ledger.KindResume {
+			h.Resumes = append(h.Resumes, Resume{hdr.Index, b})
+		}
+		if b.Action == ledger.KindTime {
+			return h.correct(b)
+		}
+	}
+	return nil
+}
+
+// commit notes that HEAD took a size. An administrative entry has effect once
+// the commit that ends with it was taken.
+func (h *History) commit(size uint64) {
+	h.Taken = max(h.Taken, size)
+	if h.ordered > 0 && size == h.ordered+1 {
+		h.Admin = h.ordered
+	}
+}
+
+// correct notes a time order, which has effect if HEAD took it.
+func (h *History) correct(b *ledger.Order) error {
+	text, err := message.NoteText(b.Note)
+	if err != nil {
+		return err
+	}
+	o, err := order.Parse(text)
+	if err != nil {
+		return err
+	}
+	if t, ok := o.Action.(*order.Time); ok {
+		h.Correction = &t.To
+	}
+	return nil
+}
+
+func (h *History) addIntent(hdr ledger.Header, b *ledger.Intent) error {
+	text, err := message.NoteText(b.Approval)
+	if err != nil {
+		return err
+	}
+	a, err := message.ParseApproval(text)
+	if err != nil {
+		return err
+	}
+	p := &Job{ID: message.JobOf(text), Class: a.Class, Intent: hdr.Index, Items: len(b.SignDigests), Time: hdr.Time, NotAfter: a.NotAfter}
+	h.Sequence = b.Sequence
+	h.Jobs[p.ID] = p
+	h.Open = append(h.Open, p)
+	return nil
+}
+
+func (h *History) addOutcome(hdr ledger.Header, b *ledger.Outcome) error {
+	for i, p := range h.Open {
+		if p.Intent != b.Intent {
+			continue
+		}
+		p.Outcome = hdr.Index
+		h.Open = append(h.Open[:i], h.Open[i+1:]...)
+		n := 0
+		for _, it := range b.Items {
+			if it.State.Counts() {
+				n++
+			}
+		}
+		h.Rates.Add(p.Class, p.Time, n)
+		return nil
+	}
+	if b.Intent < h.From {
+		return nil // of so long ago that it counts for nothing
+	}
+	return fmt.Errorf("outcome of entry %d, which awaits none", b.Intent)
+}
+
+// Forget drops jobs whose approval has expired: Admit refuses them anyway.
+func (h *History) Forget(now time.Time, window time.Duration) {
+	for id, p := range h.Jobs {
+		if p.Outcome != 0 && now.After(p.NotAfter) {
+			delete(h.Jobs, id)
+		}
+	}
+	h.Rates.Forget(now.Add(-window))
+}
+
+// AttestOf answers the attestation of the commit of this size, nil if the log
+// has none.
+func (h *History) AttestOf(size uint64) *ledger.Attest {
+	if h.Attest != nil && h.Attest.Size == size {
+		return h.Attest
+	}
+	return nil
+}
