@@ -76,6 +76,8 @@ var rooms = map[string]kind{
 	"tpm/quote":                        pure,
 	"tpm/device":                       edge,
 	"tpm/ledgerstore":                  edge,
+	"tpm/ledgerstore/derived":          edge,
+	"tpm/ledgerstore/segment":          edge,
 	"tpm/ledgerstore/durable":          edge,
 	"tpm/ledgerstore/tiles":            edge,
 	"tpm/ledgerstore/durable/disktest": test,

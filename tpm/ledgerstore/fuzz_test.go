@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledgerstore/derived"
 	"touchmark/tpm/ledgerstore/durable/disktest"
+	"touchmark/tpm/ledgerstore/segment"
 )
 
 // derivedContent is a small log and what is derived from it.
-func derivedContent(tb testing.TB) (segment []byte, files map[string][]byte) {
+func derivedContent(tb testing.TB) (records []byte, files map[string][]byte) {
 	tb.Helper()
 	d := disktest.New("/d")
 	s, err := Options{Disk: d}.Create(simDir)
@@ -28,10 +30,10 @@ func derivedContent(tb testing.TB) (segment []byte, files map[string][]byte) {
 		tb.Fatal(err)
 	}
 	files = map[string][]byte{}
-	for _, name := range append(derivedNames[:], baseName) {
+	for _, name := range append(derived.Names[:], derived.BaseName) {
 		files[name] = readSim(tb, d, filepath.Join(simDir, name))
 	}
-	return readSim(tb, d, segmentPath(simDir, 0)), files
+	return readSim(tb, d, segment.Path(simDir, 0)), files
 }
 
 func readSim(tb testing.TB, d *disktest.Disk, path string) []byte {
@@ -65,7 +67,7 @@ func writeSim(tb testing.TB, d *disktest.Disk, path string, b []byte) {
 // FuzzDerived: whatever stands in the files that are derived from a log, what
 // is read of it is right or an error.
 func FuzzDerived(f *testing.F) {
-	segment, files := derivedContent(f)
+	records, files := derivedContent(f)
 	f.Add(files["hashes"], files["offsets"], files["plans"], files["marks"], files["base"])
 	f.Add([]byte(nil), files["offsets"], files["plans"], files["marks"], files["base"])
 	f.Add(files["hashes"], bytes.Repeat([]byte{0xff}, 72), files["plans"], files["marks"], files["base"])
@@ -75,7 +77,7 @@ func FuzzDerived(f *testing.F) {
 		if err := d.Mkdir(simDir, 0); err != nil {
 			t.Fatal(err)
 		}
-		writeSim(t, d, segmentPath(simDir, 0), segment)
+		writeSim(t, d, segment.Path(simDir, 0), records)
 		for name, b := range map[string][]byte{"hashes": hashes, "offsets": offsets, "plans": plans, "marks": marks, "base": base} {
 			writeSim(t, d, filepath.Join(simDir, name), b)
 		}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledgerstore/derived"
 	"touchmark/tpm/ledgerstore/durable/disktest"
 )
 
@@ -194,7 +195,7 @@ func (l *life) accident(rng *rand.Rand, plans bool) {
 		l.disk.Kill()
 	}
 	if rng.IntN(4) == 0 { // what is derived can be lost, too
-		name := slices.Concat(derivedNames[:], []string{baseName})[rng.IntN(derivedFiles+1)]
+		name := slices.Concat(derived.Names[:], []string{derived.BaseName})[rng.IntN(int(derived.Files)+1)]
 		_ = l.disk.Remove(filepath.Join(simDir, name)) // if it is there
 	}
 	if rng.IntN(4) == 0 { // an accident at the next start

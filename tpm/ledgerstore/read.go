@@ -1,74 +1,27 @@
 package ledgerstore
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"iter"
-	"math/bits"
-	"os"
 	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledgerstore/durable"
+	"touchmark/tpm/ledgerstore/derived"
+	"touchmark/tpm/ledgerstore/segment"
 )
 
-// window is the part of a segment that was read last.
-type window struct {
-	size int // bytes to read at a time
-	file durable.File
-	at   int64 // in file
-	b    []byte
-}
-
-// record reads and checks the record at a position of the log. Its payload is
-// the caller's.
-func (w *window) record(s *Store, pos int64) (record, error) {
-	i := locate(s.segments, pos)
-	if len(s.segments) == 0 {
-		return record{}, os.ErrClosed
-	}
-	seg := s.segments[i]
-	at := pos - seg.start
-	if at < 0 {
-		return record{}, s.suspect(s.derivedPath(offsetsFile), 0, "a position before the log's beginning")
-	}
-	if w.file == seg.file && at >= w.at && at < w.at+int64(len(w.b)) {
-		if r, _, ok := parseRecord(w.b[at-w.at:]); ok {
-			return r, nil
-		}
-	}
-	for _, size := range []int{w.size, maxRecord} {
-		w.file, w.at, w.b = seg.file, at, make([]byte, size)
-		n, err := seg.file.ReadAt(w.b, at)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return record{}, durable.Error("read", segmentPath(s.dir, seg.start), err)
-		}
-		w.b = w.b[:n]
-		if r, _, ok := parseRecord(w.b); ok {
-			return r, nil
-		}
-	}
-	return record{}, s.suspect(segmentPath(s.dir, seg.start), at, "a record cannot be read")
-}
-
-// position is where entry i begins in the log.
-func (s *Store) position(i uint64) (int64, error) {
-	var pos [offsetSize]byte
-	err := s.readDerived(offsetsFile, pos[:], int64(i)*offsetSize)
-	return int64(binary.BigEndian.Uint64(pos[:])), err
-}
+// Mark is where an entry of a kind stands that a start may have to find.
+type Mark = derived.Mark
 
 // Entry returns entry i, read from disk and checked against its hash.
 func (s *Store) Entry(i uint64) ([]byte, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if i >= s.totals.tree.Size() {
-		return nil, fmt.Errorf("entry %d: the log has %d entries", i, s.totals.tree.Size())
+	if i >= s.totals.Tree.Size() {
+		return nil, fmt.Errorf("entry %d: the log has %d entries", i, s.totals.Tree.Size())
 	}
 	entries, err := s.chunk(i, 1)
 	if err != nil {
@@ -79,31 +32,32 @@ func (s *Store) Entry(i uint64) ([]byte, error) {
 
 // chunk reads n entries from index from on; callers hold the lock.
 func (s *Store) chunk(from uint64, n int) ([][]byte, error) {
-	offsets := make([]byte, n*offsetSize)
-	if err := s.readDerived(offsetsFile, offsets, int64(from)*offsetSize); err != nil {
-		return nil, err
+	positions, err := s.derived.Positions(from, n)
+	if err != nil {
+		return nil, s.checked(err)
 	}
-	first, last := tlog.StoredHashIndex(0, int64(from)), tlog.StoredHashIndex(0, int64(from)+int64(n)-1)
-	hashes := make([]byte, (last-first+1)*tlog.HashSize)
-	if err := s.readDerived(hashesFile, hashes, first*tlog.HashSize); err != nil {
-		return nil, err
+	hashes, err := s.derived.Leaves(from, n)
+	if err != nil {
+		return nil, s.checked(err)
 	}
 	entries := make([][]byte, n)
-	span := binary.BigEndian.Uint64(offsets[len(offsets)-offsetSize:]) - binary.BigEndian.Uint64(offsets)
-	w := window{size: int(min(span, readAhead-readOne)) + readOne}
-	for i := range entries {
-		pos := int64(binary.BigEndian.Uint64(offsets[i*offsetSize:]))
-		r, err := w.record(s, pos)
+	w := segment.NewWindow(uint64(positions[n-1] - positions[0]))
+	for i, pos := range positions {
+		r, err := w.Record(s.log, pos)
 		if err != nil {
-			return nil, err
+			return nil, s.checked(err)
 		}
-		at := (tlog.StoredHashIndex(0, int64(from)+int64(i)) - first) * tlog.HashSize
-		if r.kind != kindEntry || ledger.LeafHash(r.payload) != [32]byte(hashes[at:]) {
-			return nil, s.suspect(s.derivedPath(offsetsFile), int64(from+uint64(i))*offsetSize, fmt.Sprintf("entry %d is not there", from+uint64(i)))
+		if r.Plan() || ledger.LeafHash(r.Payload) != hashes[i] {
+			return nil, s.corrupt(derived.Offsets, from+uint64(i), fmt.Sprintf("entry %d is not there", from+uint64(i)))
 		}
-		entries[i] = r.payload
+		entries[i] = r.Payload
 	}
 	return entries, nil
+}
+
+// corrupt says what is wrong with an item of a derived file.
+func (s *Store) corrupt(which derived.File, item uint64, reason string) error {
+	return s.checked(s.derived.Corrupt(which, int64(item)*derived.ItemSize[which], reason))
 }
 
 // Entries yields entries from..to-1 in order, each checked against its hash.
@@ -161,13 +115,13 @@ func (s *Store) several(from uint64, n int) ([][]byte, error) {
 func (s *Store) PlansBackward() iter.Seq2[anchor.Plan, error] {
 	return func(yield func(anchor.Plan, error) bool) {
 		below := s.Size() + 1
-		s.backward(plansFile, planSize, func(b []byte, err error) bool {
+		s.backward(derived.Plans, func(b []byte, err error) bool {
 			if err != nil {
 				return yield(anchor.Plan{}, err)
 			}
-			p := decodePlan(b)
+			p := segment.DecodePlan(b)
 			if p.Size == 0 || p.Size >= below {
-				yield(anchor.Plan{}, s.suspect(s.derivedPath(plansFile), 0, fmt.Sprintf("a plan of size %d where one below %d should be", p.Size, below)))
+				yield(anchor.Plan{}, s.corrupt(derived.Plans, 0, fmt.Sprintf("a plan of size %d where one below %d should be", p.Size, below)))
 				return false
 			}
 			below = p.Size
@@ -181,31 +135,31 @@ func (s *Store) PlansBackward() iter.Seq2[anchor.Plan, error] {
 func (s *Store) MarksBackward() iter.Seq2[Mark, error] {
 	return func(yield func(Mark, error) bool) {
 		below := s.Size()
-		s.backward(marksFile, markSize, func(b []byte, err error) bool {
+		s.backward(derived.Marks, func(b []byte, err error) bool {
 			if err != nil {
 				return yield(Mark{}, err)
 			}
-			i, code := binary.BigEndian.Uint64(b), int(b[8])
-			if i >= below || code == 0 || code >= len(markKinds) {
-				yield(Mark{}, s.suspect(s.derivedPath(marksFile), 0, fmt.Sprintf("entry %d of kind %d where one below %d should be", i, code, below)))
+			m, ok := derived.DecodeMark(b)
+			if !ok || m.Index >= below {
+				yield(m, s.corrupt(derived.Marks, 0, fmt.Sprintf("an item for entry %d where one below %d should be", m.Index, below)))
 				return false
 			}
-			below = i
-			return yield(Mark{i, markKinds[code]}, nil)
+			below = m.Index
+			return yield(m, nil)
 		})
 	}
 }
 
 // backward goes through a derived file of fixed-size items from its end.
-func (s *Store) backward(which int, size int64, yield func([]byte, error) bool) {
+func (s *Store) backward(which derived.File, yield func([]byte, error) bool) {
 	s.mu.RLock()
-	at := s.totals.sizes()[which]
+	at, size := s.totals.Sizes()[which], derived.ItemSize[which]
 	s.mu.RUnlock()
 	for at > 0 {
 		n := min(at, chunkItems*size)
 		b := make([]byte, n)
 		s.mu.RLock()
-		err := s.readDerived(which, b, at-n)
+		err := s.checked(s.derived.Read(which, b, at-n))
 		s.mu.RUnlock()
 		if err != nil {
 			yield(nil, err)
@@ -222,28 +176,8 @@ func (s *Store) backward(which int, size int64, yield func([]byte, error) bool) 
 
 // readHashes is tlog.HashReader on the stored hashes; callers hold the lock.
 func (s *Store) readHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	for i, x := range indexes {
-		if err := s.readDerived(hashesFile, out[i][:], x*tlog.HashSize); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-// treeAt is the tree of the first n entries, from the stored hashes.
-func (s *Store) treeAt(n uint64) (*ledger.Tree, error) {
-	var indexes []int64
-	for left := n; left > 0; {
-		level := bits.Len64(left) - 1
-		indexes = append(indexes, tlog.StoredHashIndex(level, int64((n-left)>>level)))
-		left &^= 1 << level
-	}
-	peaks, err := s.readHashes(indexes)
-	if err != nil {
-		return nil, err
-	}
-	return ledger.NewTree(n, peaks), nil
+	hashes, err := s.derived.ReadHashes(indexes)
+	return hashes, s.checked(err)
 }
 
 // Hashes are the roots of w complete subtrees of 2^level leaves, from the
@@ -263,8 +197,8 @@ func (s *Store) Hashes(level int, n uint64, w int) ([][32]byte, error) {
 }
 
 func (s *Store) within(what string, n uint64) error {
-	if n > s.totals.tree.Size() {
-		return fmt.Errorf("%s %d: the log has %d entries", what, n, s.totals.tree.Size())
+	if n > s.totals.Tree.Size() {
+		return fmt.Errorf("%s %d: the log has %d entries", what, n, s.totals.Tree.Size())
 	}
 	return nil
 }
@@ -276,12 +210,12 @@ func (s *Store) Root(n uint64) ([32]byte, error) {
 	if err := s.within("root of size", n); err != nil {
 		return [32]byte{}, err
 	}
-	if n == s.totals.tree.Size() {
-		return s.totals.tree.Root(), nil
+	if n == s.totals.Tree.Size() {
+		return s.totals.Tree.Root(), nil
 	}
-	tree, err := s.treeAt(n)
+	tree, err := s.derived.TreeAt(n)
 	if err != nil {
-		return [32]byte{}, err
+		return [32]byte{}, s.checked(err)
 	}
 	return tree.Root(), nil
 }
@@ -291,7 +225,7 @@ func (s *Store) Root(n uint64) ([32]byte, error) {
 // because the planned commit names it.
 func (s *Store) RootWith(entries [][]byte) ([32]byte, error) {
 	s.mu.RLock()
-	t := s.totals.tree.Clone()
+	t := s.totals.Tree.Clone()
 	broken := s.broken
 	s.mu.RUnlock()
 	for _, e := range entries {

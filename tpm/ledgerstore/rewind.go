@@ -1,11 +1,11 @@
 package ledgerstore
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 
-	"touchmark/tpm/ledgerstore/durable"
+	"touchmark/tpm/ledgerstore/derived"
+	"touchmark/tpm/ledgerstore/segment"
 )
 
 // Rewind forgets the entries from index n on, durably. It is for a mirror,
@@ -21,9 +21,9 @@ func (s *Store) Rewind(n uint64) error {
 	switch {
 	case s.broken != nil:
 		return fmt.Errorf("the log takes nothing back until it is opened again: %w", s.broken)
-	case s.totals.plans > 0:
+	case s.totals.Plans > 0:
 		return fmt.Errorf("rewind: this log has commits: it only grows")
-	case n >= s.totals.tree.Size():
+	case n >= s.totals.Tree.Size():
 		return nil
 	}
 	if err := s.rewind(n); err != nil {
@@ -48,7 +48,7 @@ func (s *Store) rewind(n uint64) error {
 	if next == n {
 		return s.keep(n)
 	}
-	if next < s.totals.tree.Size() {
+	if next < s.totals.Tree.Size() {
 		if err := s.keep(next); err != nil {
 			return err
 		}
@@ -58,8 +58,8 @@ func (s *Store) rewind(n uint64) error {
 
 // nextAppend is the first entry from i on that begins an append, or the size.
 func (s *Store) nextAppend(i uint64) (uint64, error) {
-	for ; i < s.totals.tree.Size(); i++ {
-		if r, _, err := s.record(i); err != nil || r.first {
+	for ; i < s.totals.Tree.Size(); i++ {
+		if r, _, err := s.record(i); err != nil || r.First {
 			return i, err
 		}
 	}
@@ -67,13 +67,17 @@ func (s *Store) nextAppend(i uint64) (uint64, error) {
 }
 
 // record reads the record of entry i and says where it stands.
-func (s *Store) record(i uint64) (r record, pos int64, err error) {
-	if pos, err = s.position(i); err != nil {
-		return record{}, 0, err
+func (s *Store) record(i uint64) (r segment.Record, pos int64, err error) {
+	if pos, err = s.position(i); err == nil {
+		r, err = segment.NewWindow(0).Record(s.log, pos)
 	}
-	w := window{size: readOne}
-	r, err = w.record(s, pos)
-	return r, pos, err
+	return r, pos, s.checked(err)
+}
+
+// position is where entry i begins in the log.
+func (s *Store) position(i uint64) (int64, error) {
+	positions, err := s.derived.Positions(i, 1)
+	return positions[0], s.checked(err)
 }
 
 // keep drops everything from entry n on, which begins an append. The derived
@@ -92,35 +96,19 @@ func (s *Store) keep(n uint64) error {
 
 // shorten makes totals and derived files those of the first n entries.
 func (s *Store) shorten(n uint64) error {
-	tree, err := s.treeAt(n)
+	tree, err := s.derived.TreeAt(n)
 	if err != nil {
-		return err
+		return s.checked(err)
 	}
-	t := totals{tree: *tree}
-	if t.marks, err = s.marksBefore(n); err != nil {
-		return err
+	t := derived.Totals{Tree: *tree}
+	if t.Marks, err = s.derived.MarksBefore(&s.totals, n); err != nil {
+		return s.checked(err)
 	}
-	for which, size := range t.sizes() {
-		if err := truncate(s.derived[which], s.derivedPath(which), size); err != nil {
-			return err
-		}
+	if err := s.derived.Cut(&t); err != nil {
+		return err
 	}
 	s.totals = t
 	return nil
-}
-
-// marksBefore counts the marks of the first n entries.
-func (s *Store) marksBefore(n uint64) (uint64, error) {
-	var b [markSize]byte
-	for left := s.totals.marks; left > 0; left-- {
-		if err := s.readDerived(marksFile, b[:], int64(left-1)*markSize); err != nil {
-			return 0, err
-		}
-		if binary.BigEndian.Uint64(b[:]) < n {
-			return left, nil
-		}
-	}
-	return 0, nil
 }
 
 // split keeps of the newest append only the entries before n: the record
@@ -134,62 +122,40 @@ func (s *Store) split(n uint64) error {
 	if err != nil {
 		return err
 	}
-	g.end = end
-	if err := s.shorten(n - uint64(len(g.records))); err != nil {
+	g.End = end
+	if err := s.shorten(n - uint64(len(g.Records))); err != nil {
 		return err
 	}
-	last := g.records[len(g.records)-1]
-	last.last = true
-	seg := s.segments[locate(s.segments, end-1)]
-	if _, err := seg.file.WriteAt(appendRecord(nil, last)[:headerSize], g.at[len(g.at)-1]-seg.start); err != nil {
-		return durable.Error("write", segmentPath(s.dir, seg.start), err)
+	last := g.Records[len(g.Records)-1]
+	last.Last = true
+	if err := s.log.Amend(last, g.At[len(g.At)-1]); err != nil {
+		return err
 	}
 	if err := s.cut(end); err != nil {
 		return err
 	}
-	return s.derive(g)
+	return s.derived.Grow(&s.totals, g)
 }
 
 // tail reads the entries before n that are in one append with entry n-1.
-func (s *Store) tail(n uint64) (*group, error) {
-	g := &group{}
+func (s *Store) tail(n uint64) (*segment.Group, error) {
+	g := &segment.Group{}
 	for first := n - 1; ; first-- {
 		r, pos, err := s.record(first)
 		if err != nil {
 			return nil, err
 		}
-		g.records, g.at = append(g.records, r), append(g.at, pos)
-		if r.first {
-			slices.Reverse(g.records)
-			slices.Reverse(g.at)
+		g.Records, g.At = append(g.Records, r), append(g.At, pos)
+		if r.First {
+			slices.Reverse(g.Records)
+			slices.Reverse(g.At)
 			return g, nil
 		}
 	}
 }
 
-// cut drops everything from a position on, the newest segment first.
+// cut durably drops everything from a position on.
 func (s *Store) cut(end int64) error {
-	for last := len(s.segments) - 1; last > 0 && s.segments[last].start >= end; last-- {
-		path := segmentPath(s.dir, s.segments[last].start)
-		if err := s.segments[last].file.Close(); err != nil {
-			return durable.Error("close", path, err)
-		}
-		s.segments = s.segments[:last]
-		if err := s.disk.Remove(path); err != nil {
-			return durable.Error("remove", path, err)
-		}
-		if err := s.disk.SyncDir(s.dir); err != nil {
-			return durable.Error("sync", s.dir, err)
-		}
-	}
-	seg := s.segments[len(s.segments)-1]
 	s.end = end
-	return truncate(seg.file, segmentPath(s.dir, seg.start), end-seg.start)
-}
-
-func truncate(f durable.File, path string, size int64) error {
-	if err := f.Truncate(size); err != nil {
-		return durable.Error("truncate", path, err)
-	}
-	return durable.Error("sync", path, f.Sync())
+	return s.log.Cut(end)
 }

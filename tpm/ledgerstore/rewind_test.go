@@ -51,7 +51,7 @@ func TestRewindOverSegments(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustAppend(t, s, 3, false)
-	for len(s.segments) < 3 {
+	for s.log.Files() < 3 {
 		mustAppend(t, s, 4, false)
 	}
 	if err := errors.Join(s.Rewind(3), s.Close()); err != nil {
@@ -61,8 +61,8 @@ func TestRewindOverSegments(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, s, 3, 0)
-	if len(s.segments) != 1 {
-		t.Fatalf("%d segments left", len(s.segments))
+	if s.log.Files() != 1 {
+		t.Fatalf("%d segments left", s.log.Files())
 	}
 }
 
@@ -133,7 +133,7 @@ func TestTreeAt(t *testing.T) {
 	s := mustCreate(t, t.TempDir())
 	mustAppend(t, s, 33, false)
 	for n := range uint64(34) {
-		tree, err := s.treeAt(n)
+		tree, err := s.derived.TreeAt(n)
 		if err != nil {
 			t.Fatal(err)
 		}

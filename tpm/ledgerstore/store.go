@@ -1,5 +1,6 @@
-// Package ledgerstore keeps the log on disk; package tiles publishes it, and
-// package durable does its writes.
+// Package ledgerstore keeps the log on disk: package segment the records,
+// package derived what is made from them; package tiles publishes it, and
+// package durable does all writes.
 //
 // A store is a directory:
 //
@@ -45,7 +46,9 @@ import (
 	"sync/atomic"
 
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledgerstore/derived"
 	"touchmark/tpm/ledgerstore/durable"
+	"touchmark/tpm/ledgerstore/segment"
 )
 
 // Store is an open log. It is safe for several goroutines.
@@ -54,48 +57,29 @@ type Store struct {
 	disk durable.Disk
 	lock io.Closer
 
-	segmentSize, baseEvery int64
+	baseEvery int64
 
 	suspected atomic.Bool // something did not fit: no base is written any more
 
-	mu       sync.RWMutex // guards all below
-	opened   bool
-	segments []segment
-	end      int64 // position after the last whole append
-	based    int64 // position of the base on disk, 0 if there is none
-	totals   totals
-	derived  [derivedFiles]durable.File
-	rewinds  int
-	broken   error // why Append refuses
+	mu      sync.RWMutex // guards all below
+	opened  bool
+	log     *segment.Log
+	end     int64 // position after the last whole append
+	based   int64 // position of the base on disk, 0 if there is none
+	totals  derived.Totals
+	derived *derived.Set
+	rewinds int
+	broken  error // why Append refuses
 }
 
 // CorruptError says that the log on disk is damaged in a way no crash causes.
-// Its text is one line that fits a display and ends with what to do.
-type CorruptError struct {
-	Path   string
-	Offset int64 // in that file
-	Reason string
-	Remedy string
-}
+type CorruptError = segment.CorruptError
 
-const (
-	startAgain = "start again: then everything is checked, and made good if it can be"
-	restore    = "restore this directory from a mirror or a backup"
+// ErrExists says that Create found a store, ErrNoStore that Open found none.
+var (
+	ErrExists  = segment.ErrExists
+	ErrNoStore = segment.ErrNone
 )
-
-func damaged(path string, at int64, reason string) *CorruptError {
-	return &CorruptError{path, at, reason, restore}
-}
-
-func (e *CorruptError) Error() string {
-	return fmt.Sprintf("%s is damaged at byte %d: %s; %s", durable.Shorten(e.Path), e.Offset, e.Reason, e.Remedy)
-}
-
-// ErrExists says that Create found a store.
-var ErrExists = errors.New("there is a log already")
-
-// ErrNoStore says that Open found none.
-var ErrNoStore = errors.New("there is no log here")
 
 // Options are how to open or create a store; the zero value does for all but
 // tests and people who want to see how far it is.
@@ -117,9 +101,6 @@ func (o Options) withDefaults() Options {
 	if o.Disk == nil {
 		o.Disk = durable.OS
 	}
-	if o.segmentSize == 0 {
-		o.segmentSize = segmentSize
-	}
 	if o.baseEvery == 0 {
 		o.baseEvery = baseEvery
 	}
@@ -133,19 +114,8 @@ func (o Options) Create(dir string) (*Store, error) {
 	if err := durable.MkdirAllOn(d, dir, 0o755); err != nil {
 		return nil, err
 	}
-	starts, err := listSegments(d, dir)
-	if err != nil {
+	if err := segment.Create(d, dir); err != nil {
 		return nil, err
-	}
-	if len(starts) > 0 {
-		return nil, fmt.Errorf("%s: %w", dir, ErrExists)
-	}
-	f, err := d.Open(segmentPath(dir, 0), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		err = f.Close()
-	}
-	if err != nil {
-		return nil, durable.Error("create", segmentPath(dir, 0), err)
 	}
 	return o.Open(dir)
 }
@@ -160,8 +130,8 @@ func (o Options) Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, durable.Error("open", dir, err)
 	}
-	s := &Store{dir: dir, disk: o.Disk, lock: lock, segmentSize: o.segmentSize, baseEvery: o.baseEvery}
-	if err := s.load(o.Progress); err != nil {
+	s := &Store{dir: dir, disk: o.Disk, lock: lock, baseEvery: o.baseEvery}
+	if err := s.load(o); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
 	s.opened = true
@@ -185,17 +155,14 @@ func (s *Store) Close() error {
 
 func (s *Store) release() error {
 	var errs []error
-	for _, f := range s.derived {
-		if f != nil {
-			errs = append(errs, f.Close())
-		}
+	if s.derived != nil {
+		errs = append(errs, s.derived.Close())
 	}
-	for _, seg := range s.segments {
-		errs = append(errs, seg.file.Close())
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
 	}
 	errs = append(errs, s.lock.Close())
-	s.lock, s.segments, s.derived = nil, nil, [derivedFiles]durable.File{}
-	s.broken = os.ErrClosed
+	s.lock, s.broken = nil, os.ErrClosed
 	return errors.Join(errs...)
 }
 
@@ -203,7 +170,7 @@ func (s *Store) release() error {
 func (s *Store) Size() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.totals.tree.Size()
+	return s.totals.Tree.Size()
 }
 
 // Append adds entries and, if plan is not nil, the plan of a commit that
@@ -214,11 +181,11 @@ func (s *Store) Append(entries [][]byte, plan *anchor.Plan) error {
 	if s.broken != nil {
 		return fmt.Errorf("the log takes no more until it is opened again: %w", s.broken)
 	}
-	size := s.totals.tree.Size() + uint64(len(entries))
+	size := s.totals.Tree.Size() + uint64(len(entries))
 	if plan != nil && plan.Size != size {
 		return fmt.Errorf("append: a plan of size %d for a log of %d entries", plan.Size, size)
 	}
-	b, g, err := encodeAppend(entries, plan)
+	b, g, err := segment.Encode(entries, plan)
 	if err != nil {
 		return err
 	}
@@ -229,15 +196,15 @@ func (s *Store) Append(entries [][]byte, plan *anchor.Plan) error {
 	return nil
 }
 
-func (s *Store) append(b []byte, g *group) error {
-	if err := s.write(b); err != nil {
+func (s *Store) append(b []byte, g *segment.Group) error {
+	if err := s.log.Write(b, s.end); err != nil {
 		return err
 	}
-	for i := range g.at {
-		g.at[i] += s.end
+	for i := range g.At {
+		g.At[i] += s.end
 	}
 	s.end += int64(len(b))
-	if err := s.derive(g); err != nil {
+	if err := s.derived.Grow(&s.totals, g); err != nil {
 		return err
 	}
 	if s.end-s.based > s.baseEvery {
@@ -246,28 +213,31 @@ func (s *Store) append(b []byte, g *group) error {
 	return nil
 }
 
-// write makes b durable at the end of the log.
-func (s *Store) write(b []byte) error {
-	seg := s.segments[len(s.segments)-1]
-	if s.end-seg.start >= s.segmentSize {
-		var err error
-		if seg, err = s.roll(); err != nil {
-			return err
-		}
+// writeBase makes the derived files durable and says so.
+func (s *Store) writeBase() error {
+	if s.suspected.Load() {
+		return nil // the next Open shall read everything
 	}
-	path := segmentPath(s.dir, seg.start)
-	if _, err := seg.file.WriteAt(b, s.end-seg.start); err != nil {
-		return durable.Error("write", path, err)
+	if err := s.derived.WriteBase(&s.totals, s.end); err != nil {
+		return err
 	}
-	return durable.Error("sync", path, seg.file.Sync())
+	s.based = s.end
+	return nil
 }
 
-func (s *Store) roll() (segment, error) {
-	path := segmentPath(s.dir, s.end)
-	f, err := s.disk.Open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return segment{}, durable.Error("create", path, err)
+// dropBase has the next Open read everything.
+func (s *Store) dropBase() error {
+	s.based = 0
+	return s.derived.DropBase()
+}
+
+// checked has the next Open read everything if an error tells of damage.
+func (s *Store) checked(err error) error {
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) && s.opened && s.suspected.CompareAndSwap(false, true) {
+		if err := s.derived.RemoveBase(); err != nil {
+			return fmt.Errorf("%w (%w)", corrupt, err)
+		}
 	}
-	s.segments = append(s.segments, segment{start: s.end, file: f})
-	return s.segments[len(s.segments)-1], durable.Error("sync", s.dir, s.disk.SyncDir(s.dir))
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,8 +20,10 @@ import (
 
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore/derived"
 	"touchmark/tpm/ledgerstore/durable"
 	"touchmark/tpm/ledgerstore/durable/disktest"
+	"touchmark/tpm/ledgerstore/segment"
 )
 
 func entryBytes(i uint64, n int) []byte {
@@ -123,7 +126,7 @@ func checkIteration(t testing.TB, s *Store, size uint64) {
 	var want []Mark
 	for j := range size {
 		if k := size - 1 - j; k%5 == 3 {
-			want = append(want, Mark{k, "boot"})
+			want = append(want, Mark{Index: k, Kind: "boot"})
 		}
 	}
 	if i != 0 || !slices.Equal(marks, want) {
@@ -269,10 +272,10 @@ func TestTornTailIsDropped(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	segment := readFile(t, segmentPath(dir, 0))
+	records := readFile(t, segment.Path(dir, 0))
 	for cut := before; cut <= after; cut++ {
 		putBack(t, dir, saved)
-		writeFile(t, segmentPath(dir, 0), segment[:cut])
+		writeFile(t, segment.Path(dir, 0), records[:cut])
 		s := mustOpen(t, dir)
 		if cut < after {
 			check(t, s, 2, 1)
@@ -286,12 +289,12 @@ func TestTornTailIsDropped(t *testing.T) {
 	// The same with the tail there but unwritten, or written in part.
 	for hole := before; hole < after; hole += 7 {
 		putBack(t, dir, saved)
-		torn := bytes.Clone(segment)
+		torn := bytes.Clone(records)
 		clear(torn[hole:min(hole+20, after)])
-		if bytes.Equal(torn, segment) {
+		if bytes.Equal(torn, records) {
 			continue // zeros anyway
 		}
-		writeFile(t, segmentPath(dir, 0), torn)
+		writeFile(t, segment.Path(dir, 0), torn)
 		s := mustOpen(t, dir)
 		check(t, s, 2, 1)
 		if err := s.Close(); err != nil {
@@ -312,27 +315,27 @@ func TestDamageIsNotDropped(t *testing.T) {
 		}
 		return dir
 	}
-	size := int64(len(readFile(t, segmentPath(build(t), 0))))
+	size := int64(len(readFile(t, segment.Path(build(t), 0))))
 	for name, harm := range map[string]func(t *testing.T, dir string){
-		"a bit in the first entry": func(t *testing.T, dir string) { flip(t, segmentPath(dir, 0), headerSize+2) },
-		"a bit in a length":        func(t *testing.T, dir string) { flip(t, segmentPath(dir, 0), 3) },
+		"a bit in the first entry": func(t *testing.T, dir string) { flip(t, segment.Path(dir, 0), segment.HeaderSize+2) },
+		"a bit in a length":        func(t *testing.T, dir string) { flip(t, segment.Path(dir, 0), 3) },
 		"a bit in the third append": func(t *testing.T, dir string) {
-			flip(t, segmentPath(dir, 0), size*5/8)
+			flip(t, segment.Path(dir, 0), size*5/8)
 		},
 		"the last durable append cut off": func(t *testing.T, dir string) {
-			writeFile(t, segmentPath(dir, 0), readFile(t, segmentPath(dir, 0))[:size-1])
+			writeFile(t, segment.Path(dir, 0), readFile(t, segment.Path(dir, 0))[:size-1])
 		},
-		"the last durable append damaged": func(t *testing.T, dir string) { flip(t, segmentPath(dir, 0), size-1) },
+		"the last durable append damaged": func(t *testing.T, dir string) { flip(t, segment.Path(dir, 0), size-1) },
 		"a stored hash":                   func(t *testing.T, dir string) { flip(t, filepath.Join(dir, "hashes"), 40) },
 		"a gap between segments": func(t *testing.T, dir string) {
-			writeFile(t, segmentPath(dir, size+1), nil)
+			writeFile(t, segment.Path(dir, size+1), nil)
 		},
 		"a strange segment name": func(t *testing.T, dir string) {
 			writeFile(t, filepath.Join(dir, "log-zz"), nil)
 		},
 		"garbage longer than any append": func(t *testing.T, dir string) {
-			b := readFile(t, segmentPath(dir, 0))
-			writeFile(t, segmentPath(dir, 0), append(b, make([]byte, maxAppend+1)...))
+			b := readFile(t, segment.Path(dir, 0))
+			writeFile(t, segment.Path(dir, 0), append(b, make([]byte, segment.MaxAppend+1)...))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -383,12 +386,12 @@ func TestDerivedFilesAreRebuilt(t *testing.T) {
 		"short":   func(b []byte) []byte { return b[:len(b)-5] },
 		"zeros":   func(b []byte) []byte { b = bytes.Clone(b); clear(b[max(0, len(b)-64):]); return b },
 	} {
-		for _, file := range derivedNames {
+		for _, file := range derived.Names {
 			for _, based := range []bool{false, true} {
 				putBack(t, dir, good)
 				writeFile(t, filepath.Join(dir, file), harm(good[file]))
 				if !based {
-					remove(t, filepath.Join(dir, baseName))
+					remove(t, filepath.Join(dir, derived.BaseName))
 				}
 				s := mustOpen(t, dir)
 				if based && len(harm(good[file])) == len(good[file]) {
@@ -432,30 +435,32 @@ func TestBaseIsNotBelieved(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		bases = append(bases, readFile(t, filepath.Join(dir, baseName)))
+		bases = append(bases, readFile(t, filepath.Join(dir, derived.BaseName)))
 		s = mustOpen(t, dir)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	good := snapshot(t, dir)
-	b, ok := decodeBase(bases[3])
-	if !ok {
-		t.Fatal("no base")
+	// A base with a number changed, and the checksum that goes with it.
+	altered := func(at int, by uint64) []byte {
+		b := bytes.Clone(bases[3])
+		binary.BigEndian.PutUint64(b[at:], binary.BigEndian.Uint64(b[at:])+by)
+		return binary.BigEndian.AppendUint32(b[:len(b)-4], crc32.Checksum(b[:len(b)-4], crc32.MakeTable(crc32.Castagnoli)))
+	}
+	less := func(n uint64) uint64 { return ^n + 1 }
+	const entries, end, plans, marks, root = 0, 8, 16, 24, 32
+	if !bytes.Equal(altered(root, 0), bases[3]) {
+		t.Fatal("the checksum of a base is another one")
 	}
 	for name, base := range map[string][]byte{
 		"none": nil, "long": make([]byte, 1000), "an old one": bases[1], "cut": bases[3][:70],
-		"another root": func() []byte { b := b; b.root[3]++; return b.encode() }(),
-		"more entries": func() []byte { b := b; b.entries++; return b.encode() }(),
-		"fewer":        func() []byte { b := b; b.entries--; return b.encode() }(),
-		"too far":      func() []byte { b := b; b.end++; return b.encode() }(),
-		"too short":    func() []byte { b := b; b.end -= 81; return b.encode() }(),
-		"more plans":   func() []byte { b := b; b.plans++; return b.encode() }(),
-		"more marks":   func() []byte { b := b; b.marks++; return b.encode() }(),
-		"huge":         func() []byte { b := b; b.entries = 1 << 63; return b.encode() }(),
+		"another root": altered(root, 1), "more entries": altered(entries, 1), "fewer": altered(entries, less(1)),
+		"too far": altered(end, 1), "too short": altered(end, less(81)), "more plans": altered(plans, 1),
+		"more marks": altered(marks, 1), "huge": altered(entries, 1<<63),
 	} {
 		putBack(t, dir, good)
-		writeFile(t, filepath.Join(dir, baseName), base)
+		writeFile(t, filepath.Join(dir, derived.BaseName), base)
 		s := mustOpen(t, dir)
 		check(t, s, 12, 4)
 		mustAppend(t, s, 3, true)
@@ -479,8 +484,8 @@ func TestRolledBackSegment(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b := readFile(t, segmentPath(dir, 0))
-	writeFile(t, segmentPath(dir, 0), b[:at])
+	b := readFile(t, segment.Path(dir, 0))
+	writeFile(t, segment.Path(dir, 0), b[:at])
 	isFound(t, dir)
 }
 
@@ -519,7 +524,7 @@ func TestSegments(t *testing.T) {
 	dir := t.TempDir()
 	s := mustCreate(t, dir)
 	big := make([]byte, ledger.MaxEntry)
-	for i := 0; s.end < segmentSize+maxAppend; i++ {
+	for i := 0; s.end < segment.Size+segment.MaxAppend; i++ {
 		var es [][]byte
 		for j := range 60 {
 			e := bytes.Clone(big)
@@ -530,13 +535,13 @@ func TestSegments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	n, root := s.Size(), s.totals.tree.Root()
+	n, root := s.Size(), s.totals.Tree.Root()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = mustOpen(t, dir)
-	if len(s.segments) != 2 || s.Size() != n || s.totals.tree.Root() != root {
-		t.Fatalf("%d segments, %d entries of %d", len(s.segments), s.Size(), n)
+	if s.log.Files() != 2 || s.Size() != n || s.totals.Tree.Root() != root {
+		t.Fatalf("%d segments, %d entries of %d", s.log.Files(), s.Size(), n)
 	}
 	for _, i := range []uint64{0, n / 2, n - 1} {
 		e, err := s.Entry(i)
@@ -547,7 +552,7 @@ func TestSegments(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	flip(t, segmentPath(dir, 0), segmentSize-5) // the end of a segment that is not the last is no torn tail
+	flip(t, segment.Path(dir, 0), segment.Size-5) // the end of a segment that is not the last is no torn tail
 	isFound(t, dir)
 }
 
@@ -634,7 +639,7 @@ func TestConcurrentReaders(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	b, _, err := encodeAppend(entriesFrom(0, 3), &anchor.Plan{Size: 3})
+	b, _, err := segment.Encode(entriesFrom(0, 3), &anchor.Plan{Size: 3})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -643,7 +648,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(append(bytes.Clone(b), b...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		dir := t.TempDir()
-		writeFile(t, segmentPath(dir, 0), b)
+		writeFile(t, segment.Path(dir, 0), b)
 		s, err := Open(dir)
 		if err != nil {
 			return

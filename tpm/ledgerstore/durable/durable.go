@@ -194,3 +194,11 @@ func IgnoreMissing(err error) error {
 	}
 	return err
 }
+
+// Truncate cuts a file durably; path is for the error.
+func Truncate(f File, path string, size int64) error {
+	if err := f.Truncate(size); err != nil {
+		return Error("truncate", path, err)
+	}
+	return Error("sync", path, f.Sync())
+}

@@ -1,7 +1,8 @@
-package ledgerstore
+package derived
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"touchmark/tpm/ledger"
 )
@@ -10,16 +11,15 @@ import (
 // all that a start may have to find, which are few. Intents, outcomes and
 // attestations are found by reading backwards.
 var markKinds = [...]string{
-	1:  ledger.KindGenesis,
-	2:  ledger.KindBoot,
-	3:  ledger.KindPolicy,
-	4:  ledger.KindKey,
-	5:  ledger.KindTime,
-	6:  ledger.KindUpdate,
-	7:  ledger.KindResume,
-	8:  ledger.KindNote,
-	9:  ledger.KindClose,
-	10: ledger.KindCert,
+	1: ledger.KindGenesis,
+	2: ledger.KindBoot,
+	3: ledger.KindPolicy,
+	4: ledger.KindKey,
+	5: ledger.KindTime,
+	6: ledger.KindUpdate,
+	7: ledger.KindResume,
+	8: ledger.KindNote,
+	9: ledger.KindClose,
 }
 
 // Mark is where an entry of one of these kinds stands.
@@ -45,4 +45,27 @@ func markOf(entry []byte) byte {
 		}
 	}
 	return 0
+}
+
+// DecodeMark reads an item of Marks; ok is false if it is none.
+func DecodeMark(b []byte) (m Mark, ok bool) {
+	i, code := binary.BigEndian.Uint64(b), int(b[8])
+	if code == 0 || code >= len(markKinds) {
+		return Mark{Index: i}, false
+	}
+	return Mark{i, markKinds[code]}, true
+}
+
+// MarksBefore counts the marks of the first n entries; t counts all.
+func (s *Set) MarksBefore(t *Totals, n uint64) (uint64, error) {
+	var b [markSize]byte
+	for left := t.Marks; left > 0; left-- {
+		if err := s.Read(Marks, b[:], int64(left-1)*markSize); err != nil {
+			return 0, err
+		}
+		if binary.BigEndian.Uint64(b[:]) < n {
+			return left, nil
+		}
+	}
+	return 0, nil
 }
