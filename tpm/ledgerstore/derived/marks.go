@@ -11,15 +11,16 @@ import (
 // all that a start may have to find, which are few. Intents, outcomes and
 // attestations are found by reading backwards.
 var markKinds = [...]string{
-	1: ledger.KindGenesis,
-	2: ledger.KindBoot,
-	3: ledger.KindPolicy,
-	4: ledger.KindKey,
-	5: ledger.KindTime,
-	6: ledger.KindUpdate,
-	7: ledger.KindResume,
-	8: ledger.KindNote,
-	9: ledger.KindClose,
+	1:  ledger.KindGenesis,
+	2:  ledger.KindBoot,
+	3:  ledger.KindPolicy,
+	4:  ledger.KindKey,
+	5:  ledger.KindTime,
+	6:  ledger.KindUpdate,
+	7:  ledger.KindResume,
+	8:  ledger.KindNote,
+	9:  ledger.KindClose,
+	10: ledger.KindCert,
 }
 
 // Mark is where an entry of one of these kinds stands.

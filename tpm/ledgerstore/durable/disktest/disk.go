@@ -43,6 +43,16 @@ const (
 // Faults are all of them.
 var Faults = []Fault{NotApplied, Applied, Torn, Cut}
 
+// Call is a call that is about to be made.
+type Call struct {
+	Op, Path string
+	Changes  bool // something on the disk, or what of it survives
+}
+
+// Hook says what happens at a call: nothing if err is nil and the fault is not
+// Cut. It must not call the disk.
+type Hook func(Call) (Fault, error)
+
 // Disk is a durable.Disk. The zero value is not usable: New.
 type Disk struct {
 	mu     sync.Mutex // guards everything
@@ -56,6 +66,7 @@ type Disk struct {
 	fault  Fault
 	err    error
 	off    bool
+	hook   Hook
 	lies   func() bool // a sync does nothing; nil: never
 	room   int64       // bytes that may still be written; negative: any
 	frozen bool        // read-only
@@ -103,6 +114,13 @@ func (d *Disk) FailAt(n int, f Fault, err error) {
 	if n > 0 {
 		d.failAt = d.calls + n
 	}
+}
+
+// Intercept asks h about every call from now on, nil nobody. It is not cloned.
+func (d *Disk) Intercept(h Hook) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hook = h
 }
 
 // Pending reports whether the fault that FailAt ordered is still to come.
@@ -242,37 +260,53 @@ func (w write) apply(data []byte) []byte {
 
 // do runs a call unless it is to fail. torn, if not nil, is what it does when
 // it fails halfway.
-func (d *Disk) do(changes bool, torn, call func() error) error {
+func (d *Disk) do(c Call, torn, call func() error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.calls++
 	if d.off {
 		return ErrPower
 	}
-	if changes && d.frozen {
+	if d.frozen && c.refused() {
 		return unix.EROFS
 	}
-	if d.calls != d.failAt {
-		return call()
-	}
+	fault, failure, due := d.due(c)
 	switch {
-	case d.fault == Cut:
+	case !due:
+		return call()
+	case fault == Cut:
 		d.off = true
 		return ErrPower
-	case d.fault == NotApplied:
-		return d.err
-	case d.fault == Torn && torn != nil:
+	case fault == NotApplied:
+		return failure
+	case fault == Torn && torn != nil:
 		call = torn
 	}
 	if err := call(); err != nil {
 		return err
 	}
-	return d.err
+	return failure
+}
+
+// refused reports whether a disk that is read-only fails the call: it syncs, and
+// says that a directory is there already.
+func (c Call) refused() bool {
+	return c.Changes && c.Op != "sync" && c.Op != "syncdir" && c.Op != "mkdir"
+}
+
+// due is what goes wrong with this call, if anything does.
+func (d *Disk) due(c Call) (Fault, error, bool) {
+	if d.hook != nil {
+		if f, err := d.hook(c); err != nil || f == Cut {
+			return f, err, true
+		}
+	}
+	return d.fault, d.err, d.calls == d.failAt
 }
 
 // Lock is durable.Disk's.
 func (d *Disk) Lock(dir string) (c io.Closer, err error) {
-	err = d.do(false, nil, func() error {
+	err = d.do(Call{"lock", dir, false}, nil, func() error {
 		n := d.names[dir]
 		switch {
 		case n == nil:
@@ -312,7 +346,7 @@ func (d *Disk) change(ch change) {
 
 // Mkdir is durable.Disk's.
 func (d *Disk) Mkdir(dir string, _ fs.FileMode) error {
-	return d.do(false, nil, func() error {
+	return d.do(Call{"mkdir", dir, true}, nil, func() error {
 		switch {
 		case d.names[dir] != nil:
 			return unix.EEXIST
@@ -329,7 +363,7 @@ func (d *Disk) Mkdir(dir string, _ fs.FileMode) error {
 
 // List is durable.Disk's.
 func (d *Disk) List(dir string) (names []string, err error) {
-	err = d.do(false, nil, func() error {
+	err = d.do(Call{"list", dir, false}, nil, func() error {
 		n := d.names[dir]
 		switch {
 		case n == nil:
@@ -350,7 +384,7 @@ func (d *Disk) List(dir string) (names []string, err error) {
 
 // Open is durable.Disk's.
 func (d *Disk) Open(path string, flag int, _ fs.FileMode) (f durable.File, err error) {
-	err = d.do(flag&(os.O_RDWR|os.O_WRONLY|os.O_CREATE) != 0, nil, func() error {
+	err = d.do(Call{"open", path, flag&(os.O_RDWR|os.O_WRONLY|os.O_CREATE) != 0}, nil, func() error {
 		if err := d.parent(path); err != nil {
 			return err
 		}
@@ -369,7 +403,7 @@ func (d *Disk) Open(path string, flag int, _ fs.FileMode) (f durable.File, err e
 		if flag&os.O_TRUNC != 0 && len(n.data) > 0 {
 			n.write(write{cut: true})
 		}
-		f = &file{disk: d, node: n}
+		f = &file{disk: d, path: path, node: n}
 		return nil
 	})
 	if err != nil {
@@ -380,7 +414,7 @@ func (d *Disk) Open(path string, flag int, _ fs.FileMode) (f durable.File, err e
 
 // Rename is durable.Disk's.
 func (d *Disk) Rename(from, to string) error {
-	return d.do(true, nil, func() error {
+	return d.do(Call{"rename", to, true}, nil, func() error {
 		n := d.names[from]
 		if n == nil {
 			return unix.ENOENT
@@ -392,7 +426,7 @@ func (d *Disk) Rename(from, to string) error {
 
 // Remove is durable.Disk's.
 func (d *Disk) Remove(path string) error {
-	return d.do(true, nil, func() error {
+	return d.do(Call{"remove", path, true}, nil, func() error {
 		if d.names[path] == nil {
 			return unix.ENOENT
 		}
@@ -408,7 +442,7 @@ func (d *Disk) Remove(path string) error {
 
 // SyncDir is durable.Disk's.
 func (d *Disk) SyncDir(dir string) error {
-	return d.do(false, nil, func() error {
+	return d.do(Call{"syncdir", dir, true}, nil, func() error {
 		if d.names[dir] == nil {
 			return unix.ENOENT
 		}
@@ -430,6 +464,7 @@ func (d *Disk) SyncDir(dir string) error {
 
 type file struct {
 	disk *Disk
+	path string
 	node *node
 }
 
@@ -439,7 +474,7 @@ func (n *node) write(w write) {
 }
 
 func (f *file) ReadAt(b []byte, at int64) (n int, err error) {
-	err = f.disk.do(false, nil, func() error {
+	err = f.disk.do(Call{"read", f.path, false}, nil, func() error {
 		if at < int64(len(f.node.data)) {
 			n = copy(b, f.node.data[at:])
 		}
@@ -467,25 +502,25 @@ func (f *file) WriteAt(b []byte, at int64) (n int, err error) {
 		}
 		return nil
 	}
-	err = f.disk.do(true, func() error { return put(len(b) / 2) }, func() error { return put(len(b)) })
+	err = f.disk.do(Call{"write", f.path, true}, func() error { return put(len(b) / 2) }, func() error { return put(len(b)) })
 	return n, err
 }
 
 func (f *file) Truncate(size int64) error {
-	return f.disk.do(true, nil, func() error {
+	return f.disk.do(Call{"truncate", f.path, true}, nil, func() error {
 		f.node.write(write{at: size, cut: true})
 		return nil
 	})
 }
 
 func (f *file) Size() (n int64, err error) {
-	err = f.disk.do(false, nil, func() error { n = int64(len(f.node.data)); return nil })
+	err = f.disk.do(Call{"size", f.path, false}, nil, func() error { n = int64(len(f.node.data)); return nil })
 	return n, err
 }
 
 func (f *file) Sync() error {
 	done := false
-	err := f.disk.do(false, nil, func() error {
+	err := f.disk.do(Call{"sync", f.path, true}, nil, func() error {
 		done = true
 		if f.disk.lies == nil || !f.disk.lies() {
 			f.node.sync()
@@ -508,5 +543,7 @@ func (n *node) sync() {
 	n.loose, n.doomed = nil, nil
 }
 
-func (f *file) Chmod(fs.FileMode) error { return f.disk.do(true, nil, func() error { return nil }) }
-func (f *file) Close() error            { return nil }
+func (f *file) Chmod(fs.FileMode) error {
+	return f.disk.do(Call{"chmod", f.path, true}, nil, func() error { return nil })
+}
+func (f *file) Close() error { return nil }

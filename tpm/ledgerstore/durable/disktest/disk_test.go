@@ -138,3 +138,44 @@ func TestEvery(t *testing.T) {
 		t.Errorf("%d of 4", n)
 	}
 }
+
+// Whoever intercepts sees the calls that change something, and decides.
+func TestIntercept(t *testing.T) {
+	d := New("/d")
+	var seen []string
+	d.Intercept(func(c Call) (Fault, error) {
+		if !c.Changes {
+			return NotApplied, nil
+		}
+		seen = append(seen, c.Op+" "+c.Path)
+		switch len(seen) {
+		case 2:
+			return Torn, unix.ENOSPC
+		case 4:
+			return Cut, nil
+		}
+		return NotApplied, nil
+	})
+	f, err := d.Open("/d/f", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("abcd"), 0); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("a torn write: %v", err)
+	}
+	if n, err := f.Size(); n != 2 || err != nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if err := f.Sync(); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if err := d.SyncDir("/d"); !errors.Is(err, ErrPower) {
+			t.Errorf("after the power is cut: %v", err)
+		}
+	}
+	want := []string{"open /d/f", "write /d/f", "sync /d/f", "syncdir /d"}
+	if !slices.Equal(seen, want) {
+		t.Errorf("%q, want %q", seen, want)
+	}
+}
