@@ -12,7 +12,7 @@ BIN := $(OUT)/bin
 # What the build, the demo and the tests really run, by Debian package.
 PACKAGES := gcc libc6-dev pkg-config binutils \
             swtpm swtpm-tools tpm2-tools \
-            pcscd libpcsclite-dev vsmartcard-vpcd opensc yubico-piv-tool ykcs11 yubikey-manager \
+            pcscd libpcsclite-dev vsmartcard-vpcd opensc yubico-piv-tool ykcs11 yubikey-manager openssh-client \
             gnupg gpgv sqv openssl python3 \
             qemu-system-x86 strace \
             pacman-package-manager makepkg fakeroot libarchive-tools curl xz-utils zstd
@@ -29,10 +29,13 @@ GOBUILD       := $(GO) build -trimpath
 STRIP         := -s -w
 STATIC        := -s -w -linkmode external -extldflags "-static"
 
+TOKEN_PROFILE ?= 5.7.1
+TOKEN_TOUCH   ?= auto
+
 TEST_TIMEOUT ?= 8m
 FUZZTIME     ?= 20s
 
-.PHONY: help setup build demo demo-up demo-down test check powercut bench fuzz clean
+.PHONY: help setup build demo demo-up demo-down token test check powercut bench fuzz clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +68,10 @@ demo-up: setup build ## the demo's world, left running for your own files (DEMO_
 
 demo-down: ## stop what demo-up started
 	@if [ -x $(BIN)/demo ]; then $(BIN)/demo down --dir $(OUT)/demo; else echo "demo-down: nothing is running"; fi
+
+token: setup build ## an emulated token in a reader of your own, until Ctrl-C (TOKEN_PROFILE=5.4.3, TOKEN_TOUCH=ask)
+	@mkdir -p $(OUT)/token-$(TOKEN_PROFILE)
+	@$(BIN)/pivemu with-pcscd --dir $(OUT)/token-$(TOKEN_PROFILE) --profile $(TOKEN_PROFILE) --touch $(TOKEN_TOUCH)
 
 test: setup build ## all tests, race detector on
 	@$(INPROC_ENV) TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -race -timeout $(TEST_TIMEOUT) -tags $(EMULATED_TAGS) ./...

@@ -24,6 +24,7 @@ import (
 //	wait-power               answers when a reader has powered the token for the first time
 //	mode auto|never|ask      who touches from now on
 //	pull, insert             removal and insertion
+//	factory                  every key, object and secret as the token left the factory
 //	fail SW [N] [INS]        the next N commands (1) answer SW and do nothing
 //	fail-after SW [N] [INS]  they take effect, and still answer SW
 //	status                   key=value pairs
@@ -169,6 +170,8 @@ func (c *Control) command(ctx context.Context, name string, args []string) (stri
 		return "", c.port.Pull()
 	case "insert":
 		return "", c.port.Insert()
+	case "factory":
+		return "", c.port.card.Factory()
 	case "status":
 		return c.status(), nil
 	case "quit":

@@ -35,7 +35,7 @@ CHANNELID    0x8C7B
 // inside runs as process 1 of the namespaces: when it returns, the kernel kills
 // everything that was started here.
 func inside(o Options, argv []string) (int, error) {
-	if err := isolate(); err != nil {
+	if err := isolate(o.Dir); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
@@ -51,26 +51,42 @@ func inside(o Options, argv []string) (int, error) {
 	return run(argv)
 }
 
-// isolate makes the mounts private, gives processes and pcscd's socket
-// directory a file system of their own, and brings the loopback interface up.
-func isolate() error {
+// isolate makes the mounts private, gives processes a file system of their own,
+// puts dir's "run" where pcscd keeps its socket, and brings the loopback
+// interface up.
+func isolate(dir string) error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making the mounts private: %w", err)
 	}
 	if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return fmt.Errorf("mounting /proc: %w", err)
 	}
-	dir := filepath.Dir(commSocket)
-	if _, err := os.Stat(dir); err != nil { // pcscd never ran here
-		dir = filepath.Dir(dir)
-	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755"); err != nil {
-		return fmt.Errorf("mounting a tmpfs on %s: %w", dir, err)
-	}
-	if err := os.MkdirAll(filepath.Dir(commSocket), 0o755); err != nil {
+	if err := mountRun(filepath.Join(dir, runDir), filepath.Dir(commSocket)); err != nil {
 		return err
 	}
 	return loopbackUp()
+}
+
+// mountRun puts an empty directory in the place where pcscd keeps its socket,
+// so that the socket can also be reached from outside.
+func mountRun(own, place string) error {
+	// What a pcscd that was killed has left there would keep the next from starting.
+	if err := errors.Join(os.RemoveAll(own), os.Mkdir(own, 0o755)); err != nil {
+		return err
+	}
+	if _, err := os.Stat(place); err != nil { // pcscd never ran here
+		above := filepath.Dir(place)
+		if err := syscall.Mount("tmpfs", above, "tmpfs", 0, "mode=0755"); err != nil {
+			return fmt.Errorf("mounting a tmpfs on %s: %w", above, err)
+		}
+		if err := os.Mkdir(place, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := syscall.Mount(own, place, "", syscall.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mounting %s on %s: %w", own, place, err)
+	}
+	return nil
 }
 
 // loopbackUp is `ip link set lo up`.
@@ -165,7 +181,7 @@ func startToken(ctx context.Context, o Options) error {
 		return err
 	}
 	port := front.NewPort(card)
-	control := filepath.Join(o.Dir, "control")
+	control := filepath.Join(o.Dir, controlSocket)
 	if _, err := port.ServeControl(control, port.Close); err != nil {
 		return err
 	}
@@ -181,8 +197,17 @@ func startToken(ctx context.Context, o Options) error {
 }
 
 // run runs the command with our standard streams, passing on the signals that
-// ask us to end.
+// ask us to end. Without a command it waits for such a signal.
 func run(argv []string) (int, error) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	if len(argv) == 0 {
+		if _, err := fmt.Println(readyLine); err != nil {
+			return 0, err
+		}
+		<-signals
+		return 0, nil
+	}
 	if err := errors.Join(os.Setenv("VPCD_ADDR", VPCDAddr), os.Setenv("PIVEMU_READER", Reader)); err != nil {
 		return 0, err
 	}
@@ -191,8 +216,6 @@ func run(argv []string) (int, error) {
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		for s := range signals {
 			_ = cmd.Process.Signal(s)

@@ -33,6 +33,12 @@ type Options struct {
 
 const (
 	innerEnv = "PIVEMU_WITH_PCSCD"
+	// runDir, below Options.Dir, is where pcscd's socket is seen from outside.
+	runDir = "run"
+	// controlSocket, below Options.Dir, is the token's control socket.
+	controlSocket = "control"
+	// readyLine is what an inside without a command prints once it is ready.
+	readyLine = "ready"
 	// VPCDAddr is where vpcd listens inside; the command finds it in
 	// $VPCD_ADDR, and the token's control socket in $PIVEMU_CONTROL.
 	VPCDAddr = "127.0.0.1:35963"
@@ -48,11 +54,20 @@ var ErrMissing = errors.New(`not installed: run "make setup"`)
 // Command prepares argv to be run inside. The caller sets Stdin, Stdout and
 // Stderr as usual; the exit status is that of argv.
 func Command(ctx context.Context, o Options, argv ...string) (*exec.Cmd, error) {
+	if len(argv) == 0 {
+		return nil, errors.New("vpcdtest: a command is needed")
+	}
+	return command(ctx, o, argv)
+}
+
+// command is [Command]; without argv the inside says readyLine and waits for a
+// signal to end.
+func command(ctx context.Context, o Options, argv []string) (*exec.Cmd, error) {
 	if err := installed(); err != nil {
 		return nil, err
 	}
-	if o.Dir == "" || !filepath.IsAbs(o.Dir) || len(argv) == 0 {
-		return nil, errors.New("vpcdtest: an absolute directory and a command are needed")
+	if o.Dir == "" || !filepath.IsAbs(o.Dir) {
+		return nil, errors.New("vpcdtest: an absolute directory is needed")
 	}
 	if _, err := os.Stat(o.Dir); err != nil {
 		return nil, err

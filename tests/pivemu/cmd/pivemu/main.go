@@ -5,8 +5,9 @@
 //	       [--touch-timeout 15s] [--log FILE]
 //	pivemu control PATH COMMAND…     one command to a running one's control socket
 //	pivemu root                      the attestation root, in PEM
-//	pivemu with-pcscd [--dir DIR] [--no-token] [token flags] -- COMMAND…
-//	                                 COMMAND beside a private pcscd with the token in it
+//	pivemu with-pcscd [--dir DIR] [--no-token] [token flags] [-- COMMAND…]
+//	                                 COMMAND beside a private pcscd with the token in it;
+//	                                 without one, the reader stays and says how to reach it
 //
 // Once it can be reached, it prints one line, "ready …".
 package main
@@ -57,7 +58,7 @@ func run(ctx context.Context, args []string, out io.Writer) (int, error) {
 		}
 		return 0, err
 	case "with-pcscd":
-		return withPCSCD(ctx, args[1:])
+		return withPCSCD(ctx, args[1:], out)
 	}
 	return 0, serve(ctx, args, out)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -118,7 +119,8 @@ func TestUsageErrors(t *testing.T) {
 		{"--socket " + dir + "/s --state " + dir, "is a directory"},
 		{"control " + dir + "/none status", "no such file"},
 		{"control " + dir, "usage: pivemu control"},
-		{"with-pcscd", "usage: pivemu with-pcscd"},
+		{"with-pcscd --dir " + dir + "/none", "no such file"},
+		{"with-pcscd --dir " + dir + " --profile 4.2", "use 5.4.3 or 5.7.1"},
 		{"with-pcscd --dir " + dir + "/none -- true", "no such file"},
 	} {
 		_, err := output(t, strings.Fields(tt.args)...)
@@ -136,5 +138,39 @@ func TestWithPCSCD(t *testing.T) {
 	defer cancel()
 	if code, err := run(ctx, append(args, script), io.Discard); code != 42 || err != nil {
 		t.Errorf("exit status %d, %v", code, err)
+	}
+}
+
+// TestHold: without a command the reader stays, can be used by what it prints,
+// and is gone when it is told to end.
+func TestHold(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	held, end := context.WithCancel(ctx)
+	read, write := io.Pipe()
+	ended := make(chan error, 1)
+	dir := shortDir(t)
+	go func() {
+		_, err := run(held, []string{"with-pcscd", "--dir", dir, "--touch", "ask"}, write)
+		_ = write.CloseWithError(io.EOF)
+		ended <- err
+	}()
+	var exports strings.Builder
+	for lines := bufio.NewScanner(read); lines.Scan(); {
+		exports.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), "Ctrl-C") {
+			break
+		}
+	}
+	use := exports.String() + `opensc-tool --reader "$PIVEMU_READER" --atr && [ -S "$PIVEMU_CONTROL" ]`
+	if out, err := exec.CommandContext(ctx, "sh", "-eu", "-c", use).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	end()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if out, err := exec.CommandContext(ctx, "sh", "-eu", "-c", use).CombinedOutput(); err == nil {
+		t.Errorf("the reader is still there: %s", out)
 	}
 }

@@ -5,16 +5,19 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"touchmark/tests/pivemu/vpcdtest"
 )
 
-// withPCSCD runs a command beside a private pcscd; its exit status is ours.
-func withPCSCD(ctx context.Context, args []string) (code int, err error) {
+// withPCSCD runs a command beside a private pcscd. Without a command the reader
+// stays until ctx is done.
+func withPCSCD(ctx context.Context, args []string, out io.Writer) (code int, err error) {
 	f := flag.NewFlagSet("pivemu with-pcscd", flag.ContinueOnError)
 	var t tokenFlags
 	t.register(f)
@@ -22,9 +25,6 @@ func withPCSCD(ctx context.Context, args []string) (code int, err error) {
 	noToken := f.Bool("no-token", false, "no token: COMMAND brings its own to $VPCD_ADDR")
 	if err := f.Parse(args); err != nil {
 		return 2, err
-	}
-	if f.NArg() == 0 {
-		return 2, errors.New("usage: pivemu with-pcscd [flags] -- COMMAND…")
 	}
 	if *dir == "" {
 		if *dir, err = os.MkdirTemp("", "pivemu-"); err != nil {
@@ -43,7 +43,36 @@ func withPCSCD(ctx context.Context, args []string) (code int, err error) {
 			return 1, err
 		}
 	}
-	cmd, err := vpcdtest.Command(ctx, o, f.Args()...)
+	if f.NArg() == 0 {
+		return 0, hold(ctx, o, out)
+	}
+	return runBeside(ctx, o, f.Args())
+}
+
+// hold keeps a reader until ctx is done, and says how programs find it.
+func hold(ctx context.Context, o vpcdtest.Options, out io.Writer) error {
+	box, err := vpcdtest.Open(context.WithoutCancel(ctx), o)
+	if err != nil {
+		return err
+	}
+	var lines strings.Builder
+	lines.WriteString("# An emulated token in a reader of its own. In another shell:\n")
+	for _, v := range box.Environ() {
+		name, value, _ := strings.Cut(v, "=")
+		fmt.Fprintf(&lines, "export %s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))
+	}
+	lines.WriteString("# PIN 123456, PUK 12345678. Fingers and faults: pivemu control \"$PIVEMU_CONTROL\" touch\n")
+	lines.WriteString("# Ctrl-C here ends it.\n")
+	if _, err := io.WriteString(out, lines.String()); err != nil {
+		return errors.Join(err, box.Close())
+	}
+	<-ctx.Done()
+	return box.Close()
+}
+
+// runBeside runs a command beside a private pcscd; its exit status is ours.
+func runBeside(ctx context.Context, o vpcdtest.Options, argv []string) (int, error) {
+	cmd, err := vpcdtest.Command(ctx, o, argv...)
 	if err != nil {
 		return 1, err
 	}

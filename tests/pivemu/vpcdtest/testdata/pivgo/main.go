@@ -1,6 +1,11 @@
-// Command pivgo puts every part of piv-go's API that Touchmark could use to an
-// emulated token behind pcscd. It is run by TestPIVGo, as a process of its own:
-// no other package of the tree may be linked with the system's libpcsclite.
+// Command pivgo puts the whole of piv-go's API to an emulated token, behind the
+// system's pcscd or, built with the tag emulated, behind our own PC/SC. It is a
+// process of its own, because no other package of the tree may be linked with
+// the system's libpcsclite.
+//
+//	pivgo                      try everything
+//	pivgo SLOT:ALGORITHM …     make keys with certificates for other clients:
+//	                           pubSLOT.pem and certSLOT.pem here, and in the token
 package main
 
 import (
@@ -27,7 +32,7 @@ import (
 var (
 	yk     *piv.YubiKey
 	key    = piv.DefaultManagementKey
-	modern = os.Getenv("PIVGO_PROFILE") == "5.7.1"
+	modern = os.Getenv("PROFILE") == "5.7.1"
 	digest = sha256.Sum256([]byte("a message"))
 )
 
@@ -37,9 +42,17 @@ func main() {
 	check("Cards", slices.Contains(cards, os.Getenv("PIVEMU_READER")))
 	yk, err = piv.Open(os.Getenv("PIVEMU_READER"))
 	must("Open", err)
+	for _, arg := range os.Args[1:] {
+		provision(arg)
+	}
+	if len(os.Args) > 1 {
+		must("Close", yk.Close())
+		return
+	}
 	identity()
 	generated()
 	imported()
+	slots()
 	objects()
 	secrets()
 	must("Close", yk.Close())
@@ -61,7 +74,7 @@ func check(what string, ok bool) {
 
 func identity() {
 	v := yk.Version()
-	check("Version", fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch) == os.Getenv("PIVGO_PROFILE"))
+	check("Version", fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch) == os.Getenv("PROFILE"))
 	serial, err := yk.Serial()
 	must("Serial", err)
 	check("Serial", serial == 12345678)
@@ -79,12 +92,19 @@ func algorithms() []piv.Algorithm {
 	if modern {
 		list = append(list, piv.AlgorithmRSA3072, piv.AlgorithmEd25519, piv.AlgorithmX25519)
 	}
+	if modern && os.Getenv("RSA4096") != "" { // made in seconds, many of them with the race detector
+		list = append(list, piv.AlgorithmRSA4096)
+	}
 	return list
 }
 
 func generated() {
 	for _, alg := range algorithms() {
-		for _, touch := range []piv.TouchPolicy{piv.TouchPolicyNever, piv.TouchPolicyAlways} {
+		policies := []piv.TouchPolicy{piv.TouchPolicyNever, piv.TouchPolicyAlways}
+		if alg == piv.AlgorithmRSA3072 || alg == piv.AlgorithmRSA4096 { // once is enough
+			policies = policies[1:]
+		}
+		for _, touch := range policies {
 			spec := piv.Key{Algorithm: alg, PINPolicy: piv.PINPolicyOnce, TouchPolicy: touch}
 			pub, err := yk.GenerateKey(key, piv.SlotSignature, spec)
 			must(fmt.Sprint("GenerateKey ", alg), err)
@@ -214,6 +234,32 @@ func imported() {
 	}
 }
 
+// slots: a key in every kind of slot is its own, and attested as such.
+func slots() {
+	retired, ok := piv.RetiredKeyManagementSlot(0x95)
+	check("RetiredKeyManagementSlot", ok)
+	all := []piv.Slot{piv.SlotAuthentication, piv.SlotSignature, piv.SlotKeyManagement, piv.SlotCardAuthentication, retired}
+	spec := piv.Key{Algorithm: piv.AlgorithmEC256, PINPolicy: piv.PINPolicyNever, TouchPolicy: piv.TouchPolicyNever}
+	public := map[piv.Slot]crypto.PublicKey{}
+	for _, slot := range all {
+		pub, err := yk.GenerateKey(key, slot, spec)
+		must(fmt.Sprint("GenerateKey in ", slot), err)
+		public[slot] = pub
+	}
+	for _, slot := range all {
+		info, err := yk.KeyInfo(slot)
+		must("KeyInfo", err)
+		cert, err := yk.Attest(slot)
+		must("Attest", err)
+		check(fmt.Sprint("key of ", slot), same(info.PublicKey, public[slot]) && same(cert.PublicKey, public[slot]))
+		private, err := yk.PrivateKey(slot, public[slot], piv.KeyAuth{PINPolicy: piv.PINPolicyNever})
+		must("PrivateKey", err)
+		sig, err := private.(crypto.Signer).Sign(rand.Reader, digest[:], crypto.SHA256)
+		must("Sign", err)
+		check(fmt.Sprint("signature by ", slot), ecdsa.VerifyASN1(public[slot].(*ecdsa.PublicKey), digest[:], sig))
+	}
+}
+
 func objects() {
 	_, err := yk.Certificate(piv.SlotAuthentication)
 	check("Certificate of an empty slot", errors.Is(err, piv.ErrNotFound))
@@ -239,6 +285,7 @@ func secrets() {
 	check("Retries", tries == 5)
 	var wrong piv.AuthErr
 	check("wrong PIN", errors.As(yk.VerifyPIN("000000"), &wrong) && wrong.Retries == 4)
+	check("VerifyBiometrics of a token without", yk.VerifyBiometrics() != nil)
 	must("SetPIN", yk.SetPIN(piv.DefaultPIN, "654321"))
 	must("VerifyPIN", yk.VerifyPIN("654321"))
 	must("SetPUK", yk.SetPUK(piv.DefaultPUK, "87654321"))

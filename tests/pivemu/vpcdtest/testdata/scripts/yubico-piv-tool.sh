@@ -1,9 +1,11 @@
-# yubico-piv-tool 2.2 against a 5.4.3 token. Its selfsign and request actions
-# fail with OpenSSL 3 on every token before they send anything (yubico-piv-tool
-# issue 388), so certificates are ykman's work, in the other script.
-opensc-tool --list-readers | grep -q 'Yes .*Yubico YubiKey CCID 00 00'
-opensc-tool --reader "$PIVEMU_READER" --atr | grep -qi '3b:fd:13:00:00:81:31:fe:15:80:73:c0:21:c0:57:59:75:62:69:4b:65:79:40'
-yubico-piv-tool -a version | grep -q '5.4.3'
+# yubico-piv-tool as Debian 12 has it (2.2): keys, signatures, attestation,
+# certificates, secrets. It knows no AES, so a 5.7 token gets a Triple DES
+# management key first, as its owner would have to do it.
+if [ "$MANAGEMENT" != TDES ]; then
+	key=010203040506070801020304050607080102030405060708
+	ykman --reader "$PIVEMU_READER" piv access change-management-key -m $key -n $key -a TDES --force
+fi
+yubico-piv-tool -a version | grep -q "$PROFILE"
 yubico-piv-tool -a status >status
 grep -q 'Serial Number:.12345678' status
 grep -q 'PIN tries left:.3' status
@@ -19,6 +21,23 @@ for alg in ECCP256 ECCP384 RSA2048; do
 done
 if openssl verify -CAfile intermediate.pem attestation.pem; then exit 1; fi
 
+# Version 2.2 can make no certificate or request where OpenSSL is 3, on any
+# token (its issue 388): it gives up without asking for a signature. A later one
+# must make good ones.
+for what in selfsign-certificate request-certificate; do
+	asked=$(grep -c '> 00 87 07 9a' "$APDU_LOG" || true)
+	if yubico-piv-tool -a verify-pin -P 123456 -a $what -s 9a -A RSA2048 -S /CN=token/ -i pub.pem -o out.pem 2>errors; then
+		case $what in
+		selfsign*) openssl verify -CAfile out.pem out.pem ;;
+		request*) openssl req -in out.pem -noout -verify ;;
+		esac
+	else
+		yubico-piv-tool --version | grep -q ' 2\.2\.'
+		grep -q 'Failed signing' errors
+		[ "$asked" = "$(grep -c '> 00 87 07 9a' "$APDU_LOG" || true)" ]
+	fi
+done
+
 openssl ecparam -name prime256v1 -genkey -noout -out key.pem
 yubico-piv-tool -a import-key -s 9c -i key.pem
 openssl req -x509 -key key.pem -subj /CN=imported -days 2 -out cert.pem
@@ -27,6 +46,8 @@ yubico-piv-tool -a verify-pin -P 123456 -a test-signature -s 9c -i cert.pem
 yubico-piv-tool -a read-certificate -s 9c | openssl x509 -pubkey -noout >got.pem
 openssl ec -in key.pem -pubout | cmp - got.pem
 if yubico-piv-tool -a attest -s 9c -o imported.pem; then exit 1; fi
+yubico-piv-tool -a delete-certificate -s 9c
+if yubico-piv-tool -a read-certificate -s 9c; then exit 1; fi
 
 openssl genrsa -out rsa.pem 2048
 yubico-piv-tool -a import-key -s 9d -i rsa.pem
@@ -35,16 +56,7 @@ yubico-piv-tool -a verify-pin -P 123456 -a test-decipher -s 9d -i rsacert.pem
 
 yubico-piv-tool -a set-chuid
 yubico-piv-tool -a set-ccc
+yubico-piv-tool -a status | grep -q 'CHUID:.[0-9a-f]'
 yubico-piv-tool -a set-mgm-key -n 0807060504030201080706050403020108070605040302ff
+if yubico-piv-tool -a generate -s 9a -A ECCP256 -o none.pem; then exit 1; fi
 yubico-piv-tool --key=0807060504030201080706050403020108070605040302ff -a verify-pin -P 123456 -a pin-retries --pin-retries=5 --puk-retries=4
-yubico-piv-tool -a change-pin -P 123456 -N 654321
-yubico-piv-tool -a change-puk -P 12345678 -N 87654321
-yubico-piv-tool -a unblock-pin -P 87654321 -N 112233
-yubico-piv-tool -a verify-pin -P 112233
-if yubico-piv-tool -a verify-pin -P 000000 2>wrong; then exit 1; fi
-grep -q '4 tries left' wrong
-for i in 1 2 3 4; do yubico-piv-tool -a verify-pin -P 000000 || true; done
-for i in 1 2 3 4; do yubico-piv-tool -a unblock-pin -P 00000000 -N 112233 || true; done
-yubico-piv-tool -a reset
-yubico-piv-tool -a verify-pin -P 123456
-yubico-piv-tool -a generate -s 9a -A ECCP256 -o pub.pem

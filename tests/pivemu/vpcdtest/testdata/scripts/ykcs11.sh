@@ -1,0 +1,3 @@
+# Yubico's PKCS #11 module.
+module=$YKCS11
+. "$SCRIPTS/pkcs11.inc"
