@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/report"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
 )
@@ -62,7 +63,7 @@ func honest(t *testing.T, w *world, seed uint64) {
 	full := audited(t, in)
 	in.Since = kept[r.IntN(len(kept))]
 	since := audited(t, in)
-	for _, report := range []*Report{full, since} {
+	for _, report := range []*report.Report{full, since} {
 		warnings := slices.DeleteFunc(codes(report, finding.Warning), func(c string) bool { return slices.Contains(allowed, c) })
 		if len(codes(report, finding.Evidence)) > 0 || len(warnings) > 0 || report.Head != full.Head {
 			t.Fatalf("seed %d, %v, since %d: %+v", seed, did, report.Since, report.Findings)

@@ -1,27 +1,5 @@
 package audit
 
-import "time"
-
-// Bounds of what an audit keeps in memory, whatever the log holds.
-const (
-	// batch and batchBytes are how many entries are read, verified in parallel
-	// and folded at a time: enough to keep all processors busy.
-	batch, batchBytes = 2048, 4 << 20
-	// maxAltered bounds the entries listed as altered.
-	maxAltered = 100
-	// clockSlack and clockShare (a fifth) are how far the log's time and the
-	// TPM's clock may run apart within a boot: a mirror may keep an intent
-	// waiting before its commit, and a TPM's oscillator is no better than some
-	// per cent.
-	clockSlack = 10 * time.Minute
-	clockShare = 5
-	// jobSweep is after how many new jobs, at least, expired ones are
-	// forgotten.
-	jobSweep = 1024
-	// maxJobs bounds the jobs remembered at a time, some 100 bytes each: 500 a
-	// day for the longest validity that a policy may allow (366 days) fit.
-	maxJobs = 183_000
-	// wearLeast and wearMost are how many writes the flash behind an NV index
-	// of common TPMs is made for; near the lower one there is a warning.
-	wearLeast, wearMost = 100_000, 500_000
-)
+// batch and batchBytes are how many entries are read, verified in parallel and
+// folded at a time: enough to keep all processors busy.
+const batch, batchBytes = 2048, 4 << 20

@@ -41,10 +41,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	a, err := newAuditor(in)
 	w.must(err)
 	w.must(a.run())
-	for what, n := range map[string]int{"open": len(a.open), "opened": len(a.opened), "unsure": len(a.fold.unsure), "waiting": len(a.fold.waiting), "recent": len(a.fold.recent)} {
-		if n > history.Window {
-			t.Errorf("%d in %s", n, what)
-		}
+	if n := max(a.link.Held(), a.fold.Held()); n > history.Window {
+		t.Errorf("%d intents are remembered", n)
 	}
 	r := a.report()
 	if r.Intents < more || r.Verdict != finding.Tampered {

@@ -13,6 +13,7 @@ import (
 	"touchmark/appliance/policy"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/report"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/quote"
@@ -251,20 +252,20 @@ func TestContinuity(t *testing.T) {
 	other := started(t)
 	other.do(&order.Close{Successor: ledger.LogID{Origin: origin, Genesis: [32]byte{1}}})
 	for _, tt := range []struct {
-		earlier *Report
-		change  func(*Report)
+		earlier *report.Report
+		change  func(*report.Report)
 		code    string
 		verdict string
 	}{
-		{closed, func(*Report) {}, finding.Continued, finding.Clean},
-		{closed, func(r *Report) { r.Base = closed.Head }, finding.Continued, finding.Clean},
-		{closed, func(r *Report) { r.Base = strings.Repeat("1", 64) }, finding.Continuity, finding.Tampered},
-		{open, func(*Report) {}, finding.Unconfirmed, finding.Warnings},
-		{audited(t, other.input()), func(*Report) {}, finding.Continuity, finding.Tampered},
+		{closed, func(*report.Report) {}, finding.Continued, finding.Clean},
+		{closed, func(r *report.Report) { r.Base = closed.Head }, finding.Continued, finding.Clean},
+		{closed, func(r *report.Report) { r.Base = strings.Repeat("1", 64) }, finding.Continuity, finding.Tampered},
+		{open, func(*report.Report) {}, finding.Unconfirmed, finding.Warnings},
+		{audited(t, other.input()), func(*report.Report) {}, finding.Continuity, finding.Tampered},
 	} {
 		r := audited(t, next.input())
 		tt.change(r)
-		Continuity(tt.earlier, r, r)
+		report.Continuity(tt.earlier, r, r)
 		if r.Verdict != tt.verdict || !slices.ContainsFunc(r.Findings, func(f finding.Finding) bool { return f.Code == tt.code }) {
 			t.Errorf("%s: %s %+v", tt.code, r.Verdict, r.Findings)
 		}

@@ -27,6 +27,7 @@ import (
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/history"
+	"touchmark/tpm/audit/report"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
 	"touchmark/tpm/quote/quotetest"
@@ -424,7 +425,7 @@ func parallel(n int, f func(int)) {
 	wg.Wait()
 }
 
-func audited(t testing.TB, in Input) *Report {
+func audited(t testing.TB, in Input) *report.Report {
 	t.Helper()
 	in.Each = parallel
 	r, err := Run(in)
@@ -434,7 +435,7 @@ func audited(t testing.TB, in Input) *Report {
 	return r
 }
 
-func codes(r *Report, s finding.Severity) (out []string) {
+func codes(r *report.Report, s finding.Severity) (out []string) {
 	for _, f := range r.Findings {
 		if f.Severity == s {
 			out = append(out, f.Code)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/tpm/audit"
+	"touchmark/tpm/audit/report"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/tiles"
@@ -85,17 +86,17 @@ func trustFlag(cmd *cobra.Command, trust *string) {
 }
 
 func verify(out, stderr io.Writer, dir string, o verifyOptions) error {
-	report, err := o.audit(stderr, dir, o.trust)
+	r, err := o.audit(stderr, dir, o.trust)
 	if err == nil {
-		err = o.neighbours(stderr, report)
+		err = o.neighbours(stderr, r)
 	}
 	if err != nil {
 		return unreadable(err)
 	}
-	if err := o.print(out, report); err != nil {
+	if err := o.print(out, r); err != nil {
 		return unreadable(err)
 	}
-	switch report.Verdict {
+	switch r.Verdict {
 	case finding.Clean:
 		return nil
 	case finding.Warnings:
@@ -105,7 +106,7 @@ func verify(out, stderr io.Writer, dir string, o verifyOptions) error {
 }
 
 // audit gives the verdict on one log.
-func (o verifyOptions) audit(stderr io.Writer, dir, trust string) (*audit.Report, error) {
+func (o verifyOptions) audit(stderr io.Writer, dir, trust string) (*report.Report, error) {
 	in, err := o.input(dir, trust)
 	if err != nil {
 		return nil, err
@@ -118,14 +119,14 @@ func (o verifyOptions) audit(stderr io.Writer, dir, trust string) (*audit.Report
 
 // neighbours audits the logs before and after, and compares who they say
 // follows whom. What is wrong with those logs themselves is theirs.
-func (o verifyOptions) neighbours(stderr io.Writer, report *audit.Report) error {
+func (o verifyOptions) neighbours(stderr io.Writer, of *report.Report) error {
 	alone := verifyOptions{quiet: o.quiet}
 	if o.predecessor != "" {
 		before, err := alone.audit(stderr, o.predecessor, o.predecessorTrust)
 		if err != nil {
 			return fmt.Errorf("%s: %w", o.predecessor, err)
 		}
-		audit.Continuity(before, report, report)
+		report.Continuity(before, of, of)
 	}
 	if o.successor == "" {
 		return nil
@@ -134,7 +135,7 @@ func (o verifyOptions) neighbours(stderr io.Writer, report *audit.Report) error 
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.successor, err)
 	}
-	audit.Continuity(report, after, report)
+	report.Continuity(of, after, of)
 	return nil
 }
 
@@ -195,7 +196,7 @@ func spread(n int, f func(int)) {
 	wg.Wait()
 }
 
-func (o verifyOptions) print(out io.Writer, r *audit.Report) error {
+func (o verifyOptions) print(out io.Writer, r *report.Report) error {
 	if !o.json {
 		_, err := io.WriteString(out, human(r))
 		return err
@@ -211,7 +212,7 @@ var verdicts = map[string]string{
 	finding.Tampered: "EVIDENCE: this log is not what an honest appliance committed",
 }
 
-func human(r *audit.Report) string {
+func human(r *report.Report) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "log       %s\n", r.Origin)
 	fmt.Fprintf(&b, "entries   %d committed, %d pending, %d commits, %d boots\n", r.Size, r.Pending, r.Commits, r.Boots)

@@ -1,4 +1,9 @@
-package audit
+// Package report is what an audit comes to: counts, findings, verdict, and what
+// two such reports say of logs that follow each other. docs/spec/audit.md
+// section 4 describes the JSON. The package is pure.
+//
+// Compatibility: members are added, never changed.
+package report
 
 import (
 	"time"
@@ -43,7 +48,8 @@ type LogID struct {
 	Genesis string `json:"genesis"` // leaf hash of entry 0, hex
 }
 
-func logID(id ledger.LogID) LogID {
+// IDOf names a log.
+func IDOf(id ledger.LogID) LogID {
 	if id.Origin == "" {
 		return LogID{}
 	}

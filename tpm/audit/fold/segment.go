@@ -1,9 +1,10 @@
-package audit
+package fold
 
 import (
 	"fmt"
 	"time"
 
+	"touchmark/tpm/audit/task"
 	"touchmark/tpm/quote"
 )
 
@@ -16,21 +17,21 @@ type segment struct {
 	clock quote.Clock
 }
 
-func (s *segment) begin(t *task) {
-	*s = segment{known: t.nv != nil, time: t.header.Time}
+func (s *segment) begin(t *task.Task) {
+	*s = segment{known: t.NV != nil, time: t.Header.Time}
 	if s.known {
-		s.clock = t.nv.Clock
+		s.clock = t.NV.Clock
 	}
 }
 
 // stretched compares an intent's time with the NV_Certify of its commit, "" if
 // they agree. Statements made by recovery, without a quote, come at any later
 // time.
-func (s *segment) stretched(at time.Time, t *task) string {
-	if !s.known || t.nv == nil || t.quote == nil {
+func (s *segment) stretched(at time.Time, t *task.Task) string {
+	if !s.known || t.NV == nil || t.Quote == nil {
 		return ""
 	}
-	from, to := s.clock, t.nv.Clock
+	from, to := s.clock, t.NV.Clock
 	if from.ResetCount != to.ResetCount || from.RestartCount != to.RestartCount || !from.Safe || !to.Safe || to.Millis < from.Millis {
 		return "" // a finding of its own, or no comparison
 	}

@@ -1,4 +1,4 @@
-package audit
+package task
 
 import (
 	"bytes"
@@ -18,26 +18,26 @@ import (
 	"touchmark/tpm/quote"
 )
 
-// genesis checks entry 0 against the pinned trust and against itself, and
+// Genesis checks entry 0 against the pinned trust and against itself, and
 // yields the keys that everything after it is verified with. The pinned ones
 // win where they differ.
-func (t *task) genesis(trust *anchor.Trust, ak *quote.AK, tokens *attest.Roots) *keys {
-	k := &keys{trust: trust, ak: ak}
-	g, ok := t.body.(*ledger.Genesis)
+func (t *Task) Genesis(trust *anchor.Trust, ak *quote.AK, tokens *attest.Roots) *Keys {
+	k := &Keys{Trust: trust, AK: ak}
+	g, ok := t.Body.(*ledger.Genesis)
 	if !ok {
-		if t.body != nil {
-			t.evidence(finding.Misplaced, "entry 0 is a %s entry, not the genesis", ledger.KindOf(t.body))
+		if t.Body != nil {
+			t.Evidence(finding.Misplaced, "entry 0 is a %s entry, not the genesis", ledger.KindOf(t.Body))
 		}
 		return k
 	}
-	if what := differs(trust, anchor.TrustOf(t.raw, g)); what != "" {
-		t.evidence(finding.Trust, "entry 0 is not the genesis of the log you trust: its %s differs", what)
+	if what := differs(trust, anchor.TrustOf(t.Raw, g)); what != "" {
+		t.Evidence(finding.Trust, "entry 0 is not the genesis of the log you trust: its %s differs", what)
 	}
 	if err := ak.VerifyCreation(g.Creation, ledger.OutsideInfo(g.Origin, g.Attestation, g.Nonce)); err != nil {
-		t.evidence(finding.AK, "the attestation key was not created for this log and token: %v", err)
+		t.Evidence(finding.AK, "the attestation key was not created for this log and token: %v", err)
 	}
 	if !bytes.Equal(g.HeadName, quote.HeadName(g.Head)) {
-		t.evidence(finding.Genesis, "HEAD's Name is not that of an append-only index at %#x", g.Head)
+		t.Evidence(finding.Genesis, "HEAD's Name is not that of an append-only index at %#x", g.Head)
 	}
 	t.genesisPolicy(g, k)
 	t.genesisKey(g, k)
@@ -69,34 +69,34 @@ func differs(want, got *anchor.Trust) string {
 	return ""
 }
 
-func (t *task) genesisPolicy(g *ledger.Genesis, k *keys) {
+func (t *Task) genesisPolicy(g *ledger.Genesis, k *Keys) {
 	p, err := policy.Open(g.Policy)
 	if err != nil {
-		t.evidence(finding.Policy, "the policy in the genesis entry: %v", err)
+		t.Evidence(finding.Policy, "the policy in the genesis entry: %v", err)
 		return
 	}
-	k.policy, k.name, k.logKey = p, g.Key.Name, g.LogKey
+	k.Policy, k.Name, k.LogKey = p, g.Key.Name, g.LogKey
 	if p.Origin != g.Origin {
-		t.evidence(finding.Policy, "the policy is for %s, the log is %s", p.Origin, g.Origin)
+		t.Evidence(finding.Policy, "the policy is for %s, the log is %s", p.Origin, g.Origin)
 	}
 	want := policy.Key{Name: g.Key.Name, Slot: g.Key.Slot, Family: g.Key.Family, Algorithm: g.Key.Algorithm}
 	if have, ok := p.Key(g.Key.Name); !ok || *have != want {
-		t.evidence(finding.Genesis, "the token key %q is not as the policy says", g.Key.Name)
+		t.Evidence(finding.Genesis, "the token key %q is not as the policy says", g.Key.Name)
 	}
 }
 
 // genesisKey takes the signing key from the pinned certificate.
-func (t *task) genesisKey(g *ledger.Genesis, k *keys) {
-	cert, err := sigformat.ParseCertificate(k.trust.Cert)
+func (t *Task) genesisKey(g *ledger.Genesis, k *Keys) {
+	cert, err := sigformat.ParseCertificate(k.Trust.Cert)
 	if err != nil {
-		t.evidence(finding.Genesis, "the OpenPGP certificate: %v", err)
+		t.Evidence(finding.Genesis, "the OpenPGP certificate: %v", err)
 		return
 	}
 	key := cert.Key
-	k.key = key
+	k.Key = key
 	pub, err := x509.ParsePKIXPublicKey(g.Key.SPKI)
 	if err != nil || !sameKey(pub, key.Public) || g.Key.Fingerprint != key.Fingerprint() || g.Key.Algorithm != key.Algorithm() {
-		t.evidence(finding.Genesis, "the token key and the OpenPGP certificate are not the same key")
+		t.Evidence(finding.Genesis, "the token key and the OpenPGP certificate are not the same key")
 	}
 }
 
@@ -107,20 +107,20 @@ func sameKey(a, b crypto.PublicKey) bool {
 
 // token checks what the token says of the key it made. With tokens nil,
 // Yubico's roots decide whether it is a real one.
-func (t *task) token(g *ledger.Genesis, tokens *attest.Roots) {
+func (t *Task) token(g *ledger.Genesis, tokens *attest.Roots) {
 	f, err := attest.Verify(g.Attestation.Slot, g.Attestation.Intermediate, tokens)
 	if err == nil {
 		err = tokenSays(f, g)
 	}
 	if err != nil {
-		t.evidence(finding.Token, "the token's attestation: %v", err)
+		t.Evidence(finding.Token, "the token's attestation: %v", err)
 		return
 	}
 	if g.Token.Emulated {
-		t.add(finding.Info, finding.Emulated, "the token is an emulated one: its key can be copied; good for tests only")
+		t.Add(finding.Info, finding.Emulated, "the token is an emulated one: its key can be copied; good for tests only")
 	}
 	if g.Key.Algorithm != "ed25519" && !strings.HasPrefix(g.Key.Algorithm, "rsa") && older(f.Firmware, 5, 7) {
-		t.add(finding.Warning, finding.EUCLEAK, "the key is on an elliptic curve and the token's firmware is %s: whoever holds the token for a while can extract such keys below 5.7 (EUCLEAK, YSA-2024-03); use RSA or a newer token", f.Firmware)
+		t.Add(finding.Warning, finding.EUCLEAK, "the key is on an elliptic curve and the token's firmware is %s: whoever holds the token for a while can extract such keys below 5.7 (EUCLEAK, YSA-2024-03); use RSA or a newer token", f.Firmware)
 	}
 }
 

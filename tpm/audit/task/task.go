@@ -1,0 +1,171 @@
+// Package task is one entry on its way through an audit. It is read (any
+// order), linked to the entries before (in order, package link), verified (any
+// order, perhaps in parallel) and folded (in order, package fold). Here is what
+// those four hand on, and the two of them that look at nothing but the entry
+// itself: reading and verifying.
+//
+// The package is pure.
+package task
+
+import (
+	"fmt"
+
+	"touchmark/appliance/policy"
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/history"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
+	"touchmark/tpm/quote"
+)
+
+// Task is one entry. Whoever makes it sets Index and Raw.
+type Task struct {
+	Index uint64
+	Raw   []byte
+
+	// Set by Read.
+	Leaf   [32]byte
+	Header ledger.Header
+	Body   any   // nil if it did not parse
+	Err    error // why not
+
+	Notes []finding.Remark // what there is to say about it, by every stage
+
+	// Set when it is linked.
+	Keys  *Keys // nil as long as there is no genesis entry
+	Depth Depth
+	// Boot and attest entries: the commit they speak of, and its roots if they
+	// are known.
+	Size   uint64
+	Roots  history.Pair
+	Rooted bool
+	// Order is that of an administrative entry; Effect the one that took effect
+	// with the commit that this entry makes known.
+	Order, Effect *Order
+	// Intent is that of an intent entry; of an outcome, the one that it ends,
+	// nil if there is none.
+	Intent *Intent
+	// Forked says what is wrong with the head that an intent's host committed
+	// to, Unchecked that it is too far back to be compared.
+	Forked    string
+	Unchecked bool
+
+	// Set by Verify, nil for what does not verify.
+	X       [32]byte // of the commit
+	NV      *quote.NVFacts
+	Quote   *quote.QuoteFacts
+	Request *policy.Request // of an intent
+}
+
+// Depth says how much of an entry is to be verified. Of what was audited
+// before, attestations where the newest is what the next one is compared with,
+// and nothing else.
+type Depth int
+
+// Depths.
+const (
+	Whole    Depth = iota // all of it
+	Attested              // attestations
+	Recalled              // nothing
+)
+
+// Intent is what an outcome needs to know of its intent.
+type Intent struct {
+	Index   uint64
+	Header  ledger.Header
+	Job     message.JobID
+	Digests []message.Digest
+	Last    bool // no later intent or boot entry
+
+	// Set when folded.
+	Class   string
+	Counted bool           // its items were counted as unknown
+	Burst   bool           // a rate is exceeded if all that HEAD took was signed
+	Settled bool           // it is known whether HEAD took it
+	Taken   bool           // HEAD did
+	States  []ledger.State // of its outcome, nil while there is none
+}
+
+// Order is an administrative entry.
+type Order struct {
+	Index  uint64
+	Kind   string
+	Hash   [32]byte
+	Policy *policy.Policy // the next one, of a policy entry that verifies
+	Order  *order.Order   // of any other that verifies
+}
+
+// Keys are what the genesis entry, and administrators after it, give everybody
+// to verify with.
+type Keys struct {
+	Trust  *anchor.Trust
+	AK     *quote.AK
+	Policy *policy.Policy // nil if it does not open
+	Key    *sigformat.Key // nil if the certificate does not parse
+	Name   string         // what the policy calls the key
+	LogKey string         // that entry 0 names
+}
+
+// With is the same keys under another policy.
+func (k *Keys) With(p *policy.Policy) *Keys {
+	next := *k
+	next.Policy = p
+	return &next
+}
+
+// Add notes what there is to say about the entry.
+func (t *Task) Add(s finding.Severity, code, format string, a ...any) {
+	t.Notes = append(t.Notes, finding.Of(s, code, fmt.Sprintf(format, a...), []uint64{t.Index}))
+}
+
+// Evidence notes what no honest appliance writes.
+func (t *Task) Evidence(code, format string, a ...any) { t.Add(finding.Evidence, code, format, a...) }
+
+// Read parses the entry and hashes the leaf.
+func (t *Task) Read() {
+	t.Leaf = ledger.LeafHash(t.Raw)
+	t.Header, t.Body, t.Err = ledger.Parse(t.Raw)
+}
+
+// Verify does the costly part: signatures. It touches only the task itself.
+func (t *Task) Verify() {
+	if t.Depth != Whole {
+		t.recall()
+		return
+	}
+	switch b := t.Body.(type) {
+	case *ledger.Boot:
+		t.attested(b.Certify, b.Quote, quote.BootTag, quote.BootTag)
+	case *ledger.Attest:
+		t.attested(b.Certify, b.Quote, quote.CertifyTag, quote.QuoteTag)
+	case *ledger.Intent:
+		t.authenticate(b)
+	case *ledger.Outcome:
+		t.signatures(b)
+	case *ledger.Order:
+		t.checkResume(b)
+	}
+}
+
+// recall takes from an entry what later ones depend on.
+func (t *Task) recall() {
+	switch b := t.Body.(type) {
+	case *ledger.Boot:
+		t.recallCommit(b.Certify, b.Quote, quote.BootTag, quote.BootTag)
+	case *ledger.Attest:
+		t.recallCommit(b.Certify, b.Quote, quote.CertifyTag, quote.QuoteTag)
+	case *ledger.Order:
+		t.checkResume(b)
+	case *ledger.Intent:
+		text, err := message.NoteText(b.Approval)
+		if err != nil {
+			return
+		}
+		if a, err := message.ParseApproval(text); err == nil {
+			t.Request = &policy.Request{Job: b.Job, Approval: a}
+		}
+	}
+}
