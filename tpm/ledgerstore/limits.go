@@ -6,9 +6,10 @@ const (
 	// durable: Open reads this much again, in a few milliseconds; making them
 	// durable costs about as much as six appends, once in some 200 ceremonies.
 	baseEvery = 1 << 20
-	// chunkEntries and chunkItems bound what is read under one lock: entries,
-	// and items of a derived file.
-	chunkEntries, chunkItems = 64, 64
+	// chunkEntries, chunkItems and chunkJobs bound what is read under one lock:
+	// entries, items of a derived file, and of that with the jobs, of which a
+	// start reads many.
+	chunkEntries, chunkItems, chunkJobs = 64, 64, 1024
 	// reportEvery is how many bytes are read between two words of progress.
 	reportEvery = 1 << 20
 )

@@ -13,6 +13,9 @@ import (
 	"touchmark/tpm/ledgerstore/segment"
 )
 
+// Job is what a start must know of an intent or an outcome.
+type Job = derived.Job
+
 // Mark is where an entry of a kind stands that a start may have to find.
 type Mark = derived.Mark
 
@@ -147,6 +150,34 @@ func (s *Store) MarksBackward() iter.Seq2[Mark, error] {
 			below = m.Index
 			return yield(m, nil)
 		})
+	}
+}
+
+// Jobs yields what is known of the intents and outcomes from entry index from
+// on, in order, without reading them. An error is the last thing it yields.
+func (s *Store) Jobs(from uint64) iter.Seq2[Job, error] {
+	return func(yield func(Job, error) bool) {
+		s.mu.RLock()
+		size, all := s.totals.Tree.Size(), s.totals.Jobs
+		i, err := s.derived.Before(derived.Jobs, &s.totals, from)
+		s.mu.RUnlock()
+		for ; i < all && err == nil; i += chunkJobs {
+			b := make([]byte, min(chunkJobs, all-i)*uint64(derived.ItemSize[derived.Jobs]))
+			s.mu.RLock()
+			err = s.derived.Read(derived.Jobs, b, int64(i)*derived.ItemSize[derived.Jobs])
+			s.mu.RUnlock()
+			for ; err == nil && len(b) > 0; b = b[derived.ItemSize[derived.Jobs]:] {
+				j, ok := derived.DecodeJob(b)
+				if !ok || j.Index < from || j.Index >= size {
+					err = s.derived.Corrupt(derived.Jobs, 0, fmt.Sprintf("an item for entry %d where one between %d and %d should be", j.Index, from, size))
+				} else if from = j.Index + 1; !yield(j, nil) {
+					return
+				}
+			}
+		}
+		if err != nil {
+			yield(Job{}, s.checked(err))
+		}
 	}
 }
 

@@ -101,7 +101,10 @@ func (s *Store) shorten(n uint64) error {
 		return s.checked(err)
 	}
 	t := derived.Totals{Tree: *tree}
-	if t.Marks, err = s.derived.MarksBefore(&s.totals, n); err != nil {
+	if t.Marks, err = s.derived.Before(derived.Marks, &s.totals, n); err == nil {
+		t.Jobs, err = s.derived.Before(derived.Jobs, &s.totals, n)
+	}
+	if err != nil {
 		return s.checked(err)
 	}
 	if err := s.derived.Cut(&t); err != nil {

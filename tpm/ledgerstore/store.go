@@ -11,7 +11,8 @@
 //	plans          the plans again, 72 bytes each
 //	marks          index and kind of all entries but intents, outcomes and
 //	               attestations, 9 bytes each
-//	base           up to where the four above are durable
+//	jobs           what a start must know of intents and outcomes, 66 bytes each
+//	base           up to where the five above are durable
 //
 // Segments are the truth; everything else is derived from them and makes a
 // start, a root or a proof cost O(log n). docs/spec/ledger.md section 3 draws

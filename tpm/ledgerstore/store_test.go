@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 	"golang.org/x/sys/unix"
@@ -26,12 +27,29 @@ import (
 	"touchmark/tpm/ledgerstore/segment"
 )
 
+// entryBytes is an entry of a kind that its index tells: enough of one for the
+// derived files, and some bytes more.
 func entryBytes(i uint64, n int) []byte {
-	kind := "intent"
-	if i%5 == 3 {
-		kind = "boot"
+	b := fmt.Appendf(nil, "touchmark/entry/v1\nkind %s\nindex %d\ntime 2026-01-05T06:00:%02dZ\n", [...]string{"attest", "intent", "outcome", "boot", "attest"}[i%5], i, i%60)
+	switch i % 5 {
+	case 1:
+		approval := "touchmark/approval/v1\norigin o\nclass packages\nnonce 0\nnot-after 2026-01-05T07:00:00Z\n"
+		b = fmt.Appendf(b, "sequence 1\npolicy 0\nkey 0\nrefusals 0\njob %064x\napproval %d\n%ssubmission 0\nsign d\nsign d\n", i, len(approval), approval)
+	case 2:
+		b = fmt.Appendf(b, "intent %d\njob 0\nitem signed x\nitem denied -\n", i-1)
 	}
-	return append(fmt.Appendf(nil, "touchmark/entry/v1\nkind %s\nindex %d\n", kind, i), bytes.Repeat([]byte{'x'}, n)...)
+	return append(b, bytes.Repeat([]byte{'x'}, n)...)
+}
+
+// wantJob is what is known of such an entry, an intent or outcome.
+func wantJob(i uint64) Job {
+	if i%5 == 2 {
+		return Job{Index: i, Outcome: true, Items: 1, Intent: i - 1}
+	}
+	at := time.Date(2026, 1, 5, 6, 0, 0, 0, time.UTC)
+	j := Job{Index: i, Items: 2, Class: derived.ClassOf("packages"), Time: at.Add(time.Duration(i%60) * time.Second), NotAfter: at.Add(time.Hour)}
+	binary.BigEndian.PutUint64(j.ID[24:], i)
+	return j
 }
 
 func entriesFrom(from uint64, n int) (out [][]byte) {
@@ -131,6 +149,25 @@ func checkIteration(t testing.TB, s *Store, size uint64) {
 	}
 	if i != 0 || !slices.Equal(marks, want) {
 		t.Fatalf("%d left, marks %v, want %v", i, marks, want)
+	}
+	checkJobs(t, s, size)
+}
+
+// checkJobs wants what is known of the intents and outcomes from some entry on.
+func checkJobs(t testing.TB, s *Store, size uint64) {
+	t.Helper()
+	from := size / 3
+	for j, err := range s.Jobs(from) {
+		for from < size && from%5 != 1 && from%5 != 2 {
+			from++
+		}
+		if err != nil || from == size || j != wantJob(from) {
+			t.Fatalf("job %+v, %v, want %+v", j, err, wantJob(from))
+		}
+		from++
+	}
+	if size-from > 3 {
+		t.Fatalf("jobs only up to entry %d of %d", from, size)
 	}
 }
 
@@ -449,7 +486,7 @@ func TestBaseIsNotBelieved(t *testing.T) {
 		return binary.BigEndian.AppendUint32(b[:len(b)-4], crc32.Checksum(b[:len(b)-4], crc32.MakeTable(crc32.Castagnoli)))
 	}
 	less := func(n uint64) uint64 { return ^n + 1 }
-	const entries, end, plans, marks, root = 0, 8, 16, 24, 32
+	const entries, end, plans, marks, jobs, root = 0, 8, 16, 24, 32, 40
 	if !bytes.Equal(altered(root, 0), bases[3]) {
 		t.Fatal("the checksum of a base is another one")
 	}
@@ -457,7 +494,7 @@ func TestBaseIsNotBelieved(t *testing.T) {
 		"none": nil, "long": make([]byte, 1000), "an old one": bases[1], "cut": bases[3][:70],
 		"another root": altered(root, 1), "more entries": altered(entries, 1), "fewer": altered(entries, less(1)),
 		"too far": altered(end, 1), "too short": altered(end, less(81)), "more plans": altered(plans, 1),
-		"more marks": altered(marks, 1), "huge": altered(entries, 1<<63),
+		"more marks": altered(marks, 1), "more jobs": altered(jobs, 1), "huge": altered(entries, 1<<63),
 	} {
 		putBack(t, dir, good)
 		writeFile(t, filepath.Join(dir, derived.BaseName), base)

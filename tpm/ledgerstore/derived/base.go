@@ -15,27 +15,27 @@ import (
 // A base says up to where the derived files are durable, so that a start reads
 // only the log behind it:
 //
-//	entries u64 | position u64 | plans u64 | marks u64 | root (32) | crc u32
+//	entries u64 | position u64 | plans u64 | marks u64 | jobs u64 | root (32) | crc u32
 //
 // big-endian; the CRC-32C is over all before it. The file is written, whole,
 // after the derived files were synced. It is believed only if it fits what is
 // on disk.
 const (
 	BaseName = "base"
-	baseSize = 4*8 + 32 + 4
+	baseSize = 5*8 + 32 + 4
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 type base struct {
-	entries, plans, marks uint64
-	end                   int64
-	root                  [32]byte
+	entries, plans, marks, jobs uint64
+	end                         int64
+	root                        [32]byte
 }
 
 func (b base) encode() []byte {
 	var out []byte
-	for _, n := range []uint64{b.entries, uint64(b.end), b.plans, b.marks} {
+	for _, n := range []uint64{b.entries, uint64(b.end), b.plans, b.marks, b.jobs} {
 		out = binary.BigEndian.AppendUint64(out, n)
 	}
 	out = append(out, b.root[:]...)
@@ -47,8 +47,8 @@ func decodeBase(b []byte) (base, bool) {
 		return base{}, false
 	}
 	n := func(i int) uint64 { return binary.BigEndian.Uint64(b[8*i:]) }
-	d := base{entries: n(0), end: int64(n(1)), plans: n(2), marks: n(3), root: [32]byte(b[32:])}
-	return d, d.entries <= ledger.MaxSize && d.end >= 0 && d.plans <= ledger.MaxSize && d.marks <= ledger.MaxSize
+	d := base{entries: n(0), end: int64(n(1)), plans: n(2), marks: n(3), jobs: n(4), root: [32]byte(b[40:])}
+	return d, d.entries <= ledger.MaxSize && d.end >= 0 && d.plans <= ledger.MaxSize && d.marks <= ledger.MaxSize && d.jobs <= ledger.MaxSize
 }
 
 func (s *Set) basePath() string { return filepath.Join(s.dir, BaseName) }
@@ -61,7 +61,7 @@ func (s *Set) WriteBase(t *Totals, end int64) error {
 			return durable.Error("sync", s.Path(File(i)), err)
 		}
 	}
-	b := base{entries: t.Tree.Size(), plans: t.Plans, marks: t.Marks, end: end, root: t.Tree.Root()}
+	b := base{entries: t.Tree.Size(), plans: t.Plans, marks: t.Marks, jobs: t.Jobs, end: end, root: t.Tree.Root()}
 	if err := durable.WriteTemp(s.disk, s.basePath(), b.encode(), 0o600); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (s *Set) Base() (t *Totals, end int64, err error) {
 	if !ok || b.entries == 0 {
 		return nil, 0, nil
 	}
-	t = &Totals{Tree: *ledger.NewTree(b.entries, nil), Plans: b.plans, Marks: b.marks}
+	t = &Totals{Tree: *ledger.NewTree(b.entries, nil), Plans: b.plans, Marks: b.marks, Jobs: b.jobs}
 	for i, want := range t.Sizes() {
 		size, err := s.files[i].Size()
 		if err != nil {

@@ -33,14 +33,15 @@ const (
 	Offsets             // position of each entry's record, u64
 	Plans               // the plans again
 	Marks               // entries by kind, see Mark
+	Jobs                // intents and outcomes, see Job
 	Files               // how many there are
 )
 
 // Names are those of the files.
-var Names = [Files]string{"hashes", "offsets", "plans", "marks"}
+var Names = [Files]string{"hashes", "offsets", "plans", "marks", "jobs"}
 
 // ItemSize is the length of an item of each, in bytes.
-var ItemSize = [Files]int64{tlog.HashSize, offsetSize, segment.PlanSize, markSize}
+var ItemSize = [Files]int64{tlog.HashSize, offsetSize, segment.PlanSize, markSize, jobSize}
 
 const (
 	offsetSize = 8 // position u64
@@ -49,14 +50,14 @@ const (
 
 // Totals is what a beginning of the log amounts to.
 type Totals struct {
-	Tree         ledger.Tree
-	Plans, Marks uint64
+	Tree               ledger.Tree
+	Plans, Marks, Jobs uint64
 }
 
 // Sizes are the lengths of the files in bytes.
 func (t *Totals) Sizes() [Files]int64 {
 	n := int64(t.Tree.Size())
-	counts := [Files]int64{tlog.StoredHashCount(n), n, int64(t.Plans), int64(t.Marks)}
+	counts := [Files]int64{tlog.StoredHashCount(n), n, int64(t.Plans), int64(t.Marks), int64(t.Jobs)}
 	for i := range counts {
 		counts[i] *= ItemSize[i]
 	}
@@ -75,6 +76,11 @@ func (t *Totals) Add(g *segment.Group) (grown [Files][]byte) {
 		if k := markOf(r.Payload); k != 0 {
 			grown[Marks] = append(binary.BigEndian.AppendUint64(grown[Marks], t.Tree.Size()), k)
 			t.Marks++
+		}
+		if j, ok := jobOf(r.Payload); ok {
+			j.Index = t.Tree.Size()
+			grown[Jobs] = j.encode(grown[Jobs])
+			t.Jobs++
 		}
 		for _, h := range t.Tree.Add(ledger.LeafHash(r.Payload)) {
 			grown[Hashes] = append(grown[Hashes], h[:]...)

@@ -56,17 +56,3 @@ func DecodeMark(b []byte) (m Mark, ok bool) {
 	}
 	return Mark{i, markKinds[code]}, true
 }
-
-// MarksBefore counts the marks of the first n entries; t counts all.
-func (s *Set) MarksBefore(t *Totals, n uint64) (uint64, error) {
-	var b [markSize]byte
-	for left := t.Marks; left > 0; left-- {
-		if err := s.Read(Marks, b[:], int64(left-1)*markSize); err != nil {
-			return 0, err
-		}
-		if binary.BigEndian.Uint64(b[:]) < n {
-			return left, nil
-		}
-	}
-	return 0, nil
-}
