@@ -125,7 +125,7 @@ func (c *Class) remaining(h *History, now time.Time, items int) (int, Rate, erro
 		used := h.Count(c.Name, now.Add(-rate.Window))
 		rest := rate.Count - used - items
 		if rest < 0 {
-			return 0, rate, refuse(message.CodeRateExceeded, "class %s allows %s, %d are used and %d asked for: %s", c.Name, rate.Text, used, items, h.freeAgain(c.Name, rate, now, items))
+			return 0, rate, refuse(message.CodeRateExceeded, "class %s allows %s, %d are used and %d asked for: %s", c.Name, rate.Text, used, items, h.freeAgain(c.Name, rate, items))
 		}
 		if rest <= least {
 			least, which = rest, rate

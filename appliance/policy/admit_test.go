@@ -327,32 +327,86 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// Any order of adding, with forgetting, counts like a plain list.
+// Any order of adding, with forgetting, decides like a plain list: a request
+// fits a rate or does not, and is told the same time to come again. Below the
+// bound of what is kept, counts are the same too.
 func TestPropertyHistory(t *testing.T) {
-	type event struct {
-		at, items int
-	}
-	gen := rapid.Custom(func(t *rapid.T) event {
-		return event{rapid.IntRange(0, 50).Draw(t, "at"), rapid.IntRange(1, 5).Draw(t, "items")}
-	})
+	const most = 20
 	rapid.Check(t, func(t *rapid.T) {
-		events := rapid.SliceOf(gen).Draw(t, "events")
-		since, forget := rapid.IntRange(-1, 51).Draw(t, "since"), rapid.IntRange(0, 51).Draw(t, "forget")
-		at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
-		h, want := NewHistory(), 0
-		for _, e := range events {
-			h.Add("c", at(e.at), e.items)
-			if e.at > since {
-				want += e.items
+		h, plain := NewHistory(), plainHistory{}
+		h.most = most
+		forgotten := -1
+		for range rapid.IntRange(0, 60).Draw(t, "steps") {
+			at := rapid.IntRange(0, 50).Draw(t, "at")
+			if rapid.IntRange(0, 9).Draw(t, "forget") == 0 {
+				forgotten = max(forgotten, at)
+				h.Forget(second(at))
+				continue
 			}
-		}
-		if forget <= since+1 {
-			h.Forget(at(forget))
-		}
-		if got := h.Count("c", at(since)); got != want {
-			t.Fatalf("%d, want %d", got, want)
+			if at < forgotten {
+				continue // nobody adds what counts no more
+			}
+			n := rapid.IntRange(1, 5).Draw(t, "items")
+			h.Add("c", second(at), n)
+			plain = append(plain, plainEvent{at, n})
+			plain.compare(t, h, forgotten, most)
 		}
 	})
+}
+
+func second(n int) time.Time { return noon.Add(time.Duration(n) * time.Second) }
+
+type plainEvent struct{ at, items int }
+
+type plainHistory []plainEvent
+
+func (p plainHistory) count(since int) (n int) {
+	for _, e := range p {
+		if e.at > since {
+			n += e.items
+		}
+	}
+	return n
+}
+
+// compare asks both for what they would decide about one rate.
+func (p plainHistory) compare(t *rapid.T, h *History, forgotten, most int) {
+	now, window := rapid.IntRange(0, 60).Draw(t, "now"), rapid.IntRange(1, 60).Draw(t, "window")
+	since := max(now-window, forgotten-1)
+	rate := Rate{Count: rapid.IntRange(1, most).Draw(t, "count"), Window: time.Duration(now-since) * time.Second, Text: "r"}
+	asked := rapid.IntRange(1, 6).Draw(t, "asked")
+	want, got := p.count(since), h.Count("c", second(since))
+	if got != want && (got < most || want < most) {
+		t.Fatalf("%d items since %d, want %d", got, since, want)
+	}
+	if (got+asked > rate.Count) != (want+asked > rate.Count) {
+		t.Fatalf("%d items more: %d and %d are used of %d", asked, got, want, rate.Count)
+	}
+	if want+asked <= rate.Count || asked > rate.Count {
+		return
+	}
+	at := since + 1 // the first second whose leaving makes room
+	for p.count(at)+asked > rate.Count {
+		at++
+	}
+	if text := h.freeAgain("c", rate, asked); text != "try again at "+clock(second(at).Add(rate.Window)) {
+		t.Fatalf("%s, want %s", text, clock(second(at).Add(rate.Window)))
+	}
+}
+
+// However much was signed, no more is kept than decides.
+func TestHistoryIsBounded(t *testing.T) {
+	h := NewHistory()
+	h.most = 1000
+	for i := range 100_000 {
+		h.Add("c", second(i), 1+i%3)
+	}
+	if n := len(h.classes["c"].events); n > 1000 {
+		t.Errorf("%d events", n)
+	}
+	if n := h.Count("c", noon); n < 1000 || n > 1003 {
+		t.Errorf("%d items", n)
+	}
 }
 
 // A rate is never exceeded in any window, whatever is asked, and the advised
