@@ -32,6 +32,7 @@ var rooms = map[string]kind{
 	"appliance/enrol/transcript":        edge,
 	"appliance/operator":                edge,
 	"appliance/pcsc":                    edge,
+	"appliance/pcsc/ccid":               pure,
 	"appliance/piv":                     edge,
 	"appliance/station":                 edge,
 	"appliance/station/chain":           edge,
