@@ -97,6 +97,9 @@ func (w *world) step(r *rand.Rand) string {
 			w.setClock(w.now.Add(-time.Duration(r.IntN(90)) * time.Hour))
 		}},
 		{"log key", func() { w.rotate() }},
+		{"renewal", func() { w.renew(w.now.AddDate(20, 0, 0)) }},
+		{"renewal denied", func() { w.asked(ledger.Denied) }},
+		{"crash in a renewal", func() { w.crashCert(r.IntN(4)) }},
 		{"update", func() { w.update(fmt.Sprint(w.version, "+")) }},
 		{"halted and resumed", func() { w.tpm.ExtendHead([32]byte{byte(r.IntN(256))}); w.resume() }},
 		{"close", func() {
@@ -140,5 +143,33 @@ func (w *world) crashOrder(step int) {
 		w.add(a)
 		w.publish(a.Certify)
 	}
+	w.boot()
+}
+
+// crashCert stops a renewal before its commit, behind HEAD's extension, before
+// its attest entry, or before its outcome, and starts again.
+func (w *world) crashCert(step int) {
+	c := w.orderedCert(&order.Cert{Key: "packages"})
+	c.end(ledger.Unknown)
+	switch step {
+	case 0:
+		c.record()
+		c.outcome.Items = []ledger.ItemResult{{State: ledger.NotStarted, Reason: "interrupted"}}
+	case 1:
+		c.record()
+		w.commitHead()
+		w.newest = c.index
+		w.tpm.PowerCycle()
+	case 2, 3:
+		c.commit()
+	}
+	if step == 3 {
+		w.attest()
+	} else if step > 0 {
+		a := &ledger.Attest{Size: w.committed, Certify: w.goodCertify()}
+		w.add(a)
+		w.publish(a.Certify)
+	}
+	w.add(c.outcome)
 	w.boot()
 }

@@ -47,6 +47,7 @@ type world struct {
 	pol   *policy.Policy
 	token *ecdsa.PrivateKey
 	key   *sigformat.Key
+	cert  *sigformat.Certificate // in force
 	trust *anchor.Trust
 	roots *attest.Roots
 
@@ -114,6 +115,8 @@ func newWorld(t testing.TB, p parts) *world {
 	w.key, err = sigformat.NewKey(&w.token.PublicKey, w.now)
 	w.must(err)
 	cert, err := sigformat.NewCertificate(w.key, "Demo <demo@example.org>", func(d []byte, _ crypto.Hash) ([]byte, error) { return w.sign(d), nil })
+	w.must(err)
+	w.cert, err = sigformat.ParseCertificate(cert)
 	w.must(err)
 	w.genesis(p, vkey, policyNote, cert)
 	return w

@@ -77,6 +77,11 @@ const (
 	OrderOpen      = "order-open"             // not known yet whether HEAD took it
 	Unmirrored     = "order-unmirrored"       // committed without a host
 	TimeCorrected  = "time-corrected"         // administrators set the clock
+	Cert           = "cert-mismatch"          // what a cert entry has the token sign is not what was ordered
+	Renewed        = "certificate-renewed"    // the key certified itself with another expiry
+	Revoked        = "certificate-revoked"    // the key revoked itself
+	KeyRevoked     = "key-revoked"            // an intent after that
+	KeyExpired     = "key-expired"            // an intent after the certificate's expiry
 	Closed         = "log-closed"             // administrators ended the log
 	Firmware       = "firmware-mismatch"      // another firmware starts than the log says
 	Updated        = "firmware-updated"       // another firmware starts, and the log says so

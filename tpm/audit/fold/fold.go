@@ -91,6 +91,9 @@ func (f *Fold) Add(t *task.Task) {
 		f.outcome(t, b)
 	case *ledger.Order:
 		f.replay.Order(b, t.Index, t.NV)
+		if t.Intent != nil {
+			f.follow(t)
+		}
 	}
 }
 
@@ -179,7 +182,7 @@ func (f *Fold) attest(t *task.Task, b *ledger.Attest) {
 	f.committed(b.Size)
 	if in := f.newest; in != nil && in.Index+1 == b.Size {
 		if text := f.segment.stretched(in.Header.Time, t); text != "" {
-			f.note(finding.Warning, finding.Stretched, in.Index, "intent %d: %s", in.Index, text)
+			f.note(finding.Warning, finding.Stretched, in.Index, "%s: %s", in.What(), text)
 		}
 	}
 }

@@ -48,6 +48,8 @@ func (f *Fold) settle(taken bool) {
 	in.Settled, in.Taken = true, taken
 	if taken {
 		f.newest = in
+	}
+	if taken && in.Cert == nil {
 		f.taken.Add(in.Class, in.Header.Time, len(in.Digests))
 	}
 	if taken && in.Burst {
@@ -72,9 +74,9 @@ func (f *Fold) lacksOutcome(in *task.Intent) {
 	switch {
 	case in.States != nil:
 	case in.Last:
-		f.note(finding.Info, finding.InFlight, in.Index, "intent %d has no outcome yet", in.Index)
+		f.note(finding.Info, finding.InFlight, in.Index, "%s has no outcome yet", in.What())
 	default:
-		f.note(finding.Warning, finding.NoOutcome, in.Index, "intent %d has no outcome, though the appliance went on: it counts as signed", in.Index)
+		f.note(finding.Warning, finding.NoOutcome, in.Index, "%s has no outcome, though the appliance went on: it counts as signed", in.What())
 	}
 }
 
@@ -85,7 +87,7 @@ func (f *Fold) judge(in *task.Intent) {
 		return
 	}
 	if !in.Taken && slices.ContainsFunc(in.States, ledger.State.Asked) {
-		f.note(finding.Evidence, finding.Uncommitted, in.Index, "the token was asked for intent %d, but no commit ends with it", in.Index)
+		f.note(finding.Evidence, finding.Uncommitted, in.Index, "the token was asked for %s, but no commit ends with it", in.What())
 	}
 	f.maybeSigned(in)
 }
@@ -111,14 +113,8 @@ func (f *Fold) intent(t *task.Task, b *ledger.Intent) {
 		f.sequence = b.Sequence
 	}
 	f.countOpen()
-	f.giveUp(t.Index)
-	f.recent, f.unsure, f.waiting = append(f.recent, t.Intent), append(f.unsure, t.Intent), append(f.waiting, t.Intent)
-	switch {
-	case !f.booted:
-		f.note(finding.Evidence, finding.NoBoot, t.Index, "intent %d stands before the first boot entry", t.Index)
-	case f.noQuote:
-		f.note(finding.Evidence, finding.NoBoot, t.Index, "intent %d follows a commit without a quote, and no boot entry stands in between", t.Index)
-	}
+	f.recent = append(f.recent, t.Intent)
+	f.follow(t)
 	switch {
 	case t.Forked != "":
 		f.note(finding.Evidence, finding.HeadFork, t.Index, "intent %d: %s", t.Index, t.Forked)
@@ -135,6 +131,18 @@ func (f *Fold) intent(t *task.Task, b *ledger.Intent) {
 		f.note(finding.Evidence, finding.PolicyHash, t.Index, "intent %d names another policy than the one in force", t.Index)
 	}
 	f.admit(t)
+}
+
+// follow begins with an intent or a cert entry: the token is about to be asked.
+func (f *Fold) follow(t *task.Task) {
+	f.giveUp(t.Index)
+	f.unsure, f.waiting = append(f.unsure, t.Intent), append(f.waiting, t.Intent)
+	switch {
+	case !f.booted:
+		f.note(finding.Evidence, finding.NoBoot, t.Index, "%s stands before the first boot entry", t.Intent.What())
+	case f.noQuote:
+		f.note(finding.Evidence, finding.NoBoot, t.Index, "%s follows a commit without a quote, and no boot entry stands in between", t.Intent.What())
+	}
 }
 
 // countIntent adds up intents and what was refused, by code. A log of lies
@@ -212,7 +220,7 @@ func (f *Fold) outcome(t *task.Task, b *ledger.Outcome) {
 	}
 	counts := 0
 	for _, it := range b.Items {
-		if f.news() {
+		if f.news() && in.Cert == nil {
 			f.report.Items[string(it.State)]++
 		}
 		in.States = append(in.States, it.State)
@@ -220,7 +228,7 @@ func (f *Fold) outcome(t *task.Task, b *ledger.Outcome) {
 			counts++
 		}
 	}
-	if !in.Counted {
+	if !in.Counted && in.Cert == nil {
 		f.history.Add(in.Class, in.Header.Time, counts)
 	}
 	f.judge(in)
@@ -230,7 +238,7 @@ func (f *Fold) outcome(t *task.Task, b *ledger.Outcome) {
 func (f *Fold) openEnds() {
 	for _, in := range f.unsure {
 		if slices.ContainsFunc(in.States, ledger.State.Asked) {
-			f.note(finding.Warning, finding.Unattested, in.Index, "the token was asked for intent %d; the attestation of its commit is not in the log yet", in.Index)
+			f.note(finding.Warning, finding.Unattested, in.Index, "the token was asked for %s; the attestation of its commit is not in the log yet", in.What())
 		}
 		f.maybeSigned(in)
 	}

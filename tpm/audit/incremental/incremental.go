@@ -48,7 +48,9 @@ type Start struct {
 // Order is one of them.
 type Order struct {
 	Index uint64
+	Time  time.Time
 	*ledger.Order
+	Signature []byte // of a cert entry: what its outcome says the token signed, if it did
 }
 
 // Prove gives an error unless the log has this root at this size. same is
@@ -143,15 +145,45 @@ func (s *Start) inForce(l *Log, b *ledger.Boot) error {
 		if err != nil {
 			return err
 		}
-		_, body, err := ledger.Parse(raw)
+		h, body, err := ledger.Parse(raw)
 		o, ok := body.(*ledger.Order)
 		if err != nil || !ok || o.Previous >= i {
 			return fmt.Errorf("entry %d is no administrative one", i)
 		}
-		s.Orders = append(s.Orders, Order{i, o})
+		taken := Order{Index: i, Time: h.Time, Order: o}
+		if o.Action == ledger.KindCert {
+			if taken.Signature, err = l.certified(i); err != nil {
+				return err
+			}
+		}
+		s.Orders = append(s.Orders, taken)
 		i = o.Previous
 	}
 	return nil
+}
+
+// certified finds what the token signed for a cert entry: its outcome stands
+// among the next entries.
+func (l *Log) certified(i uint64) ([]byte, error) {
+	n := i
+	for raw, err := range l.Entries(i + 1) {
+		if err != nil {
+			return nil, err
+		}
+		if n++; n >= l.Size || n-i > history.Window {
+			break
+		}
+		_, body, err := ledger.Parse(raw)
+		o, ok := body.(*ledger.Outcome)
+		if err != nil || !ok || o.Intent != i {
+			continue
+		}
+		if _, err := l.entry(n); err != nil || len(o.Items) != 1 {
+			return nil, err
+		}
+		return o.Items[0].Signature, nil
+	}
+	return nil, nil
 }
 
 // tree sets the tree of the first from entries and the root of the commit that

@@ -1,8 +1,8 @@
 // Package link gives each entry of a log what verifying and judging it needs
 // from the entries before: the tree and the roots of commits, the intent of an
 // outcome, what administrators put in force. It goes through the entries in
-// order and is cheap: no signature but those of administrators is verified
-// here.
+// order and is cheap: the only signatures verified here are those of
+// administrators and those that a key made about itself, which are few.
 //
 // Memory does not depend on the length of the log. The package is pure.
 package link
@@ -66,6 +66,7 @@ func (l *Linker) Held() int { return max(len(l.open), len(l.opened)) }
 func (l *Linker) Link(t *task.Task) {
 	if t.Index == 0 {
 		l.keys = t.Genesis(l.Trust, l.AK, l.TokenRoots)
+		l.orders.cert = l.keys.Cert
 	} else if _, ok := t.Body.(*ledger.Genesis); ok {
 		t.Evidence(finding.Misplaced, "entry %d is a second genesis", t.Index)
 	}
@@ -112,6 +113,8 @@ func (l *Linker) body(t *task.Task) {
 		delete(l.open, b.Intent)
 		if t.Intent == nil {
 			t.Evidence(finding.Outcome, "outcome %d is of entry %d, which is no intent that awaits one", t.Index, b.Intent)
+		} else if t.Intent.Cert != nil {
+			l.certified(t, b)
 		}
 	}
 	if t.Body != nil && t.Header.Index != t.Index {
@@ -186,6 +189,7 @@ func (l *Linker) intent(t *task.Task, b *ledger.Intent) {
 	l.sealed()
 	t.Intent = &task.Intent{Index: t.Index, Header: t.Header, Job: b.Job, Digests: b.SignDigests, Last: true}
 	l.awaitOutcome(t.Intent)
+	l.usable(t)
 	text, err := message.NoteText(b.Submission)
 	if err != nil {
 		return // authenticate will say so

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/incremental"
@@ -16,10 +17,11 @@ import (
 // orders follows the administrative entries of a log. The zero value is that
 // of a log without any.
 type orders struct {
-	newest  uint64              // index of the newest that took effect, 0 for none
-	taken   map[[32]byte]uint64 // those that verified and took effect, by hash: few, people made each
-	waiting *task.Order         // the one of which it is not known yet whether HEAD took it
-	logKey  string              // that the newest key entry brought, "" for the genesis'
+	newest  uint64                 // index of the newest that took effect, 0 for none
+	taken   map[[32]byte]uint64    // those that verified and took effect, by hash: few, people made each
+	waiting *task.Order            // the one of which it is not known yet whether HEAD took it
+	logKey  string                 // that the newest key entry brought, "" for the genesis'
+	cert    *sigformat.Certificate // in force, nil if the genesis' does not parse
 }
 
 // order checks an administrative entry against what is in force before it.
@@ -35,6 +37,14 @@ func (l *Linker) order(t *task.Task, b *ledger.Order) {
 	if !b.Mirrored {
 		t.Add(finding.Info, finding.Unmirrored, "entry %d was committed without a host that had it: it may be missing from every mirror of that day", t.Index)
 	}
+	l.ordered(t, b, w)
+	if b.Action == ledger.KindCert {
+		l.cert(t, b, w)
+	}
+}
+
+// ordered checks the note of an administrative entry.
+func (l *Linker) ordered(t *task.Task, b *ledger.Order, w *task.Order) {
 	if l.keys == nil || l.keys.Policy == nil {
 		return
 	}
@@ -161,7 +171,7 @@ func (l *Linker) Recall(start *incremental.Start) (time.Time, error) {
 		return time.Time{}, err
 	}
 	l.keys = l.keys.With(p)
-	l.orders = orders{newest: start.Boot.Admin, taken: map[[32]byte]uint64{}}
+	l.orders = orders{newest: start.Boot.Admin, taken: map[[32]byte]uint64{}, cert: l.keys.Cert}
 	for _, o := range slices.Backward(start.Orders) {
 		if err := l.orders.recall(o); err != nil {
 			return time.Time{}, err
@@ -177,7 +187,7 @@ func (s *orders) recall(o incremental.Order) error {
 		return err
 	}
 	s.taken[hash] = o.Index
-	if o.Action != ledger.KindKey {
+	if o.Action != ledger.KindKey && o.Action != ledger.KindCert {
 		return nil
 	}
 	text, err := message.NoteText(o.Note)
@@ -188,8 +198,11 @@ func (s *orders) recall(o incremental.Order) error {
 	if err != nil {
 		return err
 	}
-	if k, ok := parsed.Action.(*order.Key); ok {
-		s.logKey = k.LogKey
+	switch act := parsed.Action.(type) {
+	case *order.Key:
+		s.logKey = act.LogKey
+	case *order.Cert:
+		s.recallCert(o, parsed, hash)
 	}
 	return nil
 }

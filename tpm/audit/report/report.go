@@ -8,6 +8,7 @@ package report
 import (
 	"time"
 
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
@@ -39,7 +40,28 @@ type Report struct {
 	Closed      bool   `json:"closed"`
 	Successor   LogID  `json:"successor"` // that the close entry names, empty for none
 
+	Certificate Certificate `json:"certificate"` // of the key, as this log leaves it
+
 	Findings []finding.Finding `json:"findings"` // gravest first
+}
+
+// Certificate is the OpenPGP certificate in force at the end of a log.
+type Certificate struct {
+	OpenPGP []byte     `json:"openpgp"` // binary, base64 in JSON; null if the genesis entry's does not parse
+	Expires *time.Time `json:"expires"` // null: never
+	Revoked bool       `json:"revoked"`
+}
+
+// CertificateOf tells of a certificate, which may be nil.
+func CertificateOf(c *sigformat.Certificate) (out Certificate) {
+	if c == nil {
+		return out
+	}
+	out.OpenPGP, out.Revoked = c.Bytes(), c.Revoked
+	if !c.Expires.IsZero() {
+		out.Expires = &c.Expires
+	}
+	return out
 }
 
 // LogID names a log.

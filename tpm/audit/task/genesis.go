@@ -85,19 +85,25 @@ func (t *Task) genesisPolicy(g *ledger.Genesis, k *Keys) {
 	}
 }
 
-// genesisKey takes the signing key from the pinned certificate.
+// genesisKey takes the signing key from the pinned certificate, and the
+// certificate that administrators may have renewed since from the entry.
 func (t *Task) genesisKey(g *ledger.Genesis, k *Keys) {
-	cert, err := sigformat.ParseCertificate(k.Trust.Cert)
+	pinned, err := sigformat.ParseCertificate(k.Trust.Cert)
 	if err != nil {
 		t.Evidence(finding.Genesis, "the OpenPGP certificate: %v", err)
 		return
 	}
-	key := cert.Key
-	k.Key = key
+	k.Key = pinned.Key
 	pub, err := x509.ParsePKIXPublicKey(g.Key.SPKI)
-	if err != nil || !sameKey(pub, key.Public) || g.Key.Fingerprint != key.Fingerprint() || g.Key.Algorithm != key.Algorithm() {
+	if err != nil || !sameKey(pub, k.Key.Public) || g.Key.Fingerprint != k.Key.Fingerprint() || g.Key.Algorithm != k.Key.Algorithm() {
 		t.Evidence(finding.Genesis, "the token key and the OpenPGP certificate are not the same key")
 	}
+	first, err := sigformat.ParseCertificate(g.Cert)
+	if err != nil || first.Key.Fingerprint() != k.Key.Fingerprint() {
+		t.Evidence(finding.Genesis, "the OpenPGP certificate in the entry is not one of the pinned key")
+		return
+	}
+	k.Cert = first
 }
 
 func sameKey(a, b crypto.PublicKey) bool {

@@ -42,7 +42,7 @@ func (t *Task) digests(b *ledger.Intent, items []message.Item) {
 // its intent announced.
 func (t *Task) signatures(b *ledger.Outcome) {
 	in := t.Intent
-	if in == nil || t.Keys == nil || t.Keys.Key == nil {
+	if in == nil || in.Cert != nil || t.Keys == nil || t.Keys.Key == nil {
 		return
 	}
 	if b.Job != in.Job || len(b.Items) != len(in.Digests) {

@@ -45,8 +45,8 @@ type Task struct {
 	// Order is that of an administrative entry; Effect the one that took effect
 	// with the commit that this entry makes known.
 	Order, Effect *Order
-	// Intent is that of an intent entry; of an outcome, the one that it ends,
-	// nil if there is none.
+	// Intent is that of an intent or cert entry; of an outcome, the one that it
+	// ends, nil if there is none.
 	Intent *Intent
 	// Forked says what is wrong with the head that an intent's host committed
 	// to, Unchecked that it is too far back to be compared.
@@ -72,13 +72,14 @@ const (
 	Recalled              // nothing
 )
 
-// Intent is what an outcome needs to know of its intent.
+// Intent is what an outcome needs to know of its intent or cert entry.
 type Intent struct {
 	Index   uint64
 	Header  ledger.Header
 	Job     message.JobID
 	Digests []message.Digest
-	Last    bool // no later intent or boot entry
+	Last    bool  // no later intent, boot or administrative entry
+	Cert    *Cert // of a cert entry, nil of an intent
 
 	// Set when folded.
 	Class   string
@@ -87,6 +88,19 @@ type Intent struct {
 	Settled bool           // it is known whether HEAD took it
 	Taken   bool           // HEAD did
 	States  []ledger.State // of its outcome, nil while there is none
+}
+
+// What names the entry to people.
+func (in *Intent) What() string {
+	if in.Cert != nil {
+		return fmt.Sprintf("cert entry %d", in.Index)
+	}
+	return fmt.Sprintf("intent %d", in.Index)
+}
+
+// Cert is what a cert entry is about.
+type Cert struct {
+	Order *sigformat.Certification // nil if the order does not open
 }
 
 // Order is an administrative entry.
@@ -103,10 +117,11 @@ type Order struct {
 type Keys struct {
 	Trust  *anchor.Trust
 	AK     *quote.AK
-	Policy *policy.Policy // nil if it does not open
-	Key    *sigformat.Key // nil if the certificate does not parse
-	Name   string         // what the policy calls the key
-	LogKey string         // that entry 0 names
+	Policy *policy.Policy         // nil if it does not open
+	Key    *sigformat.Key         // nil if the pinned certificate does not parse
+	Cert   *sigformat.Certificate // the genesis entry's, nil if it does not parse or is of another key
+	Name   string                 // what the policy calls the key
+	LogKey string                 // that entry 0 names
 }
 
 // With is the same keys under another policy.

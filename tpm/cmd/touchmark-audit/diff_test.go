@@ -33,7 +33,7 @@ func must(t *testing.T, err error) {
 // A TPM that certifies two histories convicts itself: both checkpoints verify,
 // neither is a beginning of the other, and the report holds both.
 func TestDiffOfAFork(t *testing.T) {
-	note, _ := logtest.Policy()
+	note := logtest.NewParties().Policy
 	a := logtest.New(note)
 	for range 300 {
 		a.Filler(logtest.Noon)

@@ -71,6 +71,6 @@ Exit codes: 0 clean, 1 warnings, 2 evidence of tampering or an invalid proof,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(verifyCommand(), proveCommand(), proofCommand(), publishedCommand(), diffCommand(), challengeCommand(), activateCommand(), trustCommand(),
-		showCommand(), exportCommand())
+		showCommand(), exportCommand(), certificateCommand())
 	return root
 }

@@ -102,7 +102,7 @@ func printEntry(out io.Writer, h ledger.Header, body any, asJSON bool, status st
 	return nil
 }
 
-var fieldOrder = []string{"origin", "token", "key", "boot", "firmware", "clock", "committed", "recovery", "size", "quote", "sequence", "class", "intent", "job", "from", "to", "image", "previous", "mirrored", "error"}
+var fieldOrder = []string{"origin", "token", "key", "boot", "firmware", "clock", "committed", "recovery", "size", "quote", "sequence", "class", "intent", "job", "from", "to", "image", "previous", "mirrored", "sign", "error"}
 
 func lineOf(h ledger.Header, body any) line {
 	l := line{Index: h.Index, Time: h.Time, Kind: ledger.KindOf(body)}
@@ -134,6 +134,9 @@ func lineOf(h ledger.Header, body any) line {
 		l.Fields = map[string]string{"from": b.From, "to": b.To, "image": imageText(b.Image)}
 	case *ledger.Order:
 		l.Fields = map[string]string{"previous": fmt.Sprint(b.Previous), "mirrored": mirroredText(b.Mirrored), "note": firstLines(b.Note)}
+		if b.Action == ledger.KindCert {
+			l.Fields["sign"] = b.Sign.String()
+		}
 	case error:
 		l.Fields = map[string]string{"error": b.Error()}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/tpm/audit"
-	"touchmark/tpm/audit/report"
 	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/report"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/tiles"
 )

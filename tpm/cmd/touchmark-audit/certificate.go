@@ -1,0 +1,60 @@
+package main
+
+import (
+	"errors"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/tpm/audit/finding"
+)
+
+func certificateCommand() *cobra.Command {
+	var o verifyOptions
+	cmd := &cobra.Command{
+		Use:   "certificate LOGDIR --trust DIR",
+		Short: "Print the OpenPGP certificate as the log leaves it",
+		Long: `Print the OpenPGP certificate as the log leaves it, armoured: with every renewal
+and revocation that administrators ordered and the token signed.
+
+The log is audited first. With evidence of tampering nothing is printed but the
+report, on standard error.
+
+Exit codes: 0 printed, 1 printed, and the audit has warnings, 2 evidence,
+3 something cannot be read.`,
+		Example: `  touchmark-audit certificate /srv/mirror --trust trust > packages.asc
+  touchmark-audit certificate /srv/mirror --trust trust --since last.checkpoint | gpg --import`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.certificate(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0])
+		},
+	}
+	trustFlag(cmd, &o.trust)
+	cmd.Flags().StringVar(&o.since, "since", "", "the checkpoint up to which the log was audited before")
+	cmd.Flags().BoolVar(&o.quiet, "quiet", false, "no progress bar")
+	return cmd
+}
+
+func (o verifyOptions) certificate(out, stderr io.Writer, dir string) error {
+	r, err := o.audit(stderr, dir, o.trust)
+	if err != nil {
+		return unreadable(err)
+	}
+	if r.Verdict == finding.Tampered {
+		if err := o.print(stderr, r); err != nil {
+			return unreadable(err)
+		}
+		return &exitError{code: exitEvidence}
+	}
+	if r.Certificate.OpenPGP == nil {
+		return unreadable(errors.New("the log tells of no certificate"))
+	}
+	if _, err := out.Write(sigformat.Armor(r.Certificate.OpenPGP)); err != nil {
+		return unreadable(err)
+	}
+	if r.Verdict == finding.Warnings {
+		return &exitError{code: exitWarnings}
+	}
+	return nil
+}
