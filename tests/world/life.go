@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -23,13 +24,11 @@ const (
 func (w *World) Enrol(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, enrolLimit)
 	defer cancel()
-	policy, err := w.signPolicy(ctx)
+	args, err := w.enrolment(ctx)
 	if err != nil {
 		return err
 	}
-	args := []string{"enroll", "--dir", w.Board, "--policy", policy, "--uid", UserID, "--trust-out", w.Trust,
-		"--transcript", w.Transcript(), "--hierarchy-auth-out", w.HierarchyAuth(), "--throwaway"}
-	b, err := w.startBoard("enroll", append(args, w.Enrolment...)...)
+	b, err := w.startBoard("enroll", args...)
 	if err != nil {
 		return err
 	}
@@ -44,6 +43,22 @@ func (w *World) Enrol(ctx context.Context) error {
 		return fmt.Errorf("enrolment: %w\n%s", err, b.LogTail())
 	}
 	return nil
+}
+
+// enrolment makes what the ceremony starts from, and answers the appliance's arguments.
+func (w *World) enrolment(ctx context.Context) ([]string, error) {
+	policy, err := w.signPolicy(ctx)
+	args := []string{"enroll", "--dir", w.Board, "--policy", policy, "--uid", UserID, "--trust-out", w.Trust,
+		"--transcript", w.Transcript(), "--hierarchy-auth-out", w.HierarchyAuth(), "--throwaway"}
+	return append(args, w.Enrolment...), err
+}
+
+// EnrolCommands makes command lines that each hold the key ceremony, or what is left of it; somebody else types the PIN
+// ("pin DIGITS", on stdin) and touches.
+func (w *World) EnrolCommands(ctx context.Context) (func() *exec.Cmd, error) {
+	args, err := w.enrolment(ctx)
+	args = append(args, "--token-socket", w.tokenSocket(), "--tpm", w.TPM.Spec(), "--operator", "lines")
+	return func() *exec.Cmd { return w.Command(ctx, w.Dir, "touchmark-appliance-emulated", args...) }, err
 }
 
 // attendEnrolment does what the ceremony asks of the operator until it ends; what goes wrong shows in its exit code.

@@ -61,7 +61,7 @@ func answer(f answerFlags) error {
 			return err
 		}
 	}
-	tpm, err := device.Open(f.tpm)
+	tpm, err := openTPM(f.tpm)
 	if err != nil {
 		return err
 	}

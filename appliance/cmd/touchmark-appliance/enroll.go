@@ -16,7 +16,6 @@ import (
 	"touchmark/appliance/enrol/logkey"
 	"touchmark/appliance/piv"
 	"touchmark/tpm/anchor"
-	"touchmark/tpm/device"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -88,7 +87,7 @@ func enroll(ctx context.Context, f enrollFlags) error {
 	}
 	var err error
 	if cfg.Backup, err = logkey.ParseRecipients(f.backup); err != nil {
-		return &usageError{err, "touchmark-appliance enroll"}
+		return &usageError{err}
 	}
 	if f.predecessor != "" {
 		if cfg.Predecessor, err = readTrust(f.predecessor); err != nil {
@@ -101,7 +100,7 @@ func enroll(ctx context.Context, f enrollFlags) error {
 	if cfg.Nonce, err = parseNonce(f.nonce); err != nil {
 		return err
 	}
-	if cfg.TPM, err = device.Open(f.tpm); err != nil {
+	if cfg.TPM, err = openTPM(f.tpm); err != nil {
 		return err
 	}
 	defer func() { _ = cfg.TPM.Close() }()
@@ -121,9 +120,7 @@ func enroll(ctx context.Context, f enrollFlags) error {
 	}
 	defer panel.restore()
 	cfg.Panel = panel
-	if _, err = enrol.Run(ctx, cfg); errors.Is(err, enrol.ErrEnrolled) {
-		return fmt.Errorf("%w: %w", errEnrolment, err)
-	}
+	_, err = enrol.Run(ctx, cfg)
 	return err
 }
 
@@ -133,7 +130,7 @@ func parseNonce(s string) (n [32]byte, err error) {
 	}
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != len(n) {
-		return n, &usageError{errors.New("--auditor-nonce takes 64 hex digits"), "touchmark-appliance enroll"}
+		return n, &usageError{errors.New("--auditor-nonce takes 64 hex digits")}
 	}
 	return [32]byte(b), nil
 }

@@ -55,10 +55,10 @@ func TestEnrollRefuses(t *testing.T) {
 		"no recipient":          {enrollFlags{policy: policy, backup: []string{"bob"}}, 2},
 		"no predecessor":        {enrollFlags{policy: policy, predecessor: dir}, 1},
 		"a short nonce":         {enrollFlags{policy: policy, nonce: "00"}, 2},
-		"a TPM that is no file": {enrollFlags{policy: policy, tpm: "tpm0"}, 1},
+		"a TPM that is no file": {enrollFlags{policy: policy, tpm: "tpm0"}, 4},
 	} {
-		if err := enroll(t.Context(), tt.f); err == nil || exitCode(err) != tt.code {
-			t.Errorf("%s: %v, exit code %d", name, err, exitCode(err))
+		if err := enroll(t.Context(), tt.f); err == nil || exitCode(&runError{err}) != tt.code {
+			t.Errorf("%s: %v, exit code %d", name, err, exitCode(&runError{err}))
 		}
 	}
 }

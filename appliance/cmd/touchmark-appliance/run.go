@@ -15,7 +15,6 @@ import (
 	"touchmark/appliance/operator"
 	"touchmark/appliance/station"
 	"touchmark/appliance/station/linkproc"
-	"touchmark/tpm/device"
 	"touchmark/tpm/ledgerstore"
 	"touchmark/tpm/ledgerstore/durable"
 )
@@ -72,7 +71,7 @@ func required(c *cobra.Command, names ...string) {
 // run opens everything a station is made of and serves until it is told to stop.
 func run(ctx context.Context, f runFlags) error {
 	if f.clock != "ask" && f.clock != "system" {
-		return &usageError{fmt.Errorf("--clock %s: it is ask or system", f.clock), "touchmark-appliance run"}
+		return &usageError{fmt.Errorf("--clock %s: it is ask or system", f.clock)}
 	}
 	if err := f.defaults(); err != nil {
 		return err
@@ -86,7 +85,7 @@ func run(ctx context.Context, f runFlags) error {
 		return err
 	}
 	defer func() { _ = store.Close() }()
-	tpm, err := device.Open(f.tpm)
+	tpm, err := openTPM(f.tpm)
 	if err != nil {
 		return err
 	}
@@ -171,5 +170,5 @@ func (f *panelFlags) open(runDir string) (*panel, error) {
 		}
 		return &panel{c, zerolog.New(file).With().Timestamp().Logger(), restore}, nil
 	}
-	return nil, &usageError{fmt.Errorf("--operator %s: it is console or lines", f.kind), "touchmark-appliance"}
+	return nil, &usageError{fmt.Errorf("--operator %s: it is console or lines", f.kind)}
 }

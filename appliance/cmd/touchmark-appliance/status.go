@@ -83,7 +83,7 @@ func statusCommand() *cobra.Command {
 func status(path string, asJSON bool) error {
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("%w: the appliance has not run with this directory", err)
+		return fmt.Errorf("%w: %w: the appliance has not run with this directory", errEnrolment, err)
 	}
 	if asJSON {
 		_, err = os.Stdout.Write(raw)

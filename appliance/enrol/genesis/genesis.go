@@ -48,15 +48,25 @@ func Commit(dir string, t TPM, g *ledger.Genesis, now time.Time) (_ *anchor.Trus
 	if err := begin(store, raw, &anchor.Plan{Size: 1, Prev: g.Base, X: x}); err != nil {
 		return nil, err
 	}
+	if store.Size() > 1 { // attested: the PCR may have been reset since, which a start explains
+		return anchor.TrustOf(raw, g), holds(t, anchor.Extend(g.Base, x))
+	}
 	if err := extend(t, g.Base, x); err != nil {
 		return nil, fmt.Errorf("committing the genesis entry: %w", err)
 	}
-	if store.Size() == 1 {
-		if err := attest(store, t, g, x, now); err != nil {
-			return nil, fmt.Errorf("attesting the genesis entry: %w", err)
-		}
+	if err := attest(store, t, g, x, now); err != nil {
+		return nil, fmt.Errorf("attesting the genesis entry: %w", err)
 	}
 	return anchor.TrustOf(raw, g), nil
+}
+
+// holds refuses a TPM that did not take the commit that the log says it took.
+func holds(t TPM, want [32]byte) error {
+	head, err := t.Head()
+	if err == nil && head != want {
+		err = fmt.Errorf("HEAD is %x, not what the log's first commit made of it: is it another TPM?", head)
+	}
+	return err
 }
 
 // openLog opens the log that this ceremony began, or begins it.
