@@ -93,6 +93,7 @@ var rooms = map[string]kind{
 	"tests/biglog":            test,
 	"tests/cable":             test,
 	"tests/consumers":         test,
+	"tests/crash":             test,
 	"tests/demo":              test,
 	"tests/e2e":               test,
 	"tests/imports":           test,

@@ -98,6 +98,14 @@ func (s *Server) Intercept(f func(code uint32) *Fault) {
 	s.proxy.intercept = f
 }
 
+// Beside runs f, which uses the TPM around the proxy (Direct), between two
+// commands of those who use the proxy: swtpm serves one at a time.
+func (s *Server) Beside(f func() error) error {
+	s.proxy.mu.Lock()
+	defer s.proxy.mu.Unlock()
+	return f()
+}
+
 // Heal forgets every planned fault.
 func (s *Server) Heal() {
 	s.proxy.mu.Lock()
