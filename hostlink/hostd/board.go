@@ -27,6 +27,7 @@ type conversation struct {
 	problem     string   // why it is not
 	unexplained int
 	halted      bool      // the board says so: it signs nothing
+	halt        string    // the state that it has halted in, if it says
 	seen        time.Time // when the board proved itself last
 	refresh     refresh
 	suspect     bool   // what comes over the link contradicts what is proven
@@ -34,6 +35,7 @@ type conversation struct {
 	fetches     uint64
 	reread      bool   // entries were dropped and asked for again a moment ago
 	total       uint64 // leaves the board says it holds
+	asked       *asked // the auditor's challenge that the board has, nil if none
 }
 
 func (d *Daemon) fromLink(ctx context.Context, ev serialport.Event) {
@@ -46,6 +48,7 @@ func (d *Daemon) fromLink(ctx context.Context, ev serialport.Event) {
 		d.log.Warn().Err(ev.Err).Msg("serial device")
 	case serialport.Up:
 		d.log.Info().Uint32("session", ev.SID).Msg("link up")
+		d.answered(fail(api.LinkDown, lostAnswer))
 		d.conv = &conversation{sid: ev.SID, problem: "the appliance has not answered yet; it never does if the host key " + d.o.Key.Name() + " is not in its policy"}
 		d.hello(d.conv)
 	case serialport.Down:
@@ -57,7 +60,11 @@ func (d *Daemon) fromLink(ctx context.Context, ev serialport.Event) {
 	}
 }
 
+// lostAnswer ends a challenge whose session did.
+const lostAnswer = "the link went down before the appliance answered the challenge: ask again"
+
 func (d *Daemon) down(err error) {
+	d.answered(fail(api.LinkDown, lostAnswer))
 	d.conv = nil
 	d.linkText = "the link is down"
 	if err != nil {
@@ -209,6 +216,8 @@ func (d *Daemon) fromBoard(raw []byte) {
 		d.doneHint(m)
 	case *message.Fetch:
 		d.offer(m.From)
+	case *message.Answer:
+		d.boardAnswers(m)
 	default:
 		d.log.Warn().Msgf("the board sent a %T, which only hosts send", m)
 	}
@@ -230,7 +239,8 @@ func (d *Daemon) welcome(w *message.Welcome) {
 		d.log.Error().Msg(c.problem)
 		return
 	}
-	if w.State == message.StateHalted && w.Total < d.mirror.Size() {
+	d.haltedBoard(w)
+	if c.halted && w.Total < d.mirror.Size() {
 		d.boardBehind(w)
 		return
 	}
@@ -258,7 +268,6 @@ func (d *Daemon) welcome(w *message.Welcome) {
 	if err != nil {
 		c.problem = err.Error()
 		d.log.Error().Err(err).Msg("attestation")
-		d.haltedBoard(w)
 		return
 	}
 	c.welcome, c.head, c.total = w, head, w.Total
@@ -275,7 +284,6 @@ func (d *Daemon) boardBehind(w *message.Welcome) {
 	c.problem = fmt.Sprintf("the appliance has halted and holds %d of the %d entries that this host has: it can have them", w.Total, d.mirror.Size())
 	d.log.Error().Msg(c.problem)
 	c.welcome = nil
-	d.haltedBoard(w)
 	if c.ready {
 		c.ready = false
 		d.after(d.o.Timing.HelloRetry, func() { d.hello(c) })
@@ -333,11 +341,10 @@ func (d *Daemon) settleWelcome() {
 		d.notExplained(c)
 		return
 	}
-	c.ready, c.problem, c.suspect, c.halted, c.unexplained, c.seen = true, "", false, false, 0, d.o.Clock()
+	c.ready, c.problem, c.suspect, c.unexplained, c.seen = true, "", false, 0, d.o.Clock()
 	d.acknowledge() // the board may still wait for one that went down with an earlier session
 	d.log.Info().Uint64("entries", c.total).Str("board", c.welcome.State).Str("firmware", c.welcome.Firmware).Msg("log verified")
 	d.publish()
-	d.haltedBoard(c.welcome)
 	d.settle()
 	d.orphans()
 }
@@ -348,7 +355,6 @@ func (d *Daemon) settleWelcome() {
 func (d *Daemon) notExplained(c *conversation) {
 	c.unexplained++
 	w := c.welcome
-	d.haltedBoard(w)
 	c.problem, c.welcome = "the TPM's HEAD is not where the appliance's log leads; asking again", nil
 	d.log.Error().Msg(c.problem)
 	if c.unexplained >= maxUnexplained {
@@ -361,18 +367,25 @@ func (d *Daemon) notExplained(c *conversation) {
 	}
 }
 
-// haltedBoard ends what waits: a halted board signs nothing.
+// haltedBoard takes whether the board says that it has halted. Then it ends what
+// waits: a halted board signs nothing, and who lies about it could as well say
+// nothing at all.
 func (d *Daemon) haltedBoard(w *message.Welcome) {
-	if w.State != message.StateHalted {
-		return
-	}
-	d.conv.halted = true
-	for _, j := range slices.Clone(d.jobs) {
-		d.endHalted(j)
+	c := d.conv
+	if c.halted, c.halt = w.State == message.StateHalted, w.Halt; c.halted {
+		d.log.Error().Str("state", c.halt).Msg("the appliance has halted")
+		d.endHalted()
 	}
 }
 
-const haltedText = "the appliance has halted and signs nothing: look at its display, then see the operator guide"
+// haltedText says that the board has halted, and in which state.
+func (c *conversation) haltedText() string {
+	state := ""
+	if c.halt != "" {
+		state = " (" + c.halt + ")"
+	}
+	return "the appliance has halted" + state + " and signs nothing: its display says what leads out of it, and so does the operator guide"
+}
 
 // fetch asks for entries that are missing, one request at a time. One that is
 // not answered was for entries that only somebody on the cable spoke of, or the
@@ -469,7 +482,7 @@ func (d *Daemon) linkState() string {
 	case d.conv == nil:
 		return "down: " + d.linkText
 	case d.conv.halted:
-		return "the appliance has halted"
+		return d.conv.haltedText()
 	case !d.conv.ready:
 		return "not verified: " + d.conv.problem
 	}

@@ -31,6 +31,7 @@ var noon = logtest.Noon
 type board struct {
 	*logtest.Log
 	t        *testing.T
+	parties  *logtest.Parties
 	hostKey  string // private note key of the host
 	host     note.Verifier
 	policy   *policy.Policy
@@ -43,8 +44,8 @@ type board struct {
 
 func newBoard(t *testing.T) *board {
 	b := &board{t: t, in: make(chan any, 64), events: make(chan serialport.Event, 64)}
-	policyNote, hostKey := logtest.Policy()
-	b.Log, b.hostKey, b.policy = logtest.New(policyNote), hostKey, must(policy.Open(policyNote))
+	b.parties = logtest.NewParties()
+	b.Log, b.hostKey, b.policy = logtest.New(b.parties.Policy), b.parties.HostKey, must(policy.Open(b.parties.Policy))
 	b.host = b.policy.Hosts[0].Key
 	return b
 }

@@ -51,8 +51,9 @@ type Options struct {
 	State   string // directory of the mirror
 	Publish string // tlog-tiles directory, "" for none
 	Trust   *verify.Trust
-	Key     note.Signer // the host's
-	Device  string      // for status
+	Renew   func() ([]byte, error) // reads the trust file again; nil: it never changes
+	Key     note.Signer            // the host's
+	Device  string                 // for status
 	Grace   time.Duration
 	Log     zerolog.Logger
 	Clock   func() time.Time
@@ -67,6 +68,7 @@ type Timing struct {
 	Rejoin     time.Duration // for the clients of a daemon before this one to come back: 30 s
 	ArmedGrace time.Duration // beyond the client's timeout once a job is armed: 5 min
 	SendWait   time.Duration // for room in the link's queue: 10 s
+	AnswerWait time.Duration // for the answer to an auditor's challenge: 2 min, the board rations them and commits first
 	FreshWait  time.Duration // for the answer to the greeting that a status makes: 2 s
 }
 
@@ -82,6 +84,7 @@ func (t Timing) withDefaults() Timing {
 	def(&t.Rejoin, 30*time.Second)
 	def(&t.ArmedGrace, 5*time.Minute)
 	def(&t.SendWait, 10*time.Second)
+	def(&t.AnswerWait, 2*time.Minute)
 	def(&t.FreshWait, 2*time.Second)
 	return t
 }
@@ -96,12 +99,13 @@ type Daemon struct {
 	inbox  chan func()
 	done   chan struct{}
 
-	linkText string        // why there is no session
-	conv     *conversation // nil without a session
-	jobs     []*job        // open, in order; one at a time is with the board
-	past     []*job        // ended, and nobody has taken the answer; oldest first
-	evidence string        // what contradicts the log, "" when nothing does
-	stopping bool
+	linkText  string        // why there is no session
+	conv      *conversation // nil without a session
+	jobs      []*job        // open, in order; one at a time is with the board
+	past      []*job        // ended, and nobody has taken the answer; oldest first
+	trustText []byte        // of the last look for a next trust file
+	evidence  string        // what contradicts the log, "" when nothing does
+	stopping  bool
 
 	spool    *spool.Spool // what an accepted job is kept in
 	disk     *errands     // writes to it

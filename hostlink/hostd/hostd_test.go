@@ -65,7 +65,7 @@ func newWorldTimed(t *testing.T, timing Timing) *world {
 // start runs a daemon on the world's directory.
 func (w *world) start() {
 	w.t.Helper()
-	for _, wait := range []*time.Duration{&w.timing.HelloRetry, &w.timing.Rejoin, &w.timing.CancelWait, &w.timing.ArmedGrace, &w.timing.SendWait, &w.timing.FreshWait} {
+	for _, wait := range []*time.Duration{&w.timing.HelloRetry, &w.timing.Rejoin, &w.timing.CancelWait, &w.timing.ArmedGrace, &w.timing.SendWait, &w.timing.FreshWait, &w.timing.AnswerWait} {
 		if *wait == 0 {
 			*wait = never
 		}
@@ -944,9 +944,12 @@ func TestHaltedBoard(t *testing.T) {
 	c := w.sign("core.db")
 	c.event("waiting-for-link")
 	m := w.b.welcome(h.Hello.Nonce)
-	m.State = message.StateHalted
+	m.State, m.Halt = message.StateHalted, "head-unknown"
 	w.b.say(m)
-	c.expect(api.DeviceFault, "halted")
+	c.expect(api.DeviceFault, "halted (head-unknown) and signs nothing: its display says")
+	if s := w.status(); s.Board != message.StateHalted || s.Halt != "head-unknown" || s.Verified || !strings.Contains(s.Link, "head-unknown") {
+		t.Fatalf("status %+v", s)
+	}
 }
 
 // TestHaltsUnderAJob: a board that was ready and halts is not called ready any more.
@@ -962,7 +965,7 @@ func TestHaltsUnderAJob(t *testing.T) {
 		t.Fatalf("status before the board answered: %+v", s)
 	}
 	m := w.b.welcome(h.Hello.Nonce)
-	m.State, m.Attest, m.Sig = message.StateHalted, nil, nil
+	m.State, m.Halt, m.Attest, m.Sig = message.StateHalted, "closed", nil, nil
 	w.b.say(m)
 	w.sign("extra.db").expect(api.DeviceFault, "halted")
 	if s := w.status(); s.Verified || !strings.Contains(s.Link, "halted") {

@@ -70,7 +70,7 @@ func (d *Daemon) collect(j *job, t *mirror.Trace) (*api.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, err := d.o.Trust.OpenProof(proof)
+	in, err := d.mirror.Trust().OpenProof(proof)
 	if err != nil {
 		return nil, err
 	}
@@ -130,12 +130,15 @@ func count(items []ledger.ItemResult, s ledger.State) (n int) {
 	return n
 }
 
-// endHalted ends a job that a halted board leaves open. One that was committed
+// endHalted ends the jobs that a halted board leaves open. One that was committed
 // stays open: the board's next start writes down how it ended.
-func (d *Daemon) endHalted(j *job) {
-	if d.armed(j) {
-		j.answer(fail(api.MaySigned, "%s; job %s was committed before: a signature may exist%s", haltedText, j.id(), later(j)))
-		return
+func (d *Daemon) endHalted() {
+	text := d.conv.haltedText()
+	for _, j := range slices.Clone(d.jobs) {
+		if d.armed(j) {
+			j.answer(fail(api.MaySigned, "%s; job %s was committed before: a signature may exist%s", text, j.id(), later(j)))
+			continue
+		}
+		d.decide(j, fail(api.DeviceFault, "%s", text))
 	}
-	d.decide(j, fail(api.DeviceFault, haltedText))
 }

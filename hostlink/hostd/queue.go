@@ -39,8 +39,12 @@ func (d *Daemon) unable() *api.Response {
 	switch {
 	case d.evidence != "":
 		return d.refuseEvidence()
+	case d.mirror.Closed():
+		return fail(api.DeviceFault, "the administrators ended this log: it signs nothing any more; the log that goes on, if there is one, stands in the last entry")
 	case d.conv != nil && d.conv.halted:
-		return fail(api.DeviceFault, haltedText)
+		return fail(api.DeviceFault, "%s", d.conv.haltedText())
+	case d.outdated():
+		return fail(api.BadInput, "%s", outdatedText)
 	case len(d.jobs) >= maxJobs:
 		return fail(api.DeviceFault, "%d requests are waiting already: try again when some are done", len(d.jobs))
 	}
@@ -186,8 +190,8 @@ func (d *Daemon) accept(j *job) *api.Response {
 	if resp != nil {
 		return resp
 	}
-	wait := min(j.timeout, d.mirror.Policy.MaxValidity)
-	if room := d.mirror.Policy.MaxValidity - d.mirror.Policy.MaxSkew; room > 0 {
+	wait := min(j.timeout, d.mirror.Policy().MaxValidity)
+	if room := d.mirror.Policy().MaxValidity - d.mirror.Policy().MaxSkew; room > 0 {
 		wait = min(wait, room) // so that a board whose clock is behind takes it too
 	}
 	now := d.now()
@@ -219,7 +223,7 @@ func (d *Daemon) accept(j *job) *api.Response {
 // classOf finds the policy class: the one asked for, or the first in the
 // policy's order that fits all names.
 func (d *Daemon) classOf(j *job) (string, *api.Response) {
-	p := d.mirror.Policy
+	p := d.mirror.Policy()
 	if j.class != "" {
 		if _, ok := p.Class(j.class); !ok {
 			return "", fail(api.Refused, "the policy has no class %q: it has %s", j.class, strings.Join(d.classes(), ", "))
@@ -250,7 +254,7 @@ func (d *Daemon) classOf(j *job) (string, *api.Response) {
 
 func (d *Daemon) classes() []string {
 	var out []string
-	for _, c := range d.mirror.Policy.Classes {
+	for _, c := range d.mirror.Policy().Classes {
 		out = append(out, c.Name)
 	}
 	return out
@@ -258,7 +262,7 @@ func (d *Daemon) classes() []string {
 
 // hostName is what the policy calls the holder of our key.
 func (d *Daemon) hostName() (string, bool) {
-	for _, h := range d.mirror.Policy.Hosts {
+	for _, h := range d.mirror.Policy().Hosts {
 		if h.Key.Name() == d.o.Key.Name() && h.Key.KeyHash() == d.o.Key.KeyHash() {
 			return h.Name, true
 		}
@@ -303,9 +307,16 @@ func (d *Daemon) armed(j *job) bool {
 // refused takes the board's word that it does nothing about a job.
 func (d *Daemon) refused(m *message.Refused) {
 	d.log.Warn().Str("code", m.Code).Str("job", m.Job.String()).Msg(m.Text)
+	if d.refusedChallenge(m) {
+		return
+	}
 	switch {
-	case m.Code == message.CodeHalted:
+	case m.Code == message.CodeHalted && d.conv.ready:
 		defer d.helloAgain() // its answer says so for `touchmark status`, and for the jobs that wait
+	case m.Code == message.CodeHalted: // instead of a welcome
+		d.conv.halted, d.conv.problem = true, m.Text
+		d.endHalted()
+		return
 	case m.Job == message.JobID{} && m.Code == message.CodeForkedHead:
 		d.reread() // what this host acknowledged is not what the board has
 	}

@@ -130,11 +130,13 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 	case api.OpStatus:
 		d.serveStatus(say)
 	case api.OpCert:
-		_ = say(&api.Response{Final: true, OK: true, Cert: d.o.Trust.Cert})
+		d.answer(say, func() *api.Response { return &api.Response{Final: true, OK: true, Cert: d.o.Trust.Cert} })
 	case api.OpLog:
 		d.serveLog(ctx, &req, say)
 	case api.OpPublish:
 		d.servePublish(say)
+	case api.OpChallenge:
+		d.serveChallenge(&req, say)
 	case api.OpOrder:
 		d.answer(say, func() *api.Response { return d.order(req.Note) })
 	default:
@@ -265,11 +267,16 @@ func (d *Daemon) statusResponse() *api.Response {
 		Published: d.pub.Published(), Evidence: d.evidence, Jobs: []string{},
 		Emulated: d.o.Trust.Emulated,
 	}
+	s.Days = -1
 	fpr := d.o.Trust.Key.Fingerprint()
 	s.Cert = hex.EncodeToString(fpr[:])
 	if d.conv != nil && d.conv.welcome != nil {
 		s.Board, s.Firmware = d.conv.welcome.State, d.conv.welcome.Firmware
+		s.Writes, s.Days = d.conv.welcome.Writes, d.conv.welcome.Days
 		s.Age = int(d.o.Clock().Sub(d.conv.seen).Seconds())
+	}
+	if d.conv != nil && d.conv.halted {
+		s.Board, s.Halt = message.StateHalted, d.conv.halt
 	}
 	for _, j := range d.jobs {
 		if j.record != nil {

@@ -18,6 +18,9 @@ const (
 	// bytes, hashes count bits in 64, and the margin keeps padding out of
 	// reach (< 2^61 - 4096).
 	MaxItemSize = 1<<61 - 4096 - 1
+	// MaxDays bounds a number of days: what is more than two thousand years
+	// away is never.
+	MaxDays = 999_999
 	// MaxTreeSize bounds sizes and indices of the log: they fit an int64,
 	// as golang.org/x/mod/sumdb/tlog wants them.
 	MaxTreeSize = 1<<63 - 1

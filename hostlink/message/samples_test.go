@@ -100,7 +100,7 @@ func samples() map[string][]byte {
 		"answer-text":    (&Answer{answer}).Marshal(),
 		"welcome": (&Welcome{
 			Nonce: hello.Nonce, Origin: hello.Origin, Firmware: "touchmark-0.1.0", Policy: sha256.Sum256([]byte("a policy")),
-			Time: noon, State: StateReady, Total: 44, Attest: []byte("an attestation"), Sig: []byte("its signature"), Checkpoint: checkpoint,
+			Time: noon, State: StateReady, Writes: 1234, Days: 2190, Total: 44, Attest: []byte("an attestation"), Sig: []byte("its signature"), Checkpoint: checkpoint,
 		}).Marshal(),
 		"entries":         (&Entries{42, 44, [][]byte{entry, entry}}).Marshal(),
 		"checkpoint-note": (&Checkpoint{checkpoint}).Marshal(),

@@ -166,6 +166,9 @@ type Welcome struct {
 	Policy      [32]byte
 	Time        time.Time // the board's clock, whole seconds
 	State       string    // StateReady, StateHalted or another token
+	Halt        string    // which halt state (anchor.md §5) if it is StateHalted, else ""
+	Writes      uint64    // how often the TPM's memory of HEAD was written
+	Days        int       // until it is worn out at the present rate, -1 when nobody can tell
 	Total       uint64    // durable leaves, pending ones included
 	Attest, Sig []byte
 	Checkpoint  []byte // the committed checkpoint, a note
@@ -180,6 +183,8 @@ func (m *Welcome) Marshal() []byte {
 	w.Line("policy", canon.Hex(m.Policy[:]))
 	w.Line("time", canon.Time(m.Time))
 	w.Line("state", m.State)
+	w.Line("halt", orDash(m.Halt))
+	w.Line("wear", canon.Uint(m.Writes), daysText(m.Days))
 	w.Line("total", canon.Uint(m.Total))
 	w.Line("attest", canon.Base64(m.Attest), canon.Base64(m.Sig))
 	w.Block("checkpoint", m.Checkpoint)
@@ -195,6 +200,7 @@ func readWelcome(r *canon.Reader) *Welcome {
 	m.Policy = [32]byte(r.Hex(r.Line("policy", 1)[0], 32))
 	m.Time = r.Time(r.Line("time", 1)[0])
 	m.State = readToken(r, "state")
+	readHealth(r, m)
 	m.Total = readUint(r, "total", MaxTreeSize)
 	f := r.Line("attest", 2)
 	m.Attest, m.Sig = r.Base64(f[0], MaxAttest), r.Base64(f[1], MaxAttestSig)
@@ -203,6 +209,35 @@ func readWelcome(r *canon.Reader) *Welcome {
 	}
 	m.Checkpoint = r.Block("checkpoint", MaxCheckpoint)
 	return m
+}
+
+// readHealth reads why the board halted and how worn its TPM is.
+func readHealth(r *canon.Reader, m *Welcome) {
+	if f := r.Line("halt", 1)[0]; f != "-" {
+		m.Halt = checkToken(r, f)
+	}
+	if (m.Halt != "") != (m.State == StateHalted) {
+		r.Failf("halt and state disagree")
+	}
+	f := r.Line("wear", 2)
+	m.Writes, m.Days = r.Uint(f[0], MaxTreeSize), -1
+	if f[1] != "-" {
+		m.Days = int(r.Uint(f[1], MaxDays))
+	}
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func daysText(n int) string {
+	if n < 0 {
+		return "-"
+	}
+	return canon.Uint(uint64(n))
 }
 
 // Entries carries consecutive log entries; the host asks again until it has

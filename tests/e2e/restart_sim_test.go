@@ -59,8 +59,8 @@ const simPatience = 20 * time.Second // bound of every wait; never waited for wh
 
 func newSim(t *testing.T) *sim {
 	t.Helper()
-	policy, hostKey := logtest.Policy()
-	l := logtest.New(policy)
+	parties := logtest.NewParties()
+	hostKey, l := parties.HostKey, logtest.New(parties.Policy)
 	s := &sim{t: t, log: l, key: hostKey, tpm: &simTPM{tpm: l.TPM}, line: newLine(), free: make(chan struct{})}
 	s.trust = logtest.Must(verify.ParseTrust(l.TrustText()))
 	dir, err := os.MkdirTemp("", "tm") // short: a socket's path is bounded
@@ -227,7 +227,7 @@ func (s *sim) startBoard() {
 	l := &life{s: s, over: make(chan struct{})}
 	store, err := ledgerstore.Open(s.board.dir)
 	s.ok(err)
-	st, err := station.New(station.Config{
+	st := station.New(station.Config{
 		Store: store, TPM: l, Token: func() (station.Token, error) {
 			if l.dead() {
 				return nil, errDead
@@ -237,7 +237,6 @@ func (s *sim) startBoard() {
 		Link: s.line.boardEnd, Panel: &desk{l, make(chan operator.Command)}, LogKey: s.log.Signer, Log: zerolog.Nop(), Clock: time.Now,
 		TokenPoll: time.Hour,
 	})
-	s.ok(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); st.Run(ctx) }()

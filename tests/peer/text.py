@@ -113,6 +113,10 @@ job = hexadecimal(32)
 attestation = base64_bytes(512, least=0)
 
 
+def or_dash(kind):
+    return lambda field: field if field == "-" else kind(field)
+
+
 # --- forms
 
 
@@ -144,7 +148,8 @@ FORMS = {
     "entries": [line("start", number()), line("total", number()), block("entry", MAX_ENTRY, times=(1, 64))],
     # board to host
     "welcome": [line("nonce", hexadecimal(16)), line("origin", origin), line("firmware", name64),
-                line("policy", hexadecimal(32)), line("time", time), line("state", token), line("total", number()),
+                line("policy", hexadecimal(32)), line("time", time), line("state", token), line("halt", or_dash(token)),
+                line("wear", number(), or_dash(number(1_000_000))), line("total", number()),
                 line("attest", attestation, attestation), block("checkpoint", MAX_CHECKPOINT)],
     "checkpoint-note": [block("note", MAX_CHECKPOINT)],
     "event": [line("job", job), line("state", token), line("item", number(16)), line("seconds", number(86401))],
@@ -169,6 +174,7 @@ def together(form, v):
         need(v["intent"] < v["outcome"], "bad-value")
     elif form == "welcome":
         need(bool(v["attest"][0]) == bool(v["attest"][1]), "bad-value")
+        need((v["halt"] != "-") == (v["state"] == "halted"), "bad-value")
 
 
 # --- texts

@@ -2,6 +2,7 @@ package vectors
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -122,7 +124,7 @@ func fieldsFromBoard(m marshaler) []string {
 	switch m := m.(type) {
 	case *message.Welcome:
 		return []string{fmt.Sprintf("nonce %x", m.Nonce), "origin " + m.Origin, "firmware " + m.Firmware, fmt.Sprintf("policy %x", m.Policy),
-			"time " + canon.Time(m.Time), "state " + m.State, fmt.Sprint("total ", m.Total), "attest " + bytesOf(m.Attest) + " " + bytesOf(m.Sig),
+			"time " + canon.Time(m.Time), "state " + m.State, "halt " + cmp.Or(m.Halt, "-"), fmt.Sprint("wear ", m.Writes, " ", strings.Replace(strconv.Itoa(m.Days), "-1", "-", 1)), fmt.Sprint("total ", m.Total), "attest " + bytesOf(m.Attest) + " " + bytesOf(m.Sig),
 			block("checkpoint", m.Checkpoint)}
 	case *message.Entries:
 		out := []string{fmt.Sprint("start ", m.Start), fmt.Sprint("total ", m.Total)}

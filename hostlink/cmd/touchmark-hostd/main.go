@@ -84,7 +84,8 @@ func run(ctx context.Context, path string, log zerolog.Logger) error {
 // options reads the files that the configuration names.
 func options(c *hostd.Config) (hostd.Options, error) {
 	o := hostd.Options{State: c.State, Publish: c.Publish, Device: c.Device, Grace: time.Duration(c.LinkGrace)}
-	text, err := api.ReadTrust(c.Trust)
+	o.Renew = func() ([]byte, error) { return api.ReadTrust(c.Trust) }
+	text, err := o.Renew()
 	if err != nil {
 		return o, fmt.Errorf("trust: %w", err)
 	}

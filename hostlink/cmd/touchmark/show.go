@@ -19,7 +19,7 @@ func (a *app) statusCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:     "status",
 		Short:   "Show link, appliance, log and waiting jobs",
-		Long:    "Exit code 0 means that a job could be signed now; 5 that there is no verified conversation with the\nappliance; 10 that the appliance's log contradicts this host's mirror.",
+		Long:    "Exit code 0 means that a job could be signed now; 5 that there is no verified conversation with the\nappliance; 9 that the appliance has halted; 10 that its log contradicts this host's mirror.",
 		Example: "  touchmark status --json",
 		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return a.status() },
@@ -43,10 +43,20 @@ func (a *app) status() error {
 	switch {
 	case s.Evidence != "":
 		return exitf(api.Evidence, "nothing is signed: %s; see \"Evidence\" in the host guide", s.Evidence)
+	case s.Board == message.StateHalted:
+		return exitf(api.DeviceFault, "%s", s.Link)
 	case !s.Verified:
 		return exitf(api.LinkDown, "no verified conversation with the appliance (%s)", s.Link)
 	}
 	return nil
+}
+
+// wear says how worn the appliance's TPM is.
+func wear(s *api.Status) string {
+	if s.Days < 0 {
+		return fmt.Sprintf("%d writes", s.Writes)
+	}
+	return fmt.Sprintf("%d writes, worn out in %d days at the earliest", s.Writes, s.Days)
 }
 
 func (a *app) printStatus(s *api.Status) {
@@ -57,7 +67,8 @@ func (a *app) printStatus(s *api.Status) {
 	row("host", "%s", s.Host)
 	row("link", "%s (%s)", s.Link, s.Device)
 	if s.Board != "" {
-		row("appliance", "%s, firmware %s, clock %s, as of %d s ago", s.Board, s.Firmware, s.BoardTime, s.Age)
+		row("appliance", "%s, firmware %s, clock %s, as of %d s ago", strings.TrimSpace(s.Board+" "+s.Halt), s.Firmware, s.BoardTime, s.Age)
+		row("TPM", "%s", wear(s))
 	}
 	row("entries", "%d committed, %d mirrored, published up to %d", s.Committed, s.Mirrored, s.Published)
 	token := ""

@@ -26,16 +26,17 @@ import (
 
 // Operations.
 const (
-	OpSign    = "sign"
-	OpCancel  = "cancel"
-	OpTaken   = "taken" // the final answer of sign or fetch is no longer needed
-	OpFetch   = "fetch" // wait for a job that was asked for before
-	OpJobs    = "jobs"
-	OpStatus  = "status"
-	OpCert    = "cert"
-	OpLog     = "log"
-	OpOrder   = "order"   // hand the appliance a note of the administrators
-	OpPublish = "publish" // bring the published log up to date and wait for it
+	OpSign      = "sign"
+	OpCancel    = "cancel"
+	OpTaken     = "taken" // the final answer of sign or fetch is no longer needed
+	OpFetch     = "fetch" // wait for a job that was asked for before
+	OpJobs      = "jobs"
+	OpStatus    = "status"
+	OpCert      = "cert"
+	OpLog       = "log"
+	OpOrder     = "order"     // hand the appliance a note of the administrators
+	OpChallenge = "challenge" // have the appliance answer an auditor's challenge
+	OpPublish   = "publish"   // bring the published log up to date and wait for it
 )
 
 // Exit codes of touchmark, and the Code of a final Response.
@@ -76,6 +77,7 @@ type Request struct {
 	Key     []byte `json:"key,omitempty"`        // sign: KeySize random bytes, the same when the request is repeated
 	Job     string `json:"job,omitempty"`        // fetch
 	Note    []byte `json:"note,omitempty"`       // order
+	Text    []byte `json:"text,omitempty"`       // challenge
 	Items   []Item `json:"items,omitempty"`      // sign
 	From    uint64 `json:"from,omitempty"`       // log: first index
 	Count   uint64 `json:"count,omitempty"`      // log: how many, 0 for all
@@ -103,6 +105,7 @@ type Response struct {
 	Signatures [][]byte `json:"signatures,omitempty"` // sign: one per item
 	Proofs     [][]byte `json:"proofs,omitempty"`     // sign: one per item
 	Cert       []byte   `json:"cert,omitempty"`       // cert: binary certificate
+	Answer     []byte   `json:"answer,omitempty"`     // challenge: for the auditor to judge
 	Status     *Status  `json:"status,omitempty"`
 	Jobs       []Job    `json:"jobs,omitempty"` // jobs
 }
@@ -147,6 +150,9 @@ type Status struct {
 	Link      string   `json:"link"` // "up", "down: …", "verifying"
 	Device    string   `json:"device"`
 	Board     string   `json:"board,omitempty"` // the appliance's state
+	Halt      string   `json:"halt,omitempty"`  // its halt state (docs/spec/anchor.md §5)
+	Writes    uint64   `json:"nv_writes"`       // how often its TPM's memory was written
+	Days      int      `json:"nv_days"`         // until that may be worn out, -1 when nobody can tell
 	Firmware  string   `json:"firmware,omitempty"`
 	BoardTime string   `json:"board_time,omitempty"`
 	Age       int      `json:"age"`       // seconds since the appliance proved what is said of it here

@@ -257,17 +257,19 @@ const (
 	maxPause   = time.Second
 )
 
+// again makes the connection the session's before the daemon can hear of the
+// request: whoever cancels or leaves from then on finds it.
 func (s *Session) again() bool {
 	c, err := Dial(s.socket)
 	if err != nil {
 		return false
 	}
-	if c.Say(s.req) != nil {
-		_ = c.Close() // it is gone again
-		return false
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.Left() || c.Say(s.req) != nil { // or it is gone again
+		_ = c.Close()
+		return false
+	}
 	s.conn = c
 	if s.cancelled {
 		_ = c.Say(&api.Request{Op: api.OpCancel}) // if this fails, so does the read in Wait

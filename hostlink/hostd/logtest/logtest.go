@@ -9,8 +9,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -19,6 +21,7 @@ import (
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/quote"
 	"touchmark/tpm/quote/quotetest"
 )
@@ -58,8 +61,8 @@ func NewKey(name string) (private, public string) {
 
 const policyTOML = `version = 1
 origin = %q
-serial = 1
-previous = ""
+serial = %d
+previous = %q
 max_skew = "10m"
 max_validity = "24h"
 [administrators]
@@ -95,13 +98,38 @@ approvals = 0
 batch = 16
 `
 
-// Policy makes a policy that knows the host "repo1" and the classes "pacman-db"
-// (*.db) and "iso" (*.iso), and the host's private key.
-func Policy() (policyNote []byte, hostKey string) {
-	admin, adminPublic := NewKey("admin")
-	hostKey, hostPublic := NewKey("repo1")
-	text := fmt.Sprintf(policyTOML, Origin, adminPublic, hostPublic)
-	return Must(message.SignNote([]byte(text), Must(note.NewSigner(admin)))), hostKey
+// Parties are the people of a log: its administrator and its host.
+type Parties struct {
+	Admin   note.Signer
+	HostKey string // private
+	Policy  []byte // note in force
+
+	serial      int
+	admin, host string // public halves
+}
+
+// NewParties makes a policy that knows the administrator "admin", the host
+// "repo1" and the classes "pacman-db" (*.db) and "iso" (*.iso).
+func NewParties() *Parties {
+	p := new(Parties)
+	var admin string
+	admin, p.admin = NewKey("admin")
+	p.HostKey, p.host = NewKey("repo1")
+	p.Admin = Must(note.NewSigner(admin))
+	p.Policy = p.NextPolicy("", "")
+	return p
+}
+
+// NextPolicy makes the policy that follows the one in force, signed, with one
+// piece of its text replaced.
+func (p *Parties) NextPolicy(old, new string) []byte {
+	previous := ""
+	if p.serial++; p.serial > 1 {
+		previous = fmt.Sprintf("%x", sha256.Sum256(Must(message.NoteText(p.Policy))))
+	}
+	text := fmt.Sprintf(policyTOML, Origin, p.serial, previous, p.admin, p.host)
+	p.Policy = Must(message.SignNote([]byte(strings.Replace(text, old, new, 1)), p.Admin))
+	return p.Policy
 }
 
 // New makes a log whose genesis entry holds this policy note, and commits it.
@@ -187,6 +215,34 @@ func (l *Log) Intent(approval, submission []byte, states []sigformat.State) (uin
 		items = append(items, ledger.ItemResult{State: ledger.Signed, Signature: sig})
 	}
 	return l.Append(in), items
+}
+
+// Order makes the note of an order over the log as it is, signed by these.
+func (l *Log) Order(a order.Action, by ...note.Signer) []byte {
+	o := &order.Order{Origin: Origin, After: order.State{Size: l.Size(), Root: l.Root(l.Size())}, Action: a, Reason: "for a test"}
+	return Must(message.SignNote(Must(o.Marshal()), by...))
+}
+
+// Decree appends the administrators' entry of a note, which follows the one at
+// an index; it has effect if the next commit ends with it.
+func (l *Log) Decree(kind string, previous uint64, note []byte) uint64 {
+	return l.Append(&ledger.Order{Action: kind, Mirrored: true, Previous: previous, Note: note})
+}
+
+// Rotate makes a new log key, has the administrator order it, and signs the
+// commit that ends with that by it. It returns the entry's index.
+func (l *Log) Rotate(previous uint64, admin note.Signer) uint64 {
+	private, public := NewKey(Origin)
+	next := Must(note.NewSigner(private))
+	i := l.Decree(ledger.KindKey, previous, l.Order(&order.Key{LogKey: public}, admin, next))
+	l.Signer, l.Trust.OldLogKeys, l.Trust.LogKey = next, append([]string{l.Trust.LogKey}, l.Trust.OldLogKeys...), public
+	l.Commit()
+	return i
+}
+
+// Attest appends what follows a commit, of all that is there.
+func (l *Log) Attest() uint64 {
+	return l.Append(&ledger.Attest{Size: l.Size(), Certify: l.TPM.CertifyHead([32]byte{})})
 }
 
 // Filler appends an entry that says nothing about any job.

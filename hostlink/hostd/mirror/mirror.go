@@ -31,7 +31,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"touchmark/appliance/policy"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
@@ -42,17 +41,19 @@ import (
 
 // Mirror belongs to one goroutine; its Store may be read by others.
 type Mirror struct {
-	Store  *ledgerstore.Store
-	Policy *policy.Policy // from the genesis entry; nil before that is here
+	Store *ledgerstore.Store
 
 	dir   string // the state directory
 	trust *verify.Trust
 
-	note   []byte             // newest verified checkpoint
-	cp     *anchor.Checkpoint // what it says; nil before the first
-	ahead  *anchor.Checkpoint // verified, but for entries not here yet
-	anote  []byte
-	traces map[message.JobID]*Trace // of the jobs under way
+	note    []byte             // newest verified checkpoint
+	cp      *anchor.Checkpoint // what it says; nil before the first
+	ahead   *anchor.Checkpoint // verified, but for entries not here yet
+	anote   []byte
+	law     law                // as far as the log is proven
+	strange *anchor.Checkpoint // attested, by a log key that entries not here yet may name
+	snote   []byte
+	traces  map[message.JobID]*Trace // of the jobs under way
 }
 
 // Trace is what the log says about a job under way.
@@ -119,35 +120,38 @@ func (m *Mirror) load(state string) error {
 // reload takes the checkpoint that was verified in an earlier life. If the
 // entries do not lead to it, they were damaged here.
 func (m *Mirror) reload(n []byte) error {
-	cp, err := m.trust.OpenCheckpoint(n)
+	text, err := message.NoteText(n)
 	if err != nil {
 		return err
 	}
-	if cp.Size <= m.Store.Size() {
-		root, err := m.Store.Root(cp.Size)
+	_, size, root, err := ledger.ParseCheckpointBody(text)
+	if err != nil {
+		return err
+	}
+	if size <= m.Store.Size() {
+		kept, err := m.Store.Root(size)
 		if err != nil {
 			return err
 		}
-		if root != cp.Root {
-			return fmt.Errorf("it is not that of the %d entries kept here: move the state directory away; a new mirror is fetched from the appliance", cp.Size)
+		if kept != root {
+			return fmt.Errorf("it is not that of the %d entries kept here: move the state directory away; a new mirror is fetched from the appliance", size)
 		}
 	}
 	return m.Advance(n)
 }
 
-// genesis checks entry 0 and takes the policy from it.
+// genesis checks entry 0 and takes policy and log key from it.
 func (m *Mirror) genesis(entry []byte, body any) error {
 	g, ok := body.(*ledger.Genesis)
 	if !ok || ledger.LeafHash(entry) != m.trust.Genesis {
 		return Hearsay("other-log", map[string][]byte{"entry-0": entry},
 			"entry 0 is not the pinned genesis entry: this is another log, or the trust file is of another appliance")
 	}
-	p, err := policy.Open(g.Policy)
-	if err != nil {
-		return fmt.Errorf("policy in the genesis entry: %w", err)
+	l, err := firstLaw(g)
+	if err == nil {
+		m.law = l
 	}
-	m.Policy = p
-	return nil
+	return err
 }
 
 // ErrGap says that entries before these are missing.
@@ -192,10 +196,13 @@ func (m *Mirror) Add(e *message.Entries) (changed bool, err error) {
 // certain is how long the log is at least: a checkpoint says so, though its
 // entries may be missing.
 func (m *Mirror) certain() uint64 {
-	if m.ahead != nil {
-		return m.ahead.Size
+	n := m.Committed()
+	for _, cp := range []*anchor.Checkpoint{m.ahead, m.strange} {
+		if cp != nil {
+			n = max(n, cp.Size)
+		}
 	}
-	return m.Committed()
+	return n
 }
 
 // known counts the entries at the beginning that the mirror holds already. One
@@ -339,10 +346,12 @@ func (m *Mirror) Committed() uint64 {
 // entries are here. An old one is ignored, because anybody can repeat it, unless
 // it contradicts what is proven.
 func (m *Mirror) Advance(n []byte) error {
-	cp, err := m.trust.OpenCheckpoint(n)
+	cp, err := m.open(n)
 	switch {
 	case err != nil:
 		return err
+	case cp == nil:
+		return m.catchUp()
 	case m.cp != nil && cp.Size <= m.cp.Size:
 		root, err := m.Store.Root(cp.Size)
 		if err == nil && root != cp.Root {
@@ -367,6 +376,9 @@ func (m *Mirror) twoLogs(one, other []byte, size uint64) *Evidence {
 // here and lead elsewhere, those that no earlier checkpoint covers were false,
 // and are dropped.
 func (m *Mirror) catchUp() error {
+	if err := m.identify(); err != nil {
+		return err
+	}
 	if m.ahead == nil || m.ahead.Size > m.Store.Size() {
 		return nil
 	}
@@ -381,6 +393,10 @@ func (m *Mirror) catchUp() error {
 		}
 		return errors.Join(Hearsay("entries-differ", raw, "the entries that came over the link do not lead to the checkpoint of %d entries that the appliance signed",
 			m.ahead.Size), m.Drop())
+	}
+	if err := m.obey(m.ahead, m.anote); err != nil {
+		m.ahead, m.anote = nil, nil
+		return err
 	}
 	m.cp, m.note, m.ahead, m.anote = m.ahead, m.anote, nil, nil
 	return m.twice()

@@ -23,8 +23,7 @@ import (
 func must[T any](v T, err error) T { return logtest.Must(v, err) }
 
 func newLog() *logtest.Log {
-	n, _ := logtest.Policy()
-	return logtest.New(n)
+	return logtest.New(logtest.NewParties().Policy)
 }
 
 func open(tb testing.TB, dir string, l *logtest.Log) *Mirror {
@@ -94,7 +93,7 @@ func TestAnyDelivery(t *testing.T) {
 		if err := errors.Join(durable.WriteFile(filepath.Join(dir, checkpointFile), note, 0o600), m.Store.Close()); err != nil {
 			rt.Fatal(err)
 		}
-		if again := open(t, dir, l); again.Size() != l.Size() || again.Committed() != cp.Size || again.Policy == nil {
+		if again := open(t, dir, l); again.Size() != l.Size() || again.Committed() != cp.Size || again.Policy() == nil {
 			rt.Fatal("reopened otherwise")
 		}
 	})

@@ -34,6 +34,20 @@ func ParseTrust(text []byte) (*Trust, error) {
 	if err != nil {
 		return nil, err
 	}
+	return decoded(tr)
+}
+
+// Next opens the version of the trust note that follows t, signed by a quorum of
+// t's administrators.
+func (t *Trust) Next(text []byte) (*Trust, error) {
+	next, err := t.Successor(text)
+	if err != nil {
+		return nil, err
+	}
+	return decoded(next)
+}
+
+func decoded(tr *anchor.Trust) (*Trust, error) {
 	ak, err := quote.ParseAK(tr.AK)
 	if err != nil {
 		return nil, err

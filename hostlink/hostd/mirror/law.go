@@ -1,0 +1,307 @@
+package mirror
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"touchmark/appliance/policy"
+	"touchmark/hostlink/hostd/verify"
+	"touchmark/tpm/anchor"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
+)
+
+// law is what the administrators' entries of the log amount to, as far as HEAD
+// took them (docs/spec/ledger.md §1.7). Each of them is signed by a quorum, so
+// neither board nor cable can make one.
+type law struct {
+	policy *policy.Policy // in force
+	admin  uint64         // newest entry of the administrators, 0 for the genesis
+	keys   []logKey       // that sign checkpoints, oldest first
+	closed bool           // the log has ended
+
+	waiting *ledger.Order // the newest that HEAD may not have taken, nil if it did
+	at      uint64        // its index
+}
+
+// logKey signs the checkpoints of this size and above.
+type logKey struct {
+	from uint64
+	key  string // note verifier key
+}
+
+// firstLaw is that of the genesis entry.
+func firstLaw(g *ledger.Genesis) (law, error) {
+	p, err := policy.Open(g.Policy)
+	if err != nil {
+		return law{}, fmt.Errorf("policy in the genesis entry: %w", err)
+	}
+	return law{policy: p, keys: []logKey{{0, g.LogKey}}}, nil
+}
+
+// add takes the next entry that took effect.
+func (l *law) add(index uint64, e *ledger.Order) error {
+	if e.Previous != l.admin {
+		return fmt.Errorf("entry %d names entry %d as the administrators' one before, which is %d", index, e.Previous, l.admin)
+	}
+	l.admin = index
+	if e.Action == ledger.KindPolicy {
+		next, err := l.policy.Successor(e.Note)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", index, err)
+		}
+		l.policy = next
+		return nil
+	}
+	o, err := order.OpenEntry(e, l.policy.Administrators.Keys, l.policy.Administrators.Quorum)
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", index, err)
+	}
+	switch a := o.Action.(type) {
+	case *order.Close:
+		l.closed = true
+	case *order.Key:
+		l.keys = append(slices.Clip(l.keys), logKey{index + 1, a.LogKey})
+	}
+	return nil
+}
+
+// took notes that HEAD took a commit of this size: an administrative entry has
+// effect if the commit ends with it.
+func (l *law) took(size uint64) error {
+	if l.waiting == nil || size != l.at+1 {
+		return nil
+	}
+	e := l.waiting
+	l.waiting = nil
+	return l.add(l.at, e)
+}
+
+// follow reads entries from..to-1, to being the size of a commit.
+func (l *law) follow(entries iter.Seq2[[]byte, error], to uint64) error {
+	for e, err := range entries {
+		if err != nil {
+			return err
+		}
+		if !speaks(e) {
+			continue
+		}
+		h, body, err := ledger.Parse(e)
+		if err != nil {
+			return fmt.Errorf("mirror: %w", err)
+		}
+		switch b := body.(type) {
+		case *ledger.Order:
+			l.waiting, l.at = b, h.Index
+		case *ledger.Attest:
+			err = l.took(b.Size)
+		case *ledger.Boot:
+			err = l.took(b.Committed)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return l.took(to)
+}
+
+// silent are the kinds of entry, nearly all of a log, that say nothing about the
+// law; they need not be taken apart.
+var silent = [][]byte{kindLine(ledger.KindIntent), kindLine(ledger.KindOutcome), kindLine(ledger.KindUpdate), kindLine(ledger.KindGenesis)}
+
+func kindLine(kind string) []byte { return []byte(ledger.Domain + "\nkind " + kind + "\n") }
+
+func speaks(entry []byte) bool {
+	return !slices.ContainsFunc(silent, func(k []byte) bool { return bytes.HasPrefix(entry, k) })
+}
+
+// keyAt is the log key that signs a checkpoint of this size.
+func (l *law) keyAt(size uint64) string {
+	for _, k := range slices.Backward(l.keys) {
+		if size >= k.from {
+			return k.key
+		}
+	}
+	return ""
+}
+
+// errLaw marks what contradicts the law: no retry mends it.
+type errLaw struct{ error }
+
+// lawAt is the law when the log had this many entries, all of which are here.
+// What is proven is known; the rest is read.
+func (m *Mirror) lawAt(size uint64) (law, error) {
+	from, l, err := m.Committed(), m.law, error(nil)
+	if from == 0 {
+		if from, l, err = m.lastBoot(size); err != nil {
+			return law{}, err
+		}
+	}
+	if err := l.follow(m.Store.Entries(from, size), size); err != nil {
+		return law{}, errLaw{err}
+	}
+	return l, nil
+}
+
+// lastBoot is the law that held when the board started last, and the index of
+// that start: its entry names the newest one of the administrators, and each of
+// these the one before.
+func (m *Mirror) lastBoot(size uint64) (from uint64, l law, err error) {
+	boot := kindLine(ledger.KindBoot)
+	at := size
+	for e, err := range m.Store.Backward(size) {
+		if err != nil {
+			return 0, law{}, err
+		}
+		at--
+		if !bytes.HasPrefix(e, boot) {
+			continue
+		}
+		_, body, err := ledger.Parse(e)
+		b, ok := body.(*ledger.Boot)
+		if err != nil || !ok {
+			return 0, law{}, fmt.Errorf("mirror: entry %d: %w", at, err)
+		}
+		l, err = m.chain(b.Admin)
+		return at, l, err
+	}
+	return 1, m.law, nil
+}
+
+// chain is the law that an entry of the administrators and those before it make.
+func (m *Mirror) chain(newest uint64) (law, error) {
+	type entry struct {
+		at uint64
+		e  *ledger.Order
+	}
+	var found []entry
+	for i := newest; i > 0; {
+		raw, err := m.Store.Entry(i)
+		if err != nil {
+			return law{}, errLaw{err}
+		}
+		_, body, err := ledger.Parse(raw)
+		e, ok := body.(*ledger.Order)
+		if err != nil || !ok || e.Previous >= i {
+			return law{}, errLaw{fmt.Errorf("entry %d is named as one of the administrators and is none that follows another: %w", i, err)}
+		}
+		found = append(found, entry{i, e})
+		i = e.Previous
+	}
+	l := m.law
+	for _, f := range slices.Backward(found) {
+		if err := l.add(f.at, f.e); err != nil {
+			return law{}, errLaw{err}
+		}
+	}
+	return l, nil
+}
+
+// ErrLogKey says that a checkpoint is signed by a log key which neither the
+// trust file nor, as far as it is here, the log names.
+var ErrLogKey = errors.New("the checkpoint is signed by a log key that neither the trust file nor the log names: if the administrators replaced it, get the next version of the trust file from them")
+
+// open verifies a checkpoint by the keys that the trust file or the proven log
+// names. One by another key, which the TPM attests, waits for the entries that
+// may name it; then the checkpoint is nil.
+func (m *Mirror) open(n []byte) (*anchor.Checkpoint, error) {
+	known := m.signedBy(m.trusted()...)
+	cp, err := known.OpenCheckpoint(n)
+	if err == nil {
+		return cp, nil
+	}
+	if foreign, ferr := known.AttestedCheckpoint(n); ferr == nil {
+		m.strange, m.snote = foreign, bytes.Clone(n)
+		return nil, nil
+	}
+	return nil, err
+}
+
+// trusted are the log keys of the trust file and of the proven log.
+func (m *Mirror) trusted() []string {
+	known := append([]string{m.trust.LogKey}, m.trust.OldLogKeys...)
+	for _, k := range m.law.keys {
+		if !slices.Contains(known, k.key) {
+			known = append(known, k.key)
+		}
+	}
+	return known
+}
+
+// signedBy is the trust in which these log keys count.
+func (m *Mirror) signedBy(keys ...string) *anchor.Trust {
+	t := *m.trust.Trust
+	t.LogKey, t.OldLogKeys = keys[0], keys[1:]
+	return &t
+}
+
+// identify looks, once the entries are here, whether the checkpoint by a key that
+// nobody knew is by one that the administrators ordered in them.
+func (m *Mirror) identify() error {
+	cp, n := m.strange, m.snote
+	if cp == nil || cp.Size > m.Store.Size() {
+		return nil
+	}
+	m.strange, m.snote = nil, nil
+	l, err := m.lawAt(cp.Size)
+	var broken errLaw
+	switch {
+	case errors.As(err, &broken):
+		return fmt.Errorf("%w: %w", ErrLogKey, err)
+	case err != nil:
+		return err
+	}
+	if cp, err = m.signedBy(l.keyAt(cp.Size)).OpenCheckpoint(n); err != nil {
+		return fmt.Errorf("%w: %w", ErrLogKey, err)
+	}
+	if m.ahead == nil || m.ahead.Size < cp.Size {
+		m.ahead, m.anote = cp, n
+	}
+	return nil
+}
+
+// obey makes what the checkpoint proves the law.
+func (m *Mirror) obey(cp *anchor.Checkpoint, n []byte) error {
+	l, err := m.lawAt(cp.Size)
+	var broken errLaw
+	switch {
+	case errors.As(err, &broken):
+		return Contradiction("orders-broken", map[string][]byte{"checkpoint": n}, "the appliance's log has an entry of the administrators that they did not make: %v", err)
+	case err != nil:
+		return err
+	}
+	if len(m.trusted()) > 1 || len(l.keys) > 1 {
+		if _, err := m.signedBy(l.keyAt(cp.Size)).OpenCheckpoint(n); err != nil {
+			return Contradiction("log-key", map[string][]byte{"checkpoint": n}, "the checkpoint of %d entries is signed by a log key that was not in force: %v", cp.Size, err)
+		}
+	}
+	m.law = l
+	return nil
+}
+
+// Policy is the one in force as far as the log is proven; nil before the genesis
+// entry is here.
+func (m *Mirror) Policy() *policy.Policy { return m.law.policy }
+
+// Closed reports whether the administrators ended the log.
+func (m *Mirror) Closed() bool { return m.law.closed }
+
+// Outdated reports whether the administrators replaced the log key by one that
+// the trust file does not name: whoever checks by the file can check nothing new.
+func (m *Mirror) Outdated() bool {
+	t := m.trust
+	return len(m.law.keys) > 0 && !slices.Contains(append([]string{t.LogKey}, t.OldLogKeys...), m.law.keyAt(m.Committed()))
+}
+
+// Trust is what this host pins, and the log keys that the log names besides.
+func (m *Mirror) Trust() *verify.Trust {
+	t := *m.trust
+	t.Trust = m.signedBy(m.trusted()...)
+	return &t
+}
+
+// Retrust takes the next version of what is pinned.
+func (m *Mirror) Retrust(t *verify.Trust) { m.trust = t }

@@ -1,0 +1,41 @@
+package hostd
+
+import "bytes"
+
+// outdatedText is for whoever asks for a signature that nobody here could verify.
+const outdatedText = "the administrators replaced the log key, and the trust file does not name the new one: get its next version from them (touchmark-audit trust check says whether it follows) and put it into the place of this one"
+
+// outdated reports whether the log key in force is one that the trust file does
+// not name, after looking whether there is a new one.
+func (d *Daemon) outdated() bool {
+	if d.mirror.Outdated() {
+		d.renew()
+	}
+	return d.mirror.Outdated()
+}
+
+// renew takes the trust file's next version, if that lies in its place by now
+// and is signed as the present one demands. What is pinned by hand is read when
+// the daemon starts.
+func (d *Daemon) renew() {
+	if d.o.Renew == nil {
+		return
+	}
+	text, err := d.o.Renew()
+	if err != nil {
+		d.log.Error().Err(err).Msg("trust file")
+		return
+	}
+	if bytes.Equal(text, d.trustText) {
+		return // looked at before
+	}
+	d.trustText = text
+	tr, err := d.o.Trust.Next(text)
+	if err != nil {
+		d.log.Error().Err(err).Msg("the trust file that lies there now does not follow the one in use")
+		return
+	}
+	d.log.Warn().Uint64("version", tr.Version).Msg("the next trust file is in use")
+	d.o.Trust = tr
+	d.mirror.Retrust(tr)
+}

@@ -1,0 +1,43 @@
+package anchor
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/quote"
+)
+
+// AttestedCheckpoint reads a checkpoint by a log key that t does not name:
+// administrators may have put it into the log since t was written. Only the
+// TPM's line is verified, and so size, root and HEAD; whether that log key was
+// in force is for the log to say. A checkpoint by a key that t names is an error
+// here: open that with OpenCheckpoint.
+func (t *Trust) AttestedCheckpoint(msg []byte) (*Checkpoint, error) {
+	if len(msg) > ledger.MaxCheckpoint {
+		return nil, fmt.Errorf("checkpoint of %d bytes, at most %d", len(msg), ledger.MaxCheckpoint)
+	}
+	known, err := t.logVerifiers()
+	if err != nil {
+		return nil, err
+	}
+	ak, err := quote.ParseAK(t.AK)
+	if err != nil {
+		return nil, err
+	}
+	line := &tpmLine{origin: t.Origin, ak: ak, headName: t.HeadName}
+	n, err := note.Open(msg, note.VerifierList(line))
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	if len(n.UnverifiedSigs) != 1 || n.UnverifiedSigs[0].Name != t.Origin {
+		return nil, errors.New("checkpoint: it needs both the log key's and the TPM's signature line")
+	}
+	if slices.ContainsFunc(known, func(v note.Verifier) bool { return v.KeyHash() == n.UnverifiedSigs[0].Hash }) {
+		return nil, errors.New("checkpoint: it is by a log key of the trust file")
+	}
+	return t.checkpoint([]byte(n.Text), line)
+}
