@@ -14,6 +14,7 @@ type Problem struct {
 	Code          string // Code*
 	Text          string
 	Info, Warning bool
+	Resume        uint64 // CodeResumed: index of the resume entry
 }
 
 // The codes of problems that Replay finds.
@@ -41,6 +42,7 @@ type Replay struct {
 	committed uint64
 	head, pcr [32]byte
 	pcrLost   bool
+	alone     [32]byte // the PCR with only the newest commit in it, zero once a quote vouched for that
 	boots     uint64
 	clock     quote.Clock
 	clocked   bool
@@ -95,7 +97,7 @@ func (r *Replay) resume(index uint64, nv quote.NVFacts, pcr [32]byte) {
 	if nv.Contents != r.head {
 		what = fmt.Sprintf("HEAD was not where the commits up to size %d lead: what it took behind them is not in this log", r.committed)
 	}
-	r.problems = append(r.problems, Problem{Code: CodeResumed, Warning: true,
+	r.problems = append(r.problems, Problem{Code: CodeResumed, Warning: true, Resume: index,
 		Text: fmt.Sprintf("administrators led the board out of a halt state with entry %d: %s", index, what)})
 	r.clock, r.clocked = nv.Clock, true // whatever they were: the TPM may be in another state, that is what was ordered about
 	r.head, r.pcr, r.pcrLost = nv.Contents, pcr, false
@@ -117,6 +119,9 @@ func (r *Replay) Attest(a *ledger.Attest, x [32]byte, nv *quote.NVFacts, q *quot
 		}
 	}
 	r.checkPCR(q, a.Size)
+	if q != nil {
+		r.alone = [32]byte{}
+	}
 	return r.take()
 }
 
@@ -150,7 +155,7 @@ func (r *Replay) Boot(b *ledger.Boot, x [32]byte, nv *quote.NVFacts, q *quote.Qu
 	for _, c := range clocks(nv, q) {
 		r.tick(c, true)
 	}
-	r.pcr, r.pcrLost = b.PCR, false
+	r.pcr, r.pcrLost, r.alone = b.PCR, false, [32]byte{}
 	r.checkPCR(q, b.Committed)
 	return r.take()
 }
@@ -181,6 +186,7 @@ func (r *Replay) commit(size uint64, x [32]byte) {
 		r.pending = r.pending[1:]
 	}
 	r.committed, r.head, r.pcr = size, Extend(r.head, x), Extend(r.pcr, x)
+	r.alone = Extend([32]byte{}, x)
 }
 
 // checkHead goes on from the certified value after a mismatch, so that one
@@ -206,7 +212,8 @@ func (r *Replay) checkPCR(q *quote.QuoteFacts, size uint64) {
 // bootPCR checks the PCR a boot entry begins with: unchanged counters mean an
 // unchanged PCR, a reset means zero, a restart may be either (TPM 2.0 part 1,
 // section 10.2: a resume keeps it). Without an earlier attestation both will
-// do.
+// do. A reset that came inside the newest commit, before its quote, leaves that
+// commit in the PCR and nothing else.
 func (r *Replay) bootPCR(b *ledger.Boot, nv *quote.NVFacts) {
 	if nv == nil {
 		return
@@ -214,9 +221,9 @@ func (r *Replay) bootPCR(b *ledger.Boot, nv *quote.NVFacts) {
 	reset := r.clocked && nv.Clock.ResetCount != r.clock.ResetCount
 	mayClear := !r.clocked || reset || nv.Clock.RestartCount != r.clock.RestartCount
 	switch {
-	case mayClear && b.PCR == [32]byte{}:
+	case mayClear && (b.PCR == [32]byte{} || b.PCR == r.alone):
 	case reset:
-		r.add(CodePCR, "the TPM was reset, but the PCR at boot is not zero")
+		r.add(CodePCR, "the TPM was reset, but the PCR at boot is neither zero nor what the newest commit made of that")
 	case r.pcrLost:
 		r.info(CodePCRUnknown, "the PCR at boot %d cannot be compared after an earlier mismatch", b.Number)
 	case b.PCR != r.pcr:

@@ -28,8 +28,10 @@ func (a *auditor) begin() error {
 	c.Attested = start.Newest
 	a.link = link.New(c, a.log)
 	a.log.GoOn(start.Boot.Committed, start.Root)
-	begun, err := a.link.Recall(start)
-	a.fold.GoOn(start.Boot, begun)
+	genesis, err := a.link.Recall(start)
+	if err == nil {
+		a.fold.GoOn(start.Boot, genesis)
+	}
 	return err
 }
 

@@ -180,13 +180,19 @@ var moreAttacks = []attack{
 		w.obey(w.resumeEntry(w.signed(o, other)))
 		w.boot()
 		return w.input()
-	}, []string{anchor.CodeHead}},
+	}, nil},
 	{"resume ordered for another HEAD", finding.OrderInvalid, func(_ *testing.T, w *world) Input {
 		act := w.halted()
 		w.tpm.ExtendHead([32]byte{8})
 		w.obey(w.resumeEntry(w.orderNote(act)))
 		return w.input()
 	}, nil},
+	{"resume with something that is no note", finding.OrderInvalid, func(_ *testing.T, w *world) Input {
+		e := w.resumeEntry(w.orderNote(w.halted()))
+		e.Note = []byte("resume, please\n")
+		w.obey(e)
+		return w.input()
+	}, []string{finding.Attestation, anchor.CodeHead}},
 	{"resume order used twice", finding.OrderInvalid, func(_ *testing.T, w *world) Input {
 		msg := w.orderNote(w.halted())
 		w.obey(w.resumeEntry(msg))

@@ -55,9 +55,17 @@ func New(quiet uint64) *Fold {
 	}
 }
 
-// GoOn begins at a boot entry instead, of a log that began at this time.
-func (f *Fold) GoOn(b *ledger.Boot, begun time.Time) {
-	f.replay, f.begun, f.goOn = anchor.ReplayAt(b), begun, true
+// GoOn begins at a boot entry instead, of a log that began with this entry.
+func (f *Fold) GoOn(b *ledger.Boot, genesis *task.Task) {
+	f.replay, f.begun, f.goOn = anchor.ReplayAt(b), genesis.Header.Time, true
+	if g, ok := genesis.Body.(*ledger.Genesis); ok {
+		f.origin(g)
+	}
+}
+
+// origin is what the log says of what was before it.
+func (f *Fold) origin(g *ledger.Genesis) {
+	f.report.Base, f.report.Predecessor = canon.Hex(g.Base[:]), report.IDOf(g.Predecessor)
 }
 
 // Add judges the next entry.
@@ -103,7 +111,7 @@ func (f *Fold) genesis(t *task.Task, b *ledger.Genesis) {
 		return
 	}
 	f.problems(f.replay.Genesis(b), 0)
-	f.report.Base, f.report.Predecessor = canon.Hex(b.Base[:]), report.IDOf(b.Predecessor)
+	f.origin(b)
 	if b.Predecessor.Origin != "" {
 		f.note(finding.Info, finding.Predecessor, 0, "the log goes on from %s", b.Predecessor.Origin)
 	}
@@ -132,7 +140,11 @@ func (f *Fold) problems(ps []anchor.Problem, entry uint64) {
 		case p.Warning:
 			s = finding.Warning
 		}
-		f.note(s, p.Code, entry, "%s", p.Text)
+		at := entry
+		if p.Code == anchor.CodeResumed {
+			at = p.Resume
+		}
+		f.note(s, p.Code, at, "%s", p.Text)
 	}
 }
 

@@ -19,12 +19,13 @@ func (l *Linker) Certificate() *sigformat.Certificate { return l.orders.cert }
 
 // cert checks what a cert entry has the token sign, and awaits the outcome.
 func (l *Linker) cert(t *task.Task, b *ledger.Order, w *task.Order) {
-	t.Intent = &task.Intent{Index: t.Index, Header: t.Header, Job: message.JobID(w.Hash), Digests: []message.Digest{b.Sign}, Last: true, Cert: new(task.Cert)}
+	t.Intent = &task.Intent{Index: t.Index, Header: t.Header, Digests: []message.Digest{b.Sign}, Last: true, Cert: new(task.Cert)}
 	l.awaitOutcome(t.Intent)
 	if w.Order == nil {
 		return
 	}
-	x, err := w.Order.Certification(t.Header.Time, w.Hash)
+	t.Intent.Job = message.JobID(*w.Hash)
+	x, err := w.Order.Certification(t.Header.Time, *w.Hash)
 	if err != nil {
 		return // an order of another kind is a finding already
 	}

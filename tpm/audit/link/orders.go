@@ -3,7 +3,6 @@ package link
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
@@ -37,6 +36,9 @@ func (l *Linker) order(t *task.Task, b *ledger.Order) {
 	if !b.Mirrored {
 		t.Add(finding.Info, finding.Unmirrored, "entry %d was committed without a host that had it: it may be missing from every mirror of that day", t.Index)
 	}
+	if hash, err := order.Hash(b.Note); err == nil {
+		w.Hash = &hash
+	}
 	l.ordered(t, b, w)
 	if b.Action == ledger.KindCert {
 		l.cert(t, b, w)
@@ -63,9 +65,6 @@ func (l *Linker) ordered(t *task.Task, b *ledger.Order, w *task.Order) {
 // openOrder verifies the note under the policy in force.
 func (l *Linker) openOrder(w *task.Order, b *ledger.Order) (err error) {
 	p := l.keys.Policy
-	if w.Hash, err = order.Hash(b.Note); err != nil {
-		return err
-	}
 	if b.Action == ledger.KindPolicy {
 		w.Policy, err = p.Successor(b.Note)
 		return err
@@ -114,13 +113,13 @@ func (l *Linker) Commit(size uint64) (*task.Order, []finding.Remark) {
 
 // inForce makes an order count.
 func (l *Linker) inForce(w *task.Order) (notes []finding.Remark) {
-	if before, ok := l.orders.taken[w.Hash]; ok {
+	if before, ok := l.orders.taken[*w.Hash]; ok {
 		notes = append(notes, finding.Of(finding.Evidence, finding.OrderRepeated, fmt.Sprintf("the order in entry %d took effect with entry %d before", w.Index, before), []uint64{before, w.Index}))
 	}
 	if l.orders.taken == nil {
 		l.orders.taken = map[[32]byte]uint64{}
 	}
-	l.orders.taken[w.Hash] = w.Index
+	l.orders.taken[*w.Hash] = w.Index
 	if w.Policy != nil {
 		l.keys = l.keys.With(w.Policy)
 		return notes
@@ -161,23 +160,23 @@ func (l *Linker) LogKeyAt(size uint64) (key string, replaced bool) {
 
 // Recall takes the keys from the genesis entry and what administrators ordered
 // before the start of an audit; all of it was audited before. It returns the
-// genesis entry's time.
-func (l *Linker) Recall(start *incremental.Start) (time.Time, error) {
+// genesis entry.
+func (l *Linker) Recall(start *incremental.Start) (*task.Task, error) {
 	t := &task.Task{Raw: start.Genesis}
 	t.Read()
 	l.keys = t.Genesis(l.Trust, l.AK, l.TokenRoots)
 	p, err := start.Policy()
 	if err != nil {
-		return time.Time{}, err
+		return nil, err
 	}
 	l.keys = l.keys.With(p)
 	l.orders = orders{newest: start.Boot.Admin, taken: map[[32]byte]uint64{}, cert: l.keys.Cert}
 	for _, o := range slices.Backward(start.Orders) {
 		if err := l.orders.recall(o); err != nil {
-			return time.Time{}, err
+			return nil, err
 		}
 	}
-	return t.Header.Time, nil
+	return t, nil
 }
 
 // recall takes up an order that took effect.

@@ -68,18 +68,25 @@ func (t *Task) recallCommit(certify, q quote.Attestation, certifyTag, quoteTag t
 	}
 }
 
-// checkResume verifies the attestation in a resume entry, over HEAD as the
-// administrators saw it.
+// checkResume verifies the attestation in a resume entry: what the TPM says of
+// HEAD counts whoever ordered it, and whatever else is wrong with the order.
 func (t *Task) checkResume(b *ledger.Order) {
-	if t.Keys == nil || b.Action != ledger.KindResume || t.Order == nil || t.Order.Order == nil {
+	if t.Keys == nil || b.Action != ledger.KindResume {
 		return
 	}
-	nv, err := t.Keys.AK.VerifyNV(b.Certify, t.Keys.Trust.HeadName, quote.ResumeTag(t.Order.Hash))
+	if t.Order.Hash == nil {
+		t.Evidence(finding.Attestation, "entry %d: there is no order that its NV_Certify could be for", t.Index)
+		return
+	}
+	nv, err := t.Keys.AK.VerifyNV(b.Certify, t.Keys.Trust.HeadName, quote.ResumeTag(*t.Order.Hash))
 	if err != nil {
 		t.Evidence(finding.Attestation, "entry %d: NV_Certify: %v", t.Index, err)
 		return
 	}
 	t.NV = &nv
+	if t.Order.Order == nil {
+		return
+	}
 	if r, ok := t.Order.Order.Action.(*order.Resume); ok && r.Head != nv.Contents {
 		t.Evidence(finding.OrderInvalid, "entry %d: HEAD is not where the administrators saw it", t.Index)
 	}

@@ -107,7 +107,7 @@ type Cert struct {
 type Order struct {
 	Index  uint64
 	Kind   string
-	Hash   [32]byte
+	Hash   *[32]byte // of its text, nil if the note is none
 	Policy *policy.Policy // the next one, of a policy entry that verifies
 	Order  *order.Order   // of any other that verifies
 }
@@ -180,7 +180,7 @@ func (t *Task) recall() {
 			return
 		}
 		if a, err := message.ParseApproval(text); err == nil {
-			t.Request = &policy.Request{Job: b.Job, Approval: a}
+			t.Request = &policy.Request{Job: message.JobOf(text), Approval: a}
 		}
 	}
 }
