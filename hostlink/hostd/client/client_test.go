@@ -1,0 +1,99 @@
+package client
+
+import (
+	"net"
+	"path/filepath"
+	"testing"
+
+	"touchmark/hostlink/hostd/api"
+)
+
+// TestCancelAsTheNextDaemonHears: whoever withdraws once the next daemon has
+// the request withdraws it there; it is not taken for having nobody to ask.
+// Each round is one chance for the two to meet.
+func TestCancelAsTheNextDaemonHears(t *testing.T) {
+	for range 10 {
+		l, s := listening(t)
+		ended := make(chan error, 1)
+		go func() { _, err := s.Wait(&api.Request{Op: api.OpSign}); ended <- err }()
+		hear(t, accept(t, l), api.OpSign).close(t)
+		there := hear(t, accept(t, l), api.OpSign)
+		s.Cancel()
+		hear(t, there, api.OpCancel)
+		if s.Left() {
+			t.Fatal("left a daemon that was there")
+		}
+		if err := there.lines.Write(&api.Response{Final: true, OK: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestLeaveWhileReturning: a session that nobody waits for any longer does not
+// take up with a daemon that comes.
+func TestLeaveWhileReturning(t *testing.T) {
+	l, s := listening(t)
+	accept(t, l).close(t)
+	s.req, s.conn = &api.Request{Op: api.OpSign}, nil
+	s.Leave()
+	if s.again() || s.current() != nil {
+		t.Error("it goes on")
+	}
+	if err := api.NewLines(accept(t, l).Conn).Read(new(api.Request)); err == nil {
+		t.Error("the daemon was asked")
+	}
+}
+
+type daemon struct {
+	net.Conn
+	lines *api.Lines
+}
+
+func listening(t *testing.T) (net.Listener, *Session) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	s, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Return = maxReturn
+	t.Cleanup(s.Close)
+	return l, s
+}
+
+// maxReturn is far longer than any machine needs to come back in these tests.
+const maxReturn = 1 << 40
+
+func accept(t *testing.T, l net.Listener) *daemon {
+	t.Helper()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return &daemon{c, api.NewLines(c)}
+}
+
+func hear(t *testing.T, d *daemon, op string) *daemon {
+	t.Helper()
+	r := new(api.Request)
+	if err := d.lines.Read(r); err != nil || r.Op != op {
+		t.Fatalf("%q, %v; want %q", r.Op, err, op)
+	}
+	return d
+}
+
+func (d *daemon) close(t *testing.T) {
+	t.Helper()
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
