@@ -31,8 +31,9 @@
 //
 // Build tags:
 //
-//	(none)    in-process, no reader yet: CCID over usbfs is a later step
-//	emulated  in-process, and DialBackend connects to an emulated card
+//	(none)    in-process, with the readers on USB ([USBBackend]) from the start
+//	emulated  in-process, DialBackend connects to an emulated card; nothing else
+//	          is looked for
 //	pcscd     the system's pcscd, for desktops and for tests against the
 //	          real daemon: no exports, no backends, links -lpcsclite; any
 //	          libpcsclite.pc will do, but use another marker in CGO_CFLAGS

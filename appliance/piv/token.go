@@ -94,7 +94,7 @@ func readers(part string) ([]string, error) {
 
 // noReader says, by build, what to do when there is no reader to look into.
 var noReader = map[string]string{
-	"in-process":          "this build has no driver for token readers yet; use one with the build tag emulated (an emulated token) or pcscd (the system's PC/SC daemon)",
+	"in-process":          "no token on USB (is it plugged in, and is there a /dev/bus/usb?)",
 	"in-process+emulated": "no emulated token was named",
 }
 

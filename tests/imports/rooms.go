@@ -103,6 +103,7 @@ var rooms = map[string]kind{
 	"tests/pivemu/front":      test,
 	"tests/pivemu/iso7816":    test,
 	"tests/pivemu/pivkey":     test,
+	"tests/pivemu/usb":        test,
 	"tests/pivemu/vpcdtest":   test,
 	"tests/powercut":          test,
 	"tests/serial":            test,
