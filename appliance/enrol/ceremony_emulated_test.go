@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/enrol/authfile"
@@ -24,6 +25,7 @@ import (
 	"touchmark/appliance/operator"
 	"touchmark/appliance/pcsc"
 	"touchmark/appliance/piv"
+	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tests/pivemu"
 	"touchmark/tests/pivemu/front"
@@ -187,7 +189,7 @@ func (r *rig) check(trust *anchor.Trust) {
 	if store.Size() != 2 {
 		t.Fatalf("a log of %d entries", store.Size())
 	}
-	g, _, err := stopped.Genesis(store)
+	g, _, err := readGenesis(store)
 	ok(t, err)
 	raw, err := store.Entry(0)
 	ok(t, err)
@@ -199,7 +201,9 @@ func (r *rig) check(trust *anchor.Trust) {
 	if head != anchor.Extend(g.Base, x) || pcr != anchor.Extend([32]byte{}, x) {
 		t.Errorf("HEAD %x, PCR %x: not the genesis entry once", head, pcr)
 	}
-	if cp, err := stopped.Checkpoint(r.cfg.Dir, store, trust); err != nil {
+	p := past.New(past.Config{Store: store, Log: zerolog.Nop()})
+	ok(t, p.Load(r.cfg.Now))
+	if cp, err := stopped.Checkpoint(r.cfg.Dir, store, p); err != nil {
 		t.Error(err)
 	} else if _, err := pinned.OpenCheckpoint(cp); err != nil {
 		t.Error(err)
@@ -222,6 +226,18 @@ func (r *rig) check(trust *anchor.Trust) {
 	if _, err := Run(context.Background(), r.cfg); !errors.Is(err, ErrEnrolled) {
 		t.Errorf("a second ceremony: %v", err)
 	}
+}
+
+func readGenesis(store *ledgerstore.Store) (*ledger.Genesis, ledger.Header, error) {
+	raw, err := store.Entry(0)
+	if err != nil {
+		return nil, ledger.Header{}, err
+	}
+	h, body, err := ledger.Parse(raw)
+	if err != nil {
+		return nil, h, err
+	}
+	return body.(*ledger.Genesis), h, nil
 }
 
 func (r *rig) tokenKey() []byte {
@@ -489,7 +505,7 @@ func TestSameHead(t *testing.T) {
 	store, err := ledgerstore.Open(stopped.LogDir(next.cfg.Dir))
 	ok(t, err)
 	defer func() { ok(t, store.Close()) }()
-	g, _, err := stopped.Genesis(store)
+	g, _, err := readGenesis(store)
 	ok(t, err)
 	if g.Base != base || (g.Predecessor != ledger.LogID{Origin: origin, Genesis: first.Genesis}) {
 		t.Errorf("base %x, predecessor %+v", g.Base, g.Predecessor)
@@ -505,7 +521,7 @@ func TestEndorsement(t *testing.T) {
 	trust := r.complete()
 	store, err := ledgerstore.Open(stopped.LogDir(r.cfg.Dir))
 	ok(t, err)
-	g, _, err := stopped.Genesis(store)
+	g, _, err := readGenesis(store)
 	ok(t, err)
 	ok(t, store.Close())
 	cert, err := x509.ParseCertificate(g.EK)

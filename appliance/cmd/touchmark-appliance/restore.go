@@ -15,7 +15,9 @@ func restoreCommand() *cobra.Command {
 		Short: "Put the log key back from the administrators' backup",
 		Long: `Decrypt log.key.age, which 'enroll --backup-recipient' wrote, with an age identity
 of an administrator's and put the log key into a data directory that has lost it.
-A key that is there is not overwritten.`,
+A key that is there is not overwritten: if it is another one, such as the key of
+before on a disk that was rolled back, this one goes beside it, and the log says
+which of them signs.`,
 		Example: `  touchmark-appliance restore-log-key --dir /data/touchmark --backup /media/usb/trust/log.key.age --identity /media/admin/age.key`,
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -27,7 +29,7 @@ A key that is there is not overwritten.`,
 			return stopped.RestoreLogKey(dir, backup, f)
 		},
 	}
-	c.Flags().StringVar(&dir, "dir", "", "data directory without a log key")
+	c.Flags().StringVar(&dir, "dir", "", "data directory that lacks the log key")
 	c.Flags().StringVar(&backup, "backup", "", "the encrypted log key")
 	c.Flags().StringVar(&identity, "identity", "", "file with an age identity (age-keygen)")
 	required(c, "dir", "backup", "identity")

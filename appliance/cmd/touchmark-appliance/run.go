@@ -10,12 +10,9 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"touchmark/appliance/enrol/logkey"
-	"touchmark/appliance/enrol/stopped"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/station"
 	"touchmark/appliance/station/linkproc"
-	"touchmark/tpm/ledgerstore"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -76,38 +73,28 @@ func run(ctx context.Context, f runFlags) error {
 	if err := f.defaults(); err != nil {
 		return err
 	}
-	key, err := logkey.Read(f.dir)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errEnrolment, err)
-	}
-	store, err := ledgerstore.Open(stopped.LogDir(f.dir))
+	b, err := openBoard(f.dir)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = store.Close() }()
-	tpm, err := openTPM(f.tpm)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tpm.Close() }()
+	defer b.close()
+	tpm := &lateTPM{spec: f.tpm}
+	defer tpm.close()
 	panel, err := f.panel.open(f.runDir)
 	if err != nil {
 		return err
 	}
 	defer panel.restore()
+	b.tidy(panel.log, f.dir, f.runDir)
 	status := newStatusFile(f.runDir)
 	defer status.Close()
 	start := time.Now()
-	s, err := station.New(station.Config{
-		Store: store, TPM: tpm, Token: f.token.opener(), Link: f.linkProcess(panel.log),
-		Panel: panel, LogKey: key, Log: panel.log, Status: status.Show,
-		Clock:   func() time.Time { return start.Add(time.Since(start)) }, // monotonic from here on
-		Confirm: f.clock == "ask", Orders: f.orders,
-	})
-	if err != nil {
-		return err
-	}
-	s.Run(ctx)
+	c := b.config()
+	c.TPM, c.Token, c.Link = tpm, f.token.opener(), f.linkProcess(panel.log)
+	c.Panel, c.Log, c.Status = panel, panel.log, status.Show
+	c.Clock = func() time.Time { return start.Add(time.Since(start)) } // monotonic from here on
+	c.Confirm, c.Orders = f.clock == "ask", f.orders
+	station.New(c).Run(ctx)
 	return nil
 }
 
@@ -129,7 +116,10 @@ func (f *runFlags) defaults() error {
 	if _, err := os.Stat(f.dir); err != nil {
 		return fmt.Errorf("%w: %w: run 'touchmark-appliance enroll' first", errEnrolment, err)
 	}
-	return durable.MkdirAll(f.runDir, 0o700)
+	if err := durable.MkdirAll(f.runDir, 0o700); err != nil { // without it there is no status file
+		fmt.Fprintln(os.Stderr, "touchmark-appliance:", err)
+	}
+	return nil
 }
 
 func (f *runFlags) linkProcess(log zerolog.Logger) func(context.Context) (station.Link, error) {
@@ -160,15 +150,15 @@ func (f *panelFlags) open(runDir string) (*panel, error) {
 		log := zerolog.New(os.Stderr).With().Timestamp().Logger()
 		return &panel{operator.NewLines(os.Stdin, os.Stdout), log, func() {}}, nil
 	case "console":
-		file, err := openLog(filepath.Join(runDir, "appliance.log"), maxLog)
-		if err != nil {
-			return nil, err
+		log := zerolog.Nop() // a disk that takes no log is no reason to stay dark
+		if file, err := openLog(filepath.Join(runDir, "appliance.log"), maxLog); err == nil {
+			log = zerolog.New(file).With().Timestamp().Logger()
 		}
 		c, restore, err := operator.OpenConsole(os.Stdin, os.Stdout)
 		if err != nil {
 			return nil, err
 		}
-		return &panel{c, zerolog.New(file).With().Timestamp().Logger(), restore}, nil
+		return &panel{c, log, restore}, nil
 	}
 	return nil, &usageError{fmt.Errorf("--operator %s: it is console or lines", f.kind)}
 }

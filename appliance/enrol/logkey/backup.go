@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"filippo.io/age"
@@ -73,23 +72,18 @@ func OpenBackup(backup string, identity io.Reader) (*Key, error) {
 	return k, nil
 }
 
-// Absent refuses a data directory that has a key.
-func Absent(dir string) error {
-	path := filepath.Join(dir, File)
-	_, err := os.Stat(path)
-	switch {
-	case err == nil:
-		return fmt.Errorf("%s exists: it is not overwritten", path)
-	case errors.Is(err, os.ErrNotExist):
-		return nil
-	}
-	return err
-}
-
-// Restore puts the key into a data directory that has none.
+// Restore puts the key into a data directory: as the one in use if there is
+// none, else as the next, if there is none of those. Nothing is overwritten; the
+// log says which of the two signs.
 func (k *Key) Restore(dir string) error {
-	if err := Absent(dir); err != nil {
-		return err
+	for _, path := range (Ring{dir}).files() {
+		have, err := read(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			return durable.WriteFile(path, []byte(k.secret+"\n"), 0o600)
+		case err == nil && have.Public == k.Public:
+			return fmt.Errorf("%s holds this key already", path)
+		}
 	}
-	return durable.WriteFile(filepath.Join(dir, File), []byte(k.secret+"\n"), 0o600)
+	return fmt.Errorf("%s and %s exist and hold other keys: they are not overwritten; move away the one that is wrong", File, NextFile)
 }

@@ -2,6 +2,7 @@ package logkey
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,9 +44,6 @@ func TestBackup(t *testing.T) {
 	}
 	back, err := open(mine)
 	ok(t, err)
-	if err := back.Restore(dir); err == nil {
-		t.Error("a key that is there was overwritten")
-	}
 	fresh := t.TempDir()
 	ok(t, back.Restore(fresh))
 	if again, err := Read(fresh); err != nil || again.secret != key.secret {
@@ -72,6 +70,69 @@ func TestLogKeyIsMadeOnce(t *testing.T) {
 	for _, bad := range []string{"", "PRIVATE+KEY+a+00000000+AQ==", "words"} {
 		if _, err := parse(bad); err == nil {
 			t.Errorf("%q was taken for a log key", bad)
+		}
+	}
+}
+
+func TestRing(t *testing.T) {
+	dir := t.TempDir()
+	r := Ring{dir}
+	first, err := Make(dir, origin)
+	ok(t, err)
+	next, err := r.MakeNext(origin)
+	ok(t, err)
+	if again, err := r.MakeNext(origin); err != nil || again.secret != next.secret || next.secret == first.secret {
+		t.Errorf("the next key was made twice: %v", err)
+	}
+	for _, k := range []*Key{first, next} {
+		if s, err := r.Find(k.Public); err != nil || s.KeyHash() != k.KeyHash() {
+			t.Errorf("%s: %v", k.Public, err)
+		}
+	}
+	ok(t, r.Keep(first.Public)) // the order is not in force yet
+	if _, err := r.Next(); err != nil {
+		t.Fatal("the next key is gone before it is in force")
+	}
+	for range 2 { // a crash may have come between the two halves of it
+		ok(t, r.Keep(next.Public))
+		if _, err := r.Next(); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the next key stayed: %v", err)
+		}
+		if k, err := Read(dir); err != nil || k.secret != next.secret {
+			t.Errorf("the key in use: %v", err)
+		}
+	}
+	if _, err := r.Find(first.Public); err == nil || !strings.Contains(err.Error(), next.Public) {
+		t.Errorf("the key that was replaced: %v", err)
+	}
+	if _, err := (Ring{t.TempDir()}).Find(first.Public); err == nil || !strings.Contains(err.Error(), "there is none") {
+		t.Errorf("an empty directory: %v", err)
+	}
+}
+
+// A board whose disk was rolled back has the key of before; the backup of the one in force goes beside it.
+func TestRestoreOverwritesNothing(t *testing.T) {
+	dir := t.TempDir()
+	key := func() *Key {
+		k, err := Make(t.TempDir(), origin)
+		ok(t, err)
+		return k
+	}
+	a, b, c := key(), key(), key()
+	ok(t, a.Restore(dir))
+	if err := a.Restore(dir); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("the same key again: %v", err)
+	}
+	ok(t, b.Restore(dir))
+	if err := b.Restore(dir); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("the same key again: %v", err)
+	}
+	if err := c.Restore(dir); err == nil || !strings.Contains(err.Error(), "move away") {
+		t.Errorf("a third key: %v", err)
+	}
+	for _, k := range []*Key{a, b} {
+		if _, err := (Ring{dir}).Find(k.Public); err != nil {
+			t.Error(err)
 		}
 	}
 }

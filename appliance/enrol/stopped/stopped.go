@@ -1,7 +1,8 @@
 // Package stopped is what is done with an enrolled board that does not run:
-// answering an auditor's challenge, putting its log key back.
+// answering an auditor's challenge, making the log key that is to come, putting
+// a log key back.
 //
-// The log is locked meanwhile, so a board that runs is not disturbed.
+// Whoever reads the log locks it, so a board that runs is not disturbed.
 package stopped
 
 import (
@@ -9,8 +10,12 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"time"
+
+	"github.com/rs/zerolog"
 
 	"touchmark/appliance/enrol/logkey"
+	"touchmark/appliance/station/past"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/challenge"
 	"touchmark/tpm/device"
@@ -35,15 +40,15 @@ func Answer(dir string, tpm *device.TPM, endorsement []byte, c *challenge.Challe
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	g, trust, err := Genesis(store)
+	p, err := load(store)
 	if err != nil {
 		return nil, err
 	}
-	if g.Origin != c.Origin {
-		return nil, fmt.Errorf("the challenge is for log %s, this is %s", c.Origin, g.Origin)
+	if p.Trust.Origin != c.Origin {
+		return nil, fmt.Errorf("the challenge is for log %s, this is %s", c.Origin, p.Trust.Origin)
 	}
-	a := &challenge.Answer{Origin: g.Origin, Nonce: c.Nonce}
-	if a.Checkpoint, err = Checkpoint(dir, store, trust); err != nil {
+	a := &challenge.Answer{Origin: c.Origin, Nonce: c.Nonce}
+	if a.Checkpoint, err = Checkpoint(dir, store, p); err != nil {
 		return nil, err
 	}
 	tag := quote.ChallengeTag(c.Nonce)
@@ -67,73 +72,41 @@ func activate(tpm *device.TPM, endorsement []byte, c *challenge.Credential) ([]b
 	return secret, err
 }
 
-// Genesis reads entry 0 of a log, and what it says to be pinned.
-func Genesis(store *ledgerstore.Store) (*ledger.Genesis, *anchor.Trust, error) {
-	raw, err := store.Entry(0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("entry 0 of the log: %w", err)
-	}
-	_, body, err := ledger.Parse(raw)
-	if err != nil {
-		return nil, nil, fmt.Errorf("entry 0 of the log: %w", err)
-	}
-	g, ok := body.(*ledger.Genesis)
-	if !ok {
-		return nil, nil, errors.New("entry 0 of the log is not its genesis")
-	}
-	return g, anchor.TrustOf(raw, g), nil
+// load reads what the log says.
+func load(store *ledgerstore.Store) (*past.Past, error) {
+	p := past.New(past.Config{Store: store, Log: zerolog.Nop()})
+	return p, p.Load(time.Now())
 }
 
 // Checkpoint signs the newest size of which the log holds the TPM's
-// attestation. The log key in use is the one that the board keeps.
-func Checkpoint(dir string, store *ledgerstore.Store, trust *anchor.Trust) ([]byte, error) {
-	attest, err := newestAttest(store)
+// attestation, with the log key that was in force at it.
+func Checkpoint(dir string, store *ledgerstore.Store, p *past.Past) ([]byte, error) {
+	if p.Attest == nil {
+		return nil, errors.New("the log holds no attestation: was the enrolment finished?")
+	}
+	key, err := logkey.Ring{Dir: dir}.Find(p.LogKey)
 	if err != nil {
 		return nil, err
 	}
-	key, err := logkey.Read(dir)
+	root, err := store.Root(p.Attest.Size)
 	if err != nil {
 		return nil, err
 	}
-	trust.LogKey = key.Public // another than that of entry 0, if it was replaced
-	root, err := store.Root(attest.Size)
-	if err != nil {
-		return nil, err
-	}
-	for p, err := range store.PlansBackward() {
+	for plan, err := range store.PlansBackward() {
 		if err != nil {
 			return nil, err
 		}
-		if p.Size == attest.Size {
-			return anchor.SignCheckpoint(ledger.CheckpointBody(trust.Origin, p.Size, root), key, *trust, p.Prev, attest.Certify)
+		if plan.Size == p.Attest.Size {
+			return anchor.SignCheckpoint(ledger.CheckpointBody(p.Trust.Origin, plan.Size, root), key, *p.Trust, plan.Prev, p.Attest.Certify)
 		}
 	}
-	return nil, fmt.Errorf("the log has no commit of size %d", attest.Size)
-}
-
-func newestAttest(store *ledgerstore.Store) (*ledger.Attest, error) {
-	for raw, err := range store.Backward(store.Size()) {
-		if err != nil {
-			return nil, err
-		}
-		_, body, err := ledger.Parse(raw)
-		if err != nil {
-			return nil, err
-		}
-		if a, ok := body.(*ledger.Attest); ok {
-			return a, nil
-		}
-	}
-	return nil, errors.New("the log holds no attestation: was the enrolment finished?")
+	return nil, fmt.Errorf("the log has no commit of size %d", p.Attest.Size)
 }
 
 // RestoreLogKey decrypts a backup with an age identity and puts the log key
-// into the data directory, which must have none. If there is a log, the key
+// into the data directory, beside one that is there. If there is a log, the key
 // must be of its origin.
 func RestoreLogKey(dir, backup string, identity io.Reader) error {
-	if err := logkey.Absent(dir); err != nil {
-		return err
-	}
 	k, err := logkey.OpenBackup(backup, identity)
 	if err != nil {
 		return err
@@ -145,18 +118,31 @@ func RestoreLogKey(dir, backup string, identity io.Reader) error {
 }
 
 // belongs refuses the key of another log.
-func belongs(dir string, k *logkey.Key) (err error) {
-	store, err := ledgerstore.Open(LogDir(dir))
+func belongs(dir string, k *logkey.Key) error {
+	origin, err := Origin(dir)
 	if errors.Is(err, ledgerstore.ErrNoStore) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	var g *ledger.Genesis
-	if g, _, err = Genesis(store); err == nil && g.Origin != k.Name() {
-		err = fmt.Errorf("the key is for log %s, this is %s", k.Name(), g.Origin)
+	if err == nil && origin != k.Name() {
+		err = fmt.Errorf("the key is for log %s, this is %s", k.Name(), origin)
 	}
 	return err
+}
+
+// Origin is the name of the log of a data directory.
+func Origin(dir string) (_ string, err error) {
+	store, err := ledgerstore.Open(LogDir(dir))
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	raw, err := store.Entry(0)
+	if err != nil {
+		return "", fmt.Errorf("entry 0 of the log: %w", err)
+	}
+	_, body, err := ledger.Parse(raw)
+	if g, ok := body.(*ledger.Genesis); ok && err == nil {
+		return g.Origin, nil
+	}
+	return "", fmt.Errorf("entry 0 of the log is not its genesis (%v)", err)
 }

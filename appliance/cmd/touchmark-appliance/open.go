@@ -1,0 +1,206 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/rs/zerolog"
+
+	"touchmark/appliance/enrol/logkey"
+	"touchmark/appliance/enrol/progress"
+	"touchmark/appliance/enrol/stopped"
+	"touchmark/appliance/station"
+	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/past"
+	"touchmark/tpm/anchor/recovery"
+	"touchmark/tpm/device"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable"
+	"touchmark/tpm/quote"
+)
+
+// genesisFile is a copy of the log's first entry, beside the log: what the board
+// still knows of a log that is gone (docs/spec/anchor.md section 5).
+const genesisFile = "genesis"
+
+// board is a data directory as far as it can be opened. What cannot be halts
+// the board, which then says so on its display and to its host.
+type board struct {
+	store   *ledgerstore.Store // nil if it cannot be opened
+	genesis []byte
+	key     *logkey.Key
+	fault   error
+}
+
+// openBoard opens a data directory. An error means that there is nothing here
+// that a board could run on, or that another one does.
+func openBoard(dir string) (*board, error) {
+	b := &board{}
+	var err error
+	if b.genesis, err = durable.ReadFile(durable.OS, filepath.Join(dir, genesisFile), ledger.MaxEntry); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if _, err := progress.Read(dir); !errors.Is(err, os.ErrNotExist) {
+		b.halt(recovery.NotEnrolled, err) // a ceremony is under way
+	}
+	b.key, err = logkey.Read(dir)
+	switch {
+	case b.fault != nil:
+	case err != nil && b.genesis == nil && noFile(stopped.LogDir(dir)):
+		return nil, fmt.Errorf("%w: %w", errEnrolment, err)
+	case err != nil:
+		b.halt(recovery.LogKeyWrong, err)
+	}
+	return b, b.openLog(dir)
+}
+
+func noFile(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist)
+}
+
+// halt notes the first thing that is wrong.
+func (b *board) halt(h recovery.Halt, why error) {
+	if b.fault == nil {
+		b.fault = chain.Halted(h, why)
+	}
+}
+
+// openLog opens the log, or begins an empty one where a whole log was lost, which
+// then comes back from a mirror.
+func (b *board) openLog(dir string) (err error) {
+	log := stopped.LogDir(dir)
+	b.store, err = ledgerstore.Open(log)
+	if errors.Is(err, ledgerstore.ErrNoStore) && b.genesis != nil {
+		b.store, err = ledgerstore.Create(log)
+	}
+	var locked *durable.LockedError
+	var corrupt *ledgerstore.CorruptError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &locked):
+		return err
+	case errors.Is(err, ledgerstore.ErrNoStore):
+		b.halt(recovery.NotEnrolled, err)
+	case errors.As(err, &corrupt):
+		b.halt(recovery.LogDamaged, err)
+	default:
+		b.halt(recovery.LogUnreadable, err)
+	}
+	b.store = nil
+	return nil
+}
+
+// log is what the station is given for a log.
+func (b *board) log() past.Log {
+	if b.store == nil {
+		return past.Absent{Err: b.fault}
+	}
+	return b.store
+}
+
+func (b *board) config() station.Config {
+	c := station.Config{Store: b.log(), Genesis: b.genesis, Fault: b.fault}
+	if b.key != nil {
+		c.LogKey = b.key
+	}
+	return c
+}
+
+// tidy removes what a process that died has left, and keeps the copy of the
+// genesis entry. Neither is worth stopping for.
+func (b *board) tidy(log zerolog.Logger, dir, runDir string) {
+	for _, d := range []string{dir, stopped.LogDir(dir), runDir} {
+		if err := durable.Sweep(durable.OS, d); err != nil {
+			log.Warn().Err(err).Msg("removing what an earlier run has left")
+		}
+	}
+	if b.store == nil || b.genesis != nil || b.store.Size() == 0 {
+		return
+	}
+	raw, err := b.store.Entry(0)
+	if err == nil {
+		err = durable.WriteFile(filepath.Join(dir, genesisFile), raw, 0o600)
+	}
+	if err != nil {
+		log.Warn().Err(err).Msg("keeping a copy of the genesis entry")
+	}
+}
+
+func (b *board) close() {
+	if b.store != nil {
+		_ = b.store.Close()
+	}
+}
+
+// lateTPM is a TPM that is opened when it is first asked, again after each
+// failure: a board whose TPM is not there says so, and goes on when it is.
+type lateTPM struct {
+	spec string
+
+	mu  sync.Mutex // guards what follows
+	tpm *device.TPM
+}
+
+func (l *lateTPM) open() (*device.TPM, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tpm != nil {
+		return l.tpm, nil
+	}
+	t, err := openTPM(l.spec)
+	if err == nil {
+		l.tpm = t
+	}
+	return t, err
+}
+
+func (l *lateTPM) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tpm != nil {
+		_ = l.tpm.Close()
+	}
+}
+
+func ask[T any](l *lateTPM, f func(*device.TPM) (T, error)) (T, error) {
+	t, err := l.open()
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return f(t)
+}
+
+func (l *lateTPM) Head() ([32]byte, error) { return ask(l, (*device.TPM).Head) }
+
+func (l *lateTPM) PCR() ([32]byte, error) { return ask(l, (*device.TPM).PCR) }
+
+func (l *lateTPM) ExtendHead(x [32]byte) error {
+	t, err := l.open()
+	if err != nil {
+		return err
+	}
+	return t.ExtendHead(x)
+}
+
+func (l *lateTPM) ExtendPCR(x [32]byte) error {
+	t, err := l.open()
+	if err != nil {
+		return err
+	}
+	return t.ExtendPCR(x)
+}
+
+func (l *lateTPM) CertifyHead(extra [32]byte) (quote.Attestation, error) {
+	return ask(l, func(t *device.TPM) (quote.Attestation, error) { return t.CertifyHead(extra) })
+}
+
+func (l *lateTPM) QuotePCR(extra [32]byte) (quote.Attestation, error) {
+	return ask(l, func(t *device.TPM) (quote.Attestation, error) { return t.QuotePCR(extra) })
+}
