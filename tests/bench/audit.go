@@ -9,8 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"touchmark/tests/biglog"
 	"touchmark/tpm/audit/history"
@@ -35,7 +38,7 @@ func auditSizes(quick, huge bool) (logs, rounds []int) {
 	case huge:
 		return []int{1_000, 10_000, 100_000, 10_000_000, 1_000_000}, []int{5, 3, 1, 1, 1}
 	}
-	return []int{1_000, 10_000, 100_000, 1_000_000}, []int{5, 3, 1, 1}
+	return []int{1_000, 10_000, 100_000, 1_000_000}, []int{5, 5, 3, 1}
 }
 
 // auditRows measures the auditor alone: nothing else of the world takes part.
@@ -45,7 +48,7 @@ func auditRows(ctx context.Context, bin, dir string, quick, huge bool) ([]Row, e
 	return b.rows()
 }
 
-// rows has four rows for each size, the last under the names that targets are known by.
+// rows has seven rows for each size, the last under the names that targets are known by.
 func (b *auditBench) rows() (rows []Row, err error) {
 	for i, signatures := range b.logs {
 		name := "audit_" + short(signatures)
@@ -56,7 +59,7 @@ func (b *auditBench) rows() (rows []Row, err error) {
 		if err != nil {
 			return nil, err
 		}
-		two, err := b.full(name, log, b.n[i])
+		checked, err := b.full(name, log, b.n[i])
 		if err != nil {
 			return nil, err
 		}
@@ -68,7 +71,14 @@ func (b *auditBench) rows() (rows []Row, err error) {
 		if err != nil {
 			return nil, err
 		}
-		rows = append(append(rows, two...), incr, proof)
+		board, err := boardRows(strings.TrimPrefix(name, "audit_"), log)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range slices.Concat(checked, []Row{incr, proof}, board) {
+			r.Size = log.Signatures
+			rows = append(rows, r)
+		}
 	}
 	return rows, nil
 }
@@ -81,11 +91,11 @@ func (b *auditBench) incremental(i int, log *biglog.Published) (Row, error) {
 	}
 	var took []float64
 	for range 5 {
-		d, _, err := b.run("verify", log.Log, "--trust", log.Trust, "--since", log.Earlier)
+		u, err := b.run("verify", log.Log, "--trust", log.Trust, "--since", log.Earlier)
 		if err != nil {
 			return Row{}, err
 		}
-		took = append(took, ms(d))
+		took = append(took, ms(u.took))
 	}
 	return summary(name, "ms", 1000, took), nil
 }
@@ -144,47 +154,76 @@ func short(n int) string {
 	return fmt.Sprintf("%de%d", n, zeros)
 }
 
-// full is the whole audit, as a process, against the signature checks and the hashing that it cannot do without.
+// full is the whole audit, as a process, against the signature checks and the hashing that it cannot do without: in time,
+// and in time on processors, which other work on the machine does not change. Go's defaults hold for both.
 func (b *auditBench) full(name string, log *biglog.Published, n int) ([]Row, error) {
 	work, err := loadCrypto(log)
 	if err != nil {
 		return nil, err
 	}
-	var rss []float64
+	var rss, cpu, cpuPeer []float64
 	ours := func() (time.Duration, error) {
-		d, kib, err := b.run("verify", log.Log, "--trust", log.Trust)
-		rss = append(rss, float64(kib)/1024)
+		u, err := b.run("verify", log.Log, "--trust", log.Trust)
+		rss, cpu = append(rss, float64(u.kib)/1024), append(cpu, ms(u.cpu))
+		return u.took, err
+	}
+	theirs := func() (time.Duration, error) {
+		before, err := ownCPU()
+		if err != nil {
+			return 0, err
+		}
+		d, err := stopwatch(work.do)()
+		if err != nil {
+			return 0, err
+		}
+		after, err := ownCPU()
+		cpuPeer = append(cpuPeer, ms(after-before))
 		return d, err
 	}
 	peer := fmt.Sprintf("%d ECDSA P-256 and %d Ed25519 verifications, SHA-256 of %d MB read, on all processors", len(work.ecdsa), len(work.ed25519), work.bytes>>20)
-	row, err := compare(name+"_vs_crypto", peer, 1.3, n, ours, stopwatch(work.do))
+	wall, err := compare(name+"_vs_crypto", peer, 1.3, n, ours, theirs)
 	if err != nil {
 		return nil, err
 	}
-	return []Row{row, summary(name+"_rss_mib", "MiB", 96, rss)}, nil
+	busy := against(summary(name+"_cpu_vs_crypto", "ms", 1.3, cpu[1:]), peer+", time on processors", cpuPeer[1:])
+	return []Row{wall, busy, summary(name+"_rss_mib", "MiB", 96, rss)}, nil
 }
 
-// run runs the auditor, which must find no evidence (beyond 10^6 signatures it warns of the TPM's wear), and says how
-// long it took and how much memory.
-func (b *auditBench) run(args ...string) (took time.Duration, kib int64, err error) {
+// ownCPU is the time that this process has spent on processors.
+func ownCPU() (time.Duration, error) {
+	var u unix.Rusage
+	err := unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), err
+}
+
+// used is what a process took.
+type used struct {
+	took, cpu time.Duration
+	kib       int64 // most memory
+}
+
+// run runs the auditor, which must find no evidence (beyond 10^6 signatures it warns of the TPM's wear), and says what
+// that took.
+func (b *auditBench) run(args ...string) (u used, err error) {
 	var out bytes.Buffer
 	cmd := exec.CommandContext(b.ctx, filepath.Join(b.bin, "touchmark-audit"), args...)
 	cmd.Stdout, cmd.Stderr = io.Discard, &out
 	begin := time.Now()
 	if err := cmd.Start(); err != nil {
-		return 0, 0, err
+		return u, err
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	for tick := time.NewTicker(10 * time.Millisecond); ; {
-		kib = max(kib, peakOf(cmd.Process.Pid))
+		u.kib = max(u.kib, peakOf(cmd.Process.Pid))
 		select {
 		case err = <-done:
 			tick.Stop()
-			if took = time.Since(begin); err != nil && cmd.ProcessState.ExitCode() != 1 {
-				return 0, 0, fmt.Errorf("%v: %w: %s", cmd.Args, err, out.String())
+			u.took, u.cpu = time.Since(begin), cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()
+			if err != nil && cmd.ProcessState.ExitCode() != 1 {
+				return u, fmt.Errorf("%v: %w: %s", cmd.Args, err, out.String())
 			}
-			return took, kib, nil
+			return u, nil
 		case <-tick.C:
 		}
 	}

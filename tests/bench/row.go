@@ -23,6 +23,9 @@ type Row struct {
 	N        int      `json:"n"`
 	Min      float64  `json:"min"` // of ours
 	Max      float64  `json:"max"` // of ours
+	// Size is how many signatures the log has that a row is about, 0 for other rows: a quick run has the same rows on
+	// smaller logs.
+	Size int `json:"size,omitempty"`
 
 	atLeast bool // the target is what to reach, not what to stay below
 }
@@ -68,11 +71,15 @@ func compare(name, peerName string, target float64, n int, ours, peer timed) (Ro
 			a, b = append(a, ms(da)), append(b, ms(db))
 		}
 	}
-	row := summary(name, "ms", target, a)
-	p := median(b)
+	return against(summary(name, "ms", target, a), peerName, b), nil
+}
+
+// against adds a peer's measurements to a row.
+func against(row Row, peerName string, values []float64) Row {
+	p := median(values)
 	ratio := row.Ours / p
 	row.Peer, row.PeerName, row.Ratio = &p, peerName, &ratio
-	return row, nil
+	return row
 }
 
 // summary makes a row without a peer from its measurements.
@@ -103,7 +110,7 @@ func write(w io.Writer, rows []Row) error {
 
 // table prints the rows for people.
 func table(w io.Writer, rows []Row) {
-	fmt.Fprintf(w, "%-20s %12s %12s %8s %8s  %s\n", "row", "ours", "peer", "ratio", "target", "")
+	fmt.Fprintf(w, "%-24s %12s %12s %8s %8s  %s\n", "row", "ours", "peer", "ratio", "target", "")
 	for _, r := range rows {
 		peer, ratio, verdict := "-", "-", "met"
 		if r.Peer != nil {
@@ -112,6 +119,9 @@ func table(w io.Writer, rows []Row) {
 		if !r.Met() {
 			verdict = "MISSED"
 		}
-		fmt.Fprintf(w, "%-20s %9.4g %-3s %11s %8s %8.4g  %s\n", r.Name, r.Ours, r.Unit, peer, ratio, r.Target, verdict)
+		if r.Size > 0 {
+			verdict += fmt.Sprintf(", log of %d signatures", r.Size)
+		}
+		fmt.Fprintf(w, "%-24s %9.4g %-3s %11s %8s %8.4g  %s\n", r.Name, r.Ours, r.Unit, peer, ratio, r.Target, verdict)
 	}
 }
