@@ -31,7 +31,7 @@ func (p *Policy) Successor(msg []byte) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.follows(next); err != nil {
+	if err := p.Follows(next); err != nil {
 		return nil, fmt.Errorf("policy with serial %d: %w", next.Serial, err)
 	}
 	var added []note.Verifier
@@ -46,8 +46,9 @@ func (p *Policy) Successor(msg []byte) (*Policy, error) {
 	return next, nil
 }
 
-// follows compares what a policy must have of the one before.
-func (p *Policy) follows(next *Policy) error {
+// Follows compares what a policy must have of the one before, whoever signs it:
+// an error says what to write.
+func (p *Policy) Follows(next *Policy) error {
 	switch {
 	case next.Origin != p.Origin:
 		return fmt.Errorf("it is for %s, this log is %s", next.Origin, p.Origin)

@@ -105,10 +105,11 @@ func algOf(in *verify.Intent, name string) message.Alg {
 
 func (a *app) jobsCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:   "jobs",
-		Short: "List jobs that go on, and those whose result nobody has taken",
-		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return a.jobs() },
+		Use:     "jobs",
+		Example: "  touchmark jobs --json",
+		Short:   "List jobs that go on, and those whose result nobody has taken",
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return a.jobs() },
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/message"
+	"touchmark/tpm/audit/challenge"
+	"touchmark/tpm/quote"
 )
 
 // fixture is a log and a daemon that answers from it: honestly, or as the test
@@ -48,6 +51,14 @@ func (f *fixture) answer(req *api.Request) *api.Response {
 	return r
 }
 
+// answers is what the board says to a challenge.
+func (f *fixture) answers(text []byte) []byte {
+	c := must(challenge.Parse(text))
+	tag := quote.ChallengeTag(c.Nonce)
+	a := challenge.Answer{Origin: c.Origin, Nonce: c.Nonce, Certify: f.TPM.CertifyHead(tag), Quote: f.TPM.QuotePCR(tag), Checkpoint: f.Note}
+	return must(a.Marshal())
+}
+
 // serve answers connections in the way of mode until the listener closes.
 func (f *fixture) serve(l net.Listener, mode string, arg string) {
 	for {
@@ -67,8 +78,21 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 		return // a client that found its own inputs wrong says nothing
 	}
 	say := func(r *api.Response) { _ = lines.Write(r) }
+	if mode == "fail" && req.Op != api.OpSign {
+		var code int
+		must(fmt.Sscan(arg, &code))
+		say(&api.Response{Final: true, Code: code, Error: "so says the daemon"})
+		return
+	}
 	if req.Op == api.OpStatus {
-		say(&api.Response{Final: true, OK: true, Status: &api.Status{Origin: logtest.Origin, Link: arg, Verified: mode == "good", Evidence: evidenceOf(mode, arg)}})
+		s := &api.Status{Origin: logtest.Origin, Link: arg, Verified: mode == "good", Evidence: evidenceOf(mode, arg), Writes: 7000, Days: 900}
+		if mode == "good" || mode == "halted" {
+			s.Board = message.StateReady
+		}
+		if mode == "halted" {
+			s.Board, s.Halt, s.Days, s.Link = message.StateHalted, arg, -1, "the appliance has halted ("+arg+")"
+		}
+		say(&api.Response{Final: true, OK: true, Status: s})
 		return
 	}
 	if req.Op == api.OpLog {
@@ -79,6 +103,13 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 		return
 	}
 	switch req.Op {
+	case api.OpOrder:
+		must(0, os.WriteFile(arg, req.Note, 0o644))
+		say(&api.Response{Final: true, OK: true})
+		return
+	case api.OpChallenge:
+		say(&api.Response{Final: true, OK: true, Answer: f.answers(req.Text)})
+		return
 	case api.OpJobs:
 		r := &api.Response{Final: true, OK: true}
 		if f.kept != nil {
@@ -145,5 +176,8 @@ func (f *fixture) writeTrust(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, api.TrustFile), f.TrustText(), 0o644)
+	return errors.Join(
+		os.WriteFile(filepath.Join(dir, api.TrustFile), f.TrustText(), 0o644),
+		os.WriteFile(filepath.Join(dir, "checkpoint"), f.Note, 0o644),
+		os.WriteFile(filepath.Join(dir, "log.vkey"), []byte(f.Trust.LogKey), 0o644))
 }

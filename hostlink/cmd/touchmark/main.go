@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -71,8 +72,20 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.socket, "socket", env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"), "socket of touchmark-hostd ($TOUCHMARK_SOCKET)")
 	f.StringVar(&a.trust, "trust", env("TOUCHMARK_TRUST", "/etc/touchmark/trust"), "trust directory or file ($TOUCHMARK_TRUST)")
 	f.BoolVar(&a.json, "json", false, "print JSON for programs")
-	c.AddCommand(a.signCmd(), a.fetchCmd(), a.jobsCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd())
+	c.AddCommand(a.signCmd(), a.fetchCmd(), a.jobsCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), exitCodes())
 	return c
+}
+
+// exitCodes is a page to read: touchmark help exit-codes.
+func exitCodes() *cobra.Command {
+	var b strings.Builder
+	for _, c := range api.Codes {
+		fmt.Fprintf(&b, "%3d  %s\n", c.Code, c.Meaning)
+		if c.Do != "" {
+			fmt.Fprintf(&b, "       %s\n", c.Do)
+		}
+	}
+	return &cobra.Command{Use: "exit-codes", Short: "What exit codes mean", Long: strings.TrimSpace(b.String())}
 }
 
 // someFiles wants at least one file named.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
@@ -21,9 +22,13 @@ func (a *app) orderCmd() *cobra.Command {
 		Use:   "order",
 		Short: "What administrators order the appliance: write it, sign it, hand it over",
 		Long: `Administrators order the appliance to set its clock, to leave a halt state, to
-note something in the log, or to end the log. An order names the state of the
+note something in the log, to replace its log key, to renew or revoke the
+certificate of its signing key, or to end the log. An order names the state of the
 log that they know: the published checkpoint. A quorum of them signs it. A new
 policy (touchmark policy sign) is handed over in the same way.`,
+		Example: `  touchmark order new note --checkpoint log/checkpoint --reason "moved to rack 7" --out move.order
+  touchmark order sign --key admin1.key move.order
+  touchmark order submit move.note`,
 	}
 	var key, out string
 	sign := &cobra.Command{
@@ -52,16 +57,23 @@ policy (touchmark policy sign) is handed over in the same way.`,
 }
 
 // draft are the flags of order new.
-type draft struct{ checkpoint, reason, out, time, halt, head, pcr, successor, genesis string }
+type draft struct {
+	checkpoint, reason, out, time, halt, head, pcr, successor, genesis, logKey, key, renew string
+
+	revoke int // -1: not given
+}
 
 func (a *app) newOrderCmd() *cobra.Command {
 	var d draft
 	c := &cobra.Command{
-		Use:   "new time|resume|note|close --checkpoint FILE --reason TEXT --out FILE",
+		Use:   "new time|resume|note|key|cert|close --checkpoint FILE --reason TEXT --out FILE",
 		Short: "Write an order, to be signed",
 		Example: `  touchmark order new note --checkpoint log/checkpoint --reason "moved to rack 7" --out move.order
   touchmark order new time --time 2026-03-04T05:06:07Z --checkpoint log/checkpoint --reason "the clock ran ahead" --out clock.order
-  touchmark order new resume --halt head-unknown --head HEX --pcr HEX --checkpoint log/checkpoint --reason "the card was lost" --out go-on.order`,
+  touchmark order new resume --halt head-unknown --head HEX --pcr HEX --checkpoint log/checkpoint --reason "the card was lost" --out go-on.order
+  touchmark order new key --log-key touchmark.example/demo+254fe022+AXYj… --checkpoint log/checkpoint --reason "yearly" --out key.order
+  touchmark order new cert --key packages --renew 2028-01-01T00:00:00Z --checkpoint log/checkpoint --reason "two years more" --out renew.order
+  touchmark order new cert --key packages --revoke 1 --checkpoint log/checkpoint --reason "superseded" --out revoke.order`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.newOrder(args[0], d) },
 	}
@@ -75,6 +87,10 @@ func (a *app) newOrderCmd() *cobra.Command {
 	f.StringVar(&d.pcr, "pcr", "", "resume: the PCR as the board shows it")
 	f.StringVar(&d.successor, "successor", "", "close: origin of the log that goes on, if there is one")
 	f.StringVar(&d.genesis, "genesis", "", "close: leaf hash of its entry 0")
+	f.StringVar(&d.logKey, "log-key", "", "key: the new log key's public half, as touchmark-appliance log-key new prints it")
+	f.StringVar(&d.key, "key", "", "cert: the key's name in the policy")
+	f.StringVar(&d.renew, "renew", "", "cert: when the key shall expire: a time, or never")
+	f.IntVar(&d.revoke, "revoke", -1, "cert: revoke it; 0 no reason, 1 superseded, 2 compromised, 3 retired")
 	return c
 }
 
@@ -106,8 +122,7 @@ func (a *app) newOrder(kind string, d draft) error {
 	if err := durable.WriteFile(d.out, text, 0o644); err != nil {
 		return exitf(api.CannotWrite, "%s: %w", d.out, plainWrite(err))
 	}
-	fmt.Fprintln(a.out, d.out)
-	return nil
+	return a.wrote(d.out)
 }
 
 func (d *draft) action(kind string) (order.Action, error) {
@@ -133,8 +148,35 @@ func (d *draft) action(kind string) (order.Action, error) {
 		}
 		genesis, err := hex32("--genesis", d.genesis)
 		return &order.Close{Successor: ledger.LogID{Origin: d.successor, Genesis: genesis}}, err
+	case ledger.KindKey:
+		if _, err := message.ParseKey(d.logKey); err != nil {
+			return nil, exitf(api.Usage, "--log-key: %w", err)
+		}
+		return &order.Key{LogKey: d.logKey}, nil
+	case ledger.KindCert:
+		return d.cert()
 	}
-	return nil, exitf(api.Usage, "order new makes time, resume, note and close, not %q", kind)
+	return nil, exitf(api.Usage, "order new makes time, resume, note, key, cert and close, not %q", kind)
+}
+
+// cert is what the key shall certify of itself.
+func (d *draft) cert() (order.Action, error) {
+	switch {
+	case d.key == "" || (d.renew == "") == (d.revoke < 0):
+		return nil, exitf(api.Usage, "order new cert needs --key, and either --renew or --revoke")
+	case d.revoke >= 0:
+		if d.revoke > 3 {
+			return nil, exitf(api.Usage, "--revoke: 0 no reason, 1 superseded, 2 compromised, 3 retired")
+		}
+		return &order.Cert{Key: d.key, Revoke: true, Code: sigformat.Reason(d.revoke)}, nil
+	case d.renew == "never":
+		return &order.Cert{Key: d.key}, nil
+	}
+	t, err := time.Parse(time.RFC3339, d.renew)
+	if err != nil {
+		return nil, exitf(api.Usage, "--renew: %w", err)
+	}
+	return &order.Cert{Key: d.key, Expires: t.UTC()}, nil
 }
 
 func hex32(flag, s string) (h [32]byte, err error) {
@@ -174,8 +216,7 @@ func (a *app) signOrder(path, keyPath, out string) error {
 	if err := durable.WriteFile(out, n, 0o644); err != nil {
 		return exitf(api.CannotWrite, "%s: %w", out, plainWrite(err))
 	}
-	fmt.Fprintln(a.out, out)
-	return nil
+	return a.wrote(out)
 }
 
 func (a *app) submitOrder(path string) error {
@@ -188,6 +229,10 @@ func (a *app) submitOrder(path string) error {
 	}
 	if _, err := a.ask(&api.Request{Op: api.OpOrder, Note: n}); err != nil {
 		return err
+	}
+	if a.json {
+		a.object(map[string]any{"ok": true})
+		return nil
 	}
 	fmt.Fprintln(a.out, "handed to the appliance: its operator decides, and 'touchmark log' shows it once it has effect")
 	return nil

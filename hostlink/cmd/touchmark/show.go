@@ -190,10 +190,11 @@ func intentNames(b *ledger.Intent) string {
 
 func (a *app) publishCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:   "publish",
-		Short: "Bring the published log up to date and wait for it",
-		Long:  "touchmark-hostd publishes by itself, shortly after each signature. This waits until it has.",
-		Args:  cobra.NoArgs,
+		Use:     "publish",
+		Short:   "Bring the published log up to date and wait for it",
+		Example: "  touchmark publish",
+		Long:    "touchmark-hostd publishes by itself, shortly after each signature. This waits until it has.",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := a.ask(&api.Request{Op: api.OpPublish})
 			return err
