@@ -3,7 +3,7 @@ package serial
 import (
 	"bufio"
 	"bytes"
-	"debug/elf"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"touchmark/hostlink/serialport"
+	"touchmark/tests/serial/initrd"
 )
 
 // patience bounds every wait. The machine is emulated without KVM, which is not everywhere and costs two seconds here.
@@ -51,14 +52,14 @@ func boot(t *testing.T) *machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	initrd, modules := makeInitrd(t, dir)
+	image, modules := makeInitrd(t, dir)
 	ctl := socket(t, filepath.Join(dir, "ctl"))
 	socket(t, filepath.Join(dir, "stuck"))
 	m := &machine{t: t, events: make(chan string, 1<<16), said: make(chan string), done: map[string]bool{}}
 	m.adapter = &adapter{path: filepath.Join(dir, "adapter")}
 	m.uart = start(t, filepath.Join(dir, "console"),
 		"-accel", "tcg", "-machine", "pc", "-cpu", "max", "-m", "192", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-kernel", filepath.Join(kernelDir(), "vmlinux"), "-initrd", initrd,
+		"-kernel", initrd.Kernel(), "-initrd", image,
 		"-append", "console=ttyS0 loglevel=4 panic=-1 rdinit=/guest TOUCHMARK_CONTROL="+guestControl,
 		"-serial", "file:"+filepath.Join(dir, "console"),
 		"-chardev", "socket,id=ctl,path="+filepath.Join(dir, "ctl"), "-chardev", "pty,id=uart", "-chardev", "socket,id=adapter,server=on,wait=off,path="+m.adapter.path,
@@ -206,9 +207,6 @@ func (m *machine) next(awaited string) string {
 	}
 }
 
-// kernelDir is where make setup has put the kernel.
-func kernelDir() string { return filepath.Join(os.Getenv("TOUCHMARK_BIN"), "..", "kernel") }
-
 // makeInitrd packs the guest's programs and modules; the answer names the modules in the order of loading.
 func makeInitrd(t *testing.T, dir string) (path string, modules []string) {
 	t.Helper()
@@ -218,96 +216,17 @@ func makeInitrd(t *testing.T, dir string) (path string, modules []string) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	var image cpio
-	image.add(t, "guest", guest)
-	image.add(t, "touchmark-link", filepath.Join(os.Getenv("TOUCHMARK_BIN"), "touchmark-link"))
-	for _, d := range drivers {
-		modules = withDependencies(t, modules, d)
-	}
-	for _, name := range modules {
-		image.add(t, "modules/"+name+".ko", modulePath(name))
-	}
+	var image initrd.Image
 	path = filepath.Join(dir, "initrd")
-	if err := os.WriteFile(path, image.end(), 0o600); err != nil {
+	err := errors.Join(image.AddFile("guest", guest),
+		image.AddFile("touchmark-link", filepath.Join(os.Getenv("TOUCHMARK_BIN"), "touchmark-link")))
+	if err == nil {
+		modules, err = image.AddModules(drivers...)
+	}
+	if err := errors.Join(err, image.Write(path)); err != nil {
 		t.Fatal(err)
 	}
 	return path, modules
-}
-
-func modulePath(name string) string { return filepath.Join(kernelDir(), "modules", name+".ko") }
-
-// withDependencies appends a module after those that its .modinfo section names and that are files: others are built
-// into the kernel.
-func withDependencies(t *testing.T, order []string, name string) []string {
-	t.Helper()
-	for _, known := range order {
-		if known == name {
-			return order
-		}
-	}
-	f, err := elf.Open(modulePath(name))
-	if err != nil {
-		t.Fatalf("%v: run make setup", err)
-	}
-	defer f.Close()
-	info, err := f.Section(".modinfo").Data()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for field := range bytes.SplitSeq(info, []byte{0}) {
-		list, ok := strings.CutPrefix(string(field), "depends=")
-		for dep := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ',' }) {
-			if file := moduleFile(dep); ok && file != "" {
-				order = withDependencies(t, order, file)
-			}
-		}
-	}
-	return append(order, name)
-}
-
-// moduleFile finds a module's file: its name in the kernel has _ where the file may have -.
-func moduleFile(name string) string {
-	for _, file := range []string{name, strings.ReplaceAll(name, "_", "-")} {
-		if _, err := os.Stat(modulePath(file)); err == nil {
-			return file
-		}
-	}
-	return ""
-}
-
-// cpio is an initramfs in the making (Documentation/driver-api/early-userspace/buffer-format.rst, "newc").
-type cpio struct {
-	bytes.Buffer
-	dirs map[string]bool
-}
-
-func (c *cpio) add(t *testing.T, name, file string) {
-	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v: run make setup build", err)
-	}
-	if d := filepath.Dir(name); d != "." && !c.dirs[d] {
-		c.dirs = map[string]bool{d: true}
-		c.entry(d, 0o040755, nil)
-	}
-	c.entry(name, 0o100755, content)
-}
-
-func (c *cpio) entry(name string, mode int, content []byte) {
-	fmt.Fprintf(c, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x",
-		c.Len(), mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name)+1, 0)
-	c.WriteString(name + "\x00")
-	c.pad()
-	c.Write(content)
-	c.pad()
-}
-
-func (c *cpio) pad() { c.Write(make([]byte, -c.Len()&3)) }
-
-func (c *cpio) end() []byte {
-	c.entry("TRAILER!!!", 0, nil)
-	return c.Bytes()
 }
 
 // adapter is the cable end of the machine's USB adapter (0403:6001, FTDI). QEMU has the adapter plugged in while somebody

@@ -3,6 +3,7 @@ package usb
 import (
 	"bytes"
 	"encoding/binary"
+	"unicode/utf16"
 )
 
 // Configuration is the number of the only configuration.
@@ -31,7 +32,25 @@ func Descriptors() []byte {
 		{7, 5, 0x02, 2, 64, 0, 0}, {7, 5, 0x82, 2, 64, 0, 0}, {7, 5, 0x83, 3, 8, 0, 32},
 	}, nil)
 	total := uint16(9 + len(body))
-	device := []byte{18, 1, 0x00, 0x02, 0, 0, 0, 64, 0x50, 0x10, 0x04, 0x04, 0x71, 0x05, 0, 0, 0, 1}
+	device := []byte{18, 1, 0x00, 0x02, 0, 0, 0, 64, 0x50, 0x10, 0x04, 0x04, 0x71, 0x05, 1, 2, 0, 1}
 	configuration := []byte{9, 2, byte(total), byte(total >> 8), 1, Configuration, 0, 0x80, 15}
 	return bytes.Join([][]byte{device, configuration, body}, nil)
+}
+
+// Text is the token's string of an index, in its descriptor's form (USB 2.0
+// §9.6.7); false if there is none.
+func Text(index byte) ([]byte, bool) {
+	texts := []string{"", "Yubico", "YubiKey CCID"}
+	if int(index) >= len(texts) {
+		return nil, false
+	}
+	units := utf16.Encode([]rune(texts[index]))
+	if index == 0 {
+		units = []uint16{0x0409} // the languages: English
+	}
+	d := []byte{byte(2 + 2*len(units)), 3}
+	for _, u := range units {
+		d = binary.LittleEndian.AppendUint16(d, u)
+	}
+	return d, true
 }
