@@ -48,7 +48,11 @@ type View struct {
 	Job      *Job      `json:"job,omitempty"`
 	Order    *Order    `json:"order,omitempty"`   // never beside a job
 	Message  string    `json:"message,omitempty"` // one line for the operator: what happened, what to do
-	Halted   string    `json:"halted,omitempty"`  // why the board refuses to go on
+	State    string    `json:"state"`             // ready, halted, or what it is busy with, as hosts are told
+	Halt     string    `json:"halt,omitempty"`    // the halt state (docs/spec/anchor.md §5)
+	Halted   string    `json:"halted,omitempty"`  // why the board refuses to go on, and what to do
+	Writes   uint64    `json:"nv_writes"`         // how often the TPM's memory was written
+	Days     int       `json:"nv_days"`           // until that may be worn out at the present rate, -1 when nobody can tell
 }
 
 // Job is the one request on display.
@@ -217,10 +221,28 @@ func (p *page) text(s string) {
 func (p *page) header(v View) {
 	p.add(fmt.Sprintf("TOUCHMARK  %s  %s", v.Origin, v.Time.UTC().Format("2006-01-02 15:04:05 UTC")))
 	p.add(fmt.Sprintf("log %d   token %s   host %s   waiting %d", v.LogSize, v.Token, v.Host, v.Queue))
+	if v.Scrub != "" || v.Writes > 0 {
+		p.add("log check: " + orNone(v.Scrub) + "   TPM: " + wear(v))
+	}
 	if v.Emulated {
 		p.add("EMULATED TOKEN: for tests only, its signatures prove nothing")
 	}
 	p.add(strings.Repeat("-", p.width))
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "not yet"
+	}
+	return s
+}
+
+// wear says how worn the TPM's memory is.
+func wear(v View) string {
+	if v.Days < 0 {
+		return fmt.Sprintf("%d writes", v.Writes)
+	}
+	return fmt.Sprintf("%d writes, lasts %d days or more", v.Writes, v.Days)
 }
 
 func (p *page) job(j *Job) {

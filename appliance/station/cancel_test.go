@@ -1,6 +1,7 @@
 package station
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -37,11 +38,35 @@ func (b *board) answered(job message.JobID, code string) {
 // signsAgain arms and touches what is on display.
 func (b *board) signsAgain(r *intaketest.Request) {
 	b.t.Helper()
-	b.command(operator.Command{Verb: operator.Arm, Job: r.Job().String()})
-	b.awaitTouch()
+	b.armUntilTouch(r.Job())
 	b.token.touch <- nil
 	if o := b.end(r.Job()); o.Items[0].State != ledger.Signed {
 		b.t.Fatalf("%+v", o)
+	}
+}
+
+// armUntilTouch arms a job that is on display, again as long as the board says
+// that the token is not ready: the PIN may still be on its way.
+func (b *board) armUntilTouch(id message.JobID) {
+	b.t.Helper()
+	arm := operator.Command{Verb: operator.Arm, Job: id.String()}
+	b.command(arm)
+	deadline := time.After(patience)
+	for {
+		select {
+		case m := <-b.link.out:
+			p, err := fromBoard(m)
+			must(b.t, err)
+			b.take(p)
+		case v := <-b.panel.views:
+			if strings.Contains(v.Message, "nothing was armed") {
+				b.command(arm)
+			}
+		case <-b.token.waiting:
+			return
+		case <-deadline:
+			b.t.Fatal("the token is never asked")
+		}
 	}
 }
 

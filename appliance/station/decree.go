@@ -71,6 +71,9 @@ func (s *Station) takeOrder(note []byte) error {
 
 // readOrder checks an order against the log and the law as they are now.
 func (s *Station) readOrder(raw []byte) (*decree, error) {
+	if s.past.Policy == nil {
+		return nil, intake.Refuse(message.CodeHalted, "%v", s.halted)
+	}
 	hash, err := order.Hash(raw)
 	if err != nil {
 		return nil, intake.Refuse(message.CodeBadMessage, "%v", err)
@@ -85,7 +88,8 @@ func (s *Station) readOrder(raw []byte) (*decree, error) {
 	}
 	if o, perr := order.Parse(text); perr == nil {
 		d.kind = o.Action.Kind()
-		d.order, err = order.Open(raw, s.past.Policy.Administrators.Keys, s.past.Policy.Administrators.Quorum)
+		d.note = s.possess(raw, o)
+		d.order, err = order.Open(d.note, s.past.Policy.Administrators.Keys, s.past.Policy.Administrators.Quorum)
 	} else {
 		d.kind = ledger.KindPolicy
 		d.policy, err = s.past.Policy.Successor(raw)
@@ -111,8 +115,13 @@ func (s *Station) fits(d *decree) error {
 		if root, err := s.cfg.Store.Root(o.After.Size); err != nil || root != o.After.Root {
 			return intake.Refuse(message.CodeForkedHead, "the order was made for another log than this one")
 		}
-		if d.kind == ledger.KindKey {
-			return intake.Refuse(message.CodeBadMessage, "a running board does not replace its log key")
+		if k, ok := o.Action.(*order.Key); ok {
+			if err := s.fitsKey(k); err != nil {
+				return err
+			}
+		}
+		if d.kind == ledger.KindCert {
+			return intake.Refuse(message.CodeBadMessage, "this version certifies nothing after the enrolment")
 		}
 	}
 	return s.leads(d)
@@ -211,7 +220,7 @@ func (s *Station) prepareDecree(d *decree) error {
 	if err != nil {
 		return err
 	}
-	d.order, d.policy = now.order, now.policy
+	d.order, d.policy, d.note = now.order, now.policy, now.note
 	if d.kind == ledger.KindResume {
 		return s.prepareResume(d)
 	}
@@ -308,8 +317,7 @@ func (s *Station) commitDecree(d *decree) {
 // notTaken is an order that HEAD did not take.
 func (s *Station) notTaken(d *decree, err error) {
 	if errors.Is(err, chain.ErrUnexplained) {
-		s.decree = nil
-		s.halt(err)
+		s.restart(err)
 		return
 	}
 	s.dropDecree(message.CodeBusy, "the TPM did not take the order, bring it again: "+err.Error())
@@ -329,9 +337,7 @@ func (s *Station) taken(d *decree, a *ledger.Attest, err error) {
 	s.setClock(d) // entries behind this one have the new time
 	if !mend {
 		s.chain.State = d.After
-		if err = s.chain.AppendNow(s.now(), a); err == nil {
-			err = s.chain.Sign(a)
-		}
+		err = s.chain.AppendNow(s.now(), a)
 	} else {
 		err = nil
 	}
@@ -348,7 +354,8 @@ func (s *Station) taken(d *decree, a *ledger.Attest, err error) {
 	s.announce(d)
 }
 
-// reload lets the log say what is in force now.
+// reload lets the log say what is in force now, and signs the checkpoint with the
+// log key that is.
 func (s *Station) reload() error {
 	if err := s.chain.Load(s.now()); err != nil {
 		return err
@@ -372,6 +379,8 @@ func (s *Station) setClock(d *decree) {
 
 // announce tells everybody, and goes on with what waited.
 func (s *Station) announce(d *decree) {
+	s.measure()
+	s.keepLogKey()
 	s.log.Warn().Str("order", d.id).Str("kind", d.kind).Msg("order in force")
 	s.push()
 	m := message.Checkpoint{Note: s.chain.Checkpoint}

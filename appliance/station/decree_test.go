@@ -244,12 +244,12 @@ func TestClose(t *testing.T) {
 	id := b.bring(note)
 	b.ordered(id)
 	b.command(operator.Command{Verb: operator.Arm, Job: id})
-	if v := b.serve("halted"); !strings.Contains(v.Halted, "closed by its administrators") {
+	if v := b.serve("halted"); !strings.Contains(v.Halted, "administrators ended this log") {
 		t.Fatal(v.Halted)
 	}
 	b.kill()
 	b.start()
-	b.view("a halt", func(v operator.View) bool { return strings.Contains(v.Halted, "closed") })
+	b.view("a halt", func(v operator.View) bool { return v.Halt == "log-closed" })
 	b.connect()
 	job, m := b.job([]string{"a.db"}, "content")
 	b.submit(m)
@@ -342,7 +342,6 @@ func TestOrdersRefused(t *testing.T) {
 	must(t, err)
 	foreign, err := message.SignNote(text, stranger)
 	must(t, err)
-	_, vkey := newSigner(t, origin)
 	for name, c := range map[string]struct {
 		note []byte
 		want string
@@ -354,7 +353,6 @@ func TestOrdersRefused(t *testing.T) {
 		"future":        {b.signed(&order.Order{Origin: origin, After: order.State{Size: size + 1}, Action: &order.Note{}, Reason: "r"}), "presumes"},
 		"fork":          {b.signed(&order.Order{Origin: origin, After: order.State{Size: size}, Action: &order.Note{}, Reason: "r"}), "another log"},
 		"nothing wrong": {b.order(&order.Resume{Halt: "head-unknown"}), "has not halted"},
-		"log key":       {b.order(&order.Key{LogKey: vkey}), ""},
 	} {
 		b.bring(append(c.note, []byte(nil)...))
 		v := b.serve("order-dropped")

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"touchmark/appliance/station/chain"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor/recovery"
 )
 
 // maxRetry bounds the pause between two tries of a TPM that does not answer:
@@ -17,20 +19,25 @@ const maxRetry = 30 * time.Second
 func (s *Station) startUp(pause time.Duration) {
 	s.starting = true
 	err := s.startNow()
-	if err != nil && chain.Passes(err) {
+	if err != nil && (chain.Passes(err) || errors.Is(err, chain.ErrUnexplained)) {
+		s.silent = true
 		s.log.Error().Err(err).Dur("again_in", pause).Msg("the TPM does not answer as it should")
 		s.show("tpm-error", fmt.Sprintf("The TPM does not answer as it should (%v). Trying again in %s.", err, pause.Round(time.Millisecond)))
 		s.after(pause, func() { s.startUp(min(2*pause, maxRetry)) })
+		s.lateHello()
 		return
 	}
-	s.starting = false
+	s.starting, s.silent = false, false
+	s.measure()
 	defer s.lateHello()
+	defer s.tellLost()
 	switch {
 	case err != nil:
 		s.halt(err)
 	case s.past.Closed:
 		s.halt(errClosed)
 	default:
+		s.keepLogKey()
 		s.ready()
 		s.next()
 	}
@@ -42,7 +49,7 @@ func (s *Station) startNow() error {
 		return err
 	}
 	if s.now().Before(last) {
-		return &errClock{s.now(), last}
+		return chain.Halted(recovery.ClockBehind, &errClock{s.now(), last})
 	}
 	return s.startChain()
 }
@@ -55,8 +62,11 @@ func (s *Station) lastTime() (time.Time, error) {
 		return s.past.LastTime, nil
 	}
 	for p, err := range s.cfg.Store.PlansBackward() {
-		if err != nil || p.Size != s.cfg.Store.Size() {
-			return s.past.LastTime, err
+		if err != nil {
+			return s.past.LastTime, chain.Unreadable(err)
+		}
+		if p.Size != s.cfg.Store.Size() {
+			break
 		}
 		head, err := s.cfg.TPM.Head()
 		if err != nil {
@@ -73,7 +83,31 @@ func (s *Station) lastTime() (time.Time, error) {
 // startChain brings log and TPM into agreement and writes a boot entry.
 func (s *Station) startChain() error { return s.chain.Start(s.now(), Version, s.clock) }
 
-var errClosed = errors.New("this log was closed by its administrators: nothing is signed with it any more; what follows is in the close entry")
+var errClosed = chain.Halted(recovery.LogClosed, nil)
+
+// restart explains the TPM's state from the log once more, after something
+// happened to it that only a start can conclude from: a TPM that was reset inside
+// a ceremony, a command of which nobody knows whether it was carried out. What
+// was under way ends as a start ends it.
+func (s *Station) restart(err error) {
+	s.log.Error().Err(err).Msg("starting again")
+	s.decree = nil
+	s.startUp(s.cfg.TPMRetry)
+}
+
+// tellLost tells the host how the job ended that a restart came upon.
+func (s *Station) tellLost() {
+	j := s.lost
+	s.lost = nil
+	if j == nil || s.recorded(j.id) {
+		return
+	}
+	if s.halted != nil {
+		s.refuse(j.id, message.CodeHalted, haltedText(s.halted))
+		return
+	}
+	s.refuse(j.id, message.CodeBusy, "the TPM did not answer as it should, ask again")
+}
 
 // pollTPM looks whether an idle TPM still is where the log left it: one that was
 // reset beside the board (a suspended machine, a glitch) is explained by
@@ -86,9 +120,12 @@ func (s *Station) pollTPM() {
 	s.tpm.Do(func() func() {
 		pcr, err := s.cfg.TPM.PCR()
 		return func() {
-			if err == nil && s.idle() && pcr != s.chain.PCR {
-				s.log.Warn().Msg("the TPM was reset, or its PCR extended: starting again")
-				s.startUp(s.cfg.TPMRetry)
+			switch {
+			case !s.idle():
+			case err != nil:
+				s.restart(chain.Failed("reading the PCR", err))
+			case pcr != s.chain.PCR:
+				s.restart(errors.New("the TPM was reset, or its PCR extended"))
 			}
 		}
 	})
@@ -96,5 +133,5 @@ func (s *Station) pollTPM() {
 
 // idle reports that nothing is under way that uses the TPM's chain.
 func (s *Station) idle() bool {
-	return s.confirmed && !s.starting && s.halted == nil && s.job == nil && s.decree == nil && !s.stopping && !s.chain.Dirty
+	return s.confirmed && !s.starting && s.halted == nil && s.job == nil && s.decree == nil && !s.stopping
 }

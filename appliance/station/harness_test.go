@@ -46,6 +46,7 @@ type fakeTPM struct {
 	fault map[string]string // command: "before", "after" or "always"
 	count map[string]int
 	slow  map[string]chan struct{} // command: it takes until this is closed
+	reset string                   // the TPM is reset right before this command
 }
 
 func (f *fakeTPM) run(name string, do func()) error {
@@ -59,6 +60,10 @@ func (f *fakeTPM) run(name string, do func()) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.count[name]++
+	if f.reset == name {
+		f.reset = ""
+		f.tpm.PowerCycle()
+	}
 	kind := f.fault[name]
 	if kind != "always" {
 		delete(f.fault, name)
@@ -71,6 +76,17 @@ func (f *fakeTPM) run(name string, do func()) error {
 		return errTPM
 	}
 	return nil
+}
+
+// resetBefore resets the TPM right before a command, or now.
+func (f *fakeTPM) resetBefore(command string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if command == "shown" {
+		f.tpm.PowerCycle()
+		return
+	}
+	f.reset = command
 }
 
 func (f *fakeTPM) fail(command, kind string) {
@@ -246,7 +262,8 @@ type board struct {
 	store *ledgerstore.Store
 	host  note.Signer
 	admin note.Signer
-	pol   string // text of the policy in force
+	keys  *testKeys // of the log
+	pol   string    // text of the policy in force
 	forge *intaketest.Forge
 	trust *anchor.Trust
 	key   *sigformat.Key
@@ -341,6 +358,7 @@ func (b *board) enrol() {
 	})
 	must(t, err)
 	logKey, vkey := newSigner(t, origin)
+	b.keys = &testKeys{have: map[string]note.Signer{vkey: logKey}}
 	spki, err := x509.MarshalPKIXPublicKey(b.token.key.Public())
 	must(t, err)
 	att := ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("device")}
@@ -365,7 +383,7 @@ func (b *board) enrol() {
 	must(t, store.Append([][]byte{raw2}, nil))
 	must(t, store.Close())
 	b.key, b.trust = key, anchor.TrustOf(raw, g)
-	b.cfg = Config{TPM: b.tpm, LogKey: logKey, Log: zerolog.Nop(), TokenPoll: time.Millisecond, TPMRetry: time.Millisecond}
+	b.cfg = Config{TPM: b.tpm, LogKeys: b.keys, Log: zerolog.Nop(), TokenPoll: time.Millisecond, TPMRetry: time.Millisecond}
 }
 
 // start opens the log and runs a station on it.
@@ -401,8 +419,7 @@ func (b *board) start() {
 		}
 		return b.token, nil
 	}
-	s, err := New(cfg)
-	must(t, err)
+	s := New(cfg)
 	ctx, stop := context.WithCancel(context.Background())
 	b.stop, b.done = stop, make(chan error, 1)
 	go func() { s.Run(ctx); _ = store.Close(); b.done <- nil }()

@@ -69,8 +69,8 @@ func (s *Station) heal(g *healing) {
 		err = s.chain.Load(s.now())
 	}
 	if err != nil {
-		s.halted = chain.MustHalt(fmt.Errorf("taking entries from a mirror: %w", err))
-		s.halt(s.halted)
+		s.halted = nil
+		s.halt(err)
 		return
 	}
 	s.log.Warn().Uint64("entries", s.cfg.Store.Size()).Str("host", s.link.host).Msg("the end of the log came from a mirror")

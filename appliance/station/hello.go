@@ -3,6 +3,7 @@ package station
 import (
 	"time"
 
+	"touchmark/appliance/station/chain"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/quote"
 )
@@ -18,6 +19,10 @@ const (
 // TPM a signature, so they are rationed and never queue up before it; a hello
 // too many waits its turn, and only the newest waits.
 func (s *Station) hello(h *message.HelloNote) {
+	if s.past.Policy == nil {
+		s.unheard()
+		return
+	}
 	_, host, err := s.past.Policy.AuthenticateHost(h.Note)
 	if err == nil {
 		err = s.past.Policy.CheckOrigin(h.Hello.Origin)
@@ -26,7 +31,11 @@ func (s *Station) hello(h *message.HelloNote) {
 		s.unanswered(err)
 		return
 	}
-	if !s.confirmed || s.starting || s.link.attesting {
+	if s.silent {
+		s.unproven(h, host)
+		return
+	}
+	if s.halted == nil && (!s.confirmed || s.starting) || s.link.attesting {
 		s.link.waiting = h // there is nothing to attest before the clock is right
 		return
 	}
@@ -45,6 +54,29 @@ func (s *Station) hello(h *message.HelloNote) {
 	s.update()
 	s.noteHead(h.Hello.HeadSize, h.Hello.HeadRoot)
 	s.welcome(h.Hello.Nonce)
+}
+
+// unproven answers a hello while the TPM is silent: who the board is and what is
+// the matter with it, without an attestation. The hello is answered again when
+// there is one.
+func (s *Station) unproven(h *message.HelloNote, host string) {
+	s.link.waiting = h
+	if h == s.link.told || s.link.ration.Take(time.Now()) > 0 {
+		return
+	}
+	s.link.told, s.link.host = h, host
+	s.update()
+	s.sendWelcome(h.Hello.Nonce, quote.Attestation{})
+}
+
+// unheard answers a hello where no log says who may speak: why the board has
+// halted, and nothing else.
+func (s *Station) unheard() {
+	if s.halted == nil || s.link.ration.Take(time.Now()) > 0 {
+		return
+	}
+	m := message.Refused{Code: message.CodeHalted, Text: haltedText(s.halted)}
+	s.transmit(chanInteractive, m.Marshal())
 }
 
 // unanswered counts what a stranger is not told.
@@ -94,13 +126,22 @@ func (s *Station) welcome(nonce [16]byte) {
 // sendWelcome tells the state of the log as it is now, not as it was when the
 // hello came: entries sent in between would make it look rolled back.
 func (s *Station) sendWelcome(nonce [16]byte, a quote.Attestation) {
+	s.measure()
 	w := message.Welcome{
 		Nonce: nonce, Origin: s.past.Trust.Origin, Firmware: Version, Policy: s.past.Policy.Hash,
-		Time: s.now(), State: s.state(), Total: s.cfg.Store.Size(), Checkpoint: s.chain.Checkpoint,
+		Time: s.now(), State: s.state(), Halt: s.haltWord(), Writes: s.wear.Writes, Days: s.wear.Days, Total: s.cfg.Store.Size(), Checkpoint: s.chain.Checkpoint,
 		Attest: a.Attest, Sig: a.Sig,
 	}
 	s.send(chanInteractive, w.Marshal())
 	s.askMirror()
+}
+
+// haltWord is the halt state, "" if the board has not halted.
+func (s *Station) haltWord() string {
+	if s.halted == nil {
+		return ""
+	}
+	return string(chain.HaltOf(s.halted).Halt)
 }
 
 // state is the board's state in one word.
@@ -110,6 +151,10 @@ func (s *Station) state() string {
 		return message.StateHalted
 	case !s.confirmed:
 		return "time-unconfirmed"
+	case s.silent:
+		return "tpm-silent"
+	case s.starting:
+		return "starting"
 	}
 	return message.StateReady
 }

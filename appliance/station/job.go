@@ -161,14 +161,20 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 		s.refused(j, e)
 	case ceremony.Halt:
 		s.job = nil
-		s.refuse(j.id, message.CodeHalted, "the appliance has halted: "+e.Err.Error())
+		s.lost = j
+		if errors.Is(e.Err, chain.ErrUnexplained) {
+			s.restart(e.Err)
+			return
+		}
 		s.halt(e.Err)
+		s.tellLost()
 	}
 }
 
 func (s *Station) appendIntent(j *job) {
 	err := s.chain.Append(&j.commit.Plan, j.intent)
 	if err == nil {
+		s.wear.Writes++ // at most: HEAD may not take it
 		s.refusals.Reset()
 	}
 	s.step(j, ceremony.Appended{Err: err})

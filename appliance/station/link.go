@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"touchmark/appliance/intake"
+	"touchmark/appliance/station/chain"
 	"touchmark/appliance/station/linkproc"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
@@ -26,6 +27,7 @@ type linkState struct {
 
 	ration    intake.Ration      // of hellos
 	waiting   *message.HelloNote // the newest that could not be answered yet
+	told      *message.HelloNote // the newest that was answered without an attestation
 	timed     bool               // a timer will take it up
 	attesting bool               // the TPM is at work for one
 
@@ -195,7 +197,7 @@ func (s *Station) sendEntries(from uint64, channel int) {
 	for i := from; i < total && len(m.Entries) < message.MaxEntries; i++ {
 		e, err := s.cfg.Store.Entry(i)
 		if err != nil {
-			s.halt(fmt.Errorf("reading log entry %d: %w", i, err))
+			s.halt(chain.Unreadable(fmt.Errorf("entry %d: %w", i, err)))
 			return
 		}
 		if room -= len(e) + 12; room < 0 {

@@ -9,16 +9,46 @@ import (
 	"touchmark/tpm/ledger"
 )
 
-// A TPM that is reset while the board runs quotes another PCR than the log
-// leads to: the signature is withheld, the board halts at the next arming, and
-// a power cycle, after which the PCR is zero again, leads out of it.
-func TestResetWhileRunningHaltsUntilThePowerCycle(t *testing.T) {
+// A TPM that is reset while a job is on display quotes another PCR than the log
+// leads to: the signature is withheld. Before the next job the board takes it for
+// the restart that it is, because the PCR holds the newest commit and nothing
+// else, and goes on.
+func TestResetInsideACeremonyIsARestart(t *testing.T) {
+	for _, at := range []string{"shown", "NV_Extend", "PCR_Extend", "NV_Certify", "Quote"} {
+		t.Run(at, func(t *testing.T) {
+			b := newBoard(t)
+			b.start()
+			b.connect()
+			b.signs("a.db", "content")
+			id, m := b.job([]string{"b.db"}, "content")
+			b.submit(m)
+			b.shown(id)
+			b.tpm.resetBefore(at)
+			b.command(operator.Command{Verb: operator.Arm, Job: id.String()})
+			b.awaitTouch()
+			b.token.touch <- nil
+			if o := b.end(id); o.Items[0].State != ledger.Withheld {
+				t.Fatalf("%+v", o.Items[0])
+			}
+			b.signs("c.db", "content")
+			b.replays()
+			if n := b.boots(); n != 2 {
+				t.Errorf("%d boot entries, want one more", n)
+			}
+		})
+	}
+}
+
+// A PCR that something else extended is no restart: the board halts, and a power
+// cycle leads out of it.
+func TestForeignExtendHaltsUntilThePowerCycle(t *testing.T) {
 	b := newBoard(t)
 	b.start()
 	b.connect()
 	b.signs("a.db", "content")
 	b.tpm.mu.Lock()
 	b.tpm.tpm.PowerCycle()
+	b.tpm.tpm.ExtendPCR([32]byte{66})
 	b.tpm.mu.Unlock()
 	id, m := b.job([]string{"b.db"}, "content")
 	b.submit(m)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"touchmark/appliance/station/chain"
+	"touchmark/tpm/anchor/recovery"
 )
 
 // scrub reads the whole log beside everything else: a start reads its newest
@@ -36,7 +37,7 @@ func (s *Station) scrub(ctx context.Context) (wait func()) {
 func (s *Station) scrubbed(n uint64, err error) {
 	if err != nil {
 		s.view.Scrub = "damaged"
-		s.halt(chain.MustHalt(fmt.Errorf("checking the log: %w", err)))
+		s.halt(chain.Halted(recovery.LogDamaged, err))
 		return
 	}
 	s.view.Scrub = fmt.Sprintf("whole, %d entries", n)

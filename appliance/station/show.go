@@ -22,16 +22,26 @@ func (s *Station) update() {
 }
 
 func (s *Station) redraw() {
-	s.view.Origin, s.view.Time = s.past.Trust.Origin, s.now()
+	s.view.Origin, s.view.Time = s.origin(), s.now()
 	s.view.Emulated = s.past.Trust.Emulated
 	s.view.Token, s.view.LogSize = s.token.state, s.cfg.Store.Size()
 	s.view.Host, s.view.Queue = s.hostWord(), len(s.queue)
+	s.view.State, s.view.Halt = s.state(), s.haltWord()
+	s.view.Writes, s.view.Days = s.wear.Writes, s.wear.Days
 	s.view.Job, s.view.Order, s.view.Ask, s.view.Halted = s.jobView(), s.orderView(), s.ask(), ""
 	if s.halted != nil && s.job == nil {
 		s.view.Halted = s.halted.Error()
 	}
 	s.cfg.Panel.Show(s.view)
 	s.cfg.Status(s.view)
+}
+
+// origin is the log's; the log key has its name where the log is lost.
+func (s *Station) origin() string {
+	if o := s.past.Trust.Origin; o != "" {
+		return o
+	}
+	return s.cfg.LogKeys.Origin()
 }
 
 // say shows a line to the operator without changing what is on display.

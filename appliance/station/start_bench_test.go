@@ -41,9 +41,9 @@ func BenchmarkStart(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				s, err := New(Config{Store: store, LogKey: key, Log: zerolog.Nop(), Clock: func() time.Time { return last }})
-				if err != nil {
-					b.Fatal(err)
+				s := New(Config{Store: store, LogKeys: FixedLogKey(key), Log: zerolog.Nop(), Clock: func() time.Time { return last }})
+				if s.fault != nil {
+					b.Fatal(s.fault)
 				}
 				if s.past.From == 0 {
 					b.Fatal("it read everything")

@@ -89,8 +89,8 @@ func (b *board) opened(store *ledgerstore.Store, clock func() time.Time) *Statio
 	b.t.Helper()
 	cfg := b.cfg
 	cfg.Store, cfg.Clock = store, clock
-	s, err := New(cfg)
-	must(b.t, err)
+	s := New(cfg)
+	must(b.t, s.fault)
 	return s
 }
 
@@ -152,7 +152,7 @@ func TestScrubFindsDamage(t *testing.T) {
 	b.cfg.Clock = func() time.Time { return time.Now().Add(48 * time.Hour) }
 	b.start()
 	v := b.view("a halt", func(v operator.View) bool { return v.Halted != "" })
-	if v.Scrub != "damaged" || !strings.Contains(v.Halted, "checking the log") {
+	if v.Scrub != "damaged" || v.Halt != "log-damaged" || !strings.Contains(v.Halted, "start again") {
 		t.Fatalf("%q: %s", v.Scrub, v.Halted)
 	}
 }

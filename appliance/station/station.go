@@ -23,7 +23,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/intake"
@@ -34,7 +33,6 @@ import (
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledgerstore"
 )
 
 // TPM is what the station needs of the TPM; tpm/device implements it.
@@ -60,12 +58,14 @@ type Token interface {
 // Config is what a station is made of. All fields are required but those with
 // a default.
 type Config struct {
-	Store   *ledgerstore.Store
+	Store   past.Log // past.Absent if there is none
+	Genesis []byte   // a copy of its genesis entry from beside it, nil if there is none
+	Fault   error    // a *chain.HaltError that was found before the board came up, or nil
 	TPM     TPM
 	Token   func() (Token, error) // opens the token; called again after a removal
 	Link    func(context.Context) (Link, error)
 	Panel   operator.Panel
-	LogKey  note.Signer
+	LogKeys LogKeys
 	Log     zerolog.Logger
 	Status  func(operator.View) // told of every view; may be nil
 	Clock   func() time.Time    // the board's clock
@@ -93,13 +93,16 @@ type Station struct {
 	chain    *chain.Chain // log and TPM
 	past     *past.Past   // what the chain's log says
 
-	halted    error
+	fault     error // what keeps the board from starting
+	halted    error // a *chain.HaltError
+	lost      *job  // a restart came upon it; the host is told how it ended
 	healing   *healing
 	decree    *decree             // an administrators' order that is shown or under way
 	declined  map[[32]byte]string // orders of hosts that came to nothing: the code of that
 	shift     time.Duration       // what an order corrects the clock by
 	floor     time.Time           // the clock says no less
 	starting  bool                // the TPM's state is not explained yet
+	silent    bool                // because the TPM does not answer as it should
 	confirmed bool
 	clock     string // who vouches for the clock: ledger.Clock…
 
@@ -108,23 +111,25 @@ type Station struct {
 	ended    intake.Ended // jobs that came to nothing
 	refusals intake.Tally // since the last intent
 	view     operator.View
+	wear     past.Wear
 	alarm    string // shown until the operator decides about another job
 	quit     context.CancelFunc
 	stopping bool // no new job; quit when the present one has ended
 	stopped  bool
 }
 
-// New checks the configuration and loads the log. It touches neither TPM nor
-// token; Run does.
-func New(cfg Config) (*Station, error) {
+// New loads the log. It touches neither TPM nor token; Run does. A log that cannot
+// be loaded halts the board once it runs.
+func New(cfg Config) *Station {
 	cfg = withDefaults(cfg)
-	c := chain.New(chain.Config{Store: cfg.Store, TPM: cfg.TPM, Key: cfg.LogKey, Log: cfg.Log})
+	c := chain.New(chain.Config{Store: cfg.Store, TPM: cfg.TPM, Key: cfg.LogKeys.Find, Genesis: cfg.Genesis, Log: cfg.Log})
 	s := &Station{cfg: cfg, log: cfg.Log, loop: loop.New(), chain: c, past: c.Past}
 	s.hostLog = cfg.Log.Sample(&zerolog.BurstSampler{Burst: hostLogBurst, Period: hostLogPeriod})
-	if err := s.chain.Load(s.now()); err != nil {
-		return nil, err
+	s.fault = cfg.Fault
+	if err := s.chain.Load(s.now()); err != nil && s.fault == nil {
+		s.fault = err
 	}
-	return s, nil
+	return s
 }
 
 // A host that sends nonsense must not fill the disk that the board's log of
@@ -166,10 +171,13 @@ func (s *Station) Run(outer context.Context) {
 	defer s.token.stop()
 	s.startOperator(ctx)
 	defer s.operator.Wait()
-	if s.cfg.Confirm {
+	switch {
+	case s.fault != nil:
+		s.halt(s.fault)
+	case s.cfg.Confirm:
 		s.show("confirm-time", "Is the time above right? It goes into every signature.")
 		s.tick()
-	} else {
+	default:
 		s.boot(ledger.ClockSystem)
 	}
 	s.startLink(ctx)
@@ -223,20 +231,25 @@ func (s *Station) boot(clock string) {
 // the display says so until that has ended.
 func (s *Station) halt(err error) {
 	if s.halted == nil {
-		s.halted = err
+		s.halted = chain.HaltOf(err)
 	}
 	s.log.Error().Err(err).Msg("halted")
+	text := haltedText(s.halted)
 	for _, j := range s.queue {
-		s.refuse(j.id, message.CodeHalted, "the appliance has halted: "+err.Error())
+		s.refuse(j.id, message.CodeHalted, text)
 	}
 	s.queue = nil
+	s.refuse(message.JobID{}, message.CodeHalted, text) // a host that asks for nothing now hears it too
+	defer s.lateHello()
 	if j := s.job; j != nil {
-		s.step(j, ceremony.Withdraw{Code: message.CodeHalted, Text: "the appliance has halted: " + err.Error()})
+		s.step(j, ceremony.Withdraw{Code: message.CodeHalted, Text: text})
 		s.step(j, ceremony.Deny{})
 		return
 	}
 	s.rest("")
 }
+
+func haltedText(err error) string { return "the appliance has halted: " + err.Error() }
 
 // rest is what follows the last ceremony of a halted board.
 func (s *Station) rest(text string) {
@@ -274,6 +287,9 @@ func (s *Station) step(j *job, e ceremony.Event) {
 
 // checkKey confirms that the token holds the enrolled key.
 func (s *Station) checkKey(t Token) error {
+	if s.past.Key == nil {
+		return errors.New("without a log nobody knows the enrolled key")
+	}
 	pub, err := t.Public(s.past.Slot)
 	if err != nil {
 		return fmt.Errorf("reading the key in slot %s: %w", s.past.Slot, err)

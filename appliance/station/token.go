@@ -243,8 +243,12 @@ func (s *Station) decided(c operator.Command) {
 }
 
 func (s *Station) confirmTime() {
-	if s.confirmed {
+	switch {
+	case s.confirmed:
 		s.say("The time is confirmed already.")
+		return
+	case s.halted != nil:
+		s.say("The board has halted.")
 		return
 	}
 	s.boot(ledger.ClockOperator)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/policy"
 	"touchmark/appliance/station/chain"
@@ -46,7 +47,7 @@ func startRow(name, dir string) (Row, error) {
 			if store, err = ledgerstore.Open(dir); err != nil {
 				return err
 			}
-			c := chain.New(chain.Config{Store: store, Key: key, Log: zerolog.Nop()})
+			c := chain.New(chain.Config{Store: store, Key: func(string) (note.Signer, error) { return key, nil }, Log: zerolog.Nop()})
 			return c.Load(now)
 		})()
 		if store != nil {

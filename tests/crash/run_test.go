@@ -153,14 +153,14 @@ func (r *run) station(l *life, store *ledgerstore.Store) (*station.Station, erro
 	r.mu.Unlock()
 	r.lines.begin()
 	return station.New(station.Config{
-		Store: store, TPM: tpm, Panel: d, LogKey: r.base.logKey, Confirm: true, Log: zerolog.New(&r.lines),
+		Store: store, TPM: tpm, Panel: d, LogKeys: station.FixedLogKey(r.base.logKey), Confirm: true, Log: zerolog.New(&r.lines),
 		Clock:  func() time.Time { return time.Now().Add(r.advanced) },
 		Token:  func() (station.Token, error) { return r.openToken(l) },
 		Link:   func(ctx context.Context) (station.Link, error) { return r.connect(ctx, l) },
 		Orders: r.stick, OrderPoll: time.Millisecond,
 		// Nothing here waits for any of these.
 		TPMRetry: time.Millisecond, MirrorTimeout: patience, ArmTimeout: time.Hour,
-	})
+	}), nil
 }
 
 func (r *run) openToken(l *life) (station.Token, error) {

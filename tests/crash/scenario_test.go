@@ -356,7 +356,7 @@ func (r *run) resumed() error {
 }
 
 // closedText is in the halt of a closed log.
-const closedText = "closed by its administrators"
+const closedText = "administrators ended this log"
 
 func (r *run) closed() error {
 	if r.halted() {

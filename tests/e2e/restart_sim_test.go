@@ -234,7 +234,7 @@ func (s *sim) startBoard() {
 			}
 			return l, nil
 		},
-		Link: s.line.boardEnd, Panel: &desk{l, make(chan operator.Command)}, LogKey: s.log.Signer, Log: zerolog.Nop(), Clock: time.Now,
+		Link: s.line.boardEnd, Panel: &desk{l, make(chan operator.Command)}, LogKeys: station.FixedLogKey(s.log.Signer), Log: zerolog.Nop(), Clock: time.Now,
 		TokenPoll: time.Hour,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

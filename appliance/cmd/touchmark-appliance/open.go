@@ -32,7 +32,7 @@ const genesisFile = "genesis"
 type board struct {
 	store   *ledgerstore.Store // nil if it cannot be opened
 	genesis []byte
-	key     *logkey.Key
+	keys    logkey.Ring
 	fault   error
 }
 
@@ -47,9 +47,10 @@ func openBoard(dir string) (*board, error) {
 	if _, err := progress.Read(dir); !errors.Is(err, os.ErrNotExist) {
 		b.halt(recovery.NotEnrolled, err) // a ceremony is under way
 	}
-	b.key, err = logkey.Read(dir)
+	b.keys = logkey.Ring{Dir: dir}
+	_, err = logkey.Read(dir)
 	switch {
-	case b.fault != nil:
+	case b.fault != nil || b.keys.Origin() != "":
 	case err != nil && b.genesis == nil && noFile(stopped.LogDir(dir)):
 		return nil, fmt.Errorf("%w: %w", errEnrolment, err)
 	case err != nil:
@@ -105,11 +106,7 @@ func (b *board) log() past.Log {
 }
 
 func (b *board) config() station.Config {
-	c := station.Config{Store: b.log(), Genesis: b.genesis, Fault: b.fault}
-	if b.key != nil {
-		c.LogKey = b.key
-	}
-	return c
+	return station.Config{Store: b.log(), Genesis: b.genesis, Fault: b.fault, LogKeys: b.keys}
 }
 
 // tidy removes what a process that died has left, and keeps the copy of the

@@ -29,6 +29,16 @@ func (r Ring) MakeNext(origin string) (*Key, error) {
 // Next is the key that is to come; os.ErrNotExist without one.
 func (r Ring) Next() (*Key, error) { return read(filepath.Join(r.Dir, NextFile)) }
 
+// Origin is the name that the keys have, the log's; "" without a key.
+func (r Ring) Origin() string {
+	for _, path := range r.files() {
+		if k, err := read(path); err == nil {
+			return k.Name()
+		}
+	}
+	return ""
+}
+
 // files are where a key may be.
 func (r Ring) files() [2]string {
 	return [2]string{filepath.Join(r.Dir, File), filepath.Join(r.Dir, NextFile)}

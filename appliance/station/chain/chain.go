@@ -17,10 +17,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/station/past"
-	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledgerstore"
 	"touchmark/tpm/quote"
 )
 
@@ -34,12 +33,13 @@ type TPM interface {
 	QuotePCR(extra [32]byte) (quote.Attestation, error)
 }
 
-// Config is what a chain is made of. All fields are required.
+// Config is what a chain is made of.
 type Config struct {
-	Store *ledgerstore.Store
-	TPM   TPM
-	Key   note.Signer // signs checkpoints
-	Log   zerolog.Logger
+	Store   past.Log
+	TPM     TPM
+	Key     func(public string) (note.Signer, error) // finds the private half of a log key
+	Genesis []byte                                   // see past.Config
+	Log     zerolog.Logger
 }
 
 // State is where HEAD and the PCR stand.
@@ -58,41 +58,43 @@ type Chain struct {
 	Dirty      bool   // a TPM command failed: start again before the next commit
 
 	cfg Config
+	key note.Signer // the log key in force
 }
 
 // New makes the chain of a log, yet to be loaded.
 func New(cfg Config) *Chain {
-	return &Chain{cfg: cfg, Past: past.New(past.Config{Store: cfg.Store, Log: cfg.Log})}
+	return &Chain{cfg: cfg, Past: past.New(past.Config{Store: cfg.Store, Genesis: cfg.Genesis, Log: cfg.Log})}
 }
 
 // Load reads the past. It does not touch the TPM.
 func (c *Chain) Load(now time.Time) error {
 	if err := c.Past.Load(now); err != nil {
-		return err
+		return Unreadable(err)
 	}
 	if err := c.checkKey(); err != nil {
 		return err
 	}
-	return c.lastCheckpoint()
+	if err := c.lastCheckpoint(); err != nil {
+		return Unreadable(err)
+	}
+	return nil
 }
 
 // obey makes the administrators' entries the law.
 func (c *Chain) obey() error {
 	if err := c.Past.Obey(); err != nil {
-		return err
+		return Unreadable(err)
 	}
 	return c.checkKey()
 }
 
-// checkKey confirms that the log key is the one that the log names.
+// checkKey takes the log key that the log names to sign with.
 func (c *Chain) checkKey() error {
-	v, err := message.ParseKey(c.Past.LogKey)
+	key, err := c.cfg.Key(c.Past.LogKey)
 	if err != nil {
-		return err
+		return Halted(recovery.LogKeyWrong, err)
 	}
-	if c.cfg.Key.Name() != v.Name() || c.cfg.Key.KeyHash() != v.KeyHash() {
-		return fmt.Errorf("the log key on this board is for %q, and not the one that the log says: put back the file that belongs to this log", c.cfg.Key.Name())
-	}
+	c.key = key
 	return nil
 }
 
@@ -119,10 +121,10 @@ func (c *Chain) lastCheckpoint() error {
 func (c *Chain) Sign(a *ledger.Attest) error {
 	root, err := c.cfg.Store.Root(a.Size)
 	if err != nil {
-		return err
+		return Unreadable(err)
 	}
 	body := ledger.CheckpointBody(c.Past.Trust.Origin, a.Size, root)
-	note, err := anchor.SignCheckpoint(body, c.cfg.Key, *c.Past.Trust, c.Plan.Prev, a.Certify)
+	note, err := anchor.SignCheckpoint(body, c.key, *c.Past.Trust, c.Plan.Prev, a.Certify)
 	if err != nil {
 		return fmt.Errorf("signing the checkpoint: %w", err)
 	}
@@ -139,7 +141,7 @@ func (c *Chain) Append(plan *anchor.Plan, entries ...Entry) error {
 		raws[i] = e.Raw
 	}
 	if err := c.cfg.Store.Append(raws, plan); err != nil {
-		return MustHalt(fmt.Errorf("writing the log: %w", err))
+		return Halted(recovery.LogUnwritable, err)
 	}
 	for _, e := range entries {
 		if err := c.Past.Add(e.Header, e.Body); err != nil {

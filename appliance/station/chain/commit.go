@@ -25,7 +25,11 @@ func (c *Chain) Commit(p anchor.Plan) Commit { return c.CommitAt(c.State, p) }
 // CommitAt is what it does to another state, such as the one that a resume
 // entry goes on from.
 func (c *Chain) CommitAt(at State, p anchor.Plan) Commit {
-	return Commit{p, at, State{p.Size, p, anchor.Extend(at.Head, p.X), anchor.Extend(at.PCR, p.X)}, c.Past.Clock}
+	m := Commit{Plan: p, before: at, After: State{p.Size, p, anchor.Extend(at.Head, p.X), anchor.Extend(at.PCR, p.X)}}
+	if c.Past.Clock != nil {
+		m.clock = *c.Past.Clock
+	}
+	return m
 }
 
 // ExtendHead runs NV_Extend. After an error it reads HEAD back, because the

@@ -4,22 +4,60 @@ import (
 	"errors"
 	"fmt"
 
+	"touchmark/appliance/station/past"
 	"touchmark/tpm/anchor/recovery"
+	"touchmark/tpm/ledgerstore"
 )
 
 // HaltError is a halt state with what led to it.
 type HaltError struct {
 	Halt     recovery.Halt
+	Why      error // nil if the state says it all
 	Observed recovery.Observed
 	Decision recovery.Decision
 }
 
+// Halted is a halt state that is not about the TPM.
+func Halted(h recovery.Halt, why error) *HaltError {
+	return &HaltError{Halt: h, Why: why, Decision: recovery.Decision{Halt: h, Committed: -1}}
+}
+
 func (e *HaltError) Error() string {
 	o := &e.Observed
-	if o.HeadMissing || o.AKMissing {
-		return fmt.Sprintf("%s: %s", e.Halt, e.Halt.Advice())
+	text := fmt.Sprintf("%s: %s", e.Halt, e.Halt.Advice())
+	switch {
+	case e.Why != nil:
+		return fmt.Sprintf("%s (%v)", text, e.Why)
+	case e.Halt.Resumable():
+		return fmt.Sprintf("%s. HEAD %x, PCR %x", text, o.Head, o.PCR)
 	}
-	return fmt.Sprintf("%s: %s. HEAD %x, PCR %x", e.Halt, e.Halt.Advice(), o.Head, o.PCR)
+	return text
+}
+
+func (e *HaltError) Unwrap() error { return e.Why }
+
+// HaltOf gives any error that stops the board its halt state.
+func HaltOf(err error) *HaltError {
+	var h *HaltError
+	var d *past.DamagedError
+	var c *ledgerstore.CorruptError
+	switch {
+	case errors.As(err, &h):
+		return h
+	case errors.Is(err, past.ErrNoLog):
+		return Halted(recovery.NotEnrolled, err)
+	case errors.As(err, &d), errors.As(err, &c):
+		return Halted(recovery.LogDamaged, err)
+	}
+	return Halted(recovery.Internal, err)
+}
+
+// Unreadable is the halt state of a log that does not give what it holds.
+func Unreadable(err error) *HaltError {
+	if h := HaltOf(err); h.Halt != recovery.Internal {
+		return h
+	}
+	return Halted(recovery.LogUnreadable, err)
 }
 
 // tpmError is a TPM command that failed, which may pass.
@@ -38,9 +76,4 @@ func Failed(what string, err error) error { return &tpmError{what, err} }
 func Passes(err error) bool {
 	var t *tpmError
 	return errors.As(err, &t)
-}
-
-// MustHalt marks an error that a host is told of in full.
-func MustHalt(err error) error {
-	return fmt.Errorf("%w: see docs/operator-guide.md, 'halted'", err)
 }

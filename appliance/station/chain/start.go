@@ -37,10 +37,14 @@ func (c *Chain) Start(now time.Time, firmware, clock string) error {
 		Committed: c.Size, Head: c.Head, PCR: c.PCR,
 		Certify: certify, Quote: q, Recovery: recovery,
 	}
-	if err := c.AppendNow(now, boot); err != nil {
+	bodies := []any{boot}
+	if u := c.Past.Update(firmware); u != nil {
+		bodies = []any{u, boot}
+	}
+	if err := c.AppendNow(now, bodies...); err != nil {
 		return err
 	}
-	c.Past.Clock = facts.Clock
+	c.Past.Clock = &facts.Clock
 	c.Dirty = false // not sooner: the boot entry is owed to what was mended
 	return nil
 }
@@ -110,16 +114,18 @@ func (c *Chain) conclude(now time.Time) ([]anchor.Plan, recovery.Decision, error
 	plans, o, d, err := c.decide()
 	if err == nil && d.Halt != "" && c.Past.From > 0 {
 		c.cfg.Log.Warn().Str("halt", string(d.Halt)).Msg("reading the whole log")
-		if err = c.Past.LoadAll(now); err == nil {
+		if err = c.Past.LoadAll(now); err != nil {
+			err = Unreadable(err)
+		} else {
 			plans, o, d, err = c.decide()
 		}
 	}
 	switch {
 	case err != nil:
 	case d.Halt != "":
-		err = &HaltError{d.Halt, o, d}
+		err = &HaltError{Halt: d.Halt, Observed: o, Decision: d}
 	case d.Committed < 0:
-		err = errors.New("enrolment was not finished: HEAD never took the genesis entry")
+		err = Halted(recovery.NotEnrolled, errors.New("HEAD never took the genesis entry"))
 	}
 	return plans, d, err
 }
@@ -129,7 +135,7 @@ func (c *Chain) conclude(now time.Time) ([]anchor.Plan, recovery.Decision, error
 // same key can be compared (TPM 2.0 part 1, 36.7: they carry a constant offset).
 func (c *Chain) decide() (plans []anchor.Plan, o recovery.Observed, d recovery.Decision, err error) {
 	if err := c.Past.ReadClock(); err != nil {
-		return nil, o, d, fmt.Errorf("reading the log: %w", err)
+		return nil, o, d, Unreadable(err)
 	}
 	if o, err = c.observe(); err != nil {
 		return nil, o, d, err
@@ -138,16 +144,17 @@ func (c *Chain) decide() (plans []anchor.Plan, o recovery.Observed, d recovery.D
 		return nil, o, recovery.Decide(o), nil
 	}
 	if o.Plans, err = c.plansSince(o.Since.Size, o.Head); err != nil {
-		return nil, o, d, fmt.Errorf("reading the log: %w", err)
+		return nil, o, d, Unreadable(err)
 	}
 	return o.Plans, o, recovery.Decide(o), nil
 }
 
 // observe reads the TPM, and what the log says that it should be.
 func (c *Chain) observe() (o recovery.Observed, err error) {
-	o = recovery.Observed{Size: c.cfg.Store.Size(), Attested: c.Past.Taken}
+	o = recovery.Observed{Size: c.cfg.Store.Size(), Attested: c.Past.Taken, Quoted: c.Past.Quoted}
 	if o.Head, err = c.cfg.TPM.Head(); err != nil {
-		o.HeadMissing = errors.Is(err, device.ErrNoHead)
+		var foreign *device.ForeignHeadError
+		o.HeadMissing = errors.Is(err, device.ErrNoHead) || errors.As(err, &foreign)
 		return o, missing(o, Failed("reading HEAD", err))
 	}
 	if o.PCR, err = c.cfg.TPM.PCR(); err != nil {
@@ -155,11 +162,12 @@ func (c *Chain) observe() (o recovery.Observed, err error) {
 	}
 	_, facts, err := c.Certified(quote.BootTag([32]byte{}), o.Head)
 	if err != nil {
-		o.AKMissing = errors.Is(err, device.ErrNoAK)
+		o.HeadMissing = errors.Is(err, device.ErrNoHead)
+		o.AKMissing = errors.Is(err, device.ErrNoAK) || !Passes(err) && !errors.Is(err, ErrUnexplained) // it signs, and it is another key
 		return o, missing(o, err)
 	}
 	o.Clock = facts.Clock
-	o.Since = recovery.Base{Head: c.Past.Base, Clock: &c.Past.Clock}
+	o.Since = recovery.Base{Head: c.Past.Base, Clock: c.Past.Clock}
 	if b := c.Past.LastBoot; b != nil {
 		o.Since.Size, o.Since.Head, o.Since.PCR = b.Committed, b.Head, b.PCR
 	}

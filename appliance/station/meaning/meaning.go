@@ -26,6 +26,8 @@ func Order(o *order.Order, now time.Time) []string {
 		if a.Successor.Origin != "" {
 			lines = append(lines, fmt.Sprintf("Its successor is %s, genesis %x.", a.Successor.Origin, a.Successor.Genesis))
 		}
+	case *order.Key:
+		lines = append(lines, "Sign checkpoints with the new log key "+a.LogKey+". The OLD PRIVATE KEY IS REMOVED. Hosts and auditors need the next trust file.")
 	case *order.Note:
 		lines = append(lines, "Put these words into the log:")
 	}

@@ -1,7 +1,6 @@
 package past
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -22,14 +21,16 @@ type History struct {
 	LastBoot *ledger.Boot
 
 	Correction *time.Time             // what the clock is set to, if the last entry is a time order
-	Clock      quote.Clock            // of the newest NV_Certify whose counters count; see ReadClock
+	Clock      *quote.Clock           // nil if there is none; of the newest NV_Certify whose counters count; see ReadClock
 	Taken      uint64                 // largest size that an attestation says HEAD took
+	Quoted     uint64                 // largest that a quote vouches for too
 	Attest     *ledger.Attest         // newest
 	Jobs       map[message.JobID]*Job // whose approval can still be repeated
 	Open       []*Job                 // intents without an outcome
 	Resumes    []Resume               // behind the newest boot entry
 	Rates      *policy.History
 
+	updated string // firmware that the newest update entry behind the newest boot entry names
 	ordered uint64 // index of the newest administrative entry, taken or not
 	newest  stamped
 }
@@ -71,11 +72,13 @@ type stamped struct {
 	boot        bool // its tag is that of a boot entry
 }
 
-// ReadClock takes the TPM's counters from the newest attestation in the log.
+// ReadClock takes the TPM's counters from the newest attestation in the log, if
+// there is one.
 func (p *Past) ReadClock() error {
 	n := p.newest
 	if n.size == 0 {
-		return errors.New("enrolment was not finished: the log has no attestation")
+		p.Clock = nil
+		return nil
 	}
 	root, err := p.cfg.Store.Root(n.size)
 	if err != nil {
@@ -90,7 +93,7 @@ func (p *Past) ReadClock() error {
 	if err != nil {
 		return fmt.Errorf("the newest attestation in the log: %w", err)
 	}
-	p.Clock = facts.Clock
+	p.Clock = &facts.Clock
 	return nil
 }
 
@@ -100,18 +103,22 @@ func (h *History) Add(hdr ledger.Header, body any) error {
 	switch b := body.(type) {
 	case *ledger.Boot:
 		h.commit(b.Committed)
+		h.Quoted = max(h.Quoted, b.Committed)
 		h.Boots, h.LastBoot, h.newest = b.Number, b, stamped{b.Certify, b.Committed, true}
-		h.Admin, h.Resumes = b.Admin, nil
+		h.Admin, h.Resumes, h.updated = b.Admin, nil, ""
 	case *ledger.Attest:
 		h.commit(b.Size)
 		h.Attest = b
 		if b.HasQuote() { // see recovery.Base.Clock
 			h.newest = stamped{b.Certify, b.Size, false}
+			h.Quoted = max(h.Quoted, b.Size)
 		}
 	case *ledger.Intent:
 		return h.addIntent(hdr, b)
 	case *ledger.Outcome:
 		return h.addOutcome(hdr, b)
+	case *ledger.Update:
+		h.updated = b.To
 	case *ledger.Order:
 		h.ordered = hdr.Index
 		if b.Action == ledger.KindResume {
@@ -122,6 +129,15 @@ func (h *History) Add(hdr ledger.Header, body any) error {
 		}
 	}
 	return nil
+}
+
+// Update is the entry that is owed before a boot entry of this firmware, nil if
+// it is what ran before or the entry stands already.
+func (h *History) Update(firmware string) *ledger.Update {
+	if h.LastBoot == nil || h.LastBoot.Firmware == firmware || h.updated == firmware {
+		return nil
+	}
+	return &ledger.Update{From: h.LastBoot.Firmware, To: firmware}
 }
 
 // commit notes that HEAD took a size. An administrative entry has effect once

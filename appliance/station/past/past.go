@@ -7,7 +7,6 @@
 package past
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -17,14 +16,16 @@ import (
 	"touchmark/appliance/sigformat"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledgerstore"
 	"touchmark/tpm/quote"
 )
 
-// Config is what a past is read from. All fields are required.
+// Config is what a past is read from.
 type Config struct {
-	Store *ledgerstore.Store
-	Log   zerolog.Logger
+	Store Log
+	// Genesis is a copy of the genesis entry from beside the log, nil if there is none: what
+	// a board that lost its whole log still knows of it.
+	Genesis []byte
+	Log     zerolog.Logger
 }
 
 // Past is what the log says. Before Load it says nothing.
@@ -38,13 +39,18 @@ type Past struct {
 	Key   *sigformat.Key
 	Slot  string
 	Base  [32]byte // HEAD before the log
+	Born  time.Time
 
 	Law
 	*History
+
+	corrections []uint64 // indices of time orders, taken or not, newest first
 }
 
 // New makes the past of a log, yet to be loaded.
-func New(cfg Config) *Past { return &Past{cfg: cfg} }
+func New(cfg Config) *Past {
+	return &Past{cfg: cfg, Trust: &anchor.Trust{}, History: newHistory(0)}
+}
 
 // Load sets up what the board must know of the past at a time, from the genesis entry,
 // the administrative entries, and the log's end as far back as the newest boot
@@ -52,11 +58,8 @@ func New(cfg Config) *Past { return &Past{cfg: cfg} }
 // not fit together it reads the whole log before it gives up: what leads to the
 // parts is derived from the log and may be damaged where the log is not.
 func (p *Past) Load(now time.Time) error {
-	if p.cfg.Store.Size() == 0 {
-		return errors.New("the log is empty: run 'touchmark-appliance enroll' first")
-	}
 	err := p.loadFrom(now, p.recent)
-	if err != nil {
+	if err != nil && p.cfg.Store.Size() > 0 {
 		p.cfg.Log.Warn().Err(err).Msg("reading the whole log")
 		err = p.LoadAll(now)
 	}
@@ -70,7 +73,7 @@ func (p *Past) LoadAll(now time.Time) error {
 
 func (p *Past) loadFrom(now time.Time, first func(time.Time) (uint64, error)) error {
 	if err := p.begin(); err != nil {
-		return Damaged(0, err)
+		return err
 	}
 	from, err := first(now)
 	if err != nil {
@@ -98,19 +101,36 @@ func (p *Past) loadFrom(now time.Time, first func(time.Time) (uint64, error)) er
 	return nil
 }
 
-// Damaged says that entry i cannot be right.
-func Damaged(i uint64, err error) error {
-	return fmt.Errorf("log entry %d: %w: the log is damaged; see docs/operator-guide.md, 'halted'", i, err)
-}
-
 // begin takes the facts of the genesis entry: key, first policy, what is
-// pinned.
+// pinned. They never change, and other goroutines may read them by then.
 func (p *Past) begin() error {
-	raw, err := p.cfg.Store.Entry(0)
+	if p.first != nil {
+		p.Policy = p.first
+		return nil
+	}
+	raw, err := p.genesis()
 	if err != nil {
 		return err
 	}
-	_, body, err := ledger.Parse(raw)
+	if err := p.facts(raw); err != nil {
+		return Damaged(0, err)
+	}
+	return nil
+}
+
+// genesis is the genesis entry, from the log if there is one.
+func (p *Past) genesis() ([]byte, error) {
+	if p.cfg.Store.Size() > 0 {
+		return p.cfg.Store.Entry(0)
+	}
+	if p.cfg.Genesis == nil {
+		return nil, ErrNoLog
+	}
+	return p.cfg.Genesis, nil
+}
+
+func (p *Past) facts(raw []byte) error {
+	hdr, body, err := ledger.Parse(raw)
 	if err != nil {
 		return err
 	}
@@ -129,6 +149,7 @@ func (p *Past) begin() error {
 	if p.Policy, err = policy.Open(g.Policy); err != nil {
 		return err
 	}
+	p.Born = hdr.Time
 	p.first, p.Key, p.Trust, p.Slot, p.Base = p.Policy, cert.Key, anchor.TrustOf(raw, g), g.Key.Slot, g.Base
 	return nil
 }

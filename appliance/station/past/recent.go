@@ -14,7 +14,7 @@ import (
 // recent is the first entry that matters today.
 func (p *Past) recent(now time.Time) (uint64, error) {
 	boot, reach := uint64(0), reachOf(p.Policy)
-	var corrections []uint64 // of the clock, newest first
+	p.corrections = nil
 	for m, err := range p.cfg.Store.MarksBackward() {
 		switch {
 		case err != nil:
@@ -22,7 +22,7 @@ func (p *Past) recent(now time.Time) (uint64, error) {
 		case m.Kind == ledger.KindBoot:
 			boot = max(boot, m.Index)
 		case m.Kind == ledger.KindTime:
-			corrections = append(corrections, m.Index)
+			p.corrections = append(p.corrections, m.Index)
 		case m.Kind == ledger.KindPolicy:
 			r, err := p.policyReach(m.Index)
 			if err != nil {
@@ -31,7 +31,7 @@ func (p *Past) recent(now time.Time) (uint64, error) {
 			reach = max(reach, r)
 		}
 	}
-	since, err := p.firstSince(now.Add(-reach), corrections)
+	since, err := p.firstSince(now.Add(-reach))
 	return min(boot, since), err
 }
 
@@ -57,9 +57,12 @@ func (p *Past) policyReach(index uint64) (time.Duration, error) {
 // firstSince is the index of the first entry of this time or later. Times rise
 // from entry to entry, but for corrections of the clock, which take effect
 // behind these entries, newest first.
-func (p *Past) firstSince(t time.Time, corrections []uint64) (uint64, error) {
+func (p *Past) firstSince(t time.Time) (uint64, error) {
 	n := p.cfg.Store.Size()
-	ends := append(slices.Clone(corrections), 0)
+	if n == 0 {
+		return 0, nil
+	}
+	ends := append(slices.Clone(p.corrections), 0)
 	slices.Reverse(ends)
 	ends = append(ends[1:], n-1)
 	var failed error

@@ -55,8 +55,9 @@ type Observed struct {
 	Resumes []Base
 
 	// Attested is the largest size that an attest or boot entry on disk calls
-	// committed.
-	Attested uint64
+	// committed, Quoted the largest that an attest entry with a quote or a boot
+	// entry does: these vouch for the PCR as well.
+	Attested, Quoted uint64
 
 	// Size is the number of leaves on disk, Mirror the largest number that a
 	// mirror claims to hold, 0 when none was asked.
@@ -145,7 +146,8 @@ func applied(plans []anchor.Plan, head [32]byte, base Base) (chain []anchor.Plan
 }
 
 // pcr explains the PCR. Since the base it took every applied plan, perhaps not
-// yet the newest; a TPM reset sets it to zero.
+// yet the newest; a TPM reset sets it to zero. One that came between the newest
+// quote and the newest commit leaves that commit alone in it.
 func (d *Decision) pcr(o *Observed, base Base, chain []anchor.Plan) {
 	replay, before := base.PCR, base.PCR
 	for i := len(chain) - 1; i >= 0; i-- {
@@ -154,7 +156,7 @@ func (d *Decision) pcr(o *Observed, base Base, chain []anchor.Plan) {
 	reset := base.Clock != nil && base.Clock.ResetCount != o.Clock.ResetCount
 	mayClear := base.Clock == nil || reset || base.Clock.RestartCount != o.Clock.RestartCount
 	switch {
-	case mayClear && o.PCR == [32]byte{}:
+	case mayClear && (o.PCR == [32]byte{} || o.PCR == o.alone(chain)):
 		d.PCR = o.PCR
 	case reset:
 		d.Halt = PCRUnexplained
@@ -165,4 +167,13 @@ func (d *Decision) pcr(o *Observed, base Base, chain []anchor.Plan) {
 	default:
 		d.Halt = PCRUnexplained
 	}
+}
+
+// alone is the PCR with the newest applied plan in it and nothing before, zero
+// if a quote has vouched for that commit already.
+func (o *Observed) alone(chain []anchor.Plan) [32]byte {
+	if len(chain) == 0 || chain[0].Size <= o.Quoted {
+		return [32]byte{}
+	}
+	return anchor.Extend([32]byte{}, chain[0].X)
 }

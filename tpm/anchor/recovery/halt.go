@@ -18,32 +18,46 @@ const (
 	HeadUnknown    Halt = "head-unknown"    // HEAD fits no commit on this disk and no mirror knows more
 	HeadBehind     Halt = "head-behind"     // HEAD stands at a commit although a later one was applied: another TPM state
 	PCRUnexplained Halt = "pcr-unexplained" // somebody else extended the PCR, or a reset is hidden
+
+	NotEnrolled   Halt = "not-enrolled"   // the ceremony was not begun here, or did not end
+	LogUnreadable Halt = "log-unreadable" // the log cannot be opened or read
+	LogDamaged    Halt = "log-damaged"    // what is read is not what was written
+	LogUnwritable Halt = "log-unwritable" // the log takes no more
+	LogKeyWrong   Halt = "log-key-wrong"  // the log key is missing, or is not the one that the log names
+	ClockBehind   Halt = "clock-behind"   // the clock is behind the log
+	LogClosed     Halt = "log-closed"     // the administrators ended the log
+	Internal      Halt = "internal"       // the program found itself wrong
 )
 
 // Halts are all of them, in the order of docs/spec/anchor.md, section 5.
-var Halts = []Halt{HeadMissing, AKMissing, HeadAhead, HeadUnknown, HeadBehind, PCRUnexplained}
-
-// Advice is what the operator is told to do, one line.
-func (h Halt) Advice() string {
-	switch h {
-	case HeadMissing:
-		return "this is not the TPM of this log, or its memory is hidden: put the right one back, or enrol a successor log"
-	case AKMissing:
-		return "the TPM was cleared or is another one: put the right one back, or enrol a successor log on the same HEAD"
-	case HeadAhead:
-		return "the end of the log is missing on this disk: connect the host with the newest mirror; if it cannot help, administrators must order to resume"
-	case HeadUnknown:
-		return "the TPM took commits that are not on this disk: connect every host that has a mirror; if none has them, administrators must order to resume"
-	case HeadBehind:
-		return "the TPM went back to an earlier state, which a TPM never does: call the administrators, who must find out why before they order to resume"
-	case PCRUnexplained:
-		return "something else used the TPM's register: switch the power off and on; if it stays, administrators must order to resume"
-	}
-	return ""
+var Halts = []Halt{
+	HeadMissing, AKMissing, HeadAhead, HeadUnknown, HeadBehind, PCRUnexplained,
+	NotEnrolled, LogUnreadable, LogDamaged, LogUnwritable, LogKeyWrong, ClockBehind, LogClosed, Internal,
 }
 
-// Resumable reports whether an administrators' order can lead out of the
-// state: without HEAD or its key there is nothing to go on with.
+var advice = map[Halt]string{
+	HeadMissing:    "this is not the TPM of this log, or its memory is hidden: put the right one back, or enrol a successor log",
+	AKMissing:      "the TPM was cleared or is another one: put the right one back, or enrol a successor log on the same HEAD",
+	HeadAhead:      "the end of the log is missing on this disk: connect the host with the newest mirror; if it cannot help, administrators must order to resume",
+	HeadUnknown:    "the TPM took commits that are not on this disk: connect every host that has a mirror; if none has them, administrators must order to resume",
+	HeadBehind:     "the TPM went back to an earlier state, which a TPM never does: call the administrators, who must find out why before they order to resume",
+	PCRUnexplained: "something else used the TPM's register: switch the power off and on; if it stays, administrators must order to resume",
+	NotEnrolled:    "the key ceremony was not finished here: give the same 'touchmark-appliance enroll' command again, it goes on where it was",
+	LogUnreadable:  "the log cannot be read: see to the disk and start again; if it stays, move the log's directory away, keep it for the auditors, and start again: the board takes the log from a host's mirror",
+	LogDamaged:     "the log on this disk is damaged: start again, which makes good what can be; if it stays, move the log's directory away, keep it for the auditors, and start again: the board takes the log from a host's mirror",
+	LogUnwritable:  "the log cannot be written: make room, or see to the disk, and start again",
+	LogKeyWrong:    "the log key on this board is not the one that the log names: put the right file back (restore-log-key) and start again",
+	ClockBehind:    "the clock is behind the newest log entry: set it and start again; if that entry has a wrong time, administrators must order a time",
+	LogClosed:      "the administrators ended this log: nothing is signed with it any more, use its successor",
+	Internal:       "the appliance found something that cannot be: start again; if it stays, keep the board as it is and call the administrators",
+}
+
+// Advice is what the operator is told to do, one line.
+func (h Halt) Advice() string { return advice[h] }
+
+// Resumable reports whether an administrators' order to resume can lead out of
+// the state: without HEAD or its key there is nothing to go on with, and the
+// states of disk and clock are mended, not gone on from.
 func (h Halt) Resumable() bool {
 	switch h {
 	case HeadAhead, HeadUnknown, HeadBehind, PCRUnexplained:

@@ -76,9 +76,12 @@ func Replace(path string, data []byte, perm fs.FileMode) error {
 	return replace(OS, path, data, perm, func(File) error { return nil })
 }
 
+// What the name of a file that is to replace another begins and ends with.
+const tempPrefix, tempSuffix = ".touchmark-", ".new"
+
 // replace writes a new file, never through a link, and renames it into place.
 func replace(d Disk, path string, data []byte, perm fs.FileMode, sync func(File) error) error {
-	temp := filepath.Join(filepath.Dir(path), ".touchmark-"+rand.Text()+".new")
+	temp := filepath.Join(filepath.Dir(path), tempPrefix+rand.Text()+tempSuffix)
 	f, err := d.Open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return Error("write", path, err)
