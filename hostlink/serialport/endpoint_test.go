@@ -12,7 +12,7 @@ import (
 )
 
 // patience bounds every wait of a test; it is not a pause.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // side is an endpoint with its events.
 type side struct {
@@ -98,20 +98,6 @@ func TestExchange(t *testing.T) {
 	board.send(session.Interactive, []byte("answer"))
 	if ev := host.until(serialport.Message); ev.Channel != session.Interactive || string(ev.Body) != "answer" {
 		t.Errorf("got channel %d, %q", ev.Channel, ev.Body)
-	}
-}
-
-// TestAnswersDoNotWaitForTimers: with any timer of the session on the path, the
-// shortest being 20 ms, these exchanges would take four seconds.
-func TestAnswersDoNotWaitForTimers(t *testing.T) {
-	_, host, board := pair(t)
-	start := time.Now()
-	for range 200 {
-		expect(t, host, board, "question")
-		expect(t, board, host, "answer")
-	}
-	if took := time.Since(start); took > 3*time.Second {
-		t.Errorf("200 exchanges took %v", took)
 	}
 }
 

@@ -106,6 +106,12 @@ func hashFile(path string, alg message.Alg, done *atomic.Int64) (*hashed, error)
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // read only: nothing can be lost
+	return hashOpen(path, f, st, alg, done)
+}
+
+// hashOpen hashes a file that was like st when it was opened.
+func hashOpen(path string, f *os.File, st os.FileInfo, alg message.Alg, done *atomic.Int64) (*hashed, error) {
+	var err error
 	h := &hashed{path: path, id: identityOf(st)}
 	hasher := sigformat.NewHasher(alg)
 	if h.id.size < pipelined {
