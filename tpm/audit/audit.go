@@ -173,7 +173,8 @@ func (a *auditor) published() error {
 
 // take queues an entry; raw may be reused by its owner afterwards.
 func (a *auditor) take(raw []byte) {
-	a.tasks = append(a.tasks, &task.Task{Index: a.log.Size() + uint64(len(a.tasks)), Raw: raw})
+	index := a.log.Size() + uint64(len(a.tasks))
+	a.tasks = append(a.tasks, &task.Task{Index: index, Raw: raw, Depth: a.link.Depth(index)})
 	if a.queued += len(raw); len(a.tasks) == batch || a.queued >= batchBytes {
 		a.flush()
 	}

@@ -36,7 +36,7 @@ func entryBytes(i uint64, n int) []byte {
 		approval := "touchmark/approval/v1\norigin o\nclass packages\nnonce 0\nnot-after 2026-01-05T07:00:00Z\n"
 		b = fmt.Appendf(b, "sequence 1\npolicy 0\nkey 0\nrefusals 0\njob %064x\napproval %d\n%ssubmission 0\nsign d\nsign d\n", i, len(approval), approval)
 	case 2:
-		b = fmt.Appendf(b, "intent %d\njob 0\nitem signed x\nitem denied -\n", i-1)
+		b = fmt.Appendf(b, "intent %d\njob %064x\nitem signed x\nitem denied -\n", i-1, i-1)
 	}
 	return append(b, bytes.Repeat([]byte{'x'}, n)...)
 }

@@ -177,6 +177,9 @@ func (f *Fold) admit(t *task.Task) {
 		f.Say(finding.Of(finding.Evidence, finding.Repeated, fmt.Sprintf("job %s of intent %d comes again in intent %d", r.Job, before.intent, t.Index), []uint64{before.intent, t.Index}))
 	}
 	f.remember(t, r)
+	if t.Depth == task.Recalled {
+		return // it was admitted, and the boot entry behind it tells what HEAD took
+	}
 	p := t.Keys.Policy
 	if c, ok := p.Class(r.Approval.Class); ok && c.Key != t.Keys.Name {
 		f.note(finding.Evidence, finding.Key, t.Index, "class %s of intent %d is signed with key %q, this log is of key %q", c.Name, t.Index, c.Key, t.Keys.Name)
@@ -193,7 +196,7 @@ func (f *Fold) admit(t *task.Task) {
 // refuses it anyway.
 func (f *Fold) remember(t *task.Task, r *policy.Request) {
 	if f.unswept++; f.unswept >= max(f.swept, jobSweep) {
-		f.sweep(t.Header.Time, t.Keys.Policy.LongestWindow())
+		f.sweep(t.Header.Time)
 	}
 	if len(f.byID) >= maxJobs {
 		f.note(finding.Warning, finding.JobsForgotten, t.Index, "more than %d jobs are good at once: it would not be seen if that of intent %d came again", maxJobs, t.Index)
@@ -202,15 +205,17 @@ func (f *Fold) remember(t *task.Task, r *policy.Request) {
 	f.byID[r.Job] = jobRecord{t.Index, r.Approval.NotAfter.Unix()}
 }
 
-func (f *Fold) sweep(now time.Time, window time.Duration) {
+// sweep forgets what no policy can ask for any more, a later one with longer
+// windows included.
+func (f *Fold) sweep(now time.Time) {
 	for id, j := range f.byID {
 		if now.Unix() > j.notAfter {
 			delete(f.byID, id)
 		}
 	}
 	f.swept, f.unswept = len(f.byID), 0
-	f.history.Forget(now.Add(-window))
-	f.taken.Forget(now.Add(-window))
+	f.history.Forget(now.Add(-policy.MaxWindow))
+	f.taken.Forget(now.Add(-policy.MaxWindow))
 }
 
 func (f *Fold) outcome(t *task.Task, b *ledger.Outcome) {

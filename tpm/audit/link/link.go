@@ -70,7 +70,7 @@ func (l *Linker) Link(t *task.Task) {
 	} else if _, ok := t.Body.(*ledger.Genesis); ok {
 		t.Evidence(finding.Misplaced, "entry %d is a second genesis", t.Index)
 	}
-	t.Keys, t.Depth = l.keys, l.depth(t.Index)
+	t.Keys = l.keys
 	l.body(t)
 	l.Log.Add(t.Leaf, l.publishedHash(t), mayEndCommit(t.Body))
 }
@@ -79,8 +79,8 @@ func (l *Linker) Link(t *task.Task) {
 // not parse gets the benefit of the doubt; it is a finding by itself.
 func mayEndCommit(body any) bool { return body == nil || ledger.EndsCommit(body) }
 
-// depth says what of an entry was audited before.
-func (l *Linker) depth(index uint64) task.Depth {
+// Depth says what of an entry was audited before.
+func (l *Linker) Depth(index uint64) task.Depth {
 	switch {
 	case index >= l.Audited:
 		return task.Whole

@@ -1,16 +1,12 @@
 package derived
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"sort"
-	"strconv"
 	"time"
 
 	"touchmark/hostlink/message"
-	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/ledger"
 )
 
@@ -95,120 +91,14 @@ func (s *Set) Before(which File, t *Totals, n uint64) (uint64, error) {
 }
 
 // jobOf takes from an entry what Jobs has of it; ok is false if that is
-// nothing. It looks at those lines only: whoever appended the entry has
-// checked its form.
+// nothing. Whoever appended the entry has checked its form.
 func jobOf(entry []byte) (j Job, ok bool) {
-	l := lines{rest: entry}
-	l.take(ledger.Domain)
-	switch kind := l.value("kind"); string(kind) {
-	case ledger.KindIntent:
-		j = l.intent()
-	case ledger.KindOutcome:
-		j = l.outcome()
-	default:
+	g, ok := ledger.Glance(entry)
+	switch {
+	case !ok:
 		return Job{}, false
+	case g.Outcome():
+		return Job{Outcome: true, Items: g.Counted(), Intent: g.Intent}, true
 	}
-	return j, !l.bad
-}
-
-func (l *lines) intent() (j Job) {
-	l.value("index")
-	j.Time = l.time("time")
-	for _, key := range []string{"sequence", "policy", "key", "refusals"} {
-		l.value(key)
-	}
-	for l.at("refused") {
-		l.value("refused")
-	}
-	if n, err := hex.Decode(j.ID[:], l.sized("job", hex.EncodedLen(len(j.ID)))); err != nil || n != len(j.ID) {
-		l.bad = true
-	}
-	a := lines{rest: l.block("approval")}
-	a.take(message.ApprovalDomain)
-	a.value("origin")
-	j.Class = ClassOf(string(a.value("class")))
-	a.value("nonce")
-	j.NotAfter = a.time("not-after")
-	l.block("submission")
-	for ; l.at("sign"); j.Items++ {
-		l.value("sign")
-	}
-	l.bad = l.bad || a.bad || j.Items == 0 || j.Items > ledger.MaxItems
-	return j
-}
-
-func (l *lines) outcome() (j Job) {
-	l.value("index")
-	l.time("time")
-	j.Outcome, j.Intent = true, l.number("intent")
-	l.value("job")
-	items := 0
-	for ; l.at("item"); items++ {
-		state, _, _ := bytes.Cut(l.value("item"), []byte(" "))
-		if ledger.State(state).Counts() {
-			j.Items++
-		}
-	}
-	l.bad = l.bad || items == 0 || items > ledger.MaxItems
-	return j
-}
-
-// lines reads a canonical text, as far as it is one.
-type lines struct {
-	rest []byte
-	bad  bool // it was not
-}
-
-func (l *lines) take(want string) []byte {
-	line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
-	if l.bad = l.bad || !ok || want != "" && string(line) != want; l.bad {
-		return nil
-	}
-	l.rest = rest
-	return line
-}
-
-// at reports whether the next line has this key.
-func (l *lines) at(key string) bool {
-	return !l.bad && len(l.rest) > len(key) && string(l.rest[:len(key)]) == key && l.rest[len(key)] == ' '
-}
-
-// value is what stands behind the key of the next line.
-func (l *lines) value(key string) []byte {
-	if l.bad = !l.at(key); l.bad {
-		return nil
-	}
-	return l.take("")[len(key)+1:]
-}
-
-// sized is a value of n bytes.
-func (l *lines) sized(key string, n int) []byte {
-	v := l.value(key)
-	if l.bad = l.bad || len(v) != n; l.bad {
-		return nil
-	}
-	return v
-}
-
-func (l *lines) number(key string) uint64 {
-	n, err := strconv.ParseUint(string(l.value(key)), 10, 64)
-	l.bad = l.bad || err != nil
-	return n
-}
-
-func (l *lines) time(key string) time.Time {
-	t, err := time.Parse(canon.TimeLayout, string(l.value(key)))
-	l.bad = l.bad || err != nil
-	return t
-}
-
-// block is the bytes that a line with their number announces.
-func (l *lines) block(key string) []byte {
-	n := l.number(key)
-	if l.bad = l.bad || n > uint64(len(l.rest)); l.bad {
-		return nil
-	}
-	b := l.rest[:n]
-	l.rest = l.rest[n:]
-	return b
+	return Job{Items: g.Items, ID: g.Job, Class: ClassOf(g.Class), Time: g.Time, NotAfter: g.NotAfter}, true
 }
