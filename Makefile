@@ -17,12 +17,16 @@ PACKAGES := gcc libc6-dev pkg-config binutils \
             qemu-system-x86 strace \
             pacman-package-manager makepkg fakeroot libarchive-tools curl xz-utils zstd
 
+# What `make arm64` needs beyond that: a C compiler for the board, and qemu to run what it made.
+ARM64_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
+
 # appliance/pcsc serves the PC/SC functions that piv-go links against, so pkg-config must find our stub and never the
 # system's libpcsclite. Go's build cache ignores pkg-config's answers: the -D marker keeps the two kinds of objects apart.
 STUB          := $(CURDIR)/appliance/pcsc/stub
 INPROC_ENV    := PKG_CONFIG_PATH="$(STUB)" CGO_CFLAGS="-O2 -g -DPCSC_INPROC" CGO_ENABLED=1
 PCSCD_ENV     := CGO_CFLAGS="-O2 -g -DPCSC_SYSTEM" CGO_ENABLED=1
 PURE_ENV      := CGO_ENABLED=0
+ARM64_ENV     := GOARCH=arm64 CC=aarch64-linux-gnu-gcc
 TAGS          := netgo,osusergo
 EMULATED_TAGS := netgo,osusergo,emulated
 GOBUILD       := $(GO) build -trimpath
@@ -35,7 +39,7 @@ TOKEN_TOUCH   ?= auto
 TEST_TIMEOUT ?= 8m
 FUZZTIME     ?= 20s
 
-.PHONY: help setup build demo demo-up demo-down token test check powercut bench fuzz clean
+.PHONY: help setup build arm64 demo demo-up demo-down token test check powercut bench fuzz clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +63,22 @@ build: ## every binary, into build/bin
 	@$(INPROC_ENV) $(GOBUILD) -tags $(TAGS) -ldflags '$(STATIC)' -o $(BIN)/touchmark-appliance ./appliance/cmd/touchmark-appliance
 	@$(INPROC_ENV) $(GOBUILD) -tags $(EMULATED_TAGS) -ldflags '$(STATIC)' -o $(BIN)/touchmark-appliance-emulated ./appliance/cmd/touchmark-appliance
 	@$(PCSCD_ENV) $(GOBUILD) -tags $(TAGS),pcscd -ldflags '$(STRIP)' -o $(BIN)/touchmark-appliance-pcscd ./appliance/cmd/touchmark-appliance
+
+arm64: ## the board's binaries for arm64, static, tried under qemu with the tests of what they do to a token
+	@$(MAKE) --no-print-directory setup PACKAGES="$(PACKAGES) $(ARM64_PACKAGES)"
+	@mkdir -p $(OUT)/arm64
+	@$(ARM64_ENV) $(PURE_ENV) $(GOBUILD) -ldflags '$(STRIP)' -o $(OUT)/arm64/ ./appliance/cmd/touchmark-link
+	@$(ARM64_ENV) $(INPROC_ENV) $(GOBUILD) -tags $(TAGS) -ldflags '$(STATIC)' -o $(OUT)/arm64/touchmark-appliance ./appliance/cmd/touchmark-appliance
+	@for b in touchmark-link touchmark-appliance; do \
+	  readelf -h $(OUT)/arm64/$$b | grep -q AArch64 || { echo "arm64: $$b is for another machine" >&2; exit 1; }; \
+	  if readelf -d $(OUT)/arm64/$$b | grep -q NEEDED; then echo "arm64: $$b must be static but needs:" >&2; readelf -d $(OUT)/arm64/$$b | grep NEEDED >&2; exit 1; fi; \
+	  said=$$(qemu-aarch64-static $(OUT)/arm64/$$b --help 2>&1 || true); \
+	  [[ "$$said" =~ $$b ]] || { echo "arm64: $$b does not run: $$said" >&2; exit 1; }; done
+	@for p in appliance/pcsc appliance/pcsc/ccid; do \
+	  $(ARM64_ENV) $(INPROC_ENV) $(GO) test -c -tags $(EMULATED_TAGS) -ldflags '$(STATIC)' -o $(OUT)/arm64/test ./$$p; \
+	  (cd $$p && qemu-aarch64-static $(CURDIR)/$(OUT)/arm64/test -test.skip "Build|Flags" -test.timeout $(TEST_TIMEOUT)) || exit 1; done
+	@rm $(OUT)/arm64/test
+	@echo "arm64: ok"
 
 demo: setup build ## the main job, narrated: sign a real pacman database by a touch (DEMO_AUTO=1: hands off)
 	@$(BIN)/demo run --dir $(OUT)/demo --bin $(BIN)

@@ -73,7 +73,7 @@ func start() error {
 
 // open waits for the token and opens it.
 func open() (*piv.YubiKey, string, error) {
-	for {
+	for ticker := time.NewTicker(pollEvery); ; <-ticker.C {
 		for _, reader := range pcsc.USBBackend().Readers() {
 			var yk *piv.YubiKey
 			err := pcsc.Sweep(func() (err error) {
@@ -82,7 +82,6 @@ func open() (*piv.YubiKey, string, error) {
 			})
 			return yk, reader, err
 		}
-		time.Sleep(pollEvery)
 	}
 }
 
