@@ -181,6 +181,11 @@ func TestLogKeyCrashes(t *testing.T) {
 			if w := b.connect(); !b.signedBy(w.Checkpoint, inForce) {
 				t.Error("another log key signs than the log says")
 			}
+			if !took { // it is on the stick still
+				b.ordered(id)
+				b.command(operator.Command{Verb: operator.Deny, Job: id})
+				b.serve("order-dropped")
+			}
 			if _, err := b.keys.Find(inForce); err != nil {
 				t.Error("the key in force is gone")
 			}

@@ -124,7 +124,7 @@ func (c *Chain) Sign(a *ledger.Attest) error {
 		return Unreadable(err)
 	}
 	body := ledger.CheckpointBody(c.Past.Trust.Origin, a.Size, root)
-	note, err := anchor.SignCheckpoint(body, c.key, *c.Past.Trust, c.Plan.Prev, a.Certify)
+	note, err := anchor.SignCheckpoint(body, c.key, c.Past.InForce(), c.Plan.Prev, a.Certify)
 	if err != nil {
 		return fmt.Errorf("signing the checkpoint: %w", err)
 	}

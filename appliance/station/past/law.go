@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"touchmark/appliance/policy"
+	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
 )
@@ -40,6 +41,13 @@ func (p *Past) Obey() error {
 	}
 	p.Law = l
 	return nil
+}
+
+// InForce is what is pinned, with the log key in force as the one that signs.
+func (p *Past) InForce() anchor.Trust {
+	t := *p.Trust
+	t.LogKey = p.LogKey
+	return t
 }
 
 // add takes the next entry that took effect.
