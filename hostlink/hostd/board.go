@@ -260,6 +260,10 @@ func (d *Daemon) welcome(w *message.Welcome) {
 		d.log.Error().Msg(c.problem)
 		return
 	}
+	if c.halted && len(w.Checkpoint) == 0 {
+		c.problem = c.haltedText()
+		return
+	}
 	if err := d.mirror.Advance(w.Checkpoint); err != nil {
 		d.problem(err)
 		return
@@ -454,7 +458,7 @@ func (d *Daemon) publishIdle() {
 }
 
 func (d *Daemon) doneHint(m *message.Done) {
-	if d.find(m.Job) != nil && d.mirror.Size() <= m.Outcome {
+	if d.find(m.Job) != nil {
 		d.conv.total = max(d.conv.total, min(m.Outcome+1, d.mirror.Size()+maxBehind))
 		d.fetch()
 	}

@@ -10,6 +10,7 @@ import (
 
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
@@ -262,4 +263,97 @@ func (b *board) run(r *request, change func(items []ledger.ItemResult)) {
 	b.push(out)
 	b.say(&message.Checkpoint{Note: b.Note})
 	b.say(&message.Done{Job: r.Job, Intent: i, Outcome: out})
+}
+
+// look runs f in the daemon's loop and waits for it.
+func (w *world) look(f func()) {
+	w.t.Helper()
+	done := make(chan struct{})
+	w.d.post(func() { f(); close(done) })
+	<-done
+}
+
+// TestFetchUnanswered: entries that somebody on the cable only spoke of are asked
+// for, and then no more; later hints count again.
+func TestFetchUnanswered(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	r := w.b.submitted()
+	w.look(func() { w.d.o.Timing.HelloRetry = time.Millisecond })
+	for range 2 {
+		size := w.b.Size()
+		w.b.say(&message.Done{Job: r.Job, Intent: size + 5, Outcome: size + 6})
+		if f := hear[*message.Fetch](w.b); f.From != size {
+			t.Fatalf("fetches from %d", f.From)
+		}
+		for waiting := true; waiting; {
+			w.look(func() { waiting = w.d.conv.fetching != 0 })
+		}
+	}
+	w.look(func() { w.d.o.Timing.HelloRetry = never })
+	w.b.run(r, nil)
+	c.expect(api.OK, "")
+	w.quiet()
+}
+
+// quiet wants the host to have said nothing but what it keeps.
+func (w *world) quiet() {
+	w.t.Helper()
+	w.settled()
+	w.look(func() {})
+	for len(w.b.in) > 0 {
+		if m, ok := (<-w.b.in).(*message.Mirrored); !ok {
+			w.t.Fatalf("the host says %T", m)
+		}
+	}
+}
+
+// TestDoneOfWhatIsHere: a hint about entries that this host has, or about a job
+// that is none of its own, makes it ask for nothing.
+func TestDoneOfWhatIsHere(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("core.db")
+	r := w.b.submitted()
+	i, items := w.b.intent(r)
+	w.b.push(i)
+	w.b.acked()
+	w.b.say(&message.Done{Job: r.Job, Intent: i - 1, Outcome: i})
+	w.b.say(&message.Done{Job: message.JobID{1}, Intent: i + 5, Outcome: i + 6})
+	w.quiet()
+	w.b.Commit()
+	w.b.push(w.b.Append(&ledger.Outcome{Intent: i, Job: r.Job, Items: items}))
+	w.b.say(&message.Checkpoint{Note: w.b.Note})
+	c.expect(api.OK, "")
+}
+
+// TestStatusesShareAGreeting: however many ask at once, the board's TPM signs once,
+// and all of them get its answer.
+func TestStatusesShareAGreeting(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	for !w.status().Verified {
+		continue
+	}
+	w.back.Store(-60)
+	var asked []*client
+	for range 3 {
+		asked = append(asked, w.ask(&api.Request{Op: api.OpStatus}))
+	}
+	for waiting := 0; waiting < len(asked); {
+		w.look(func() { waiting = len(w.d.conv.refresh.then) })
+	}
+	h := w.b.hello()
+	if len(w.b.in) > 0 {
+		t.Fatalf("and then %T", <-w.b.in)
+	}
+	m := w.b.welcome(h.Hello.Nonce)
+	m.Firmware = "newer"
+	w.b.say(m)
+	for _, c := range asked {
+		if s := c.expect(api.OK, "").Status; s.Firmware != "newer" || s.Age != 0 {
+			t.Fatalf("status %+v", s)
+		}
+	}
 }
