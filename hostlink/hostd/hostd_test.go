@@ -947,7 +947,7 @@ func TestHaltedBoard(t *testing.T) {
 	m.State, m.Halt = message.StateHalted, "head-unknown"
 	w.b.say(m)
 	c.expect(api.DeviceFault, "halted (head-unknown) and signs nothing: its display says")
-	if s := w.status(); s.Board != message.StateHalted || s.Halt != "head-unknown" || s.Verified || !strings.Contains(s.Link, "head-unknown") {
+	if s := w.status(); s.Board != message.StateHalted || s.Halt != "head-unknown" || s.Verified || s.Code != api.DeviceFault || !strings.Contains(s.Link, "head-unknown") {
 		t.Fatalf("status %+v", s)
 	}
 }

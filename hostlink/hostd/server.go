@@ -278,6 +278,9 @@ func (d *Daemon) statusResponse() *api.Response {
 	if d.conv != nil && d.conv.halted {
 		s.Board, s.Halt = message.StateHalted, d.conv.halt
 	}
+	if resp := d.unable(); resp != nil {
+		s.Refuses, s.Code = resp.Error, resp.Code
+	}
 	for _, j := range d.jobs {
 		if j.record != nil {
 			s.Jobs = append(s.Jobs, j.id().String())

@@ -171,7 +171,7 @@ type Welcome struct {
 	Days        int       // until it is worn out at the present rate, -1 when nobody can tell
 	Total       uint64    // durable leaves, pending ones included
 	Attest, Sig []byte
-	Checkpoint  []byte // the committed checkpoint, a note
+	Checkpoint  []byte // the committed checkpoint, a note; nil when the board has none
 }
 
 // Marshal encodes m, nil if a field has no canonical form.
@@ -187,7 +187,9 @@ func (m *Welcome) Marshal() []byte {
 	w.Line("wear", canon.Uint(m.Writes), daysText(m.Days))
 	w.Line("total", canon.Uint(m.Total))
 	w.Line("attest", canon.Base64(m.Attest), canon.Base64(m.Sig))
-	w.Block("checkpoint", m.Checkpoint)
+	if len(m.Checkpoint) > 0 {
+		w.Block("checkpoint", m.Checkpoint)
+	}
 	return w.Bytes()
 }
 
@@ -207,7 +209,9 @@ func readWelcome(r *canon.Reader) *Welcome {
 	if (len(m.Attest) == 0) != (len(m.Sig) == 0) {
 		r.Failf("an attestation and its signature come together or not at all")
 	}
-	m.Checkpoint = r.Block("checkpoint", MaxCheckpoint)
+	if r.Peek() == "checkpoint" {
+		m.Checkpoint = r.Block("checkpoint", MaxCheckpoint)
+	}
 	return m
 }
 

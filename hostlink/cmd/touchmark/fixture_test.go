@@ -91,6 +91,7 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 		}
 		if mode == "halted" {
 			s.Board, s.Halt, s.Days, s.Link = message.StateHalted, arg, -1, "the appliance has halted ("+arg+")"
+			s.Refuses, s.Code = s.Link, api.DeviceFault
 		}
 		say(&api.Response{Final: true, OK: true, Status: s})
 		return

@@ -43,8 +43,8 @@ func (a *app) status() error {
 	switch {
 	case s.Evidence != "":
 		return exitf(api.Evidence, "nothing is signed: %s; see \"Evidence\" in the host guide", s.Evidence)
-	case s.Board == message.StateHalted:
-		return exitf(api.DeviceFault, "%s", s.Link)
+	case s.Refuses != "":
+		return exitf(s.Code, "%s", s.Refuses)
 	case !s.Verified:
 		return exitf(api.LinkDown, "no verified conversation with the appliance (%s)", s.Link)
 	}

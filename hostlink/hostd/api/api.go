@@ -161,8 +161,10 @@ type Status struct {
 	Mirrored  uint64   `json:"mirrored"`  // entries held, pending ones included
 	Published uint64   `json:"published"` // size of the published checkpoint
 	Evidence  string   `json:"evidence,omitempty"`
-	Jobs      []string `json:"jobs"` // running and waiting
-	Cert      string   `json:"cert"` // fingerprint
+	Refuses   string   `json:"refuses,omitempty"` // why no request is taken, whatever the link does
+	Code      int      `json:"code"`              // and the exit code that one would get
+	Jobs      []string `json:"jobs"`              // running and waiting
+	Cert      string   `json:"cert"`              // fingerprint
 	Emulated  bool     `json:"emulated"`
 }
 

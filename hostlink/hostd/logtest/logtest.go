@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
@@ -150,10 +151,18 @@ func New(policyNote []byte) *Log {
 	}
 	l.Append(g)
 	l.Trust = *anchor.TrustOf(l.Entries[0], g)
-	_, admin := NewKey("admin")
-	l.Trust.Quorum, l.Trust.Administrators = 1, []string{admin}
+	l.Trust.Quorum, l.Trust.Administrators = administrators(policyNote)
 	l.Commit()
 	return l
+}
+
+// administrators are those of the policy, or somebody if the note is none.
+func administrators(policyNote []byte) (quorum int, keys []string) {
+	if p, err := policy.Open(policyNote); err == nil {
+		return p.Administrators.Quorum, p.Administrators.Texts
+	}
+	_, admin := NewKey("admin")
+	return 1, []string{admin}
 }
 
 // TrustText is what a host pins of this log.

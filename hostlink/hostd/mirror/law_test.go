@@ -105,6 +105,20 @@ func TestPolicyFollows(t *testing.T) {
 	s.wants(3, "discs")
 }
 
+// TestTakenAtAStart: a commit that only the board's next start tells of.
+func TestTakenAtAStart(t *testing.T) {
+	s := newScene(t)
+	at := s.Decree(ledger.KindPolicy, 0, s.NextPolicy(`"iso"`, `"images"`))
+	s.Commit()
+	s.Append(s.boot(at, s.Size()))
+	s.Filler(logtest.Noon)
+	s.Commit()
+	s.give()
+	s.wants(2, "images")
+	s.reopen()
+	s.wants(2, "images")
+}
+
 // boot is a boot entry that names the administrators' newest entry.
 func (s *scene) boot(admin, size uint64) *ledger.Boot {
 	c := s.TPM.CertifyHead([32]byte{})

@@ -1,0 +1,89 @@
+package hostd
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/verify"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
+)
+
+// told pushes what the board appended, and its checkpoint, and waits until the
+// daemon has made something of it.
+func (w *world) told(from uint64) {
+	w.t.Helper()
+	w.b.push(from)
+	w.b.acked()
+	w.b.Commit()
+	w.b.say(&message.Checkpoint{Note: w.b.Note})
+	w.settled()
+	w.look(func() {})
+}
+
+// TestPolicyInForce: requests are made under the policy that the log has, not
+// under that of its beginning.
+func TestPolicyInForce(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	w.sign("core.img").expect(api.Refused, "no class of the policy")
+	next := w.b.parties.NextPolicy(`"*.iso"`, `"*.img"`)
+	w.told(w.b.Decree(ledger.KindPolicy, 0, next))
+	w.b.policy = must(w.b.policy.Successor(next))
+	c := w.sign("core.img")
+	r := w.b.submitted()
+	if r.Approval.Class != "iso" {
+		t.Fatalf("class %q", r.Approval.Class)
+	}
+	w.b.run(r, nil)
+	c.expect(api.OK, "")
+}
+
+func TestEndedLog(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	w.told(w.b.Decree(ledger.KindClose, 0, w.b.Order(&order.Close{}, w.b.parties.Admin)))
+	w.sign("core.db").expect(api.DeviceFault, "the administrators ended this log")
+}
+
+// TestNextTrust: after the administrators replaced the log key nothing is asked
+// for that nobody here could verify, until the next trust file lies in the place
+// of the one in use; only one that follows it is taken.
+func TestNextTrust(t *testing.T) {
+	w := newWorld(t)
+	lies := func(text []byte, err error) {
+		w.look(func() { w.d.o.Renew = func() ([]byte, error) { return text, err } })
+	}
+	w.b.meet()
+	pinned := w.b.Trust
+	from := w.b.Size()
+	w.b.Rotate(0, w.b.parties.Admin)
+	w.b.push(from)
+	w.b.acked()
+	w.b.say(&message.Checkpoint{Note: w.b.Note})
+	w.settled()
+	refused := func() { w.sign("core.db").expect(api.BadInput, "get its next version") }
+	refused()
+	if s := w.status(); s.Code != api.BadInput || !strings.Contains(s.Refuses, "get its next version") {
+		t.Fatalf("status %+v", s)
+	}
+	lies(nil, errors.New("no file"))
+	refused()
+	lies(must(pinned.Sign(w.b.Signer)), nil)
+	refused()
+	next := w.b.Trust
+	next.Version, next.Previous = 2, pinned.Hash()
+	lies(must(next.Sign(newBoard(t).parties.Admin)), nil)
+	refused()
+	second := must(next.Sign(w.b.parties.Admin))
+	lies(second, nil)
+	c := w.sign("core.db")
+	w.b.run(w.b.submitted(), nil)
+	got := c.expect(api.OK, "")
+	if _, err := must(verify.ParseTrust(second)).OpenProof(got.Proofs[0]); err != nil {
+		t.Fatal(err)
+	}
+}
