@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"touchmark/tests/pivemu"
+	"touchmark/tests/pivemu/redir"
+	"touchmark/tests/pivemu/usb"
 )
 
 // Port is the USB port a token is plugged into, or pulled from.
@@ -200,11 +202,47 @@ func removeSocket(path string) error {
 // again for as long as there is none. A real pcscd looks at its reader every
 // 400 ms only: a token pulled and inserted faster than that may be taken for the
 // one that was there.
-func (p *Port) DialVPCD(addr string) error { return p.add(&dialer{port: p, addr: addr}) }
+func (p *Port) DialVPCD(addr string) error {
+	return p.add(&dialer{network: "tcp", addr: addr, serve: p.serve})
+}
 
+// DialUSB keeps the token plugged into the virtual machine whose usb-redir device
+// listens on a unix socket at path: see package redir.
+func (p *Port) DialUSB(path string) error {
+	return p.add(&dialer{network: "unix", addr: path, serve: p.serveUSB})
+}
+
+// serveUSB is a token on a machine's USB until the machine ends or ctx is done.
+func (p *Port) serveUSB(ctx context.Context, conn net.Conn) {
+	select {
+	case p.user <- struct{}{}:
+		defer func() { <-p.user }()
+	case <-ctx.Done():
+		_ = conn.Close()
+		return
+	}
+	token := usb.Plug(p.card, usb.ExtendEvery)
+	plug := redir.Connect(conn, token)
+	powered := token.Powered()
+	for {
+		select {
+		case <-powered:
+			p.power()
+			powered = nil
+			continue
+		case <-plug.Done():
+		case <-ctx.Done():
+		}
+		// What a machine did wrong is its own affair: it finds no token any more.
+		_ = plug.Pull()
+		return
+	}
+}
+
+// dialer connects, serves and connects again, for as long as it is open.
 type dialer struct {
-	port *Port
-	addr string
+	network, addr string
+	serve         func(context.Context, net.Conn)
 	*tasks
 }
 
@@ -218,9 +256,9 @@ func (d *dialer) run() {
 	pause := redialFirst
 	var nd net.Dialer
 	for d.ctx.Err() == nil {
-		conn, err := nd.DialContext(d.ctx, "tcp", d.addr)
+		conn, err := nd.DialContext(d.ctx, d.network, d.addr)
 		if err == nil {
-			d.port.serve(d.ctx, conn)
+			d.serve(d.ctx, conn)
 			pause = redialFirst
 		}
 		timer := time.NewTimer(pause)

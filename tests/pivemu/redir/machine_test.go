@@ -1,4 +1,4 @@
-package redir
+package redir_test
 
 import (
 	"bufio"
@@ -15,12 +15,12 @@ import (
 	"time"
 
 	"touchmark/tests/pivemu"
-	"touchmark/tests/pivemu/usb"
+	"touchmark/tests/pivemu/front"
 	"touchmark/tests/serial/initrd"
 )
 
 // patience bounds every wait. The machine is emulated without KVM, which is not everywhere.
-const patience = 2 * time.Minute
+const patience = 3 * time.Minute
 
 // TestTokenInAMachine: a real kernel finds the emulated token on its USB; what the board's driver does there through
 // usbfs, unmodified piv-go on top, signs, waits for touches, notices that it is pulled in the middle of a signature, and
@@ -32,7 +32,11 @@ func TestTokenInAMachine(t *testing.T) {
 	}
 	m := boot(t)
 	m.expect("booted")
-	p := m.plug(card)
+	p := front.NewPort(card)
+	t.Cleanup(p.Close)
+	if err := p.DialUSB(m.redir); err != nil {
+		t.Fatal(err)
+	}
 	m.expect("reader USB 1-1 YubiKey CCID serial 4711")
 	m.expect("second true")
 	m.touch(card, card.Touch)
@@ -41,14 +45,18 @@ func TestTokenInAMachine(t *testing.T) {
 	m.expect("untouched false false")
 	m.touch(card, p.Pull)
 	m.expect("pulled false true")
-	p = m.plug(card)
+	if err := p.Insert(); err != nil {
+		t.Fatal(err)
+	}
 	m.touch(card, card.Touch)
 	m.expect("again true")
 	if err := m.qemu.Wait(); err != nil {
 		t.Errorf("the machine ends with %v", err)
 	}
-	if err := p.Pull(); err != nil && !strings.Contains(err.Error(), "EOF") && !errors.Is(err, syscall.ECONNRESET) {
-		t.Error(err)
+	select {
+	case <-p.Powered():
+	default:
+		t.Error("the port does not know that the token was powered")
 	}
 }
 
@@ -148,18 +156,6 @@ func (m *machine) expect(want string) {
 	case <-time.After(patience):
 		m.t.Fatalf("the machine never says %q", want)
 	}
-}
-
-// plug connects the token; the machine listens from its start on.
-func (m *machine) plug(card *pivemu.Card) *Plug {
-	m.t.Helper()
-	conn, err := net.Dial("unix", m.redir)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	p := Connect(conn, usb.Plug(card, usb.ExtendEvery))
-	m.t.Cleanup(func() { _ = p.Pull() })
-	return p
 }
 
 // touch waits until the machine waits for a touch, and acts.

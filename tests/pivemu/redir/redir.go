@@ -49,6 +49,7 @@ const capabilities = 1<<1 | 1<<4 | 1<<5 | 1<<6
 const (
 	helloSize  = 64 + 4
 	maxPacket  = 1 << 17 // a bulk transfer to a reader is at most 64 KiB
+	maxReads   = 64      // transfers from the token that the host may wait for
 	statusOK   = 0
 	statusGone = 1 // cancelled
 	statusHalt = 4
@@ -63,10 +64,10 @@ type Plug struct {
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
 	reading chan request
+	err     error // why it ended; read after work is done
 
 	mu      sync.Mutex // guards what follows, and writing
 	pending map[uint64]context.CancelFunc
-	err     error // why it ended
 }
 
 // request is a transfer from the token that the host waits for.
@@ -79,18 +80,22 @@ type request struct {
 
 // Connect plugs the token in, over a connection to QEMU.
 func Connect(conn net.Conn, token *usb.Token) *Plug {
-	p := &Plug{conn: conn, token: token, reading: make(chan request, 64), pending: map[uint64]context.CancelFunc{}}
+	p := &Plug{conn: conn, token: token, reading: make(chan request, maxReads), pending: map[uint64]context.CancelFunc{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.work.Go(func() {
 		err := p.run()
-		p.mu.Lock()
-		p.err = err
-		p.mu.Unlock()
+		if p.ctx.Err() == nil { // else it was pulled
+			p.err = err
+		}
 		p.cancel()
+		_ = p.conn.Close()
 	})
 	p.work.Go(p.answerReads)
 	return p
 }
+
+// Done is closed once the machine is gone, or has done something wrong.
+func (p *Plug) Done() <-chan struct{} { return p.ctx.Done() }
 
 // Pull unplugs the token. The error is what the machine did wrong until then.
 func (p *Plug) Pull() error {
@@ -98,9 +103,6 @@ func (p *Plug) Pull() error {
 	_ = p.conn.Close()
 	p.token.Unplug()
 	p.work.Wait()
-	if errors.Is(p.err, net.ErrClosed) {
-		return nil
-	}
 	return p.err
 }
 
@@ -252,11 +254,8 @@ func describe(request, kind, what, index byte) ([]byte, bool) {
 // bulk takes a transfer to the token, or a request for one from it.
 func (p *Plug) bulk(id uint64, head, data []byte) error {
 	if head[0]&0x80 == 0 {
-		if err := p.token.Out(data); err != nil {
-			return err
-		}
 		p.send(bulkPacket, id, bulkHead(head, statusOK, len(data)))
-		return nil
+		return p.token.Out(data)
 	}
 	size := int(binary.LittleEndian.Uint16(head[2:])) | int(binary.LittleEndian.Uint16(head[8:]))<<16
 	r := request{id: id, head: head, size: size}

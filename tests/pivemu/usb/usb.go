@@ -43,6 +43,9 @@ type Token struct {
 	work   sync.WaitGroup
 	in     chan []byte
 
+	once    sync.Once
+	powered chan struct{}
+
 	mu      sync.Mutex // guards everything below
 	command []byte     // its parts so far
 	rest    []byte     // of the response
@@ -52,7 +55,7 @@ type Token struct {
 // Plug powers a token's USB side. While the token waits for a touch it asks for
 // more time at once, and then each time every has passed (0: only once).
 func Plug(card *pivemu.Card, every time.Duration) *Token {
-	t := &Token{card: card, every: every, in: make(chan []byte, maxQueue)}
+	t := &Token{card: card, every: every, in: make(chan []byte, maxQueue), powered: make(chan struct{})}
 	t.gone, t.unplug = context.WithCancel(context.Background())
 	return t
 }
@@ -65,6 +68,9 @@ func (t *Token) Unplug() {
 	t.work.Wait()
 	t.card.Reset()
 }
+
+// Powered is closed once a host has powered the card.
+func (t *Token) Powered() <-chan struct{} { return t.powered }
 
 // In is the next transfer from the token.
 func (t *Token) In(ctx context.Context) ([]byte, error) {
@@ -116,6 +122,7 @@ func (t *Token) Out(b []byte) error {
 	}
 	switch kind {
 	case iccPowerOn:
+		t.once.Do(func() { close(t.powered) })
 		t.reset()
 		t.say(dataBlock, seq, 0, 0, 0, t.card.ATR())
 	case iccPowerOff:

@@ -1,7 +1,7 @@
 // Command pivemu is an emulated YubiKey: see touchmark/tests/pivemu.
 //
 //	pivemu --state FILE [--socket PATH] [--control PATH] [--vpcd HOST:PORT]
-//	       [--profile 5.4.3|5.7.1] [--serial N] [--touch auto|never|ask]
+//	       [--usb-redir PATH] [--profile 5.4.3|5.7.1] [--serial N] [--touch auto|never|ask]
 //	       [--touch-timeout 15s] [--log FILE]
 //	pivemu control PATH COMMAND…     one command to a running one's control socket
 //	pivemu root                      the attestation root, in PEM
@@ -90,7 +90,7 @@ func control(ctx context.Context, args []string, out io.Writer) error {
 }
 
 // endpoints are the flags that say how to reach the token.
-type endpoints struct{ socket, control, vpcd, log string }
+type endpoints struct{ socket, control, vpcd, redir, log string }
 
 func serve(ctx context.Context, args []string, out io.Writer) error {
 	f := flag.NewFlagSet("pivemu", flag.ContinueOnError)
@@ -100,6 +100,7 @@ func serve(ctx context.Context, args []string, out io.Writer) error {
 	f.StringVar(&e.socket, "socket", "", "unix socket `PATH` for a reader")
 	f.StringVar(&e.control, "control", "", "unix socket `PATH` for commands")
 	f.StringVar(&e.vpcd, "vpcd", "", "`HOST:PORT` of a vpcd to connect to")
+	f.StringVar(&e.redir, "usb-redir", "", "unix socket `PATH` of a virtual machine's usb-redir device")
 	f.StringVar(&e.log, "log", "", "APDU log `FILE`, appended to")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -107,8 +108,8 @@ func serve(ctx context.Context, args []string, out io.Writer) error {
 	if f.NArg() != 0 {
 		return fmt.Errorf("no command %q: see --help", f.Arg(0))
 	}
-	if e.socket == "" && e.vpcd == "" {
-		return errors.New("nobody could reach the token: give --socket or --vpcd")
+	if e.socket == "" && e.vpcd == "" && e.redir == "" {
+		return errors.New("nobody could reach the token: give --socket, --vpcd or --usb-redir")
 	}
 	card, err := openCard(t, e.log)
 	if err != nil {
@@ -158,6 +159,11 @@ func serveCard(ctx context.Context, card *pivemu.Card, e endpoints, out io.Write
 	}
 	if e.vpcd != "" {
 		if err := port.DialVPCD(e.vpcd); err != nil {
+			return err
+		}
+	}
+	if e.redir != "" {
+		if err := port.DialUSB(e.redir); err != nil {
 			return err
 		}
 	}

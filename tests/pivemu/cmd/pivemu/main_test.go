@@ -109,7 +109,7 @@ func TestUsageErrors(t *testing.T) {
 	dir := shortDir(t)
 	for _, tt := range []struct{ args, want string }{
 		{"", "--help"},
-		{"--state x", "--socket or --vpcd"},
+		{"--state x", "--socket, --vpcd or --usb-redir"},
 		{"--socket " + dir + "/s dance", `no command "dance"`},
 		{"--socket " + dir + "/s --profile 4.2", "use 5.4.3 or 5.7.1"},
 		{"--socket " + dir + "/s --touch often", "use auto, never or ask"},
