@@ -264,6 +264,11 @@ func (d *Daemon) welcome(w *message.Welcome) {
 		c.problem = c.haltedText()
 		return
 	}
+	if len(w.Checkpoint) == 0 {
+		c.problem = "the appliance shows no checkpoint of its log: look at its display"
+		d.log.Error().Msg(c.problem)
+		return
+	}
 	if err := d.mirror.Advance(w.Checkpoint); err != nil {
 		d.problem(err)
 		return

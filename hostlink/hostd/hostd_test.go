@@ -952,6 +952,36 @@ func TestHaltedBoard(t *testing.T) {
 	}
 }
 
+// TestBoardWithoutALog: a board that cannot read its disk has nothing to show but
+// its halt state; a host that has nothing either says so, one that has its log
+// keeps that, and offers it.
+func TestBoardWithoutALog(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		w := newWorld(t)
+		if full {
+			w.b.meet()
+			for !w.status().Verified {
+				continue
+			}
+			w.b.drop()
+		}
+		m := w.b.welcome(w.b.connect().Hello.Nonce)
+		m.State, m.Halt, m.Total, m.Attest, m.Sig, m.Checkpoint = message.StateHalted, "disk-failed", 0, nil, nil, nil
+		w.b.say(m)
+		for w.status().Halt != "disk-failed" {
+			continue
+		}
+		w.sign("core.db").expect(api.DeviceFault, "halted (disk-failed)")
+		w.b.say(&message.Fetch{})
+		if full {
+			if e := hear[*message.Entries](w.b); e.Total != w.b.Size() {
+				t.Fatalf("offers %d entries", e.Total)
+			}
+		}
+		w.quiet()
+	}
+}
+
 // TestHaltsUnderAJob: a board that was ready and halts is not called ready any more.
 func TestHaltsUnderAJob(t *testing.T) {
 	w := newWorld(t)
