@@ -201,6 +201,7 @@ func (s *Station) armDecree(d *decree) {
 		return
 	case err != nil:
 		s.decree = nil
+		s.dropFloor()
 		s.halt(err)
 		return
 	}
@@ -405,6 +406,15 @@ func (s *Station) afterDecree() {
 // committing reports that an order is being committed.
 func (s *Station) committing() bool { return s.decree != nil && s.decree.state == decreeCommitting }
 
+// dropFloor has a board that halted over its clock say the clock's time again,
+// when the order that was to set it came to nothing.
+func (s *Station) dropFloor() {
+	var c *errClock
+	if errors.As(s.halted, &c) {
+		s.floor = time.Time{}
+	}
+}
+
 // dropDecree ends an order without effect.
 func (s *Station) dropDecree(code, text string) {
 	d := s.decree
@@ -413,10 +423,7 @@ func (s *Station) dropDecree(code, text string) {
 		d.timer.Stop()
 	}
 	s.decline(d, code)
-	var c *errClock
-	if errors.As(s.halted, &c) {
-		s.floor = time.Time{}
-	}
+	s.dropFloor()
 	s.log.Warn().Str("order", d.id).Str("code", code).Msg(text)
 	s.refuse(message.JobID{}, code, text)
 	s.show("order-dropped", "The order has no effect: "+text+".")

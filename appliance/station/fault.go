@@ -124,6 +124,8 @@ func (s *Station) pollTPM() {
 			case !s.idle():
 			case err != nil:
 				s.restart(chain.Failed("reading the PCR", err))
+			case s.chain.Dirty:
+				s.restart(errors.New("a TPM command failed"))
 			case pcr != s.chain.PCR:
 				s.restart(errors.New("the TPM was reset, or its PCR extended"))
 			}

@@ -21,6 +21,7 @@ import (
 	"touchmark/appliance/intake/intaketest"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/station/past"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
@@ -41,12 +42,14 @@ var errTPM = errors.New("TPM_RC_FAILURE")
 // fakeTPM is a software TPM whose commands can be made to fail, before or
 // after they take effect.
 type fakeTPM struct {
-	mu    sync.Mutex
-	tpm   *quotetest.TPM
-	fault map[string]string // command: "before", "after" or "always"
-	count map[string]int
-	slow  map[string]chan struct{} // command: it takes until this is closed
-	reset string                   // the TPM is reset right before this command
+	mu     sync.Mutex
+	tpm    *quotetest.TPM
+	fault  map[string]string // command: "before", "after" or "always"
+	count  map[string]int
+	slow   map[string]chan struct{} // command: it takes until this is closed
+	public []byte                   // AK of a TPM that stands in for this one
+	reset  string                   // the TPM is reset right before this command
+	gone   error                    // what every command is answered with, nil to serve
 }
 
 func (f *fakeTPM) run(name string, do func()) error {
@@ -63,6 +66,9 @@ func (f *fakeTPM) run(name string, do func()) error {
 	if f.reset == name {
 		f.reset = ""
 		f.tpm.PowerCycle()
+	}
+	if f.gone != nil {
+		return f.gone
 	}
 	kind := f.fault[name]
 	if kind != "always" {
@@ -259,6 +265,7 @@ type board struct {
 	panel *fakePanel
 	link  *fakeLink
 	links func(context.Context) (Link, error) // in place of link
+	log   func(*ledgerstore.Store) past.Log   // what the board has for a log, in place of the store
 	store *ledgerstore.Store
 	host  note.Signer
 	admin note.Signer
@@ -274,6 +281,7 @@ type board struct {
 	locked  bool     // leave the PIN to the test
 	entries [][]byte // the host's mirror
 	nonce   byte
+	before  [2][32]byte // HEAD and PCR before something
 	refused map[message.JobID]*message.Refused
 	ended   map[message.JobID]*message.Done
 	notes   [][]byte // checkpoints received
@@ -348,9 +356,9 @@ batch = 4
 	return n
 }
 
-func (b *board) enrol() {
+// genesis is the first entry, for an AK with its creation.
+func (b *board) genesis(ak []byte, creation func(outside []byte) quote.Creation, now time.Time) *ledger.Genesis {
 	t := b.t
-	now := time.Now().UTC().Truncate(time.Second)
 	key, err := sigformat.NewKey(b.token.key.Public(), now)
 	must(t, err)
 	cert, err := sigformat.NewCertificate(key, "Test <test@example.org>", func(d []byte, h crypto.Hash) ([]byte, error) {
@@ -362,13 +370,21 @@ func (b *board) enrol() {
 	spki, err := x509.MarshalPKIXPublicKey(b.token.key.Public())
 	must(t, err)
 	att := ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("device")}
-	g := &ledger.Genesis{
-		Origin: origin, LogKey: vkey, AK: b.tpm.tpm.Public(), Creation: b.tpm.tpm.Creation(ledger.OutsideInfo(origin, att, [32]byte{})),
+	b.key = key
+	b.cfg = Config{LogKeys: b.keys, Log: zerolog.Nop(), TokenPoll: time.Millisecond, TPMRetry: time.Millisecond}
+	return &ledger.Genesis{
+		Origin: origin, LogKey: vkey, AK: ak, Creation: creation(ledger.OutsideInfo(origin, att, [32]byte{})),
 		Head: b.tpm.tpm.HeadIndex, HeadName: b.tpm.tpm.HeadName(), PCR: b.tpm.tpm.PCRIndex,
 		Token:       ledger.TokenInfo{Serial: 1, Firmware: "5.7.1", Emulated: true},
 		Key:         ledger.TokenKey{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256", Fingerprint: key.Fingerprint(), SPKI: spki},
 		Attestation: att, Cert: cert, Policy: b.policyNote(),
 	}
+}
+
+func (b *board) enrol() {
+	t := b.t
+	now := time.Now().UTC().Truncate(time.Second)
+	g := b.genesis(b.tpm.tpm.Public(), b.tpm.tpm.Creation, now)
 	raw, err := ledger.Marshal(ledger.Header{Time: now}, g)
 	must(t, err)
 	store, err := ledgerstore.Create(b.dir)
@@ -382,8 +398,7 @@ func (b *board) enrol() {
 	must(t, err)
 	must(t, store.Append([][]byte{raw2}, nil))
 	must(t, store.Close())
-	b.key, b.trust = key, anchor.TrustOf(raw, g)
-	b.cfg = Config{TPM: b.tpm, LogKeys: b.keys, Log: zerolog.Nop(), TokenPoll: time.Millisecond, TPMRetry: time.Millisecond}
+	b.trust, b.cfg.TPM = anchor.TrustOf(raw, g), b.tpm
 }
 
 // start opens the log and runs a station on it.
@@ -397,6 +412,9 @@ func (b *board) start() {
 	b.store = store
 	cfg := b.cfg
 	cfg.Store, cfg.Panel = store, b.panel
+	if b.log != nil {
+		cfg.Store = b.log(store)
+	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}

@@ -1,10 +1,12 @@
 package station
 
 import (
+	"errors"
 	"time"
 
 	"touchmark/appliance/station/chain"
 	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/quote"
 )
 
@@ -66,6 +68,7 @@ func (s *Station) unproven(h *message.HelloNote, host string) {
 	}
 	s.link.told, s.link.host = h, host
 	s.update()
+	s.noteHead(h.Hello.HeadSize, h.Hello.HeadRoot)
 	s.sendWelcome(h.Hello.Nonce, quote.Attestation{})
 }
 
@@ -95,12 +98,25 @@ func (s *Station) lateHello() {
 
 // noteHead remembers how far the host's mirror reaches, if it agrees with us.
 func (s *Station) noteHead(size uint64, root [32]byte) {
+	s.promised(size)
 	if size > s.cfg.Store.Size() {
 		return
 	}
 	if r, err := s.cfg.Store.Root(size); err == nil && r == root {
 		s.link.sent = max(s.link.sent, size)
 	}
+}
+
+// promised tells a halted board whether a mirror claims to have what it lacks.
+func (s *Station) promised(size uint64) {
+	var h *chain.HaltError
+	if !errors.As(s.halted, &h) || h.Halt != recovery.HeadUnknown && h.Halt != recovery.HeadAhead {
+		return
+	}
+	h.Observed.Mirror = size
+	h.Decision = recovery.Decide(h.Observed)
+	h.Halt = h.Decision.Halt
+	s.update()
 }
 
 // welcome answers a hello. The attestation is made by the TPM's worker and says

@@ -45,6 +45,7 @@ const (
 // startLink keeps a link process alive: when it dies, a new one follows.
 func (s *Station) startLink(ctx context.Context) {
 	s.link.ration = intake.NewRation(helloBurst, helloEvery, time.Now())
+	s.challenges.ration = intake.NewRation(challengeBurst, challengeEvery, time.Now())
 	s.link.wg.Go(func() {
 		for ctx.Err() == nil {
 			err := s.oneLink(ctx)
@@ -173,6 +174,8 @@ func (s *Station) fromHost(raw []byte) {
 		if err := s.orderFromHost(m.Note); err != nil {
 			s.refuseFor(message.JobID{}, err)
 		}
+	case *message.Challenge:
+		s.challenged(m.Text)
 	default:
 		s.refuse(message.JobID{}, message.CodeBadMessage, "this message goes from board to host only")
 	}

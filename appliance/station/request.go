@@ -112,6 +112,7 @@ func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
 // asked again, so that what the operator sees is what remains now, and not
 // what remained when the job began to wait.
 func (s *Station) next() {
+	defer s.answerChallenge()
 	if s.job == nil && s.decree != nil && s.decree.state == decreeShown {
 		s.showDecree("")
 	}

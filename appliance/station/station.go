@@ -32,6 +32,7 @@ import (
 	"touchmark/appliance/station/loop"
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/ledger"
 )
 
@@ -82,16 +83,17 @@ type Config struct {
 
 // Station is a running board.
 type Station struct {
-	cfg      Config
-	log      zerolog.Logger
-	hostLog  zerolog.Logger // of what a host can cause at will: sampled
-	loop     loop.Loop      // everything that happens, in order
-	operator sync.WaitGroup
-	tpm      loop.Worker
-	token    tokenKeeper
-	link     linkState
-	chain    *chain.Chain // log and TPM
-	past     *past.Past   // what the chain's log says
+	cfg        Config
+	log        zerolog.Logger
+	hostLog    zerolog.Logger // of what a host can cause at will: sampled
+	loop       loop.Loop      // everything that happens, in order
+	operator   sync.WaitGroup
+	tpm        loop.Worker
+	token      tokenKeeper
+	link       linkState
+	challenges challenges
+	chain      *chain.Chain // log and TPM
+	past       *past.Past   // what the chain's log says
 
 	fault     error // what keeps the board from starting
 	halted    error // a *chain.HaltError
@@ -228,9 +230,10 @@ func (s *Station) boot(clock string) {
 
 // halt stops signing until a restart. What is on disk stays as it is. A job on
 // display is refused; an armed one is denied, because its token may blink, and
-// the display says so until that has ended.
+// the display says so until that has ended. A halt that something leads out of
+// gives way to what is met on that way.
 func (s *Station) halt(err error) {
-	if s.halted == nil {
+	if s.halted == nil || ledOut(s.halted) {
 		s.halted = chain.HaltOf(err)
 	}
 	s.log.Error().Err(err).Msg("halted")
@@ -249,10 +252,17 @@ func (s *Station) halt(err error) {
 	s.rest("")
 }
 
+// ledOut reports whether a mirror or an order may lead out of a halt.
+func ledOut(halted error) bool {
+	h := chain.HaltOf(halted).Halt
+	return h.Resumable() || h == recovery.ClockBehind
+}
+
 func haltedText(err error) string { return "the appliance has halted: " + err.Error() }
 
 // rest is what follows the last ceremony of a halted board.
 func (s *Station) rest(text string) {
+	defer s.answerChallenge()
 	s.show("halted", text)
 	if s.stopping {
 		s.quit()

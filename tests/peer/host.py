@@ -95,7 +95,8 @@ class Host:
     def _welcome(self, m):
         log.need(self.nonce and m["nonce"] == self.nonce.hex(), "welcome: another nonce")
         log.need(m["origin"] == self.trust.origin, "welcome: another origin")
-        self._committed(m["checkpoint"])
+        log.need(m["checkpoint"], "welcome: the board lost its log or its log key")
+        self._committed(m["checkpoint"][0])
         log.need(m["attest"][0], "welcome: no attestation")
         self.head = self.trust.certified(*m["attest"], b"touchmark/hello/v1\n", self.nonce)
         self.nonce, self.total = None, m["total"]

@@ -150,7 +150,7 @@ FORMS = {
     "welcome": [line("nonce", hexadecimal(16)), line("origin", origin), line("firmware", name64),
                 line("policy", hexadecimal(32)), line("time", time), line("state", token), line("halt", or_dash(token)),
                 line("wear", number(), or_dash(number(1_000_000))), line("total", number()),
-                line("attest", attestation, attestation), block("checkpoint", MAX_CHECKPOINT)],
+                line("attest", attestation, attestation), block("checkpoint", MAX_CHECKPOINT, times=(0, 1))],
     "checkpoint-note": [block("note", MAX_CHECKPOINT)],
     "event": [line("job", job), line("state", token), line("item", number(16)), line("seconds", number(86401))],
     "refused": [line("job", job), line("code", token), line("text", person_text)],

@@ -276,15 +276,7 @@ func (s *Server) powerOn() error {
 	if err := s.order("power cycle", ctrlInit, 0); err != nil {
 		return err
 	}
-	startup := []byte{0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0}
-	response, err := exchange(s.path("raw"), startup)
-	if err != nil {
-		return fmt.Errorf("swtpm: startup: %w", err)
-	}
-	if code := binary.BigEndian.Uint32(response[6:]); code != 0 {
-		return fmt.Errorf("swtpm: startup failed with %#x", code)
-	}
-	return nil
+	return s.say("startup", 0x144, suClear)
 }
 
 // Tool runs one of the tpm2-tools (or any command that obeys TPM2TOOLS_TCTI)

@@ -123,9 +123,12 @@ func fieldsOf(m marshaler) []string {
 func fieldsFromBoard(m marshaler) []string {
 	switch m := m.(type) {
 	case *message.Welcome:
-		return []string{fmt.Sprintf("nonce %x", m.Nonce), "origin " + m.Origin, "firmware " + m.Firmware, fmt.Sprintf("policy %x", m.Policy),
-			"time " + canon.Time(m.Time), "state " + m.State, "halt " + cmp.Or(m.Halt, "-"), fmt.Sprint("wear ", m.Writes, " ", strings.Replace(strconv.Itoa(m.Days), "-1", "-", 1)), fmt.Sprint("total ", m.Total), "attest " + bytesOf(m.Attest) + " " + bytesOf(m.Sig),
-			block("checkpoint", m.Checkpoint)}
+		fields := []string{fmt.Sprintf("nonce %x", m.Nonce), "origin " + m.Origin, "firmware " + m.Firmware, fmt.Sprintf("policy %x", m.Policy),
+			"time " + canon.Time(m.Time), "state " + m.State, "halt " + cmp.Or(m.Halt, "-"), fmt.Sprint("wear ", m.Writes, " ", strings.Replace(strconv.Itoa(m.Days), "-1", "-", 1)), fmt.Sprint("total ", m.Total), "attest " + bytesOf(m.Attest) + " " + bytesOf(m.Sig)}
+		if m.Checkpoint != nil {
+			fields = append(fields, block("checkpoint", m.Checkpoint))
+		}
+		return fields
 	case *message.Entries:
 		out := []string{fmt.Sprint("start ", m.Start), fmt.Sprint("total ", m.Total)}
 		for _, e := range m.Entries {
