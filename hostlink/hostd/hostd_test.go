@@ -23,6 +23,7 @@ import (
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/socket"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
@@ -75,7 +76,7 @@ func (w *world) start() {
 	}
 	d := must(New(w.options()))
 	w.d = d
-	l := must(Listen(w.socket, 0o600))
+	l := must(socket.Listen(w.socket, 0o600))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx, w.b, l) }()

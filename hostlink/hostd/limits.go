@@ -8,8 +8,6 @@ import (
 
 // Bounds of the daemon, each with its reason.
 const (
-	minBaud, maxBaud = 1200, 4_000_000 // what serial hardware does
-
 	// maxClients bounds connections on the socket, and with them goroutines.
 	maxClients = 64
 	// maxJobs bounds what waits: a human confirms each one.

@@ -4,104 +4,29 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
-	"sync"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/socket"
 	"touchmark/hostlink/message"
-	"touchmark/tpm/ledgerstore/durable"
 )
-
-// Listen opens the daemon's socket with the given permissions. A socket left
-// behind by a daemon that is gone is replaced; one that answers is not.
-func Listen(path string, mode fs.FileMode) (net.Listener, error) {
-	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("socket: %w", err)
-	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		return nil, errors.Join(fmt.Errorf("socket %s: another touchmark-hostd is running: stop it first", path), c.Close())
-	}
-	if st, err := os.Lstat(path); err == nil && st.Mode().Type() == fs.ModeSocket {
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("socket: %w", err)
-		}
-	}
-	l, err := (&net.ListenConfig{Control: closed}).Listen(context.Background(), "unix", path)
-	if err == nil {
-		err = os.Chmod(path, mode)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("socket: %w", err)
-	}
-	return l, nil
-}
-
-// closed lets nobody but the owner connect between bind and chmod: Linux gives
-// a new socket file the permissions its descriptor had. The umask would do the
-// same to every file that the process makes meanwhile.
-func closed(_, _ string, c syscall.RawConn) error {
-	var err error
-	return errors.Join(c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }), err)
-}
 
 // serve answers clients until ctx ends.
 func (d *Daemon) serve(ctx context.Context, l net.Listener) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
-	room := make(chan struct{}, maxClients)
-	for {
-		c := d.connection(ctx, l)
-		if c == nil {
-			return
-		}
-		select {
-		case room <- struct{}{}:
-		default:
+	socket.Serve(ctx, l, socket.Clients{
+		Most:  maxClients,
+		Serve: func(c net.Conn) { d.client(ctx, c) },
+		Refuse: func(c net.Conn) {
 			_ = api.NewLines(c).Write(fail(api.DeviceFault, "%d clients are connected already: try again later", maxClients))
-			_ = c.Close()
-			continue
-		}
-		wg.Go(func() {
-			defer func() { <-room }()
-			d.client(ctx, c)
-		})
-	}
-}
-
-// connection is the next client's, nil when there will be none. What keeps it
-// from coming, such as too many open files, passes.
-func (d *Daemon) connection(ctx context.Context, l net.Listener) net.Conn {
-	for {
-		c, err := l.Accept()
-		switch {
-		case err == nil:
-			return c
-		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
-			return nil
-		}
-		d.log.Error().Err(err).Msg("socket")
-		select {
-		case <-time.After(acceptRetry):
-		case <-ctx.Done():
-			return nil
-		}
-	}
+		},
+		Failed: func(err error) { d.log.Error().Err(err).Msg("socket") },
+	})
 }
 
 // client serves one connection: one request, but for cancel.
 func (d *Daemon) client(ctx context.Context, c net.Conn) {
-	defer func() { _ = c.Close() }()
 	lines := api.NewLines(c)
 	var req api.Request
 	// A client connects first and hashes then, so that it learns early whether
@@ -151,8 +76,6 @@ const (
 	clientWait = 10 * time.Second
 	takenWait  = time.Minute // to write what it got to a slow disk
 
-	// acceptRetry spaces the attempts to take a connection.
-	acceptRetry = 250 * time.Millisecond
 )
 
 // answer runs f in the loop and sends what it returns.

@@ -24,6 +24,7 @@ import (
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/hostd/logtest"
+	"touchmark/hostlink/hostd/socket"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
@@ -275,7 +276,7 @@ func (s *sim) startHost() {
 		Timing: hostd.Timing{HelloRetry: 5 * time.Second, BusyRetry: 10 * time.Millisecond, Rejoin: 200 * time.Millisecond},
 	})
 	s.ok(err)
-	l, err := hostd.Listen(h.socket, 0o600)
+	l, err := socket.Listen(h.socket, 0o600)
 	s.ok(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

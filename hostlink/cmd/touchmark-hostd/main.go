@@ -17,6 +17,8 @@ import (
 
 	"touchmark/hostlink/hostd"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/config"
+	"touchmark/hostlink/hostd/socket"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/serialport"
 )
@@ -58,7 +60,7 @@ func logger(level string) (zerolog.Logger, error) {
 }
 
 func run(ctx context.Context, path string, log zerolog.Logger) error {
-	c, err := hostd.LoadConfig(path)
+	c, err := config.Load(path)
 	if err != nil {
 		return err
 	}
@@ -71,7 +73,7 @@ func run(ctx context.Context, path string, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
-	l, err := hostd.Listen(c.Socket, c.Mode())
+	l, err := socket.Listen(c.Socket, c.Mode())
 	if err != nil {
 		return err
 	}
@@ -82,7 +84,7 @@ func run(ctx context.Context, path string, log zerolog.Logger) error {
 }
 
 // options reads the files that the configuration names.
-func options(c *hostd.Config) (hostd.Options, error) {
+func options(c *config.Config) (hostd.Options, error) {
 	o := hostd.Options{State: c.State, Publish: c.Publish, Device: c.Device, Grace: time.Duration(c.LinkGrace)}
 	o.Renew = func() ([]byte, error) { return api.ReadTrust(c.Trust) }
 	text, err := o.Renew()

@@ -41,7 +41,7 @@ func writeFiles(dir string) error {
 	)
 }
 
-const config = `device = "no-such-tty"
+const configText = `device = "no-such-tty"
 state = "state"
 trust = "trust"
 key = "host.key"
@@ -57,7 +57,7 @@ func TestStartAndStop(t *testing.T) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	path := filepath.Join(dir, "hostd.toml")
-	if err := errors.Join(writeFiles(dir), os.WriteFile(path, []byte(config), 0o600)); err != nil {
+	if err := errors.Join(writeFiles(dir), os.WriteFile(path, []byte(configText), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	start := func() (*exec.Cmd, *bufio.Reader) {

@@ -1,4 +1,6 @@
-package hostd
+// Package config reads hostd.toml (docs/host-guide.md, "Configuration"): every key
+// checked, unknown ones refused, defaults filled in, errors with line and column.
+package config
 
 import (
 	"bytes"
@@ -14,6 +16,9 @@ import (
 
 	"touchmark/hostlink/serialport/usbtty"
 )
+
+// Line rates that serial hardware does.
+const minBaud, maxBaud = 1200, 4_000_000
 
 // Config of the daemon, as it stands in hostd.toml. Relative paths are taken
 // from the directory of the file.
@@ -43,14 +48,14 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// LoadConfig reads and checks a configuration file. Errors name the file, and
+// Load reads and checks a configuration file. Errors name the file, and
 // line and column where TOML has them.
-func LoadConfig(path string) (*Config, error) {
+func Load(path string) (*Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	c, err := ParseConfig(text)
+	c, err := Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s:%w", path, err)
 	}
@@ -71,8 +76,8 @@ func (c *Config) devicePath() *string {
 	return &c.Device
 }
 
-// ParseConfig checks a configuration text and fills in the defaults.
-func ParseConfig(text []byte) (*Config, error) {
+// Parse checks a configuration text and fills in the defaults.
+func Parse(text []byte) (*Config, error) {
 	c := &Config{Baud: 115200, SocketMode: "0660", LinkGrace: Duration(5 * time.Second)}
 	dec := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
 	if err := dec.Decode(c); err != nil {
