@@ -105,8 +105,9 @@ func (r *reader) client(t *testing.T, argv ...string) string {
 	if _, err := front.Ask(ctx, r.box.Control(), "factory"); err != nil {
 		t.Fatal(err)
 	}
-	cmd := r.box.Command(ctx, newDir(t), argv...)
-	cmd.Env = append(cmd.Env, r.env...)
+	dir := newDir(t)
+	cmd := r.box.Command(ctx, dir, argv...)
+	cmd.Env = append(append(cmd.Env, r.env...), "HOME="+dir, "LC_ALL=C.UTF-8")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		r.explain(t, out, err)

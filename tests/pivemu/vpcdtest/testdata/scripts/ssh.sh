@@ -5,7 +5,7 @@ module=$OPENSC
 unset SSH_AUTH_SOCK DISPLAY
 printf '#!/bin/sh\necho 123456\n' >askpass
 chmod 700 askpass
-export SSH_ASKPASS=$PWD/askpass SSH_ASKPASS_REQUIRE=force HOME=$PWD
+export SSH_ASKPASS=$PWD/askpass SSH_ASKPASS_REQUIRE=force
 ssh-keygen -D "$module" >public
 grep nistp256 public >9a.pub
 grep ssh-rsa public >9c.pub
