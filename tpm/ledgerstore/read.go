@@ -16,6 +16,12 @@ import (
 // Job is what a start must know of an intent or an outcome.
 type Job = derived.Job
 
+// ClassID stands for a policy class in a Job.
+type ClassID = derived.ClassID
+
+// ClassOf is the ID of a class.
+func ClassOf(name string) ClassID { return derived.ClassOf(name) }
+
 // Mark is where an entry of a kind stands that a start may have to find.
 type Mark = derived.Mark
 

@@ -112,7 +112,7 @@ func (c *Chain) mend(now time.Time) error {
 // it says that the board must halt.
 func (c *Chain) conclude(now time.Time) ([]anchor.Plan, recovery.Decision, error) {
 	plans, o, d, err := c.decide()
-	if err == nil && d.Halt != "" && c.Past.From > 0 {
+	if err == nil && d.Halt != "" && !c.Past.Whole {
 		c.cfg.Log.Warn().Str("halt", string(d.Halt)).Msg("reading the whole log")
 		if err = c.Past.LoadAll(now); err != nil {
 			err = Unreadable(err)

@@ -2,6 +2,7 @@ package past
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"touchmark/appliance/policy"
@@ -13,7 +14,8 @@ import (
 
 // History is what the entries say that were read, and those appended since.
 type History struct {
-	From     uint64 // entries before this one were not read, but for some few
+	Whole    bool   // all entries were read
+	From     uint64 // else: what happened before this one was not looked at
 	Boots    uint64
 	Admin    uint64 // index of the newest administrative entry that HEAD took, 0 is the genesis
 	Sequence uint64 // of the newest intent
@@ -30,8 +32,10 @@ type History struct {
 	Resumes    []Resume               // behind the newest boot entry
 	Rates      *policy.History
 
-	updated string // firmware that the newest update entry behind the newest boot entry names
-	ordered uint64 // index of the newest administrative entry, taken or not
+	certs   map[uint64]bool // cert entries, whose outcomes count in no rate
+	jobs    bool            // intents and outcomes count from here on; before, what is derived of them does
+	updated string          // firmware that the newest update entry behind the newest boot entry names
+	ordered uint64          // index of the newest administrative entry, taken or not
 	newest  stamped
 }
 
@@ -61,8 +65,8 @@ type Resume struct {
 	Entry *ledger.Order
 }
 
-func newHistory(from uint64) *History {
-	return &History{From: from, Jobs: map[message.JobID]*Job{}, Rates: policy.NewHistory()}
+func newHistory() *History {
+	return &History{certs: map[uint64]bool{}, Jobs: map[message.JobID]*Job{}, Rates: policy.NewHistory()}
 }
 
 // stamped is an NV_Certify from the log, for the commit of the given size.
@@ -113,10 +117,8 @@ func (h *History) Add(hdr ledger.Header, body any) error {
 			h.newest = stamped{b.Certify, b.Size, false}
 			h.Quoted = max(h.Quoted, b.Size)
 		}
-	case *ledger.Intent:
-		return h.addIntent(hdr, b)
-	case *ledger.Outcome:
-		return h.addOutcome(hdr, b)
+	case *ledger.Intent, *ledger.Outcome:
+		return h.addJob(hdr, body)
 	case *ledger.Update:
 		h.updated = b.To
 	case *ledger.Order:
@@ -165,42 +167,62 @@ func (h *History) correct(b *ledger.Order) error {
 	return nil
 }
 
-func (h *History) addIntent(hdr ledger.Header, b *ledger.Intent) error {
-	text, err := message.NoteText(b.Approval)
-	if err != nil {
-		return err
+// addJob takes an intent or outcome, unless jobs will know of it.
+func (h *History) addJob(hdr ledger.Header, body any) error {
+	if !h.jobs {
+		return nil
 	}
-	a, err := message.ParseApproval(text)
-	if err != nil {
-		return err
-	}
-	p := &Job{ID: message.JobOf(text), Class: a.Class, Intent: hdr.Index, Items: len(b.SignDigests), Time: hdr.Time, NotAfter: a.NotAfter}
-	h.Sequence = b.Sequence
-	h.Jobs[p.ID] = p
-	h.Open = append(h.Open, p)
-	return nil
-}
-
-func (h *History) addOutcome(hdr ledger.Header, b *ledger.Outcome) error {
-	for i, p := range h.Open {
-		if p.Intent != b.Intent {
-			continue
+	switch b := body.(type) {
+	case *ledger.Intent:
+		text, err := message.NoteText(b.Approval)
+		if err != nil {
+			return err
 		}
-		p.Outcome = hdr.Index
-		h.Open = append(h.Open[:i], h.Open[i+1:]...)
+		a, err := message.ParseApproval(text)
+		if err != nil {
+			return err
+		}
+		h.Sequence = b.Sequence
+		h.intent(&Job{ID: message.JobOf(text), Class: a.Class, Intent: hdr.Index, Items: len(b.SignDigests), Time: hdr.Time, NotAfter: a.NotAfter})
+	case *ledger.Outcome:
 		n := 0
 		for _, it := range b.Items {
 			if it.State.Counts() {
 				n++
 			}
 		}
-		h.Rates.Add(p.Class, p.Time, n)
-		return nil
+		_, err := h.outcome(hdr.Index, b.Intent, n)
+		return err
 	}
-	if b.Intent < h.From {
-		return nil // of so long ago that it counts for nothing
+	return nil
+}
+
+func (h *History) intent(j *Job) {
+	h.Jobs[j.ID] = j
+	h.Open = append(h.Open, j)
+}
+
+// awaits reports whether an entry has no outcome yet.
+func (h *History) awaits(intent uint64) bool {
+	return slices.ContainsFunc(h.Open, func(j *Job) bool { return j.Intent == intent })
+}
+
+// outcome ends an intent with n items that count, and answers it, nil if it is
+// of so long ago that it counts for nothing.
+func (h *History) outcome(index, intent uint64, n int) (*Job, error) {
+	for i, j := range h.Open {
+		if j.Intent != intent {
+			continue
+		}
+		j.Outcome = index
+		h.Open = append(h.Open[:i], h.Open[i+1:]...)
+		h.Rates.Add(j.Class, j.Time, n)
+		return j, nil
 	}
-	return fmt.Errorf("outcome of entry %d, which awaits none", b.Intent)
+	if intent < h.From {
+		return nil, nil
+	}
+	return nil, fmt.Errorf("outcome of entry %d, which awaits none", intent)
 }
 
 // Forget drops jobs whose approval has expired: Admit refuses them anyway.

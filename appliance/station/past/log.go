@@ -18,6 +18,7 @@ type Log interface {
 	Entries(from, to uint64) iter.Seq2[[]byte, error]
 	Backward(from uint64) iter.Seq2[[]byte, error]
 	MarksBackward() iter.Seq2[ledgerstore.Mark, error]
+	Jobs(from uint64) iter.Seq2[ledgerstore.Job, error]
 	PlansBackward() iter.Seq2[anchor.Plan, error]
 	PlansBehind(n uint64) (uint64, error)
 	Root(n uint64) ([32]byte, error)
@@ -64,6 +65,11 @@ func (a Absent) Backward(uint64) iter.Seq2[[]byte, error] { return failing[[]byt
 // MarksBackward yields the error.
 func (a Absent) MarksBackward() iter.Seq2[ledgerstore.Mark, error] {
 	return failing[ledgerstore.Mark](a.Err)
+}
+
+// Jobs yields the error.
+func (a Absent) Jobs(uint64) iter.Seq2[ledgerstore.Job, error] {
+	return failing[ledgerstore.Job](a.Err)
 }
 
 // PlansBackward yields the error.

@@ -49,14 +49,15 @@ type Past struct {
 
 // New makes the past of a log, yet to be loaded.
 func New(cfg Config) *Past {
-	return &Past{cfg: cfg, Trust: &anchor.Trust{}, History: newHistory(0)}
+	return &Past{cfg: cfg, Trust: &anchor.Trust{}, History: newHistory()}
 }
 
-// Load sets up what the board must know of the past at a time, from the genesis entry,
-// the administrative entries, and the log's end as far back as the newest boot
-// entry, the rate windows and the approvals that are still good. If that does
-// not fit together it reads the whole log before it gives up: what leads to the
-// parts is derived from the log and may be damaged where the log is not.
+// Load sets up what the board must know of the past at a time, from the genesis
+// entry, the administrative entries, what the log's end says of the TPM, and
+// what is known of intents and outcomes as far back as rate windows and
+// approvals reach. That takes as long whatever the length of the log. If it
+// does not fit together it reads the whole log before it gives up: what leads
+// to the parts is derived from the log and may be damaged where the log is not.
 func (p *Past) Load(now time.Time) error {
 	err := p.loadFrom(now, p.recent)
 	if err != nil && p.cfg.Store.Size() > 0 {
@@ -68,37 +69,60 @@ func (p *Past) Load(now time.Time) error {
 
 // LoadAll is Load by reading everything.
 func (p *Past) LoadAll(now time.Time) error {
-	return p.loadFrom(now, func(time.Time) (uint64, error) { return 0, nil })
+	return p.loadFrom(now, p.everything)
 }
 
-func (p *Past) loadFrom(now time.Time, first func(time.Time) (uint64, error)) error {
+func (p *Past) loadFrom(now time.Time, read func(time.Time, *History) error) error {
 	if err := p.begin(); err != nil {
 		return err
 	}
-	from, err := first(now)
-	if err != nil {
-		return err
-	}
-	h := newHistory(from)
-	i := from
-	for raw, err := range p.cfg.Store.Entries(from, p.cfg.Store.Size()) {
-		if err == nil {
-			err = h.replay(i, raw)
-		}
-		if err != nil {
-			return Damaged(i, err)
-		}
-		i++
-	}
-	if err := p.before(h); err != nil {
+	h := newHistory()
+	if err := read(now, h); err != nil {
 		return err
 	}
 	p.History = h
 	if err := p.Obey(); err != nil {
 		return err
 	}
+	if !h.Whole {
+		if err := p.jobs(now, h); err != nil {
+			return err
+		}
+	}
 	h.Forget(now, p.Policy.LongestWindow())
 	return nil
+}
+
+// everything reads all entries.
+func (p *Past) everything(_ time.Time, h *History) error {
+	h.Whole, h.jobs = true, true
+	_, err := p.replay(h, 0, func(uint64, any) bool { return false })
+	return err
+}
+
+// replay takes entries from one on into account, up to and with that at which
+// it shall end, and answers the index of the next.
+func (p *Past) replay(h *History, from uint64, end func(uint64, any) bool) (next uint64, err error) {
+	for raw, err := range p.cfg.Store.Entries(from, p.cfg.Store.Size()) {
+		var hdr ledger.Header
+		var body any
+		if err == nil {
+			hdr, body, err = ledger.Parse(raw)
+		}
+		if err == nil && hdr.Index != from {
+			err = fmt.Errorf("it says it is entry %d", hdr.Index)
+		}
+		if err == nil {
+			err = h.Add(hdr, body)
+		}
+		if err != nil {
+			return from, Damaged(from, err)
+		}
+		if from++; end(from-1, body) {
+			break
+		}
+	}
+	return from, nil
 }
 
 // begin takes the facts of the genesis entry: key, first policy, what is
@@ -151,43 +175,5 @@ func (p *Past) facts(raw []byte) error {
 	}
 	p.Born = hdr.Time
 	p.first, p.Key, p.Trust, p.Slot, p.Base = p.Policy, cert.Key, anchor.TrustOf(raw, g), g.Key.Slot, g.Base
-	return nil
-}
-
-// replay takes entry i of the log into account.
-func (h *History) replay(i uint64, raw []byte) error {
-	hdr, body, err := ledger.Parse(raw)
-	if err != nil {
-		return err
-	}
-	if hdr.Index != i {
-		return fmt.Errorf("it says it is entry %d", hdr.Index)
-	}
-	return h.Add(hdr, body)
-}
-
-// before looks behind what was read for the newest attest entry and the newest
-// intent, which may be older than everything else that matters.
-func (p *Past) before(h *History) error {
-	for raw, err := range p.cfg.Store.Backward(h.From) {
-		if h.Attest != nil && h.Sequence > 0 {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		_, body, err := ledger.Parse(raw)
-		if err != nil {
-			return err
-		}
-		switch b := body.(type) {
-		case *ledger.Attest:
-			if h.Attest == nil {
-				h.Attest = b
-			}
-		case *ledger.Intent:
-			h.Sequence = max(h.Sequence, b.Sequence)
-		}
-	}
 	return nil
 }
