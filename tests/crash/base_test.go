@@ -75,10 +75,12 @@ batch = 4
 // run begins with.
 type base struct {
 	flash   []byte // the TPM's
+	blank   []byte // that of another TPM
 	disk    *disktest.Disk
 	card    string // the token's state file
 	entries [][]byte
 	size    uint64 // that the host knows as committed
+	note    []byte // that says so
 
 	trust  *anchor.Trust
 	pinned *verify.Trust
@@ -175,6 +177,8 @@ func enrolled(t *testing.T) *base {
 	signed, err := message.SignNote([]byte(b.policy), b.admin)
 	ok(t, err)
 	h := newBench(t, b.card)
+	b.blank, err = h.tpm.Flash()
+	ok(t, err)
 	cfg := enrol.Config{
 		Dir: filepath.Join(dir, "board"), TrustDir: filepath.Join(dir, "trust"), PolicyNote: signed, UserID: b.uid,
 		Throwaway: true, Panel: make(clerk, 1), Now: time.Now().UTC().Truncate(time.Second),
@@ -206,7 +210,7 @@ func (b *base) firstJob(t *testing.T, h *bench) {
 	ok(t, r.up())
 	ok(t, r.signs("first.db"))
 	ok(t, r.down())
-	b.disk, b.entries, b.size = r.disk, r.host.entries, r.host.committed
+	b.disk, b.entries, b.size, b.note = r.disk, r.host.entries, r.host.committed, r.host.note
 	b.flash, err = h.tpm.Flash()
 	ok(t, err)
 }

@@ -25,6 +25,7 @@ type host struct {
 	roots     map[uint64][32]byte
 	total     uint64 // as the board said last
 	welcomed  string // in which state the board was
+	why       string // it halted, when it last said
 	helpless  bool   // a board asked for entries that are not here
 	nonce     byte
 	jobs      map[message.JobID]*asking
@@ -53,7 +54,7 @@ type released struct {
 
 func newHost(b *base) *host {
 	return &host{
-		base: b, entries: append([][]byte(nil), b.entries...), committed: b.size,
+		base: b, entries: append([][]byte(nil), b.entries...), committed: b.size, note: b.note,
 		kept: map[uint64][]byte{}, roots: map[uint64][32]byte{}, jobs: map[message.JobID]*asking{},
 	}
 }
@@ -121,10 +122,25 @@ func (h *host) refusal(m *message.Refused) {
 		return
 	}
 	h.refused = append(h.refused, m)
+	if m.Code == message.CodeHalted {
+		h.haltedBoard(m.Text)
+	}
 	if m.Code == message.CodeForkedHead { // what was acknowledged is not what the board has any more
 		h.entries = h.entries[:min(h.committed, uint64(len(h.entries)))]
 		h.fetch(uint64(len(h.entries)))
 	}
+}
+
+// haltedBoard hears that the board has halted, or, in place of a welcome, that it
+// had: then its TPM attests nothing. It greets the board once more for each reason.
+func (h *host) haltedBoard(why string) {
+	switch {
+	case h.welcomed == "":
+		h.welcomed = message.StateHalted
+	case h.why != why:
+		h.greet()
+	}
+	h.why = why
 }
 
 func (h *host) welcome(m *message.Welcome) {

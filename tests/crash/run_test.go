@@ -19,6 +19,7 @@ import (
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
 	"touchmark/tests/pivemu"
+	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/device"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -32,8 +33,9 @@ const patience = time.Minute
 // run is one history of a board, over several lives.
 type run struct {
 	*bench
-	base *base
-	disk *disktest.Disk
+	base  *base
+	disk  *disktest.Disk
+	flash []byte // the TPM's, at some time
 
 	stick string // directory that orders are brought in
 	stop  func() // ends the station in good order
@@ -334,7 +336,8 @@ func (r *run) back() bool {
 	if r.ready() {
 		return true
 	}
-	heals := strings.HasPrefix(r.view.Halted, "head-") && !r.host.helpless && !strings.Contains(r.view.Message, "does not")
+	halt := recovery.Halt(r.view.Halt)
+	heals := (halt == recovery.HeadAhead || halt == recovery.HeadUnknown) && !r.host.helpless && !strings.Contains(r.view.Message, "does not")
 	return r.halted() && (r.alone || r.host.welcomed != "" && !heals)
 }
 
@@ -420,7 +423,12 @@ func (r *run) bring(signed []byte) error {
 				return r.rests()
 			}
 		}
-		return len(r.host.refused) > refusals && r.rests()
+		for _, m := range r.host.refused[refusals:] {
+			if m.Code != message.CodeForkedHead { // that is about what the host acknowledged
+				return r.rests()
+			}
+		}
+		return false
 	})
 }
 

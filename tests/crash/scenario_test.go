@@ -11,7 +11,6 @@ import (
 
 	"touchmark/hostlink/message"
 	"touchmark/tests/pivemu"
-	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/device"
 	"touchmark/tpm/ledger/order"
 )
@@ -218,7 +217,7 @@ func resume(r *run) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.order(&order.Resume{Halt: string(recovery.HeadUnknown), Head: head, PCR: pcr})
+	return r.order(&order.Resume{Halt: r.view.Halt, Head: head, PCR: pcr})
 }
 
 func ordering(write func(*run) ([]byte, error)) func(*run) error {
@@ -238,8 +237,10 @@ func ordering(write func(*run) ([]byte, error)) func(*run) error {
 func (r *run) inForce() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := len(r.host.refused); n > 0 && strings.Contains(r.host.refused[n-1].Text, "took effect already") {
-		return nil
+	for _, m := range r.host.refused {
+		if strings.Contains(m.Text, "took effect already") {
+			return nil
+		}
 	}
 	for i := len(r.events) - 1; i >= 0; i-- {
 		switch r.events[i] {
@@ -333,11 +334,21 @@ func (r *run) haltsWith(word string) error {
 	return nil
 }
 
-func (r *run) timed() error {
-	if !r.halted() {
-		return nil
+// timed orders the time as often as it takes: on its way the board may find that
+// the end of its log is missing, which its host gives it.
+func (r *run) timed() (err error) {
+	for range 3 {
+		if !r.halted() {
+			return nil
+		}
+		if err = ordering(theTime)(r); err == nil {
+			return nil
+		}
+		if err := r.await("a board that is back", r.back); err != nil {
+			return err
+		}
 	}
-	return ordering(theTime)(r)
+	return err
 }
 
 // foreign is a TPM whose HEAD somebody else extended.
