@@ -361,3 +361,12 @@ func TestUSBReaders(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWhichReaders: the production build looks at USB from the start, one that may
+// be given an emulated token never does.
+func TestWhichReaders(t *testing.T) {
+	want := map[string]int{"in-process": 1, "in-process+emulated": 0}
+	if n := len(process.list()); n != want[Mode] {
+		t.Errorf("%s: %d backends", Mode, n)
+	}
+}

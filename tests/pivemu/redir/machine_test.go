@@ -40,16 +40,17 @@ func TestTokenInAMachine(t *testing.T) {
 	m.expect("reader USB 1-1 YubiKey CCID serial 4711")
 	m.expect("second true")
 	m.touch(card, card.Touch)
-	m.expect("touched true false")
+	m.expect("touched: signed true, timed out false, removed false")
 	m.touch(card, card.TimeOut)
-	m.expect("untouched false false")
+	m.expect("untouched: signed false, timed out true, removed false")
 	m.touch(card, p.Pull)
-	m.expect("pulled false true")
+	m.expect("pulled: signed false, timed out false, removed true")
 	if err := p.Insert(); err != nil {
 		t.Fatal(err)
 	}
+	m.expect("again: without the PIN true")
 	m.touch(card, card.Touch)
-	m.expect("again true")
+	m.expect("again: signed true")
 	if err := m.qemu.Wait(); err != nil {
 		t.Errorf("the machine ends with %v", err)
 	}

@@ -1,13 +1,12 @@
 // Command guest is the only process of a virtual machine with a USB token: it
 // loads the machine's drivers and uses the token as the board does, through
-// appliance/pcsc, usbfs and unmodified piv-go. It tells its steps, one a line, on
+// appliance/piv, unmodified piv-go, appliance/pcsc and usbfs. It tells its steps, one a line, on
 // the second serial port; whoever has the other end touches and pulls.
 package main
 
 import (
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -15,10 +14,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-piv/piv-go/v2/piv"
 	"golang.org/x/sys/unix"
 
 	"touchmark/appliance/pcsc"
+	"touchmark/appliance/piv"
 )
 
 const pollEvery = 20 * time.Millisecond
@@ -72,65 +71,50 @@ func start() error {
 }
 
 // open waits for the token and opens it.
-func open() (*piv.YubiKey, string, error) {
+func open() (*piv.Token, error) {
 	for ticker := time.NewTicker(pollEvery); ; <-ticker.C {
-		for _, reader := range pcsc.USBBackend().Readers() {
-			var yk *piv.YubiKey
-			err := pcsc.Sweep(func() (err error) {
-				yk, err = piv.Open(reader)
-				return err
-			})
-			return yk, reader, err
+		if token, err := piv.Open(piv.Options{}); !errors.Is(err, piv.ErrNoToken) {
+			return token, err
 		}
 	}
 }
 
 func use() error {
-	yk, reader, err := open()
+	token, err := open()
 	if err != nil {
 		return err
 	}
-	serial, err := yk.Serial()
-	if err != nil {
-		return err
-	}
-	say("reader %s serial %d", reader, serial)
-	_, err = pcsc.USBBackend().Connect(reader)
+	info := token.Info()
+	say("reader %s serial %d", info.Reader, info.Serial)
+	_, err = pcsc.USBBackend().Connect(info.Reader) // as another process would
 	say("second %t", errors.Is(err, pcsc.ErrSharingViolation))
-	pub, err := yk.GenerateKey(piv.DefaultManagementKey, piv.SlotSignature, piv.Key{
-		Algorithm: piv.AlgorithmEC256, PINPolicy: piv.PINPolicyOnce, TouchPolicy: piv.TouchPolicyAlways,
-	})
+	key, err := token.Enrol(piv.EnrolConfig{Key: piv.KeySpec{Slot: "9c", Algorithm: "p256"}, PIN: pin()})
 	if err != nil {
-		return err
-	}
-	key := pub.(*ecdsa.PublicKey)
-	if _, err := yk.Attest(piv.SlotSignature); err != nil { // a long answer
 		return err
 	}
 	for _, name := range []string{"touched", "untouched", "pulled"} {
-		err := sign(yk, key)
-		code, _ := pcsc.Code(err)
-		say("%s %t %t", name, err == nil, code == pcsc.ErrRemovedCard)
+		err := sign(token, key.Public)
+		say("%s: signed %t, timed out %t, removed %t", name, err == nil, errors.Is(err, piv.ErrTouchTimeout), errors.Is(err, piv.ErrRemoved))
 	}
-	_ = yk.Close() // of a token that is gone
-	if yk, _, err = open(); err != nil {
+	_ = token.Close() // of a token that is gone
+	if token, err = open(); err != nil {
 		return err
 	}
-	say("again %t", sign(yk, key) == nil)
-	return yk.Close()
+	_, err = token.Sign("9c", key.Public, make([]byte, sha256.Size), crypto.SHA256)
+	say("again: without the PIN %t", errors.Is(err, piv.ErrPINRequired))
+	if err := token.VerifyPIN(pin()); err != nil {
+		return err
+	}
+	say("again: signed %t", sign(token, key.Public) == nil)
+	return token.Close()
 }
 
-func sign(yk *piv.YubiKey, key *ecdsa.PublicKey) error {
-	if err := yk.VerifyPIN(piv.DefaultPIN); err != nil {
-		return err
-	}
-	private, err := yk.PrivateKey(piv.SlotSignature, key, piv.KeyAuth{PINPolicy: piv.PINPolicyNever})
-	if err != nil {
-		return err
-	}
+func pin() []byte { return []byte("123456") }
+
+func sign(token *piv.Token, key crypto.PublicKey) error {
 	digest := sha256.Sum256([]byte("a message"))
-	sig, err := private.(crypto.Signer).Sign(rand.Reader, digest[:], crypto.SHA256)
-	if err == nil && !ecdsa.VerifyASN1(key, digest[:], sig) {
+	sig, err := token.Sign("9c", key, digest[:], crypto.SHA256)
+	if err == nil && !ecdsa.VerifyASN1(key.(*ecdsa.PublicKey), digest[:], sig) {
 		err = errors.New("a wrong signature")
 	}
 	return err
