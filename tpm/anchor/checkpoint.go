@@ -123,6 +123,7 @@ type Checkpoint struct {
 	Head     [32]byte // HEAD after it, as certified
 	Attest   quote.Attestation
 	Facts    quote.NVFacts
+	LogKey   string // the log key that signed it, a note verifier key
 }
 
 // OpenCheckpoint verifies a checkpoint note: this origin, both lines in order,
@@ -153,7 +154,11 @@ func (t *Trust) OpenCheckpoint(msg []byte) (*Checkpoint, error) {
 	if !linesInOrder(msg, text, known[by[0]]) {
 		return nil, errors.New("checkpoint: the log key's line comes first, the TPM's second")
 	}
-	return t.checkpoint(text, line)
+	cp, err := t.checkpoint(text, line)
+	if err == nil {
+		cp.LogKey = t.logKeys()[by[0]]
+	}
+	return cp, err
 }
 
 // linesInOrder relies on OpenNote having accepted exactly one line of each.

@@ -104,7 +104,7 @@ func newAuditor(in Input) (*auditor, error) {
 			}
 		}
 	}
-	return &auditor{in: in, ak: ak}, nil
+	return &auditor{in: in, ak: ak, opened: map[string]opened{}}, nil
 }
 
 func (a *auditor) run() error {
@@ -129,11 +129,12 @@ type auditor struct {
 	link *link.Linker
 	fold *fold.Fold
 
-	cp    *anchor.Checkpoint // nil if it does not verify
-	cpErr error              // why not
-	limit uint64             // entries to take from Entries
-	hasCP bool               // limit comes from a checkpoint's body
-	tail  uint64             // pending leaves folded
+	cp     *anchor.Checkpoint // nil if it does not verify
+	cpErr  error              // why not
+	opened map[string]opened  // notes looked at: as many as the input has
+	limit  uint64             // entries to take from Entries
+	hasCP  bool               // limit comes from a checkpoint's body
+	tail   uint64             // pending leaves folded
 
 	tasks  []*task.Task
 	queued int // bytes in tasks

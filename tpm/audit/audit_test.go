@@ -166,7 +166,7 @@ func TestProofOfTheCommitUnderWay(t *testing.T) {
 	before := len(w.entries)
 	j := w.ceremony(1)
 	in.Pending = append(in.Pending, w.entries[before:j.index+1]...)
-	in.Proofs, in.Previous = []*ledger.Proof{w.proof(t, j)}, [][]byte{w.checkpoint}
+	in.Proofs, in.Previous = []*ledger.Proof{w.proof(t, j)}, [][]byte{w.checkpoint()}
 	if r := audited(t, in); r.Verdict != finding.Clean {
 		t.Errorf("%+v", r.Findings)
 	}
@@ -218,7 +218,7 @@ func TestInfos(t *testing.T) {
 	j.outcome.Items[2] = ledger.ItemResult{State: ledger.Unknown}
 	w.attest()
 	w.add(j.outcome)
-	old := w.checkpoint
+	old := w.checkpoint()
 	w.tpm.PowerCycle()
 	w.tpm.PowerCycle()
 	w.boot()

@@ -43,7 +43,7 @@ func (a *auditor) since() (*incremental.Start, uint64, error) {
 	if a.in.Since == nil {
 		return full, 0, nil
 	}
-	old, err := a.in.Trust.OpenCheckpoint(a.in.Since)
+	old, err := a.open(a.in.Since)
 	if err != nil {
 		return nil, 0, fmt.Errorf("the checkpoint audited before: %w", err)
 	}
@@ -72,7 +72,7 @@ func (a *auditor) watch() (sizes []uint64) {
 		msgs = append(msgs, d.Answer.Checkpoint)
 	}
 	for _, msg := range msgs {
-		if cp, err := a.in.Trust.OpenCheckpoint(msg); err == nil {
+		if cp, err := a.open(msg); err == nil {
 			sizes = append(sizes, cp.Size)
 		}
 	}

@@ -144,7 +144,7 @@ func TestCertificates(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := started(t)
-			old := w.checkpoint
+			old := w.checkpoint()
 			tt.do(w)
 			in := w.input()
 			full := audited(t, in)
@@ -157,7 +157,7 @@ func TestCertificates(t *testing.T) {
 			if !reflect.DeepEqual(full.Certificate, report.CertificateOf(w.cert)) {
 				t.Errorf("certificate %+v, want %+v", full.Certificate, w.cert)
 			}
-			for _, since := range [][]byte{old, w.checkpoint} {
+			for _, since := range [][]byte{old, w.checkpoint()} {
 				in.Since = since
 				if r := audited(t, in); len(codes(r, finding.Evidence)) > 0 || !reflect.DeepEqual(r.Certificate, full.Certificate) {
 					t.Errorf("since: %+v %+v", r.Findings, r.Certificate)
@@ -175,7 +175,7 @@ func TestCertificateSinceLongAgo(t *testing.T) {
 	w.asked(ledger.TimedOut)
 	w.days(20, 20)
 	in := w.input()
-	in.Since = w.checkpoint
+	in.Since = w.checkpoint()
 	read := 0
 	r := audited(t, counting(in, &read))
 	if r.Verdict != finding.Clean || !bytes.Equal(r.Certificate.OpenPGP, w.cert.Bytes()) || read >= len(w.entries) {

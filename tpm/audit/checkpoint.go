@@ -11,7 +11,7 @@ import (
 // checkpoint opens the checkpoint. Even one that does not verify says how many
 // entries to look at.
 func (a *auditor) checkpoint() {
-	cp, err := a.in.Trust.OpenCheckpoint(a.in.Checkpoint)
+	cp, err := a.open(a.in.Checkpoint)
 	if err == nil {
 		a.cp, a.limit, a.hasCP = cp, cp.Size, true
 		return
@@ -72,7 +72,7 @@ func (a *auditor) openAgain() {
 	if expected == "" {
 		return
 	}
-	if _, err := signedBy(a.in.Trust, expected).OpenCheckpoint(a.in.Checkpoint); err != nil {
+	if a.cp.LogKey != expected {
 		a.evidence(finding.LogKey, nil, "the checkpoint is not signed by the log key that was in force at its size: whoever has the other one signed it")
 	}
 }
@@ -82,6 +82,22 @@ func signedBy(tr *anchor.Trust, logKey string) *anchor.Trust {
 	only := *tr
 	only.LogKey, only.OldLogKeys = logKey, nil
 	return &only
+}
+
+// opened is a checkpoint note that was looked at, or why it is none.
+type opened struct {
+	cp  *anchor.Checkpoint
+	err error
+}
+
+// open opens a checkpoint note under the trust, each once.
+func (a *auditor) open(msg []byte) (*anchor.Checkpoint, error) {
+	o, ok := a.opened[string(msg)]
+	if !ok {
+		o.cp, o.err = a.in.Trust.OpenCheckpoint(msg)
+		a.opened[string(msg)] = o
+	}
+	return o.cp, o.err
 }
 
 // noteBody is the text of a note that may not be one.

@@ -25,7 +25,7 @@ func (a *auditor) elsewhere() {
 }
 
 func (a *auditor) compare(msg []byte, invalid, what string) {
-	cp, err := a.in.Trust.OpenCheckpoint(msg)
+	cp, err := a.open(msg)
 	if err != nil {
 		a.say(finding.Warning, invalid, nil, "%s: %v", what, err)
 		return

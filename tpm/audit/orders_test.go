@@ -190,7 +190,7 @@ func TestOrders(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := started(t)
-			old := w.checkpoint
+			old := w.checkpoint()
 			tt.do(w)
 			in := w.input()
 			r := audited(t, in)
@@ -206,7 +206,7 @@ func TestOrders(t *testing.T) {
 			if len(codes(again, finding.Evidence)) > 0 || again.Head != r.Head {
 				t.Errorf("since: %+v", again.Findings)
 			}
-			in.Since = w.checkpoint
+			in.Since = w.checkpoint()
 			again = audited(t, in)
 			if len(codes(again, finding.Evidence)) > 0 || again.Head != r.Head {
 				t.Errorf("since the end: %+v", again.Findings)
@@ -233,7 +233,7 @@ func TestWear(t *testing.T) {
 	w := started(t)
 	w.seq = 80_000
 	w.days(60, 2)
-	old := w.checkpoint
+	old := w.checkpoint()
 	w.ceremony(1)
 	in := w.input()
 	in.Since = old

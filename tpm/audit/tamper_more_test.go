@@ -154,7 +154,7 @@ var moreAttacks = []attack{
 	}, nil},
 	{"stolen log key signs a second root of one size", finding.Checkpoint, func(_ *testing.T, w *world) Input {
 		in := w.input()
-		cp, err := w.trust.OpenCheckpoint(w.checkpoint)
+		cp, err := w.trust.OpenCheckpoint(w.checkpoint())
 		w.must(err)
 		other := ledger.CheckpointBody(origin, w.hostSize, [32]byte{7})
 		ak, err := quote.ParseAK(w.trust.AK)
@@ -416,7 +416,7 @@ func (w *world) dialogue(t *testing.T) *Dialogue {
 	c.Nonce[31] = byte(w.jobs)
 	tag := quote.ChallengeTag(c.Nonce)
 	return &Dialogue{Challenge: c, Answer: &challenge.Answer{Origin: origin, Nonce: c.Nonce,
-		Certify: w.tpm.CertifyHead(tag), Quote: w.tpm.QuotePCR(tag), Checkpoint: w.checkpoint}}
+		Certify: w.tpm.CertifyHead(tag), Quote: w.tpm.QuotePCR(tag), Checkpoint: w.checkpoint()}}
 }
 
 func TestFresh(t *testing.T) {

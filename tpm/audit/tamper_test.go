@@ -104,7 +104,7 @@ var entryAttacks = []attack{
 	{"rolled back, a checkpoint remains", finding.RolledBack, func(_ *testing.T, w *world) Input {
 		in := w.input()
 		w.ceremony(1)
-		in.Previous = [][]byte{w.checkpoint}
+		in.Previous = [][]byte{w.checkpoint()}
 		return in
 	}, nil},
 	{"rolled back, but for pending leaves", finding.PendingGap, func(_ *testing.T, w *world) Input {
@@ -138,7 +138,7 @@ var entryAttacks = []attack{
 		fork.tpm = &before
 		fork.ceremony(2)
 		in := w.input()
-		in.Previous = [][]byte{fork.checkpoint}
+		in.Previous = [][]byte{fork.checkpoint()}
 		return in
 	}, nil},
 	{"a second genesis", finding.Misplaced, func(t *testing.T, w *world) Input {
@@ -318,7 +318,7 @@ var entryAttacks = []attack{
 		w.add(j.outcome)
 		w.ceremony(1)
 		in := w.input()
-		in.Previous = [][]byte{fork.checkpoint}
+		in.Previous = [][]byte{fork.checkpoint()}
 		return in
 	}, nil},
 	{"time runs backwards", finding.Time, func(_ *testing.T, w *world) Input {
@@ -477,7 +477,7 @@ func (w *world) proof(t *testing.T, j *job) *ledger.Proof {
 	for i := range leaves {
 		leaves[i] = ledger.LeafHash(w.entries[i])
 	}
-	p := &ledger.Proof{Origin: origin, Index: j.index, Size: w.hostSize, Path: path(leaves, int(j.index)), Intent: w.entries[j.index], Checkpoint: w.checkpoint}
+	p := &ledger.Proof{Origin: origin, Index: j.index, Size: w.hostSize, Path: path(leaves, int(j.index)), Intent: w.entries[j.index], Checkpoint: w.checkpoint()}
 	if _, _, err := w.trust.VerifyProof(p); err != nil {
 		t.Fatal(err)
 	}
@@ -508,14 +508,17 @@ func treeRoot(d [][32]byte) [32]byte {
 }
 
 func TestAttacks(t *testing.T) {
+	base := newWorld(t, parts{})
+	base.boot()
+	base.ceremony(2)
+	base.ceremony(1)
+	base.checkpoint()
 	seen := map[string]bool{}
 	for _, a := range attacks {
 		seen[a.code] = true
 		t.Run(a.name, func(t *testing.T) {
-			w := newWorld(t, parts{})
-			w.boot()
-			w.ceremony(2)
-			w.ceremony(1)
+			t.Parallel()
+			w := base.copy(t)
 			r := audited(t, a.do(t, w))
 			got := codes(r, finding.Evidence)
 			if r.Verdict != finding.Tampered || !slices.Contains(got, a.code) {

@@ -63,11 +63,11 @@ type world struct {
 	version string // of the firmware
 	over    bool   // the log was closed
 
-	committed  uint64 // size HEAD stands at
-	prev       [32]byte
-	x          [32]byte
-	checkpoint []byte
-	hostSize   uint64 // what the host has verified
+	committed uint64 // size HEAD stands at
+	prev      [32]byte
+	x         [32]byte
+	shown     *shown // the newest checkpoint
+	hostSize  uint64 // what the host has verified
 }
 
 // parts may be changed by a test before the genesis entry is written.
@@ -281,9 +281,29 @@ func (w *world) attest() {
 
 func (w *world) publish(certify quote.Attestation) {
 	w.t.Helper()
-	cp, err := anchor.SignCheckpoint(w.body(w.committed), w.log, *w.trust, w.prev, certify)
-	w.must(err)
-	w.checkpoint, w.hostSize = cp, w.committed
+	w.shown, w.hostSize = &shown{w.body(w.committed), w.log, *w.trust, w.prev, certify, nil}, w.committed
+}
+
+// shown is a checkpoint, signed when somebody wants to see it: most are
+// followed by the next one.
+type shown struct {
+	body    []byte
+	log     note.Signer
+	trust   anchor.Trust
+	prev    [32]byte
+	certify quote.Attestation
+	note    []byte
+}
+
+func (w *world) checkpoint() []byte {
+	w.t.Helper()
+	p := w.shown
+	if p.note == nil {
+		var err error
+		p.note, err = anchor.SignCheckpoint(p.body, p.log, p.trust, p.prev, p.certify)
+		w.must(err)
+	}
+	return p.note
 }
 
 func (w *world) boot() uint64 {
@@ -381,7 +401,7 @@ func (j *job) run() {
 func (w *world) input() Input {
 	size := w.hostSize
 	return Input{
-		Trust: w.trust, Checkpoint: w.checkpoint, Entries: from(w.entries[:size]), Pending: slices.Clone(w.entries[size:]), TokenRoots: w.roots,
+		Trust: w.trust, Checkpoint: w.checkpoint(), Entries: from(w.entries[:size]), Pending: slices.Clone(w.entries[size:]), TokenRoots: w.roots,
 		Tile: tilesOf(w.entries[:size]),
 	}
 }

@@ -164,7 +164,7 @@ func (l *Linker) LogKeyAt(size uint64) (key string, replaced bool) {
 func (l *Linker) Recall(start *incremental.Start) (*task.Task, error) {
 	t := &task.Task{Raw: start.Genesis}
 	t.Read()
-	l.keys = t.Genesis(l.Trust, l.AK, l.TokenRoots)
+	l.keys = t.RecallGenesis(l.Trust, l.AK)
 	p, err := start.Policy()
 	if err != nil {
 		return nil, err

@@ -45,6 +45,19 @@ func (t *Task) Genesis(trust *anchor.Trust, ak *quote.AK, tokens *attest.Roots) 
 	return k
 }
 
+// RecallGenesis yields the same keys of an entry 0 that was audited before, but
+// for the policy.
+func (t *Task) RecallGenesis(trust *anchor.Trust, ak *quote.AK) *Keys {
+	k := &Keys{Trust: trust, AK: ak}
+	g, ok := t.Body.(*ledger.Genesis)
+	if !ok {
+		return k
+	}
+	k.Name, k.LogKey = g.Key.Name, g.LogKey
+	t.genesisKey(g, k)
+	return k
+}
+
 // differs names the first field in which a genesis is not what is pinned. Log
 // key and certificate may be others in a later version of the trust.
 func differs(want, got *anchor.Trust) string {
@@ -98,7 +111,10 @@ func (t *Task) genesisKey(g *ledger.Genesis, k *Keys) {
 	if err != nil || !sameKey(pub, k.Key.Public) || g.Key.Fingerprint != k.Key.Fingerprint() || g.Key.Algorithm != k.Key.Algorithm() {
 		t.Evidence(finding.Genesis, "the token key and the OpenPGP certificate are not the same key")
 	}
-	first, err := sigformat.ParseCertificate(g.Cert)
+	first, err := pinned, nil
+	if !bytes.Equal(g.Cert, k.Trust.Cert) {
+		first, err = sigformat.ParseCertificate(g.Cert)
+	}
 	if err != nil || first.Key.Fingerprint() != k.Key.Fingerprint() {
 		t.Evidence(finding.Genesis, "the OpenPGP certificate in the entry is not one of the pinned key")
 		return
