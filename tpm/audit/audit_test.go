@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"iter"
@@ -43,80 +42,6 @@ func TestEmulatedIsSaid(t *testing.T) {
 	r := audited(t, w.input())
 	if r.Verdict != finding.Clean || !slices.Contains(codes(r, finding.Info), finding.Emulated) {
 		t.Errorf("%s %+v", r.Verdict, r.Findings)
-	}
-}
-
-func TestWarnings(t *testing.T) {
-	for _, tt := range []struct {
-		code string
-		do   func(t *testing.T) Input
-	}{
-		{finding.EUCLEAK, func(t *testing.T) Input { return newWorld(t, parts{firmware: "5.4.3"}).input() }},
-		{finding.NoOutcome, func(t *testing.T) Input {
-			w := newWorld(t, parts{})
-			w.boot()
-			j := w.newJob(1)
-			j.record()
-			w.commit()
-			w.attest()
-			w.ceremony(1)
-			return w.input()
-		}},
-		{finding.Unattested, func(t *testing.T) Input {
-			w := newWorld(t, parts{})
-			w.boot()
-			j := w.newJob(1)
-			j.record()
-			w.commit()
-			j.sign()
-			w.add(j.outcome)
-			return w.input()
-		}},
-		{finding.Burst, func(t *testing.T) Input {
-			w := newWorld(t, parts{rates: `"5/1h"`})
-			w.boot()
-			for _, state := range []ledger.State{ledger.TimedOut, ledger.Denied, ledger.TimedOut} {
-				w.ends(2, true, state)
-			}
-			return w.input()
-		}},
-		{finding.Stretched, func(t *testing.T) Input { // fast: rates have more hours
-			w := newWorld(t, parts{})
-			w.boot()
-			w.ceremony(1)
-			w.now = w.now.Add(12 * time.Minute)
-			w.ceremony(1)
-			return w.input()
-		}},
-		{finding.Stretched, func(t *testing.T) Input { // slow: approvals live longer
-			w := newWorld(t, parts{})
-			w.boot()
-			w.tpm.Clock.Millis += 2 * 3600 * 1000
-			w.ceremony(1)
-			return w.input()
-		}},
-		{finding.Tiles, func(t *testing.T) Input {
-			in := newWorld(t, parts{}).input()
-			in.Tile = func(int, uint64) []byte { return bytes.Repeat([]byte{1}, 32*256) }
-			return in
-		}},
-		{finding.Proof, func(t *testing.T) Input {
-			in := newWorld(t, parts{}).input()
-			in.Proofs = []*ledger.Proof{{Origin: origin}}
-			return in
-		}},
-		{finding.OldInvalid, func(t *testing.T) Input {
-			in := newWorld(t, parts{}).input()
-			in.Previous = [][]byte{[]byte("x")}
-			return in
-		}},
-	} {
-		t.Run(tt.code, func(t *testing.T) {
-			r := audited(t, tt.do(t))
-			if r.Verdict != finding.Warnings || !reflect.DeepEqual(codes(r, finding.Warning), []string{tt.code}) {
-				t.Errorf("%s %+v", r.Verdict, r.Findings)
-			}
-		})
 	}
 }
 

@@ -306,11 +306,15 @@ func (w *world) checkpoint() []byte {
 	return p.note
 }
 
-func (w *world) boot() uint64 {
+func (w *world) boot(lies ...func(*ledger.Boot)) uint64 {
 	w.boots++
 	tag := quote.BootTag(w.x)
-	return w.add(&ledger.Boot{Number: w.boots, Firmware: w.version, Clock: ledger.ClockOperator, Policy: w.pol.Hash, Admin: w.newest, Committed: w.committed,
-		Head: w.tpm.Head, PCR: w.tpm.PCR, Certify: w.tpm.CertifyHead(tag), Quote: w.tpm.QuotePCR(tag), Recovery: "clean"})
+	b := &ledger.Boot{Number: w.boots, Firmware: w.version, Clock: ledger.ClockOperator, Policy: w.pol.Hash, Admin: w.newest, Committed: w.committed,
+		Head: w.tpm.Head, PCR: w.tpm.PCR, Certify: w.tpm.CertifyHead(tag), Quote: w.tpm.QuotePCR(tag), Recovery: "clean"}
+	for _, lie := range lies {
+		lie(b)
+	}
+	return w.add(b)
 }
 
 // job is one ceremony in the making.
