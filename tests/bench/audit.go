@@ -41,6 +41,12 @@ func auditSizes(quick, huge bool) (logs, rounds []int) {
 	return []int{1_000, 10_000, 100_000, 1_000_000}, []int{5, 5, 3, 1}
 }
 
+// longest is how many signatures the log has that stands for 10^6 in the names of rows.
+func longest(quick bool) int {
+	logs, _ := auditSizes(quick, false)
+	return logs[len(logs)-1]
+}
+
 // auditRows measures the auditor alone: nothing else of the world takes part.
 func auditRows(ctx context.Context, bin, dir string, quick, huge bool) ([]Row, error) {
 	b := &auditBench{ctx: ctx, bin: bin, dir: dir}

@@ -48,7 +48,13 @@ func startRow(name, dir string) (Row, error) {
 				return err
 			}
 			c := chain.New(chain.Config{Store: store, Key: func(string) (note.Signer, error) { return key, nil }, Log: zerolog.Nop()})
-			return c.Load(now)
+			if err := c.Load(now); err != nil {
+				return err
+			}
+			if c.Past.Whole {
+				return errors.New("the start read everything")
+			}
+			return nil
 		})()
 		if store != nil {
 			err = errors.Join(err, store.Close())

@@ -18,6 +18,7 @@ import (
 	"syscall"
 
 	"touchmark/appliance/operator"
+	"touchmark/tests/biglog"
 	"touchmark/tests/cable"
 	"touchmark/tests/world"
 )
@@ -89,11 +90,20 @@ func run(ctx context.Context, bin, out string, quick, huge bool) (err error) {
 		return err
 	}
 	rows = append(rows, links...)
-	audits, err := auditRows(ctx, bin, filepath.Join(filepath.Dir(out), "biglog"), quick, huge)
+	logs := filepath.Join(filepath.Dir(out), "biglog")
+	audits, err := auditRows(ctx, bin, logs, quick, huge)
 	if err != nil {
 		return err
 	}
-	rows = append(rows, audits...)
+	longest, err := biglog.Cached(logs, longest(quick))
+	if err != nil {
+		return err
+	}
+	rss, err := memoryRows(ctx, bin, dir, longest)
+	if err != nil {
+		return err
+	}
+	rows = slices.Concat(rows, audits, rss)
 	for i := range rows {
 		rows[i].Quick = quick
 	}
@@ -122,10 +132,6 @@ func (b *bench) rows() ([]Row, error) {
 	if err := errors.Join(makeFile(b.small, 100<<10), makeFile(b.large, b.size.bytes)); err != nil {
 		return nil, err
 	}
-	rss, err := b.memory() // before the work: the rows are about an idle board
-	if err != nil {
-		return nil, err
-	}
 	idle, err := b.idle()
 	if err != nil {
 		return nil, err
@@ -135,7 +141,7 @@ func (b *bench) rows() ([]Row, error) {
 		return nil, err
 	}
 	timed, err := b.times()
-	return slices.Concat(timed, wire, rss, []Row{idle}), err
+	return slices.Concat(timed, wire, []Row{idle}), err
 }
 
 func (b *bench) times() (rows []Row, err error) {
@@ -192,20 +198,6 @@ func (b *bench) wire() ([]Row, error) {
 		busy = append(busy, ms(b.w.Cable.Busy()))
 	}
 	return []Row{summary("wire_up_bytes", "B", 1024, up), summary("wire_down_bytes", "B", 2560, down), summary("wire_115200_ms", "ms", 300, busy)}, nil
-}
-
-// memory is the resident set of board (core and link) and daemon.
-func (b *bench) memory() ([]Row, error) {
-	const mib = 1 << 20
-	appliance, err := b.w.Appliance().RSS()
-	if err != nil {
-		return nil, err
-	}
-	hostd, err := b.w.Hostd().RSS()
-	return []Row{
-		summary("rss_appliance_mib", "MiB", 32, []float64{float64(appliance) / mib}),
-		summary("rss_hostd_mib", "MiB", 48, []float64{float64(hostd) / mib}),
-	}, err
 }
 
 // report writes the rows for programs and prints them for people.

@@ -167,11 +167,8 @@ func (h *History) correct(b *ledger.Order) error {
 	return nil
 }
 
-// addJob takes an intent or outcome, unless jobs will know of it.
+// addJob takes an intent or outcome.
 func (h *History) addJob(hdr ledger.Header, body any) error {
-	if !h.jobs {
-		return nil
-	}
 	switch b := body.(type) {
 	case *ledger.Intent:
 		text, err := message.NoteText(b.Approval)

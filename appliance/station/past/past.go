@@ -107,7 +107,7 @@ func (p *Past) replay(h *History, from uint64, end func(uint64, any) bool) (next
 		var hdr ledger.Header
 		var body any
 		if err == nil {
-			hdr, body, err = ledger.Parse(raw)
+			hdr, body, err = h.read(raw)
 		}
 		if err == nil && hdr.Index != from {
 			err = fmt.Errorf("it says it is entry %d", hdr.Index)
@@ -123,6 +123,17 @@ func (p *Past) replay(h *History, from uint64, end func(uint64, any) bool) (next
 		}
 	}
 	return from, nil
+}
+
+// read parses an entry; of an intent or outcome that jobs will know of it takes
+// the header only, and the body is nil.
+func (h *History) read(raw []byte) (ledger.Header, any, error) {
+	if !h.jobs {
+		if g, ok := ledger.Glance(raw); ok {
+			return g.Header, nil, nil
+		}
+	}
+	return ledger.Parse(raw)
 }
 
 // begin takes the facts of the genesis entry: key, first policy, what is

@@ -85,6 +85,9 @@ func (p *Past) quoted(from uint64) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
+		if _, ok := ledger.Glance(raw); ok {
+			continue // an intent or outcome
+		}
 		_, body, err := ledger.Parse(raw)
 		if err != nil {
 			return 0, Damaged(i-1, err)
