@@ -263,10 +263,10 @@ func (r *run) recovers(c trial) error {
 // ledOut has administrators lead the board out of a halt, which must be one
 // that the specification allows there.
 func (r *run) ledOut(c trial) error {
-	if !r.halted() {
+	halted := r.shown().Halted
+	if halted == "" {
 		return nil
 	}
-	halted := r.view.Halted
 	lied := c.at != nil && c.at.lies
 	switch {
 	case c.halts != "" && strings.Contains(halted, c.halts):

@@ -137,8 +137,8 @@ func (r *run) meetsDeed(d deed) error {
 	if d.says == "" {
 		return r.await("a board that is ready", r.ready)
 	}
-	if !strings.HasPrefix(r.view.Halted, d.says) || r.view.Ask != operator.AskNothing {
-		return fmt.Errorf("the display says %q, and not %s", r.view.Halted, d.says)
+	if v := r.shown(); !strings.HasPrefix(v.Halted, d.says) || v.Ask != operator.AskNothing {
+		return fmt.Errorf("the display says %q, and not %s", v.Halted, d.says)
 	}
 	if d.out == nil {
 		return r.down()
@@ -146,8 +146,8 @@ func (r *run) meetsDeed(d deed) error {
 	if err := d.out(r); err != nil {
 		return err
 	}
-	if r.ready() {
-		return nil
+	if r.shown().Halted == "" {
+		return nil // without a restart
 	}
 	if err := r.down(); err != nil {
 		return err

@@ -325,10 +325,17 @@ func (r *run) up() error {
 	if err := r.await("a board that is back", r.back); err != nil {
 		return err
 	}
-	if r.halted() {
-		return fmt.Errorf("halted: %s", r.view.Halted)
+	if v := r.shown(); v.Halted != "" {
+		return fmt.Errorf("halted: %s", v.Halted)
 	}
 	return nil
+}
+
+// shown is what the display shows now.
+func (r *run) shown() operator.View {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.view
 }
 
 // back: the board is ready, or nothing on the line helps it out of its halt.
@@ -389,6 +396,8 @@ func (r *run) ask(name string, n int) (*asking, error) {
 // signs wants a job to be signed.
 func (r *run) signs(name string) error {
 	j, err := r.ask(name, 1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w", name, err)

@@ -128,6 +128,8 @@ func signing(name string, n int) func(*run) error {
 		if err == nil {
 			err = r.await("rest", r.rests)
 		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		if err == nil && j.done == nil {
 			err = errors.New("refused")
 		}
@@ -217,7 +219,7 @@ func resume(r *run) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.order(&order.Resume{Halt: r.view.Halt, Head: head, PCR: pcr})
+	return r.order(&order.Resume{Halt: r.shown().Halt, Head: head, PCR: pcr})
 }
 
 func ordering(write func(*run) ([]byte, error)) func(*run) error {
@@ -328,8 +330,8 @@ func (r *run) haltsWith(word string) error {
 	if err := r.await("a halt", func() bool { return r.halted() && r.host.welcomed != "" }); err != nil {
 		return err
 	}
-	if !strings.Contains(r.view.Halted, word) {
-		return fmt.Errorf("halted with %q, not %q", r.view.Halted, word)
+	if v := r.shown(); !strings.Contains(v.Halted, word) {
+		return fmt.Errorf("halted with %q, not %q", v.Halted, word)
 	}
 	return nil
 }
@@ -338,7 +340,7 @@ func (r *run) haltsWith(word string) error {
 // the end of its log is missing, which its host gives it.
 func (r *run) timed() (err error) {
 	for range 3 {
-		if !r.halted() {
+		if r.shown().Halted == "" {
 			return nil
 		}
 		if err = ordering(theTime)(r); err == nil {
@@ -360,7 +362,7 @@ func foreign(r *run) error {
 }
 
 func (r *run) resumed() error {
-	if !r.halted() {
+	if r.shown().Halted == "" {
 		return nil
 	}
 	return ordering(resume)(r)
@@ -370,7 +372,7 @@ func (r *run) resumed() error {
 const closedText = "administrators ended this log"
 
 func (r *run) closed() error {
-	if r.halted() {
+	if r.shown().Halted != "" {
 		return nil
 	}
 	return obeyed(theEnd)(r)
