@@ -25,6 +25,7 @@ import (
 	"touchmark/appliance/operator"
 	"touchmark/appliance/pcsc"
 	"touchmark/appliance/piv"
+	"touchmark/appliance/policy/policytest"
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tests/pivemu"
@@ -37,41 +38,7 @@ import (
 	"touchmark/tpm/ledgerstore"
 )
 
-const (
-	origin     = "touchmark.example/test"
-	policyText = `version = 1
-origin = "%[1]s"
-serial = 1
-previous = ""
-max_skew = "10m"
-max_validity = "24h"
-
-[administrators]
-quorum = 1
-keys = ["%[2]s"]
-
-[[host]]
-name = "repo1"
-key = "%[3]s"
-
-[[key]]
-name = "packages"
-slot = "9c"
-family = "openpgp-data"
-algorithm = "p256"
-
-[[class]]
-name = "anything"
-key = "packages"
-hosts = ["repo1"]
-names = ["*"]
-formats = ["openpgp-binary"]
-max_size = "1TiB"
-rates = ["600/1h"]
-approvals = 0
-batch = 16
-`
-)
+const origin = "touchmark.example/test"
 
 // rig is a token, a TPM, an operator who agrees to everything, and what a
 // ceremony is made of.
@@ -132,7 +99,10 @@ func signedPolicy(t *testing.T) []byte {
 	ok(t, err)
 	signer, err := note.NewSigner(secret)
 	ok(t, err)
-	msg, err := message.SignNote(fmt.Appendf(nil, policyText, origin, admin, host), signer)
+	text := policytest.Policy{Origin: origin, Admin: admin, Host: host, Classes: []policytest.Class{
+		{Name: "anything", Names: "*", MaxSize: "1TiB", Rate: "600/1h", Batch: 16},
+	}}.Text()
+	msg, err := message.SignNote([]byte(text), signer)
 	ok(t, err)
 	return msg
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"touchmark/appliance/intake/intaketest"
 	"touchmark/appliance/policy"
+	"touchmark/appliance/policy/policytest"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 )
@@ -46,24 +46,7 @@ func newDesk(t testing.TB) *desk {
 	d := &desk{Forge: intaketest.New(origin), log: log{size: 900}}
 	admin, adminKey := intaketest.NewKey("admin")
 	host, hostKey := intaketest.NewKey("repo1")
-	text := fmt.Sprintf(`version = 1
-origin = %q
-serial = 1
-previous = ""
-max_skew = "10m"
-max_validity = "24h"
-[administrators]
-quorum = 1
-keys = [%q]
-[[host]]
-name = "repo1"
-key = %q
-[[key]]
-name = "packages"
-slot = "9c"
-family = "openpgp-data"
-algorithm = "p256"
-`, origin, adminKey, hostKey)
+	text := policytest.Policy{Origin: origin, Admin: adminKey, Host: hostKey}.Text()
 	p, err := policy.Open(intaketest.Sign([]byte(text+d.Tables("packages")), admin))
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"testing"
@@ -20,6 +19,7 @@ import (
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/intake/intaketest"
 	"touchmark/appliance/operator"
+	"touchmark/appliance/policy/policytest"
 	"touchmark/appliance/sigformat"
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/linkpipe"
@@ -322,34 +322,9 @@ func (b *board) policyNote() []byte {
 	b.host = host
 	b.forge = intaketest.New(origin)
 	b.forge.Host, b.forge.Head, b.forge.Now = host, b.root, time.Now
-	text := fmt.Sprintf(`version = 1
-origin = %q
-serial = 1
-previous = ""
-max_skew = "10m"
-max_validity = "24h"
-[administrators]
-quorum = 1
-keys = [%q]
-[[host]]
-name = "repo1"
-key = %q
-[[key]]
-name = "packages"
-slot = "9c"
-family = "openpgp-data"
-algorithm = "p256"
-[[class]]
-name = "db"
-key = "packages"
-hosts = ["repo1"]
-names = ["*.db"]
-formats = ["openpgp-binary"]
-max_size = "1MiB"
-rates = ["20/1h"]
-approvals = 0
-batch = 4
-`, origin, adminKey, hostKey) + b.forge.Tables("packages")
+	text := policytest.Policy{Origin: origin, Admin: adminKey, Host: hostKey, Classes: []policytest.Class{
+		{Name: "db", Names: "*.db", MaxSize: "1MiB", Rate: "20/1h", Batch: 4},
+	}}.Text() + b.forge.Tables("packages")
 	b.pol = text
 	n, err := message.SignNote([]byte(text), admin)
 	must(b.t, err)

@@ -64,6 +64,7 @@ var rooms = map[string]kind{
 	"hostlink/hostd/logtest":       test,
 
 	"appliance/intake/intaketest": test,
+	"appliance/policy/policytest": test,
 
 	"tpm/anchor":                       pure,
 	"tpm/anchor/recovery":              pure,

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/policy"
+	"touchmark/appliance/policy/policytest"
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
@@ -60,45 +61,6 @@ func NewKey(name string) (private, public string) {
 	return Must(private, err), public
 }
 
-const policyTOML = `version = 1
-origin = %q
-serial = %d
-previous = %q
-max_skew = "10m"
-max_validity = "24h"
-[administrators]
-quorum = 1
-keys = [%q]
-[[host]]
-name = "repo1"
-key = %q
-[[key]]
-name = "packages"
-slot = "9c"
-family = "openpgp-data"
-algorithm = "p256"
-[[class]]
-name = "pacman-db"
-key = "packages"
-hosts = ["repo1"]
-names = ["*.db"]
-formats = ["openpgp-binary"]
-max_size = "1GiB"
-rates = ["60/1h"]
-approvals = 0
-batch = 16
-[[class]]
-name = "iso"
-key = "packages"
-hosts = ["repo1"]
-names = ["*.iso"]
-formats = ["openpgp-binary"]
-max_size = "1GiB"
-rates = ["60/1h"]
-approvals = 0
-batch = 16
-`
-
 // Parties are the people of a log: its administrator and its host.
 type Parties struct {
 	Admin   note.Signer
@@ -128,7 +90,10 @@ func (p *Parties) NextPolicy(old, new string) []byte {
 	if p.serial++; p.serial > 1 {
 		previous = fmt.Sprintf("%x", sha256.Sum256(Must(message.NoteText(p.Policy))))
 	}
-	text := fmt.Sprintf(policyTOML, Origin, p.serial, previous, p.admin, p.host)
+	text := policytest.Policy{Origin: Origin, Serial: p.serial, Previous: previous, Admin: p.admin, Host: p.host, Classes: []policytest.Class{
+		{Name: "pacman-db", Names: "*.db", MaxSize: "1GiB", Rate: "60/1h", Batch: 16},
+		{Name: "iso", Names: "*.iso", MaxSize: "1GiB", Rate: "60/1h", Batch: 16},
+	}}.Text()
 	p.Policy = Must(message.SignNote([]byte(strings.Replace(text, old, new, 1)), p.Admin))
 	return p.Policy
 }
