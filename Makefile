@@ -114,8 +114,8 @@ powercut: setup build ## the board ends at every step in every way; every call o
 	@$(INPROC_ENV) TOUCHMARK_POWERCUT=full $(GO) test -count=1 -v -timeout 30m -tags $(EMULATED_TAGS) ./tests/crash
 	@$(INPROC_ENV) TOUCHMARK_POWERCUT=full TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 90m -tags $(EMULATED_TAGS) ./tests/powercut
 
-bench: setup build ## measurements into build/bench.json (QUICK=1: the same rows on smaller work, within a minute)
-	@$(GO) run ./tests/bench --bin $(BIN) --out $(OUT)/bench.json $(if $(filter 1,$(QUICK)),--quick)
+bench: setup build ## measurements into build/bench.json (QUICK=1: on smaller work, within a minute; HUGE=1: a log of 10^7 signatures too)
+	@$(GO) run ./tests/bench --bin $(BIN) --out $(OUT)/bench.json $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(HUGE)),--huge)
 
 fuzz: ## every fuzz target for FUZZTIME (20s) each
 	@$(INPROC_ENV) $(GO) list -tags $(EMULATED_TAGS) -f '{{.Dir}}' ./... | while read -r dir; do \
