@@ -51,6 +51,7 @@ type View struct {
 	State    string    `json:"state"`             // ready, halted, or what it is busy with, as hosts are told
 	Halt     string    `json:"halt,omitempty"`    // the halt state (docs/spec/anchor.md §5)
 	Halted   string    `json:"halted,omitempty"`  // why the board refuses to go on, and what to do
+	Warning  string    `json:"warning,omitempty"` // what does not stop the board and must not be forgotten
 	Writes   uint64    `json:"nv_writes"`         // how often the TPM's memory was written
 	Days     int       `json:"nv_days"`           // until that may be worn out at the present rate, -1 when nobody can tell
 }
@@ -223,6 +224,9 @@ func (p *page) header(v View) {
 	p.add(fmt.Sprintf("log %d   token %s   host %s   waiting %d", v.LogSize, v.Token, v.Host, v.Queue))
 	if v.Scrub != "" || v.Writes > 0 {
 		p.add("log check: " + orNone(v.Scrub) + "   TPM: " + wear(v))
+	}
+	if v.Warning != "" {
+		p.text("WARNING: " + v.Warning)
 	}
 	if v.Emulated {
 		p.add("EMULATED TOKEN: for tests only, its signatures prove nothing")

@@ -335,7 +335,8 @@ func (s *Station) taken(d *decree, a *ledger.Attest, err error) {
 		s.halted = nil
 	}
 	mend := resumed || err != nil
-	s.setClock(d) // entries behind this one have the new time
+	account := mend || d.kind == ledger.KindTime // a boot entry says what the clock is corrected by
+	s.setClock(d)                                // entries behind this one have the new time
 	if !mend {
 		s.chain.State = d.After
 		err = s.chain.AppendNow(s.now(), a)
@@ -349,7 +350,7 @@ func (s *Station) taken(d *decree, a *ledger.Attest, err error) {
 	case err != nil:
 		s.halt(err)
 		return
-	case mend:
+	case account:
 		s.startUp(s.cfg.TPMRetry)
 	}
 	s.announce(d)

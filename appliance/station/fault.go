@@ -81,7 +81,7 @@ func (s *Station) lastTime() (time.Time, error) {
 }
 
 // startChain brings log and TPM into agreement and writes a boot entry.
-func (s *Station) startChain() error { return s.chain.Start(s.now(), Version, s.clock) }
+func (s *Station) startChain() error { return s.chain.Start(s.now(), s.cfg.Firmware, s.vouched()) }
 
 var errClosed = chain.Halted(recovery.LogClosed, nil)
 

@@ -144,7 +144,7 @@ func (s *Station) welcome(nonce [16]byte) {
 func (s *Station) sendWelcome(nonce [16]byte, a quote.Attestation) {
 	s.measure()
 	w := message.Welcome{
-		Nonce: nonce, Origin: s.past.Trust.Origin, Firmware: Version, Policy: s.past.Policy.Hash,
+		Nonce: nonce, Origin: s.past.Trust.Origin, Firmware: s.cfg.Firmware, Policy: s.past.Policy.Hash,
 		Time: s.now(), State: s.state(), Halt: s.haltWord(), Writes: s.wear.Writes, Days: s.wear.Days, Total: s.cfg.Store.Size(), Checkpoint: s.chain.Checkpoint,
 		Attest: a.Attest, Sig: a.Sig,
 	}

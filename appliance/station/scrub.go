@@ -6,12 +6,16 @@ import (
 	"time"
 
 	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/past"
 	"touchmark/tpm/anchor/recovery"
 )
 
 // scrub reads the whole log beside everything else: a start reads its newest
 // part only. Damage halts the board. What it answers waits for the end.
 func (s *Station) scrub(ctx context.Context) (wait func()) {
+	if _, gone := s.cfg.Store.(past.Absent); gone {
+		return func() {}
+	}
 	done := make(chan struct{})
 	ctx, stop := context.WithCancel(ctx)
 	var told time.Time

@@ -15,6 +15,7 @@
 package station
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"errors"
@@ -59,19 +60,20 @@ type Token interface {
 // Config is what a station is made of. All fields are required but those with
 // a default.
 type Config struct {
-	Store   past.Log // past.Absent if there is none
-	Genesis []byte   // a copy of its genesis entry from beside it, nil if there is none
-	Fault   error    // a *chain.HaltError that was found before the board came up, or nil
-	TPM     TPM
-	Token   func() (Token, error) // opens the token; called again after a removal
-	Link    func(context.Context) (Link, error)
-	Panel   operator.Panel
-	LogKeys LogKeys
-	Log     zerolog.Logger
-	Status  func(operator.View) // told of every view; may be nil
-	Clock   func() time.Time    // the board's clock
-	Confirm bool                // the operator must confirm the clock first
-	Orders  string              // directory where administrators' orders are put as NAME.note; may be empty
+	Store    past.Log // past.Absent if there is none
+	Genesis  []byte   // a copy of its genesis entry from beside it, nil if there is none
+	Fault    error    // a *chain.HaltError that was found before the board came up, or nil
+	TPM      TPM
+	Token    func() (Token, error) // opens the token; called again after a removal
+	Link     func(context.Context) (Link, error)
+	Panel    operator.Panel
+	LogKeys  LogKeys
+	Log      zerolog.Logger
+	Status   func(operator.View) // told of every view; may be nil
+	Clock    func() time.Time    // the board's clock
+	Confirm  bool                // the operator must confirm the clock first
+	Firmware string              // default Version
+	Orders   string              // directory where administrators' orders are put as NAME.note; may be empty
 
 	ArmTimeout    time.Duration // default 10 min: an unattended board frees the queue
 	MirrorTimeout time.Duration // default 20 s: several retransmissions at 9600 baud
@@ -128,10 +130,18 @@ func New(cfg Config) *Station {
 	s := &Station{cfg: cfg, log: cfg.Log, loop: loop.New(), chain: c, past: c.Past}
 	s.hostLog = cfg.Log.Sample(&zerolog.BurstSampler{Burst: hostLogBurst, Period: hostLogPeriod})
 	s.fault = cfg.Fault
+	s.load()
+	if s.keepShift() {
+		s.load() // what is forgotten by now depends on the time
+	}
+	return s
+}
+
+// load reads the log, unless the board cannot start anyway.
+func (s *Station) load() {
 	if err := s.chain.Load(s.now()); err != nil && s.fault == nil {
 		s.fault = err
 	}
-	return s
 }
 
 // A host that sends nonsense must not fill the disk that the board's log of
@@ -154,6 +164,7 @@ func withDefaults(c Config) Config {
 	def(&c.TPMPoll, 30*time.Second)
 	def(&c.OrderPoll, 2*time.Second)
 	def(&c.TPMRetry, time.Second)
+	c.Firmware = cmp.Or(c.Firmware, Version)
 	if c.Status == nil {
 		c.Status = func(operator.View) {}
 	}
@@ -267,15 +278,6 @@ func (s *Station) rest(text string) {
 	if s.stopping {
 		s.quit()
 	}
-}
-
-// now is the board's time in whole seconds, which is what entries hold.
-func (s *Station) now() time.Time {
-	t := s.cfg.Clock().UTC().Add(s.shift).Truncate(time.Second)
-	if t.Before(s.floor) {
-		return s.floor
-	}
-	return t
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -5,19 +5,12 @@ import (
 	"touchmark/tpm/quote"
 )
 
-// Clock says where the appliance's time came from at start.
-const (
-	ClockOperator  = "operator"   // the operator confirmed it
-	ClockHostUnset = "host-unset" // nobody did: only ordered, not true
-	ClockSystem    = "system"     // the machine's own clock, desktop use
-)
-
 // Boot is written at every start, before anything else is done. Certify and
 // Quote carry BootTag(x) of the committed size's checkpoint body.
 type Boot struct {
 	Number    uint64   // starts with 1, rises by 1
 	Firmware  string   // version of the appliance
-	Clock     string   // Clock*
+	Clock     string   // Clock…
 	Policy    [32]byte // hash of the policy in force
 	Admin     uint64   // newest administrative entry that HEAD took, 0 for the genesis
 	Committed uint64   // size that HEAD stands at
@@ -47,7 +40,7 @@ func (b *Boot) write(w *canon.Writer) {
 func (b *Boot) read(r *canon.Reader) {
 	b.Number = r.Uint(r.Line("boot", 1)[0], MaxSize)
 	b.Firmware = readName(r, r.Line("firmware", 1)[0])
-	b.Clock = readChoice(r, r.Line("clock", 1)[0], ClockOperator, ClockHostUnset, ClockSystem)
+	b.Clock = readClock(r, r.Line("clock", 1)[0])
 	b.Policy = readHash(r, r.Line("policy", 1)[0])
 	b.Admin = r.Uint(r.Line("admin", 1)[0], MaxSize)
 	b.Committed = r.Uint(r.Line("committed", 1)[0], MaxSize)

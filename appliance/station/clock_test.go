@@ -1,0 +1,216 @@
+package station
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"touchmark/appliance/operator"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
+	"touchmark/tpm/ledgerstore"
+)
+
+// far is how wrong a clock is that lost its time.
+const far = 36 * 365 * 24 * time.Hour
+
+func (b *board) wrongBy(d time.Duration) {
+	b.cfg.Clock = func() time.Time { return time.Now().Add(d) }
+}
+
+// lastBoot is the newest boot entry of the mirror with its time.
+func (b *board) lastBoot() (boot *ledger.Boot, at time.Time) {
+	b.t.Helper()
+	for _, raw := range b.entries {
+		h, body, err := ledger.Parse(raw)
+		must(b.t, err)
+		if e, ok := body.(*ledger.Boot); ok {
+			boot, at = e, h.Time
+		}
+	}
+	return boot, at
+}
+
+// corrected is a board whose clock was far ahead or behind until administrators
+// ordered the time.
+func corrected(t *testing.T, by time.Duration) *board {
+	t.Helper()
+	b := obedient(t)
+	if by > 0 {
+		b.wrongBy(by)
+	}
+	b.start()
+	b.connect()
+	b.kill()
+	b.wrongBy(by)
+	b.start()
+	b.connect()
+	b.obeys(b.order(&order.Time{To: b.now()}))
+	b.signs("corrected.db", "content")
+	return b
+}
+
+// A correction outlives a restart of a machine whose clock is as wrong as it was,
+// and ends with the first start of one whose clock was set.
+func TestCorrectionIsKept(t *testing.T) {
+	for name, by := range map[string]time.Duration{"ahead": far, "behind": -far} {
+		t.Run(name, func(t *testing.T) {
+			b := corrected(t, by)
+			b.kill()
+			b.start()
+			if v := b.event("ready"); !strings.Contains(v.Warning, "Set it before the next start") {
+				t.Errorf("warns %q", v.Warning)
+			}
+			b.connect()
+			boot, at := b.lastBoot()
+			if d, ok := ledger.Correction(boot.Clock); !ok || (d+by).Abs() > time.Minute || at.Sub(b.now()).Abs() > time.Hour {
+				t.Errorf("clock %s at %s", boot.Clock, at)
+			}
+			b.signs("kept.db", "content")
+			b.kill()
+			b.cfg.Clock = nil
+			b.start()
+			if v := b.event("ready"); v.Warning != "" {
+				t.Errorf("warns %q", v.Warning)
+			}
+			b.connect()
+			if boot, _ := b.lastBoot(); boot.Clock != ledger.ClockSystem {
+				t.Errorf("clock %s", boot.Clock)
+			}
+			b.signs("set.db", "content")
+			b.replays()
+		})
+	}
+}
+
+// A small correction is not taken over: nobody can tell whether the clock was set.
+func TestSmallCorrectionIsNotKept(t *testing.T) {
+	b := corrected(t, time.Hour)
+	b.kill()
+	b.start()
+	b.event("ready")
+	b.connect()
+	if boot, _ := b.lastBoot(); boot.Clock != ledger.ClockSystem {
+		t.Errorf("clock %s", boot.Clock)
+	}
+}
+
+// A job that was signed before the clock ran ahead, and was forgotten then because
+// its approval had expired, is known again when the clock is set back: it is
+// answered from the log and never signed twice, also by the next start.
+func TestForgottenJobsComeBackWithTheTime(t *testing.T) {
+	b := obedient(t)
+	b.start()
+	b.connect()
+	id, m := b.job([]string{"a.db"}, "content")
+	b.submit(m)
+	b.arm(id)
+	b.awaitTouch()
+	b.token.touch <- nil
+	b.end(id)
+	b.kill()
+	b.wrongBy(far)
+	b.start()
+	b.connect()
+	again := func() {
+		t.Helper()
+		delete(b.ended, id)
+		b.submit(m)
+		b.until(func() bool { return b.ended[id] != nil || b.refused[id] != nil })
+		if b.ended[id] == nil {
+			t.Fatalf("%+v", b.refused[id])
+		}
+	}
+	b.obeys(b.order(&order.Time{To: b.now()}))
+	again()
+	b.kill()
+	b.start()
+	b.connect()
+	again()
+	b.signs("b.db", "content")
+	b.replays()
+}
+
+// Another firmware is in the log before its first boot entry, once.
+func TestUpdateEntry(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	b.signs("a.db", "content")
+	b.kill()
+	for range 2 {
+		b.cfg.Firmware = "9.9.9"
+		b.start()
+		if w := b.connect(); w.Firmware != "9.9.9" {
+			t.Fatal(w.Firmware)
+		}
+		b.signs("b.db", "content")
+		b.kill()
+	}
+	var kinds []string
+	for _, raw := range b.entries {
+		_, body, err := ledger.Parse(raw)
+		must(t, err)
+		switch e := body.(type) {
+		case *ledger.Boot:
+			kinds = append(kinds, e.Firmware)
+		case *ledger.Update:
+			kinds = append(kinds, e.From+">"+e.To)
+		}
+	}
+	want := Version + " " + Version + ">9.9.9 9.9.9 9.9.9"
+	if got := strings.Join(kinds, " "); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	b.replays()
+}
+
+// A start that died behind its update entry does not write another.
+func TestUpdateEntryOnce(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	b.kill()
+	s := b.opened(b.reopened(), time.Now)
+	must(t, s.chain.AppendNow(s.now(), s.past.Update("9.9.9")))
+	if u := s.past.Update("9.9.9"); u != nil {
+		t.Errorf("another one: %+v", u)
+	}
+	if u := s.past.Update("10.0.0"); u == nil || u.From != Version {
+		t.Errorf("%+v", u)
+	}
+}
+
+// Each commit is counted, and told on the display and to the host.
+func TestWearIsTold(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	b.signs("a.db", "content")
+	b.signs("b.db", "content")
+	v := b.view("three writes", func(v operator.View) bool { return v.Writes == 3 })
+	lines, _ := operator.Render(v, 80, 60, 0)
+	if !strings.Contains(strings.Join(lines, "\n"), "TPM: 3 writes") {
+		t.Error(lines)
+	}
+	b.up()
+	b.send(b.hello())
+	for {
+		if w, ok := b.receive().(*message.Welcome); ok {
+			if w.Writes != 3 || w.Days < 0 {
+				t.Errorf("%d writes, %d days", w.Writes, w.Days)
+			}
+			return
+		}
+	}
+}
+
+// reopened is the log of a board that is stopped.
+func (b *board) reopened() *ledgerstore.Store {
+	b.t.Helper()
+	store, err := ledgerstore.Open(b.dir)
+	must(b.t, err)
+	b.t.Cleanup(func() { must(b.t, store.Close()) })
+	return store
+}
