@@ -26,58 +26,61 @@ type auditBench struct {
 	ctx  context.Context
 	bin  string // touchmark-audit
 	dir  string // where the logs are kept
-	logs []int  // signatures, rising; the last stands for 10^6 in the names of rows
-	n    []int  // measured rounds of each
+	logs []logSize
 }
 
-// auditSizes are the signatures of the logs, by whether a run is quick.
-func auditSizes(quick, huge bool) (logs, rounds []int) {
-	switch {
+// logSize is a log to measure on. The rows about it are known by what the log is in a full run: a quick one has the same
+// rows on smaller logs, and each row says how long its log was.
+type logSize struct {
+	name       string
+	signatures int
+	rounds     int // measured rounds of the whole audit
+}
+
+// logSizes gives the logs, the one last that targets are for.
+func logSizes(quick, huge bool) []logSize {
+	switch million := (logSize{"1m", 1_000_000, 1}); {
 	case quick:
-		return []int{1_000, 10_000, 30_000}, []int{3, 1, 1}
+		return []logSize{{"1e3", 300, 5}, {"1e4", 1_000, 5}, {"1e5", 10_000, 1}, {"1m", 30_000, 1}}
 	case huge:
-		return []int{1_000, 10_000, 100_000, 10_000_000, 1_000_000}, []int{5, 3, 1, 1, 1}
+		return []logSize{{"1e3", 1_000, 5}, {"1e4", 10_000, 5}, {"1e5", 100_000, 3}, {"1e7", 10_000_000, 1}, million}
+	default:
+		return []logSize{{"1e3", 1_000, 5}, {"1e4", 10_000, 5}, {"1e5", 100_000, 3}, million}
 	}
-	return []int{1_000, 10_000, 100_000, 1_000_000}, []int{5, 5, 3, 1}
 }
 
-// longest is how many signatures the log has that stands for 10^6 in the names of rows.
+// longest is how many signatures the log has that targets are for.
 func longest(quick bool) int {
-	logs, _ := auditSizes(quick, false)
-	return logs[len(logs)-1]
+	logs := logSizes(quick, false)
+	return logs[len(logs)-1].signatures
 }
 
 // auditRows measures the auditor alone: nothing else of the world takes part.
 func auditRows(ctx context.Context, bin, dir string, quick, huge bool) ([]Row, error) {
-	b := &auditBench{ctx: ctx, bin: bin, dir: dir}
-	b.logs, b.n = auditSizes(quick, huge)
+	b := &auditBench{ctx: ctx, bin: bin, dir: dir, logs: logSizes(quick, huge)}
 	return b.rows()
 }
 
-// rows has seven rows for each size, the last under the names that targets are known by.
+// rows has seven rows for each log.
 func (b *auditBench) rows() (rows []Row, err error) {
-	for i, signatures := range b.logs {
-		name := "audit_" + short(signatures)
-		if i == len(b.logs)-1 {
-			name = "audit_1m"
-		}
-		log, err := biglog.Cached(b.dir, signatures)
+	for _, size := range b.logs {
+		log, err := biglog.Cached(b.dir, size.signatures)
 		if err != nil {
 			return nil, err
 		}
-		checked, err := b.full(name, log, b.n[i])
+		checked, err := b.full("audit_"+size.name, log, size.rounds)
 		if err != nil {
 			return nil, err
 		}
-		incr, err := b.incremental(i, log)
+		incr, err := b.incremental(size.name, log)
 		if err != nil {
 			return nil, err
 		}
-		proof, err := b.prove(i, log)
+		proof, err := b.prove(size.name, log)
 		if err != nil {
 			return nil, err
 		}
-		board, err := boardRows(strings.TrimPrefix(name, "audit_"), log)
+		board, err := boardRows(size.name, log)
 		if err != nil {
 			return nil, err
 		}
@@ -90,10 +93,10 @@ func (b *auditBench) rows() (rows []Row, err error) {
 }
 
 // incremental is the audit of a good 100 new entries, as a process.
-func (b *auditBench) incremental(i int, log *biglog.Published) (Row, error) {
+func (b *auditBench) incremental(size string, log *biglog.Published) (Row, error) {
 	name := "audit_incr_ms"
-	if i < len(b.logs)-1 {
-		name = fmt.Sprintf("audit_%s_incr_ms", short(b.logs[i]))
+	if size != "1m" {
+		name = fmt.Sprintf("audit_%s_incr_ms", size)
 	}
 	var took []float64
 	for range 5 {
@@ -107,11 +110,8 @@ func (b *auditBench) incremental(i int, log *biglog.Published) (Row, error) {
 }
 
 // prove is one inclusion proof out of the published tiles, verified, for entries all over the log.
-func (b *auditBench) prove(i int, log *biglog.Published) (Row, error) {
-	name := "prove_1m_ms"
-	if i < len(b.logs)-1 {
-		name = fmt.Sprintf("prove_%s_ms", short(b.logs[i]))
-	}
+func (b *auditBench) prove(size string, log *biglog.Published) (Row, error) {
+	name := fmt.Sprintf("prove_%s_ms", size)
 	published, err := tiles.Open(log.Log)
 	if err != nil {
 		return Row{}, err
@@ -120,14 +120,14 @@ func (b *auditBench) prove(i int, log *biglog.Published) (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
-	_, size, root, err := ledger.ParseCheckpointBody(note[:bytes.Index(note, []byte("\n\n"))+1])
+	_, entries, root, err := ledger.ParseCheckpointBody(note[:bytes.Index(note, []byte("\n\n"))+1])
 	if err != nil {
 		return Row{}, err
 	}
 	var took []float64
 	for n := range uint64(31) {
-		index := n * (size - 1) / 31
-		d, err := stopwatch(func() error { return proveOne(published, size, root, index) })()
+		index := n * (entries - 1) / 31
+		d, err := stopwatch(func() error { return proveOne(published, entries, root, index) })()
 		if err != nil {
 			return Row{}, err
 		}
@@ -149,15 +149,6 @@ func proveOne(published *tiles.Tiles, size uint64, root [32]byte, index uint64) 
 		return err
 	}
 	return fmt.Errorf("entry %d is missing", index)
-}
-
-// short writes 30000 as 3e4.
-func short(n int) string {
-	zeros := 0
-	for ; n%10 == 0; n /= 10 {
-		zeros++
-	}
-	return fmt.Sprintf("%de%d", n, zeros)
 }
 
 // full is the whole audit, as a process, against the signature checks and the hashing that it cannot do without: in time,

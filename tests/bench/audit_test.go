@@ -28,10 +28,15 @@ func TestCryptoWork(t *testing.T) {
 	}
 }
 
-func TestShort(t *testing.T) {
-	for n, want := range map[int]string{1000: "1e3", 30_000: "3e4", 1_000_000: "1e6"} {
-		if got := short(n); got != want {
-			t.Errorf("%s, want %s", got, want)
+// A quick run has the rows of a full one.
+func TestQuickHasTheSameRows(t *testing.T) {
+	quick, full := logSizes(true, false), logSizes(false, false)
+	if len(quick) != len(full) {
+		t.Fatalf("%d logs, %d in a full run", len(quick), len(full))
+	}
+	for i := range full {
+		if quick[i].name != full[i].name || quick[i].signatures > full[i].signatures {
+			t.Errorf("%+v, in a full run %+v", quick[i], full[i])
 		}
 	}
 }
