@@ -1,0 +1,134 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"touchmark/appliance/enrol/logkey"
+	"touchmark/appliance/enrol/progress"
+	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/past"
+	"touchmark/tpm/anchor/recovery"
+	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// enrolled is a data directory as a ceremony leaves it, as far as this program
+// looks: a key and a log of one entry.
+func enrolled(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	_, err := logkey.Make(dir, "touchmark.example/open")
+	must(t, err)
+	s, err := ledgerstore.Create(filepath.Join(dir, "log"))
+	must(t, err)
+	must(t, s.Append([][]byte{[]byte("the genesis entry\n")}, nil))
+	must(t, s.Close())
+	return dir
+}
+
+// Whatever of a data directory cannot be had, the board comes up with the halt
+// state that says so.
+func TestOpenBoard(t *testing.T) {
+	write := func(name, text string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+		}
+	}
+	remove := func(name string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) { must(t, os.RemoveAll(filepath.Join(dir, name))) }
+	}
+	for name, c := range map[string]struct {
+		do    func(*testing.T, string)
+		want  recovery.Halt
+		store bool
+	}{
+		"whole":              {func(*testing.T, string) {}, "", true},
+		"a ceremony's state": {write(progress.File, "anything"), recovery.NotEnrolled, true},
+		"no key":             {remove(logkey.File), recovery.LogKeyWrong, true},
+		"a spoiled key":      {write(logkey.File, "PRIVATE+KEY+x"), recovery.LogKeyWrong, true},
+		"no log":             {remove("log"), recovery.NotEnrolled, false},
+		"a spoiled log":      {write("log/log-0000000000000000", "nonsense"), recovery.LogDamaged, false},
+		"a file for a log": {func(t *testing.T, dir string) {
+			remove("log")(t, dir)
+			write("log", "")(t, dir)
+		}, recovery.LogUnreadable, false},
+		"no log, but a copy of its beginning": {func(t *testing.T, dir string) {
+			remove("log")(t, dir)
+			write(genesisFile, "the genesis entry\n")(t, dir)
+		}, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := enrolled(t)
+			c.do(t, dir)
+			b, err := openBoard(dir)
+			must(t, err)
+			defer b.close()
+			var h *chain.HaltError
+			if errors.As(b.fault, &h) != (c.want != "") || h != nil && h.Halt != c.want {
+				t.Errorf("%v, want %s", b.fault, c.want)
+			}
+			if _, absent := b.log().(past.Absent); absent == c.store {
+				t.Errorf("the log is %T", b.log())
+			}
+		})
+	}
+}
+
+// Where nothing was enrolled, or another process runs, there is nothing to come up.
+func TestOpenBoardRefuses(t *testing.T) {
+	if _, err := openBoard(t.TempDir()); !errors.Is(err, errEnrolment) {
+		t.Errorf("%v", err)
+	}
+	dir := enrolled(t)
+	b, err := openBoard(dir)
+	must(t, err)
+	defer b.close()
+	var locked *durable.LockedError
+	if _, err := openBoard(dir); !errors.As(err, &locked) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A start keeps the copy of the genesis entry, and removes what a process that
+// died has left.
+func TestTidy(t *testing.T) {
+	dir := enrolled(t)
+	left := filepath.Join(dir, ".touchmark-ABC.new")
+	must(t, os.WriteFile(left, nil, 0o600))
+	b, err := openBoard(dir)
+	must(t, err)
+	defer b.close()
+	b.tidy(zerolog.Nop(), dir, filepath.Join(dir, "run"))
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+	if raw, err := os.ReadFile(filepath.Join(dir, genesisFile)); err != nil || string(raw) != "the genesis entry\n" {
+		t.Errorf("%q %v", raw, err)
+	}
+}
+
+// A TPM that is not there is asked for again with each command.
+func TestLateTPM(t *testing.T) {
+	l := &lateTPM{spec: "swtpm:" + filepath.Join(t.TempDir(), "none")}
+	defer l.close()
+	for range 2 {
+		if _, err := l.Head(); !errors.Is(err, errTPM) {
+			t.Errorf("%v", err)
+		}
+	}
+	if err := l.ExtendPCR([32]byte{}); !errors.Is(err, errTPM) {
+		t.Errorf("%v", err)
+	}
+}
