@@ -1,6 +1,7 @@
 // Package powercut lets every system call on files fail in turn, in the real
-// programs: the appliance over its data directory, the host daemon over its
-// mirror and what it publishes. After each fault the programs are started again
+// programs: the appliance over its data directory, while it signs, obeys orders,
+// is led out of halts and is enrolled, the host daemon over its mirror and what it
+// publishes. After each fault the programs are started again
 // and the auditor has the last word.
 //
 // The fault is made by a tracer (ptrace(2)) that the world starts in the
