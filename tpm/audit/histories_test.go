@@ -91,6 +91,15 @@ func (w *world) step(r *rand.Rand) string {
 		{"crash", func() { w.crash(r.IntN(8), r.IntN(2) == 0, true) }},
 		{"power cut", func() { w.tpm.PowerCycle(); w.boot() }},
 		{"resets", func() { w.tpm.PowerCycle(); w.tpm.PowerCycle(); w.boot() }},
+		{"unorderly reset", func() {
+			w.tpm.PowerCycle()
+			w.tpm.Clock.Millis -= min(w.tpm.Clock.Millis, 30_000)
+			w.tpm.Clock.Safe = false
+			w.boot()
+			w.pass(time.Minute)
+			w.tpm.Clock.Safe = true
+		}},
+		{"reset in a ceremony", w.resetInside},
 		{"warm start", func() { w.boot() }},
 		{"suspend", func() { w.tpm.Clock.RestartCount++; w.boot() }},
 		{"time passes", func() { w.pass(time.Duration(r.IntN(60*24)) * time.Hour); w.boot() }},
@@ -179,5 +188,22 @@ func (w *world) crashCert(step int) {
 		w.publish(a.Certify)
 	}
 	w.add(c.outcome)
+	w.boot()
+}
+
+// resetInside resets the TPM between the two extensions of a commit: the PCR
+// then has this commit alone.
+func (w *world) resetInside() {
+	w.pass(time.Minute)
+	j := w.newJob(1)
+	j.record()
+	w.commitHead()
+	w.tpm.PowerCycle()
+	w.tpm.ExtendPCR(w.x)
+	a := &ledger.Attest{Size: w.committed, Certify: w.goodCertify()}
+	w.add(a)
+	w.publish(a.Certify)
+	j.end(ledger.Unknown, "")
+	w.add(j.outcome)
 	w.boot()
 }
