@@ -41,8 +41,8 @@ type board struct {
 func openBoard(dir string) (*board, error) {
 	b := &board{}
 	var err error
-	if b.genesis, err = durable.ReadFile(durable.OS, filepath.Join(dir, genesisFile), ledger.MaxEntry); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+	if b.genesis, err = durable.ReadFile(durable.OS, filepath.Join(dir, genesisFile), ledger.MaxEntry); err != nil {
+		b.genesis = nil // it matters only where the log is lost, and then there is none
 	}
 	if _, err := progress.Read(dir); !errors.Is(err, os.ErrNotExist) {
 		b.halt(recovery.NotEnrolled, err) // a ceremony is under way

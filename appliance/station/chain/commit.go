@@ -94,7 +94,7 @@ func sameRun(a, b quote.Clock) bool {
 	return a.ResetCount == b.ResetCount && a.RestartCount == b.RestartCount
 }
 
-// certified makes an NV_Certify of HEAD and checks that it says what it should.
+// Certified makes an NV_Certify of HEAD and checks that it says what it should.
 func (c *Chain) Certified(tag, head [32]byte) (quote.Attestation, quote.NVFacts, error) {
 	a, err := c.cfg.TPM.CertifyHead(tag)
 	if err != nil {
