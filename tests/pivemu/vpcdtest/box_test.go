@@ -17,7 +17,7 @@ import (
 // when it closes, whatever was killed in it.
 func TestBox(t *testing.T) {
 	needTools(t, "opensc-tool", "nsenter")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	dir := shortDir(t)
 	for round, profile := range []string{"5.4.3", "5.7.1"} { // the second finds what the first left

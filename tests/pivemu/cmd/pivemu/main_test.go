@@ -144,7 +144,7 @@ func TestWithPCSCD(t *testing.T) {
 // TestHold: without a command the reader stays, can be used by what it prints,
 // and is gone when it is told to end.
 func TestHold(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	held, end := context.WithCancel(ctx)
 	read, write := io.Pipe()
