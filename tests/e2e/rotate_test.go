@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"touchmark/appliance/operator"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/tests/world"
 )
@@ -38,16 +39,13 @@ func TestLogKeyIsReplaced(t *testing.T) {
 	if after := r.logKey("show"); after != (logKeys{Present: before.Next}) {
 		t.Errorf("%+v after the order, %+v before", after, before)
 	}
-	r.oneLine(r.client(api.BadInput, "sign", r.file("early", 100)), "replaced the log key", "next version")
 	r.StopAppliance()
+	greeted := r.Hostd().Log.Mark()
 	r.must(r.StartAppliance(r.ctx))
+	r.must(r.Hostd().AwaitLog(r.ctx, greeted, "log verified")) // the host has the order's commit
+	r.oneLine(r.client(api.BadInput, "sign", r.file("early", 100)), "replaced the log key", "next version")
 
-	next := filepath.Join(r.work, "trust.next")
-	r.says("touchmark-audit", 0, "", "trust", "next", "--trust", r.Trust, "--log-key", before.Next, "--key", r.Key("admin1"), "--out", next)
-	r.says("touchmark-audit", 0, "", "trust", "check", r.Trust, next)
-	text, err := os.ReadFile(next)
-	r.must(err)
-	r.must(os.WriteFile(filepath.Join(r.Trust, "trust"), text, 0o644))
+	r.trustsKey(before.Next)
 	r.works() // the daemon finds it there
 	r.StopHostd()
 	r.StopAppliance()
@@ -69,4 +67,57 @@ func TestChallengeToARunningBoard(t *testing.T) {
 	r.says("touchmark-audit", 0, "fresh-at", "verify", r.Mirror, "--trust", r.Trust, "--challenge", asked, "--answer", answered)
 	r.works()
 	r.clean()
+}
+
+// The board is killed while it commits another log key. The log says which one is in force, whatever the keys' files are
+// called: the order is in force, with only its key left once the board ran again, or it is void and both are there and it
+// can come again.
+func TestLogKeyOrderKilled(t *testing.T) {
+	t.Parallel()
+	for _, state := range []string{"mirroring", "committing"} {
+		t.Run(state, func(t *testing.T) {
+			t.Parallel()
+			r := up(t, world.Config{})
+			r.works()
+			keys := r.logKey("new")
+			note := r.order("key", "--log-key", keys.Next)
+			mark := r.Views().Mark()
+			r.client(api.OK, "order", "submit", note)
+			v, mark, err := r.Views().Wait(r.ctx, mark, func(v operator.View) bool { return v.Order != nil && v.Ask == operator.AskArm })
+			r.must(err)
+			r.must(r.Operator("arm " + v.Order.ID))
+			_, _, err = r.Views().Wait(r.ctx, mark, func(v operator.View) bool {
+				return v.Order != nil && v.Order.State == state || v.Event == "order-done" // which may be shown first
+			})
+			r.must(err)
+			r.KillAppliance()
+			if now := r.logKey("show"); now != keys && now != (logKeys{Present: keys.Next}) {
+				t.Fatalf("%+v, before %+v", now, keys)
+			}
+			greeted := r.Hostd().Log.Mark()
+			r.must(r.StartAppliance(r.ctx))
+			r.must(r.Hostd().AwaitLog(r.ctx, greeted, "log verified")) // not before the board's start is over
+			if r.logKey("show") == keys {                              // void
+				r.works()
+				r.orders(note)
+			}
+			if now := r.logKey("show"); now != (logKeys{Present: keys.Next}) {
+				t.Errorf("%+v after the order, %+v before", now, keys)
+			}
+			r.trustsKey(keys.Next)
+			r.works()
+			r.clean()
+		})
+	}
+}
+
+// trustsKey gives the host the next trust file, with another log key.
+func (r *rig) trustsKey(key string) {
+	r.t.Helper()
+	next := filepath.Join(r.work, "trust.next")
+	r.says("touchmark-audit", 0, "", "trust", "next", "--trust", r.Trust, "--log-key", key, "--key", r.Key("admin1"), "--out", next)
+	r.says("touchmark-audit", 0, "", "trust", "check", r.Trust, next)
+	text, err := os.ReadFile(next)
+	r.must(err)
+	r.must(os.WriteFile(filepath.Join(r.Trust, "trust"), text, 0o644))
 }
