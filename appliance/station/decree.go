@@ -112,7 +112,11 @@ func (s *Station) fits(d *decree) error {
 		if o.After.Size > s.cfg.Store.Size() {
 			return intake.Refuse(message.CodeUnknownHead, "the order presumes %d entries, this log has %d", o.After.Size, s.cfg.Store.Size())
 		}
-		if root, err := s.cfg.Store.Root(o.After.Size); err != nil || root != o.After.Root {
+		root, err := s.cfg.Store.Root(o.After.Size)
+		if err != nil {
+			return intake.Refuse(message.CodeBusy, "the log cannot be read: %v", err)
+		}
+		if root != o.After.Root {
 			return intake.Refuse(message.CodeForkedHead, "the order was made for another log than this one")
 		}
 		if k, ok := o.Action.(*order.Key); ok {

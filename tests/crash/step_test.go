@@ -166,12 +166,6 @@ func (l *life) ended() bool {
 	return l.dead
 }
 
-func (l *life) wasHit() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.hit
-}
-
 func (l *life) lies() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -19,8 +19,9 @@ import (
 // which takes half an hour; else a few are chosen that matter most.
 const full = "TOUCHMARK_POWERCUT"
 
-// workers is how many worlds of one target live at a time, when all is asked for.
-const workers = 2
+// How many worlds of one target live at a time, when all is asked for; more of
+// those that wait for the daemon's next greeting most of the time.
+const workers, patientWorkers = 2, 8
 
 // faults are the modes, each with the error it reports.
 var faults = []Order{
@@ -121,7 +122,9 @@ func (m *matrix) run(orders []Order) {
 	var wg sync.WaitGroup
 	n := 1
 	if os.Getenv(full) != "" {
-		n = workers
+		if n = workers; m.tg.base == behind || m.tg.base == lost {
+			n = patientWorkers
+		}
 	}
 	for i := range n {
 		wg.Go(func() {
