@@ -52,7 +52,7 @@ func (c *Chain) ExtendPCR(m Commit) (applied bool, err error) {
 
 // ErrUnexplained is a TPM that is not where a command can have left it. Only a
 // restart may conclude from that.
-var ErrUnexplained = errors.New("the TPM is in a state that the log does not explain: restart the appliance")
+var ErrUnexplained = errors.New("the TPM is in a state that the log does not explain")
 
 // settle decides whether an extension that may have failed was carried out.
 func settle(err error, before, after [32]byte, read func() ([32]byte, error)) (applied bool, _ error) {
