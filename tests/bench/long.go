@@ -138,10 +138,7 @@ func lengthen(log *biglog.Published, board, mirror string) (err error) {
 			group = nil
 		}
 	}
-	if len(group) == 0 {
-		return nil
-	}
-	return both(stores, group)
+	return both(stores, append(group, r.statement()))
 }
 
 func both(stores [2]*ledgerstore.Store, group [][]byte) error {
@@ -152,16 +149,36 @@ func both(stores [2]*ledgerstore.Store, group [][]byte) error {
 type renumber struct {
 	index, sequence, intent uint64
 	time                    string
+	attest                  []byte // the newest attest entry
 }
 
 // newRenumber goes on behind a log in which nothing was signed.
 func newRenumber(s *ledgerstore.Store) (*renumber, error) {
-	raw, err := s.Entry(s.Size() - 1)
-	if err != nil {
-		return nil, err
+	r := &renumber{index: s.Size()}
+	for e, err := range s.Backward(s.Size()) {
+		if err != nil {
+			return nil, err
+		}
+		h, body, err := ledger.Parse(e)
+		if err != nil {
+			return nil, err
+		}
+		if r.time == "" {
+			r.time = canon.Time(h.Time)
+		}
+		if _, ok := body.(*ledger.Attest); ok {
+			r.attest = e
+			return r, nil
+		}
 	}
-	h, _, err := ledger.Parse(raw)
-	return &renumber{index: s.Size(), time: canon.Time(h.Time)}, err
+	return nil, errors.New("the log has no attestation")
+}
+
+// statement is the attestation of the log's newest commit once more. A log has one behind every few entries, and a start
+// looks for it from the end.
+func (r *renumber) statement() []byte {
+	lines := bytes.SplitN(r.attest, []byte("\n"), 5)
+	return fmt.Appendf(nil, "%s\n%s\nindex %d\ntime %s\n%s", lines[0], lines[1], r.index, r.time, lines[4])
 }
 
 // next is an entry with another index, time and sequence or intent, which stand in its third, fourth and fifth line; nil
