@@ -18,29 +18,25 @@ import (
 	"touchmark/tpm/ledgerstore/tiles"
 )
 
-// memoryRows are the resident sets of board (core and link) and daemon, idle with a log of that many signatures: intents
-// and outcomes of a log made elsewhere stand in both copies of the world's own, behind what its TPM has taken, and one
-// ceremony has the TPM take them.
+// memoryRows are the resident sets of an idle daemon, and of an idle board (core and link) with a log of that many
+// signatures: intents and outcomes of a log made elsewhere stand behind what its TPM has taken. The daemon's log is short,
+// for it takes no long one that no checkpoint covers.
 func memoryRows(ctx context.Context, bin, dir string, log *biglog.Published) (rows []Row, err error) {
 	w, err := world.Up(ctx, world.Config{Dir: filepath.Join(dir, "long"), Bin: bin, Touch: "auto", Policy: unlimited})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	w.StopHostd()
-	w.StopAppliance()
-	if err := lengthen(log, filepath.Join(w.Board, "log"), filepath.Join(w.Host, "mirror", "mirror")); err != nil {
-		return nil, err
-	}
-	if err := startBoth(ctx, w); err != nil {
-		return nil, err
-	}
-	if err := signOne(ctx, w, filepath.Join(dir, "one")); err != nil {
+	hostd, err := w.Hostd().RSS()
+	if err != nil {
 		return nil, err
 	}
 	w.StopHostd()
 	w.StopAppliance()
-	if err := startBoth(ctx, w); err != nil { // as every other start: what took the long log in is not idle yet
+	if err := lengthen(log, filepath.Join(w.Board, "log")); err != nil {
+		return nil, err
+	}
+	if err := w.StartAppliance(ctx); err != nil {
 		return nil, err
 	}
 	if _, _, err := w.Views().Wait(ctx, 0, func(v operator.View) bool { return strings.HasPrefix(v.Scrub, "whole") }); err != nil {
@@ -49,73 +45,20 @@ func memoryRows(ctx context.Context, bin, dir string, log *biglog.Published) (ro
 	if err := sleep(ctx, 5*time.Second); err != nil { // what was needed meanwhile goes back to the system
 		return nil, err
 	}
-	for _, p := range []struct {
-		name    string
-		process *world.Process
-		target  float64
-	}{{"rss_appliance_mib", w.Appliance(), 32}, {"rss_hostd_mib", w.Hostd(), 48}} {
-		rss, err := p.process.RSS()
-		if err != nil {
-			return nil, err
-		}
-		row := summary(p.name, "MiB", p.target, []float64{float64(rss) / (1 << 20)})
-		row.Size = log.Signatures
-		rows = append(rows, row)
-	}
-	return rows, nil
+	board, err := w.Appliance().RSS()
+	row := summary("rss_appliance_mib", "MiB", 32, []float64{float64(board) / (1 << 20)})
+	row.Size = log.Signatures
+	return []Row{row, summary("rss_hostd_mib", "MiB", 48, []float64{float64(hostd) / (1 << 20)})}, err
 }
 
-func startBoth(ctx context.Context, w *world.World) error {
-	if err := w.StartAppliance(ctx); err != nil {
+// lengthen appends a log's intents and outcomes to a board's store.
+func lengthen(log *biglog.Published, dir string) (err error) {
+	store, err := ledgerstore.Open(dir)
+	if err != nil {
 		return err
 	}
-	return w.StartHostd(ctx)
-}
-
-// signOne is one ceremony, armed at once, and published.
-func signOne(ctx context.Context, w *world.World, path string) error {
-	if err := makeFile(path, 1000); err != nil {
-		return err
-	}
-	arming, cancel := context.WithCancel(ctx)
-	defer cancel()
-	failed := make(chan error, 1)
-	go func() { failed <- armAll(arming, w) }()
-	for _, args := range [][]string{{"sign", "--quiet", path}, {"publish"}} {
-		r, err := w.Run(ctx, "", "touchmark", args...)
-		if err == nil && r.Code != 0 {
-			err = fmt.Errorf("touchmark %s: exit code %d: %s", args[0], r.Code, r.Stderr)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	cancel()
-	<-failed
-	return nil
-}
-
-// lengthen appends a log's intents and outcomes to the stores of a board and its mirror.
-func lengthen(log *biglog.Published, board, mirror string) (err error) {
-	var stores [2]*ledgerstore.Store
-	for i, dir := range []string{board, mirror} {
-		s, err := ledgerstore.Open(dir)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, s.Close()) }()
-		stores[i] = s
-	}
-	from, to := stores[1].Size(), stores[0].Size()
-	for e, err := range stores[0].Entries(from, to) {
-		if err == nil {
-			err = stores[1].Append([][]byte{e}, nil)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	r, err := newRenumber(stores[0])
+	defer func() { err = errors.Join(err, store.Close()) }()
+	r, err := newRenumber(store)
 	if err != nil {
 		return err
 	}
@@ -132,17 +75,13 @@ func lengthen(log *biglog.Published, board, mirror string) (err error) {
 			group = append(group, e)
 		}
 		if len(group) == 256 {
-			if err := both(stores, group); err != nil {
+			if err := store.Append(group, nil); err != nil {
 				return err
 			}
 			group = nil
 		}
 	}
-	return both(stores, append(group, r.statement()))
-}
-
-func both(stores [2]*ledgerstore.Store, group [][]byte) error {
-	return errors.Join(stores[0].Append(group, nil), stores[1].Append(group, nil))
+	return store.Append(append(group, r.statement()), nil)
 }
 
 // renumber makes intents and outcomes of one log those of another.
