@@ -588,10 +588,12 @@ func (b *board) sign(m *message.Submit, a message.Approval, host note.Signer) {
 func (b *board) submit(m *message.Submit) { b.send(m.Marshal()) }
 
 // armed submits and arms one job and waits until its intent is on its way.
+// shown waits until the job is on display and the PIN, which the operator typed
+// at the start, has been checked.
 func (b *board) shown(id message.JobID) {
 	b.t.Helper()
 	b.view("the job, to be armed", func(v operator.View) bool {
-		return v.Ask == operator.AskArm && v.Job != nil && v.Job.ID == id.String()
+		return v.Ask == operator.AskArm && v.Job != nil && v.Job.ID == id.String() && (b.locked || v.Token == tokenReady)
 	})
 }
 
