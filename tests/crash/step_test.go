@@ -1,3 +1,5 @@
+//go:build emulated
+
 // Package crash ends the board at every step of everything it does, in every
 // way, on the real software TPM, and looks at what is left.
 //
