@@ -129,18 +129,10 @@ type Checkpoint struct {
 // OpenCheckpoint verifies a checkpoint note: this origin, both lines in order,
 // nothing else, and a certified HEAD that is HeadPrev extended by this body.
 func (t *Trust) OpenCheckpoint(msg []byte) (*Checkpoint, error) {
-	if len(msg) > ledger.MaxCheckpoint {
-		return nil, fmt.Errorf("checkpoint of %d bytes, at most %d", len(msg), ledger.MaxCheckpoint)
-	}
-	known, err := t.logVerifiers()
+	known, line, err := t.lines(msg)
 	if err != nil {
 		return nil, err
 	}
-	ak, err := quote.ParseAK(t.AK)
-	if err != nil {
-		return nil, err
-	}
-	line := &tpmLine{origin: t.Origin, ak: ak, headName: t.HeadName}
 	text, by, err := message.OpenNote(msg, append(known, line))
 	if err != nil {
 		if line.err != nil {
@@ -159,6 +151,23 @@ func (t *Trust) OpenCheckpoint(msg []byte) (*Checkpoint, error) {
 		cp.LogKey = t.logKeys()[by[0]]
 	}
 	return cp, err
+}
+
+// lines are the verifiers of a checkpoint of acceptable length: the log keys that
+// t names, and the TPM's line.
+func (t *Trust) lines(msg []byte) (known []note.Verifier, tpm *tpmLine, err error) {
+	if len(msg) > ledger.MaxCheckpoint {
+		return nil, nil, fmt.Errorf("checkpoint of %d bytes, at most %d", len(msg), ledger.MaxCheckpoint)
+	}
+	known, err = t.logVerifiers()
+	if err != nil {
+		return nil, nil, err
+	}
+	ak, err := quote.ParseAK(t.AK)
+	if err != nil {
+		return nil, nil, err
+	}
+	return known, &tpmLine{origin: t.Origin, ak: ak, headName: t.HeadName}, nil
 }
 
 // linesInOrder relies on OpenNote having accepted exactly one line of each.

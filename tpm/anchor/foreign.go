@@ -6,9 +6,6 @@ import (
 	"slices"
 
 	"golang.org/x/mod/sumdb/note"
-
-	"touchmark/tpm/ledger"
-	"touchmark/tpm/quote"
 )
 
 // AttestedCheckpoint reads a checkpoint by a log key that t does not name:
@@ -17,18 +14,10 @@ import (
 // in force is for the log to say. A checkpoint by a key that t names is an error
 // here: open that with OpenCheckpoint.
 func (t *Trust) AttestedCheckpoint(msg []byte) (*Checkpoint, error) {
-	if len(msg) > ledger.MaxCheckpoint {
-		return nil, fmt.Errorf("checkpoint of %d bytes, at most %d", len(msg), ledger.MaxCheckpoint)
-	}
-	known, err := t.logVerifiers()
+	known, line, err := t.lines(msg)
 	if err != nil {
 		return nil, err
 	}
-	ak, err := quote.ParseAK(t.AK)
-	if err != nil {
-		return nil, err
-	}
-	line := &tpmLine{origin: t.Origin, ak: ak, headName: t.HeadName}
 	n, err := note.Open(msg, note.VerifierList(line))
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
