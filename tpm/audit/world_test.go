@@ -67,6 +67,7 @@ type world struct {
 	prev      [32]byte
 	x         [32]byte
 	shown     *shown // the newest checkpoint
+	published func() // called when there is a newer one, may be nil
 	hostSize  uint64 // what the host has verified
 }
 
@@ -282,6 +283,9 @@ func (w *world) attest() {
 func (w *world) publish(certify quote.Attestation) {
 	w.t.Helper()
 	w.shown, w.hostSize = &shown{w.body(w.committed), w.log, *w.trust, w.prev, certify, nil}, w.committed
+	if w.published != nil {
+		w.published()
+	}
 }
 
 // shown is a checkpoint, signed when somebody wants to see it: most are

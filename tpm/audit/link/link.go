@@ -109,17 +109,31 @@ func (l *Linker) body(t *task.Task) {
 		l.sealed()
 		l.order(t, b)
 	case *ledger.Outcome:
-		t.Intent = l.open[b.Intent]
-		delete(l.open, b.Intent)
-		if t.Intent == nil {
-			t.Evidence(finding.Outcome, "outcome %d is of entry %d, which is no intent that awaits one", t.Index, b.Intent)
-		} else if t.Intent.Cert != nil {
-			l.certified(t, b)
-		}
+		l.outcome(t, b)
 	}
 	if t.Body != nil && t.Header.Index != t.Index {
 		t.Evidence(finding.Misnumbered, "entry %d says it is entry %d", t.Index, t.Header.Index)
 	}
+}
+
+func (l *Linker) outcome(t *task.Task, b *ledger.Outcome) {
+	in := l.open[b.Intent]
+	if in == nil {
+		t.Evidence(finding.Outcome, "outcome %d is of entry %d, which is no intent that awaits one", t.Index, b.Intent)
+		return
+	}
+	if in.Cert == nil {
+		t.Intent = in
+		delete(l.open, b.Intent)
+		return
+	}
+	// What was signed changes the certificate, and a glance has left it out.
+	if b = t.WholeOutcome(); b == nil {
+		return
+	}
+	t.Intent = in
+	delete(l.open, in.Index)
+	l.certified(t, b)
 }
 
 // publishedHash is the published hash of a leaf, its own if there is none.

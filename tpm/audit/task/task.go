@@ -171,6 +171,16 @@ func (t *Task) glance() bool {
 	return true
 }
 
+// WholeOutcome is an outcome with all that a glance leaves out, nil and no body
+// any more if it does not parse.
+func (t *Task) WholeOutcome() *ledger.Outcome {
+	if t.Depth == Recalled {
+		t.Header, t.Body, t.Err = ledger.Parse(t.Raw)
+	}
+	b, _ := t.Body.(*ledger.Outcome)
+	return b
+}
+
 // Verify does the costly part: signatures. It touches only the task itself.
 func (t *Task) Verify() {
 	if t.Depth != Whole {
