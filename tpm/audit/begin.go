@@ -28,11 +28,8 @@ func (a *auditor) begin() error {
 	c.Attested = start.Newest
 	a.link = link.New(c, a.log)
 	a.log.GoOn(start.Boot.Committed, start.Root)
-	genesis, err := a.link.Recall(start)
-	if err == nil {
-		a.fold.GoOn(start.Boot, genesis)
-	}
-	return err
+	a.fold.GoOn(start, a.link.Recall(start))
+	return nil
 }
 
 // since finds where to begin, and up to where the log was audited before.

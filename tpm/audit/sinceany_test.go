@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/report"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
 )
 
 // TestSinceAnywhere: wherever an audit begins, before, between or behind
@@ -29,6 +31,30 @@ func TestSinceAnywhere(t *testing.T) {
 		{"expired", func(w *world) { w.renew(w.now.Add(24 * time.Hour)) }, []string{finding.KeyExpired}},
 		{"revoked", func(w *world) { w.revoke(sigformat.Retired) }, []string{finding.KeyRevoked}},
 		{"renewal denied", func(w *world) { w.asked(ledger.Denied) }, nil},
+		{"revocation that nobody ordered", func(w *world) { w.unordered(&order.Cert{Key: "packages", Revoke: true, Code: sigformat.Retired}) },
+			[]string{finding.OrderInvalid}},
+		{"log key that nobody ordered", func(w *world) {
+			_, vkey := signer(w.t, origin)
+			w.obey(w.entry(ledger.KindKey, w.forge(w.orderNote(&order.Key{LogKey: vkey}))))
+		}, []string{finding.OrderInvalid}},
+		{"policy that nobody ordered", func(w *world) {
+			w.obey(w.entry(ledger.KindPolicy, w.forge(w.nextPolicy(`max_validity = "24h"`, `max_validity = "2h"`))))
+		}, []string{finding.OrderInvalid}},
+		{"policy, then log key", func(w *world) {
+			w.adopt(w.nextPolicy(`max_validity = "24h"`, `max_validity = "23h"`))
+			w.rotate()
+		}, nil},
+		{"note that nobody ordered, then that they did", func(w *world) {
+			msg := w.orderNote(&order.Note{})
+			w.obey(w.entry(ledger.KindNote, w.forge(msg)))
+			w.days(10, 2)
+			w.obey(w.entry(ledger.KindNote, msg))
+		}, []string{finding.OrderInvalid}},
+		{"closed", func(w *world) { w.do(&order.Close{Successor: ledger.LogID{Origin: origin, Genesis: [32]byte{1}}}) },
+			[]string{"closed-continued"}},
+		{"closed by nobody", func(w *world) { w.obey(w.entry(ledger.KindClose, w.forge(w.orderNote(&order.Close{})))) },
+			[]string{finding.OrderInvalid, "closed-continued"}},
+		{"clock ahead", func(w *world) { w.setClock(w.now.Add(30 * 24 * time.Hour)) }, nil},
 	} {
 		for name, days := range map[string][2]int{"before the start": {15, 30}, "behind the start": {38, 12}} {
 			t.Run(tt.name+" "+name, func(t *testing.T) {
@@ -37,14 +63,15 @@ func TestSinceAnywhere(t *testing.T) {
 				w.days(days[0], 2)
 				tt.do(w)
 				var since []*shown
+				n := 0
 				w.published = func() {
-					if len(w.entries) > 275 {
+					if n++; len(w.entries) > 275 && n%2 == 0 {
 						since = append(since, w.shown)
 					}
 				}
 				w.days(days[1], 2)
 				full := audited(t, w.input())
-				if got := codes(full, finding.Evidence); !sameCodes(got, tt.evidence) || len(since) < 6 {
+				if got := codes(full, finding.Evidence); !sameCodes(got, tt.evidence) || len(since) < 4 {
 					t.Errorf("%d audits, %+v", len(since), full.Findings)
 				}
 				for _, p := range since {
@@ -70,7 +97,15 @@ func compareSince(t *testing.T, w *world, p *shown, full *report.Report) {
 	if !reflect.DeepEqual(r.Certificate, full.Certificate) || r.Head != full.Head || r.Closed != full.Closed || r.Successor != full.Successor {
 		t.Errorf("since %d: %+v %s %v, a full audit says %+v %s %v", r.Since, r.Certificate, r.Head, r.Closed, full.Certificate, full.Head, full.Closed)
 	}
-	if want, got := saidFrom(full, r.Since), saidFrom(r, r.Since); !maps.EqualFunc(want, got, slices.Equal[[]uint64]) {
+	want, got := saidFrom(full, r.Since), saidFrom(r, r.Since)
+	for _, f := range full.Findings {
+		key := string(f.Severity) + " " + f.Code
+		if len(f.Entries) == 100 && len(got[key]) > 0 { // the last ones are not listed
+			delete(want, key)
+			delete(got, key)
+		}
+	}
+	if !maps.EqualFunc(want, got, slices.Equal[[]uint64]) {
 		t.Errorf("since %d: %v, a full audit says %v", r.Since, got, want)
 	}
 }
@@ -94,4 +129,26 @@ func sameCodes(a, b []string) bool {
 	slices.Sort(a)
 	slices.Sort(b)
 	return slices.Equal(a, b)
+}
+
+// forge signs a note anew with a key that is nobody's.
+func (w *world) forge(msg []byte) []byte {
+	w.t.Helper()
+	text, err := message.NoteText(msg)
+	w.must(err)
+	nobody, _ := signer(w.t, "admin")
+	forged, err := message.SignNote(text, nobody)
+	w.must(err)
+	return forged
+}
+
+// unordered has the token sign for an order that is forged.
+func (w *world) unordered(a *order.Cert) {
+	w.t.Helper()
+	c := w.orderedCert(a)
+	c.entry.Note = w.forge(c.entry.Note)
+	c.commit()
+	c.sign()
+	w.attest()
+	w.add(c.outcome)
 }

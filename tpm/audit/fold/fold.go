@@ -17,6 +17,7 @@ import (
 	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/incremental"
 	"touchmark/tpm/audit/report"
 	"touchmark/tpm/audit/task"
 	"touchmark/tpm/ledger"
@@ -56,8 +57,14 @@ func New(quiet uint64) *Fold {
 }
 
 // GoOn begins at a boot entry instead, of a log that began with this entry.
-func (f *Fold) GoOn(b *ledger.Boot, genesis *task.Task) {
-	f.replay, f.begun, f.goOn = anchor.ReplayAt(b), genesis.Header.Time, true
+func (f *Fold) GoOn(start *incremental.Start, genesis *task.Task) {
+	f.replay, f.begun, f.goOn = anchor.ReplayAt(start.Boot), genesis.Header.Time, true
+	for _, o := range start.Orders {
+		if o.Kind == ledger.KindClose {
+			f.replay.CloseAt(o.Index + 1) // whoever ordered it
+		}
+		f.Effect(o.Order)
+	}
 	if g, ok := genesis.Body.(*ledger.Genesis); ok {
 		f.origin(g)
 	}

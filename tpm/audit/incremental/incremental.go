@@ -18,8 +18,8 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"touchmark/appliance/policy"
-	"touchmark/hostlink/message"
 	"touchmark/tpm/audit/history"
+	"touchmark/tpm/audit/task"
 	"touchmark/tpm/ledger"
 )
 
@@ -37,20 +37,21 @@ type Log struct {
 
 // Start is where an audit goes on.
 type Start struct {
-	Tree    *ledger.Tree // of the entries before; its size is the first entry's index
-	Boot    *ledger.Boot // that entry, nil if it is the genesis
-	Root    [32]byte     // at Boot.Committed
-	Newest  uint64       // index of the newest boot entry below the size audited before
-	Genesis []byte       // entry 0
-	Orders  []Order      // administrative entries that took effect before Boot, newest first
+	Tree    *ledger.Tree   // of the entries before; its size is the first entry's index
+	Boot    *ledger.Boot   // that entry, nil if it is the genesis
+	Root    [32]byte       // at Boot.Committed
+	Newest  uint64         // index of the newest boot entry below the size audited before
+	Genesis []byte         // entry 0
+	Orders  []Order        // administrative entries that took effect before Boot, oldest first
+	Policy  *policy.Policy // in force at Boot
 }
 
-// Order is one of them.
+// Order is one of them; nothing in it is opened if its note does not verify.
 type Order struct {
-	Index uint64
-	Time  time.Time
-	*ledger.Order
-	Signature []byte // of a cert entry: what its outcome says the token signed, if it did
+	*task.Order
+	Time    time.Time
+	Outcome *ledger.Outcome // of a cert entry, nil if there is none
+	entry   *ledger.Order
 }
 
 // Prove gives an error unless the log has this root at this size. same is
@@ -102,40 +103,16 @@ func (l *Log) Find(audited uint64) (*Start, error) {
 // reach is how far back an audit must look: over the longest rate window, and
 // over the longest validity of an approval.
 func (s *Start) reach(l *Log, audited uint64) (reach time.Duration, last time.Time, err error) {
-	p, err := s.Policy()
-	if err != nil {
-		return 0, last, err
-	}
 	raw, err := l.entry(audited - 1)
 	if err != nil {
 		return 0, last, err
 	}
 	h, _, err := ledger.Parse(raw)
-	return max(p.LongestWindow(), p.MaxValidity), h.Time, err
+	return max(s.Policy.LongestWindow(), s.Policy.MaxValidity), h.Time, err
 }
 
-// Policy is the policy in force at the start. Its signatures were checked when
-// it was audited.
-func (s *Start) Policy() (*policy.Policy, error) {
-	_, body, err := ledger.Parse(s.Genesis)
-	g, ok := body.(*ledger.Genesis)
-	if err != nil || !ok {
-		return nil, errors.New("entry 0 is no genesis")
-	}
-	msg := g.Policy
-	for _, o := range slices.Backward(s.Orders) {
-		if o.Action == ledger.KindPolicy {
-			msg = o.Note
-		}
-	}
-	text, err := message.NoteText(msg)
-	if err != nil {
-		return nil, err
-	}
-	return policy.Parse(text)
-}
-
-// inForce follows the administrative entries back from a boot entry.
+// inForce follows the administrative entries back from a boot entry, and tells
+// what they put in force.
 func (s *Start) inForce(l *Log, b *ledger.Boot) error {
 	for i := b.Admin; i > 0; {
 		if len(s.Orders) == maxAdmin {
@@ -150,21 +127,41 @@ func (s *Start) inForce(l *Log, b *ledger.Boot) error {
 		if err != nil || !ok || o.Previous >= i {
 			return fmt.Errorf("entry %d is no administrative one", i)
 		}
-		taken := Order{Index: i, Time: h.Time, Order: o}
+		taken := Order{Order: task.NewOrder(i, o), Time: h.Time, entry: o}
 		if o.Action == ledger.KindCert {
-			if taken.Signature, err = l.certified(i); err != nil {
+			if taken.Outcome, err = l.certified(i); err != nil {
 				return err
 			}
 		}
 		s.Orders = append(s.Orders, taken)
 		i = o.Previous
 	}
+	slices.Reverse(s.Orders)
+	return s.open()
+}
+
+// open verifies the orders, each under the policy that was in force before it:
+// the chain holds also those that nobody signed, and they change nothing.
+func (s *Start) open() error {
+	_, body, err := ledger.Parse(s.Genesis)
+	g, ok := body.(*ledger.Genesis)
+	if err != nil || !ok {
+		return errors.New("entry 0 is no genesis")
+	}
+	if s.Policy, err = policy.Open(g.Policy); err != nil {
+		return fmt.Errorf("the policy in entry 0: %w", err)
+	}
+	for _, o := range s.Orders {
+		if o.Open(o.entry, s.Policy) == nil && o.Policy != nil {
+			s.Policy = o.Policy
+		}
+	}
 	return nil
 }
 
-// certified finds what the token signed for a cert entry: its outcome stands
-// among the next entries.
-func (l *Log) certified(i uint64) ([]byte, error) {
+// certified finds the outcome of a cert entry, which stands among the next
+// entries.
+func (l *Log) certified(i uint64) (*ledger.Outcome, error) {
 	n := i
 	for raw, err := range l.Entries(i + 1) {
 		if err != nil {
@@ -178,10 +175,10 @@ func (l *Log) certified(i uint64) ([]byte, error) {
 		if err != nil || !ok || o.Intent != i {
 			continue
 		}
-		if _, err := l.entry(n); err != nil || len(o.Items) != 1 {
+		if _, err := l.entry(n); err != nil {
 			return nil, err
 		}
-		return o.Items[0].Signature, nil
+		return o, nil
 	}
 	return nil, nil
 }

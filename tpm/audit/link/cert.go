@@ -93,13 +93,17 @@ func (l *Linker) usable(t *task.Task) {
 	}
 }
 
-// recallCert takes up a certification that the token signed.
-func (s *orders) recallCert(o incremental.Order, parsed *order.Order, hash [32]byte) {
-	x, err := parsed.Certification(o.Time, hash)
-	if err != nil || s.cert == nil || o.Signature == nil {
+// recallCert takes up the certification of a cert entry that verifies, if the
+// token signed it.
+func (s *orders) recallCert(o incremental.Order) {
+	if o.Kind != ledger.KindCert || s.cert == nil || o.Outcome == nil || o.Outcome.Job != message.JobID(*o.Hash) || len(o.Outcome.Items) != 1 {
 		return
 	}
-	if next, err := s.cert.With(x, o.Signature); err == nil { // else it was told when it was audited
+	x, err := o.Order.Order.Certification(o.Time, *o.Hash)
+	if err != nil || o.Outcome.Items[0].State != ledger.Signed {
+		return
+	}
+	if next, err := s.cert.With(x, o.Outcome.Items[0].Signature); err == nil { // else it was told when it was audited
 		s.cert = next
 	}
 }

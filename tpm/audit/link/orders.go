@@ -2,10 +2,8 @@ package link
 
 import (
 	"fmt"
-	"slices"
 
 	"touchmark/appliance/sigformat"
-	"touchmark/hostlink/message"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/incremental"
 	"touchmark/tpm/audit/task"
@@ -25,7 +23,7 @@ type orders struct {
 
 // order checks an administrative entry against what is in force before it.
 func (l *Linker) order(t *task.Task, b *ledger.Order) {
-	w := &task.Order{Index: t.Index, Kind: b.Action}
+	w := task.NewOrder(t.Index, b)
 	if l.orders.waiting != nil {
 		t.Notes = append(t.Notes, l.void())
 	}
@@ -35,9 +33,6 @@ func (l *Linker) order(t *task.Task, b *ledger.Order) {
 	}
 	if !b.Mirrored {
 		t.Add(finding.Info, finding.Unmirrored, "entry %d was committed without a host that had it: it may be missing from every mirror of that day", t.Index)
-	}
-	if hash, err := order.Hash(b.Note); err == nil {
-		w.Hash = &hash
 	}
 	l.ordered(t, b, w)
 	if b.Action == ledger.KindCert {
@@ -50,7 +45,7 @@ func (l *Linker) ordered(t *task.Task, b *ledger.Order, w *task.Order) {
 	if l.keys == nil || l.keys.Policy == nil {
 		return
 	}
-	if err := l.openOrder(w, b); err != nil {
+	if err := w.Open(b, l.keys.Policy); err != nil {
 		t.Evidence(finding.OrderInvalid, "entry %d: %v", t.Index, err)
 		return
 	}
@@ -60,23 +55,6 @@ func (l *Linker) ordered(t *task.Task, b *ledger.Order, w *task.Order) {
 			t.Evidence(finding.OrderInvalid, "entry %d: the PCR is not the one that the administrators saw", t.Index)
 		}
 	}
-}
-
-// openOrder verifies the note under the policy in force.
-func (l *Linker) openOrder(w *task.Order, b *ledger.Order) (err error) {
-	p := l.keys.Policy
-	if b.Action == ledger.KindPolicy {
-		w.Policy, err = p.Successor(b.Note)
-		return err
-	}
-	o, err := order.OpenEntry(b, p.Administrators.Keys, p.Administrators.Quorum)
-	if err == nil && o.Origin != p.Origin {
-		err = fmt.Errorf("the order is for %s", o.Origin)
-	}
-	if err == nil {
-		w.Order = o
-	}
-	return err
 }
 
 // seen compares the state of the log that the administrators saw.
@@ -105,7 +83,7 @@ func (l *Linker) Commit(size uint64) (*task.Order, []finding.Remark) {
 		return nil, []finding.Remark{l.void()}
 	}
 	l.orders.waiting, l.orders.newest = nil, w.Index
-	if w.Policy == nil && w.Order == nil {
+	if !w.Verifies() {
 		return w, nil // it does not verify; that is a finding already
 	}
 	return w, l.inForce(w)
@@ -158,50 +136,18 @@ func (l *Linker) LogKeyAt(size uint64) (key string, replaced bool) {
 	return "", false
 }
 
-// Recall takes the keys from the genesis entry and what administrators ordered
-// before the start of an audit; all of it was audited before. It returns the
-// genesis entry.
-func (l *Linker) Recall(start *incremental.Start) (*task.Task, error) {
+// Recall takes the keys from the genesis entry, and takes up what administrators
+// ordered before the start of an audit. It returns the genesis entry.
+func (l *Linker) Recall(start *incremental.Start) *task.Task {
 	t := &task.Task{Raw: start.Genesis}
 	t.Read()
-	l.keys = t.RecallGenesis(l.Trust, l.AK)
-	p, err := start.Policy()
-	if err != nil {
-		return nil, err
-	}
-	l.keys = l.keys.With(p)
-	l.orders = orders{newest: start.Boot.Admin, taken: map[[32]byte]uint64{}, cert: l.keys.Cert}
-	for _, o := range slices.Backward(start.Orders) {
-		if err := l.orders.recall(o); err != nil {
-			return nil, err
+	l.keys = t.RecallGenesis(l.Trust, l.AK).With(start.Policy)
+	l.orders = orders{newest: start.Boot.Admin, cert: l.keys.Cert}
+	for _, o := range start.Orders {
+		if o.Verifies() {
+			l.inForce(o.Order)
+			l.orders.recallCert(o)
 		}
 	}
-	return t, nil
-}
-
-// recall takes up an order that took effect.
-func (s *orders) recall(o incremental.Order) error {
-	hash, err := order.Hash(o.Note)
-	if err != nil {
-		return err
-	}
-	s.taken[hash] = o.Index
-	if o.Action != ledger.KindKey && o.Action != ledger.KindCert {
-		return nil
-	}
-	text, err := message.NoteText(o.Note)
-	if err != nil {
-		return err
-	}
-	parsed, err := order.Parse(text)
-	if err != nil {
-		return err
-	}
-	switch act := parsed.Action.(type) {
-	case *order.Key:
-		s.logKey = act.LogKey
-	case *order.Cert:
-		s.recallCert(o, parsed, hash)
-	}
-	return nil
+	return t
 }

@@ -17,7 +17,6 @@ import (
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/history"
 	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/quote"
 )
 
@@ -103,15 +102,6 @@ func (in *Intent) What() string {
 // Cert is what a cert entry is about.
 type Cert struct {
 	Order *sigformat.Certification // nil if the order does not open
-}
-
-// Order is an administrative entry.
-type Order struct {
-	Index  uint64
-	Kind   string
-	Hash   *[32]byte      // of its text, nil if the note is none
-	Policy *policy.Policy // the next one, of a policy entry that verifies
-	Order  *order.Order   // of any other that verifies
 }
 
 // Keys are what the genesis entry, and administrators after it, give everybody
