@@ -77,10 +77,14 @@ func (l *law) took(size uint64) error {
 	}
 	e := l.waiting
 	l.waiting = nil
-	return l.add(l.at, e)
+	if err := l.add(l.at, e); err != nil {
+		return errLaw{err}
+	}
+	return nil
 }
 
-// follow reads entries from..to-1, to being the size of a commit.
+// follow reads entries from..to-1, to being the size of a commit. What it reads
+// wrong is this host's disk and no errLaw.
 func (l *law) follow(entries iter.Seq2[[]byte, error], to uint64) error {
 	for e, err := range entries {
 		if err != nil {
@@ -141,7 +145,7 @@ func (m *Mirror) lawAt(size uint64) (law, error) {
 		}
 	}
 	if err := l.follow(m.Store.Entries(from, size), size); err != nil {
-		return law{}, errLaw{err}
+		return law{}, err
 	}
 	return l, nil
 }
@@ -161,11 +165,10 @@ func (m *Mirror) lastBoot(size uint64) (from uint64, l law, err error) {
 			continue
 		}
 		_, body, err := ledger.Parse(e)
-		b, ok := body.(*ledger.Boot)
-		if err != nil || !ok {
+		if err != nil {
 			return 0, law{}, fmt.Errorf("mirror: entry %d: %w", at, err)
 		}
-		l, err = m.chain(b.Admin)
+		l, err = m.chain(body.(*ledger.Boot).Admin) // the entry's first lines said that it is one
 		return at, l, err
 	}
 	return 1, m.law, nil
@@ -181,12 +184,15 @@ func (m *Mirror) chain(newest uint64) (law, error) {
 	for i := newest; i > 0; {
 		raw, err := m.Store.Entry(i)
 		if err != nil {
-			return law{}, errLaw{err}
+			return law{}, err
 		}
 		_, body, err := ledger.Parse(raw)
+		if err != nil {
+			return law{}, fmt.Errorf("mirror: entry %d: %w", i, err)
+		}
 		e, ok := body.(*ledger.Order)
-		if err != nil || !ok || e.Previous >= i {
-			return law{}, errLaw{fmt.Errorf("entry %d is named as one of the administrators and is none that follows another: %w", i, err)}
+		if !ok || e.Previous >= i {
+			return law{}, errLaw{fmt.Errorf("entry %d is named as one of the administrators and is none that follows another", i)}
 		}
 		found = append(found, entry{i, e})
 		i = e.Previous

@@ -3,6 +3,7 @@ package mirror
 import (
 	"bytes"
 	"errors"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -306,5 +307,29 @@ func TestLongAbsence(t *testing.T) {
 	}
 	if !strings.Contains(ErrLogKey.Error(), "next version of the trust file") {
 		t.Fatal("it says not what to do")
+	}
+}
+
+// TestUnreadableEntryIsNoEvidence: what this host's disk does not give back
+// accuses nobody.
+func TestUnreadableEntryIsNoEvidence(t *testing.T) {
+	s := newScene(t)
+	s.Decree(ledger.KindPolicy, 0, s.NextPolicy(`"iso"`, `"images"`))
+	s.Commit()
+	if err := add(s.m, entries(s.Log, s.m.Size(), s.Size())); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := filepath.Glob(filepath.Join(s.dir, "*", "log-*"))
+	if err != nil || len(segments) == 0 {
+		t.Fatalf("%q, %v", segments, err)
+	}
+	for _, f := range segments {
+		if err := os.Truncate(f, 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var e *Evidence
+	if err := s.m.Advance(s.Note); err == nil || errors.As(err, &e) {
+		t.Errorf("%v, want an error that is no evidence", err)
 	}
 }
