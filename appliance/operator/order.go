@@ -15,7 +15,7 @@ type Order struct {
 	ID         string   `json:"id"`   // SHA-256 of its text, hex
 	Kind       string   `json:"kind"` // of its entry in the log
 	Lines      []string `json:"lines"`
-	State      string   `json:"state"`      // shown, mirroring or committing
+	State      string   `json:"state"`      // shown, mirroring or committing; of a cert order, the ceremony's phase
 	Unmirrored bool     `json:"unmirrored"` // no host would hold it before the TPM does
 }
 
@@ -42,6 +42,10 @@ func orderPrompt(v View) string {
 	switch v.Ask {
 	case AskArm:
 		return "Arm it, or deny it?"
+	case AskNoTouch:
+		return "DO NOT TOUCH the token until it stops blinking. It was denied."
+	case AskTouch:
+		return ">>> TOUCH THE TOKEN NOW <<<"
 	case AskUnmirrored:
 		return "Go on although no host holds it, or deny it?"
 	}

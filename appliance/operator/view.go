@@ -343,8 +343,11 @@ func help(v View) string {
 	if k, ok := keys[v.Ask]; ok {
 		return k
 	}
-	if v.Order != nil {
+	if v.Order != nil && v.Ask != AskTouch {
 		return ""
+	}
+	if v.Order != nil {
+		return "d = deny"
 	}
 	if v.Job != nil && !v.Job.over() {
 		return "d = deny"

@@ -42,6 +42,10 @@ var (
 	ErrExpired = errors.New("the key has expired")
 )
 
+// ErrTooEarly is a renewal no later than the newest self-signature, which tools
+// would go on to believe: a later one is possible.
+var ErrTooEarly = errors.New("its time is not after that of the newest self-signature")
+
 // Usable is ErrRevoked or ErrExpired if nobody would accept a signature that
 // the key makes at this time.
 func (c *Certificate) Usable(at time.Time) error {
@@ -99,7 +103,7 @@ func (c *Certificate) planRenewal(x Certification, area, note []byte) (*Plan, er
 	case x.Code != 0:
 		return nil, errors.New("a renewal has no code")
 	case !x.Created.After(c.newest):
-		return nil, fmt.Errorf("its time is not after %s, that of the newest self-signature, which tools would go on to believe", c.newest.UTC().Format(time.RFC3339))
+		return nil, fmt.Errorf("%w, %s, which tools would go on to believe", ErrTooEarly, c.newest.UTC().Format(time.RFC3339))
 	case len(c.Bytes())+2*MaxSignature > MaxCertificate:
 		return nil, errors.New("the certificate is full: it can be revoked, no more renewed")
 	}

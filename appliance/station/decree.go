@@ -11,6 +11,7 @@ import (
 	"touchmark/appliance/policy"
 	"touchmark/appliance/station/chain"
 	"touchmark/appliance/station/meaning"
+	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -32,6 +33,7 @@ type decree struct {
 	state string // of the display
 	alone bool   // no host holds it: the operator must agree to go on
 	timer *time.Timer
+	job   *job // of a cert order that is armed: its ceremony
 	chain.Commit
 }
 
@@ -125,7 +127,9 @@ func (s *Station) fits(d *decree) error {
 			}
 		}
 		if d.kind == ledger.KindCert {
-			return intake.Refuse(message.CodeBadMessage, "this version certifies nothing after the enrolment")
+			if _, err := s.planCert(d, s.now()); err != nil && !errors.Is(err, errNextSecond) {
+				return err
+			}
 		}
 	}
 	return s.leads(d)
@@ -153,11 +157,11 @@ func (s *Station) leads(d *decree) error {
 }
 
 // describe says what an order means, in lines for the operator.
-func describe(now *policy.Policy, d *decree, at time.Time) []string {
+func describe(now *past.Law, d *decree, at time.Time) []string {
 	if d.policy != nil {
-		return meaning.Policy(now, d.policy)
+		return meaning.Policy(now.Policy, d.policy)
 	}
-	return meaning.Order(d.order, at)
+	return meaning.Order(d.order, now.Certificate, at)
 }
 
 func (s *Station) showDecree(text string) { s.show("order", text) }
@@ -165,10 +169,14 @@ func (s *Station) showDecree(text string) { s.show("order", text) }
 // orderView is the order on display.
 func (s *Station) orderView() *operator.Order {
 	d := s.decree
-	if d == nil || s.job != nil {
+	if d == nil || s.job != nil && s.job != d.job {
 		return nil
 	}
-	return &operator.Order{ID: d.id, Kind: d.kind, Lines: describe(s.past.Policy, d, s.now()), State: d.state, Unmirrored: d.alone}
+	state := d.state
+	if d.job != nil {
+		state = d.job.machine.Phase().String()
+	}
+	return &operator.Order{ID: d.id, Kind: d.kind, Lines: describe(&s.past.Law, d, s.now()), State: state, Unmirrored: d.alone}
 }
 
 // decideOrder obeys the operator about the order on display; it answers false if
@@ -186,6 +194,8 @@ func (s *Station) decideOrder(c operator.Command) bool {
 	case c.Verb == operator.Arm && (d.alone || s.link.host == ""):
 		d.alone = true
 		s.say("No host holds it. Connect one, or go on without: u.")
+	case d.kind == ledger.KindCert && s.token.state != tokenReady:
+		s.say("The token is not ready (" + s.token.state + "): nothing was armed.")
 	default:
 		s.armDecree(d)
 	}
@@ -203,10 +213,21 @@ func (s *Station) armDecree(d *decree) {
 	case errors.As(err, &r):
 		s.dropDecree(r.Code, r.Text)
 		return
+	case errors.Is(err, errNextSecond):
+		s.after(time.Second, func() {
+			if s.decree == d && s.job == nil && d.state == decreeShown {
+				s.armDecree(d)
+			}
+		})
+		return
 	case err != nil:
 		s.decree = nil
 		s.dropFloor()
 		s.halt(err)
+		return
+	}
+	if d.job != nil {
+		s.beginCert(d)
 		return
 	}
 	if d.alone {
@@ -240,7 +261,11 @@ func (s *Station) prepareDecree(d *decree) error {
 	if s.now().Before(s.past.LastTime) {
 		return intake.Refuse(message.CodeClockSkew, "the board's clock went backwards")
 	}
-	return s.appendDecree(d, s.chain.State, &ledger.Order{Action: d.kind, Mirrored: !d.alone, Previous: s.past.Admin, Note: d.note})
+	entry := &ledger.Order{Action: d.kind, Mirrored: !d.alone, Previous: s.past.Admin, Note: d.note}
+	if d.kind == ledger.KindCert {
+		return s.prepareCert(d, entry)
+	}
+	return s.appendDecree(d, s.chain.State, entry)
 }
 
 // prepareResume starts from HEAD as it is: what the log led to is over.
@@ -357,7 +382,7 @@ func (s *Station) taken(d *decree, a *ledger.Attest, err error) {
 	case account:
 		s.startUp(s.cfg.TPMRetry)
 	}
-	s.announce(d)
+	s.announce(d, "order-done", "The order is in force: "+d.kind+".")
 }
 
 // reload lets the log say what is in force now, and signs the checkpoint with the
@@ -384,7 +409,7 @@ func (s *Station) setClock(d *decree) {
 }
 
 // announce tells everybody, and goes on with what waited.
-func (s *Station) announce(d *decree) {
+func (s *Station) announce(d *decree, event, text string) {
 	s.measure()
 	s.keepLogKey()
 	s.log.Warn().Str("order", d.id).Str("kind", d.kind).Msg("order in force")
@@ -395,7 +420,7 @@ func (s *Station) announce(d *decree) {
 		s.halt(errClosed)
 		return
 	}
-	s.show("order-done", "The order is in force: "+d.kind+".")
+	s.show(event, text)
 	s.afterDecree()
 }
 

@@ -224,7 +224,7 @@ func (s *Station) push() {
 
 // hostEvent tells the host how the job on display goes: a hint.
 func (s *Station) hostEvent(state string, item, seconds int) {
-	if s.job == nil {
+	if s.job == nil || s.job.order != nil {
 		return
 	}
 	m := message.Event{Job: s.job.id, State: state, Item: item, Seconds: seconds}

@@ -67,7 +67,7 @@ func (s *Station) recorded(id message.JobID) bool {
 
 // pending finds a job on display or in the queue.
 func (s *Station) pending(id message.JobID) *job {
-	if s.job != nil && s.job.id == id {
+	if s.job != nil && s.job.order == nil && s.job.id == id {
 		return s.job
 	}
 	if i := slices.IndexFunc(s.queue, func(j *job) bool { return j.id == id }); i >= 0 {
@@ -101,6 +101,10 @@ func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
 	case len(s.queue) >= maxQueue:
 		return nil, intake.Refuse(message.CodeTooMany, "%d jobs are waiting already; try again when some are done", len(s.queue))
 	}
+	if err := s.usable(now); err != nil {
+		s.update() // the warning, which time alone does not put on display
+		return nil, err
+	}
 	grant, states, err := intake.Admit(s.past.Policy, s.cfg.Store, s.past.Rates, req, m.States, now)
 	if err != nil {
 		return nil, err
@@ -119,7 +123,7 @@ func (s *Station) next() {
 	for s.job == nil && s.decree == nil && len(s.queue) > 0 && s.halted == nil && !s.starting && !s.stopping {
 		j := s.queue[0]
 		s.queue = s.queue[1:]
-		grant, err := s.past.Policy.Admit(j.request, s.past.Rates, s.now())
+		grant, err := s.grant(j.request, s.now())
 		if err != nil {
 			s.end(j, j.asked, refusalOf(err))
 			continue
@@ -127,6 +131,15 @@ func (s *Station) next() {
 		j.grant = grant
 		s.present(j)
 	}
+}
+
+// grant asks whether the policy admits a request at a time, and the key's
+// certificate a signature.
+func (s *Station) grant(r *policy.Request, now time.Time) (*policy.Grant, error) {
+	if err := s.usable(now); err != nil {
+		return nil, err
+	}
+	return s.past.Policy.Admit(r, s.past.Rates, now)
 }
 
 func (s *Station) present(j *job) {
@@ -212,6 +225,9 @@ func refusalOf(err error) policy.Refusal {
 
 // tell hints to the host how a job goes.
 func (s *Station) tell(j *job) {
+	if j.order != nil {
+		return // no host asked for it
+	}
 	m := j.event(time.Now())
 	s.send(chanInteractive, m.Marshal())
 }

@@ -5,6 +5,7 @@ import (
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/operator"
+	"touchmark/tpm/ledger"
 )
 
 // show redraws the display from the station's state after an event, with a
@@ -27,7 +28,7 @@ func (s *Station) redraw() {
 	s.view.Token, s.view.LogSize = s.token.state, s.cfg.Store.Size()
 	s.view.Host, s.view.Queue = s.hostWord(), len(s.queue)
 	s.view.State, s.view.Halt = s.state(), s.haltWord()
-	s.view.Warning = s.clockWarning()
+	s.view.Warning = strings.TrimSpace(s.clockWarning() + " " + s.keyWarning())
 	s.view.Writes, s.view.Days = s.wear.Writes, s.wear.Days
 	s.view.Job, s.view.Order, s.view.Ask, s.view.Halted = s.jobView(), s.orderView(), s.ask(), ""
 	if s.halted != nil && s.job == nil {
@@ -60,6 +61,9 @@ func (s *Station) ask() operator.Ask {
 	case phase == ceremony.Touching && s.job.machine.Denied():
 		return operator.AskNoTouch
 	case s.job == nil && s.decree != nil && s.decree.state == decreeShown && !s.stopped:
+		if s.decree.kind == ledger.KindCert && s.token.state == tokenPIN {
+			return operator.AskPIN
+		}
 		if s.decree.alone {
 			return operator.AskUnmirrored
 		}
@@ -100,7 +104,7 @@ func (s *Station) hostWord() string {
 
 func (s *Station) jobView() *operator.Job {
 	j := s.job
-	if j == nil {
+	if j == nil || j.order != nil {
 		return nil
 	}
 	v := &operator.Job{

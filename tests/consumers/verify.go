@@ -60,6 +60,26 @@ func (g *GPG) Fingerprint(ctx context.Context) (string, error) {
 	return "", fmt.Errorf("gpg lists no key in %s", g.Home)
 }
 
+// Primary is what gpg lists of the first certificate's primary key.
+type Primary struct {
+	Validity string // r: revoked, e: expired
+	Expires  string // seconds since 1970, empty for never
+}
+
+// Primary is what gpg makes of the first certificate in the home.
+func (g *GPG) Primary(ctx context.Context) (Primary, error) {
+	out, err := g.run(ctx, "--list-keys", "--with-colons")
+	if err != nil {
+		return Primary{}, err
+	}
+	for line := range strings.Lines(out) {
+		if f := strings.Split(line, ":"); f[0] == "pub" && len(f) > 6 {
+			return Primary{f[1], f[6]}, nil
+		}
+	}
+	return Primary{}, fmt.Errorf("gpg lists no key in %s", g.Home)
+}
+
 // Verify wants GnuPG to call the detached signature good and valid; an exit code alone is not enough.
 func (g *GPG) Verify(ctx context.Context, sig, file string) error {
 	out, err := g.run(ctx, "--status-fd", "1", "--verify", sig, file)

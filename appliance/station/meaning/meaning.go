@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"touchmark/appliance/policy"
+	"touchmark/appliance/sigformat"
 	"touchmark/tpm/ledger/order"
 )
 
-// Order says what an order means at a time.
-func Order(o *order.Order, now time.Time) []string {
+// Order says what an order means at a time, with this certificate in force.
+func Order(o *order.Order, c *sigformat.Certificate, now time.Time) []string {
 	var lines []string
 	switch a := o.Action.(type) {
 	case *order.Time:
@@ -28,10 +29,35 @@ func Order(o *order.Order, now time.Time) []string {
 		}
 	case *order.Key:
 		lines = append(lines, "Sign checkpoints with the new log key "+a.LogKey+". The OLD PRIVATE KEY IS REMOVED. Hosts and auditors need the next trust file.")
+	case *order.Cert:
+		lines = append(lines, certificate(a, c)...)
 	case *order.Note:
 		lines = append(lines, "Put these words into the log:")
 	}
 	return append(lines, "Reason: "+o.Reason)
+}
+
+// certificate says what the token is to say of its own key.
+func certificate(a *order.Cert, c *sigformat.Certificate) []string {
+	what := fmt.Sprintf("Renew the certificate of key %s: it expires %s. It expires %s now.", a.Key, expiry(a.Expires), expiry(c.Expires))
+	if a.Revoke {
+		what = fmt.Sprintf("REVOKE the key %s FOR EVER: %s (code %d). This board signs nothing with it any more.", a.Key, reasons[a.Code], a.Code)
+	}
+	return []string{what, fmt.Sprintf("Fingerprint %X. The token asks for one touch.", c.Key.Fingerprint())}
+}
+
+var reasons = map[sigformat.Reason]string{
+	sigformat.NoReason:    "no reason is given, and NO SIGNATURE by it is trusted any more, whenever it was made",
+	sigformat.Superseded:  "another key takes its place; signatures from before stay good",
+	sigformat.Compromised: "somebody else may have it, and NO SIGNATURE by it is trusted any more, whenever it was made",
+	sigformat.Retired:     "it is out of use; signatures from before stay good",
+}
+
+func expiry(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return "at " + stamp(t)
 }
 
 // Policy says what a policy has that the one in force has not, and the other

@@ -28,7 +28,7 @@ type History struct {
 	Quoted     uint64                 // largest that a quote vouches for too
 	Attest     *ledger.Attest         // newest
 	Jobs       map[message.JobID]*Job // whose approval can still be repeated
-	Open       []*Job                 // intents without an outcome
+	Open       []*Job                 // intents and cert entries without an outcome
 	Resumes    []Resume               // behind the newest boot entry
 	Rates      *policy.History
 
@@ -39,8 +39,8 @@ type History struct {
 	newest  stamped
 }
 
-// Job is a committed or at least appended job. Outcome is 0 while it has
-// none (index 0 is the genesis entry).
+// Job is a committed or at least appended job, or cert entry. Outcome is 0 while
+// it has none (index 0 is the genesis entry).
 type Job struct {
 	ID              message.JobID
 	Class           string
@@ -48,6 +48,7 @@ type Job struct {
 	Items           int
 	Time            time.Time // of the intent
 	NotAfter        time.Time
+	Cert            bool // a cert entry, whose ID is the order's hash: it counts in no rate
 }
 
 // Lost is an outcome that gives every item of a job the same end.
@@ -126,8 +127,11 @@ func (h *History) Add(hdr ledger.Header, body any) error {
 		if b.Action == ledger.KindResume {
 			h.Resumes = append(h.Resumes, Resume{hdr.Index, b})
 		}
-		if b.Action == ledger.KindTime {
+		switch b.Action {
+		case ledger.KindTime:
 			return h.correct(b)
+		case ledger.KindCert:
+			return h.cert(hdr, b)
 		}
 	}
 	return nil
@@ -164,6 +168,16 @@ func (h *History) correct(b *ledger.Order) error {
 	if t, ok := o.Action.(*order.Time); ok {
 		h.Correction = &t.To
 	}
+	return nil
+}
+
+// cert notes a cert entry, which awaits an outcome.
+func (h *History) cert(hdr ledger.Header, b *ledger.Order) error {
+	hash, err := order.Hash(b.Note)
+	if err != nil {
+		return err
+	}
+	h.Open = append(h.Open, &Job{ID: hash, Intent: hdr.Index, Items: 1, Time: hdr.Time, Cert: true})
 	return nil
 }
 
@@ -213,7 +227,9 @@ func (h *History) outcome(index, intent uint64, n int) (*Job, error) {
 		}
 		j.Outcome = index
 		h.Open = append(h.Open[:i], h.Open[i+1:]...)
-		h.Rates.Add(j.Class, j.Time, n)
+		if !j.Cert {
+			h.Rates.Add(j.Class, j.Time, n)
+		}
 		return j, nil
 	}
 	if intent < h.From {

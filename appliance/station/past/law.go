@@ -1,10 +1,12 @@
 package past
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	"touchmark/appliance/policy"
+	"touchmark/appliance/sigformat"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -16,31 +18,87 @@ type Law struct {
 	LogKey string            // a verifier key
 	Closed bool              // nothing is signed with this log any more
 	Done   map[[32]byte]bool // orders that took effect, by order.Hash
+
+	Certificate *sigformat.Certificate // in force, with what the token signed by order
 }
 
 // Obey makes what the administrators ordered, and HEAD took, the law: policy,
-// log key, end of the log.
+// log key, certificate, end of the log.
 func (p *Past) Obey() error {
-	l := Law{Policy: p.first, LogKey: p.Trust.LogKey, Done: map[[32]byte]bool{}}
-	var orders []*ledger.Order
+	l := Law{Policy: p.first, LogKey: p.Trust.LogKey, Done: map[[32]byte]bool{}, Certificate: p.cert}
+	var orders []effective
 	for i := p.Admin; i > 0; {
-		o, _, err := p.orderAt(i)
+		o, h, err := p.orderAt(i)
 		if err == nil && o.Previous >= i {
 			err = Damaged(i, fmt.Errorf("it names entry %d as the one before", o.Previous))
 		}
 		if err != nil {
 			return err
 		}
-		orders = append(orders, o)
+		orders = append(orders, effective{h, o})
 		i = o.Previous
 	}
 	for _, o := range slices.Backward(orders) {
-		if err := l.add(o); err != nil {
+		parsed, err := l.add(o.entry)
+		if err == nil && o.entry.Action == ledger.KindCert {
+			err = p.certify(&l, o, parsed)
+		}
+		if err != nil {
 			return fmt.Errorf("the administrators' entries do not follow from each other: %w", err)
 		}
 	}
 	p.Law = l
 	return nil
+}
+
+// effective is an administrative entry that HEAD took.
+type effective struct {
+	header ledger.Header
+	entry  *ledger.Order
+}
+
+// certify takes up what the token signed by a cert order, if it did.
+func (p *Past) certify(l *Law, e effective, o *order.Order) error {
+	sig, err := p.certification(e.header.Index)
+	if sig == nil || err != nil {
+		return err
+	}
+	hash, err := order.Hash(e.entry.Note)
+	if err != nil {
+		return err
+	}
+	x, err := o.Certification(e.header.Time, hash)
+	if err != nil {
+		return err
+	}
+	l.Certificate, err = l.Certificate.With(x, sig)
+	return err
+}
+
+// certification is the signature packet in the outcome of a cert entry, nil if
+// there is none. A start gives each its outcome before the boot entry, and
+// nothing else is committed sooner.
+func (p *Past) certification(index uint64) ([]byte, error) {
+	for raw, err := range p.cfg.Store.Entries(index+1, p.cfg.Store.Size()) {
+		var body any
+		if err == nil {
+			_, body, err = ledger.Parse(raw)
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch b := body.(type) {
+		case *ledger.Outcome:
+			if b.Intent != index || len(b.Items) != 1 {
+				return nil, Damaged(index, errors.New("the outcome behind it is not its own"))
+			}
+			return b.Items[0].Signature, nil
+		case *ledger.Attest:
+		default:
+			return nil, Damaged(index, errors.New("no outcome follows it"))
+		}
+	}
+	return nil, nil
 }
 
 // InForce is what is pinned, with the log key in force as the one that signs.
@@ -51,19 +109,19 @@ func (p *Past) InForce() anchor.Trust {
 }
 
 // add takes the next entry that took effect.
-func (l *Law) add(e *ledger.Order) error {
+func (l *Law) add(e *ledger.Order) (*order.Order, error) {
 	hash, err := order.Hash(e.Note)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l.Done[hash] = true
 	if e.Action == ledger.KindPolicy {
 		l.Policy, err = l.Policy.Successor(e.Note)
-		return err
+		return nil, err
 	}
 	o, err := order.OpenEntry(e, l.Policy.Administrators.Keys, l.Policy.Administrators.Quorum)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	switch a := o.Action.(type) {
 	case *order.Close:
@@ -71,5 +129,5 @@ func (l *Law) add(e *ledger.Order) error {
 	case *order.Key:
 		l.LogKey = a.LogKey
 	}
-	return nil
+	return o, nil
 }

@@ -31,13 +31,15 @@ type Config struct {
 // Past is what the log says. Before Load it says nothing.
 type Past struct {
 	cfg   Config
-	first *policy.Policy // of the genesis entry
+	first *policy.Policy         // of the genesis entry
+	cert  *sigformat.Certificate // of the genesis entry
 
 	// Facts of the genesis entry.
 	Trust *anchor.Trust
 	AK    *quote.AK
 	Key   *sigformat.Key
 	Slot  string
+	Name  string   // of the key, as orders name it
 	Base  [32]byte // HEAD before the log
 	Born  time.Time
 
@@ -180,11 +182,10 @@ func (p *Past) facts(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	p.Key = cert.Key
 	if p.Policy, err = policy.Open(g.Policy); err != nil {
 		return err
 	}
-	p.Born = hdr.Time
+	p.Born, p.cert, p.Name = hdr.Time, cert, g.Key.Name
 	p.first, p.Key, p.Trust, p.Slot, p.Base = p.Policy, cert.Key, anchor.TrustOf(raw, g), g.Key.Slot, g.Base
 	return nil
 }

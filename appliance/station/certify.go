@@ -1,0 +1,166 @@
+package station
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"touchmark/appliance/ceremony"
+	"touchmark/appliance/intake"
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
+)
+
+// usable says why nothing is signed with the key at a time.
+func (s *Station) usable(now time.Time) error {
+	c := s.past.Certificate
+	switch err := c.Usable(now); {
+	case errors.Is(err, sigformat.ErrRevoked):
+		return intake.Refuse(message.CodeKeyRevoked, "the key was revoked: nothing is signed with it any more")
+	case err != nil:
+		return intake.Refuse(message.CodeKeyExpired, "the key's certificate expired at %s: administrators must order to renew it first", stamp(c.Expires))
+	}
+	return nil
+}
+
+// keyWarning is shown as long as the key cannot sign.
+func (s *Station) keyWarning() string {
+	if s.past.Certificate == nil {
+		return ""
+	}
+	if err := s.usable(s.now()); err != nil {
+		return refusalOf(err).Text + "."
+	}
+	return ""
+}
+
+// errNextSecond is a renewal in the second of the newest self-signature: it has to
+// wait for the next one.
+var errNextSecond = errors.New("the certificate was signed this second")
+
+// planCert plans what a cert order has the token sign at a time.
+func (s *Station) planCert(d *decree, now time.Time) (*sigformat.Plan, error) {
+	a := d.order.Action.(*order.Cert)
+	if a.Key != s.past.Name {
+		return nil, intake.Refuse(message.CodeBadMessage, "the order is about key %q, this log is of key %q", a.Key, s.past.Name)
+	}
+	x, err := d.order.Certification(now, d.hash)
+	if err != nil {
+		return nil, intake.Refuse(message.CodeBadMessage, "%v", err)
+	}
+	p, err := s.past.Certificate.Plan(x)
+	if errors.Is(err, sigformat.ErrTooEarly) {
+		x.Created = now.Add(time.Second)
+		if _, later := s.past.Certificate.Plan(x); later == nil {
+			return nil, errNextSecond
+		}
+	}
+	switch {
+	case err == nil:
+		return p, nil
+	case errors.Is(err, sigformat.ErrRevoked):
+		return nil, intake.Refuse(message.CodeKeyRevoked, "%v", err)
+	}
+	return nil, intake.Refuse(message.CodeBadMessage, "%v", err)
+}
+
+// prepareCert fixes everything that the ceremony of a cert order commits to: from
+// here on it is a job of one item, which administrators ordered.
+func (s *Station) prepareCert(d *decree, entry *ledger.Order) error {
+	now := s.now()
+	plan, err := s.planCert(d, now)
+	if err != nil {
+		return err
+	}
+	entry.Sign = message.Digest{Alg: plan.Alg, Sum: plan.Digest}
+	entries, err := s.chain.Entries(now, entry)
+	if err != nil {
+		return err
+	}
+	p, err := s.chain.Planned(entries)
+	if err != nil {
+		return err
+	}
+	d.job = &job{id: d.hash, order: d, machine: ceremony.New(1), plans: []*sigformat.Plan{plan}, intent: entries[0], commit: s.chain.Commit(*p)}
+	return nil
+}
+
+// beginCert begins the ceremony of a cert order that was armed.
+func (s *Station) beginCert(d *decree) {
+	s.alarm = ""
+	s.job, d.state = d.job, decreeCommitting
+	s.step(d.job, ceremony.Arm{})
+}
+
+// certified is the end of it: the outcome is in the log.
+func (s *Station) certified(j *job, end ledger.ItemResult) {
+	d := j.order
+	s.job, d.job = nil, nil
+	switch taken := s.chain.Size >= j.commit.Plan.Size; {
+	case taken:
+		s.decree = nil
+		s.certInForce(d, end, j.machine.Denied())
+	case s.halted != nil:
+		s.decree = nil
+		s.rest("")
+	case end.State == ledger.NotStarted && end.Reason == reasonNotMirrored:
+		s.push()
+		d.state = decreeMirroring
+		s.unmirrored(d)
+	case end.State == ledger.Denied:
+		s.push()
+		s.dropDecree(message.CodeDenied, "the operator denied the order")
+	default:
+		s.push()
+		s.dropDecree(message.CodeBusy, "the TPM did not take the order, bring it again")
+	}
+}
+
+// reasonNotMirrored is the ceremony's word for an entry that no host held in time.
+const reasonNotMirrored = "not-mirrored"
+
+// certInForce goes on after a cert order that HEAD took, whatever the token made
+// of it. What the commit lacks, a start makes good.
+func (s *Station) certInForce(d *decree, end ledger.ItemResult, denied bool) {
+	if err := s.reload(); err != nil {
+		s.halt(err)
+		return
+	}
+	if s.halted != nil {
+		s.rest("")
+		return
+	}
+	if s.chain.Dirty {
+		s.startUp(s.cfg.TPMRetry)
+	}
+	if end.State == ledger.TimedOut {
+		s.alarm = touchAlarm
+	}
+	if end.State == ledger.Signed {
+		s.announce(d, "order-done", certDone(s.past.Certificate))
+		return
+	}
+	s.announce(d, "order-dropped", certUndone(end, denied))
+}
+
+// certDone says what the certificate is now.
+func certDone(c *sigformat.Certificate) string {
+	switch {
+	case c.Revoked:
+		return "The key is revoked."
+	case c.Expires.IsZero():
+		return "The certificate is renewed: it never expires."
+	}
+	return "The certificate is renewed: it expires at " + stamp(c.Expires) + "."
+}
+
+// certUndone says why it is what it was.
+func certUndone(end ledger.ItemResult, denied bool) string {
+	text := ""
+	if end.State != ledger.TimedOut { // of which the alarm tells
+		text = strings.Replace(summary([]ledger.ItemResult{end}, denied)+" ", "Have it asked for again. ", "", 1)
+	}
+	return text + "The certificate is as it was, and the order is used up: to ask the token again takes another one."
+}
