@@ -2,6 +2,7 @@ package audit
 
 import (
 	"iter"
+	"slices"
 	"testing"
 	"time"
 
@@ -52,6 +53,31 @@ func TestMemoryIsBounded(t *testing.T) {
 	for _, f := range r.Findings {
 		if len(f.Entries) > 100 {
 			t.Errorf("%s lists %d entries", f.Code, len(f.Entries))
+		}
+	}
+}
+
+// A job that comes again when its approval is over is not repeated, whether the
+// auditor still remembers it or not: policy does not admit it.
+func TestRepeatedOnlyWhileGood(t *testing.T) {
+	for after, want := range map[time.Duration][]string{
+		50 * time.Minute: {finding.Repeated},
+		2 * time.Hour:    {finding.Breach},
+	} {
+		w := started(t)
+		first := w.ceremony(1)
+		w.pass(after)
+		again := w.newJob(1)
+		again.intent.Approval, again.intent.Submission, again.intent.Job = first.intent.Approval, first.intent.Submission, first.intent.Job
+		again.intent.SignDigests = first.intent.SignDigests
+		again.record()
+		w.commit()
+		again.end(ledger.Denied, "")
+		w.attest()
+		w.add(again.outcome)
+		r := audited(t, w.input())
+		if got := codes(r, finding.Evidence); !slices.Equal(got, want) {
+			t.Errorf("after %s: %+v", after, r.Findings)
 		}
 	}
 }

@@ -33,6 +33,10 @@ type jobRecord struct {
 	notAfter int64 // seconds since 1970
 }
 
+// over reports whether the approval is no longer good: policy refuses the job
+// then, whoever remembers it.
+func (j jobRecord) over(now time.Time) bool { return now.Unix() > j.notAfter }
+
 // committed notes that HEAD took a size: the intent that is its last leaf was
 // committed, those below are not, and never will be.
 func (f *Fold) committed(size uint64) {
@@ -173,7 +177,7 @@ func (f *Fold) countOpen() {
 func (f *Fold) admit(t *task.Task) {
 	r := t.Request
 	t.Intent.Class = r.Approval.Class
-	if before, ok := f.byID[r.Job]; ok {
+	if before, ok := f.byID[r.Job]; ok && !before.over(t.Header.Time) {
 		f.Say(finding.Of(finding.Evidence, finding.Repeated, fmt.Sprintf("job %s of intent %d comes again in intent %d", r.Job, before.intent, t.Index), []uint64{before.intent, t.Index}))
 	}
 	f.remember(t, r)
@@ -209,7 +213,7 @@ func (f *Fold) remember(t *task.Task, r *policy.Request) {
 // windows included.
 func (f *Fold) sweep(now time.Time) {
 	for id, j := range f.byID {
-		if now.Unix() > j.notAfter {
+		if j.over(now) {
 			delete(f.byID, id)
 		}
 	}
