@@ -49,6 +49,8 @@ type Replay struct {
 	pending   []effect // administrative entries that HEAD may have taken, oldest first
 	closed    uint64   // size of the commit that closed the log, 0 if none did
 	problems  []Problem
+	partial   bool     // it began inside a log
+	witness   *witness // an answer whose place is looked for, nil for none
 }
 
 // effect is what an administrative entry does once HEAD took the commit of
@@ -99,6 +101,9 @@ func (r *Replay) resume(index uint64, nv quote.NVFacts, pcr [32]byte) {
 	}
 	r.problems = append(r.problems, Problem{Code: CodeResumed, Warning: true, Resume: index,
 		Text: fmt.Sprintf("administrators led the board out of a halt state with entry %d: %s", index, what)})
+	if r.witness != nil {
+		r.witness.bounded = true // no clock behind this can be compared with one before
+	}
 	r.clock, r.clocked = nv.Clock, true // whatever they were: the TPM may be in another state, that is what was ordered about
 	r.head, r.pcr, r.pcrLost = nv.Contents, pcr, false
 }
@@ -273,6 +278,9 @@ func (r *Replay) info(code, format string, a ...any) {
 }
 
 func (r *Replay) take() []Problem {
+	if r.witness != nil {
+		r.witness.look(r)
+	}
 	p := r.problems
 	r.problems = nil
 	return p

@@ -112,6 +112,7 @@ func (a *auditor) run() error {
 	if err := a.begin(); err != nil {
 		return err
 	}
+	a.asked()
 	if err := a.published(); err != nil {
 		return err
 	}
@@ -134,6 +135,7 @@ type auditor struct {
 	opened map[string]opened  // notes looked at: as many as the input has
 	limit  uint64             // entries to take from Entries
 	hasCP  bool               // limit comes from a checkpoint's body
+	unmet  error              // why the answer to a challenge is none
 	tail   uint64             // pending leaves folded
 
 	tasks  []*task.Task

@@ -101,6 +101,12 @@ var warnings = []remark{
 		in.Dialogue.Answer.Checkpoint = []byte("x")
 		return in
 	}},
+	{finding.Unplaced, func(t *testing.T, w *world) Input { // an older copy
+		in := w.input()
+		w.ceremony(1)
+		in.Dialogue = w.dialogue(t)
+		return in
+	}},
 	{finding.TrustOutdated, func(_ *testing.T, w *world) Input {
 		old := *w.trust
 		w.rotate()

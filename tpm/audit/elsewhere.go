@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"touchmark/hostlink/message/canon"
+	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/challenge"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/quote"
@@ -47,35 +48,81 @@ type Dialogue struct {
 	Answer    *challenge.Answer
 }
 
+// asked verifies the answer to the challenge, if there is one, and has its
+// place looked for while entries are folded.
+func (a *auditor) asked() {
+	d := a.in.Dialogue
+	if d == nil {
+		return
+	}
+	tag := quote.ChallengeTag(d.Challenge.Nonce)
+	if a.unmet = d.Challenge.Check(d.Answer, nil); a.unmet != nil {
+		return
+	}
+	nv, err := a.ak.VerifyNV(d.Answer.Certify, a.in.Trust.HeadName, tag)
+	if err != nil {
+		a.unmet = fmt.Errorf("NV_Certify: %w", err)
+		return
+	}
+	q, err := a.ak.VerifyQuote(d.Answer.Quote, a.in.Trust.PCR, tag)
+	if err != nil {
+		a.unmet = fmt.Errorf("quote: %w", err)
+		return
+	}
+	a.fold.Watch(nv, q)
+}
+
 // answer judges freshness: by what the TPM said over the auditor's nonce, if
 // it was asked.
 func (a *auditor) answer() {
 	d := a.in.Dialogue
-	if d == nil {
+	switch {
+	case d == nil:
 		a.say(finding.Info, finding.Freshness, nil, "nothing here proves that this is the newest state of the log: a complete older copy looks the same")
 		return
+	case a.unmet != nil:
+		a.evidence(finding.Answer, nil, "the answer to the challenge: %v", a.unmet)
+		return
 	}
-	if err := a.fresh(d); err != nil {
-		a.evidence(finding.Answer, nil, "the answer to the challenge: %v", err)
+	size, consistent := a.answered(d.Answer.Checkpoint)
+	newest := a.log.Newest()
+	place, good := a.fold.Answer(size > newest, a.log.Size())
+	at := canon.Time(d.Challenge.Time)
+	switch {
+	case place.Early:
+		a.say(finding.Warning, finding.Unplaced, nil, "the TPM answered before the boot entry at which this audit began: audit without --since")
+	case place.Size > 0 && place.Size < size:
+		a.evidence(anchor.CodeHead, []uint64{a.log.Size() - 1}, "the TPM answered with HEAD at size %d, and its checkpoint says that it had taken size %d", place.Size, size)
+	case place.Size == 0 && size > newest:
+		a.say(finding.Warning, finding.Unplaced, nil, "the TPM answered at size %d, this copy knows of no commit behind size %d: the copy is older than the answer, get a newer one", size, newest)
+	case !good || !consistent:
+	case place.Size < newest:
+		a.say(finding.Info, finding.FreshAt, nil, "the TPM stood at size %d of this log after %s; the log went on since, to size %d", place.Size, at, newest)
+	default:
+		a.say(finding.Info, finding.FreshAt, nil, "the TPM stood at the end of this log after %s", at)
 	}
 }
 
-func (a *auditor) fresh(d *Dialogue) error {
-	if err := d.Challenge.Check(d.Answer, nil); err != nil {
-		return err
-	}
-	tag := quote.ChallengeTag(d.Challenge.Nonce)
-	nv, err := a.ak.VerifyNV(d.Answer.Certify, a.in.Trust.HeadName, tag)
+// answered compares the answer's checkpoint with the log: its size, 0 if it
+// does not open, and whether it is of this log as far as can be told.
+func (a *auditor) answered(msg []byte) (size uint64, consistent bool) {
+	cp, err := a.open(msg)
 	if err != nil {
-		return fmt.Errorf("NV_Certify: %w", err)
+		a.say(finding.Warning, finding.Answer, nil, "the answer to the challenge: %v", err)
+		return 0, true
 	}
-	q, err := a.ak.VerifyQuote(d.Answer.Quote, a.in.Trust.PCR, tag)
-	if err != nil {
-		return fmt.Errorf("quote: %w", err)
+	w := a.log.Watched(cp.Size)
+	is, known := w.Is(cp.Root), w.Reached
+	if !known && cp.Size <= a.log.Size() {
+		is, known = a.log.Is(cp.Size, cp.Root) // the audit began behind it
 	}
-	a.compare(d.Answer.Checkpoint, finding.Answer, "the answer to the challenge")
-	if a.fold.Answer(nv, q, a.log.Size()) {
-		a.say(finding.Info, finding.FreshAt, nil, "the TPM stood at the end of this log after %s", canon.Time(d.Challenge.Time))
+	switch {
+	case known && !is:
+		a.evidence(finding.Forked, nil, "the answer to the challenge has a checkpoint of size %d with another history", cp.Size)
+		return cp.Size, false
+	case w.Reached && cp.Size <= a.log.Newest() && !w.Committed:
+		a.evidence(finding.Forked, nil, "the answer to the challenge has a checkpoint of size %d, which this log passed without committing it", cp.Size)
+		return cp.Size, false
 	}
-	return nil
+	return cp.Size, true
 }

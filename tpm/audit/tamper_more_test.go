@@ -394,12 +394,19 @@ var moreAttacks = []attack{
 		in.Dialogue.Answer.Certify = old.Answer.Certify
 		return in
 	}, nil},
-	{"older copy shown to an auditor who asks", finding.RolledBack, func(t *testing.T, w *world) Input {
+	{"answer of a forked board", finding.Forked, func(t *testing.T, w *world) Input {
 		in := w.input()
-		w.ceremony(1)
 		in.Dialogue = w.dialogue(t)
+		body := ledger.CheckpointBody(origin, w.committed, [32]byte{1})
+		head, x := w.tpm.Head, ledger.X(body)
+		w.tpm.Head = w.prev
+		w.tpm.ExtendHead(x)
+		fork, err := anchor.SignCheckpoint(body, w.log, *w.trust, w.prev, w.tpm.CertifyHead(quote.CertifyTag(x)))
+		w.must(err)
+		w.tpm.Head = head
+		in.Dialogue.Answer.Checkpoint = fork
 		return in
-	}, []string{anchor.CodeHead, anchor.CodePCR}},
+	}, nil},
 	{"HEAD moved on beside the log", anchor.CodeHead, func(t *testing.T, w *world) Input {
 		in := w.input()
 		w.tpm.ExtendHead([32]byte{3})

@@ -20,8 +20,9 @@ const (
 	Checkpoint  = "checkpoint-invalid" // not signed by the log key and the TPM
 	PendingGap  = "pending-gap"        // the pending leaves do not follow the log
 	Stale       = "checkpoint-stale"   // a newer size was committed
-	FreshAt     = "fresh-at"           // an answer to a challenge says that this is the newest state
+	FreshAt     = "fresh-at"           // an answer to a challenge says that this was the newest state
 	Answer      = "answer-invalid"     // an answer does not verify
+	Unplaced    = "answer-unplaced"    // an answer is of another stretch of the log than the one read
 	Freshness   = "freshness-unproven" // a complete older copy would look the same
 
 	// Genesis.

@@ -211,12 +211,17 @@ func (f *Fold) Checkpoint(cp *anchor.Checkpoint) {
 	f.problems(f.replay.Checkpoint(cp), cp.Size-1)
 }
 
-// Answer judges what a TPM says over an auditor's nonce, behind the last entry
-// of a log of this size. It reports whether HEAD and PCR stand there.
-func (f *Fold) Answer(nv quote.NVFacts, q quote.QuoteFacts, size uint64) bool {
-	problems := f.replay.Answer(nv, q)
+// Watch has the replay look for the place of what a TPM said over an auditor's
+// nonce. Call it before any entry is added.
+func (f *Fold) Watch(nv quote.NVFacts, q quote.QuoteFacts) { f.replay.Watch(nv, q) }
+
+// Answer judges that, all entries being added: newer says that it is known to
+// be newer than the log, of this size. It reports where in the log the TPM
+// stood, and whether HEAD and PCR stood there as they must.
+func (f *Fold) Answer(newer bool, size uint64) (anchor.Place, bool) {
+	place, problems := f.replay.Answer(newer)
 	f.problems(problems, size-1)
-	return !slices.ContainsFunc(problems, func(p anchor.Problem) bool { return !p.Info })
+	return place, !slices.ContainsFunc(problems, func(p anchor.Problem) bool { return !p.Info })
 }
 
 // At has what is said from here on count as said of an entry of this index.
