@@ -139,7 +139,7 @@ func (r *run) state(said string) string {
 }
 
 // startHostd starts the daemon and waits until it has met the board or said
-// that it cannot, or until the board has halted.
+// that it cannot, or until the board has halted or died.
 func (r *run) startHostd() error {
 	if err := r.LaunchHostd(r.ctx, "repo1"); err != nil {
 		return err
@@ -147,6 +147,13 @@ func (r *run) startHostd() error {
 	ctx, cancel := context.WithCancelCause(r.ctx)
 	defer cancel(nil)
 	go watchHalt(ctx, cancel, r.Views(), 0, "")
+	go func(board *world.Process) {
+		select {
+		case <-board.Done():
+			cancel(errors.New("the board died"))
+		case <-ctx.Done():
+		}
+	}(r.Appliance())
 	line, _, err := r.Hostd().Log.Wait(ctx, 0, func(line string) bool {
 		return strings.Contains(line, "log verified") || strings.Contains(line, " ERR ")
 	})
@@ -207,7 +214,7 @@ func (r *run) restarted() error {
 // works wants a signature, stops everything, and has the auditor look.
 func (r *run) works() error {
 	if code, err := r.sign("next"); err != nil || code != api.OK {
-		return fmt.Errorf("after the fault: touchmark sign: exit code %d, %w", code, err)
+		return errors.Join(fmt.Errorf("after the fault: touchmark sign: exit code %d", code), err)
 	}
 	return r.judged()
 }
