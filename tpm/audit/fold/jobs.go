@@ -228,12 +228,12 @@ func (f *Fold) outcome(t *task.Task, b *ledger.Outcome) {
 		return
 	}
 	counts := 0
-	for _, it := range b.Items {
+	for _, s := range statesOf(in, b) {
 		if f.news() && in.Cert == nil {
-			f.report.Items[string(it.State)]++
+			f.report.Items[string(s)]++
 		}
-		in.States = append(in.States, it.State)
-		if it.State.Counts() {
+		in.States = append(in.States, s)
+		if s.Counts() {
 			counts++
 		}
 	}
@@ -241,6 +241,19 @@ func (f *Fold) outcome(t *task.Task, b *ledger.Outcome) {
 		f.history.Add(in.Class, in.Header.Time, counts)
 	}
 	f.judge(in)
+}
+
+// statesOf is what an outcome says of each item of its intent. One that does
+// not fit says nothing: all of them are unknown, so that no lie frees a rate.
+func statesOf(in *task.Intent, b *ledger.Outcome) []ledger.State {
+	if !in.Fits(b) {
+		return slices.Repeat([]ledger.State{ledger.Unknown}, max(1, len(in.Digests)))
+	}
+	states := make([]ledger.State, len(b.Items))
+	for i, it := range b.Items {
+		states[i] = it.State
+	}
+	return states
 }
 
 // openEnds says what remains open at the end of the log.

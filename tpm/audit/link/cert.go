@@ -56,7 +56,7 @@ func (s *orders) planned(x sigformat.Certification, sign message.Digest, name, k
 // certified takes the outcome of a cert entry.
 func (l *Linker) certified(t *task.Task, b *ledger.Outcome) {
 	in := t.Intent
-	if len(b.Items) != 1 || in.Cert.Order != nil && b.Job != in.Job {
+	if !in.Fits(b) {
 		t.Evidence(finding.Outcome, "outcome %d: job or number of items are not those of cert entry %d", t.Index, in.Index)
 		return
 	}

@@ -45,7 +45,7 @@ func (t *Task) signatures(b *ledger.Outcome) {
 	if in == nil || in.Cert != nil || t.Keys == nil || t.Keys.Key == nil {
 		return
 	}
-	if b.Job != in.Job || len(b.Items) != len(in.Digests) {
+	if !in.Fits(b) {
 		t.Evidence(finding.Outcome, "outcome %d: job or number of items are not those of intent %d", t.Index, in.Index)
 		return
 	}

@@ -99,6 +99,15 @@ func (in *Intent) What() string {
 	return fmt.Sprintf("intent %d", in.Index)
 }
 
+// Fits reports whether an outcome has the intent's job and number of items. The
+// job of a cert entry whose order does not open is not looked at.
+func (in *Intent) Fits(o *ledger.Outcome) bool {
+	if in.Cert != nil {
+		return len(o.Items) == 1 && (in.Cert.Order == nil || o.Job == in.Job)
+	}
+	return len(o.Items) == len(in.Digests) && o.Job == in.Job
+}
+
 // Cert is what a cert entry is about.
 type Cert struct {
 	Order *sigformat.Certification // nil if the order does not open
