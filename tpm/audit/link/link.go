@@ -52,9 +52,6 @@ func New(c Config, log *history.Log) *Linker {
 	return &Linker{Config: c, Log: log, open: map[uint64]*task.Intent{}}
 }
 
-// Keys is what the newest entry was verified with, nil without a genesis.
-func (l *Linker) Keys() *task.Keys { return l.keys }
-
 // Altered lists the entries whose published leaf hash is another, the first
 // hundred of them.
 func (l *Linker) Altered() []uint64 { return l.altered }
