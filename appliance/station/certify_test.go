@@ -3,7 +3,7 @@ package station
 import (
 	"encoding/hex"
 	"errors"
-	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +15,7 @@ import (
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
+	"touchmark/tpm/ledgerstore/durable/disktest"
 )
 
 // certifying is a board whose clock the test moves, because each renewal is of a
@@ -350,8 +351,8 @@ func TestKilledInsideACertification(t *testing.T) {
 	note := c.cert(&order.Cert{Revoke: true, Code: sigformat.Retired})
 	c.arms(note)
 	c.awaitTouch()
-	dead := t.TempDir()
-	must(t, os.CopyFS(dead, os.DirFS(c.dir))) // what the disk has at this moment
+	dead := filepath.Join(t.TempDir(), "dead")
+	must(t, disktest.Snapshot(dead, c.dir)) // what the disk has at this moment
 	c.token.touch <- nil
 	c.kill()
 	c.dir = dead

@@ -12,6 +12,7 @@ import (
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/tests/world"
+	"touchmark/tpm/ledgerstore/durable/disktest"
 )
 
 // report is what the tests need of touchmark-audit's JSON.
@@ -72,7 +73,7 @@ func TestTamperedLogIsFound(t *testing.T) {
 	r.sign(nil, first)
 	r.client(0, "publish")
 	earlier := filepath.Join(r.work, "earlier")
-	r.must(os.CopyFS(earlier, os.DirFS(r.Mirror)))
+	r.must(disktest.Snapshot(earlier, r.Mirror))
 	r.sign(nil, second)
 	r.clean()
 
@@ -97,7 +98,7 @@ func TestTamperedLogIsFound(t *testing.T) {
 		}},
 	} {
 		dir := filepath.Join(t.TempDir(), "log")
-		r.must(os.CopyFS(dir, os.DirFS(r.Mirror)))
+		r.must(disktest.Snapshot(dir, r.Mirror))
 		c.do(dir)
 		res, p := r.audit(dir, c.args...)
 		if res.Code == 0 || !p.has(c.code) {

@@ -32,6 +32,7 @@ import (
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore"
+	"touchmark/tpm/ledgerstore/durable/disktest"
 	"touchmark/tpm/quote"
 )
 
@@ -296,7 +297,7 @@ func (s *sim) killHost() {
 	}
 	s.line.dropHost()
 	left := h.dir + "x"
-	s.ok(os.CopyFS(left, os.DirFS(h.dir)))
+	s.ok(disktest.Snapshot(left, h.dir))
 	h.stop()
 	h.stop, h.dir = nil, left
 }
