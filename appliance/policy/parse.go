@@ -38,13 +38,17 @@ func pivSlots() []string {
 	return s
 }
 
-// Error says where a policy is wrong and what to write instead.
-type Error = document.Error
+// Error says where a policy is wrong and what to write instead; Errors are all
+// such places.
+type (
+	Error  = document.Error
+	Errors = document.Errors
+)
 
 // Parse reads the TOML text of a policy and checks all of it. The error is an
-// *Error.
+// Errors, in which errors.As finds the first *Error.
 func Parse(text []byte) (*Policy, error) {
-	c := &checker{keys: map[string]string{}, ids: map[string]bool{}}
+	c := &checker{keys: map[string]string{}, ids: map[string]bool{}, wrong: map[string]bool{}}
 	var err error
 	if c.doc, err = document.Read(text, MaxText, schema, &c.file); err != nil {
 		return nil, err
@@ -57,26 +61,27 @@ func (c *checker) validate(text []byte) (*Policy, error) {
 	p := &Policy{Hash: sha256.Sum256(text), Text: bytes.Clone(text)}
 	for _, check := range []func(*Policy){c.head, c.administrators, c.hosts, c.approvers, c.tokenKeys, c.classes} {
 		check(p)
-		if c.err != nil {
-			return nil, c.err
-		}
+	}
+	if err := c.errs.Sorted(); err != nil {
+		return nil, err
 	}
 	return p, nil
 }
 
-// checker holds what checks of different tables share. Its error is sticky:
-// the first one, in the order of the document's tables, is reported.
+// checker holds what checks of different tables share. Of each value the first
+// mistake is kept: the others may be its consequences.
 type checker struct {
-	doc  *document.Document
-	file file
-	err  error
-	keys map[string]string // public key → who has it
-	ids  map[string]bool   // note key name and hash
+	doc   *document.Document
+	file  file
+	errs  Errors
+	wrong map[string]bool   // paths in errs
+	keys  map[string]string // public key → who has it
+	ids   map[string]bool   // note key name and hash
 }
 
 func (c *checker) fail(path, format string, a ...any) {
-	if c.err == nil {
-		c.err = c.doc.Errorf(path, format, a...)
+	if !c.wrong[path] {
+		c.errs, c.wrong[path] = append(c.errs, c.doc.Errorf(path, format, a...)), true
 	}
 }
 
@@ -126,7 +131,7 @@ func (c *checker) administrators(p *Policy) {
 		v := c.noteKey(fmt.Sprintf("administrators.keys[%d]", i), k, "an administrator")
 		p.Administrators.Keys = append(p.Administrators.Keys, v)
 	}
-	c.check(a.Quorum >= 1 && a.Quorum <= uint64(len(a.Keys)), "administrators.quorum",
+	c.check(len(a.Keys) == 0 || a.Quorum >= 1 && a.Quorum <= uint64(len(a.Keys)), "administrators.quorum",
 		"the quorum is from 1 to the number of keys, which is %d", len(a.Keys))
 	p.Administrators.Quorum, p.Administrators.Texts = int(a.Quorum), a.Keys
 }
@@ -253,7 +258,7 @@ func (c *checker) format(p *Policy, at, format, keyName string) {
 	}
 	slices.Sort(known)
 	c.oneOf(at, "format", format, known)
-	if k, ok := p.Key(keyName); ok && c.err == nil {
+	if k, ok := p.Key(keyName); ok && slices.Contains(families, k.Family) && !c.wrong[at] {
 		c.check(k.Family == formatFamily[format], at, "format %q needs a key of family %s, key %q is %s: a token key serves one family", format, formatFamily[format], k.Name, k.Family)
 	}
 }

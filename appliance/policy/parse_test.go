@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,6 +209,29 @@ func TestRefusedPolicies(t *testing.T) {
 				t.Errorf("stands at %d:%d, want %d:%d (%s)", e.Line, e.Column, line, at-start, e.Reason)
 			}
 		})
+	}
+}
+
+// Mistakes in values are told all at once, each value's first one.
+func TestAllMistakes(t *testing.T) {
+	text := readExample(t, "arch.toml")
+	for _, e := range [][2]string{
+		{`max_skew = "10m"`, `max_skew = "10"`}, {"quorum = 1", "quorum = 2"}, {`slot = "9c"`, `slot = "9f"`},
+		{`hosts = ["repo1"]`, `hosts = ["repo2"]`}, {`"4GiB"`, `"4GB"`}, {`"60/1h", "500/1d"`, `"60", "500/1w"`}, {"batch = 16", "batch = 0"},
+	} {
+		text = strings.Replace(text, e[0], e[1], 1)
+	}
+	_, err := Parse([]byte(text))
+	var all Errors
+	if !errors.As(err, &all) {
+		t.Fatal(err)
+	}
+	var lines []int
+	for _, e := range all {
+		lines = append(lines, e.Line)
+	}
+	if want := []int{7, 11, 20, 27, 30, 31, 31, 33}; !slices.Equal(lines, want) {
+		t.Errorf("lines %v, want %v: %v", lines, want, []*Error(all))
 	}
 }
 

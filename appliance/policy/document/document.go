@@ -12,8 +12,10 @@ package document
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,6 +42,44 @@ func (e *Error) Error() string {
 		return "policy: " + reason
 	}
 	return fmt.Sprintf("policy line %d, column %d: %s", e.Line, e.Column, reason)
+}
+
+// MaxErrors bounds how many mistakes are told at once.
+const MaxErrors = 32
+
+// Errors are the mistakes of a policy in the order of their places, at least
+// one. As a text it is the first and the number of the others.
+type Errors []*Error
+
+func (e Errors) Error() string {
+	if len(e) == 1 {
+		return e[0].Error()
+	}
+	return fmt.Sprintf("%v (and %d more)", e[0], len(e)-1)
+}
+
+// Unwrap makes errors.As find the first.
+func (e Errors) Unwrap() []error {
+	out := make([]error, len(e))
+	for i, one := range e {
+		out[i] = one
+	}
+	return out
+}
+
+// Sorted is e in the order of places, those of the policy as a whole last; nil
+// without any.
+func (e Errors) Sorted() error {
+	if len(e) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(e, func(a, b *Error) int {
+		if (a.Line == 0) != (b.Line == 0) {
+			return cmp.Compare(b.Line, a.Line)
+		}
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return e[:min(len(e), MaxErrors)]
 }
 
 // Kind is what a value must be; its text is for error messages.
@@ -82,27 +122,30 @@ func (d *Document) Errorf(path, format string, a ...any) *Error {
 }
 
 // Read decodes at most most bytes of text into a struct with toml tags. The
-// error is an *Error.
+// error is an Errors: all unknown and missing keys and values of a wrong kind,
+// or else the first place that is no TOML.
 func Read(text []byte, most int, schema []Table, into any) (*Document, error) {
-	if err := checkBytes(text, most); err != nil {
-		return nil, err
+	if e := checkBytes(text, most); e != nil {
+		return nil, Errors{e}
 	}
 	d := &Document{schema: schema, where: map[string]unstable.Position{}}
 	w := &walker{doc: d, table: &schema[0], counts: map[string]int{}, seen: map[string]map[string]bool{"": {}}}
 	w.p.Reset(text)
 	for w.p.NextExpression() {
-		if err := w.expression(w.p.Expression()); err != nil {
-			return nil, err
+		w.expression(w.p.Expression())
+	}
+	if w.p.Error() == nil {
+		w.missing()
+	}
+	if len(w.errs) == 0 || w.p.Error() != nil {
+		// The decoder sees what the walk cannot: syntax and repeated keys.
+		if err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(into); err != nil {
+			w.errs = append(w.errs, decodeError(err))
+		} else if err := w.p.Error(); err != nil {
+			w.errs = append(w.errs, &Error{Reason: err.Error()})
 		}
 	}
-	// The decoder sees what the walk cannot: syntax and repeated keys.
-	if err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(into); err != nil {
-		return nil, decodeError(err)
-	}
-	if err := w.p.Error(); err != nil {
-		return nil, &Error{Reason: err.Error()}
-	}
-	if err := w.missing(); err != nil {
+	if err := w.errs.Sorted(); err != nil {
 		return nil, err
 	}
 	return d, nil
@@ -110,7 +153,7 @@ func Read(text []byte, most int, schema []Table, into any) (*Document, error) {
 
 // checkBytes refuses what notes, displays or other TOML readers could take
 // for something else.
-func checkBytes(b []byte, most int) error {
+func checkBytes(b []byte, most int) *Error {
 	if len(b) > most {
 		return &Error{Reason: fmt.Sprintf("%d bytes, at most %d", len(b), most)}
 	}
@@ -130,7 +173,7 @@ func checkBytes(b []byte, most int) error {
 	return nil
 }
 
-func decodeError(err error) error {
+func decodeError(err error) *Error {
 	var de *toml.DecodeError
 	var strict *toml.StrictMissingError
 	if errors.As(err, &strict) && len(strict.Errors) > 0 {
@@ -151,47 +194,69 @@ type walker struct {
 	counts map[string]int             // array tables so far
 	seen   map[string]map[string]bool // path of a table → its keys
 	order  []string                   // paths of tables in order
+	errs   Errors
 }
 
-func (w *walker) expression(n *unstable.Node) error {
+func (w *walker) fail(at unstable.Position, format string, a ...any) {
+	w.errs = append(w.errs, &Error{at.Line, at.Column, fmt.Sprintf(format, a...)})
+}
+
+func (w *walker) expression(n *unstable.Node) {
+	if n.Kind == unstable.Comment {
+		return
+	}
+	name, at, ok := w.key(n)
 	switch n.Kind {
 	case unstable.Table, unstable.ArrayTable:
-		return w.header(n)
+		w.table = nil // what stands below a wrong header is not judged
+		if ok {
+			w.header(n, name, at)
+		} else {
+			w.meant(name)
+		}
 	case unstable.KeyValue:
-		return w.keyValue(n)
+		switch {
+		case w.table == nil:
+		case ok:
+			w.keyValue(n, name, at)
+		default:
+			w.seen[w.path][name] = true
+		}
 	}
-	return nil
 }
 
-// key returns the only part of a key; dotted and quoted keys are refused.
-func (w *walker) key(n *unstable.Node) (string, unstable.Position, error) {
+// key returns the only part of a key, or the first of one with dots; those and
+// quoted ones are not ok.
+func (w *walker) key(n *unstable.Node) (name string, at unstable.Position, ok bool) {
 	it := n.Key()
 	it.Next()
 	k := it.Node()
-	at := w.p.Shape(k.Raw).Start
-	if !it.IsLast() {
-		return "", at, &Error{at.Line, at.Column, "write a table header instead of a key with dots"}
+	at = w.p.Shape(k.Raw).Start
+	switch {
+	case !it.IsLast():
+		w.fail(at, "write a table header instead of a key with dots")
+	case string(w.p.Raw(k.Raw)) != string(k.Data):
+		w.fail(at, "write the key without quotes")
+	default:
+		return string(k.Data), at, true
 	}
-	if string(w.p.Raw(k.Raw)) != string(k.Data) {
-		return "", at, &Error{at.Line, at.Column, "write the key without quotes"}
-	}
-	return string(k.Data), at, nil
+	return string(k.Data), at, false
 }
 
-func (w *walker) header(n *unstable.Node) error {
-	name, at, err := w.key(n)
-	if err != nil {
-		return err
-	}
+func (w *walker) header(n *unstable.Node, name string, at unstable.Position) {
 	array := n.Kind == unstable.ArrayTable
 	t := w.doc.table(name)
 	switch {
 	case t == nil:
-		return &Error{at.Line, at.Column, fmt.Sprintf("there is no table %q%s", name, OrOneOf(name, w.doc.tables()))}
+		w.fail(at, "there is no table %q%s", name, OrOneOf(name, w.doc.tables()))
+		w.meant(name)
+		return
 	case array && !t.Many:
-		return &Error{at.Line, at.Column, fmt.Sprintf("write [%s], there is only one", name)}
+		w.fail(at, "write [%s], there is only one", name)
+		array = false
 	case !array && t.Many:
-		return &Error{at.Line, at.Column, fmt.Sprintf("write [[%s]] with two brackets, there can be several", name)}
+		w.fail(at, "write [[%s]] with two brackets, there can be several", name)
+		array = true
 	}
 	w.table, w.path = t, name
 	if array {
@@ -203,25 +268,30 @@ func (w *walker) header(n *unstable.Node) error {
 		w.seen[w.path] = map[string]bool{}
 		w.order = append(w.order, w.path)
 	}
-	return nil
 }
 
-func (w *walker) keyValue(n *unstable.Node) error {
-	name, at, err := w.key(n)
-	if err != nil {
-		return err
+// meant counts a misspelt table, so that it is not called missing too.
+func (w *walker) meant(name string) {
+	if near := nearest(name, w.doc.tables()); near != "" {
+		w.counts[near]++
 	}
+}
+
+func (w *walker) keyValue(n *unstable.Node, name string, at unstable.Position) {
 	f, names := w.table.field(name)
 	if f == nil {
-		return &Error{at.Line, at.Column, fmt.Sprintf("there is no key %q here%s", name, OrOneOf(name, names))}
+		w.fail(at, "there is no key %q here%s", name, OrOneOf(name, names))
+		if near := nearest(name, names); near != "" {
+			w.seen[w.path][near] = true // nor is a misspelt key missing
+		}
+		return
 	}
 	path := strings.TrimPrefix(w.path+"."+name, ".")
 	w.doc.where[path] = at
 	w.seen[w.path][name] = true
 	if !w.fits(n.Value(), f.Kind, path) {
-		return &Error{at.Line, at.Column, fmt.Sprintf("%s must be %s: write %s = %s", name, f.Kind, name, f.Example)}
+		w.fail(at, "%s must be %s: write %s = %s", name, f.Kind, name, f.Example)
 	}
-	return nil
 }
 
 // fits reports whether a value is of kind k and plainly written; it notes
@@ -248,22 +318,21 @@ func (w *walker) fits(v *unstable.Node, k Kind, path string) bool {
 	return v.Kind == unstable.Array
 }
 
-// missing reports the first required key or table that is not there.
-func (w *walker) missing() error {
+// missing notes the required keys and tables that are not there.
+func (w *walker) missing() {
 	for _, path := range append([]string{""}, w.order...) {
 		name, _, _ := strings.Cut(path, "[")
 		for _, f := range w.doc.table(name).Fields {
 			if !w.seen[path][f.Name] {
-				return w.doc.Errorf(path, "%s is missing: add %s = %s", f.Name, f.Name, f.Example)
+				w.fail(w.doc.where[path], "%s is missing: add %s = %s", f.Name, f.Name, f.Example)
 			}
 		}
 	}
 	for _, t := range w.doc.schema[1:] {
 		if !t.Optional && w.counts[t.Name] == 0 {
-			return &Error{Reason: fmt.Sprintf("the table %s is missing: see docs/spec/policy.md for an example", t.Name)}
+			w.fail(unstable.Position{}, "the table %s is missing: see docs/spec/policy.md for an example", t.Name)
 		}
 	}
-	return nil
 }
 
 // table is the table of this name, nil if there is none.

@@ -3,6 +3,7 @@ package document
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -105,6 +106,41 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
+// All mistakes are told at once, in the order of their places, and a misspelt
+// word is not called missing besides.
+func TestReadTellsAll(t *testing.T) {
+	_, _, err := read("titel = \"x\"\n[onyl]\nwhat = 1\n[[thing]]\n[thing]\nname = 5\n\"tags\" = []\nx.y = 1\nz = 1\n[[thing]]\ntags = []\n")
+	want := []string{
+		`policy line 1, column 1: there is no key "titel" here: did you mean "title"?`,
+		`policy line 2, column 2: there is no table "onyl": did you mean "only"?`,
+		`policy line 4, column 3: name is missing: add name = "a"`,
+		`policy line 4, column 3: tags is missing: add tags = ["b"]`,
+		`policy line 5, column 2: write [[thing]] with two brackets, there can be several`,
+		`policy line 6, column 1: name must be a string in plain double quotes: write name = "a"`,
+		`policy line 7, column 1: write the key without quotes`,
+		`policy line 8, column 1: write a table header instead of a key with dots`,
+		`policy line 9, column 1: there is no key "z" here: choose from name, tags`,
+		`policy line 10, column 3: name is missing: add name = "a"`,
+	}
+	var all Errors
+	if !errors.As(err, &all) {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range all {
+		got = append(got, e.Error())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s", strings.Join(got, "\n"))
+	}
+	if err.Error() != want[0]+" (and 9 more)" {
+		t.Error(err)
+	}
+	if _, _, err := read(strings.Repeat("x = 1\n", 100)); !errors.As(err, &all) || len(all) != MaxErrors {
+		t.Errorf("%d errors of a hundred", len(all))
+	}
+}
+
 func TestDidYouMean(t *testing.T) {
 	names := []string{"host", "approver", "key", "class"}
 	for got, want := range map[string]string{
@@ -124,7 +160,7 @@ func TestDidYouMean(t *testing.T) {
 // A long value does not make a long error, and the advice survives.
 func TestErrorsAreShort(t *testing.T) {
 	_, _, err := read(strings.Repeat("k", 900) + " = 1\n")
-	if err == nil || len(err.Error()) > 500 || !strings.HasSuffix(err.Error(), "choose from title") {
+	if err == nil || len(err.Error()) > 500 || !strings.HasSuffix(err.Error(), "choose from title (and 2 more)") {
 		t.Errorf("%v", err)
 	}
 }

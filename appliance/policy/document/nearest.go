@@ -7,16 +7,20 @@ import (
 
 // DidYouMean suggests the nearest of some names, "" when none is near.
 func DidYouMean(got string, names []string) string {
+	if near := nearest(got, names); near != "" {
+		return fmt.Sprintf(": did you mean %q?", near)
+	}
+	return ""
+}
+
+func nearest(got string, names []string) string {
 	best, least := "", 1+tolerance(got)
 	for _, n := range names {
 		if d := distance(got, n); d < least {
 			best, least = n, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(": did you mean %q?", best)
+	return best
 }
 
 // tolerance is how many letters may be wrong: two letters that swapped places
