@@ -43,7 +43,7 @@ type Input struct {
 	Trust      *anchor.Trust
 	Checkpoint []byte // checkpoint note
 	// Entries gives the published entries from an index on, in order; those
-	// beyond the checkpoint are ignored.
+	// beyond the checkpoint are ignored. Nobody may change one that was given.
 	Entries func(from uint64) iter.Seq2[[]byte, error]
 	Pending [][]byte // leaves beyond the checkpoint; those it covers are skipped
 
@@ -68,9 +68,9 @@ type Input struct {
 	// Progress, if not nil, is told how many of the checkpoint's entries are
 	// through.
 	Progress func(done, total uint64)
-	// Each runs f(0) to f(n-1), in any order, perhaps at once; nil runs them
-	// one after the other.
-	Each func(n int, f func(i int))
+	// Start begins to run f(0) to f(n-1), in any order, perhaps at once; what it
+	// returns waits for the end of them. nil runs them one after the other.
+	Start func(n int, f func(i int)) (wait func())
 }
 
 // UnreadableError says that the audit could not look at the log, so there is
@@ -97,14 +97,18 @@ func newAuditor(in Input) (*auditor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trust: %w", err)
 	}
-	if in.Each == nil {
-		in.Each = func(n int, f func(int)) {
-			for i := range n {
-				f(i)
-			}
-		}
+	if in.Start == nil {
+		in.Start = inOrder
 	}
 	return &auditor{in: in, ak: ak, opened: map[string]opened{}}, nil
+}
+
+// inOrder is the Start of whoever gives none.
+func inOrder(n int, f func(int)) func() {
+	for i := range n {
+		f(i)
+	}
+	return func() {}
 }
 
 func (a *auditor) run() error {
@@ -138,8 +142,10 @@ type auditor struct {
 	unmet  error              // why the answer to a challenge is none
 	tail   uint64             // pending leaves folded
 
-	tasks  []*task.Task
-	queued int // bytes in tasks
+	tasks   []*task.Task // read next
+	queued  int          // bytes in tasks
+	begun   []*task.Task // linked, being verified
+	settled func()       // waits until they are; nil if there are none
 }
 
 func (a *auditor) evidence(code string, entries []uint64, format string, v ...any) {
@@ -156,6 +162,7 @@ func (a *auditor) published() error {
 	if a.limit > n {
 		for raw, err := range a.in.Entries(n) {
 			if err != nil {
+				a.settle()
 				return fmt.Errorf("after %d entries: %w", n, err)
 			}
 			a.take(raw)
@@ -174,31 +181,48 @@ func (a *auditor) published() error {
 	return nil
 }
 
-// take queues an entry; raw may be reused by its owner afterwards.
+// take queues an entry; raw is not to be changed from here on.
 func (a *auditor) take(raw []byte) {
 	index := a.log.Size() + uint64(len(a.tasks))
 	a.tasks = append(a.tasks, &task.Task{Index: index, Raw: raw, Depth: a.link.Depth(index)})
 	if a.queued += len(raw); len(a.tasks) == batch || a.queued >= batchBytes {
-		a.flush()
+		a.next()
 	}
 }
 
-// flush drives the queued entries through all stages.
-func (a *auditor) flush() {
+// next reads and links the queued entries and has them verified; those before
+// are judged meanwhile, so that no processor waits for what goes in order.
+func (a *auditor) next() {
 	ts := a.tasks
-	a.in.Each(len(ts), func(i int) { ts[i].Read() })
+	a.in.Start(len(ts), func(i int) { ts[i].Read() })()
 	for _, t := range ts {
 		a.link.Link(t)
 	}
-	a.in.Each(len(ts), func(i int) { ts[i].Verify() })
-	for _, t := range ts {
+	wait := a.in.Start(len(ts), func(i int) { ts[i].Verify() })
+	a.settle()
+	a.begun, a.settled = ts, wait
+	a.tasks, a.queued = make([]*task.Task, 0, batch), 0
+}
+
+// settle judges the entries that are being verified, once they are.
+func (a *auditor) settle() {
+	if a.settled == nil {
+		return
+	}
+	a.settled()
+	for _, t := range a.begun {
 		a.fold.Add(t)
 	}
-	if a.in.Progress != nil && a.hasCP {
-		a.in.Progress(a.log.Size(), a.limit)
+	if a.in.Progress != nil && a.hasCP && len(a.begun) > 0 {
+		a.in.Progress(a.begun[len(a.begun)-1].Index+1, a.limit)
 	}
-	clear(ts)
-	a.tasks, a.queued = ts[:0], 0
+	a.begun, a.settled = nil, nil
+}
+
+// flush drives all entries so far through all stages.
+func (a *auditor) flush() {
+	a.next()
+	a.settle()
 }
 
 // pending takes the leaves beyond the checkpoint.

@@ -39,7 +39,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			}
 		}
 	}
-	in.Each = parallel
+	in.Start = parallel
 	a, err := newAuditor(in)
 	w.must(err)
 	w.must(a.run())

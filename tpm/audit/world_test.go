@@ -444,7 +444,7 @@ func from(entries [][]byte) func(uint64) iter.Seq2[[]byte, error] {
 }
 
 // parallel runs on two goroutines, so that -race sees what tasks share.
-func parallel(n int, f func(int)) {
+func parallel(n int, f func(int)) func() {
 	var wg sync.WaitGroup
 	for part := range 2 {
 		wg.Go(func() {
@@ -453,12 +453,12 @@ func parallel(n int, f func(int)) {
 			}
 		})
 	}
-	wg.Wait()
+	return wg.Wait
 }
 
 func audited(t testing.TB, in Input) *report.Report {
 	t.Helper()
-	in.Each = parallel
+	in.Start = parallel
 	r, err := Run(in)
 	if err != nil {
 		t.Fatal(err)

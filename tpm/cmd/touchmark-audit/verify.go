@@ -153,7 +153,7 @@ func (o verifyOptions) input(dir, trust string) (in audit.Input, err error) {
 	if in.Checkpoint, err = published.Checkpoint(); err != nil {
 		return in, fmt.Errorf("%w (is %s a published log?)", err, dir)
 	}
-	in.Entries, in.Each = published.Entries, spread
+	in.Entries, in.Start = published.Entries, spread
 	in.Tile = published.HashTile
 	for _, path := range o.proofs {
 		p, err := readProof(path)
@@ -182,8 +182,8 @@ func (o verifyOptions) input(dir, trust string) (in audit.Input, err error) {
 	return in, nil
 }
 
-// spread runs f(0..n-1) on all processors.
-func spread(n int, f func(int)) {
+// spread begins to run f(0..n-1) on all processors.
+func spread(n int, f func(int)) (wait func()) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), n) {
@@ -193,7 +193,7 @@ func spread(n int, f func(int)) {
 			}
 		})
 	}
-	wg.Wait()
+	return wg.Wait
 }
 
 func (o verifyOptions) print(out io.Writer, r *report.Report) error {
