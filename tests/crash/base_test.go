@@ -36,7 +36,8 @@ import (
 
 const (
 	origin = "touchmark.example/crash"
-	logDir = "/board/log" // on the disk in memory
+	logDir = "/board/log" // on the disk in memory, like
+	keyDir = "/board"
 	pin    = "123456"
 )
 
@@ -63,7 +64,7 @@ algorithm = "p256"
 
 [[class]]
 name = "db"
-key = "packages"
+keys = ["packages"]
 hosts = ["repo1"]
 names = ["*.db"]
 formats = ["openpgp-binary"]
@@ -86,7 +87,6 @@ type base struct {
 
 	trust  *anchor.Trust
 	pinned *verify.Trust
-	logKey note.Signer
 	host   note.Signer
 	admin  note.Signer
 	policy string
@@ -161,9 +161,6 @@ func ok(t *testing.T, err error) {
 // openTPM is the TPM as the board sees it.
 func (b *bench) openTPM() (*device.TPM, error) { return device.Open(b.tpm.Spec()) }
 
-// trustNow is what is pinned.
-func (b *base) trustNow() *anchor.Trust { return b.trust }
-
 // enrolled holds the key ceremony and puts what it made on a disk in memory.
 func enrolled(t *testing.T) *base {
 	t.Helper()
@@ -195,9 +192,7 @@ func enrolled(t *testing.T) *base {
 	ok(t, err)
 	b.pinned, err = verify.ParseTrust(text)
 	ok(t, err)
-	b.logKey, err = logkey.Read(cfg.Dir)
-	ok(t, err)
-	b.disk = load(t, stopped.LogDir(cfg.Dir))
+	b.disk = load(t, cfg.Dir)
 	b.flash, err = h.tpm.Flash()
 	ok(t, err)
 	b.firstJob(t, h)
@@ -228,24 +223,31 @@ func (c clerk) Show(v operator.View) {
 	}
 }
 
-// load copies a directory to a disk in memory, durably.
+// load copies a board's log and its log key to a disk in memory, durably.
 func load(t *testing.T, dir string) *disktest.Disk {
 	t.Helper()
 	d := disktest.New(logDir)
-	files, err := os.ReadDir(dir)
+	log := stopped.LogDir(dir)
+	files, err := os.ReadDir(log)
 	ok(t, err)
 	for _, e := range files {
-		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		ok(t, err)
-		f, err := d.Open(filepath.Join(logDir, e.Name()), os.O_RDWR|os.O_CREATE, 0o600)
-		ok(t, err)
-		if len(data) > 0 {
-			_, err = f.WriteAt(data, 0)
-		}
-		ok(t, errors.Join(err, f.Sync(), f.Close()))
+		loadFile(t, d, filepath.Join(logDir, e.Name()), filepath.Join(log, e.Name()))
 	}
-	ok(t, d.SyncDir(logDir))
+	loadFile(t, d, filepath.Join(keyDir, logkey.File), filepath.Join(dir, logkey.File))
+	ok(t, errors.Join(d.SyncDir(logDir), d.SyncDir(keyDir)))
 	return d
+}
+
+func loadFile(t *testing.T, d *disktest.Disk, to, from string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	ok(t, err)
+	f, err := d.Open(to, os.O_RDWR|os.O_CREATE, 0o600)
+	ok(t, err)
+	if len(data) > 0 {
+		_, err = f.WriteAt(data, 0)
+	}
+	ok(t, errors.Join(err, f.Sync(), f.Close()))
 }
 
 // token is the real one as the station wants it, asked about each signature.

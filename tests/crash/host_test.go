@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
@@ -20,9 +21,10 @@ import (
 // methods are called under the run's lock.
 type host struct {
 	base      *base
-	entries   [][]byte // its mirror
-	committed uint64   // of them, by the newest checkpoint
-	note      []byte   // that one
+	trust     *verify.Trust // that it pins
+	entries   [][]byte      // its mirror
+	committed uint64        // of them, by the newest checkpoint
+	note      []byte        // that one
 	kept      map[uint64][]byte
 	roots     map[uint64][32]byte
 	total     uint64 // as the board said last
@@ -54,9 +56,9 @@ type released struct {
 	size   uint64
 }
 
-func newHost(b *base) *host {
+func newHost(b *base, trust *verify.Trust) *host {
 	return &host{
-		base: b, entries: append([][]byte(nil), b.entries...), committed: b.size, note: b.note,
+		base: b, trust: trust, entries: append([][]byte(nil), b.entries...), committed: b.size, note: b.note,
 		kept: map[uint64][]byte{}, roots: map[uint64][32]byte{}, jobs: map[message.JobID]*asking{},
 	}
 }
@@ -215,7 +217,7 @@ func (h *host) check(n []byte) {
 	if len(n) == 0 {
 		return
 	}
-	cp, err := h.base.trustNow().OpenCheckpoint(n)
+	cp, err := h.trust.OpenCheckpoint(n)
 	if err != nil {
 		h.fault("a checkpoint: %w", err)
 		return
@@ -255,6 +257,26 @@ func (h *host) done(m *message.Done) {
 			h.released = append(h.released, released{itemName(j.name, i), m.Intent, it.Signature, h.note, h.committed})
 		}
 	}
+}
+
+// renewed: the token signed what a cert order wanted.
+func (h *host) renewed() (bool, error) {
+	certs := map[uint64]bool{}
+	for i, raw := range h.entries {
+		_, body, err := ledger.Parse(raw)
+		if err != nil {
+			return false, err
+		}
+		switch b := body.(type) {
+		case *ledger.Order:
+			certs[uint64(i)] = b.Action == ledger.KindCert
+		case *ledger.Outcome:
+			if certs[b.Intent] && b.Items[0].State == ledger.Signed {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // itemName is the file of a job's i-th item, and its content.

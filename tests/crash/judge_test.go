@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"touchmark/hostlink/message"
 	"touchmark/tpm/audit"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
@@ -33,7 +35,7 @@ func (r *run) judge(lied bool) error {
 		return err
 	}
 	errs := slices.Clone(r.host.faults)
-	errs = append(errs, r.nothingLost(log, lied), r.audited(log), l.announced(r), r.released(log), r.headExplained(l))
+	errs = append(errs, r.keysKept(), r.nothingLost(log, lied), r.audited(log), l.announced(r), r.released(log), r.headExplained(l))
 	return errors.Join(errs...)
 }
 
@@ -53,6 +55,18 @@ func (r *run) log() (entries [][]byte, err error) {
 	return entries, s.Close()
 }
 
+// keysKept: the board has the private half of the log key in force, and of no
+// other.
+func (r *run) keysKept() error {
+	if _, err := r.ring().Find(r.host.trust.LogKey); err != nil {
+		return err
+	}
+	if k, err := r.ring().Next(); !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("a log key that is not in force stayed: %v, %w", k, err)
+	}
+	return nil
+}
+
 // nothingLost: what the host acknowledged is there, byte by byte; from a disk
 // that lies at least what was committed.
 func (r *run) nothingLost(log [][]byte, lied bool) error {
@@ -69,7 +83,7 @@ func (r *run) nothingLost(log [][]byte, lied bool) error {
 
 func (r *run) audited(log [][]byte) error {
 	report, err := audit.Run(audit.Input{
-		Trust: r.base.trustNow(), Checkpoint: r.host.note, Pending: log[r.host.committed:],
+		Trust: r.host.trust.Trust, Checkpoint: r.host.note, Pending: log[r.host.committed:],
 		Entries: func(from uint64) iter.Seq2[[]byte, error] {
 			return func(yield func([]byte, error) bool) {
 				for _, e := range log[from:] {
@@ -93,14 +107,14 @@ func (r *run) audited(log [][]byte) error {
 
 // ledgerFacts are what the log says.
 type ledgerFacts struct {
-	heads   map[uint64][32]byte // by committed size
-	size    uint64              // the largest
-	intents map[uint64]*ledger.Intent
-	ends    map[uint64]*ledger.Outcome // by intent
+	heads map[uint64][32]byte         // by committed size
+	size  uint64                      // the largest
+	plans map[uint64][]message.Digest // that the token was to be asked to sign, by entry
+	ends  map[uint64]*ledger.Outcome  // by intent
 }
 
 func read(r *run, log [][]byte) (*ledgerFacts, error) {
-	l := &ledgerFacts{heads: map[uint64][32]byte{}, intents: map[uint64]*ledger.Intent{}, ends: map[uint64]*ledger.Outcome{}}
+	l := &ledgerFacts{heads: map[uint64][32]byte{}, plans: map[uint64][]message.Digest{}, ends: map[uint64]*ledger.Outcome{}}
 	ak, err := quote.ParseAK(r.base.trust.AK)
 	if err != nil {
 		return nil, err
@@ -125,7 +139,11 @@ func read(r *run, log [][]byte) (*ledgerFacts, error) {
 			}
 			l.commit(b.Size, facts.Contents)
 		case *ledger.Intent:
-			l.intents[uint64(i)] = b
+			l.plans[uint64(i)] = b.SignDigests
+		case *ledger.Order:
+			if b.Action == ledger.KindCert {
+				l.plans[uint64(i)] = []message.Digest{b.Sign}
+			}
 		case *ledger.Outcome:
 			l.ends[b.Intent] = b
 		}
@@ -161,40 +179,55 @@ func (l *ledgerFacts) announced(r *run) (err error) {
 		return fmt.Errorf("the token's log has %d signatures, it was asked %d times", len(signed), len(r.touched))
 	}
 	for _, t := range r.touched {
-		index, item, found := l.find(t.digest)
-		if !found {
-			err = errors.Join(err, fmt.Errorf("the token was asked to sign %x, which no intent announces", t.digest))
-			continue
-		}
-		head, cerr := l.covering(index)
-		if cerr == nil && head != t.head {
-			cerr = fmt.Errorf("the token was asked for entry %d when HEAD had not taken it", index)
-		}
-		err = errors.Join(err, cerr)
-		if end := l.ends[index]; end == nil || !end.Items[item].State.Asked() {
-			err = errors.Join(err, fmt.Errorf("the token was asked for entry %d, the log says %+v", index, end))
-		}
+		err = errors.Join(err, l.explained(t.digest, func(index uint64, item int) error { return l.asked(t, index, item) }))
 	}
 	for _, d := range signed {
-		index, item, found := l.find(d)
-		if !found {
-			err = errors.Join(err, fmt.Errorf("the token signed %x, which no intent announces", d))
-		} else if end := l.ends[index]; end != nil && !end.Items[item].State.MayHaveSigned(true) && end.Items[item].State != ledger.Signed {
-			err = errors.Join(err, fmt.Errorf("the token signed item %d of entry %d, the log says %s", item, index, end.Items[item].State))
-		}
+		err = errors.Join(err, l.explained(d, l.admitted))
 	}
 	return err
 }
 
-func (l *ledgerFacts) find(digest []byte) (index uint64, item int, found bool) {
-	for index, in := range l.intents {
-		for item, d := range in.SignDigests {
-			if bytes.HasPrefix(d.Sum, digest[:32]) {
-				return index, item, true
+// explained: some entry that announces a digest is good for it. An order that HEAD
+// did not take can be brought again: in the same second its digest is the same.
+func (l *ledgerFacts) explained(digest []byte, good func(index uint64, item int) error) (err error) {
+	found := false
+	for index, digests := range l.plans {
+		for item, d := range digests {
+			if !bytes.HasPrefix(d.Sum, digest[:32]) {
+				continue
 			}
+			found = true
+			gerr := good(index, item)
+			if gerr == nil {
+				return nil
+			}
+			err = errors.Join(err, gerr)
 		}
 	}
-	return 0, 0, false
+	if !found {
+		return fmt.Errorf("the token was asked to sign %x, which no entry announces", digest)
+	}
+	return err
+}
+
+func (l *ledgerFacts) asked(t touched, index uint64, item int) error {
+	head, err := l.covering(index)
+	switch end := l.ends[index]; {
+	case err != nil:
+		return err
+	case head != t.head:
+		return fmt.Errorf("the token was asked for entry %d when HEAD had not taken it", index)
+	case end == nil || !end.Items[item].State.Asked():
+		return fmt.Errorf("the token was asked for entry %d, the log says %+v", index, end)
+	}
+	return nil
+}
+
+func (l *ledgerFacts) admitted(index uint64, item int) error {
+	if end := l.ends[index]; end != nil && !end.Items[item].State.MayHaveSigned(true) && end.Items[item].State != ledger.Signed {
+		return fmt.Errorf("the token signed item %d of entry %d, the log says %s", item, index, end.Items[item].State)
+	}
+	return nil
 }
 
 // asks is a GENERAL AUTHENTICATE that wants a P-256 signature (SP 800-73-4 part
@@ -244,7 +277,7 @@ func (r *run) proved(log [][]byte, s released) error {
 	if err != nil {
 		return err
 	}
-	in, err := r.base.pinned.OpenProof(text)
+	in, err := r.host.trust.OpenProof(text)
 	if err == nil {
 		_, err = in.Check(s.name, stateOf(s.name), s.sig)
 	}

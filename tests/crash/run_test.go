@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"touchmark/appliance/ceremony"
+	"touchmark/appliance/enrol/logkey"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/piv"
 	"touchmark/appliance/station"
@@ -77,7 +78,7 @@ func newRun(h *bench, b *base) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{bench: h, base: b, stick: stick, disk: b.disk.Clone(), host: newHost(b), more: make(chan struct{})}
+	r := &run{bench: h, base: b, stick: stick, disk: b.disk.Clone(), host: newHost(b, b.pinned), more: make(chan struct{})}
 	r.begin()
 	return r, nil
 }
@@ -157,7 +158,7 @@ func (r *run) station(l *life, store *ledgerstore.Store) (*station.Station, erro
 	r.mu.Unlock()
 	r.lines.begin()
 	return station.New(station.Config{
-		Store: store, TPM: tpm, Panel: d, LogKeys: station.FixedLogKey(r.base.logKey), Confirm: true, Log: zerolog.New(&r.lines),
+		Store: store, TPM: tpm, Panel: d, LogKeys: r.ring(), Confirm: true, Log: zerolog.New(&r.lines),
 		Clock:  func() time.Time { return time.Now().Add(r.advanced) },
 		Token:  func() (station.Token, error) { return r.openToken(l) },
 		Link:   func(ctx context.Context) (station.Link, error) { return r.connect(ctx, l) },
@@ -166,6 +167,9 @@ func (r *run) station(l *life, store *ledgerstore.Store) (*station.Station, erro
 		TPMRetry: time.Millisecond, MirrorTimeout: patience, ArmTimeout: time.Hour,
 	}), nil
 }
+
+// ring is where the board keeps its log keys.
+func (r *run) ring() logkey.Ring { return logkey.Ring{Dir: keyDir, Disk: r.disk} }
 
 func (r *run) openToken(l *life) (station.Token, error) {
 	if l.ended() {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"touchmark/hostlink/message"
 	"touchmark/tests/pivemu"
@@ -45,6 +46,8 @@ func scenarios() []scenario {
 		{name: "note without a host", least: 8, prepare: withoutHost, act: onStick, wanted: obeyed(aNote)},
 		{name: "time order", least: 15, prepare: clockBehind, act: ordering(theTime), wanted: (*run).timed, halts: "the clock"},
 		{name: "resume", least: 15, prepare: foreign, act: ordering(resume), wanted: (*run).resumed, halts: "head-"},
+		{name: "log key", least: 14, prepare: secondKey, act: ordering(theKey), wanted: obeyed(theKey)},
+		{name: "renewal", least: 14, prepare: laterOn, act: ordering(aRenewal), wanted: (*run).renewed},
 		{name: "close", least: 12, prepare: (*run).up, act: ordering(theEnd), wanted: (*run).closed, closes: true},
 		{name: "shutdown", least: 4, prepare: (*run).up, act: (*run).leave, wanted: nothing},
 		{name: "shutdown while the token waits", least: 8, prepare: untouched, act: (*run).leaveArmed, wanted: nothing},
@@ -209,6 +212,61 @@ func newPolicy(r *run) ([]byte, error) {
 func aNote(r *run) ([]byte, error)   { return r.order(&order.Note{}) }
 func theTime(r *run) ([]byte, error) { return r.order(&order.Time{To: now()}) }
 func theEnd(r *run) ([]byte, error)  { return r.order(&order.Close{}) }
+
+func theKey(r *run) ([]byte, error) {
+	return r.order(&order.Key{LogKey: r.host.trust.LogKey})
+}
+
+// secondKey is a board on which the log key that is to come was made. Its host
+// was given the trust note that says so: it takes both.
+func secondKey(r *run) error {
+	k, err := r.ring().MakeNext(origin)
+	if err != nil {
+		return err
+	}
+	next := *r.base.trust
+	next.Version, next.Previous = 2, r.base.trust.Hash()
+	next.LogKey, next.OldLogKeys = k.Public, []string{r.base.trust.LogKey}
+	signed, err := next.Sign(r.base.admin)
+	if err != nil {
+		return err
+	}
+	if r.host.trust, err = r.base.pinned.Next(signed); err != nil {
+		return err
+	}
+	return r.up()
+}
+
+// laterOn is a board that signed its certificate more than a second ago.
+func laterOn(r *run) error {
+	r.advanced = 2 * time.Second
+	return r.up()
+}
+
+func aRenewal(r *run) ([]byte, error) {
+	return r.order(&order.Cert{Key: "packages", Expires: now().Add(time.Duration(1+len(r.orders)) * time.Hour)})
+}
+
+// renewed wants the certificate to have been renewed. An order that came to its
+// end without a signature is used up: then it takes another.
+func (r *run) renewed() error {
+	if len(r.orders) > 0 {
+		if err := obeyed(aRenewal)(r); err != nil {
+			return err
+		}
+	}
+	if is, err := r.host.renewed(); is || err != nil {
+		return err
+	}
+	if err := ordering(aRenewal)(r); err != nil {
+		return err
+	}
+	is, err := r.host.renewed()
+	if err == nil && !is {
+		err = errors.New("the order is in force, and the certificate was not renewed")
+	}
+	return err
+}
 
 func resume(r *run) ([]byte, error) {
 	var head, pcr [32]byte

@@ -76,8 +76,8 @@ func OpenBackup(backup string, identity io.Reader) (*Key, error) {
 // none, else as the next, if there is none of those. Nothing is overwritten; the
 // log says which of the two signs.
 func (k *Key) Restore(dir string) error {
-	for _, path := range (Ring{dir}).files() {
-		have, err := read(path)
+	for _, path := range (Ring{Dir: dir}).files() {
+		have, err := read(durable.OS, path)
 		switch {
 		case errors.Is(err, os.ErrNotExist):
 			return durable.WriteFile(path, []byte(k.secret+"\n"), 0o600)

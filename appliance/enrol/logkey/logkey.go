@@ -36,15 +36,15 @@ type Key struct {
 
 // Read loads the key of a data directory.
 func Read(dir string) (*Key, error) {
-	k, err := read(filepath.Join(dir, File))
+	k, err := read(durable.OS, filepath.Join(dir, File))
 	if errors.Is(err, os.ErrNotExist) {
 		err = fmt.Errorf("%w: is %s an enrolled data directory?", err, dir)
 	}
 	return k, err
 }
 
-func read(path string) (*Key, error) {
-	raw, err := durable.ReadFile(durable.OS, path, maxKey)
+func read(d durable.Disk, path string) (*Key, error) {
+	raw, err := durable.ReadFile(d, path, maxKey)
 	if err != nil {
 		return nil, err
 	}
@@ -71,11 +71,11 @@ func parse(secret string) (*Key, error) {
 // Make makes a key and writes it down, or takes the one that an enrolment cut
 // short has written.
 func Make(dir, origin string) (*Key, error) {
-	return makeAt(filepath.Join(dir, File), origin)
+	return makeAt(durable.OS, filepath.Join(dir, File), origin)
 }
 
-func makeAt(path, origin string) (*Key, error) {
-	k, err := read(path)
+func makeAt(d durable.Disk, path, origin string) (*Key, error) {
+	k, err := read(d, path)
 	if !errors.Is(err, os.ErrNotExist) {
 		return k, err
 	}
@@ -83,7 +83,7 @@ func makeAt(path, origin string) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := durable.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
+	if err := durable.WriteFileOn(d, path, []byte(secret+"\n"), 0o600); err != nil {
 		return nil, err
 	}
 	return parse(secret)

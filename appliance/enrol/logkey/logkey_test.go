@@ -76,7 +76,7 @@ func TestLogKeyIsMadeOnce(t *testing.T) {
 
 func TestRing(t *testing.T) {
 	dir := t.TempDir()
-	r := Ring{dir}
+	r := Ring{Dir: dir}
 	first, err := Make(dir, origin)
 	ok(t, err)
 	next, err := r.MakeNext(origin)
@@ -105,7 +105,7 @@ func TestRing(t *testing.T) {
 	if _, err := r.Find(first.Public); err == nil || !strings.Contains(err.Error(), next.Public) {
 		t.Errorf("the key that was replaced: %v", err)
 	}
-	if _, err := (Ring{t.TempDir()}).Find(first.Public); err == nil || !strings.Contains(err.Error(), "there is none") {
+	if _, err := (Ring{Dir: t.TempDir()}).Find(first.Public); err == nil || !strings.Contains(err.Error(), "there is none") {
 		t.Errorf("an empty directory: %v", err)
 	}
 }
@@ -131,7 +131,7 @@ func TestRestoreOverwritesNothing(t *testing.T) {
 		t.Errorf("a third key: %v", err)
 	}
 	for _, k := range []*Key{a, b} {
-		if _, err := (Ring{dir}).Find(k.Public); err != nil {
+		if _, err := (Ring{Dir: dir}).Find(k.Public); err != nil {
 			t.Error(err)
 		}
 	}

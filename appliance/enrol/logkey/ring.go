@@ -18,21 +18,31 @@ const NextFile = "log.key.next"
 // Ring is the keys of a data directory: the one in use, and maybe the one that
 // administrators are to order in its place. The log says which of them signs,
 // never their names.
-type Ring struct{ Dir string }
+type Ring struct {
+	Dir  string
+	Disk durable.Disk // where Dir is; nil: this machine's
+}
+
+func (r Ring) disk() durable.Disk {
+	if r.Disk == nil {
+		return durable.OS
+	}
+	return r.Disk
+}
 
 // MakeNext makes the key that is to come, or takes the one that is there: it is
 // never overwritten.
 func (r Ring) MakeNext(origin string) (*Key, error) {
-	return makeAt(filepath.Join(r.Dir, NextFile), origin)
+	return makeAt(r.disk(), filepath.Join(r.Dir, NextFile), origin)
 }
 
 // Next is the key that is to come; os.ErrNotExist without one.
-func (r Ring) Next() (*Key, error) { return read(filepath.Join(r.Dir, NextFile)) }
+func (r Ring) Next() (*Key, error) { return read(r.disk(), filepath.Join(r.Dir, NextFile)) }
 
 // Origin is the name that the keys have, the log's; "" without a key.
 func (r Ring) Origin() string {
 	for _, path := range r.files() {
-		if k, err := read(path); err == nil {
+		if k, err := read(r.disk(), path); err == nil {
 			return k.Name()
 		}
 	}
@@ -48,7 +58,7 @@ func (r Ring) files() [2]string {
 func (r Ring) Find(public string) (note.Signer, error) {
 	var there []string
 	for _, path := range r.files() {
-		k, err := read(path)
+		k, err := read(r.disk(), path)
 		switch {
 		case errors.Is(err, os.ErrNotExist):
 			continue
@@ -77,8 +87,8 @@ func (r Ring) Keep(public string) error {
 		return err
 	}
 	files := r.files()
-	if err := durable.OS.Rename(files[1], files[0]); err != nil {
+	if err := r.disk().Rename(files[1], files[0]); err != nil {
 		return durable.Error("rename", files[1], err)
 	}
-	return durable.OS.SyncDir(r.Dir)
+	return r.disk().SyncDir(r.Dir)
 }
