@@ -7,8 +7,8 @@ const (
 	// MaxText bounds the TOML text: with its note, the token's attestation
 	// and the certificate it must fit the genesis entry of 60 KiB.
 	MaxText = 24 << 10
-	// MaxAdministrators, MaxHosts, MaxApprovers, MaxKeys and MaxClasses bound
-	// the tables; a PIV token has 24 key slots, and approvers must not exceed
+	// MaxAdministrators, of those of recovery too, MaxHosts, MaxApprovers,
+	// MaxKeys and MaxClasses bound the tables; a PIV token has 24 key slots, and approvers must not exceed
 	// message.MaxSignatures, or a fully approved job could not be opened.
 	MaxAdministrators, MaxHosts, MaxApprovers, MaxKeys, MaxClasses = 16, 64, 32, 24, 64
 	// MaxList bounds the lists of a class: hosts, names, formats.

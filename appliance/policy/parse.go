@@ -59,7 +59,7 @@ func Parse(text []byte) (*Policy, error) {
 // validate checks every value and every reference of a document.
 func (c *checker) validate(text []byte) (*Policy, error) {
 	p := &Policy{Hash: sha256.Sum256(text), Text: bytes.Clone(text)}
-	for _, check := range []func(*Policy){c.head, c.administrators, c.hosts, c.approvers, c.tokenKeys, c.classes} {
+	for _, check := range []func(*Policy){c.head, c.administrators, c.recovery, c.hosts, c.approvers, c.tokenKeys, c.classes} {
 		check(p)
 	}
 	if err := c.errs.Sorted(); err != nil {
@@ -126,14 +126,25 @@ func (c *checker) previous(p *Policy) {
 
 func (c *checker) administrators(p *Policy) {
 	a := &c.file.Administrators
-	c.bound("administrators.keys", len(a.Keys), MaxAdministrators)
-	for i, k := range a.Keys {
-		v := c.noteKey(fmt.Sprintf("administrators.keys[%d]", i), k, "an administrator")
-		p.Administrators.Keys = append(p.Administrators.Keys, v)
+	p.Administrators = c.quorum("administrators", a.Quorum, a.Keys, "an administrator")
+}
+
+func (c *checker) recovery(p *Policy) {
+	if r := c.file.Recovery; r != nil {
+		p.Recovery = c.quorum("recovery", r.Quorum, r.Keys, "recovery")
 	}
-	c.check(len(a.Keys) == 0 || a.Quorum >= 1 && a.Quorum <= uint64(len(a.Keys)), "administrators.quorum",
-		"the quorum is from 1 to the number of keys, which is %d", len(a.Keys))
-	p.Administrators.Quorum, p.Administrators.Texts = int(a.Quorum), a.Keys
+}
+
+// quorum reads a table of keys of which a number must sign.
+func (c *checker) quorum(table string, need uint64, keys []string, owner string) Administrators {
+	a := Administrators{Quorum: int(need), Texts: keys}
+	c.bound(table+".keys", len(keys), MaxAdministrators)
+	for i, k := range keys {
+		a.Keys = append(a.Keys, c.noteKey(fmt.Sprintf("%s.keys[%d]", table, i), k, owner))
+	}
+	c.check(len(keys) == 0 || need >= 1 && need <= uint64(len(keys)), table+".quorum",
+		"the quorum is from 1 to the number of keys, which is %d", len(keys))
+	return a
 }
 
 func (c *checker) hosts(p *Policy) {
@@ -143,7 +154,7 @@ func (c *checker) hosts(p *Policy) {
 		c.word(at+".name", h.Name)
 		_, dup := find(p.Hosts, func(o *Host) bool { return o.Name == h.Name })
 		c.check(!dup, at+".name", "there is a host %q already: give each host its own name", h.Name)
-		p.Hosts = append(p.Hosts, Host{Name: h.Name, Key: c.noteKey(at+".key", h.Key, "host "+h.Name)})
+		p.Hosts = append(p.Hosts, Host{Name: h.Name, Key: c.noteKey(at+".key", h.Key, "host "+h.Name), Text: h.Key})
 	}
 }
 
@@ -152,7 +163,7 @@ func (c *checker) approvers(p *Policy) {
 	for i, a := range c.file.Approvers {
 		at := fmt.Sprintf("approver[%d]", i)
 		c.word(at+".person", a.Person)
-		p.Approvers = append(p.Approvers, Approver{Person: a.Person, Key: c.noteKey(at+".key", a.Key, "approver "+a.Person)})
+		p.Approvers = append(p.Approvers, Approver{Person: a.Person, Key: c.noteKey(at+".key", a.Key, "approver "+a.Person), Text: a.Key})
 	}
 }
 

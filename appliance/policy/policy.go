@@ -33,6 +33,8 @@ type Policy struct {
 	MaxValidity time.Duration // longest not-after
 
 	Administrators Administrators
+	Recovery       Administrators // who may replace them if they cannot sign; no keys, nobody
+	Recovered      bool           // set by Successor: Recovery signed it in their place
 	Hosts          []Host
 	Approvers      []Approver
 	Keys           []Key
@@ -50,12 +52,14 @@ type Administrators struct {
 type Host struct {
 	Name string
 	Key  note.Verifier
+	Text string // the same key as written
 }
 
 // Approver approves jobs. A person may have several keys and counts once.
 type Approver struct {
 	Person string
 	Key    note.Verifier
+	Text   string // the same key as written
 }
 
 // Key is a key on the token. It serves one signature family only.

@@ -14,6 +14,10 @@ type file struct {
 		Quorum uint64   `toml:"quorum"`
 		Keys   []string `toml:"keys"`
 	} `toml:"administrators"`
+	Recovery *struct {
+		Quorum uint64   `toml:"quorum"`
+		Keys   []string `toml:"keys"`
+	} `toml:"recovery"`
 	Hosts []struct {
 		Name string `toml:"name"`
 		Key  string `toml:"key"`
@@ -58,6 +62,10 @@ var schema = []document.Table{
 	}},
 	{Name: "administrators", Fields: []document.Field{
 		{Name: "quorum", Kind: document.Number, Example: "1"},
+		{Name: "keys", Kind: document.List, Example: "[" + exampleKey + "]"},
+	}},
+	{Name: "recovery", Optional: true, Fields: []document.Field{
+		{Name: "quorum", Kind: document.Number, Example: "2"},
 		{Name: "keys", Kind: document.List, Example: "[" + exampleKey + "]"},
 	}},
 	{Name: "host", Many: true, Fields: []document.Field{

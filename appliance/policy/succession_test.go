@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,6 +85,66 @@ func TestSuccessor(t *testing.T) {
 	}
 	if _, err := p.Successor([]byte("no note")); err == nil {
 		t.Error("accepted what is no note")
+	}
+}
+
+// rescued is the policy in force with three recovery keys, two of whom must
+// sign.
+func rescued(t *testing.T) *Policy {
+	t.Helper()
+	with := fmt.Sprintf("[recovery]\nquorum = 2\nkeys = [%q, %q, %q]\n\n[[host]]", vkey("safe1"), vkey("safe2"), vkey("safe3"))
+	text := strings.Replace(readExample(t, "distribution.toml"), "[[host]]", with, 1)
+	for _, signers := range [][]string{{"admin1", "admin2", "safe1", "safe2"}, {"safe1", "safe2", "safe3"}, {"admin1", "admin2"}} {
+		if _, err := Open(policyNote(t, text, signers...)); err == nil {
+			t.Fatalf("a genesis policy signed by %v was opened", signers)
+		}
+	}
+	p, err := Open(policyNote(t, text, "admin1", "admin2", "safe1", "safe2", "safe3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// Recovery keys replace administrators who cannot sign any more, and change
+// nothing else.
+func TestRecovery(t *testing.T) {
+	p := rescued(t)
+	three := fmt.Sprintf("%q,\n    %q,\n    %q", vkey("admin1"), vkey("admin2"), vkey("admin3"))
+	replaced := []string{three, fmt.Sprintf("%q,\n    %q,\n    %q", vkey("admin4"), vkey("admin5"), vkey("admin3"))}
+	with := func(edits ...string) []string { return append(slices.Clone(replaced), edits...) }
+	for _, c := range []struct {
+		name  string
+		edits []string
+		by    []string
+		want  string // part of the error, "" for none
+	}{
+		{"the quorum and who is new", replaced, []string{"safe1", "safe3", "admin4", "admin5"}, ""},
+		{"one of the quorum", replaced, []string{"safe2", "admin4", "admin5"}, "signed by 1"},
+		{"who is new did not sign", replaced, []string{"safe1", "safe2", "admin4"}, "key admin5"},
+		{"an administrator in force besides", replaced, []string{"safe1", "safe2", "admin4", "admin5", "admin3"}, "not known"},
+		{"a quorum made up of both", replaced, []string{"safe1", "admin1", "admin4", "admin5"}, "not known"},
+		{"a stranger", replaced, []string{"safe1", "safe2", "admin4", "admin5", "stranger"}, "not known"},
+		{"a rate too", with("60/1h", "90/1h"), []string{"safe1", "safe2", "admin4", "admin5"}, "keep [[class]]"},
+		{"a host too", with(vkey("repo1"), vkey("repo3")), []string{"safe1", "safe2", "admin4", "admin5"}, "keep [[host]]"},
+		{"an approver too", with(vkey("bob"), vkey("eve")), []string{"safe1", "safe2", "admin4", "admin5"}, "keep [[approver]]"},
+		{"another clock too", with(`max_skew = "5m"`, `max_skew = "9m"`), []string{"safe1", "safe2", "admin4", "admin5"}, "keep max_skew"},
+		{"another validity too", with(`"7d"`, `"8d"`), []string{"safe1", "safe2", "admin4", "admin5"}, "keep max_validity"},
+		{"a token key too", with("[[class]]", "[[key]]\nname = \"more\"\nslot = \"9a\"\nfamily = \"raw\"\nalgorithm = \"p256\"\n[[class]]"), []string{"safe1", "safe2", "admin4", "admin5"}, "keep [[key]]"},
+		{"itself too", with(vkey("safe3"), vkey("safe4")), []string{"safe1", "safe2", "admin4", "admin5", "safe4"}, "keep [recovery]"},
+		{"administrators change recovery", []string{vkey("safe3"), vkey("safe4")}, []string{"admin1", "admin2", "safe4"}, ""},
+		{"whose new key did not sign", []string{vkey("safe3"), vkey("safe4")}, []string{"admin1", "admin2"}, "key safe4"},
+		{"who ask an old recovery key too", []string{vkey("safe3"), vkey("safe4")}, []string{"admin1", "admin2", "safe1", "safe4"}, "keep [recovery]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			next, err := p.Successor(policyNote(t, successor(t, p, c.edits...), c.by...))
+			if c.want == "" && (err != nil || next.Recovered != slices.Contains(c.by, "safe1")) {
+				t.Errorf("%v", err)
+			}
+			if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
 	}
 }
 

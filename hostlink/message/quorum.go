@@ -41,6 +41,15 @@ func OpenQuorum(msg []byte, known []note.Verifier, need int, all ...note.Verifie
 	return text, nil
 }
 
+// NoteNames reports whether a note has a signature that claims to be by one of
+// these keys. It verifies nothing: it says by which rule a note is to be judged.
+func NoteNames(msg []byte, keys []note.Verifier) bool {
+	_, sigs, err := splitNote(msg)
+	return err == nil && slices.ContainsFunc(sigs, func(s noteSig) bool {
+		return slices.ContainsFunc(keys, func(v note.Verifier) bool { return v.Name() == s.name && v.KeyHash() == s.hash })
+	})
+}
+
 // union lists each key of both once. Two keys of one name and hash, which no
 // honest people have, become one that both must have signed.
 func union(a, b []note.Verifier) []note.Verifier {

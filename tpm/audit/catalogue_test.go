@@ -122,6 +122,7 @@ var warnings = []remark{
 		w.obey(w.entry(ledger.KindNote, w.signed(o, w.admin)))
 	}),
 	plain(finding.TimeCorrected, func(w *world) { w.setClock(w.now.Add(time.Hour)) }),
+	plain(finding.Recovered, func(w *world) { w.rescue() }),
 	plain(anchor.CodeResumed, func(w *world) { w.tpm.ExtendHead([32]byte{1}); w.resume() }),
 	plain(finding.Revoked, func(w *world) { w.revoke(sigformat.NoReason) }),
 	{finding.Wear, func(_ *testing.T, w *world) Input {

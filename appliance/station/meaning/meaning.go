@@ -64,6 +64,9 @@ func expiry(t time.Time) string {
 // way round.
 func Policy(old, next *policy.Policy) []string {
 	lines := []string{fmt.Sprintf("Policy %d in place of %d, hash %x.", next.Serial, old.Serial, next.Hash)}
+	if next.Recovered {
+		lines = append(lines, "RECOVERY: signed by the recovery keys, NOT by the administrators, who are replaced by it. Ask them first.")
+	}
 	value := func(what string, a, b any) {
 		if a != b {
 			lines = append(lines, fmt.Sprintf("%s: %v in place of %v.", what, b, a))
@@ -73,6 +76,8 @@ func Policy(old, next *policy.Policy) []string {
 	value("max_skew", old.MaxSkew, next.MaxSkew)
 	value("max_validity", old.MaxValidity, next.MaxValidity)
 	lines = append(lines, differ("administrator", names(old.Administrators.Texts, self), names(next.Administrators.Texts, self))...)
+	value("Recovery keys that must sign", old.Recovery.Quorum, next.Recovery.Quorum)
+	lines = append(lines, differ("recovery key", names(old.Recovery.Texts, self), names(next.Recovery.Texts, self))...)
 	lines = append(lines, differ("host", names(old.Hosts, host), names(next.Hosts, host))...)
 	lines = append(lines, differ("approver", names(old.Approvers, approver), names(next.Approvers, approver))...)
 	lines = append(lines, differ("key", names(old.Keys, func(k policy.Key) string { return k.Name }), names(next.Keys, func(k policy.Key) string { return k.Name }))...)

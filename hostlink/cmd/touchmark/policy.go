@@ -131,9 +131,10 @@ func (a *app) checkPolicy(path, inForce string) error {
 	return nil
 }
 
-// administrator reports whether a policy names the holder of a key as one.
+// administrator reports whether a policy names the holder of a key as one, or
+// as one of those who may replace them.
 func administrator(p *policy.Policy, s note.Signer) bool {
-	return p != nil && slices.ContainsFunc(p.Administrators.Keys, func(k note.Verifier) bool {
+	return p != nil && slices.ContainsFunc(slices.Concat(p.Administrators.Keys, p.Recovery.Keys), func(k note.Verifier) bool {
 		return k.Name() == s.Name() && k.KeyHash() == s.KeyHash()
 	})
 }

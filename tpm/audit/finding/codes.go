@@ -77,6 +77,7 @@ const (
 	OrderVoid      = "order-void"             // HEAD did not take it
 	OrderOpen      = "order-open"             // not known yet whether HEAD took it
 	Unmirrored     = "order-unmirrored"       // committed without a host
+	Recovered      = "recovery-used"          // recovery keys replaced the administrators
 	TimeCorrected  = "time-corrected"         // administrators set the clock
 	Cert           = "cert-mismatch"          // what a cert entry has the token sign is not what was ordered
 	Renewed        = "certificate-renewed"    // the key certified itself with another expiry

@@ -13,6 +13,9 @@ import (
 // Effect folds what an order does that took effect.
 func (f *Fold) Effect(w *task.Order) {
 	f.note(finding.Info, finding.OrderTaken, w.Index, "the administrators' %s entry %d is in force", w.Kind, w.Index)
+	if w.Policy != nil && w.Policy.Recovered {
+		f.note(finding.Warning, finding.Recovered, w.Index, "the recovery keys, not the administrators, signed the policy of entry %d, which replaces the administrators: ask those whether they lost their keys", w.Index)
+	}
 	if w.Order == nil {
 		return
 	}

@@ -1,0 +1,48 @@
+package meaning
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"touchmark/appliance/policy"
+)
+
+func example(t *testing.T, edits ...string) *policy.Policy {
+	t.Helper()
+	text, err := os.ReadFile("../../policy/testdata/distribution.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.Parse([]byte(strings.NewReplacer(edits...).Replace(string(text))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// The operator is told first, and in capitals, that it is not the
+// administrators who ask.
+func TestRecoveryIsSaidFirst(t *testing.T) {
+	old, next := example(t), example(t, "serial = 2", "serial = 3")
+	if lines := Policy(old, next); slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "RECOVERY") }) {
+		t.Errorf("an ordinary policy: %q", lines)
+	}
+	next.Recovered = true
+	if lines := Policy(old, next); len(lines) < 2 || !strings.HasPrefix(lines[1], "RECOVERY: signed by the recovery keys, NOT by the administrators") {
+		t.Errorf("%q", lines)
+	}
+}
+
+// New recovery keys are a change like any other.
+func TestRecoveryKeysAreShown(t *testing.T) {
+	const safe = "safe+4a1dd73c+AaLyl96wIjSVbJ44TZSYTzj3246DxoEAqvAeXMT/8bMI"
+	old := example(t)
+	p := *old
+	p.Recovery.Quorum, p.Recovery.Texts = 1, []string{safe}
+	want := []string{"Recovery keys that must sign: 1 in place of 0.", "NEW recovery key " + safe + "."}
+	if lines := Policy(old, &p); !slices.Equal(lines[1:], want) {
+		t.Errorf("%q", lines)
+	}
+}
