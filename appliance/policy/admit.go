@@ -10,11 +10,11 @@ import (
 	"touchmark/hostlink/message"
 )
 
-// Grant says under which class and key a request may be signed and what then
-// remains of its rates.
+// Grant says under which class and with which keys a request may be signed and
+// what then remains of its rates.
 type Grant struct {
 	Class     string
-	Key       Key
+	Keys      []Key  // any of them, the one to be preferred first
 	Remaining int    // smallest rest of any rate after this request
 	RateText  string // "57 of 60/1h left": the rate with the smallest rest
 }
@@ -40,12 +40,12 @@ func (p *Policy) Admit(r *Request, h *History, now time.Time) (*Grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, ok := p.Key(c.Key)
+	keys, ok := p.keysOf(c)
 	if !ok {
 		return nil, refuse(message.CodeHalted, "class %s names no key of this policy", c.Name)
 	}
 	text := fmt.Sprintf("%d of %s left", rest, rate.Text)
-	return &Grant{Class: c.Name, Key: *key, Remaining: rest, RateText: text}, nil
+	return &Grant{Class: c.Name, Keys: keys, Remaining: rest, RateText: text}, nil
 }
 
 // admits checks everything that does not depend on time.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -182,14 +183,14 @@ func TestAdmit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Grant{Class: "pacman-db", Key: Key{"packages", "9c", "openpgp-data", "p256"}, Remaining: 55, RateText: "55 of 60/1h left"}
-	if *g != want {
+	want := Grant{Class: "pacman-db", Keys: []Key{{"packages", "9c", "openpgp-data", "p256"}}, Remaining: 55, RateText: "55 of 60/1h left"}
+	if !reflect.DeepEqual(*g, want) {
 		t.Errorf("got %+v, want %+v", *g, want)
 	}
 	iso := newJob("iso", "archlinux-2026.11.01-x86_64.iso")
 	iso.hosts, iso.approvers = []string{"repo2"}, []string{"alice", "bob"}
 	g, err = p.Admit(authenticated(t, p, iso), h, noon)
-	if err != nil || g.Key.Name != "media" || g.Remaining != 1 {
+	if err != nil || g.Keys[0].Name != "media" || g.Remaining != 1 {
 		t.Errorf("%+v, %v", g, err)
 	}
 }

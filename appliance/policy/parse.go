@@ -213,13 +213,15 @@ func (c *checker) classes(p *Policy) {
 }
 
 func (c *checker) class(p *Policy, f *fileClass, at string) Class {
-	cl := Class{Name: f.Name, Key: f.Key, Hosts: f.Hosts, Names: f.Names, Formats: f.Formats, Approvals: int(f.Approvals), Batch: int(f.Batch)}
-	c.oneOf(at+".key", "key", f.Key, names(p.Keys, func(k Key) string { return k.Name }))
+	cl := Class{Name: f.Name, Keys: f.Keys, Hosts: f.Hosts, Names: f.Names, Formats: f.Formats, Approvals: int(f.Approvals), Batch: int(f.Batch)}
+	c.eachOnce(at+".keys", f.Keys, func(path, k string) {
+		c.oneOf(path, "key", k, names(p.Keys, func(k Key) string { return k.Name }))
+	})
 	c.eachOnce(at+".hosts", f.Hosts, func(path, h string) {
 		c.oneOf(path, "host", h, names(p.Hosts, func(h Host) string { return h.Name }))
 	})
 	c.eachOnce(at+".names", f.Names, c.pattern)
-	c.eachOnce(at+".formats", f.Formats, func(path, format string) { c.format(p, path, format, f.Key) })
+	c.eachOnce(at+".formats", f.Formats, func(path, format string) { c.format(p, path, format, f.Keys) })
 	var err error
 	if cl.MaxSize, err = parseSize(f.MaxSize, message.MaxItemSize); err != nil {
 		c.fail(at+".max_size", "%v", err)
@@ -262,15 +264,17 @@ func (c *checker) pattern(at, s string) {
 	c.check(ok && err == nil, at, "pattern %q is not valid: use the characters of names, * and ?", s)
 }
 
-func (c *checker) format(p *Policy, at, format, keyName string) {
+func (c *checker) format(p *Policy, at, format string, keys []string) {
 	known := make([]string, 0, len(formatFamily))
 	for f := range formatFamily {
 		known = append(known, f)
 	}
 	slices.Sort(known)
 	c.oneOf(at, "format", format, known)
-	if k, ok := p.Key(keyName); ok && slices.Contains(families, k.Family) && !c.wrong[at] {
-		c.check(k.Family == formatFamily[format], at, "format %q needs a key of family %s, key %q is %s: a token key serves one family", format, formatFamily[format], k.Name, k.Family)
+	for _, name := range keys {
+		if k, ok := p.Key(name); ok && slices.Contains(families, k.Family) && !c.wrong[at] {
+			c.check(k.Family == formatFamily[format], at, "format %q needs a key of family %s, key %q is %s: a token key serves one family", format, formatFamily[format], k.Name, k.Family)
+		}
 	}
 }
 

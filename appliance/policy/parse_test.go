@@ -166,7 +166,10 @@ func TestRefusedPolicies(t *testing.T) {
 		{"two families in one slot", "[[class]]", "[[key]]\nname = \"tags\"\nslot = \"9c\"\nfamily = \"sshsig\"\nalgorithm = \"p256\"\n[[class]]", "\"9c\"\nfamily = \"sshsig\"", `slot 9c is key "packages" already`},
 		{"format of another family", `"openpgp-data"`, `"sshsig"`, `"openpgp-binary"`, "needs a key of family openpgp-data"},
 		{"class twice", "batch = 16\n", "batch = 16\n" + strings.Replace(second, "[[class]]", "[[class]]#2", 1), "", `there is a class "pacman-db" already`},
-		{"class with unknown key", `key = "packages"`, `key = "package"`, `"package"`, `did you mean "packages"?`},
+		{"class with unknown key", `keys = ["packages"]`, `keys = ["package"]`, `"package"]`, `did you mean "packages"?`},
+		{"class without keys", `keys = ["packages"]`, `keys = []`, "keys = []", "write at least one"},
+		{"key twice in class", `keys = ["packages"]`, `keys = ["packages", "packages"]`, `"packages"]`, "twice"},
+		{"backup key of another family", "[[class]]\nname = \"pacman-db\"\nkeys = [\"packages\"]", "[[key]]\nname = \"tags\"\nslot = \"9a\"\nfamily = \"sshsig\"\nalgorithm = \"p256\"\n\n[[class]]\nname = \"pacman-db\"\nkeys = [\"packages\", \"tags\"]", "", `key "tags" is sshsig`},
 		{"class with unknown host", `hosts = ["repo1"]`, `hosts = ["repo2"]`, `"repo2"`, `did you mean "repo1"?`},
 		{"class without hosts", `hosts = ["repo1"]`, `hosts = []`, "hosts", "write at least one"},
 		{"host twice in class", `hosts = ["repo1"]`, `hosts = ["repo1", "repo1"]`, `"repo1"]`, "twice"},
@@ -328,7 +331,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("incoherent: %+v", p)
 		}
 		for _, c := range p.Classes {
-			if _, ok := p.Key(c.Key); !ok || len(c.Rates) == 0 || c.Batch < 1 {
+			if _, ok := p.keysOf(&c); !ok || len(c.Rates) == 0 || c.Batch < 1 {
 				t.Fatalf("incoherent class: %+v", c)
 			}
 		}

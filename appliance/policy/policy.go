@@ -73,7 +73,7 @@ type Key struct {
 // Class is what a kind of artifact is allowed.
 type Class struct {
 	Name      string
-	Key       string   // Key.Name
+	Keys      []string // Key.Name, the one to be preferred first
 	Hosts     []string // Host.Name
 	Names     []string // patterns over artifact names: '*' and '?' never match '/'
 	Formats   []string
@@ -98,6 +98,20 @@ func (p *Policy) Class(name string) (*Class, bool) {
 // Key returns the token key of this name.
 func (p *Policy) Key(name string) (*Key, bool) {
 	return find(p.Keys, func(k *Key) bool { return k.Name == name })
+}
+
+// keysOf are the token keys of a class; one of each name is there, Parse saw to
+// that.
+func (p *Policy) keysOf(c *Class) ([]Key, bool) {
+	keys := make([]Key, 0, len(c.Keys))
+	for _, name := range c.Keys {
+		k, ok := p.Key(name)
+		if !ok {
+			return nil, false
+		}
+		keys = append(keys, *k)
+	}
+	return keys, len(keys) > 0
 }
 
 func find[T any](list []T, is func(*T) bool) (*T, bool) {

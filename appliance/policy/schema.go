@@ -37,7 +37,7 @@ type file struct {
 
 type fileClass struct {
 	Name      string   `toml:"name"`
-	Key       string   `toml:"key"`
+	Keys      []string `toml:"keys"`
 	Hosts     []string `toml:"hosts"`
 	Names     []string `toml:"names"`
 	Formats   []string `toml:"formats"`
@@ -84,7 +84,7 @@ var schema = []document.Table{
 	}},
 	{Name: "class", Many: true, Fields: []document.Field{
 		{Name: "name", Kind: document.Text, Example: `"pacman-db"`},
-		{Name: "key", Kind: document.Text, Example: `"packages"`},
+		{Name: "keys", Kind: document.List, Example: `["packages"]`},
 		{Name: "hosts", Kind: document.List, Example: `["repo1"]`},
 		{Name: "names", Kind: document.List, Example: `["*.db.tar.gz"]`},
 		{Name: "formats", Kind: document.List, Example: `["openpgp-binary"]`},

@@ -108,7 +108,7 @@ func (s *Station) jobView() *operator.Job {
 		return nil
 	}
 	v := &operator.Job{
-		ID: j.id.String(), Class: j.grant.Class, Key: j.grant.Key.Name, Host: j.request.Host,
+		ID: j.id.String(), Class: j.grant.Class, Key: j.grant.Keys[0].Name, Host: j.request.Host,
 		Approvers: append([]string{}, j.request.Persons...), Rate: j.grant.RateText, State: j.machine.Phase().String(),
 	}
 	if j.machine.Phase() == ceremony.Touching {

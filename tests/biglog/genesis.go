@@ -36,7 +36,7 @@ algorithm = "p256"
 
 [[class]]
 name = "packages"
-key = "packages"
+keys = ["packages"]
 hosts = ["repo1"]
 names = ["*.pkg.tar.zst"]
 formats = ["openpgp-binary"]

@@ -186,7 +186,7 @@ func TestPolicyRefuses(t *testing.T) {
 func TestRateIsKept(t *testing.T) {
 	t.Parallel()
 	r := up(t, world.Config{Policy: func(s string) string {
-		return s + "\n[[class]]\nname = \"rare\"\nkey = \"packages\"\nhosts = [\"repo1\"]\nnames = [\"*\"]\nformats = [\"openpgp-binary\"]\nmax_size = \"1KiB\"\nrates = [\"2/1h\"]\napprovals = 0\nbatch = 2\n"
+		return s + "\n[[class]]\nname = \"rare\"\nkeys = [\"packages\"]\nhosts = [\"repo1\"]\nnames = [\"*\"]\nformats = [\"openpgp-binary\"]\nmax_size = \"1KiB\"\nrates = [\"2/1h\"]\napprovals = 0\nbatch = 2\n"
 	}})
 	r.sign([]string{"--class", "rare"}, r.file("a", 10), r.file("b", 10))
 	r.ask([]string{"--class", "rare"}, r.file("c", 10)).end(api.Refused)

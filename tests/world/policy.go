@@ -30,7 +30,7 @@ algorithm = "%[4]s"
 
 [[class]]
 name = "pacman-db"
-key = "packages"
+keys = ["packages"]
 hosts = ["repo1"]
 names = ["*.db.tar.gz", "*.files.tar.gz"]
 formats = ["openpgp-binary"]
@@ -41,7 +41,7 @@ batch = 16
 
 [[class]]
 name = "package"
-key = "packages"
+keys = ["packages"]
 hosts = ["repo1"]
 names = ["*.pkg.tar.zst"]
 formats = ["openpgp-binary"]
@@ -52,7 +52,7 @@ batch = 16
 
 [[class]]
 name = "anything"
-key = "packages"
+keys = ["packages"]
 hosts = ["repo1"]
 names = ["*"]
 formats = ["openpgp-binary"]

@@ -452,7 +452,7 @@ algorithm = "p256"
 
 [[class]]
 name = "other"
-key = "other"
+keys = ["other"]
 hosts = ["repo1"]
 names = ["*.db.tar.gz"]
 formats = ["openpgp-binary"]

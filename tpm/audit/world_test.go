@@ -146,7 +146,7 @@ algorithm = "p256"
 
 [[class]]
 name = "pacman-db"
-key = "packages"
+keys = ["packages"]
 hosts = ["repo1"]
 names = ["*.db.tar.gz", "*.files.tar.gz"]
 formats = ["openpgp-binary"]

@@ -106,7 +106,7 @@ key = %q
 func classTable(name, tokenKey string, approvals int) string {
 	return fmt.Sprintf(`[[class]]
 name = %q
-key = %q
+keys = [%q]
 hosts = ["repo1"]
 names = ["*.db"]
 formats = ["openpgp-binary"]

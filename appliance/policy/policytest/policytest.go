@@ -48,7 +48,7 @@ algorithm = "p256"
 
 const class = `[[class]]
 name = %q
-key = "packages"
+keys = ["packages"]
 hosts = ["repo1"]
 names = [%q]
 formats = ["openpgp-binary"]

@@ -135,8 +135,8 @@ func classes(old, next *policy.Policy) (lines []string) {
 
 func class(c *policy.Class) string {
 	rates := names(c.Rates, func(r policy.Rate) string { return r.Text })
-	return fmt.Sprintf("%s (key %s, hosts %s, names %s, formats %s, at most %d bytes, rates %s, approvals %d, batch %d)",
-		c.Name, c.Key, strings.Join(c.Hosts, " "), strings.Join(c.Names, " "), strings.Join(c.Formats, " "), c.MaxSize, strings.Join(rates, " "), c.Approvals, c.Batch)
+	return fmt.Sprintf("%s (keys %s, hosts %s, names %s, formats %s, at most %d bytes, rates %s, approvals %d, batch %d)",
+		c.Name, strings.Join(c.Keys, " "), strings.Join(c.Hosts, " "), strings.Join(c.Names, " "), strings.Join(c.Formats, " "), c.MaxSize, strings.Join(rates, " "), c.Approvals, c.Batch)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

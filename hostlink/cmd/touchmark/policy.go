@@ -125,8 +125,8 @@ func (a *app) checkPolicy(path, inForce string) error {
 		for i, r := range c.Rates {
 			rates[i] = r.Text
 		}
-		fmt.Fprintf(a.out, "  class %s: %s for %s, key %s, %s, %d approvals\n", c.Name, strings.Join(c.Names, " "), strings.Join(c.Hosts, " "),
-			c.Key, strings.Join(rates, " "), c.Approvals)
+		fmt.Fprintf(a.out, "  class %s: %s for %s, keys %s, %s, %d approvals\n", c.Name, strings.Join(c.Names, " "), strings.Join(c.Hosts, " "),
+			strings.Join(c.Keys, " "), strings.Join(rates, " "), c.Approvals)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package fold
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"touchmark/appliance/policy"
@@ -185,8 +186,8 @@ func (f *Fold) admit(t *task.Task) {
 		return // it was admitted, and the boot entry behind it tells what HEAD took
 	}
 	p := t.Keys.Policy
-	if c, ok := p.Class(r.Approval.Class); ok && c.Key != t.Keys.Name {
-		f.note(finding.Evidence, finding.Key, t.Index, "class %s of intent %d is signed with key %q, this log is of key %q", c.Name, t.Index, c.Key, t.Keys.Name)
+	if c, ok := p.Class(r.Approval.Class); ok && !slices.Contains(c.Keys, t.Keys.Name) {
+		f.note(finding.Evidence, finding.Key, t.Index, "class %s of intent %d is signed with key %s, this log is of key %q", c.Name, t.Index, strings.Join(c.Keys, ", "), t.Keys.Name)
 	}
 	if _, err := p.Admit(r, f.history, t.Header.Time); err != nil {
 		f.note(finding.Evidence, finding.Breach, t.Index, "policy does not admit intent %d: %v", t.Index, err)
