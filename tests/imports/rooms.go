@@ -114,6 +114,7 @@ var rooms = map[string]kind{
 	"tests/serial/courier":    test,
 	"tests/serial/guest":      test,
 	"tests/serial/initrd":     test,
+	"tests/soak":              test,
 	"tests/swtpm":             test,
 	"tests/vectors":           test,
 	"tests/world":             test,

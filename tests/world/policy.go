@@ -2,6 +2,7 @@ package world
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -82,4 +83,9 @@ func WithoutClass(text, name string) string {
 		return before
 	}
 	return before + "[[class]]\n" + after
+}
+
+// Unlimited raises every rate of a policy's text to the highest there is, for those who sign all day.
+func Unlimited(text string) string {
+	return regexp.MustCompile(`(?m)^rates = .*$`).ReplaceAllString(text, `rates = ["1000000/1h"]`)
 }
