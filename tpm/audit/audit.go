@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"touchmark/appliance/piv/attest"
 	"touchmark/hostlink/message/canon"
@@ -82,14 +83,20 @@ func (e *UnreadableError) Unwrap() error { return e.Err }
 
 // Run audits a log. The error is an *UnreadableError, or one in Trust.
 func Run(in Input) (*report.Report, error) {
-	a, err := newAuditor(in)
-	if err != nil {
-		return nil, err
+	for from := (further{}); ; {
+		a, err := newAuditor(in)
+		if err != nil {
+			return nil, err
+		}
+		a.further = from
+		if err := a.run(); err != nil {
+			return nil, &UnreadableError{Err: err}
+		}
+		more := false
+		if from, more = a.tooShort(); !more {
+			return a.report(), nil
+		}
 	}
-	if err := a.run(); err != nil {
-		return nil, &UnreadableError{Err: err}
-	}
-	return a.report(), nil
 }
 
 func newAuditor(in Input) (*auditor, error) {
@@ -141,6 +148,9 @@ type auditor struct {
 	hasCP  bool               // limit comes from a checkpoint's body
 	unmet  error              // why the answer to a challenge is none
 	tail   uint64             // pending leaves folded
+
+	further further   // what an attempt before came to, about where to begin
+	from    time.Time // all entries of this time or later are read; zero for all
 
 	tasks   []*task.Task // read next
 	queued  int          // bytes in tasks

@@ -3,7 +3,9 @@ package audit
 import (
 	"fmt"
 	"slices"
+	"time"
 
+	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/fold"
 	"touchmark/tpm/audit/history"
 	"touchmark/tpm/audit/incremental"
@@ -29,7 +31,28 @@ func (a *auditor) begin() error {
 	a.link = link.New(c, a.log)
 	a.log.GoOn(start.Boot.Committed, start.Root)
 	a.fold.GoOn(start, a.link.Recall(start))
+	a.from = start.From
 	return nil
+}
+
+// further is where an audit begins that began too late the first time.
+type further struct {
+	whole bool      // with entry 0
+	back  time.Time // so that all entries of this time or later are read
+}
+
+// tooShort reports whether the audit began too late for what it had to judge,
+// and where to begin instead.
+func (a *auditor) tooShort() (further, bool) {
+	switch back := a.fold.LookedBack(); {
+	case a.from.IsZero():
+		return further{}, false
+	case a.link.Behind():
+		return further{whole: true}, true
+	case !back.IsZero() && back.Before(a.from):
+		return further{back: back}, true
+	}
+	return further{}, false
 }
 
 // since finds where to begin, and up to where the log was audited before.
@@ -45,22 +68,38 @@ func (a *auditor) since() (*incremental.Start, uint64, error) {
 		return nil, 0, fmt.Errorf("the checkpoint audited before: %w", err)
 	}
 	a.in.Previous = append(slices.Clone(a.in.Previous), a.in.Since)
-	if a.cp == nil || old.Size > a.cp.Size || a.in.Tile == nil {
+	if a.cp == nil || old.Size > a.cp.Size || a.in.Tile == nil || a.further.whole {
 		return full, 0, nil
 	}
 	log := &incremental.Log{Size: a.cp.Size, Root: a.cp.Root, Entries: a.in.Entries, Tile: a.in.Tile}
 	if same, err := log.Prove(old.Size, old.Root); err != nil || !same {
 		return full, 0, nil // as evidence it needs all entries
 	}
-	start, err := log.Find(old.Size)
+	start, err := log.Find(old.Size, a.further.back)
 	if err != nil {
 		return full, 0, nil // and so does this
+	}
+	for _, cp := range a.known() {
+		if cp.Size > start.Tree.Size() {
+			continue
+		}
+		if same, err := log.Prove(cp.Size, cp.Root); err != nil || !same {
+			return full, 0, nil // and this
+		}
 	}
 	return start, old.Size, nil
 }
 
 // watch lists the sizes that elsewhere will ask for.
 func (a *auditor) watch() (sizes []uint64) {
+	for _, cp := range a.known() {
+		sizes = append(sizes, cp.Size)
+	}
+	return sizes
+}
+
+// known are the checkpoints that the log is compared with.
+func (a *auditor) known() (list []*anchor.Checkpoint) {
 	msgs := slices.Clone(a.in.Previous)
 	for _, p := range a.in.Proofs {
 		msgs = append(msgs, p.Checkpoint)
@@ -70,8 +109,8 @@ func (a *auditor) watch() (sizes []uint64) {
 	}
 	for _, msg := range msgs {
 		if cp, err := a.open(msg); err == nil {
-			sizes = append(sizes, cp.Size)
+			list = append(list, cp)
 		}
 	}
-	return sizes
+	return list
 }

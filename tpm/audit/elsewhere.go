@@ -33,6 +33,8 @@ func (a *auditor) compare(msg []byte, invalid, what string) {
 	}
 	w := a.log.Watched(cp.Size)
 	switch {
+	case cp.Size <= a.log.Start():
+		return // proven when the audit began behind it
 	case !w.Reached:
 		a.evidence(finding.RolledBack, nil, "%s was committed at size %d, this log ends at %d: it was rolled back", what, cp.Size, a.log.Size())
 	case cp.Size <= a.log.Newest() && !w.Committed:
@@ -112,12 +114,9 @@ func (a *auditor) answered(msg []byte) (size uint64, consistent bool) {
 		return 0, true
 	}
 	w := a.log.Watched(cp.Size)
-	is, known := w.Is(cp.Root), w.Reached
-	if !known && cp.Size <= a.log.Size() {
-		is, known = a.log.Is(cp.Size, cp.Root) // the audit began behind it
-	}
 	switch {
-	case known && !is:
+	case cp.Size <= a.log.Start(): // proven when the audit began behind it
+	case w.Reached && !w.Is(cp.Root):
 		a.evidence(finding.Forked, nil, "the answer to the challenge has a checkpoint of size %d with another history", cp.Size)
 		return cp.Size, false
 	case w.Reached && cp.Size <= a.log.Newest() && !w.Committed:

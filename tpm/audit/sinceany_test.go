@@ -91,7 +91,7 @@ func compareSince(t *testing.T, w *world, p *shown, full *report.Report) {
 	w.shown = newest
 	read := 0
 	r := audited(t, counting(in, &read))
-	if r.Since == 0 || read > 2*len(w.entries) {
+	if r.Since == 0 || read > 3*len(w.entries) {
 		t.Fatalf("%d entries read, since %d", read, r.Since)
 	}
 	if !reflect.DeepEqual(r.Certificate, full.Certificate) || r.Head != full.Head || r.Closed != full.Closed || r.Successor != full.Successor {

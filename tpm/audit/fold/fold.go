@@ -40,7 +40,10 @@ type Fold struct {
 	last  time.Time // the newest
 	index uint64    // of the present entry
 	quiet uint64    // size audited before
-	goOn  bool      // the first intent is not the log's first
+
+	writes   uint64        // of HEAD before the first entry
+	validity time.Duration // the longest that a policy so far gives an approval
+	looked   time.Time     // how far back what was judged depends on the log; zero if nothing was
 
 	closed            bool
 	firmware, updated string // of the newest boot entry; of an update entry behind it
@@ -58,7 +61,9 @@ func New(quiet uint64) *Fold {
 
 // GoOn begins at a boot entry instead, of a log that began with this entry.
 func (f *Fold) GoOn(start *incremental.Start, genesis *task.Task) {
-	f.replay, f.begun, f.goOn = anchor.ReplayAt(start.Boot), genesis.Header.Time, true
+	f.replay, f.begun = anchor.ReplayAt(start.Boot), genesis.Header.Time
+	f.sequence, f.validity = start.Sequence, start.Validity
+	f.writes = 1 + start.Sequence + uint64(len(start.Orders)) // at most: HEAD may not have taken each intent
 	for _, o := range start.Orders {
 		if o.Kind == ledger.KindClose {
 			f.replay.CloseAt(o.Index + 1) // whoever ordered it
@@ -260,10 +265,8 @@ func (f *Fold) Report(newest, commits, limit uint64) *report.Report {
 }
 
 // wear says how often HEAD was written, and for how long its memory may last.
-func (f *Fold) wear(writes uint64) {
-	if f.goOn {
-		writes = f.sequence // one an intent, and a few that do not matter
-	}
+func (f *Fold) wear(commits uint64) {
+	writes := f.writes + commits
 	days := f.last.Sub(f.begun).Hours() / 24
 	text := fmt.Sprintf("HEAD was written %d times", writes)
 	if days >= 1 && writes > 0 {

@@ -106,9 +106,6 @@ func (f *Fold) maybeSigned(in *task.Intent) {
 }
 
 func (f *Fold) intent(t *task.Task, b *ledger.Intent) {
-	if f.goOn && f.sequence == 0 {
-		f.sequence = b.Sequence - 1
-	}
 	if f.news() {
 		f.countIntent(b)
 	}
@@ -186,6 +183,9 @@ func (f *Fold) admit(t *task.Task) {
 		return // it was admitted, and the boot entry behind it tells what HEAD took
 	}
 	p := t.Keys.Policy
+	if f.news() {
+		f.looks(p, t.Header.Time)
+	}
 	if c, ok := p.Class(r.Approval.Class); ok && !slices.Contains(c.Keys, t.Keys.Name) {
 		f.note(finding.Evidence, finding.Key, t.Index, "class %s of intent %d is signed with key %s, this log is of key %q", c.Name, t.Index, strings.Join(c.Keys, ", "), t.Keys.Name)
 	}
@@ -196,6 +196,20 @@ func (f *Fold) admit(t *task.Task) {
 	_, err := p.Admit(r, f.taken, t.Header.Time)
 	t.Intent.Burst = err != nil // the rates are all that differs
 }
+
+// looks notes how far back a decision of the policy at this time depends on the
+// log: on what counts in its rates, and on approvals that are good yet, by
+// whatever policy they were given.
+func (f *Fold) looks(p *policy.Policy, now time.Time) {
+	f.validity = max(f.validity, p.MaxValidity)
+	if back := now.Add(-max(p.LongestWindow(), f.validity)); f.looked.IsZero() || back.Before(f.looked) {
+		f.looked = back
+	}
+}
+
+// LookedBack is the time from which on the verdict depends on all entries of the
+// log, however many were audited before; zero if on none but those.
+func (f *Fold) LookedBack() time.Time { return f.looked }
 
 // remember keeps a job for as long as its approval is good: after that policy
 // refuses it anyway.

@@ -82,6 +82,9 @@ func (l *Log) GoOn(committed uint64, root [32]byte) {
 // Size is the number of entries.
 func (l *Log) Size() uint64 { return l.own.Size() }
 
+// Start is the number of entries that were there when the history began.
+func (l *Log) Start() uint64 { return l.start }
+
 // Commits is how many sizes are known to be committed.
 func (l *Log) Commits() uint64 { return l.commits }
 

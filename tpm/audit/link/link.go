@@ -45,6 +45,7 @@ type Linker struct {
 	opened  []uint64 // keys of open, rising, and of some that are closed
 	newest  *task.Intent
 	orders  orders
+	behind  bool // an entry speaks of what was not read, or not whole
 }
 
 // New links the entries behind those that log has.
@@ -58,6 +59,10 @@ func (l *Linker) Altered() []uint64 { return l.altered }
 
 // Held is how many intents are remembered for their outcomes.
 func (l *Linker) Held() int { return max(len(l.open), len(l.opened)) }
+
+// Behind reports whether an entry speaks of an intent or a commit so far back
+// that it was not read, or not whole: nothing can be said of it then.
+func (l *Linker) Behind() bool { return l.behind }
 
 // Link does one entry, which was read.
 func (l *Linker) Link(t *task.Task) {
@@ -115,7 +120,11 @@ func (l *Linker) body(t *task.Task) {
 
 func (l *Linker) outcome(t *task.Task, b *ledger.Outcome) {
 	in := l.open[b.Intent]
+	if t.Depth == task.Whole && b.Intent < l.Attested {
+		l.behind = true // at most a glance was taken at the intent
+	}
 	if in == nil {
+		l.behind = l.behind || b.Intent < l.Log.Start()
 		t.Evidence(finding.Outcome, "outcome %d is of entry %d, which is no intent that awaits one", t.Index, b.Intent)
 		return
 	}
@@ -180,6 +189,7 @@ func (l *Linker) commit(t *task.Task, size uint64) {
 	}
 	t.Roots, t.Rooted = l.Log.At(size)
 	if !t.Rooted {
+		l.behind = l.behind || size <= l.Log.Start()
 		t.Evidence(finding.Unrooted, "entry %d speaks of size %d, which was not committed when it should have been", t.Index, size)
 		return
 	}
