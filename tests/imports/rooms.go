@@ -22,6 +22,8 @@ var rooms = map[string]kind{
 	"appliance/piv/attest":              pure,
 	"appliance/policy":                  pure,
 	"appliance/policy/document":         pure,
+	"appliance/policy/replay":           pure,
+	"appliance/policy/review":           pure,
 	"appliance/sigformat":               pure,
 	"appliance/enrol":                   edge,
 	"appliance/enrol/authfile":          edge,

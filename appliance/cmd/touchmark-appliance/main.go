@@ -2,7 +2,7 @@
 // into a log, and runs the signing ceremony.
 //
 // Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not enrolled or already
-// enrolled, 4 TPM, 5 token.
+// enrolled, 4 TPM, 5 token, 6 a policy that is not good.
 package main
 
 import (
@@ -49,7 +49,7 @@ repository host. The other commands are for administrators and auditors who
 stand at the board.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not enrolled or already enrolled,
-4 the TPM, 5 the token.`,
+4 the TPM, 5 the token, 6 a policy that is not good.`,
 		Example: `  touchmark-appliance enroll --help
   touchmark-appliance run --dir /data/touchmark --device /dev/ttyGS0`,
 		Version:       station.Version,
@@ -57,7 +57,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not enrolled or already enrolled,
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	for _, c := range []*cobra.Command{runCommand(), enrollCommand(), answerCommand(), logKeyCommand(), restoreCommand(), statusCommand()} {
+	for _, c := range []*cobra.Command{runCommand(), enrollCommand(), answerCommand(), logKeyCommand(), restoreCommand(), statusCommand(), policyCommand()} {
 		root.AddCommand(begun(c))
 	}
 	return root
@@ -106,6 +106,7 @@ const (
 	exitEnrolment = 3
 	exitTPM       = 4
 	exitToken     = 5
+	exitPolicy    = 6
 )
 
 // exitCode sorts errors into the documented codes.
@@ -118,6 +119,8 @@ func exitCode(err error) int {
 	switch {
 	case !errors.As(err, &ran), errors.As(err, &usage):
 		return exitUsage
+	case errors.Is(err, errPolicy):
+		return exitPolicy
 	case errors.Is(err, errEnrolment), errors.Is(err, enrol.ErrEnrolled):
 		return exitEnrolment
 	case errors.As(err, &command), errors.As(err, &link), isAny(err, errTPM, device.ErrHeadExists, device.ErrAKExists, device.ErrNoHead, device.ErrNoAK,

@@ -18,11 +18,14 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/hostlink/message"
+	"touchmark/tests/biglog"
 	"touchmark/tests/pivemu"
 	"touchmark/tests/pivemu/front"
 	"touchmark/tests/swtpm"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/challenge"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore/tiles"
 )
 
 func TestMain(m *testing.M) {
@@ -34,6 +37,7 @@ func TestMain(m *testing.M) {
 //	code N COMMAND…   wants exactly this exit code
 //	hardware          a new TPM ($TPM) and a new token that is always touched ($TOKEN)
 //	policy FILE       a policy note by its administrator
+//	biglog DIR FILE   a published log of 300 signatures, and its policy
 //	identity FILE     an age identity, its recipient in $RECIPIENT
 //	challenge FILE    an auditor's challenge for the log of trust/
 //	trusted           trust/ verifies, and holds the log key of board/
@@ -41,7 +45,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "hardware": hardware, "policy": policyNote, "identity": identity, "challenge": askBoard, "trusted": trusted,
+			"code": code, "hardware": hardware, "policy": policyNote, "biglog": bigLog, "identity": identity, "challenge": askBoard, "trusted": trusted,
 		},
 	})
 }
@@ -94,6 +98,23 @@ func policyNote(ts *testscript.TestScript, _ bool, args []string) {
 	signed, err := message.SignNote(fmt.Appendf(nil, ts.ReadFile("policy.toml"), adminKey, hostKey), admin)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), signed, 0o600))
+}
+
+func bigLog(ts *testscript.TestScript, _ bool, args []string) {
+	p, err := biglog.Cached(ts.MkAbs("made"), 300)
+	ts.Check(err)
+	ts.Check(os.Rename(p.Log, ts.MkAbs(args[0])))
+	t, err := tiles.Open(ts.MkAbs(args[0]))
+	ts.Check(err)
+	for e, err := range t.Entries(0) {
+		ts.Check(err)
+		_, body, err := ledger.Parse(e)
+		ts.Check(err)
+		text, err := message.NoteText(body.(*ledger.Genesis).Policy) // entry 0
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), text, 0o600))
+		return
+	}
 }
 
 func identity(ts *testscript.TestScript, _ bool, args []string) {
