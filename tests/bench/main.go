@@ -1,3 +1,5 @@
+//go:build emulated
+
 // Command bench measures what docs and design promise, on the real programs over emulated hardware, and writes
 // build/bench.json: one object a line, ours and the peer measured alternately in the same run.
 //
@@ -20,10 +22,12 @@ import (
 	"touchmark/appliance/operator"
 	"touchmark/tests/biglog"
 	"touchmark/tests/cable"
+	"touchmark/tests/pivemu/vpcdtest"
 	"touchmark/tests/world"
 )
 
 func main() {
+	vpcdtest.Main()
 	bin := flag.String("bin", "build/bin", "where the programs are")
 	out := flag.String("out", "build/bench.json", "where to write the rows")
 	quick := flag.Bool("quick", false, "the same rows on smaller work")
@@ -141,7 +145,15 @@ func (b *bench) rows() ([]Row, error) {
 		return nil, err
 	}
 	timed, err := b.times()
-	return slices.Concat(timed, wire, []Row{idle}), err
+	if err != nil {
+		return nil, err
+	}
+	ceremonies, err := b.ceremonyRows()
+	if err != nil {
+		return nil, err
+	}
+	tools, err := b.toolRows()
+	return slices.Concat(timed, tools, ceremonies, wire, []Row{idle}), err
 }
 
 func (b *bench) times() (rows []Row, err error) {

@@ -57,7 +57,7 @@ func (w *World) enrolment(ctx context.Context) ([]string, error) {
 // ("pin DIGITS", on stdin) and touches.
 func (w *World) EnrolCommands(ctx context.Context) (func() *exec.Cmd, error) {
 	args, err := w.enrolment(ctx)
-	args = append(args, "--token-socket", w.tokenSocket(), "--tpm", w.TPM.Spec(), "--operator", "lines")
+	args = append(args, "--token-socket", w.TokenSocket(), "--tpm", w.TPM.Spec(), "--operator", "lines")
 	return func() *exec.Cmd { return w.Command(ctx, w.Dir, "touchmark-appliance-emulated", args...) }, err
 }
 

@@ -31,7 +31,7 @@ func (w *World) startBoard(name string, args ...string) (*board, error) {
 	if w.ViaPCSCD {
 		program = "touchmark-appliance-pcscd"
 	} else {
-		args = append(args, "--token-socket", w.tokenSocket())
+		args = append(args, "--token-socket", w.TokenSocket())
 	}
 	in, typed, err := os.Pipe()
 	if err != nil {
@@ -86,10 +86,11 @@ func (b *board) await(ctx context.Context, mark int, want func(operator.View) bo
 
 // ConsoleCommand is the appliance with its full-screen console, to be started on a terminal; the world does not know it.
 func (w *World) ConsoleCommand() *exec.Cmd {
-	return exec.Command(w.bin("touchmark-appliance-emulated"), "run", "--dir", w.Board, "--tpm", w.TPM.Spec(), "--device", w.Cable.BoardPath(), "--token-socket", w.tokenSocket())
+	return exec.Command(w.bin("touchmark-appliance-emulated"), "run", "--dir", w.Board, "--tpm", w.TPM.Spec(), "--device", w.Cable.BoardPath(), "--token-socket", w.TokenSocket())
 }
 
-func (w *World) tokenSocket() string { return filepath.Join(w.Sockets, "token.sock") }
+// TokenSocket is where the emulated token waits for a reader.
+func (w *World) TokenSocket() string { return filepath.Join(w.Sockets, "token.sock") }
 
 // startToken starts the emulator; its state file makes it the same token again after a restart.
 func (w *World) startToken(ctx context.Context) error {
@@ -98,7 +99,7 @@ func (w *World) startToken(ctx context.Context) error {
 	if w.ViaPCSCD {
 		argv = append(argv, "--vpcd", w.VPCD)
 	} else {
-		argv = append(argv, "--socket", w.tokenSocket())
+		argv = append(argv, "--socket", w.TokenSocket())
 	}
 	p, err := startReady(ctx, w.Logs, "pivemu", argv)
 	if err != nil {
