@@ -36,6 +36,7 @@ var rooms = map[string]kind{
 	"appliance/pcsc":                    edge,
 	"appliance/pcsc/ccid":               pure,
 	"appliance/piv":                     edge,
+	"appliance/sandbox":                 edge,
 	"appliance/station":                 edge,
 	"appliance/station/chain":           edge,
 	"appliance/station/linkproc":        edge,
