@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"touchmark/appliance/policy/document"
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
 )
 
@@ -33,6 +34,13 @@ func (p *Policy) Admit(r *Request, h *History, now time.Time) (*Grant, error) {
 	if err := c.admits(r); err != nil {
 		return nil, err
 	}
+	keys, ok := p.keysOf(c)
+	if !ok {
+		return nil, refuse(message.CodeHalted, "class %s names no key of this policy", c.Name)
+	}
+	if keys = suited(keys, r.Approval.Items); len(keys) == 0 {
+		return nil, refuse(message.CodeHashForbidden, "class %s has no key that signs over so short a hash: hash with sha384 or sha512", c.Name)
+	}
 	if err := p.timely(r, now); err != nil {
 		return nil, err
 	}
@@ -40,12 +48,15 @@ func (p *Policy) Admit(r *Request, h *History, now time.Time) (*Grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, ok := p.keysOf(c)
-	if !ok {
-		return nil, refuse(message.CodeHalted, "class %s names no key of this policy", c.Name)
-	}
 	text := fmt.Sprintf("%d of %s left", rest, rate.Text)
 	return &Grant{Class: c.Name, Keys: keys, Remaining: rest, RateText: text}, nil
+}
+
+// suited are the keys whose signatures over every item's hash tools accept.
+func suited(keys []Key, items []message.Item) []Key {
+	return slices.DeleteFunc(keys, func(k Key) bool {
+		return slices.ContainsFunc(items, func(it message.Item) bool { return sigformat.CheckHash(k.Algorithm, it.Digest.Alg) != nil })
+	})
 }
 
 // admits checks everything that does not depend on time.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/policy/document"
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
 )
 
@@ -25,8 +26,16 @@ var (
 	slots      = pivSlots()
 	families   = []string{"openpgp-data", "sshsig", "dsse", "in-toto", "cms", "raw"}
 	// formatFamily says which family of key a format needs.
-	formatFamily = map[string]string{"openpgp-binary": "openpgp-data"}
+	formatFamily = familiesOfFormats()
 )
+
+func familiesOfFormats() map[string]string {
+	m := map[string]string{}
+	for _, f := range sigformat.Formats() {
+		m[f.Name] = f.Family
+	}
+	return m
+}
 
 // pivSlots are the key slots of NIST SP 800-73-4 part 1 table 4b: 9a, 9c, 9d,
 // 9e and the retired ones 82-95.

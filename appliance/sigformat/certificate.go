@@ -3,7 +3,6 @@ package sigformat
 import (
 	"bytes"
 	"crypto"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -67,7 +66,7 @@ func (k *Key) planSelf(uid string) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("openpgp certificate: creation %w", err)
 	}
-	return k.plan(typeCertification, message.SHA256, k.certHash(uid), appendPreferences(area)), nil
+	return k.plan(typeCertification, k.certAlg(), k.certHash(uid), appendPreferences(area)), nil
 }
 
 // originArea begins the hashed subpackets of every signature: when and by whom.
@@ -99,7 +98,7 @@ func (k *Key) certHash(uid string) hash.Hash {
 
 // keyHash starts the hash of a signature over the key alone.
 func (k *Key) keyHash() hash.Hash {
-	h := NewHasher(message.SHA256).h
+	h := NewHasher(k.certAlg()).h
 	h.Write(k.hashed())
 	return h
 }
@@ -183,35 +182,4 @@ func CheckUserID(uid string) error {
 		return fmt.Errorf("user id %q: want 1 to %d bytes of printable text such as \"Name <mail@example.org>\"", uid, MaxUserID)
 	}
 	return nil
-}
-
-// Armor encodes a binary certificate as ASCII armor (RFC 9580 §6.2) with the
-// checksum that older tools expect.
-func Armor(cert []byte) []byte {
-	var b bytes.Buffer
-	b.WriteString("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n")
-	text := base64.StdEncoding.EncodeToString(cert)
-	for len(text) > 64 {
-		b.WriteString(text[:64] + "\n")
-		text = text[64:]
-	}
-	b.WriteString(text + "\n=")
-	b.WriteString(base64.StdEncoding.EncodeToString(crc24(cert)))
-	b.WriteString("\n-----END PGP PUBLIC KEY BLOCK-----\n")
-	return b.Bytes()
-}
-
-// crc24 is the armor checksum of RFC 9580 §6.1.1.
-func crc24(data []byte) []byte {
-	crc := uint32(0xb704ce)
-	for _, c := range data {
-		crc ^= uint32(c) << 16
-		for range 8 {
-			crc <<= 1
-			if crc&0x1000000 != 0 {
-				crc ^= 0x1864cfb
-			}
-		}
-	}
-	return []byte{byte(crc >> 16), byte(crc >> 8), byte(crc)}
 }

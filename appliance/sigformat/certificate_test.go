@@ -38,7 +38,7 @@ func TestCertificateRoundTrip(t *testing.T) {
 func TestCertificateEveryBit(t *testing.T) {
 	for _, k := range tokens() {
 		cert := k.certificate(t)
-		for i := range len(cert) * 8 {
+		for _, i := range k.bits(cert) {
 			bad := bytes.Clone(cert)
 			bad[i/8] ^= 1 << (i % 8)
 			if _, err := ParseCertificate(bad); err == nil {

@@ -95,7 +95,7 @@ func (c *Certificate) planRevocation(x Certification, area, note []byte) (*Plan,
 	}
 	area = appendSubpacket(area, subReason, byte(x.Code))
 	area = appendSubpacket(area, subNotation, note...)
-	return c.Key.plan(typeRevocation, message.SHA256, c.Key.keyHash(), area), nil
+	return c.Key.plan(typeRevocation, c.Key.certAlg(), c.Key.keyHash(), area), nil
 }
 
 func (c *Certificate) planRenewal(x Certification, area, note []byte) (*Plan, error) {
@@ -115,7 +115,7 @@ func (c *Certificate) planRenewal(x Certification, area, note []byte) (*Plan, er
 		area = appendSubpacket(area, subExpires, left...)
 	}
 	area = appendSubpacket(appendPreferences(area), subNotation, note...)
-	return c.Key.plan(typeCertification, message.SHA256, c.Key.certHash(c.UserID), area), nil
+	return c.Key.plan(typeCertification, c.Key.certAlg(), c.Key.certHash(c.UserID), area), nil
 }
 
 // lifetime encodes an expiry: seconds since the key's creation (RFC 9580

@@ -3,9 +3,12 @@ package sigformat
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +21,7 @@ const testOrigin = "touchmark.example/test"
 var (
 	born = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	when = time.Date(2026, 3, 2, 8, 30, 15, 0, time.UTC)
-	algs = []message.Alg{message.SHA256, message.SHA512}
+	algs = []message.Alg{message.SHA256, message.SHA384, message.SHA512}
 )
 
 // token is a software key in the place of the hardware one.
@@ -28,21 +31,43 @@ type token struct {
 }
 
 func (t *token) sign(digest []byte, h crypto.Hash) ([]byte, error) {
+	if _, ed := t.signer.(ed25519.PrivateKey); ed {
+		h = 0 // the message is the digest
+	}
 	return t.signer.Sign(rand.Reader, digest, h)
 }
 
-// tokens makes one key of each type, once per test binary: RSA is slow to make.
+// tokens has one key of each type. Those of RSA, slow to make, are kept with the
+// tests; they sign nothing else.
 var tokens = sync.OnceValue(func() []*token {
-	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)
 	}
-	rs, err := rsa.GenerateKey(rand.Reader, rsaBits)
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {
 		panic(err)
 	}
-	return []*token{wrap(ec), wrap(rs)}
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	all := []*token{wrap(p256), wrap(keptKey("rsa2048")), wrap(p384), wrap(ed), wrap(keptKey("rsa3072")), wrap(keptKey("rsa4096"))}
+	return all
 })
+
+func keptKey(name string) crypto.Signer {
+	text, err := os.ReadFile("testdata/" + name + ".pem")
+	if err != nil {
+		panic(err)
+	}
+	block, _ := pem.Decode(text)
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		panic(err)
+	}
+	return key.(crypto.Signer)
+}
 
 func wrap(s crypto.Signer) *token {
 	k, err := NewKey(s.Public(), born)
@@ -60,7 +85,13 @@ func stateOf(alg message.Alg, data []byte) State {
 
 func (t *token) signature(tb testing.TB, s State) []byte {
 	tb.Helper()
-	p, err := PlanOpenPGP(t.Key, s, when, testOrigin, message.JobID{1, 2, 3})
+	return t.sealed(tb, OpenPGPBinary, s)
+}
+
+// sealed is a signature in any format.
+func (t *token) sealed(tb testing.TB, f Format, s State) []byte {
+	tb.Helper()
+	p, err := f.Plan(t.Key, s, when, testOrigin, message.JobID{1, 2, 3})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -84,10 +115,26 @@ func (t *token) certificate(tb testing.TB) []byte {
 	return cert
 }
 
-// each runs f for every key type and hash algorithm.
+// bits are the places at which b is changed to see that it matters: all, but one
+// in each byte for the longer keys, whose signatures are of the same forms.
+func (t *token) bits(b []byte) (at []int) {
+	step := 1
+	if name := t.Algorithm(); name != "p256" && name != "ed25519" {
+		step = 9
+	}
+	for i := 0; i < len(b)*8; i += step {
+		at = append(at, i)
+	}
+	return at
+}
+
+// each runs f for every key type and every hash algorithm that goes with it.
 func each(t *testing.T, f func(t *testing.T, k *token, alg message.Alg)) {
 	for _, k := range tokens() {
 		for _, alg := range algs {
+			if k.Signs(alg) != nil {
+				continue
+			}
 			t.Run(k.Algorithm()+"/"+string(alg), func(t *testing.T) { f(t, k, alg) })
 		}
 	}

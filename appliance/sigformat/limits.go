@@ -12,14 +12,22 @@ const (
 	// count and 127 bytes of tail.
 	MaxState = 64 + 8 + 127
 
-	// MaxSignature bounds a signature packet: a 256-byte RSA value and a
+	// MaxSignature bounds a signature packet: a 512-byte RSA value and a
 	// notation carrying the longest origin (message.MaxOrigin) twice stay
 	// under it.
 	MaxSignature = 1024
 
+	// MaxClear bounds a text that a signature stands below: the Release file of
+	// the largest distribution has a quarter of that.
+	MaxClear = 1 << 20
+
+	// MaxSignatureFile bounds a file with a signature: every line of such a text
+	// may have grown by the two bytes of an escaped dash.
+	MaxSignatureFile = 3*MaxClear + 2*MaxSignature
+
 	// MaxCertificate bounds a certificate, as entries and trust files do
-	// (docs/spec/ledger.md §1): an RSA-2048 key, a user id of MaxUserID bytes,
-	// their self-signature and at least eight renewals stay under it.
+	// (docs/spec/ledger.md §1): an RSA-4096 key, a user id of MaxUserID bytes,
+	// their self-signature and at least five renewals stay under it.
 	MaxCertificate = 8 << 10
 
 	// MaxUserID is what fits into a packet with a one-byte length, which is
@@ -31,6 +39,9 @@ const (
 	minTime = 1577836800 // 2020-01-01T00:00:00Z
 	maxTime = 1<<32 - 1  // 2106-02-07T06:28:15Z
 
-	rsaBits     = 2048
+	// MaxLine bounds a line of canonical text: gpg cuts longer ones off where
+	// others do not.
+	MaxLine = 19000
+
 	rsaExponent = 65537 // what PIV tokens generate; anything else is not ours
 )

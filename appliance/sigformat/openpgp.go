@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 // Signature types (RFC 9580 §5.2.1) of the profile.
 const (
 	typeBinary        = 0x00
+	typeText          = 0x01
 	typeCertification = 0x13
 	typeRevocation    = 0x20
 )
@@ -35,7 +37,7 @@ const (
 )
 
 // hashIDs are the hash algorithm ids of RFC 9580 §9.5.
-var hashIDs = map[message.Alg]byte{message.SHA256: 8, message.SHA512: 10}
+var hashIDs = map[message.Alg]byte{message.SHA256: 8, message.SHA384: 9, message.SHA512: 10}
 
 func algOf(id byte) (message.Alg, bool) {
 	for alg, v := range hashIDs {
@@ -57,10 +59,10 @@ type Plan struct {
 	prefix []byte // version … hashed subpackets
 }
 
-// PlanOpenPGP plans the binary signature over the data whose state is s. The
-// job and the log's origin go into a notation; created is the appliance's time
-// in whole seconds, not before the key's creation.
-func PlanOpenPGP(k *Key, s State, created time.Time, origin string, job message.JobID) (*Plan, error) {
+// Plan plans the signature over the data whose state is s. The job and the log's
+// origin go into a notation; created is the appliance's time in whole seconds,
+// not before the key's creation.
+func (f Format) Plan(k *Key, s State, created time.Time, origin string, job message.JobID) (*Plan, error) {
 	area, err := k.originArea(created)
 	if err != nil {
 		return nil, fmt.Errorf("openpgp signature: creation %w", err)
@@ -72,18 +74,21 @@ func PlanOpenPGP(k *Key, s State, created time.Time, origin string, job message.
 	if layouts[s.alg] == nil {
 		return nil, errors.New("openpgp signature: no hash state")
 	}
+	if err := k.Signs(s.alg); err != nil {
+		return nil, fmt.Errorf("openpgp signature: %w", err)
+	}
 	note, err := notation(origin, job)
 	if err != nil {
 		return nil, fmt.Errorf("openpgp signature: %w", err)
 	}
 	area = appendSubpacket(area, subNotation, note...)
-	return k.plan(typeBinary, s.alg, s.Hash(), area), nil
+	return k.plan(f.kind, s.alg, s.Hash(), area), nil
 }
 
 // plan finalises h, which holds the signed data, with the trailer of RFC 9580
 // §5.2.4: version … hashed subpackets, then 04 FF and their length.
 func (k *Key) plan(kind byte, alg message.Alg, h hash.Hash, area []byte) *Plan {
-	p := []byte{4, kind, k.algo, hashIDs[alg]}
+	p := []byte{4, kind, k.kind.algo(), hashIDs[alg]}
 	p = binary.BigEndian.AppendUint16(p, uint16(len(area)))
 	p = append(p, area...)
 	return &Plan{Alg: alg, key: k, prefix: p, Digest: finish(h, p)}
@@ -100,7 +105,7 @@ func finish(h hash.Hash, prefix []byte) []byte {
 // answer is verified against the key first; a wrong one is an error and yields
 // nothing.
 func (p *Plan) Finish(raw []byte) ([]byte, error) {
-	values, err := p.key.split(raw)
+	values, err := p.key.kind.split(raw)
 	if err == nil {
 		err = p.key.check(p.Alg, p.Digest, values)
 	}
@@ -121,6 +126,7 @@ func (p *Plan) Finish(raw []byte) ([]byte, error) {
 // Signature is what a signature of the profile says. ParseSignature does not
 // verify it.
 type Signature struct {
+	Text        bool      // over canonical text (type 0x01), not over bytes (0x00)
 	Created     time.Time // UTC
 	Fingerprint [20]byte  // of the issuing key
 	Alg         message.Alg
@@ -161,9 +167,10 @@ func parseSignature(sig []byte) (*Signature, error) {
 		return nil, errors.New("bytes after the signature packet")
 	}
 	s := new(Signature)
-	if s.Alg, err = s.fields.parse(body, typeBinary); err != nil {
+	if s.Alg, err = s.fields.parse(body, typeBinary, typeText); err != nil {
 		return nil, err
 	}
+	s.Text = body[1] == typeText
 	area := s.area
 	if s.Created, s.Fingerprint, area, err = cutOrigin(area); err != nil {
 		return nil, err
@@ -181,14 +188,15 @@ func parseSignature(sig []byte) (*Signature, error) {
 	return s, s.checkIssuer(body, s.Fingerprint)
 }
 
-// parse reads what every signature of the profile shares.
-func (f *fields) parse(body []byte, kind byte) (message.Alg, error) {
-	if len(body) < 6 || body[0] != 4 || body[1] != kind {
-		return "", fmt.Errorf("not a version 4 signature of type %#02x", kind)
+// parse reads what every signature of the profile shares; kinds are the types
+// that it may be of.
+func (f *fields) parse(body []byte, kinds ...byte) (message.Alg, error) {
+	if len(body) < 6 || body[0] != 4 || !slices.Contains(kinds, body[1]) {
+		return "", fmt.Errorf("not a version 4 signature of type %#02x", kinds)
 	}
 	f.algo = body[2]
 	alg, ok := algOf(body[3])
-	if !ok || f.algo != algoRSA && f.algo != algoECDSA {
+	if count, _ := shapeOf(f.algo); !ok || count == 0 {
 		return "", fmt.Errorf("algorithms %d and %d are not of the profile", body[2], body[3])
 	}
 	area, rest, err := cutArea(body[4:])
@@ -205,8 +213,9 @@ func (f *fields) parse(body []byte, kind byte) (message.Alg, error) {
 }
 
 func (f *fields) parseValues(b []byte) error {
-	for range valueCount(f.algo) {
-		v, rest, err := cutMPI(b, valueBytes(f.algo))
+	count, size := shapeOf(f.algo)
+	for range count {
+		v, rest, err := cutMPI(b, size)
 		if err != nil {
 			return err
 		}
@@ -245,7 +254,7 @@ func cutOrigin(area []byte) (created time.Time, fpr [20]byte, rest []byte, err e
 }
 
 // VerifyDigest verifies sig over a final digest (Plan.Digest, as the intent
-// entry names it). It cannot tell what file that is: VerifyState does.
+// entry names it). It cannot tell what file that is: Format.Verify does.
 func (k *Key) VerifyDigest(sig, digest []byte) (*Signature, error) {
 	s, err := ParseSignature(sig)
 	if err != nil {
@@ -257,11 +266,14 @@ func (k *Key) VerifyDigest(sig, digest []byte) (*Signature, error) {
 	return s, nil
 }
 
-// VerifyState verifies sig over the file whose hash state is s.
-func (k *Key) VerifyState(sig []byte, s State) (*Signature, error) {
+// Verify verifies sig over the file whose hash state, as the format has it, is s.
+func (f Format) Verify(k *Key, sig []byte, s State) (*Signature, error) {
 	p, err := ParseSignature(sig)
 	if err != nil {
 		return nil, err
+	}
+	if p.prefix[1] != f.kind {
+		return nil, fmt.Errorf("openpgp signature: of type %#02x, one of format %s has %#02x", p.prefix[1], f.Name, f.kind)
 	}
 	if p.Alg != s.alg {
 		return nil, fmt.Errorf("openpgp signature: made with %s, the file was hashed with %s", p.Alg, s.alg)
@@ -274,10 +286,13 @@ func (k *Key) VerifyState(sig []byte, s State) (*Signature, error) {
 
 func (k *Key) verify(f *fields, alg message.Alg, fpr [20]byte, digest []byte) error {
 	switch {
-	case fpr != k.fingerprint || f.algo != k.algo:
+	case fpr != k.fingerprint || f.algo != k.kind.algo():
 		return fmt.Errorf("made by key %X, not by %X", fpr, k.fingerprint)
 	case len(digest) < 2 || [2]byte(digest) != f.left:
 		return errors.New("it is for other data: the digest differs")
+	}
+	if err := k.Signs(alg); err != nil {
+		return err
 	}
 	return k.check(alg, digest, f.values)
 }

@@ -8,8 +8,9 @@
 //
 // # Profile
 //
-// OpenPGP version 4 (RFC 9580 §5.2.3), type 0x00 over binary data, with P-256
-// (ECDSA) or RSA-2048 (PKCS#1 v1.5) keys and SHA-256 or SHA-512. Exactly one
+// OpenPGP version 4 (RFC 9580 §5.2.3), type 0x00 over a file's bytes and 0x01
+// over canonical text, with P-256, P-384 (ECDSA), RSA of 2048, 3072 and 4096 bits
+// (PKCS#1 v1.5) or Ed25519 keys and SHA-256, -384 or -512. Exactly one
 // serialisation exists for given facts: nothing random, nothing critical, one
 // order of subpackets, shortest lengths, old-format packet headers (the form
 // every OpenPGP consumer reads, libalpm's hand-written parser included). The
@@ -23,7 +24,3 @@
 // token returned before they give it out. The byte formats are kept: later
 // versions read what this version wrote.
 package sigformat
-
-// OpenPGPBinary is the format name, in approvals and policies, of a detached
-// OpenPGP v4 signature of type 0x00 over a file's bytes.
-const OpenPGPBinary = "openpgp-binary"

@@ -14,7 +14,7 @@ import (
 // State is a hash midstate: what is left of a file after hashing it, enough to
 // hash more bytes behind it but not to recover it (but for the tail).
 //
-//	chaining words, big-endian   32 bytes (SHA-256) or 64 bytes (SHA-512)
+//	chaining words, big-endian   32 bytes (SHA-256) or 64 bytes (SHA-384, SHA-512)
 //	byte count, u64 big-endian   < 2^61 - 4096
 //	tail                         exactly count mod block bytes
 //
@@ -31,7 +31,7 @@ type State struct {
 // magic ‖ chaining ‖ block padded with zeros ‖ count u64.
 type layout struct {
 	magic string
-	iv    string // FIPS 180-4 §5.3.3 and §5.3.5
+	iv    string // FIPS 180-4 §5.3.3 to §5.3.5
 	block int
 	fresh func() hash.Hash
 }
@@ -43,6 +43,15 @@ var layouts = map[message.Alg]*layout{
 			"\x51\x0e\x52\x7f\x9b\x05\x68\x8c\x1f\x83\xd9\xab\x5b\xe0\xcd\x19",
 		block: sha256.BlockSize,
 		fresh: sha256.New,
+	},
+	message.SHA384: {
+		magic: "sha\x04",
+		iv: "\xcb\xbb\x9d\x5d\xc1\x05\x9e\xd8\x62\x9a\x29\x2a\x36\x7c\xd5\x07" +
+			"\x91\x59\x01\x5a\x30\x70\xdd\x17\x15\x2f\xec\xd8\xf7\x0e\x59\x39" +
+			"\x67\x33\x26\x67\xff\xc0\x0b\x31\x8e\xb4\x4a\x87\x68\x58\x15\x11" +
+			"\xdb\x0c\x2e\x0d\x64\xf9\x8f\xa7\x47\xb5\x48\x1d\xbe\xfa\x4f\xa4",
+		block: sha512.BlockSize,
+		fresh: sha512.New384,
 	},
 	message.SHA512: {
 		magic: "sha\x07",

@@ -16,6 +16,7 @@ import (
 // implementation of FIPS 180-4 for 64 (128) zero bytes followed by "abc".
 var goldenStates = map[message.Alg]string{
 	message.SHA256: "da5698be17b9b46962335799779fbeca8ce5d491c0d26243bafef9ea1837a9d8" + "0000000000000043" + "616263",
+	message.SHA384: "443d3f698fb0cf2380a591795cd757ae4a9600972c39533598e763d795c489f7f765ea4b8193f748450e49ec00bc838c871cc1d60f1e68c5943bbf4c8ea94259" + "0000000000000083" + "616263",
 	message.SHA512: "cf7881d5774acbe8533362e0fbc780700267639d87460eda3086cb40e85931b0717dc95288a023a396bab2c14ce0b5e06fc4fe04eae33e0b91f4d80cbd668bee" + "0000000000000083" + "616263",
 }
 
@@ -111,13 +112,11 @@ func TestStateRefused(t *testing.T) {
 }
 
 func FuzzParseState(f *testing.F) {
-	f.Add(false, stateOf(message.SHA256, []byte("abc")).Bytes())
-	f.Add(true, stateOf(message.SHA512, make([]byte, 300)).Bytes())
-	f.Fuzz(func(t *testing.T, long bool, b []byte) {
-		alg := message.SHA256
-		if long {
-			alg = message.SHA512
-		}
+	f.Add(byte(0), stateOf(message.SHA256, []byte("abc")).Bytes())
+	f.Add(byte(1), stateOf(message.SHA384, []byte("abc")).Bytes())
+	f.Add(byte(2), stateOf(message.SHA512, make([]byte, 300)).Bytes())
+	f.Fuzz(func(t *testing.T, which byte, b []byte) {
+		alg := algs[int(which)%len(algs)]
 		s, err := ParseState(alg, b)
 		if err != nil {
 			return

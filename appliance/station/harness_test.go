@@ -567,7 +567,7 @@ func (b *board) job(names []string, contents ...string) (message.JobID, *message
 		h := sigformat.NewHasher(message.SHA256)
 		_, _ = io.WriteString(h, contents[i])
 		st := h.State()
-		a.Items = append(a.Items, message.Item{Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()}, Size: st.Count(), Name: name})
+		a.Items = append(a.Items, message.Item{Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()}, Size: st.Count(), Name: name})
 		m.States = append(m.States, st.Bytes())
 	}
 	b.sign(m, a, b.host)

@@ -98,8 +98,12 @@ func (s *Station) prepare(j *job) error {
 	}
 	intent.Refusals, intent.Refused = s.refusals.Sum()
 	j.plans = nil
-	for _, st := range j.states {
-		p, err := sigformat.PlanOpenPGP(s.past.Key, st, now, s.past.Trust.Origin, j.id)
+	for i, st := range j.states {
+		format, ok := sigformat.FormatOf(j.request.Approval.Items[i].Format)
+		if !ok {
+			return fmt.Errorf("policy admitted format %q, which there is not", j.request.Approval.Items[i].Format)
+		}
+		p, err := format.Plan(s.past.Key, st, now, s.past.Trust.Origin, j.id)
 		if err != nil {
 			return err
 		}

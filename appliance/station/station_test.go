@@ -42,7 +42,7 @@ func (b *board) proves(o *ledger.Outcome, content string) {
 	}
 	h := sigformat.NewHasher(message.SHA256)
 	_, _ = h.Write([]byte(content))
-	sig, err := b.key.VerifyState(o.Items[0].Signature, h.State())
+	sig, err := sigformat.OpenPGPBinary.Verify(b.key, o.Items[0].Signature, h.State())
 	must(b.t, err)
 	hdr, body, err := ledger.Parse(b.entries[o.Intent])
 	must(b.t, err)

@@ -112,7 +112,7 @@ func item(name string, alg message.Alg) api.Item {
 	h := sigformat.NewHasher(alg)
 	h.Write(data(name))
 	s := h.State()
-	return api.Item{Name: name, Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: alg, Sum: s.Digest()}.String(),
+	return api.Item{Name: name, Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: alg, Sum: s.Digest()}.String(),
 		Size: s.Count(), State: s.Bytes()}
 }
 
@@ -240,7 +240,7 @@ func TestSignBatch(t *testing.T) {
 		in := must(tr.OpenProof(got.Proofs[i]))
 		h := sigformat.NewHasher(r.Approval.Items[i].Digest.Alg)
 		h.Write(data(name))
-		if _, err := in.Check(name, h.State(), got.Signatures[i]); err != nil {
+		if _, err := in.Check(name, sigformat.OpenPGPBinary, h.State(), got.Signatures[i]); err != nil {
 			t.Fatal(err)
 		}
 	}

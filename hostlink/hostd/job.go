@@ -3,6 +3,7 @@ package hostd
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"touchmark/appliance/sigformat"
@@ -80,8 +81,8 @@ func newJob(r *api.Request) (*job, error) {
 }
 
 func (j *job) addItem(it api.Item) error {
-	if it.Format != sigformat.OpenPGPBinary {
-		return fmt.Errorf("format %q is not known: use %q", it.Format, sigformat.OpenPGPBinary)
+	if _, known := sigformat.FormatOf(it.Format); !known {
+		return fmt.Errorf("format %q is not known: use %s", it.Format, strings.Join(sigformat.FormatNames(), ", "))
 	}
 	if err := message.ValidName(it.Name); err != nil {
 		return err

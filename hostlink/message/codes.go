@@ -22,6 +22,7 @@ const (
 	CodeHostForbidden    = "host-forbidden"    // this host may not use this class
 	CodeNameForbidden    = "name-forbidden"    // the artifact's name matches no pattern of the class
 	CodeFormatForbidden  = "format-forbidden"  // the class does not allow this signature format
+	CodeHashForbidden    = "hash-forbidden"    // no key of the class signs over this hash
 	CodeTooLarge         = "too-large"         // the artifact is larger than the class allows
 	CodeBatchTooLarge    = "batch-too-large"   // more items than the class allows at once
 	CodeRateExceeded     = "rate-exceeded"     // a rate window is used up

@@ -16,17 +16,20 @@ type Alg string
 // The algorithms a digest can have (FIPS 180-4).
 const (
 	SHA256 Alg = "sha256"
+	SHA384 Alg = "sha384"
 	SHA512 Alg = "sha512"
 )
 
 // Valid reports whether a is one of the algorithms above.
-func (a Alg) Valid() bool { return a == SHA256 || a == SHA512 }
+func (a Alg) Valid() bool { return a == SHA256 || a == SHA384 || a == SHA512 }
 
 // Size is the digest length in bytes, 0 for an unknown algorithm.
 func (a Alg) Size() int {
 	switch a {
 	case SHA256:
 		return 32
+	case SHA384:
+		return 48
 	case SHA512:
 		return 64
 	}
@@ -34,13 +37,23 @@ func (a Alg) Size() int {
 }
 
 // BlockSize is the compression block in bytes, 0 for an unknown algorithm.
-func (a Alg) BlockSize() int { return 2 * a.Size() }
+func (a Alg) BlockSize() int {
+	switch a {
+	case SHA256:
+		return 64
+	case SHA384, SHA512:
+		return 128
+	}
+	return 0
+}
 
 // Hash is the algorithm for the standard library, 0 when unknown.
 func (a Alg) Hash() crypto.Hash {
 	switch a {
 	case SHA256:
 		return crypto.SHA256
+	case SHA384:
+		return crypto.SHA384
 	case SHA512:
 		return crypto.SHA512
 	}
@@ -53,7 +66,7 @@ type Digest struct {
 	Sum []byte // Alg.Size() bytes
 }
 
-// String encodes d as "sha256:<64 hex>" or "sha512:<128 hex>".
+// String encodes d as "sha256:<64 hex>", "sha384:<96 hex>" or "sha512:<128 hex>".
 func (d Digest) String() string { return string(d.Alg) + ":" + hex.EncodeToString(d.Sum) }
 
 // Equal reports whether both algorithm and value are the same.
@@ -64,7 +77,7 @@ func ParseDigest(s string) (Digest, error) {
 	alg, sum, _ := strings.Cut(s, ":")
 	d := Digest{Alg: Alg(alg)}
 	if !d.Alg.Valid() || len(sum) != 2*d.Alg.Size() {
-		return Digest{}, fmt.Errorf("%s is not a digest: write sha256:<64 hex> or sha512:<128 hex>", quote(s))
+		return Digest{}, fmt.Errorf("%s is not a digest: write sha256:<64 hex>, sha384:<96 hex> or sha512:<128 hex>", quote(s))
 	}
 	b, err := hex.DecodeString(sum)
 	if d.Sum = b; err != nil || d.String() != s {

@@ -62,7 +62,7 @@ func (b *bench) ask() *asking {
 	_, _ = h.Write(nonce)   // never fails
 	st := h.State()
 	req := &api.Request{Op: api.OpSign, Timeout: answerLimit.Milliseconds(), Key: nonce, Items: []api.Item{{
-		Name: "small", Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()}.String(), Size: st.Count(), State: st.Bytes(),
+		Name: "small", Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()}.String(), Size: st.Count(), State: st.Bytes(),
 	}}}
 	sess, err := client.Open(b.w.Socket)
 	if err != nil {

@@ -71,7 +71,7 @@ func (w *writer) job(round, items int) *job {
 		}
 		s := h.State()
 		states = append(states, s)
-		a.Items = append(a.Items, message.Item{Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: s.Alg(), Sum: s.Digest()}, Size: s.Count(),
+		a.Items = append(a.Items, message.Item{Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: s.Alg(), Sum: s.Digest()}, Size: s.Count(),
 			Name: fmt.Sprintf("package-%d-1.%d.pkg.tar.zst", i, round)})
 	}
 	text := a.Marshal()
@@ -84,7 +84,7 @@ func (w *writer) job(round, items int) *job {
 
 func (w *writer) signAll(j *job, states []sigformat.State) error {
 	for _, s := range states {
-		p, err := sigformat.PlanOpenPGP(w.key, s, j.time, Origin, j.id)
+		p, err := sigformat.OpenPGPBinary.Plan(w.key, s, j.time, Origin, j.id)
 		if err != nil {
 			return err
 		}

@@ -296,7 +296,7 @@ func (h *host) submit(name string, n int) (message.JobID, error) {
 	for i := range n {
 		st := stateOf(itemName(name, i))
 		a.Items = append(a.Items, message.Item{
-			Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()},
+			Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()},
 			Size: st.Count(), Name: itemName(name, i),
 		})
 		m.States = append(m.States, st.Bytes())

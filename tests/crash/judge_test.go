@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/audit"
 	"touchmark/tpm/audit/finding"
@@ -279,7 +280,7 @@ func (r *run) proved(log [][]byte, s released) error {
 	}
 	in, err := r.host.trust.OpenProof(text)
 	if err == nil {
-		_, err = in.Check(s.name, stateOf(s.name), s.sig)
+		_, err = in.Check(s.name, sigformat.OpenPGPBinary, stateOf(s.name), s.sig)
 	}
 	if err != nil {
 		return fmt.Errorf("%s was released: %w", s.name, err)

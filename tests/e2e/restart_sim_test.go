@@ -320,7 +320,7 @@ func (s *sim) newRequest() *api.Request {
 	st := h.State()
 	r := &api.Request{Op: api.OpSign, Timeout: time.Hour.Milliseconds(), Key: make([]byte, api.KeySize)}
 	_, _ = rand.Read(r.Key) // never fails
-	r.Items = []api.Item{{Name: artifact, Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()}.String(),
+	r.Items = []api.Item{{Name: artifact, Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()}.String(),
 		Size: st.Count(), State: st.Bytes()}}
 	return r
 }
@@ -357,7 +357,7 @@ func (r *request) end() *api.Response {
 		r.s.ok(err)
 		st, err := sigformat.ParseState(message.SHA256, r.req.Items[0].State)
 		r.s.ok(err)
-		_, err = in.Check(artifact, st, r.resp.Signatures[0])
+		_, err = in.Check(artifact, sigformat.OpenPGPBinary, st, r.resp.Signatures[0])
 		r.s.ok(err)
 	}
 	return r.resp

@@ -1,4 +1,4 @@
-"""Hash states (docs/spec/signature.md §1): SHA-256 and SHA-512 (FIPS 180-4), chaining values in the open."""
+"""Hash states (docs/spec/signature.md §1): SHA-256, SHA-384 and SHA-512 (FIPS 180-4), chaining values in the open."""
 
 import struct
 from math import isqrt
@@ -29,10 +29,11 @@ def _cube_root(n):
 
 
 class Algorithm:
-    def __init__(self, name, bits, rounds, big0, big1, small0, small1):
+    def __init__(self, name, bits, rounds, big0, big1, small0, small1, first=0, size=None):
+        self.size = size or bits
         self.name, self.bits, self.block, self.mask = name, bits, 16 * bits // 8, (1 << bits) - 1
         self.rotations = big0, big1, small0, small1
-        self.initial = tuple(isqrt(p << 2 * bits) & self.mask for p in _primes(8))
+        self.initial = tuple(isqrt(p << 2 * bits) & self.mask for p in _primes(first + 8)[first:])
         self.k = [_cube_root(p << 3 * bits) & self.mask for p in _primes(rounds)]
         self.words = struct.Struct(">8" + "IQ"[bits // 64])
         self.schedule = struct.Struct(">16" + "IQ"[bits // 64])
@@ -84,10 +85,11 @@ class Algorithm:
         padded = tail + b"\x80" + bytes(-(len(tail) + 1 + len(length)) % self.block) + length
         for i in range(0, len(padded), self.block):
             chain = self.compress(chain, padded[i:i + self.block])
-        return count, self.words.pack(*chain)
+        return count, self.words.pack(*chain)[:self.size]
 
 
 ALGORITHMS = {
     "sha256": Algorithm("sha256", 32, 64, (2, 13, 22), (6, 11, 25), (7, 18, -3), (17, 19, -10)),
+    "sha384": Algorithm("sha384", 64, 80, (28, 34, 39), (14, 18, 41), (1, 8, -7), (19, 61, -6), first=8, size=48),
     "sha512": Algorithm("sha512", 64, 80, (28, 34, 39), (14, 18, 41), (1, 8, -7), (19, 61, -6)),
 }

@@ -208,7 +208,7 @@ def check_signature(signature, sign, intent, origin, file):
     body = signature[1 + struct.calcsize(header):]
     need(len(body) == size and body[:2] == b"\4\0", "signature: packet")
     algorithm, announced = sign.split(":")
-    need(body[3] == {"sha256": 8, "sha512": 10}[algorithm], "signature: hash")
+    need(body[3] == {"sha256": 8, "sha384": 9, "sha512": 10}[algorithm], "signature: hash")
     signed = body[:6 + int.from_bytes(body[4:6], "big")]
     notation = ("touchmark@%s" % origin.split("/")[0] + "%s#%s" % (origin, intent["job"])).encode()
     need(notation in signed, "signature: notation")

@@ -107,7 +107,7 @@ def person_text(field):
 
 
 token = matching("[a-z0-9][a-z0-9._-]*", "bad-value", 64)
-digest = matching("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", "bad-value")
+digest = matching("sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}", "bad-value")
 name64 = matching("[!-~]{1,64}", "bad-value")
 job = hexadecimal(32)
 attestation = base64_bytes(512, least=0)

@@ -173,7 +173,7 @@ func (s *soak) ask(n int) *asked {
 		h := sigformat.NewHasher(message.SHA256)
 		_, _ = h.Write(random(1 + s.rng.IntN(300))) // never fails
 		st := h.State()
-		a.req.Items = append(a.req.Items, api.Item{Name: fmt.Sprintf("file-%d", i), Format: sigformat.OpenPGPBinary,
+		a.req.Items = append(a.req.Items, api.Item{Name: fmt.Sprintf("file-%d", i), Format: sigformat.OpenPGPBinary.Name,
 			Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()}.String(), Size: st.Count(), State: st.Bytes()})
 	}
 	go func() {
@@ -253,7 +253,7 @@ func (a *asked) verify() {
 		a.s.ok(err)
 		st, err := sigformat.ParseState(message.SHA256, it.State)
 		a.s.ok(err)
-		_, err = in.Check(it.Name, st, a.resp.Signatures[i])
+		_, err = in.Check(it.Name, sigformat.OpenPGPBinary, st, a.resp.Signatures[i])
 		a.s.ok(err)
 	}
 	a.s.items["signed"] += len(a.req.Items)

@@ -344,7 +344,7 @@ func (w *world) newJob(n int, lies ...func(a *message.Approval, s *message.Submi
 		s := h.State()
 		j.states = append(j.states, s)
 		j.approval.Items = append(j.approval.Items, message.Item{
-			Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: alg, Sum: s.Digest()}, Size: s.Count(), Name: fmt.Sprintf("demo%d.db.tar.gz", i)})
+			Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: alg, Sum: s.Digest()}, Size: s.Count(), Name: fmt.Sprintf("demo%d.db.tar.gz", i)})
 	}
 	sub := message.Submission{HeadSize: w.hostSize, HeadRoot: w.root[w.hostSize], HostTime: w.now}
 	for _, lie := range lies {
@@ -360,7 +360,7 @@ func (w *world) newJob(n int, lies ...func(a *message.Approval, s *message.Submi
 	w.seq++
 	j.intent = &ledger.Intent{Sequence: w.seq, Policy: w.pol.Hash, Key: w.key.Fingerprint(), Job: id, Approval: approval, Submission: submission}
 	for _, s := range j.states {
-		p, err := sigformat.PlanOpenPGP(w.key, s, w.now, origin, id)
+		p, err := sigformat.OpenPGPBinary.Plan(w.key, s, w.now, origin, id)
 		w.must(err)
 		j.plans = append(j.plans, p)
 		j.intent.SignDigests = append(j.intent.SignDigests, message.Digest{Alg: p.Alg, Sum: p.Digest})

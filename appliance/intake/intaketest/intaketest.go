@@ -149,7 +149,7 @@ func Item(alg message.Alg, name, content string) (message.Item, []byte) {
 	h := sigformat.NewHasher(alg)
 	_, _ = h.Write([]byte(content)) // never fails
 	st := h.State()
-	return message.Item{Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: alg, Sum: st.Digest()}, Size: st.Count(), Name: name}, st.Bytes()
+	return message.Item{Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: alg, Sum: st.Digest()}, Size: st.Count(), Name: name}, st.Bytes()
 }
 
 // Job is the request's identity.

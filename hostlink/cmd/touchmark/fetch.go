@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/hostd/verify"
@@ -16,7 +17,7 @@ import (
 )
 
 func (a *app) fetchCmd() *cobra.Command {
-	var quiet bool
+	var quiet, armor bool
 	var reconnect time.Duration
 	c := &cobra.Command{
 		Use:   "fetch [flags] JOB FILE...",
@@ -29,23 +30,24 @@ func (a *app) fetchCmd() *cobra.Command {
 			if len(args) < 2 {
 				return exitf(api.Usage, "name a job and at least one of its files: %s", c.CommandPath())
 			}
-			return a.fetch(args[0], args[1:], newProgress(a.errs, quiet), reconnect)
+			return a.fetch(args[0], args[1:], newProgress(a.errs, quiet), reconnect, armor)
 		},
 	}
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "say nothing while waiting")
+	c.Flags().BoolVar(&armor, "armor", false, "write the signature as text, to FILE.asc")
 	c.Flags().DurationVar(&reconnect, "reconnect", time.Minute, "how long to wait for a touchmark-hostd that went away meanwhile")
 	return c
 }
 
-func (a *app) fetch(job string, paths []string, p *progress, reconnect time.Duration) error {
+func (a *app) fetch(job string, paths []string, p *progress, reconnect time.Duration, armor bool) error {
 	trust, err := a.loadTrust()
 	if err != nil {
 		return err
 	}
-	if _, err := checkInputs(paths, true); err != nil {
+	if _, err := checkInputs(paths, sigformat.OpenPGPBinary, true); err != nil {
 		return err
 	}
-	if err := checkOutputs(paths); err != nil {
+	if err := checkOutputs(paths, sigformat.OpenPGPBinary); err != nil {
 		return err
 	}
 	s, err := client.Open(a.socket)
@@ -62,7 +64,7 @@ func (a *app) fetch(job string, paths []string, p *progress, reconnect time.Dura
 	if err != nil {
 		return err
 	}
-	if err := a.accept(trust, files, part); err != nil {
+	if err := a.accept(trust, files, part, armor); err != nil {
 		return err
 	}
 	if len(paths) == len(r.Signatures) {
@@ -84,11 +86,16 @@ func match(trust *verify.Trust, paths []string, r *api.Response) ([]*hashed, *ap
 	part := &api.Response{Job: r.Job}
 	var files []*hashed
 	for _, path := range paths {
-		h, err := hashFile(path, algOf(in, base(path)), new(atomic.Int64))
+		it := itemOf(in, base(path))
+		format, known := sigformat.FormatOf(it.Format)
+		if !known {
+			return nil, nil, exitf(api.Evidence, "job %s is of format %q, which this program does not know", r.Job, it.Format)
+		}
+		h, err := hashFile(path, format, it.Digest.Alg, new(atomic.Int64))
 		if err != nil {
 			return nil, nil, err
 		}
-		i, err := in.Find(base(path), h.state)
+		i, err := in.Find(base(path), format, h.state)
 		if err != nil || i >= len(r.Signatures) {
 			return nil, nil, exitf(api.BadInput, "%s is not what job %s signed: %v", path, r.Job, err)
 		}
@@ -97,10 +104,10 @@ func match(trust *verify.Trust, paths []string, r *api.Response) ([]*hashed, *ap
 	return files, part, nil
 }
 
-// algOf is the hash that the job used for a name, or for its first item.
-func algOf(in *verify.Intent, name string) message.Alg {
+// itemOf is the job's item of a name, or its first.
+func itemOf(in *verify.Intent, name string) message.Item {
 	items := in.Approval.Items
-	return items[max(0, slices.IndexFunc(items, func(it message.Item) bool { return it.Name == name }))].Digest.Alg
+	return items[max(0, slices.IndexFunc(items, func(it message.Item) bool { return it.Name == name }))]
 }
 
 func (a *app) jobsCmd() *cobra.Command {

@@ -31,9 +31,10 @@ func identityOf(st os.FileInfo) identity {
 
 // hashed is a file reduced to what the appliance needs.
 type hashed struct {
-	path  string
-	state sigformat.State
-	id    identity
+	path   string
+	format sigformat.Format
+	state  sigformat.State // as the format has the file
+	id     identity
 }
 
 func (h *hashed) digest() message.Digest {
@@ -54,10 +55,10 @@ func (h *hashed) unchanged() error {
 
 // hashFiles hashes files in parallel, one goroutine per processor. done counts
 // bytes. The error is that of the first file, in the order given, that failed.
-func hashFiles(paths []string, alg message.Alg, done *atomic.Int64) ([]*hashed, error) {
+func hashFiles(paths []string, format sigformat.Format, alg message.Alg, done *atomic.Int64) ([]*hashed, error) {
 	out, errs := make([]*hashed, len(paths)), make([]error, len(paths))
 	if len(paths) == 1 {
-		h, err := hashFile(paths[0], alg, done)
+		h, err := hashFile(paths[0], format, alg, done)
 		return []*hashed{h}, err
 	}
 	var next atomic.Int64
@@ -65,7 +66,7 @@ func hashFiles(paths []string, alg message.Alg, done *atomic.Int64) ([]*hashed, 
 	for range min(len(paths), runtime.GOMAXPROCS(0)) {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; int(i) < len(paths); i = next.Add(1) - 1 {
-				out[i], errs[i] = hashFile(paths[i], alg, done)
+				out[i], errs[i] = hashFile(paths[i], format, alg, done)
 			}
 		})
 	}
@@ -100,24 +101,29 @@ func openRegular(path string) (*os.File, os.FileInfo, error) {
 }
 
 // hashFile hashes one file and makes sure that it stood still meanwhile.
-func hashFile(path string, alg message.Alg, done *atomic.Int64) (*hashed, error) {
+func hashFile(path string, format sigformat.Format, alg message.Alg, done *atomic.Int64) (*hashed, error) {
 	f, st, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // read only: nothing can be lost
-	return hashOpen(path, f, st, alg, done)
+	return hashOpen(path, f, st, format, alg, done)
 }
 
 // hashOpen hashes a file that was like st when it was opened.
-func hashOpen(path string, f *os.File, st os.FileInfo, alg message.Alg, done *atomic.Int64) (*hashed, error) {
-	var err error
-	h := &hashed{path: path, id: identityOf(st)}
+func hashOpen(path string, f *os.File, st os.FileInfo, format sigformat.Format, alg message.Alg, done *atomic.Int64) (*hashed, error) {
+	h := &hashed{path: path, format: format, id: identityOf(st)}
 	hasher := sigformat.NewHasher(alg)
-	if h.id.size < pipelined {
-		err = pump(f, hasher, done)
-	} else {
-		err = pumpBeside(f, hasher, done)
+	into := format.Canonical(hasher)
+	how := pump
+	if h.id.size >= pipelined {
+		how = pumpBeside
+	}
+	size, err := how(f, into, done)
+	if err == nil {
+		if err = into.Close(); err != nil {
+			return nil, exitf(api.BadInput, "%s is no text that can be signed as one: %w", path, err)
+		}
 	}
 	if err != nil {
 		return nil, exitf(api.BadInput, "%w", api.Plain(err))
@@ -127,7 +133,7 @@ func hashOpen(path string, f *os.File, st os.FileInfo, alg message.Alg, done *at
 		return nil, exitf(api.BadInput, "%w", api.Plain(err))
 	}
 	h.state = hasher.State()
-	if identityOf(after) != h.id || h.state.Count() != uint64(h.id.size) {
+	if identityOf(after) != h.id || size != h.id.size {
 		return nil, exitf(api.BadInput, "%s changed while it was hashed: wait until nothing writes to it, then try again", path)
 	}
 	return h, h.unchanged()
@@ -139,24 +145,26 @@ const (
 	bigChunk  = 128 << 10 // several in flight: between read and hash they stay in the cache
 )
 
-// pump reads and hashes in turn.
-func pump(r io.Reader, h io.Writer, done *atomic.Int64) error {
+// pump reads and hashes in turn. What h has against it, it says when it is
+// closed.
+func pump(r io.Reader, h io.Writer, done *atomic.Int64) (size int64, err error) {
 	buf := make([]byte, chunk)
 	for {
 		n, err := r.Read(buf)
-		_, _ = h.Write(buf[:n]) // hashes never fail
+		_, _ = h.Write(buf[:n])
+		size += int64(n)
 		done.Add(int64(n))
 		if err == io.EOF {
-			return nil
+			return size, nil
 		}
 		if err != nil {
-			return err
+			return size, err
 		}
 	}
 }
 
 // pumpBeside lets a second goroutine read ahead.
-func pumpBeside(r io.Reader, h io.Writer, done *atomic.Int64) error {
+func pumpBeside(r io.Reader, h io.Writer, done *atomic.Int64) (size int64, err error) {
 	free, full := make(chan []byte, 4), make(chan []byte, 4)
 	for range cap(free) {
 		free <- make([]byte, bigChunk)
@@ -178,9 +186,10 @@ func pumpBeside(r io.Reader, h io.Writer, done *atomic.Int64) error {
 		}
 	}()
 	for buf := range full {
-		_, _ = h.Write(buf) // hashes never fail
+		_, _ = h.Write(buf)
+		size += int64(len(buf))
 		done.Add(int64(len(buf)))
 		free <- buf
 	}
-	return failed
+	return size, failed
 }

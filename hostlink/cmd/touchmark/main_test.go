@@ -114,7 +114,7 @@ func TestChangesWhileHashed(t *testing.T) {
 		}
 		defer func() { _ = f.Close() }()
 		must(0, os.Truncate(path, size+1))
-		if _, err := hashOpen(path, f, st, message.SHA512, new(atomic.Int64)); codeOf(err) != 3 {
+		if _, err := hashOpen(path, f, st, sigformat.OpenPGPBinary, message.SHA512, new(atomic.Int64)); codeOf(err) != 3 {
 			t.Fatalf("a file that changed was hashed: %v", err)
 		}
 	}
@@ -134,7 +134,7 @@ func TestHashSizes(t *testing.T) {
 			t.Fatal(err)
 		}
 		var done atomic.Int64
-		got := must(hashFiles([]string{path, path}, message.SHA256, &done))
+		got := must(hashFiles([]string{path, path}, sigformat.OpenPGPBinary, message.SHA256, &done))
 		want := sigformat.NewHasher(message.SHA256)
 		_, _ = want.Write(data)
 		if got[0].state != want.State() || got[1].state != want.State() || done.Load() != 2*int64(size) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/tpm/ledgerstore/durable"
 )
@@ -17,6 +19,7 @@ import (
 // Suffixes of what sign writes beside a file.
 const (
 	sigSuffix   = ".sig"
+	textSuffix  = ".asc" // armored, or a text with its signature
 	proofSuffix = ".tmproof"
 )
 
@@ -25,11 +28,15 @@ const roomPerFile = 128 << 10
 
 // checkOutputs finds out, before anybody is asked to sign, whether the results
 // can be written beside the files: permission, room, and nothing in the way.
-func checkOutputs(paths []string) error {
+func checkOutputs(paths []string, format sigformat.Format) error {
+	room := int64(roomPerFile)
+	if format.Cleartext() {
+		room += sigformat.MaxSignatureFile
+	}
 	dirs := map[string]int{}
 	for _, p := range paths {
 		dirs[filepath.Dir(p)]++
-		for _, s := range []string{sigSuffix, proofSuffix} {
+		for _, s := range []string{sigSuffix, textSuffix, proofSuffix} {
 			st, err := os.Lstat(p + s)
 			if err == nil && !st.Mode().IsRegular() {
 				return exitf(api.CannotWrite, "%s is in the way and not a regular file: move it away", p+s)
@@ -37,7 +44,7 @@ func checkOutputs(paths []string) error {
 		}
 	}
 	for dir, n := range dirs {
-		if err := checkRoom(dir, int64(n)*roomPerFile); err != nil {
+		if err := checkRoom(dir, int64(n)*room); err != nil {
 			return exitf(api.CannotWrite, "cannot write signatures in %s: %w", dir, err)
 		}
 	}
@@ -61,6 +68,29 @@ func plainWrite(err error) error {
 		return errors.New("the file system is read-only")
 	}
 	return err
+}
+
+// signatureFile is what is written of a signature over h. A text with its
+// signature is made of what the file holds now, if that still is what was signed.
+func (h *hashed) signatureFile(sig []byte, armor bool) (*output, error) {
+	switch {
+	case !h.format.Cleartext() && !armor:
+		return &output{path: h.path + sigSuffix, data: sig}, nil
+	case !h.format.Cleartext():
+		return &output{path: h.path + textSuffix, data: sigformat.ArmorSignature(sig)}, nil
+	}
+	document, err := api.ReadSmall(h.path, sigformat.MaxClear)
+	if err != nil {
+		return nil, exitf(api.BadInput, "%w", err)
+	}
+	if s, err := h.format.Digest(h.state.Alg(), bytes.NewReader(document)); err != nil || s != h.state {
+		return nil, exitf(api.BadInput, "%s was changed in the meantime: wait until nothing writes to it, then try again", h.path)
+	}
+	data, err := sigformat.Clearsign(document, sig)
+	if err != nil {
+		return nil, exitf(api.Evidence, "%w", err)
+	}
+	return &output{path: h.path + textSuffix, data: data}, nil
 }
 
 // output is a file to be written, and what stood there before.

@@ -19,6 +19,8 @@ import (
 
 type signFlags struct {
 	class      string
+	format     string
+	armor      bool
 	alg        string
 	timeout    time.Duration
 	allowEmpty bool
@@ -33,16 +35,20 @@ func (a *app) signCmd() *cobra.Command {
 		Short: "Have files signed; writes FILE.sig and FILE.tmproof",
 		Long: "Hashes the files, asks the appliance through touchmark-hostd, waits for the operator's touch, verifies\n" +
 			"signatures and proofs against the trust file, and writes FILE.sig and FILE.tmproof beside each file.\n" +
+			"With --armor, and for a text with its signature in one file (--format openpgp-cleartext), it is FILE.asc.\n" +
 			"All files of one call are one job: the operator arms it once and touches the token once per file.\n" +
 			"On any failure nothing is written, and the exit code says what happened (docs/host-guide.md).\n" +
 			"A request that nobody has taken the result of is joined: the same call again does not ask for another touch.",
-		Example: "  touchmark sign core.db.tar.gz core.files.tar.gz\n  touchmark sign --class iso --hash sha512 --timeout 1h archlinux.iso",
-		Args:    someFiles,
-		RunE:    func(_ *cobra.Command, files []string) error { return a.sign(files, &f) },
+		Example: "  touchmark sign core.db.tar.gz core.files.tar.gz\n  touchmark sign --class iso --hash sha512 --timeout 1h archlinux.iso\n" +
+			"  touchmark sign --format openpgp-cleartext Release && mv Release.asc InRelease",
+		Args: someFiles,
+		RunE: func(_ *cobra.Command, files []string) error { return a.sign(files, &f) },
 	}
 	fl := c.Flags()
 	fl.StringVar(&f.class, "class", "", "policy class (default: the first that fits the names)")
-	fl.StringVar(&f.alg, "hash", "sha256", "sha256 or sha512")
+	fl.StringVar(&f.alg, "hash", "sha256", "sha256, sha384 or sha512; keys on P-384 need one of the latter")
+	fl.StringVar(&f.format, "format", sigformat.OpenPGPBinary.Name, strings.Join(sigformat.FormatNames(), ", "))
+	fl.BoolVar(&f.armor, "armor", false, "write the signature as text, to FILE.asc")
 	fl.DurationVar(&f.timeout, "timeout", 10*time.Minute, "how long to wait for the operator")
 	fl.BoolVar(&f.allowEmpty, "allow-empty", false, "sign files of 0 bytes too")
 	fl.DurationVar(&f.reconnect, "reconnect", time.Minute, "how long to wait for a touchmark-hostd that went away meanwhile")
@@ -55,15 +61,19 @@ func (a *app) sign(paths []string, f *signFlags) error {
 	if err := checkCall(paths, alg, f); err != nil {
 		return err
 	}
+	format, known := sigformat.FormatOf(f.format)
+	if !known {
+		return exitf(api.Usage, "--format %s: use %s", f.format, strings.Join(sigformat.FormatNames(), ", "))
+	}
 	trust, err := a.loadTrust()
 	if err != nil {
 		return err
 	}
-	total, err := checkInputs(paths, f.allowEmpty)
+	total, err := checkInputs(paths, format, f.allowEmpty)
 	if err != nil {
 		return err
 	}
-	if err := checkOutputs(paths); err != nil {
+	if err := checkOutputs(paths, format); err != nil {
 		return err
 	}
 	s, err := client.Open(a.socket) // early, to learn whether anybody is there
@@ -74,7 +84,7 @@ func (a *app) sign(paths []string, f *signFlags) error {
 	p := newProgress(a.errs, f.quiet)
 	var files []*hashed
 	var done atomic.Int64
-	p.hashing(total, &done, func() { files, err = hashFiles(paths, alg, &done) })
+	p.hashing(total, &done, func() { files, err = hashFiles(paths, format, alg, &done) })
 	if err != nil {
 		return err
 	}
@@ -83,7 +93,7 @@ func (a *app) sign(paths []string, f *signFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := a.accept(trust, files, r); err != nil {
+	if err := a.accept(trust, files, r, f.armor); err != nil {
 		return kept(err, s, paths)
 	}
 	s.Taken()
@@ -94,7 +104,7 @@ func (a *app) sign(paths []string, f *signFlags) error {
 func checkCall(paths []string, alg message.Alg, f *signFlags) error {
 	switch {
 	case !alg.Valid():
-		return exitf(api.Usage, "--hash %s: use sha256 or sha512", f.alg)
+		return exitf(api.Usage, "--hash %s: use sha256, sha384 or sha512", f.alg)
 	case f.timeout < time.Second || f.timeout > 24*time.Hour:
 		return exitf(api.Usage, "--timeout %s: use 1s to 24h", f.timeout)
 	case len(paths) > message.MaxItems:
@@ -114,7 +124,7 @@ func checkCall(paths []string, alg message.Alg, f *signFlags) error {
 
 // checkInputs looks at all files before the first byte is hashed, and adds up
 // their sizes.
-func checkInputs(paths []string, allowEmpty bool) (total int64, err error) {
+func checkInputs(paths []string, format sigformat.Format, allowEmpty bool) (total int64, err error) {
 	for _, p := range paths {
 		f, st, err := openRegular(p)
 		if err != nil {
@@ -123,6 +133,9 @@ func checkInputs(paths []string, allowEmpty bool) (total int64, err error) {
 		_ = f.Close() // read only: nothing can be lost
 		if st.Size() == 0 && !allowEmpty {
 			return 0, exitf(api.BadInput, "%s is empty: if that is right, use --allow-empty", p)
+		}
+		if format.Cleartext() && st.Size() > sigformat.MaxClear {
+			return 0, exitf(api.BadInput, "%s has %d bytes: a text with its signature in one file has at most %d", p, st.Size(), sigformat.MaxClear)
 		}
 		total += st.Size()
 	}
@@ -134,7 +147,7 @@ func request(files []*hashed, f *signFlags) *api.Request {
 	rand.Read(r.Key) // never fails: crypto/rand ends the program instead
 	for _, h := range files {
 		r.Items = append(r.Items, api.Item{
-			Name: base(h.path), Format: sigformat.OpenPGPBinary, Digest: h.digest().String(), Size: h.state.Count(), State: h.state.Bytes(),
+			Name: base(h.path), Format: h.format.Name, Digest: h.digest().String(), Size: h.state.Count(), State: h.state.Bytes(),
 		})
 	}
 	return r
@@ -142,7 +155,7 @@ func request(files []*hashed, f *signFlags) *api.Request {
 
 // accept verifies everything once more, against this command's own trust and
 // its own hash, and writes the results.
-func (a *app) accept(trust *verify.Trust, files []*hashed, r *api.Response) error {
+func (a *app) accept(trust *verify.Trust, files []*hashed, r *api.Response, armor bool) error {
 	if len(r.Signatures) != len(files) || len(r.Proofs) != len(files) {
 		return exitf(api.Evidence, "touchmark-hostd returned %d signatures and %d proofs for %d files", len(r.Signatures), len(r.Proofs), len(files))
 	}
@@ -156,32 +169,37 @@ func (a *app) accept(trust *verify.Trust, files []*hashed, r *api.Response) erro
 				return exitf(api.Evidence, "%s: %w; nothing was written", h.path, err)
 			}
 		}
-		if facts[i], err = in.Check(base(h.path), h.state, r.Signatures[i]); err != nil {
+		if facts[i], err = in.Check(base(h.path), h.format, h.state, r.Signatures[i]); err != nil {
 			return exitf(api.Evidence, "%w; nothing was written", err)
 		}
 		if err := h.unchanged(); err != nil {
 			return err
 		}
-		outs = append(outs, &output{path: h.path + proofSuffix, data: r.Proofs[i]}, &output{path: h.path + sigSuffix, data: r.Signatures[i]})
+		sig, err := h.signatureFile(r.Signatures[i], armor)
+		if err != nil {
+			return err
+		}
+		outs = append(outs, &output{path: h.path + proofSuffix, data: r.Proofs[i]}, sig)
 	}
 	if err := writeAll(outs); err != nil {
 		return err
 	}
-	a.report(files, facts)
+	a.report(files, facts, outs)
 	return nil
 }
 
-func (a *app) report(files []*hashed, facts []*verify.Facts) {
+func (a *app) report(files []*hashed, facts []*verify.Facts, outs []*output) {
+	signature := func(i int) string { return outs[2*i+1].path }
 	if a.json {
 		list := make([]fileFacts, len(files))
 		for i, h := range files {
-			list[i] = describe(h.path, facts[i])
+			list[i] = describe(h.path, signature(i), facts[i])
 		}
 		a.object(map[string]any{"ok": true, "job": facts[0].Job.String(), "files": list})
 		return
 	}
-	for i, h := range files {
-		fmt.Fprintf(a.out, "%s signed (entry %d, %s)%s\n", h.path+sigSuffix, facts[i].Index, facts[i].Created.Format(time.RFC3339), emulatedNote(facts[i]))
+	for i := range files {
+		fmt.Fprintf(a.out, "%s signed (entry %d, %s)%s\n", signature(i), facts[i].Index, facts[i].Created.Format(time.RFC3339), emulatedNote(facts[i]))
 	}
 }
 
@@ -199,6 +217,7 @@ type fileFacts struct {
 	Proof      string `json:"proof"`
 	Origin     string `json:"origin"`
 	Class      string `json:"class"`
+	Format     string `json:"format"`
 	Name       string `json:"name"`
 	Digest     string `json:"digest"`
 	Size       uint64 `json:"size"`
@@ -212,9 +231,9 @@ type fileFacts struct {
 	Emulated   bool   `json:"emulated"`
 }
 
-func describe(path string, f *verify.Facts) fileFacts {
+func describe(path, signature string, f *verify.Facts) fileFacts {
 	return fileFacts{
-		File: path, Signature: path + sigSuffix, Proof: path + proofSuffix, Origin: f.Origin, Class: f.Class, Name: f.Name,
+		File: path, Signature: signature, Proof: path + proofSuffix, Origin: f.Origin, Class: f.Class, Format: f.Format, Name: f.Name,
 		Digest: f.Digest.String(), Size: f.Size, Key: strings.ToUpper(fmt.Sprintf("%x", f.Key)), UserID: f.UserID, Job: f.Job.String(),
 		Created: f.Created.Format(time.RFC3339), Entry: f.Index, Checkpoint: f.Checkpoint, Host: f.SubmittedBy, Emulated: f.Emulated,
 	}

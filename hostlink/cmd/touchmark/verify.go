@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/verify"
+	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 )
 
@@ -30,7 +33,7 @@ func (a *app) verifyCmd() *cobra.Command {
 			return a.verify(files, sig, proof, quiet)
 		},
 	}
-	c.Flags().StringVar(&sig, "sig", "", "signature (default FILE.sig)")
+	c.Flags().StringVar(&sig, "sig", "", "signature, armored too (default FILE.sig, else FILE.asc)")
 	c.Flags().StringVar(&proof, "proof", "", "proof (default FILE.tmproof)")
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "say nothing if all is well")
 	return c
@@ -43,12 +46,13 @@ func (a *app) verify(files []string, sig, proof string, quiet bool) error {
 	}
 	var list []fileFacts
 	for _, path := range files {
-		f, err := a.verifyOne(trust, path, or(sig, path+sigSuffix), or(proof, path+proofSuffix))
+		signature := or(sig, signatureOf(path))
+		f, err := a.verifyOne(trust, path, signature, or(proof, path+proofSuffix))
 		if err != nil {
 			return err
 		}
-		d := describe(path, f)
-		d.Signature, d.Proof = or(sig, d.Signature), or(proof, d.Proof)
+		d := describe(path, signature, f)
+		d.Proof = or(proof, d.Proof)
 		list = append(list, d)
 		if !a.json && !quiet {
 			fmt.Fprintf(a.out, "%s: good, signed %s by %s%s\n  key %s, log %s entry %d, class %s, as %s for host %s\n",
@@ -68,7 +72,7 @@ func (a *app) verify(files []string, sig, proof string, quiet bool) error {
 // verifyOne checks one file. Missing files are bad input; whatever does not
 // hold is evidence.
 func (a *app) verifyOne(trust *verify.Trust, path, sigPath, proofPath string) (*verify.Facts, error) {
-	sig, err := api.ReadSmall(sigPath, sigformat.MaxSignature)
+	content, err := api.ReadSmall(sigPath, sigformat.MaxSignatureFile)
 	if err != nil {
 		return nil, exitf(api.BadInput, "signature: %w", err)
 	}
@@ -76,30 +80,69 @@ func (a *app) verifyOne(trust *verify.Trust, path, sigPath, proofPath string) (*
 	if err != nil {
 		return nil, exitf(api.BadInput, "proof: %w", err)
 	}
-	parsed, err := sigformat.ParseSignature(sig)
+	sig, format, alg, err := readSignature(content)
 	if err != nil {
 		return nil, exitf(api.Evidence, "%s: %w", sigPath, err)
 	}
-	p := newProgress(a.errs, false)
-	total, err := checkInputs([]string{path}, true)
+	h, err := a.hashOne(path, format, alg)
 	if err != nil {
 		return nil, err
 	}
-	var files []*hashed
-	var done atomic.Int64
-	p.hashing(total, &done, func() { files, err = hashFiles([]string{path}, parsed.Alg, &done) })
-	if err != nil {
-		return nil, err
+	if sig.Clear {
+		if s, err := format.Digest(alg, bytes.NewReader(sig.Text)); err != nil || s != h.state {
+			return nil, exitf(api.Evidence, "%s has another text than %s", sigPath, path)
+		}
 	}
 	in, err := trust.OpenProof(proof)
 	if err != nil {
 		return nil, exitf(api.Evidence, "%s: %w", proofPath, err)
 	}
-	f, err := in.Check(base(path), files[0].state, sig)
+	f, err := in.Check(base(path), format, h.state, sig.Packet)
 	if err != nil {
 		return nil, exitf(api.Evidence, "%s: %w", path, err)
 	}
 	return f, nil
+}
+
+// readSignature says what a signature file holds, in which format and with
+// which hash it was made.
+func readSignature(content []byte) (*sigformat.SignatureFile, sigformat.Format, message.Alg, error) {
+	f, err := sigformat.ReadSignatureFile(content)
+	if err != nil {
+		return nil, sigformat.Format{}, "", err
+	}
+	format, s, err := f.Format()
+	if err != nil {
+		return nil, format, "", err
+	}
+	return f, format, s.Alg, nil
+}
+
+// hashOne hashes a file under a progress bar.
+func (a *app) hashOne(path string, format sigformat.Format, alg message.Alg) (*hashed, error) {
+	p := newProgress(a.errs, false)
+	total, err := checkInputs([]string{path}, format, true)
+	if err != nil {
+		return nil, err
+	}
+	var files []*hashed
+	var done atomic.Int64
+	p.hashing(total, &done, func() { files, err = hashFiles([]string{path}, format, alg, &done) })
+	if err != nil {
+		return nil, err
+	}
+	return files[0], nil
+}
+
+// signatureOf is where the signature of a file is: FILE.sig, or FILE.asc if
+// there is no such file.
+func signatureOf(path string) string {
+	if _, err := os.Stat(path + sigSuffix); err != nil {
+		if _, err := os.Stat(path + textSuffix); err == nil {
+			return path + textSuffix
+		}
+	}
+	return path + sigSuffix
 }
 
 func or(a, b string) string {

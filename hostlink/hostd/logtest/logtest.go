@@ -183,7 +183,7 @@ func (l *Log) Intent(approval, submission []byte, states []sigformat.State) (uin
 	in := &ledger.Intent{Sequence: l.intents, Key: l.Key.Fingerprint(), Job: job, Approval: approval, Submission: submission}
 	var items []ledger.ItemResult
 	for _, s := range states {
-		p := Must(sigformat.PlanOpenPGP(l.Key, s, Noon, Origin, job))
+		p := Must(sigformat.OpenPGPBinary.Plan(l.Key, s, Noon, Origin, job))
 		in.SignDigests = append(in.SignDigests, message.Digest{Alg: p.Alg, Sum: p.Digest})
 		sig := Must(p.Finish(Must(l.Token(p.Digest, p.Alg.Hash()))))
 		items = append(items, ledger.ItemResult{State: ledger.Signed, Signature: sig})

@@ -117,6 +117,7 @@ type Facts struct {
 	Key         [20]byte
 	UserID      string
 	Class       string
+	Format      string
 	Name        string // what the requesting host called the file
 	Digest      message.Digest
 	Size        uint64 // bytes
@@ -128,23 +129,23 @@ type Facts struct {
 	SubmittedBy string // key name in the submission, "" if it has none
 }
 
-// Check verifies that sig is the signature that this intent announced for the
-// file with state s. If several items have that digest, the one called name is
-// reported.
-func (in *Intent) Check(name string, s sigformat.State, sig []byte) (*Facts, error) {
-	i, err := in.Find(name, s)
+// Check verifies that sig is the signature in this format that this intent
+// announced for the file with state s. If several items have that digest, the one
+// called name is reported.
+func (in *Intent) Check(name string, f sigformat.Format, s sigformat.State, sig []byte) (*Facts, error) {
+	i, err := in.Find(name, f, s)
 	if err != nil {
 		return nil, err
 	}
 	return in.CheckItem(i, s, sig)
 }
 
-// Find picks the item that speaks of the file with state s; name decides between
-// items of the same bytes.
-func (in *Intent) Find(name string, s sigformat.State) (int, error) {
+// Find picks the item that speaks of the file with state s in a format; name
+// decides between items of the same bytes.
+func (in *Intent) Find(name string, f sigformat.Format, s sigformat.State) (int, error) {
 	want, found := message.Digest{Alg: s.Alg(), Sum: s.Digest()}, -1
 	for i, it := range in.Approval.Items {
-		same := it.Format == sigformat.OpenPGPBinary && it.Digest.Equal(want) && it.Size == s.Count()
+		same := it.Format == f.Name && it.Digest.Equal(want) && it.Size == s.Count()
 		if same && (found < 0 || it.Name == name) {
 			found = i
 		}
@@ -170,17 +171,18 @@ func (in *Intent) names() string {
 // CheckItem is Check for the item at index i.
 func (in *Intent) CheckItem(i int, s sigformat.State, sig []byte) (*Facts, error) {
 	it := in.Approval.Items[i]
-	if it.Format != sigformat.OpenPGPBinary || it.Size != s.Count() || !it.Digest.Equal(message.Digest{Alg: s.Alg(), Sum: s.Digest()}) {
+	format, ok := sigformat.FormatOf(it.Format)
+	if !ok || it.Size != s.Count() || !it.Digest.Equal(message.Digest{Alg: s.Alg(), Sum: s.Digest()}) {
 		return nil, fmt.Errorf("%s: the intent is for other data", it.Name)
 	}
-	parsed, err := in.trust.Key.VerifyState(sig, s)
+	parsed, err := format.Verify(in.trust.Key, sig, s)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", it.Name, err)
 	}
 	if !parsed.Created.Equal(in.Header.Time) || parsed.Job != in.Job || parsed.Origin != in.trust.Origin {
 		return nil, fmt.Errorf("%s: time, job or origin in the signature are not the intent's", it.Name)
 	}
-	plan, err := sigformat.PlanOpenPGP(in.trust.Key, s, in.Header.Time, in.trust.Origin, in.Job)
+	plan, err := format.Plan(in.trust.Key, s, in.Header.Time, in.trust.Origin, in.Job)
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +194,7 @@ func (in *Intent) CheckItem(i int, s sigformat.State, sig []byte) (*Facts, error
 
 func (in *Intent) facts(it message.Item) *Facts {
 	return &Facts{
-		Origin: in.trust.Origin, Key: in.Key, UserID: in.trust.UserID, Class: in.Approval.Class, Name: it.Name,
+		Origin: in.trust.Origin, Key: in.Key, UserID: in.trust.UserID, Class: in.Approval.Class, Format: it.Format, Name: it.Name,
 		Digest: it.Digest, Size: it.Size, Job: in.Job, Created: in.Header.Time, Index: in.Header.Index,
 		Checkpoint: in.Size, Emulated: in.trust.Emulated, SubmittedBy: signerName(in.Submission),
 	}

@@ -29,7 +29,7 @@ func approval(names ...string) (message.Approval, []sigformat.State) {
 	for _, n := range names {
 		s := stateOf(n)
 		states = append(states, s)
-		a.Items = append(a.Items, message.Item{Format: sigformat.OpenPGPBinary, Name: n, Size: s.Count(),
+		a.Items = append(a.Items, message.Item{Format: sigformat.OpenPGPBinary.Name, Name: n, Size: s.Count(),
 			Digest: message.Digest{Alg: message.SHA256, Sum: s.Digest()}})
 	}
 	return a, states
@@ -49,18 +49,18 @@ func TestCheck(t *testing.T) {
 	trust, items, proof := signed(a, states)
 	in := must(trust.OpenProof(proof))
 	for i, name := range []string{"one", "two"} {
-		f := must(in.Check(name, states[i], items[i].Signature))
+		f := must(in.Check(name, sigformat.OpenPGPBinary, states[i], items[i].Signature))
 		if f.Name != name || f.Class != "test" || f.Index != 2 || f.Checkpoint != 3 || !f.Created.Equal(logtest.Noon) || !f.Emulated {
 			t.Errorf("facts %+v", f)
 		}
-		if _, err := in.Check(name, states[i], items[1-i].Signature); err == nil {
+		if _, err := in.Check(name, sigformat.OpenPGPBinary, states[i], items[1-i].Signature); err == nil {
 			t.Error("the other item's signature is accepted")
 		}
 		if _, err := in.CheckItem(1-i, states[i], items[i].Signature); err == nil {
 			t.Error("the other item's place is accepted")
 		}
 	}
-	if _, err := in.Check("one", stateOf("three"), items[0].Signature); err == nil {
+	if _, err := in.Check("one", sigformat.OpenPGPBinary, stateOf("three"), items[0].Signature); err == nil {
 		t.Error("a file that was never approved is accepted")
 	}
 }
@@ -74,7 +74,7 @@ func TestSameBytes(t *testing.T) {
 	trust, items, proof := signed(a, states)
 	in := must(trust.OpenProof(proof))
 	for want, name := range map[string]string{"two": "two", "one": "renamed"} {
-		if f := must(in.Check(name, states[0], items[0].Signature)); f.Name != want {
+		if f := must(in.Check(name, sigformat.OpenPGPBinary, states[0], items[0].Signature)); f.Name != want {
 			t.Errorf("%s is reported as %s", name, f.Name)
 		}
 	}
@@ -89,7 +89,7 @@ func TestEveryByte(t *testing.T) {
 	check := func() error {
 		in, err := trust.OpenProof(proof)
 		if err == nil {
-			_, err = in.Check("file", states[0], sig)
+			_, err = in.Check("file", sigformat.OpenPGPBinary, states[0], sig)
 		}
 		return err
 	}

@@ -20,10 +20,8 @@ import (
 	"touchmark/tpm/ledger"
 )
 
-// MaxSignature bounds a signature file in bytes: an armoured one of the
-// profile is below 4 KiB, a clear-signed Release file below 1 MiB, of which
-// only the beginning matters.
-const MaxSignature = 1 << 20
+// MaxSignature bounds a signature file in bytes.
+const MaxSignature = sigformat.MaxSignatureFile
 
 // maxNames bounds the names that are remembered in case something newer comes.
 const maxNames = 1 << 17
@@ -73,21 +71,11 @@ func New(key *sigformat.Key, origin string) *Repository {
 	return &Repository{key: key, origin: origin, jobs: map[message.JobID][]*Found{}}
 }
 
-// Alg says with which hash the file that a signature is over is to be hashed;
-// ok is false when the signature is not of a form that this log has.
-func Alg(signature []byte) (alg message.Alg, ok bool) {
-	s, _, err := read(signature)
-	if err != nil {
-		return "", false
-	}
-	return s.Alg, true
-}
-
 // Add takes a signature file; state is the hash state of the file that it is
 // over, nil if there is none.
 func (r *Repository) Add(name string, signature []byte, state *sigformat.State) {
 	f := &Found{File: name, state: state}
-	s, raw, err := read(signature)
+	_, s, content, err := read(signature)
 	switch {
 	case err != nil:
 		f.State, f.Text = Foreign, err.Error()
@@ -96,7 +84,7 @@ func (r *Repository) Add(name string, signature []byte, state *sigformat.State) 
 	case s.Origin != r.origin:
 		f.State, f.Text = Unlogged, fmt.Sprintf("it names log %q", s.Origin)
 	default:
-		f.Job, f.sig, f.raw, f.Time = s.Job, s, raw, &s.Created
+		f.Job, f.sig, f.raw, f.Time = s.Job, s, content.Packet, &s.Created
 		r.jobs[s.Job] = append(r.jobs[s.Job], f)
 		return
 	}
@@ -179,7 +167,8 @@ func (r *Repository) judge(f *Found, in *intent, b *ledger.Intent) (State, strin
 		if !bytes.Equal(f.state.Digest(), in.items[i].Digest.Sum) {
 			return Mismatch, "the file beside it is not the one that was signed"
 		}
-		if _, err := r.key.VerifyState(f.raw, *f.state); err != nil {
+		format, _ := sigformat.FormatOf(in.items[i].Format)
+		if _, err := format.Verify(r.key, f.raw, *f.state); err != nil {
 			return Mismatch, err.Error()
 		}
 		if !f.sig.Created.Equal(in.time) {

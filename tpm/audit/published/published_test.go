@@ -55,10 +55,10 @@ func (s *signer) sign(name, content string, logged bool, outcome ledger.State) [
 	s.t.Helper()
 	st := *state(content)
 	a := message.Approval{Origin: origin, Class: "c", Nonce: [16]byte{byte(s.index), byte(s.index >> 8)}, NotAfter: noon.Add(time.Hour),
-		Items: []message.Item{{Format: sigformat.OpenPGPBinary, Digest: message.Digest{Alg: st.Alg(), Sum: st.Digest()}, Size: st.Count(), Name: name}}}
+		Items: []message.Item{{Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: st.Alg(), Sum: st.Digest()}, Size: st.Count(), Name: name}}}
 	text := a.Marshal()
 	job := message.JobOf(text)
-	plan, err := sigformat.PlanOpenPGP(s.key, st, noon, origin, job)
+	plan, err := sigformat.OpenPGPBinary.Plan(s.key, st, noon, origin, job)
 	s.must(err)
 	raw, err := s.priv.Sign(rand.Reader, plan.Digest, crypto.SHA256)
 	s.must(err)
@@ -133,7 +133,7 @@ func TestSameJobOtherSignature(t *testing.T) {
 	sig := s.sign("good", "good", true, ledger.Signed)
 	p, err := sigformat.ParseSignature(sig)
 	s.must(err)
-	plan, err := sigformat.PlanOpenPGP(s.key, *state("evil"), noon, origin, p.Job)
+	plan, err := sigformat.OpenPGPBinary.Plan(s.key, *state("evil"), noon, origin, p.Job)
 	s.must(err)
 	raw, err := s.priv.Sign(rand.Reader, plan.Digest, crypto.SHA256)
 	s.must(err)
@@ -161,7 +161,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte("-----BEGIN PGP SIGNATURE-----\nComment: x\n\niQ==\n=abcd\n-----END PGP SIGNATURE-----\n"))
 	f.Add([]byte("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nx\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if s, raw, err := read(b); err == nil && (s == nil || len(raw) == 0) {
+		if _, s, f, err := read(b); err == nil && (s == nil || len(f.Packet) == 0) {
 			t.Error("nothing was read")
 		}
 	})

@@ -2,8 +2,8 @@ package published
 
 import (
 	"bytes"
-	"encoding/base64"
 	"errors"
+	"io"
 	"path"
 	"strings"
 
@@ -28,43 +28,35 @@ func Covers(name string) (file string, ok bool) {
 	return "", false
 }
 
-// errClear says that a signature is over the text that it stands in.
-var errClear = errors.New("a clear-signed text: this version's appliances sign files, so no log has its intent")
-
-// read takes the one signature packet out of a signature file, armoured or
-// not.
-func read(content []byte) (*sigformat.Signature, []byte, error) {
-	if bytes.HasPrefix(content, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) {
-		return nil, nil, errClear
+// Hash hashes what a signature is over as its format has it: the file beside
+// it, or the text that it stands below. No state and no error: the signature is
+// of a form that this log has not, or its file is no text.
+func Hash(signature []byte, file func() (io.ReadCloser, error)) (*sigformat.State, error) {
+	format, s, f, err := read(signature)
+	if err != nil {
+		return nil, nil
 	}
-	raw := content
-	if bytes.HasPrefix(content, []byte("-----BEGIN PGP ")) {
-		var err error
-		if raw, err = dearmor(content); err != nil {
-			return nil, nil, err
-		}
+	over := file
+	if f.Clear {
+		over = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(f.Text)), nil }
 	}
-	s, err := sigformat.ParseSignature(raw)
-	return s, raw, err
+	r, err := over()
+	if r == nil || err != nil {
+		return nil, err
+	}
+	state, err := format.Digest(s.Alg, r)
+	err = errors.Join(err, r.Close())
+	var text *sigformat.TextError
+	if errors.As(err, &text) {
+		return nil, nil
+	}
+	return &state, err
 }
 
-// dearmor undoes ASCII armor (RFC 9580 section 6.2) of a signature. The
-// checksum is not looked at: the signature is verified.
-func dearmor(text []byte) ([]byte, error) {
-	const begin, end = "-----BEGIN PGP SIGNATURE-----\n", "\n-----END PGP SIGNATURE-----"
-	s := strings.ReplaceAll(string(text), "\r\n", "\n")
-	_, body, ok := strings.Cut(s, begin)
-	body, _, ok2 := strings.Cut(body, end)
-	if !ok || !ok2 {
-		return nil, errors.New("not an armoured signature")
+// read takes the one signature out of a signature file.
+func read(content []byte) (format sigformat.Format, s *sigformat.Signature, f *sigformat.SignatureFile, err error) {
+	if f, err = sigformat.ReadSignatureFile(content); err == nil {
+		format, s, err = f.Format()
 	}
-	if strings.HasPrefix(body, "\n") {
-		body = body[1:]
-	} else if _, rest, headers := strings.Cut(body, "\n\n"); headers {
-		body = rest
-	}
-	if i := strings.LastIndex(body, "\n="); i >= 0 && len(body)-i == len("\n=abcd") {
-		body = body[:i]
-	}
-	return base64.StdEncoding.DecodeString(strings.ReplaceAll(body, "\n", ""))
+	return format, s, f, err
 }

@@ -32,7 +32,7 @@ func (t *Task) digests(b *ledger.Intent, items []message.Item) {
 		return
 	}
 	for i, it := range items {
-		if it.Format != sigformat.OpenPGPBinary || it.Digest.Alg != b.SignDigests[i].Alg {
+		if _, known := sigformat.FormatOf(it.Format); !known || it.Digest.Alg != b.SignDigests[i].Alg {
 			t.Evidence(finding.Digests, "intent %d item %d: %s over %s is not signed as %s", t.Index, i+1, it.Format, it.Digest.Alg, b.SignDigests[i].Alg)
 		}
 	}

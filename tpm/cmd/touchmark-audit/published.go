@@ -103,24 +103,16 @@ func walk(dir string, r *published.Repository) error {
 	})
 }
 
-// hashOf hashes the file that a signature is over; nil if it is not there or
-// the signature is no concern of ours.
+// hashOf hashes what a signature is over; nil if that is not there or the
+// signature is no concern of ours.
 func hashOf(path string, sig []byte) (*sigformat.State, error) {
-	alg, ok := published.Alg(sig)
-	if !ok {
-		return nil, nil
-	}
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	h := sigformat.NewHasher(alg)
-	_, err = io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, 1<<20))
-	s := h.State()
-	return &s, errors.Join(err, f.Close())
+	return published.Hash(sig, func() (io.ReadCloser, error) {
+		f, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return f, err
+	})
 }
 
 // tally prints findings and counts them.
