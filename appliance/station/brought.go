@@ -20,14 +20,14 @@ func (s *Station) watchOrders(ctx context.Context) (wait func()) {
 // brought takes a note that somebody put before the board.
 func (s *Station) brought(name string, note []byte, err error) {
 	if err == nil {
-		err = s.takeOrder(note)
+		err = s.takeOrder(note, false)
 	}
 	if err != nil && refusalOf(err).Code == message.CodeBusy {
 		s.after(s.cfg.OrderPoll, func() { s.brought(name, note, nil) })
 		return
 	}
 	if err != nil {
-		s.refuse(message.JobID{}, refusalOf(err).Code, refusalOf(err).Text)
+		s.refuseFor(orderID(note), err)
 		s.show("order-dropped", "The order in "+name+" has no effect: "+err.Error()+".")
 	}
 }

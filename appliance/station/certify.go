@@ -104,6 +104,7 @@ func (s *Station) certified(j *job, end ledger.ItemResult) {
 		s.certInForce(d, end, j.machine.Denied())
 	case s.halted != nil:
 		s.decree = nil
+		s.refuse(d.hash, message.CodeHalted, haltedText(s.halted))
 		s.rest("")
 	case end.State == ledger.NotStarted && end.Reason == reasonNotMirrored:
 		s.push()
@@ -125,7 +126,7 @@ const reasonNotMirrored = "not-mirrored"
 // of it. What the commit lacks, a start makes good.
 func (s *Station) certInForce(d *decree, end ledger.ItemResult, denied bool) {
 	if err := s.reload(); err != nil {
-		s.halt(err)
+		s.haltOrder(d, err)
 		return
 	}
 	if s.halted != nil {

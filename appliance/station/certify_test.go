@@ -213,10 +213,11 @@ func TestCertificateIsRenewedAndRevoked(t *testing.T) {
 		}
 		c.refuses("e.db", message.CodeKeyRevoked)
 		c.view("the warning", func(v operator.View) bool { return strings.Contains(v.Warning, "the key was revoked") })
-		delete(c.refused, message.JobID{})
-		c.send((&message.Order{Note: c.forever()}).Marshal())
-		c.until(func() bool { return c.refused[message.JobID{}] != nil })
-		if r := c.refused[message.JobID{}]; r.Code != message.CodeKeyRevoked {
+		note := c.forever()
+		id := orderID(note)
+		c.send((&message.Order{Note: note}).Marshal())
+		c.until(func() bool { return c.refused[id] != nil })
+		if r := c.refused[id]; r.Code != message.CodeKeyRevoked {
 			t.Fatalf("%+v", r)
 		}
 		c.again()

@@ -1,6 +1,8 @@
 package station
 
 import (
+	"time"
+
 	"touchmark/appliance/intake"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger/order"
@@ -25,17 +27,47 @@ func (s *Station) orderFromHost(note []byte) error {
 	case len(s.declined) >= maxDeclined:
 		return intake.Refuse(message.CodeTooMany, "%d orders came to nothing since the board started: bring this one on a stick", maxDeclined)
 	}
-	known := s.decree
-	if err := s.takeOrder(note); err != nil || s.decree == known {
-		return err
+	return s.takeOrder(note, true)
+}
+
+// orderID names an order where messages name a job: by its hash, or by zeros if
+// it has none.
+func orderID(note []byte) message.JobID {
+	hash, err := order.Hash(note)
+	if err != nil {
+		return message.JobID{}
 	}
-	d := s.decree
+	return hash
+}
+
+// limitDecree bounds how long an order of a host's stays on display unarmed, from
+// when it is there.
+func (s *Station) limitDecree(d *decree) {
+	if !d.linked || d.timer != nil || d.state != decreeShown {
+		return
+	}
+	d.until = time.Now().Add(s.cfg.ArmTimeout)
 	d.timer = s.after(s.cfg.ArmTimeout, func() {
 		if s.decree == d && d.state == decreeShown {
 			s.dropDecree(message.CodeArmTimeout, "nobody armed it in time")
 		}
 	})
-	return nil
+}
+
+// tellOrder hints to the host how the order goes that is with the board.
+func (s *Station) tellOrder() {
+	d := s.decree
+	e := message.Event{State: message.EventArmed}
+	switch {
+	case d.job != nil:
+		e = d.job.event(time.Now())
+	case d.state == decreeShown && s.job != nil:
+		e.State = message.EventQueued
+	case d.state == decreeShown:
+		e.State, e.Seconds = message.EventShown, max(0, secondsTo(d.until, time.Now()))
+	}
+	e.Job = d.hash
+	s.send(chanInteractive, e.Marshal())
 }
 
 // decline remembers that nobody wanted an order.

@@ -30,10 +30,12 @@ type decree struct {
 	order  *order.Order   // nil for a policy
 	policy *policy.Policy // nil for an order
 
-	state string // of the display
-	alone bool   // no host holds it: the operator must agree to go on
-	timer *time.Timer
-	job   *job // of a cert order that is armed: its ceremony
+	state  string    // of the display
+	alone  bool      // no host holds it: the operator must agree to go on
+	linked bool      // a host brought it: it does not stay on display for ever
+	until  time.Time // when it leaves the display, if it is linked
+	timer  *time.Timer
+	job    *job // of a cert order that is armed: its ceremony
 	chain.Commit
 }
 
@@ -52,22 +54,26 @@ func (e *errClock) Error() string {
 }
 
 // takeOrder hands the board a note by the administrators, an order or a policy, as
-// somebody brought it. It answers why it is not shown to the operator.
-func (s *Station) takeOrder(note []byte) error {
+// somebody brought it, over the link or not. It answers why it is not shown to
+// the operator.
+func (s *Station) takeOrder(note []byte, linked bool) error {
 	d, err := s.readOrder(note)
 	switch {
 	case err != nil:
 		return err
 	case s.decree != nil && s.decree.hash == d.hash:
+		s.tellOrder()
 		return nil
 	case s.decree != nil:
 		return intake.Refuse(message.CodeBusy, "another order is on display")
 	}
-	s.decree = d
+	s.decree, d.linked = d, linked
 	s.log.Warn().Str("order", d.id).Str("kind", d.kind).Msg("order received")
-	if s.job == nil {
-		s.showDecree("")
+	if s.job != nil {
+		s.tellOrder()
+		return nil
 	}
+	s.showDecree("")
 	return nil
 }
 
@@ -82,7 +88,7 @@ func (s *Station) readOrder(raw []byte) (*decree, error) {
 	}
 	d := &decree{id: hex.EncodeToString(hash[:]), hash: hash, note: raw, state: decreeShown, alone: s.link.host == ""}
 	if s.past.Done[hash] {
-		return nil, intake.Refuse(message.CodeBadMessage, "this order took effect already")
+		return nil, intake.Refuse(message.CodeInForce, "this order took effect already")
 	}
 	text, err := message.NoteText(raw)
 	if err != nil {
@@ -164,7 +170,11 @@ func describe(now *past.Law, d *decree, at time.Time) []string {
 	return meaning.Order(d.order, now.Certificate, at)
 }
 
-func (s *Station) showDecree(text string) { s.show("order", text) }
+func (s *Station) showDecree(text string) {
+	s.limitDecree(s.decree)
+	s.tellOrder()
+	s.show("order", text)
+}
 
 // orderView is the order on display.
 func (s *Station) orderView() *operator.Order {
@@ -223,7 +233,7 @@ func (s *Station) armDecree(d *decree) {
 	case err != nil:
 		s.decree = nil
 		s.dropFloor()
-		s.halt(err)
+		s.haltOrder(d, err)
 		return
 	}
 	if d.job != nil {
@@ -317,7 +327,7 @@ func (s *Station) appendDecree(d *decree, at chain.State, bodies ...any) error {
 // and the operator is asked whether another one shall go without.
 func (s *Station) unmirrored(d *decree) {
 	if s.decree == d && d.state == decreeMirroring {
-		d.state, d.alone = decreeShown, true
+		d.state, d.alone, d.timer = decreeShown, true, nil
 		s.showDecree("No host holds the order. It has no effect yet.")
 	}
 }
@@ -377,12 +387,18 @@ func (s *Station) taken(d *decree, a *ledger.Attest, err error) {
 	}
 	switch {
 	case err != nil:
-		s.halt(err)
+		s.haltOrder(d, err)
 		return
 	case account:
 		s.startUp(s.cfg.TPMRetry)
 	}
 	s.announce(d, "order-done", "The order is in force: "+d.kind+".")
+}
+
+// haltOrder halts the board over an order, and says so to who brought it.
+func (s *Station) haltOrder(d *decree, err error) {
+	s.halt(err)
+	s.refuse(d.hash, message.CodeHalted, haltedText(s.halted))
 }
 
 // reload lets the log say what is in force now, and signs the checkpoint with the
@@ -455,7 +471,7 @@ func (s *Station) dropDecree(code, text string) {
 	s.decline(d, code)
 	s.dropFloor()
 	s.log.Warn().Str("order", d.id).Str("code", code).Msg(text)
-	s.refuse(message.JobID{}, code, text)
+	s.refuse(d.hash, code, text)
 	s.show("order-dropped", "The order has no effect: "+text+".")
 	s.afterDecree()
 }

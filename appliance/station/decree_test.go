@@ -384,14 +384,18 @@ func TestDeclinedOrderDoesNotComeBack(t *testing.T) {
 	id := fmt.Sprintf("%x", hash)
 	b.send(msg)
 	b.ordered(id)
-	b.send(msg) // while it is on display: nothing
+	b.send(msg) // while it is on display: how it goes
+	b.until(func() bool { return len(b.heard(hash)) == 2 })
+	if got := b.heard(hash); got[1] != message.EventShown {
+		t.Fatalf("told %v", got)
+	}
 	b.command(operator.Command{Verb: operator.Deny, Job: id})
 	b.serve("order-dropped")
 	for range 3 {
-		delete(b.refused, message.JobID{})
+		delete(b.refused, hash)
 		b.send(msg)
-		b.until(func() bool { return b.refused[message.JobID{}] != nil })
-		if r := b.refused[message.JobID{}]; r.Code != message.CodeDenied {
+		b.until(func() bool { return b.refused[hash] != nil })
+		if r := b.refused[hash]; r.Code != message.CodeDenied {
 			t.Fatalf("%+v", r)
 		}
 	}
@@ -413,7 +417,7 @@ func TestDeclinedOrdersAreBounded(t *testing.T) {
 		note := b.order(&order.Note{})
 		hash, err := order.Hash(note)
 		must(t, err)
-		delete(b.refused, message.JobID{})
+		delete(b.refused, hash)
 		b.send((&message.Order{Note: note}).Marshal())
 		want := message.CodeTooMany
 		if i < maxDeclined {
@@ -422,8 +426,8 @@ func TestDeclinedOrdersAreBounded(t *testing.T) {
 			b.command(operator.Command{Verb: operator.Deny, Job: id})
 			want = message.CodeDenied
 		}
-		b.until(func() bool { return b.refused[message.JobID{}] != nil })
-		if r := b.refused[message.JobID{}]; r.Code != want {
+		b.until(func() bool { return b.refused[hash] != nil })
+		if r := b.refused[hash]; r.Code != want {
 			t.Fatalf("order %d: %+v", i, r)
 		}
 	}
@@ -435,14 +439,57 @@ func TestOrderThatNobodyArms(t *testing.T) {
 	b.cfg.ArmTimeout = time.Millisecond
 	b.start()
 	b.connect()
-	msg := (&message.Order{Note: b.order(&order.Note{})}).Marshal()
+	note := b.order(&order.Note{})
+	hash, msg := orderID(note), (&message.Order{Note: note}).Marshal()
 	for range 2 {
-		delete(b.refused, message.JobID{})
+		delete(b.refused, hash)
 		b.send(msg)
-		b.until(func() bool { return b.refused[message.JobID{}] != nil })
-		if r := b.refused[message.JobID{}]; r.Code != message.CodeArmTimeout {
+		b.until(func() bool { return b.refused[hash] != nil })
+		if r := b.refused[hash]; r.Code != message.CodeArmTimeout {
 			t.Fatalf("%+v", r)
 		}
+	}
+}
+
+// heard are the states of a job or order that the host heard of, in order.
+func (b *board) heard(id message.JobID) (states []string) {
+	for _, e := range b.events {
+		if e.Job == id {
+			states = append(states, e.State)
+		}
+	}
+	return states
+}
+
+// A host hears how its order goes: that it waits behind a job, is shown, is armed;
+// and that it is refused at once, by its hash.
+func TestHostHearsOfItsOrder(t *testing.T) {
+	b := obedient(t)
+	b.start()
+	b.connect()
+	job, m := b.job([]string{"a.db"}, "content")
+	b.submit(m)
+	b.shown(job)
+	note := b.order(&order.Note{})
+	id := orderID(note)
+	b.send((&message.Order{Note: note}).Marshal())
+	b.until(func() bool { return len(b.heard(id)) == 1 })
+	text, err := message.NoteText(b.order(&order.Close{}))
+	must(t, err)
+	other, err := message.SignNote(text, b.host) // no administrator
+	must(t, err)
+	b.send((&message.Order{Note: other}).Marshal())
+	b.until(func() bool { return b.refused[orderID(other)] != nil })
+	b.command(operator.Command{Verb: operator.Deny, Job: job.String()})
+	b.ordered(id.String())
+	b.command(operator.Command{Verb: operator.Arm, Job: id.String()})
+	b.inForce()
+	want := []string{message.EventQueued, message.EventShown, message.EventArmed}
+	if got := slices.Compact(b.heard(id)); !slices.Equal(got, want) {
+		t.Fatalf("told %v, want %v", got, want)
+	}
+	if e := b.events[slices.IndexFunc(b.events, func(e *message.Event) bool { return e.Job == id && e.State == message.EventShown })]; e.Seconds < 1 {
+		t.Fatalf("%d seconds left to arm it", e.Seconds)
 	}
 }
 
@@ -460,8 +507,8 @@ func TestOrderOverTheLink(t *testing.T) {
 	b.command(operator.Command{Verb: operator.Arm, Job: id})
 	b.inForce()
 	b.send((&message.Order{Note: note}).Marshal())
-	b.until(func() bool { return b.refused[message.JobID{}] != nil })
-	if r := b.refused[message.JobID{}]; !strings.Contains(r.Text, "took effect already") {
+	b.until(func() bool { return b.refused[hash] != nil })
+	if r := b.refused[hash]; r.Code != message.CodeInForce {
 		t.Fatalf("%+v", r)
 	}
 	b.signs("a.db", "content")

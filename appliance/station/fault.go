@@ -31,6 +31,7 @@ func (s *Station) startUp(pause time.Duration) {
 	s.measure()
 	defer s.lateHello()
 	defer s.tellLost()
+	defer s.tellOrdered()
 	switch {
 	case err != nil:
 		s.halt(err)
@@ -91,7 +92,9 @@ var errClosed = chain.Halted(recovery.LogClosed, nil)
 // was under way ends as a start ends it.
 func (s *Station) restart(err error) {
 	s.log.Error().Err(err).Msg("starting again")
-	s.decree = nil
+	if d := s.decree; d != nil && d.state != decreeShown { // one that waits goes on waiting
+		s.ordered, s.decree = d, nil
+	}
 	s.startUp(s.cfg.TPMRetry)
 }
 
@@ -107,6 +110,23 @@ func (s *Station) tellLost() {
 		return
 	}
 	s.refuse(j.id, message.CodeBusy, "the TPM did not answer as it should, ask again")
+}
+
+// tellOrdered tells the host what became of the order that a restart came upon.
+func (s *Station) tellOrdered() {
+	d := s.ordered
+	s.ordered = nil
+	switch {
+	case d == nil:
+	case s.past.Done[d.hash]:
+		s.push()
+		m := message.Checkpoint{Note: s.chain.Checkpoint}
+		s.send(chanInteractive, m.Marshal())
+	case s.halted != nil:
+		s.refuse(d.hash, message.CodeHalted, haltedText(s.halted))
+	default:
+		s.refuse(d.hash, message.CodeBusy, "the TPM did not answer as it should, bring the order again")
+	}
 }
 
 // pollTPM looks whether an idle TPM still is where the log left it: one that was

@@ -283,6 +283,7 @@ type board struct {
 	nonce   byte
 	before  [2][32]byte // HEAD and PCR before something
 	refused map[message.JobID]*message.Refused
+	events  []*message.Event
 	ended   map[message.JobID]*message.Done
 	notes   [][]byte // checkpoints received
 }
@@ -505,6 +506,8 @@ func (b *board) take(p any) {
 		b.refused[p.Job] = p
 	case *message.Done:
 		b.ended[p.Job] = p
+	case *message.Event:
+		b.events = append(b.events, p)
 	case *message.Checkpoint:
 		b.notes = append(b.notes, p.Note)
 	}

@@ -167,7 +167,7 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 	case ceremony.Halt:
 		s.job = nil
 		if s.lost = j; j.order != nil {
-			s.decree, s.lost = nil, nil // the log tells how it ended
+			s.ordered, s.decree, s.lost = s.decree, nil, nil
 		}
 		if errors.Is(e.Err, chain.ErrUnexplained) {
 			s.restart(e.Err)
@@ -175,6 +175,7 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 		}
 		s.halt(e.Err)
 		s.tellLost()
+		s.tellOrdered()
 	}
 }
 

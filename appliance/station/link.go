@@ -172,7 +172,7 @@ func (s *Station) fromHost(raw []byte) {
 		s.offered(m)
 	case *message.Order:
 		if err := s.orderFromHost(m.Note); err != nil {
-			s.refuseFor(message.JobID{}, err)
+			s.refuseFor(orderID(m.Note), err)
 		}
 	case *message.Challenge:
 		s.challenged(m.Text)
@@ -224,7 +224,7 @@ func (s *Station) push() {
 
 // hostEvent tells the host how the job on display goes: a hint.
 func (s *Station) hostEvent(state string, item, seconds int) {
-	if s.job == nil || s.job.order != nil {
+	if s.job == nil {
 		return
 	}
 	m := message.Event{Job: s.job.id, State: state, Item: item, Seconds: seconds}

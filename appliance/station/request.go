@@ -225,18 +225,18 @@ func refusalOf(err error) policy.Refusal {
 
 // tell hints to the host how a job goes.
 func (s *Station) tell(j *job) {
-	if j.order != nil {
-		return // no host asked for it
-	}
 	m := j.event(time.Now())
 	s.send(chanInteractive, m.Marshal())
 }
+
+// secondsTo is how many seconds are left, begun ones counted.
+func secondsTo(end, now time.Time) int { return int((end.Sub(now) + time.Second - 1) / time.Second) }
 
 // event is the hint that fits a job's state. A host counts the seconds down
 // by itself.
 func (j *job) event(now time.Time) message.Event {
 	e := message.Event{Job: j.id, State: message.EventArmed}
-	left := int((j.until.Sub(now) + time.Second - 1) / time.Second)
+	left := secondsTo(j.until, now)
 	switch m := j.machine; {
 	case m == nil:
 		e.State = message.EventQueued

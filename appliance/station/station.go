@@ -101,6 +101,7 @@ type Station struct {
 	halted    error // a *chain.HaltError
 	lost      *job  // a restart came upon it; the host is told how it ended
 	healing   *healing
+	ordered   *decree             // a restart came upon it; the host is told what became of it
 	decree    *decree             // an administrators' order that is shown or under way
 	declined  map[[32]byte]string // orders of hosts that came to nothing: the code of that
 	shift     time.Duration       // what an order corrects the clock by

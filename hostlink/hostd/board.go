@@ -33,6 +33,7 @@ type conversation struct {
 	fetches     uint64
 	reread      bool   // entries were dropped and asked for again a moment ago
 	total       uint64 // leaves the board says it holds
+	handed      bool   // orders under way were handed over in it
 	asked       *asked // the auditor's challenge that the board has, nil if none
 }
 
@@ -73,6 +74,7 @@ func (d *Daemon) down(err error) {
 		j.submitted = false
 		j.tell("link-lost", d.linkText)
 	}
+	d.orderLost()
 }
 
 // hello opens the conversation, and opens it again until it is ready: the
@@ -306,11 +308,11 @@ func (d *Daemon) doneHint(m *message.Done) {
 }
 
 func (d *Daemon) event(m *message.Event) {
-	j := d.find(m.Job)
-	if j == nil {
+	if j := d.find(m.Job); j != nil {
+		j.hear(m)
 		return
 	}
-	j.hear(m)
+	d.orderEvent(m)
 }
 
 // helloAgain is for a board that lost our hello.

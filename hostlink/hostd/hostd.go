@@ -103,6 +103,7 @@ type Daemon struct {
 	conv      *conversation // nil without a session
 	jobs      []*job        // open, in order; one at a time is with the board
 	past      []*job        // ended, and nobody has taken the answer; oldest first
+	orders    []*handed     // of clients that wait for what becomes of them
 	trustText []byte        // of the last look for a next trust file
 	evidence  string        // what contradicts the log, "" when nothing does
 	stopping  bool

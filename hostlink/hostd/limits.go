@@ -16,6 +16,8 @@ const (
 	// long one is kept after its deadline: over a weekend and some.
 	maxPast = spool.MaxRecords - 2*maxJobs
 	keepFor = 7 * 24 * time.Hour
+	// maxOrders bounds the orders that are with the board: it shows one at a time.
+	maxOrders = 16
 	// maxErrands bounds the writes that wait for the disk: two for each job, and
 	// a start that finds all of them outdated.
 	maxErrands = 2 * spool.MaxRecords

@@ -18,6 +18,7 @@ func (d *Daemon) settle() {
 			d.decide(j, resp)
 		}
 	}
+	d.settleOrders()
 	d.pump()
 }
 
@@ -103,7 +104,8 @@ var verdicts = []struct {
 	{ledger.NotStarted, api.DeviceFault, "not started: nothing was signed, try again"},
 }
 
-func unsigned(j *job, items []ledger.ItemResult) *api.Response {
+// verdictOf is the item that decides, with exit code and text; -1 if none does.
+func verdictOf(items []ledger.ItemResult) (at, code int, text string) {
 	for _, v := range verdicts {
 		i := slices.IndexFunc(items, func(it ledger.ItemResult) bool { return it.State == v.state })
 		if i < 0 {
@@ -113,12 +115,20 @@ func unsigned(j *job, items []ledger.ItemResult) *api.Response {
 		if r := items[i].Reason; r != "" {
 			text += " (" + strings.ReplaceAll(r, "-", " ") + ")"
 		}
-		if n := count(items, ledger.Signed); n > 0 {
-			text += fmt.Sprintf("; %d of %d were signed and stand in the log, none is given out", n, len(items))
-		}
-		return fail(v.code, "%s: %s", j.items[i].Name, text)
+		return i, v.code, text
 	}
-	return fail(api.Internal, "the log has an outcome of no known kind")
+	return -1, api.Internal, "the log has an outcome of no known kind"
+}
+
+func unsigned(j *job, items []ledger.ItemResult) *api.Response {
+	i, code, text := verdictOf(items)
+	if i < 0 {
+		return fail(code, "%s", text)
+	}
+	if n := count(items, ledger.Signed); n > 0 {
+		text += fmt.Sprintf("; %d of %d were signed and stand in the log, none is given out", n, len(items))
+	}
+	return fail(code, "%s: %s", j.items[i].Name, text)
 }
 
 func count(items []ledger.ItemResult, s ledger.State) (n int) {

@@ -310,10 +310,13 @@ func (d *Daemon) refused(m *message.Refused) {
 	if d.refusedChallenge(m) {
 		return
 	}
+	for _, h := range d.findOrders(m.Job) {
+		d.refuseOrder(h, m)
+	}
 	switch {
 	case m.Code == message.CodeHalted && d.conv.ready:
 		defer d.helloAgain() // its answer says so for `touchmark status`, and for the jobs that wait
-	case m.Code == message.CodeHalted: // instead of a welcome
+	case m.Code == message.CodeHalted && !d.conv.halted: // instead of a welcome
 		d.conv.halted, d.conv.problem = true, m.Text
 		d.endHalted()
 		return

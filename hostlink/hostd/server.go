@@ -63,7 +63,7 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 	case api.OpChallenge:
 		d.serveChallenge(&req, say)
 	case api.OpOrder:
-		d.answer(say, func() *api.Response { return d.order(req.Note) })
+		d.serveOrder(lines, &req, say)
 	default:
 		_ = say(fail(api.Usage, "unknown operation %q", req.Op))
 	}
@@ -128,20 +128,33 @@ func (d *Daemon) wait(lines *api.Lines, say func(*api.Response) error, begin fun
 	if !d.post(func() { j = begin(w) }) {
 		return
 	}
+	d.follow(lines, say, w, func(op string) {
+		switch op {
+		case "":
+			d.gone(j, w)
+		case api.OpTaken:
+			d.taken(j)
+		default:
+			d.leave(j, w) // whatever else it says means stop
+		}
+	})
+}
+
+// follow brings a client what a waiter hears, until the final answer. What the
+// client says meanwhile is for said, in the loop; nothing is that it is gone.
+func (d *Daemon) follow(lines *api.Lines, say func(*api.Response) error, w *waiter, said func(op string)) {
 	heard := make(chan struct{})
 	go func() {
 		defer close(heard)
 		for {
 			var next api.Request
-			switch err := lines.Read(&next); {
-			case err != nil:
-				d.post(func() { d.gone(j, w) })
-				return
-			case next.Op == api.OpTaken:
-				d.post(func() { d.taken(j) })
+			if lines.Read(&next) != nil {
+				next.Op = ""
+			}
+			d.post(func() { said(next.Op) })
+			if next.Op == "" || next.Op == api.OpTaken {
 				return
 			}
-			d.post(func() { d.leave(j, w) }) // whatever else it says means stop
 		}
 	}()
 	for {
@@ -238,21 +251,6 @@ func (d *Daemon) serveLog(ctx context.Context, req *api.Request, say func(*api.R
 		}
 	}
 	_ = say(&api.Response{Final: true, OK: true})
-}
-
-// order hands the appliance a note of the administrators. What becomes of it is
-// for the operator there to say, and for the log.
-func (d *Daemon) order(note []byte) *api.Response {
-	m := message.Order{Note: note}
-	body := m.Marshal()
-	switch {
-	case body == nil || len(note) > message.MaxOrderNote:
-		return fail(api.BadInput, "this is no signed note of at most %d bytes", message.MaxOrderNote)
-	case d.conv == nil || !d.conv.ready && !d.conv.halted:
-		return fail(api.LinkDown, "no conversation with the appliance: %s", d.linkState())
-	}
-	d.send(body)
-	return &api.Response{Final: true, OK: true}
 }
 
 // span is the range of entries that a log request means.

@@ -137,6 +137,7 @@ func (d *Daemon) settleWelcome() {
 	d.log.Info().Uint64("entries", c.total).Str("board", c.welcome.State).Str("firmware", c.welcome.Firmware).Msg("log verified")
 	d.publish()
 	d.settle()
+	d.handOverAll()
 	d.orphans()
 }
 
@@ -160,6 +161,7 @@ func (d *Daemon) haltedBoard(w *message.Welcome) {
 	if c.halted, c.halt = w.State == message.StateHalted, w.Halt; c.halted {
 		d.log.Error().Str("state", c.halt).Msg("the appliance has halted")
 		d.endHalted()
+		d.handOverAll()
 	}
 }
 

@@ -39,6 +39,7 @@ const (
 	CodeStateMismatch    = "state-mismatch"    // a hash state does not give the approved digest
 	CodeBusy             = "busy"              // the board cannot just now: ask again later
 	CodeHalted           = "halted"            // the board signs nothing until it is looked after
+	CodeInForce          = "in-force"          // an order that has effect already
 	CodeDenied           = "denied"            // the operator said no
 	CodeCancelled        = "cancelled"         // the host withdrew it
 	CodeStaleCancel      = "stale-cancel"      // a cancellation older than the submission it names

@@ -48,8 +48,17 @@ func (r *rig) order(kind string, flags ...string) (note string) {
 func TestAdministratorsOrders(t *testing.T) {
 	r := up(t, world.Config{})
 	r.works()
-	r.orders(r.order("note"))
+	note := r.order("note")
+	r.orders(note)
+	if res := r.client(api.OK, "order", "submit", "--wait", note); !strings.Contains(res.Stdout, "in force: entry") {
+		t.Fatal(res.Stdout)
+	}
 	r.works()
+	other := filepath.Join(r.work, "other.note")
+	r.client(api.OK, "order", "sign", "--key", r.Key("repo1"), "--out", other, filepath.Join(r.work, "note.order"))
+	if res := r.client(api.Refused, "order", "submit", other); !strings.Contains(res.Stderr, "bad-signature") {
+		t.Fatal(res.Stderr)
+	}
 
 	text, err := os.ReadFile(filepath.Join(r.Host, "policy.toml"))
 	r.must(err)

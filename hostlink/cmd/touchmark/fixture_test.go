@@ -106,7 +106,12 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 	switch req.Op {
 	case api.OpOrder:
 		must(0, os.WriteFile(arg, req.Note, 0o644))
-		say(&api.Response{Final: true, OK: true})
+		o := &api.Order{State: message.EventShown}
+		if req.Decision {
+			say(&api.Response{Event: &api.Event{State: message.EventShown}})
+			o = &api.Order{State: api.OrderInForce, Entry: 7}
+		}
+		say(&api.Response{Final: true, OK: true, Order: o})
 		return
 	case api.OpChallenge:
 		say(&api.Response{Final: true, OK: true, Answer: f.answers(req.Text)})

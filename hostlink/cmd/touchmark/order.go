@@ -4,13 +4,17 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -31,6 +35,7 @@ policy (touchmark policy sign) is handed over in the same way.`,
   touchmark order submit move.note`,
 	}
 	var key, out string
+	var wait bool
 	sign := &cobra.Command{
 		Use:     "sign --key KEY [--out NOTE] FILE",
 		Short:   "Sign an order as an administrator; adds to the signatures of a note",
@@ -46,12 +51,17 @@ policy (touchmark policy sign) is handed over in the same way.`,
 	sign.Flags().StringVar(&key, "key", "", "administrator's private key")
 	sign.Flags().StringVar(&out, "out", "", "where to write the note (default: FILE with .note)")
 	submit := &cobra.Command{
-		Use:     "submit NOTE",
-		Short:   "Hand a signed order or policy to the appliance, where the operator decides about it",
-		Example: "  touchmark order submit move.note",
+		Use:   "submit [--wait] NOTE",
+		Short: "Hand a signed order or policy to the appliance, where the operator decides about it",
+		Long: `Hands a signed order or policy to the appliance. Success means that the appliance
+took it and shows it to its operator; with --wait, that it is in force: the operator
+armed it, and the verified log has it. What the appliance refuses, or the operator
+denies, is an error.`,
+		Example: "  touchmark order submit move.note\n  touchmark order submit --wait move.note",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(_ *cobra.Command, args []string) error { return a.submitOrder(args[0]) },
+		RunE:    func(_ *cobra.Command, args []string) error { return a.submitOrder(args[0], wait) },
 	}
+	submit.Flags().BoolVar(&wait, "wait", false, "wait until the order is in force, or refused")
 	c.AddCommand(a.newOrderCmd(), sign, submit)
 	return c
 }
@@ -219,7 +229,7 @@ func (a *app) signOrder(path, keyPath, out string) error {
 	return a.wrote(out)
 }
 
-func (a *app) submitOrder(path string) error {
+func (a *app) submitOrder(path string, wait bool) error {
 	n, err := api.ReadSmall(path, message.MaxOrderNote)
 	if err != nil {
 		return exitf(api.BadInput, "order: %w", err)
@@ -227,13 +237,56 @@ func (a *app) submitOrder(path string) error {
 	if _, err := message.NoteText(n); err != nil {
 		return exitf(api.BadInput, "%s: %w: sign it first", path, err)
 	}
-	if _, err := a.ask(&api.Request{Op: api.OpOrder, Note: n}); err != nil {
+	r, err := a.followOrder(&api.Request{Op: api.OpOrder, Note: n, Decision: wait})
+	if err != nil {
 		return err
 	}
-	if a.json {
-		a.object(map[string]any{"ok": true})
-		return nil
+	if r.Order == nil {
+		return exitf(api.Internal, "touchmark-hostd did not say what became of the order")
 	}
-	fmt.Fprintln(a.out, "handed to the appliance: its operator decides, and 'touchmark log' shows it once it has effect")
+	switch force := r.Order.State == api.OrderInForce; {
+	case a.json:
+		a.object(map[string]any{"ok": true, "state": r.Order.State, "entry": r.Order.Entry})
+	case force:
+		fmt.Fprintf(a.out, "in force: entry %d of the log\n", r.Order.Entry)
+	default:
+		fmt.Fprintf(a.out, "the appliance has it (%s): its operator decides\n", r.Order.State)
+	}
 	return nil
+}
+
+// followOrder waits for what becomes of an order, over restarts of the daemon:
+// handed over again it is the same order. Ctrl-C ends the waiting; only the
+// operator can drop what the appliance has.
+func (a *app) followOrder(req *api.Request) (*api.Response, error) {
+	s, err := client.Open(a.socket)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(stop)
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		select {
+		case <-stop:
+			s.Leave()
+		case <-over:
+		}
+	}()
+	p := newProgress(a.errs, a.json)
+	s.Event = func(e *api.Event) { p.event(e, 1) }
+	s.Lost = func(error) { p.tell("touchmark-hostd went away: waiting for it to come back") }
+	s.Return = time.Minute // a daemon that is restarted is back by then
+	r, err := s.Wait(req)
+	p.clear()
+	switch {
+	case err != nil && s.Left():
+		return nil, exitf(api.Interrupted, "interrupted: the appliance may have the order on its display still, where its operator can deny it")
+	case err != nil:
+		return nil, err
+	}
+	return r, client.Said(r)
 }

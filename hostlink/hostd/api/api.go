@@ -47,7 +47,7 @@ const (
 	BadInput    = 3   // an input file is missing, unreadable, empty, a directory, changing
 	NoDaemon    = 4   // touchmark-hostd is not running
 	LinkDown    = 5   // no conversation with the appliance
-	Refused     = 6   // policy refuses
+	Refused     = 6   // the policy, or the appliance, refuses
 	Denied      = 7   // the operator refuses
 	TimedOut    = 8   // nobody armed or touched in time
 	DeviceFault = 9   // token, TPM or appliance failure; nothing was signed
@@ -77,11 +77,15 @@ type Request struct {
 	Key     []byte `json:"key,omitempty"`        // sign: KeySize random bytes, the same when the request is repeated
 	Job     string `json:"job,omitempty"`        // fetch
 	Note    []byte `json:"note,omitempty"`       // order
-	Text    []byte `json:"text,omitempty"`       // challenge
-	Items   []Item `json:"items,omitempty"`      // sign
-	From    uint64 `json:"from,omitempty"`       // log: first index
-	Count   uint64 `json:"count,omitempty"`      // log: how many, 0 for all
-	Last    uint64 `json:"last,omitempty"`       // log: the last so many, instead of From
+
+	// Decision has an order wait until it has effect or is refused, instead of until the appliance has it.
+	Decision bool `json:"decision,omitempty"`
+
+	Text  []byte `json:"text,omitempty"`  // challenge
+	Items []Item `json:"items,omitempty"` // sign
+	From  uint64 `json:"from,omitempty"`  // log: first index
+	Count uint64 `json:"count,omitempty"` // log: how many, 0 for all
+	Last  uint64 `json:"last,omitempty"`  // log: the last so many, instead of From
 }
 
 // KeySize is the length of a request's key in bytes.
@@ -106,9 +110,19 @@ type Response struct {
 	Proofs     [][]byte `json:"proofs,omitempty"`     // sign: one per item
 	Cert       []byte   `json:"cert,omitempty"`       // cert: binary certificate
 	Answer     []byte   `json:"answer,omitempty"`     // challenge: for the auditor to judge
+	Order      *Order   `json:"order,omitempty"`      // order
 	Status     *Status  `json:"status,omitempty"`
 	Jobs       []Job    `json:"jobs,omitempty"` // jobs
 }
+
+// Order is what became of an order that the appliance has.
+type Order struct {
+	State string `json:"state"`           // OrderInForce, or the state of the appliance's event
+	Entry uint64 `json:"entry,omitempty"` // index in the log, if it is in force
+}
+
+// OrderInForce is the state of an order that has effect: the verified log says so.
+const OrderInForce = "in-force"
 
 // EventAccepted says that the job is kept on disk: it ends with a signature or
 // a word why not, whoever is restarted.

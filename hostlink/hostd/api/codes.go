@@ -14,7 +14,7 @@ var Codes = []Code{
 	{BadInput, "bad input file", "the message names file and cause"},
 	{NoDaemon, "`touchmark-hostd` is not running, or the socket is not yours", "start it; join its group"},
 	{LinkDown, "no verified conversation with the appliance", "cable, power, device, baud; `touchmark status`"},
-	{Refused, "the policy refuses", "the message says which rule"},
+	{Refused, "the policy, or the appliance, refuses", "the message says why"},
 	{Denied, "the operator refused", "ask the operator"},
 	{TimedOut, "nobody armed it, or nobody touched the token, in time", "if the operator *did* touch: alarm, see the host guide"},
 	{DeviceFault, "token, TPM or appliance failure, or halted; nothing was signed", "look at the appliance's display"},

@@ -22,9 +22,17 @@ type law struct {
 	admin  uint64         // newest entry of the administrators, 0 for the genesis
 	keys   []logKey       // that sign checkpoints, oldest first
 	closed bool           // the log has ended
+	taken  []Taken        // by HEAD, oldest first
 
 	waiting *ledger.Order // the newest that HEAD may not have taken, nil if it did
 	at      uint64        // its index
+}
+
+// Taken is an order or a policy that has effect.
+type Taken struct {
+	Index  uint64   // of its entry
+	ID     [32]byte // order.Hash
+	Action string   // kind of the entry
 }
 
 // logKey signs the checkpoints of this size and above.
@@ -54,7 +62,7 @@ func (l *law) add(index uint64, e *ledger.Order) error {
 			return fmt.Errorf("entry %d: %w", index, err)
 		}
 		l.policy = next
-		return nil
+		return l.note(index, e)
 	}
 	o, err := order.OpenEntry(e, l.policy.Administrators.Keys, l.policy.Administrators.Quorum)
 	if err != nil {
@@ -66,7 +74,14 @@ func (l *law) add(index uint64, e *ledger.Order) error {
 	case *order.Key:
 		l.keys = append(slices.Clip(l.keys), logKey{index + 1, a.LogKey})
 	}
-	return nil
+	return l.note(index, e)
+}
+
+// note remembers an entry that took effect.
+func (l *law) note(index uint64, e *ledger.Order) error {
+	id, err := order.Hash(e.Note)
+	l.taken = append(slices.Clip(l.taken), Taken{index, id, e.Action})
+	return err
 }
 
 // took notes that HEAD took a commit of this size: an administrative entry has
@@ -291,6 +306,39 @@ func (m *Mirror) obey(cp *anchor.Checkpoint, n []byte) error {
 // Policy is the one in force as far as the log is proven; nil before the genesis
 // entry is here.
 func (m *Mirror) Policy() *policy.Policy { return m.law.policy }
+
+// Ordered gives the order of this hash if the proven log has it in force, else
+// nil.
+func (m *Mirror) Ordered(id [32]byte) *Taken {
+	i := slices.IndexFunc(m.law.taken, func(t Taken) bool { return t.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &m.law.taken[i]
+}
+
+// OutcomeOf reads what became of a cert entry, nil as long as that is not here.
+// It may stand behind the checkpoint: then it is hearsay.
+func (m *Mirror) OutcomeOf(index uint64) ([]ledger.ItemResult, error) {
+	for e, err := range m.Store.Entries(index+1, m.Store.Size()) {
+		if err != nil {
+			return nil, err
+		}
+		_, body, err := ledger.Parse(e)
+		if err != nil {
+			return nil, err
+		}
+		switch b := body.(type) {
+		case *ledger.Outcome:
+			if b.Intent == index {
+				return b.Items, nil
+			}
+		case *ledger.Intent:
+			return nil, nil // one at a time: no outcome comes behind the next intent
+		}
+	}
+	return nil, nil
+}
 
 // Closed reports whether the administrators ended the log.
 func (m *Mirror) Closed() bool { return m.law.closed }
