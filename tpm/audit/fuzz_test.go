@@ -33,13 +33,18 @@ func exampleFile(t testing.TB, name string) []byte {
 	return b
 }
 
+func trustFile(t testing.TB) (*anchor.Trust, error) {
+	t.Helper()
+	return anchor.OpenTrust(exampleFile(t, "trust/trust"))
+}
+
 // Whatever is published under the example's trust: no panic, and a clean
 // verdict only for entries that are the example's own first ones.
 func FuzzRun(f *testing.F) {
 	entries, pending, cp := exampleFile(f, "log/tile/entries/000.p/14"), exampleFile(f, "log/pending"), exampleFile(f, "log/checkpoint")
 	f.Add(entries, pending, cp)
 	f.Add(entries, []byte{}, exampleFile(f, "earlier-checkpoint"))
-	trust, err := anchor.OpenTrust(exampleFile(f, "trust/trust"))
+	trust, err := trustFile(f)
 	if err != nil {
 		f.Fatal(err)
 	}

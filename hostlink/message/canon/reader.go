@@ -109,7 +109,10 @@ func (r *Reader) take(key string, n int) ([]string, bool) {
 		r.noLine(key)
 		return nil, false
 	}
-	parts := strings.SplitN(string(r.rest[:end]), " ", MaxFields+2)
+	parts := strings.SplitN(string(r.rest[:end]), " ", n+2)
+	if len(parts) != n+1 { // see what is wrong
+		parts = strings.SplitN(string(r.rest[:end]), " ", MaxFields+2)
+	}
 	if parts[0] != key {
 		r.fail(WrongLine, "want %q, got %s", key, quote(r.rest[:end]))
 		return nil, false

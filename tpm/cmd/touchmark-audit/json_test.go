@@ -2,12 +2,17 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+
+	"touchmark/tpm/ledgerstore/tiles"
 )
 
 // member is a row of a table of audit.md §4.
@@ -93,6 +98,31 @@ func objects(t *testing.T, want int, args ...string) (out []any) {
 	return out
 }
 
+// TestExportLosesNothing: the entries of an export are those of the tile, byte
+// for byte, whatever they are.
+func TestExportLosesNothing(t *testing.T) {
+	dir := t.TempDir()
+	want := [][]byte{[]byte("text\n"), {0xff, 0xfe, 0, '\n'}, []byte("<&>\u2028 \ufffd\n"), {'a', 0x80}}
+	var bundle []byte
+	for _, e := range want {
+		bundle = tiles.AppendBundle(bundle, e)
+	}
+	path := filepath.Join(dir, "tile", "entries", "000.p", strconv.Itoa(len(want)))
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, bundle, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range objects(t, exitClean, "export", dir) {
+		check(t, "entry", v, schema(t, "entry"))
+		m := v.(map[string]any)
+		text, _ := m["entry"].(string)
+		coded, _ := m["bytes"].(string)
+		got, err := base64.StdEncoding.DecodeString(coded)
+		if err != nil || i >= len(want) || text+string(got) != string(want[i]) {
+			t.Errorf("entry %d: %q and %q (%v)", i, text, got, err)
+		}
+	}
+}
+
 // TestJSONIsAsTheSpecificationSays: what every command prints for programs has
 // the members that audit.md lists, and no others.
 func TestJSONIsAsTheSpecificationSays(t *testing.T) {
@@ -107,7 +137,7 @@ func TestJSONIsAsTheSpecificationSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b[9000] ^= 1
+	b[9000] ^= 0x80 // no UTF-8 any more
 	if err := os.WriteFile(tile, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -122,6 +152,7 @@ func TestJSONIsAsTheSpecificationSays(t *testing.T) {
 		{"since", "report", exitClean, []string{"verify", log, "--trust", trust, "--json", "--since", filepath.Join(log, "checkpoint")}},
 		{"show", "entry", exitClean, []string{"show", damaged, "--json"}},
 		{"export", "entry", exitClean, []string{"export", log}},
+		{"export damaged", "entry", exitClean, []string{"export", damaged}},
 		{"proof", "entry", exitClean, []string{"verify-proof", filepath.Join(example, "demo.tmproof"), "--trust", trust, "--json"}},
 		{"diff", "difference", exitClean, []string{"diff", log, log, "--trust", trust, "--json"}},
 		{"published", "signature", exitWarnings, []string{"published", t.TempDir(), "--log", log, "--trust", trust, "--all", "--json"}},

@@ -21,7 +21,8 @@ import (
 // command, wants that exit code and leaves everything it printed in the file
 // out; arguments that begin with ./ are paths. "flip FILE OFFSET" changes a
 // bit, "cut FILE N" drops the last N bytes, "signature INDEX ITEM FILE" takes a
-// signature out of an outcome, "armor FROM TO" armours it.
+// signature out of an outcome, "armor FROM TO" armours it, "take FILE NAME" sets
+// a variable to the word in a file.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -29,7 +30,7 @@ func TestScripts(t *testing.T) {
 			return os.CopyFS(env.WorkDir, os.DirFS("../../audit/testdata/example"))
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"audit": auditCmd, "flip": flip, "cut": cut, "signature": signature, "armor": armor, "enrolled": enrolled,
+			"audit": auditCmd, "flip": flip, "cut": cut, "signature": signature, "armor": armor, "enrolled": enrolled, "take": take,
 		},
 	})
 }
@@ -89,6 +90,12 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	b[at] ^= 1
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o600))
+}
+
+func take(ts *testscript.TestScript, _ bool, args []string) {
+	b, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Setenv(args[1], strings.TrimSpace(string(b)))
 }
 
 func cut(ts *testscript.TestScript, _ bool, args []string) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -42,8 +43,8 @@ func exportCommand() *cobra.Command {
 		Use:   "export LOGDIR",
 		Short: "Print entries as JSON lines, each with its text, without verifying anything",
 		Long: `Print the entries of a published log, pending ones last, one JSON object a line:
-what 'show --json' prints, and the entry itself as text. Nothing is verified: use
-'verify' for that.`,
+what 'show --json' prints, and the entry itself as text, or in base64 if it is
+none. Nothing is verified: use 'verify' for that.`,
 		Example: `  touchmark-audit export log > log.jsonl
   touchmark-audit export log --kind intent --class pacman-db --from 2026-05-01 --to 2026-06-01`,
 		Args: cobra.ExactArgs(1),
@@ -51,7 +52,10 @@ what 'show --json' prints, and the entry itself as text. Nothing is verified: us
 			out := cmd.OutOrStdout()
 			return f.each(args[0], func(e shown) error {
 				l := lineOf(e.header, e.body)
-				l.Status, l.Entry = e.status, string(e.raw)
+				l.Status = e.status
+				if l.Entry = string(e.raw); !utf8.Valid(e.raw) { // a JSON string cannot hold it
+					l.Entry, l.Bytes = "", e.raw
+				}
 				return printJSON(out, l)
 			})
 		},
@@ -70,6 +74,7 @@ type line struct {
 	Items  []proofItem       `json:"items,omitempty"`
 	States []string          `json:"states,omitempty"`
 	Entry  string            `json:"entry,omitempty"` // of export
+	Bytes  []byte            `json:"bytes,omitempty"` // of export, if it is no text; base64
 }
 
 func printEntry(out io.Writer, h ledger.Header, body any, asJSON bool, status string) error {

@@ -1,0 +1,94 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/history"
+	"touchmark/tpm/ledger"
+)
+
+// makeExample has TestExample write the example log anew, and the pages of the
+// specification that show parts of it: for when a format changes, which none
+// will once it is released.
+var makeExample = flag.Bool("make-example", false, "write testdata/example and the examples in docs/spec anew")
+
+// The example log is in the formats of today and clean.
+func TestExample(t *testing.T) {
+	if *makeExample {
+		writeExample(t)
+	}
+	published := bundle(exampleFile(t, "log/tile/entries/000.p/14"))
+	tr, err := trustFile(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := Input{Trust: tr, Checkpoint: exampleFile(t, "log/checkpoint"), Entries: from(published), Pending: bundle(exampleFile(t, "log/pending")), Tile: tilesOf(published)}
+	if r := audited(t, in); r.Verdict != finding.Clean || r.Size != 14 || r.Pending != 2 || r.Items["signed"] != 4 || r.Items["timed-out"] != 1 {
+		t.Errorf("make it anew with -make-example if a format was changed: %+v", r)
+	}
+}
+
+// writeExample is a world's life: two starts with a power cycle between them,
+// four jobs, one of them timed out.
+func writeExample(t *testing.T) {
+	w := newWorld(t, parts{})
+	w.boot()
+	w.ceremony(2)
+	earlier := w.checkpoint()
+	w.ends(1, true, ledger.TimedOut)
+	w.tpm.PowerCycle()
+	w.pass(time.Hour)
+	w.boot()
+	third := w.ceremony(1)
+	w.ceremony(1)
+	w.trust.Quorum, w.trust.Administrators = w.pol.Administrators.Quorum, w.pol.Administrators.Texts
+	trust, err := w.trust.Sign(w.log)
+	w.must(err)
+	in := w.input()
+	var leaves []byte
+	for _, e := range w.entries[:w.hostSize] {
+		h := ledger.LeafHash(e)
+		leaves = append(leaves, h[:]...)
+	}
+	path, err := history.Path(w.hostSize, w.root[w.hostSize], third.index, in.Tile)
+	w.must(err)
+	p := &ledger.Proof{Origin: origin, Index: third.index, Size: w.hostSize, Path: path, Intent: w.entries[third.index], Checkpoint: in.Checkpoint}
+	proof, err := p.Marshal()
+	w.must(err)
+	for name, b := range map[string][]byte{
+		"trust/trust": trust, "demo.tmproof": proof, "earlier-checkpoint": earlier, "third-job": fmt.Appendln(nil, third.intent.Job),
+		"cert.asc": sigformat.Armor(w.cert.Bytes()), "log/checkpoint": in.Checkpoint, "log/pending": unbundle(in.Pending),
+		"log/tile/0/000.p/14": leaves, "log/tile/entries/000.p/14": unbundle(w.entries[:w.hostSize]),
+	} {
+		w.must(os.WriteFile(filepath.Join("testdata/example", name), b, 0o644))
+	}
+	showExample(t, "trust.md", "trust", trust)
+	showExample(t, "proof.md", "proof", proof)
+}
+
+// unbundle is an entry bundle.
+func unbundle(entries [][]byte) (b []byte) {
+	for _, e := range entries {
+		b = append(binary.BigEndian.AppendUint16(b, uint16(len(e))), e...)
+	}
+	return b
+}
+
+// showExample puts a text in the place of an example in a page.
+func showExample(t *testing.T, page, name string, text []byte) {
+	t.Helper()
+	path := filepath.Join(spec, page)
+	old := example(t, page, name)
+	if err := os.WriteFile(path, bytes.Replace(read(t, path), old, text, 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
