@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"touchmark/appliance/operator"
+	"touchmark/appliance/operator/screen"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -190,8 +191,7 @@ func TestWearIsTold(t *testing.T) {
 	b.signs("a.db", "content")
 	b.signs("b.db", "content")
 	v := b.view("three writes", func(v operator.View) bool { return v.Writes == 3 })
-	lines, _ := operator.Render(v, 80, 60, 0)
-	if !strings.Contains(strings.Join(lines, "\n"), "TPM: 3 writes") {
+	if lines := screen.Text(v, 80); !strings.Contains(strings.Join(lines, "\n"), "3 writes of its memory") {
 		t.Error(lines)
 	}
 	b.up()

@@ -11,7 +11,7 @@ func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 // width is that of a terminal, 0 for anything else and for one too narrow to care.
 func width(f *os.File) int {
 	w, _, err := term.GetSize(int(f.Fd()))
-	if err != nil || w < leastWidth {
+	if err != nil || w < 60 {
 		return 0
 	}
 	return w

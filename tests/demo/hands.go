@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"touchmark/appliance/operator"
 	"touchmark/tests/world"
@@ -44,18 +45,22 @@ func (h *hands) Attend(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() { failed <- h.feed(ctx, views) }()
 	var keys <-chan byte
+	var tick <-chan time.Time
 	if h.term != nil {
-		keys = h.term.keys
+		t := time.NewTicker(250 * time.Millisecond) // a clock, a countdown, a key that counts by now
+		defer t.Stop()
+		keys, tick = h.term.keys, t.C
 		defer h.term.Leave()
 	}
-	var now operator.View
 	for {
 		var err error
 		select {
-		case now = <-views:
-			err = h.see(ctx, now)
+		case v := <-views:
+			err = h.see(ctx, v)
 		case k := <-keys:
-			err = h.press(ctx, k, now)
+			err = h.press(ctx, k)
+		case <-tick:
+			err = h.term.Paint()
 		case err = <-failed:
 		}
 		if ctx.Err() != nil {
@@ -87,7 +92,7 @@ func (h *hands) feed(ctx context.Context, views chan<- operator.View) error {
 // see shows a view and, without a person, does what the board asks for.
 func (h *hands) see(ctx context.Context, v operator.View) error {
 	if h.term != nil {
-		return h.term.Paint(v)
+		return h.term.See(v)
 	}
 	switch j := v.Job; {
 	case v.Order != nil:
@@ -123,27 +128,18 @@ func (h *hands) obey(v operator.View) error {
 	return h.board.Operator("arm " + o.ID)
 }
 
-// press turns a person's key into what the operator says or does.
-func (h *hands) press(ctx context.Context, key byte, now operator.View) error {
-	id := requestID(now)
-	if id == "" {
-		return nil
-	}
-	switch key {
-	case ' ':
-		h.term.page++
-		return h.term.Paint(now)
-	case 'a', 'd', 'u':
-		if key != 'd' && !h.term.all || key == 'u' && now.Ask != operator.AskUnmirrored {
-			return nil
-		}
-		verb := map[byte]operator.Verb{'a': operator.Arm, 'd': operator.Deny, 'u': operator.Unmirrored}[key]
-		return h.board.Operator(fmt.Sprintf("%s %s", verb, id))
-	case 't':
+// press turns a person's key into what the operator says or does; the display minds what may be armed.
+func (h *hands) press(ctx context.Context, key byte) error {
+	now := time.Now()
+	if key == 't' {
 		// A touch while nothing blinks does nothing on a real token either.
-		if now.Ask == operator.AskTouch {
+		if h.term.face.View(now).Ask == operator.AskTouch {
 			return h.board.Touch(ctx)
 		}
+		return nil
 	}
-	return nil
+	if c, ok := h.term.face.Press(key, now); ok && c.Job != "" {
+		return h.board.Operator(fmt.Sprintf("%s %s", c.Verb, c.Job))
+	}
+	return h.term.Paint()
 }

@@ -6,11 +6,13 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"touchmark/appliance/operator"
+	"touchmark/appliance/operator/screen"
 )
 
 // terminal is the person's screen and keyboard. Keys come one at a time without echo; Ctrl-C still interrupts, and output
@@ -20,10 +22,9 @@ type terminal struct {
 	in      *os.File
 	saved   unix.Termios
 	keys    chan byte
-	painted int  // lines of the display now on screen, to be painted over
-	page    int  // of a job that does not fit; the space bar turns it
-	all     bool // every page of the job has been on the screen: it may be armed
-	job     string
+	painted int // lines of the display now on screen, to be painted over
+	last    string
+	face    screen.Face
 }
 
 // openTerminal prepares the terminal; it returns nil if there is none to talk to.
@@ -69,73 +70,63 @@ func (t *terminal) read() {
 	}
 }
 
-const (
-	leastWidth, leastHeight = 60, 16
-	mostWidth               = 100
-)
+// The display is as large as a board's console at most, so that the narration before it stays in sight.
+const mostWidth, mostHeight = 88, 28
 
-// Paint shows the operator's display in a frame, over the one painted before it.
-func (t *terminal) Paint(v operator.View) error {
-	if id := requestID(v); id != t.job {
-		t.job, t.page, t.all = id, 0, false
-	}
+// See shows a view from now on.
+func (t *terminal) See(v operator.View) error {
+	t.face.Show(v, time.Now())
+	return t.Paint()
+}
+
+// Paint shows the operator's display in a frame, over the one painted before it, if anything on it has changed.
+func (t *terminal) Paint() error {
 	width, height, err := term.GetSize(int(t.out.Fd()))
-	if err != nil {
+	if err != nil || width <= 0 || height <= 0 {
 		width, height = 80, 24
 	}
-	width, height = min(max(width, leastWidth), mostWidth), max(height, leastHeight)
-	shown, pages := operator.Render(v, width-8, height-4, t.page)
-	t.page = min(t.page, pages-1)
-	t.all = t.all || requestID(v) != "" && t.page == pages-1
-	lines := frame(shown, width-8, keyLine(v, t.all))
+	width, height = min(width, mostWidth)-8, min(height, mostHeight)-4
+	now := time.Now()
+	shown := t.face.Frame(width, height, now)
 	var b strings.Builder
-	if t.painted > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA", t.painted)
-	}
-	for _, l := range lines {
+	for _, l := range frame(shown, width, t.keyLine()) {
 		b.WriteString("   " + l + "\x1b[K\n")
 	}
-	b.WriteString("\x1b[J")
-	t.painted = len(lines)
-	_, err = io.WriteString(t.out, b.String())
+	if b.String() == t.last && t.painted > 0 {
+		return nil
+	}
+	back := ""
+	if t.painted > 0 {
+		back = fmt.Sprintf("\x1b[%dA", t.painted)
+	}
+	t.last, t.painted = b.String(), strings.Count(b.String(), "\n")
+	if _, err = io.WriteString(t.out, back+t.last+"\x1b[J"); err == nil {
+		t.face.Painted(shown, now)
+	}
 	return err
 }
 
 // Leave keeps the last display on screen and goes on below it.
 func (t *terminal) Leave() { t.painted = 0 }
 
-// requestID is that of the job or of the administrators' order on display, if there is one.
-func requestID(v operator.View) string {
-	switch {
-	case v.Job != nil:
-		return v.Job.ID
-	case v.Order != nil:
-		return v.Order.ID
+// frame draws the display's edge, which tells the board's words from the demo's, with the demo's keys below.
+func frame(f screen.Frame, width int, keys string) []string {
+	edge := "+-" + strings.Repeat("-", max(0, width)) + "-+"
+	out := []string{edge}
+	for _, l := range f.Lines {
+		text := l.Text + strings.Repeat(" ", max(0, width-len(l.Text)))
+		if l.Style != screen.Plain {
+			text = bold + text + reset
+		}
+		out = append(out, "| "+text+" |")
 	}
-	return ""
+	return append(out, edge, keys)
 }
 
-// frame draws the display's edge, which tells the board's words from the demo's, with the keys below.
-func frame(lines []string, width int, keys string) []string {
-	out := make([]string, 0, len(lines)+3)
-	out = append(out, "+-"+strings.Repeat("-", width)+"-+")
-	for _, l := range lines {
-		out = append(out, "| "+l+strings.Repeat(" ", max(0, width-len(l)))+" |")
+// keyLine says which keys the demo has beside those that the display names.
+func (t *terminal) keyLine() string {
+	if t.face.View(time.Now()).Ask == operator.AskTouch {
+		return bold + "keys of the demo: t = touch the token   Ctrl-C = end it" + reset
 	}
-	out = append(out, "+-"+strings.Repeat("-", width)+"-+")
-	return append(out, keys)
-}
-
-// keyLine says which keys do something now; a job is armed only when all of it has been seen.
-func keyLine(v operator.View, all bool) string {
-	keys := map[operator.Ask]string{
-		operator.AskArm:   "keys: a = arm   d = deny   (Ctrl-C ends the demo)",
-		operator.AskTouch: "keys: t = touch the token   d = deny",
-
-		operator.AskUnmirrored: "keys: u = go on unmirrored   d = deny   (Ctrl-C ends the demo)",
-	}[v.Ask]
-	if (v.Ask == operator.AskArm || v.Ask == operator.AskUnmirrored) && !all {
-		keys = "keys: space = next page   d = deny   (Ctrl-C ends the demo)"
-	}
-	return bold + keys + reset
+	return bold + "keys of the demo: Ctrl-C = end it" + reset
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +11,6 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"touchmark/appliance/operator"
 	"touchmark/appliance/station"
 	"touchmark/appliance/station/linkproc"
 	"touchmark/tpm/ledgerstore/durable"
@@ -30,15 +30,19 @@ func runCommand() *cobra.Command {
 		Short: "Serve one repository host: show, arm, touch, sign",
 		Long: `Serve one repository host over a serial line.
 
-The operator's console takes the keys a (arm), d (deny), y (the time is right)
-and the PIN; with --operator lines, commands are read from standard input, one
+The operator's console fills this terminal, 40 by 12 cells at least, and names
+the keys that do something at its bottom; Tab turns to what was before and to the
+board's health. With --operator lines, commands are read from standard input, one
 a line ("pin DIGITS", "arm JOB", "deny JOB", "time yes", "quit"), and the
-display is written to standard output as JSON, one object a line.
+display is written to standard output as JSON, one object a line. With --operator
+none there are only --buttons: nobody sees what is signed.
 
 SIGTERM, SIGINT and "quit" deny an armed job, record that, and stop; a second
 signal ends the process at once.`,
 		Example: `  touchmark-appliance run --dir /data/touchmark --device /dev/ttyGS0
-  touchmark-appliance run --dir /data/touchmark --device /dev/ttyUSB0 --baud 921600 --operator lines`,
+  touchmark-appliance run --dir /data/touchmark --device /dev/ttyUSB0 --baud 921600 --operator lines
+  touchmark-appliance run --dir /data/touchmark --device /dev/ttyGS0 \
+      --buttons /dev/gpiochip0:arm=17,deny=27,green=22,red=23`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return run(c.Context(), f) },
 	}
@@ -52,6 +56,7 @@ signal ends the process at once.`,
 	flags.StringVar(&f.runDir, "run-dir", "", "where the status file goes, best a tmpfs (default: DIR/run)")
 	flags.StringVar(&f.orders, "orders", "", "directory that administrators' orders and policies are brought to as NAME.note, such as where a USB stick is mounted")
 	f.panel.add(c)
+	f.panel.addButtons(c)
 	f.token.add(c)
 	required(c, "dir", "device")
 	return c
@@ -69,6 +74,9 @@ func required(c *cobra.Command, names ...string) {
 func run(ctx context.Context, f runFlags) error {
 	if f.clock != "ask" && f.clock != "system" {
 		return &usageError{fmt.Errorf("--clock %s: it is ask or system", f.clock)}
+	}
+	if f.panel.kind == noScreen && f.clock != "system" {
+		return &usageError{errors.New("--operator none: nobody could confirm the time: give --clock system, on a board whose clock is kept right")}
 	}
 	if err := f.defaults(); err != nil {
 		return err
@@ -126,39 +134,4 @@ func (f *runFlags) linkProcess(log zerolog.Logger) func(context.Context) (statio
 	return func(ctx context.Context) (station.Link, error) {
 		return linkproc.Start(ctx, f.link, f.device, f.baud, log)
 	}
-}
-
-// panelFlags choose the operator's panel.
-type panelFlags struct{ kind string }
-
-func (f *panelFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.kind, "operator", "console", "console: a full-screen terminal; lines: JSON out, commands in")
-}
-
-// panel is the operator's panel and where the log goes beside it.
-type panel struct {
-	operator.Panel
-	log     zerolog.Logger
-	restore func()
-}
-
-// open takes over the terminal or the standard streams. The console needs the
-// whole screen, so the log then goes to a file.
-func (f *panelFlags) open(runDir string) (*panel, error) {
-	switch f.kind {
-	case "lines":
-		log := zerolog.New(os.Stderr).With().Timestamp().Logger()
-		return &panel{operator.NewLines(os.Stdin, os.Stdout), log, func() {}}, nil
-	case "console":
-		log := zerolog.Nop() // a disk that takes no log is no reason to stay dark
-		if file, err := openLog(filepath.Join(runDir, "appliance.log"), maxLog); err == nil {
-			log = zerolog.New(file).With().Timestamp().Logger()
-		}
-		c, restore, err := operator.OpenConsole(os.Stdin, os.Stdout)
-		if err != nil {
-			return nil, err
-		}
-		return &panel{c, log, restore}, nil
-	}
-	return nil, &usageError{fmt.Errorf("--operator %s: it is console or lines", f.kind)}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/operator"
+	"touchmark/appliance/operator/screen"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -93,8 +94,7 @@ func status(path string, asJSON bool) error {
 	if err := json.Unmarshal(raw, &v); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	lines, _ := operator.Render(v, 80, 200, 0)
-	for _, line := range lines {
+	for _, line := range screen.Text(v, 80) {
 		fmt.Println(line)
 	}
 	return nil

@@ -1,14 +1,14 @@
-package operator
+package panel
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
+
+	"touchmark/appliance/operator"
 )
 
 // maxCommand bounds one input line: a verb and a PIN of at most eight digits,
@@ -21,18 +21,18 @@ const maxCommand = 256
 type Lines struct {
 	mu       sync.Mutex // guards w
 	w        io.Writer
-	commands chan Command
+	commands chan operator.Command
 }
 
 // NewLines reads commands from r until it ends, and writes views to w.
 func NewLines(r io.Reader, w io.Writer) *Lines {
-	l := &Lines{w: w, commands: make(chan Command, 16)}
+	l := &Lines{w: w, commands: make(chan operator.Command, 16)}
 	go l.read(r)
 	return l
 }
 
 // Show writes the view.
-func (l *Lines) Show(v View) {
+func (l *Lines) Show(v operator.View) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// A panel that cannot be written to is a display that is gone; the
@@ -41,7 +41,7 @@ func (l *Lines) Show(v View) {
 }
 
 // Commands delivers what was typed; it is closed at the end of the input.
-func (l *Lines) Commands() <-chan Command { return l.commands }
+func (l *Lines) Commands() <-chan operator.Command { return l.commands }
 
 func (l *Lines) read(r io.Reader) {
 	defer close(l.commands)
@@ -51,9 +51,9 @@ func (l *Lines) read(r io.Reader) {
 		if err != nil && !errors.Is(err, errTooLong) {
 			return // the input is gone, and the operator with it
 		}
-		var c Command
+		var c operator.Command
 		if err == nil {
-			c, err = ParseCommand(line)
+			c, err = operator.ParseCommand(line)
 			clear(line)
 		}
 		if err != nil {
@@ -86,26 +86,4 @@ func (l *Lines) complain(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_ = json.NewEncoder(l.w).Encode(map[string]string{"event": "bad-command", "message": err.Error()})
-}
-
-// ParseCommand reads one command line. A PIN is copied out of the line without
-// ever becoming a string, so that it can be zeroed.
-func ParseCommand(line []byte) (Command, error) {
-	if pin, ok := bytes.CutPrefix(line, []byte("pin ")); ok && len(pin) > 0 {
-		return Command{Verb: PIN, PIN: bytes.Clone(pin)}, nil
-	}
-	verb, arg, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
-	switch v := Verb(verb); {
-	case (v == Arm || v == Deny || v == Unmirrored) && isJob(arg):
-		return Command{Verb: v, Job: arg}, nil
-	case v == Arm || v == Deny || v == Unmirrored:
-		return Command{}, fmt.Errorf("%s needs the job or order shown: the 64 hex digits of its identity", v)
-	case (v == Time || v == Confirm) && arg == "yes", v == Quit && arg == "":
-		return Command{Verb: v}, nil
-	}
-	return Command{}, errors.New("unknown command; known are: arm JOB, deny JOB, unmirrored ORDER, pin DIGITS, time yes, confirm yes, quit")
-}
-
-func isJob(s string) bool {
-	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
 }

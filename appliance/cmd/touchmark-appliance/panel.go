@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"touchmark/appliance/operator"
+	"touchmark/appliance/operator/gpio"
+	operatorpanel "touchmark/appliance/operator/panel"
+)
+
+// panelFlags choose the operator's panel.
+type panelFlags struct{ kind, buttons string }
+
+// noScreen is the panel that has nothing but buttons and lamps.
+const noScreen = "none"
+
+func (f *panelFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.kind, "operator", "console", "console: a full-screen terminal; lines: JSON out, commands in")
+}
+
+// addButtons is for a command that buttons are enough for.
+func (f *panelFlags) addButtons(c *cobra.Command) {
+	c.Flags().StringVar(&f.buttons, "buttons", "", "pins of buttons and lamps, beside the console or with --operator none: CHIP:arm=N,deny=N,green=N,red=N")
+}
+
+// panel is the operator's panel and where the log goes beside it.
+type panel struct {
+	operator.Panel
+	log     zerolog.Logger
+	restore func()
+}
+
+// open takes over the terminal or the standard streams, and the buttons.
+func (f *panelFlags) open(runDir string) (*panel, error) {
+	fittings, err := f.fittings()
+	if err != nil {
+		return nil, err
+	}
+	p, face, err := f.screen(runDir)
+	if err != nil {
+		if fittings != nil {
+			_ = fittings.Close()
+		}
+		return nil, err
+	}
+	if fittings != nil {
+		p.fit(face, fittings)
+	}
+	return p, nil
+}
+
+// fittings opens the buttons, nil if there are none.
+func (f *panelFlags) fittings() (operatorpanel.Fittings, error) {
+	switch {
+	case f.buttons == "" && f.kind == noScreen:
+		return nil, &usageError{errors.New("--operator none: it needs --buttons, which 'run' has")}
+	case f.buttons == "":
+		return nil, nil
+	case f.kind == "lines":
+		return nil, &usageError{errors.New("--buttons go with --operator console or none")}
+	}
+	pins, err := gpio.ParsePins(f.buttons)
+	if err != nil {
+		return nil, &usageError{fmt.Errorf("--buttons: %w", err)}
+	}
+	return gpio.Open(pins)
+}
+
+// screen takes over the terminal or the standard streams; face is what buttons can
+// be put on. The console needs the whole screen, so the log then goes to a file.
+func (f *panelFlags) screen(runDir string) (p *panel, face operatorpanel.Face, err error) {
+	stderr := zerolog.New(os.Stderr).With().Timestamp().Logger()
+	switch f.kind {
+	case "lines":
+		return &panel{operatorpanel.NewLines(os.Stdin, os.Stdout), stderr, func() {}}, nil, nil
+	case noScreen:
+		h := operatorpanel.NewHeadless()
+		return &panel{h, stderr, func() {}}, h, nil
+	case "console":
+		log := zerolog.Nop() // a disk that takes no log is no reason to stay dark
+		if file, err := openLog(filepath.Join(runDir, "appliance.log"), maxLog); err == nil {
+			log = zerolog.New(file).With().Timestamp().Logger()
+		}
+		c, restore, err := operatorpanel.OpenConsole(os.Stdin, os.Stdout)
+		if err != nil {
+			return nil, nil, err
+		}
+		return &panel{c, log, restore}, c, nil
+	}
+	return nil, nil, &usageError{fmt.Errorf("--operator %s: it is console, lines or none", f.kind)}
+}
+
+// fit puts buttons and lamps on the panel until it is restored. Where there is
+// nothing else, the operator is gone with them.
+func (p *panel) fit(face operatorpanel.Face, f operatorpanel.Fittings) {
+	ctx, stop := context.WithCancel(context.Background())
+	tick := time.NewTicker(operatorpanel.LampTick)
+	var done sync.WaitGroup
+	done.Go(func() {
+		if err := operatorpanel.Fit(ctx, face, f, tick.C); err != nil {
+			p.log.Error().Err(err).Msg("the buttons are gone")
+		}
+		if h, ok := face.(*operatorpanel.Headless); ok {
+			h.Leave()
+		}
+	})
+	restore := p.restore
+	p.restore = func() { stop(); done.Wait(); tick.Stop(); restore() }
+}
