@@ -158,12 +158,14 @@ func (s ruleset) restrict() error {
 	return nil
 }
 
-// DeviceDirs are the directories that device nodes are in, where they are seen
-// again after they were unplugged: a rule about a node itself ends with it.
+// DeviceDirs are the directories that a device's node is in, where it is seen
+// again after it was unplugged: a rule about a node itself ends with it. Of a name
+// that leads nowhere yet it is all devices.
 func DeviceDirs(path string) []string {
 	dirs := []string{filepath.Dir(path)}
-	if to, err := filepath.EvalSymlinks(path); err == nil {
-		dirs = append(dirs, filepath.Dir(to))
+	to, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return append(dirs, "/dev")
 	}
-	return dirs
+	return append(dirs, filepath.Dir(to))
 }

@@ -182,6 +182,7 @@ func start(t *testing.T, dir string) *child {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "probe", dir)
 	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // the race detector's exit takes a second else
 	in, err := cmd.StdinPipe()
 	ok(t, err)
 	out, err := cmd.StdoutPipe()

@@ -62,6 +62,24 @@ func parseIDs(s string) (*User, error) {
 	return &User{ids[0], ids[1], ids[2:]}, nil
 }
 
+// String is the user as ParseUser reads it on any system.
+func (u *User) String() string {
+	s := fmt.Sprintf("%d:%d", u.UID, u.GID)
+	for _, g := range u.Groups {
+		s += fmt.Sprintf(",%d", g)
+	}
+	return s
+}
+
+// Credential is the user for a process that is started.
+func (u *User) Credential() *syscall.Credential {
+	c := &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID)}
+	for _, g := range u.Groups {
+		c.Groups = append(c.Groups, uint32(g))
+	}
+	return c
+}
+
 // become makes the process, all its threads, that user's.
 func (u *User) become() error {
 	if os.Geteuid() == u.UID {

@@ -32,6 +32,7 @@ var rooms = map[string]kind{
 	"appliance/enrol/progress":          edge,
 	"appliance/enrol/stopped":           edge,
 	"appliance/enrol/transcript":        edge,
+	"appliance/keeper":                  edge,
 	"appliance/operator":                pure,
 	"appliance/operator/gpio":           edge,
 	"appliance/operator/panel":          edge,

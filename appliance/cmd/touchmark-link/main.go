@@ -1,7 +1,11 @@
 // Command touchmark-link is the board's link process: it parses what comes over
 // the wire, so that nothing else on the board does. It holds no key and opens
 // no device but the serial line; core talks to it over its standard input and
-// output (package linkpipe) and ends it by closing its input.
+// output (package linkpipe) and ends it by closing its input. It runs in a sandbox
+// (package sandbox) that leaves it the directory of its device.
+//
+// With --keep it is the keeper instead (package keeper), which starts link
+// processes for a core that may not execute anything.
 package main
 
 import (
@@ -11,32 +15,93 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
+	"touchmark/appliance/keeper"
+	"touchmark/appliance/sandbox"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/serialport"
 	"touchmark/hostlink/serialport/usbtty"
 	"touchmark/hostlink/session"
 )
 
+type flags struct {
+	device, user string
+	baud         int
+	keep         bool
+}
+
 func main() {
-	device := flag.String("device", "", "serial device of the link, for example /dev/ttyGS0; auto:VVVV:PPPP finds a USB adapter by its id")
-	baud := flag.Int("baud", serialport.DefaultBaud, "baud rate, the same as on the host")
+	var f flags
+	flag.StringVar(&f.device, "device", "", "serial device of the link, for example /dev/ttyGS0; auto:VVVV:PPPP finds a USB adapter by its id")
+	flag.IntVar(&f.baud, "baud", serialport.DefaultBaud, "baud rate, the same as on the host")
+	flag.BoolVar(&f.keep, "keep", false, "start link processes for core, as its keeper")
+	flag.StringVar(&f.user, "user", "", "with --keep: the user of the link processes, UID:GID[,GID...]")
 	flag.Parse()
-	if *device == "" || flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "touchmark-link: usage: touchmark-link --device PATH [--baud N]")
+	if f.device == "" || flag.NArg() > 0 || f.user != "" && !f.keep {
+		fmt.Fprintln(os.Stderr, "touchmark-link: usage: touchmark-link --device PATH [--baud N] [--keep [--user UID:GID]]")
 		os.Exit(2)
 	}
-	if _, _, err := usbtty.ParseAuto(*device); err != nil {
+	if _, _, err := usbtty.ParseAuto(f.device); err != nil {
 		fmt.Fprintln(os.Stderr, "touchmark-link: usage: --device:", err)
 		os.Exit(2)
 	}
-	cfg := serialport.EndpointConfig{Path: *device, Baud: *baud}
-	if err := run(cfg, linkpipe.NewConn(os.Stdin, os.Stdout)); err != nil {
+	if err := f.serve(); err != nil {
 		fmt.Fprintln(os.Stderr, "touchmark-link:", err)
 		os.Exit(1)
 	}
+}
+
+// serve enters the sandbox, and then is what the flags say.
+func (f *flags) serve() error {
+	report, err := sandbox.Enter(f.profile())
+	if err != nil {
+		return err
+	}
+	if f.keep {
+		return f.serveAsKeeper()
+	}
+	core := linkpipe.NewConn(os.Stdin, os.Stdout)
+	if text := report.String(); text != "" {
+		if err := core.Write(linkpipe.Msg{Kind: linkpipe.Log, Text: "the link process: " + text}); err != nil {
+			return err
+		}
+	}
+	return run(serialport.EndpointConfig{Path: f.device, Baud: f.baud}, core)
+}
+
+// profile is what this process needs: the device of the line, which comes and
+// goes. The keeper has it for the processes that it starts.
+func (f *flags) profile() sandbox.Profile {
+	p := sandbox.Profile{Devices: []string{"/dev"}, Read: []string{"/sys"}}
+	if _, auto, _ := usbtty.ParseAuto(f.device); !auto {
+		p = sandbox.Profile{Devices: sandbox.DeviceDirs(f.device)}
+	}
+	p.Children = f.keep
+	return p
+}
+
+// self is this program, which the sandbox lets the keeper execute.
+const self = "/proc/self/exe"
+
+func (f *flags) serveAsKeeper() error {
+	attr := &syscall.SysProcAttr{}
+	if f.user != "" {
+		u, err := sandbox.ParseUser(f.user)
+		if err != nil {
+			return err
+		}
+		attr.Credential = u.Credential()
+	}
+	return keeper.Serve(os.Stdin, os.NewFile(keeper.KillFD, "kills"), os.Stdout, func() *exec.Cmd {
+		cmd := exec.Command(self, "--device", f.device, "--baud", strconv.Itoa(f.baud))
+		cmd.Args[0], cmd.Env, cmd.SysProcAttr = os.Args[0], []string{}, attr
+		return cmd
+	})
 }
 
 // run joins the pipes and the line until core closes its end.
