@@ -237,6 +237,50 @@ func TestAdmitRefuses(t *testing.T) {
 
 // The bounds themselves are allowed, and fractions of a second never decide,
 // so that a replay with a log entry's time gives the same answer.
+// TestAdmitByHash: only keys that sign over every item's hash are granted, and
+// without one nothing is.
+func TestAdmitByHash(t *testing.T) {
+	text := strings.NewReplacer(`algorithm = "p256"`, `algorithm = "p384"`, `slot = "82"`, `slot = "83"`).Replace(string(readExample(t, "arch.toml")))
+	text = strings.Replace(text, "[[class]]", "[[key]]\nname = \"second\"\nslot = \"82\"\nfamily = \"openpgp-data\"\nalgorithm = \"rsa2048\"\n\n[[class]]", 1)
+	one := mustPolicy(t, text)
+	both := mustPolicy(t, strings.Replace(text, `keys = ["packages"]`, `keys = ["packages", "second"]`, 1))
+	for _, c := range []struct {
+		algs []message.Alg
+		one  string
+		both []string
+	}{
+		{[]message.Alg{message.SHA256}, message.CodeHashForbidden, []string{"second"}},
+		{[]message.Alg{message.SHA384}, "", []string{"packages", "second"}},
+		{[]message.Alg{message.SHA512, message.SHA256}, message.CodeHashForbidden, []string{"second"}},
+	} {
+		j := newJob("pacman-db", "a.db.tar.gz", "b.db.tar.gz")
+		j.approval.Origin, j.approval.Items = one.Origin, j.approval.Items[:len(c.algs)]
+		for i, alg := range c.algs {
+			j.approval.Items[i].Digest = message.Digest{Alg: alg, Sum: make([]byte, alg.Size())}
+		}
+		a, s := j.notes(t)
+		_, err := one.Admit(authentic(t, one, a, s), NewHistory(), noon)
+		if c.one != "" {
+			wantRefusal(t, fmt.Sprint(c.algs), c.one, err)
+		} else if err != nil {
+			t.Errorf("%v: %v", c.algs, err)
+		}
+		g, err := both.Admit(authentic(t, both, a, s), NewHistory(), noon)
+		if err != nil || !slices.Equal(names(g.Keys, func(k Key) string { return k.Name }), c.both) {
+			t.Errorf("%v: %+v, %v", c.algs, g, err)
+		}
+	}
+}
+
+func authentic(t *testing.T, p *Policy, approval, submission []byte) *Request {
+	t.Helper()
+	r, err := p.Authenticate(approval, submission)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func TestAdmitAtTheBounds(t *testing.T) {
 	p := distribution(t)
 	for name, change := range map[string]func(*Request){

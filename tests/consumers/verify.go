@@ -81,14 +81,19 @@ func (g *GPG) Primary(ctx context.Context) (Primary, error) {
 }
 
 // Verify wants GnuPG to call the detached signature good and valid; an exit code alone is not enough.
-func (g *GPG) Verify(ctx context.Context, sig, file string) error {
-	out, err := g.run(ctx, "--status-fd", "1", "--verify", sig, file)
+func (g *GPG) Verify(ctx context.Context, sig, file string) error { return g.good(ctx, sig, file) }
+
+// VerifyText wants that of a text with its signature, in one file.
+func (g *GPG) VerifyText(ctx context.Context, file string) error { return g.good(ctx, file) }
+
+func (g *GPG) good(ctx context.Context, files ...string) error {
+	out, err := g.run(ctx, append([]string{"--status-fd", "1", "--verify"}, files...)...)
 	if err != nil {
 		return err
 	}
 	for _, want := range []string{"[GNUPG:] GOODSIG ", "[GNUPG:] VALIDSIG ", "[GNUPG:] TRUST_ULTIMATE"} {
 		if !strings.Contains(out, want) {
-			return fmt.Errorf("gpg --verify %s: no %q in: %s", sig, want, out)
+			return fmt.Errorf("gpg --verify %s: no %q in: %s", files[0], want, out)
 		}
 	}
 	return nil

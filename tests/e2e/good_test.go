@@ -30,6 +30,39 @@ func TestGoodPath(t *testing.T) {
 	}
 }
 
+// TestKeyTypesAndFormats enrols the other key types and signs in every format, binary and armored; gpg and sqv judge.
+func TestKeyTypesAndFormats(t *testing.T) {
+	t.Parallel()
+	for algorithm, hash := range map[string]string{"p384": "sha384", "ed25519": "sha256", "rsa3072": "sha512", "rsa4096": "sha384"} {
+		t.Run(algorithm, func(t *testing.T) {
+			t.Parallel()
+			r := up(t, world.Config{Algorithm: algorithm, Profile: "5.7.1"})
+			binary := r.file("one.bin", 1000)
+			r.sign([]string{"--hash", hash}, binary)
+			r.consumers(binary)
+			text := r.text("notes", "a line \n-and another\r\n\n")
+			r.sign([]string{"--hash", hash, "--format", "openpgp-text", "--armor"}, text)
+			release := r.text("Release", "Suite: stable \n- a dash\nno end")
+			r.sign([]string{"--hash", hash, "--format", "openpgp-cleartext"}, release)
+			gpg := r.gpg()
+			r.must(gpg.Verify(r.ctx, text+".asc", text))
+			r.must(gpg.VerifyText(r.ctx, release+".asc"))
+			r.clean()
+		})
+	}
+}
+
+// TestShortHash: a P-384 key does not sign over SHA-256, which gpg would refuse, and works on.
+func TestShortHash(t *testing.T) {
+	t.Parallel()
+	r := up(t, world.Config{Algorithm: "p384"})
+	f := r.file("f", 10)
+	r.ask([]string{"--hash", "sha256"}, f).end(api.Refused)
+	r.sign([]string{"--hash", "sha512"}, f)
+	r.consumers(f)
+	r.clean()
+}
+
 // TestOldFirmware runs the good path on the older firmware profile.
 func TestOldFirmware(t *testing.T) {
 	t.Parallel()

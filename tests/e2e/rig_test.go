@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -256,12 +257,27 @@ func (r *rig) consumers(files ...string) {
 	r.t.Helper()
 	cert := filepath.Join(r.Trust, "cert.asc")
 	var log bytes.Buffer
-	gpg, err := consumers.NewGPG(r.ctx, &log, filepath.Join(r.t.TempDir(), "gnupg"), cert)
-	r.must(err)
+	gpg := r.gpg()
 	for _, f := range files {
 		r.must(gpg.Verify(r.ctx, f+".sig", f))
 		r.must(consumers.SQV(r.ctx, &log, cert, f+".sig", f))
 	}
+}
+
+// gpg has imported the certificate.
+func (r *rig) gpg() *consumers.GPG {
+	r.t.Helper()
+	gpg, err := consumers.NewGPG(r.ctx, io.Discard, filepath.Join(r.t.TempDir(), "gnupg"), filepath.Join(r.Trust, "cert.asc"))
+	r.must(err)
+	return gpg
+}
+
+// text writes a file of this content.
+func (r *rig) text(name, content string) string {
+	r.t.Helper()
+	path := filepath.Join(r.work, name)
+	r.must(os.WriteFile(path, []byte(content), 0o644))
+	return path
 }
 
 // shut stops host and board in good order, so that what is published is complete.

@@ -34,7 +34,7 @@ type Wrapper func(program string, argv []string) []string
 type Config struct {
 	Dir       string                   // everything is made below here
 	Bin       string                   // where the programs are (build/bin)
-	Algorithm string                   // of the token's key: p256 (default) or rsa2048
+	Algorithm string                   // of the token's key: p256 (default), rsa2048, …
 	Profile   string                   // firmware the token emulates: 5.7.1 (default) or 5.4.3
 	Touch     string                   // who touches: ask (default: World.Token), auto or never
 	Baud      int                      // of both serial ports; default 115200, which ptys ignore

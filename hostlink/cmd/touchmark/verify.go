@@ -46,7 +46,10 @@ func (a *app) verify(files []string, sig, proof string, quiet bool) error {
 	}
 	var list []fileFacts
 	for _, path := range files {
-		signature := or(sig, signatureOf(path))
+		signature, err := signatureOf(path, sig)
+		if err != nil {
+			return err
+		}
 		f, err := a.verifyOne(trust, path, signature, or(proof, path+proofSuffix))
 		if err != nil {
 			return err
@@ -134,15 +137,22 @@ func (a *app) hashOne(path string, format sigformat.Format, alg message.Alg) (*h
 	return files[0], nil
 }
 
-// signatureOf is where the signature of a file is: FILE.sig, or FILE.asc if
-// there is no such file.
-func signatureOf(path string) string {
-	if _, err := os.Stat(path + sigSuffix); err != nil {
-		if _, err := os.Stat(path + textSuffix); err == nil {
-			return path + textSuffix
-		}
+// signatureOf is where the signature of a file is: where somebody said, else
+// FILE.sig, or FILE.asc if there is no such file. One of the two may be of another
+// day: which, nobody can guess.
+func signatureOf(path, said string) (string, error) {
+	if said != "" {
+		return said, nil
 	}
-	return path + sigSuffix
+	_, binary := os.Stat(path + sigSuffix)
+	_, text := os.Stat(path + textSuffix)
+	switch {
+	case binary == nil && text == nil:
+		return "", exitf(api.BadInput, "there are %s and %s: say with --sig which one the proof belongs to", path+sigSuffix, path+textSuffix)
+	case text == nil:
+		return path + textSuffix, nil
+	}
+	return path + sigSuffix, nil
 }
 
 func or(a, b string) string {

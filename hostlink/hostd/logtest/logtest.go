@@ -179,11 +179,13 @@ func (l *Log) Commit() {
 // Intent appends the intent of a job and makes its signatures.
 func (l *Log) Intent(approval, submission []byte, states []sigformat.State) (uint64, []ledger.ItemResult) {
 	l.intents++
-	job := message.JobOf(Must(message.NoteText(approval)))
+	text := Must(message.NoteText(approval))
+	job, asked := message.JobOf(text), Must(message.ParseApproval(text)).Items
 	in := &ledger.Intent{Sequence: l.intents, Key: l.Key.Fingerprint(), Job: job, Approval: approval, Submission: submission}
 	var items []ledger.ItemResult
-	for _, s := range states {
-		p := Must(sigformat.OpenPGPBinary.Plan(l.Key, s, Noon, Origin, job))
+	for i, s := range states {
+		format, _ := sigformat.FormatOf(asked[i].Format)
+		p := Must(format.Plan(l.Key, s, Noon, Origin, job))
 		in.SignDigests = append(in.SignDigests, message.Digest{Alg: p.Alg, Sum: p.Digest})
 		sig := Must(p.Finish(Must(l.Token(p.Digest, p.Alg.Hash()))))
 		items = append(items, ledger.ItemResult{State: ledger.Signed, Signature: sig})

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -21,11 +22,12 @@ var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
 // signer is a token and its log.
 type signer struct {
-	t     *testing.T
-	priv  *ecdsa.PrivateKey
-	key   *sigformat.Key
-	index uint64
-	log   [][]byte
+	t      *testing.T
+	priv   *ecdsa.PrivateKey
+	key    *sigformat.Key
+	format sigformat.Format
+	index  uint64
+	log    [][]byte
 }
 
 func newSigner(t *testing.T) *signer {
@@ -38,7 +40,7 @@ func newSigner(t *testing.T) *signer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &signer{t: t, priv: priv, key: key}
+	return &signer{t: t, priv: priv, key: key, format: sigformat.OpenPGPBinary}
 }
 
 func state(content string) *sigformat.State {
@@ -53,12 +55,13 @@ func state(content string) *sigformat.State {
 // sign makes a signature and, if logged, its intent and outcome.
 func (s *signer) sign(name, content string, logged bool, outcome ledger.State) []byte {
 	s.t.Helper()
-	st := *state(content)
+	st, err := s.format.Digest(message.SHA256, strings.NewReader(content))
+	s.must(err)
 	a := message.Approval{Origin: origin, Class: "c", Nonce: [16]byte{byte(s.index), byte(s.index >> 8)}, NotAfter: noon.Add(time.Hour),
-		Items: []message.Item{{Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: st.Alg(), Sum: st.Digest()}, Size: st.Count(), Name: name}}}
+		Items: []message.Item{{Format: s.format.Name, Digest: message.Digest{Alg: st.Alg(), Sum: st.Digest()}, Size: st.Count(), Name: name}}}
 	text := a.Marshal()
 	job := message.JobOf(text)
-	plan, err := sigformat.OpenPGPBinary.Plan(s.key, st, noon, origin, job)
+	plan, err := s.format.Plan(s.key, st, noon, origin, job)
 	s.must(err)
 	raw, err := s.priv.Sign(rand.Reader, plan.Digest, crypto.SHA256)
 	s.must(err)
@@ -122,6 +125,38 @@ func TestStates(t *testing.T) {
 	s.sign("denied", "denied", true, ledger.Denied)
 	want := []string{"file-missing alone.sig", "never-published old", "perhaps-signed denied", "published good.sig", "published stolen.sig",
 		"signature-foreign garbage.sig", "signature-foreign stranger.sig", "signature-mismatch changed.sig", "signature-unlogged around.sig", "superseded old"}
+	if got := s.match(r); !slices.Equal(got, want) {
+		t.Errorf("\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// A text with its signature is over itself; detached ones over text are over
+// their file's text; neither hides another text.
+func TestTexts(t *testing.T) {
+	s := newSigner(t)
+	r := New(s.key, origin)
+	clear := func(format sigformat.Format, signed, shown string) []byte {
+		s.format = format
+		file, err := sigformat.Clearsign([]byte(shown), s.sign("Release", signed, true, ledger.Signed))
+		s.must(err)
+		return file
+	}
+	add := func(name string, sig []byte, file string) {
+		st, err := Hash(sig, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(file)), nil })
+		s.must(err)
+		r.Add(name, sig, st)
+	}
+	add("InRelease", clear(sigformat.OpenPGPCleartext, "Suite: stable \n", "Suite: stable\n"), "")
+	add("evil/InRelease", clear(sigformat.OpenPGPCleartext, "Suite: stable\n", "Suite: evil\n"), "")
+	add("other/InRelease", clear(sigformat.OpenPGPText, "Suite: old \n", "Suite: old\n"), "")
+	s.format = sigformat.OpenPGPText
+	add("notes.asc", sigformat.ArmorSignature(s.sign("notes", "a\nb\n", true, ledger.Signed)), "a\r\nb\n")
+	add("bad.asc", sigformat.ArmorSignature(s.sign("bad", "a\nb\n", true, ledger.Signed)), "a\nc\n")
+	add("control.asc", sigformat.ArmorSignature(s.sign("control", "a\n", true, ledger.Signed)), "a\x00\n")
+	s.format = sigformat.OpenPGPBinary
+	add("bytes.sig", s.sign("bytes", "a\n", true, ledger.Signed), "a\r\n")
+	want := []string{"file-missing control.asc", "published InRelease", "published notes.asc",
+		"signature-mismatch bad.asc", "signature-mismatch bytes.sig", "signature-mismatch evil/InRelease", "signature-mismatch other/InRelease"}
 	if got := s.match(r); !slices.Equal(got, want) {
 		t.Errorf("\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
