@@ -180,6 +180,7 @@ var infos = []remark{
 func TestWarnings(t *testing.T) {
 	base := started(t)
 	base.checkpoint()
+	shown := newExamples(t, finding.Warning, len(warnings))
 	for _, r := range warnings {
 		t.Run(r.code, func(t *testing.T) {
 			t.Parallel()
@@ -187,6 +188,7 @@ func TestWarnings(t *testing.T) {
 			if got.Verdict != finding.Warnings || !slices.Equal(codes(got, finding.Warning), []string{r.code}) {
 				t.Errorf("%s %+v", got.Verdict, got.Findings)
 			}
+			shown.add(r.code, got)
 		})
 	}
 }
@@ -194,6 +196,7 @@ func TestWarnings(t *testing.T) {
 func TestInformation(t *testing.T) {
 	base := started(t)
 	base.checkpoint()
+	shown := newExamples(t, finding.Info, len(infos))
 	for _, r := range infos {
 		t.Run(r.code, func(t *testing.T) {
 			t.Parallel()
@@ -201,6 +204,7 @@ func TestInformation(t *testing.T) {
 			if got.Verdict != finding.Clean || !slices.Contains(codes(got, finding.Info), r.code) {
 				t.Errorf("%s %+v", got.Verdict, got.Findings)
 			}
+			shown.add(r.code, got)
 		})
 	}
 }
@@ -254,6 +258,7 @@ func TestCatalogue(t *testing.T) {
 	from, to := regexp.MustCompile(`(?m)^## 2\.`).FindStringIndex(page), regexp.MustCompile(`(?m)^## 3\.`).FindStringIndex(page)
 	rows := regexp.MustCompile("(?m)^\\| `([a-z]+-?[a-z-]+)`((?: \\([wi]\\))?) \\| (.*) \\|$").FindAllStringSubmatch(page[from[0]:to[0]], -1)
 	listed := 0
+	examples := findingsPage(t)
 	for _, row := range rows {
 		if len(row[1]) < 5 || row[1] == "signed" {
 			continue // states and words of other tables
@@ -266,6 +271,9 @@ func TestCatalogue(t *testing.T) {
 			listed++
 			if !made[string(s)+" "+row[1]] {
 				t.Errorf("no test produces %s as %s", row[1], s)
+			}
+			if examples[string(s)+" "+row[1]] == "" {
+				t.Errorf("docs/findings.md shows no %s as %s", row[1], s)
 			}
 		}
 	}

@@ -514,6 +514,7 @@ func TestAttacks(t *testing.T) {
 	base.ceremony(1)
 	base.checkpoint()
 	seen := map[string]bool{}
+	shown := newExamples(t, finding.Evidence, len(attacks))
 	for _, a := range attacks {
 		seen[a.code] = true
 		t.Run(a.name, func(t *testing.T) {
@@ -524,6 +525,7 @@ func TestAttacks(t *testing.T) {
 			if r.Verdict != finding.Tampered || !slices.Contains(got, a.code) {
 				t.Fatalf("%s %+v, want %s", r.Verdict, r.Findings, a.code)
 			}
+			shown.add(a.code, r)
 			for _, code := range got {
 				if code != a.code && !slices.Contains(a.also, code) {
 					t.Errorf("also found %s: %+v", code, r.Findings)
