@@ -34,6 +34,8 @@ const (
 	TPMStarting = "starting" // log and TPM are being brought into agreement
 	TPMSilent   = "silent"   // it does not answer as it should
 	TPMReady    = "ready"
+	TPMOdds     = "at odds with the log"
+	TPMUnknown  = "not asked" // the board has halted before it came to that
 )
 
 // View is the whole display. Event names what changed last ("update" for a
@@ -49,7 +51,7 @@ type View struct {
 	Emulated bool      `json:"emulated"`          // the token or TPM is not the real thing
 	Token    string    `json:"token"`             // missing, wrong, pin-needed or ready
 	Device   string    `json:"device,omitempty"`  // which token it is, in words
-	TPM      string    `json:"tpm"`               // starting, silent or ready
+	TPM      string    `json:"tpm"`               // one of the words above
 	LogSize  uint64    `json:"log_size"`          // leaves, those not committed yet included
 	Sealed   uint64    `json:"committed"`         // leaves that HEAD has committed
 	Head     string    `json:"head,omitempty"`    // HEAD in the TPM as the board knows it, hex

@@ -168,6 +168,8 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 		s.job = nil
 		if s.lost = j; j.order != nil {
 			s.ordered, s.decree, s.lost = s.decree, nil, nil
+		} else {
+			s.remember(j, "Interrupted: its outcome is in the log.")
 		}
 		if errors.Is(e.Err, chain.ErrUnexplained) {
 			s.restart(e.Err)
@@ -253,6 +255,7 @@ func (s *Station) release(j *job, items []ledger.ItemResult) {
 	s.send(chanInteractive, done.Marshal())
 	s.past.Forget(s.now(), s.past.Policy.LongestWindow())
 	text := summary(items, j.machine.Denied())
+	s.remember(j, text)
 	if slices.ContainsFunc(items, func(it ledger.ItemResult) bool { return it.State == ledger.TimedOut }) {
 		s.alarm, text = touchAlarm, ""
 	}

@@ -192,6 +192,7 @@ func (s *Station) cancel(m *message.CancelNote) {
 // submissions of it have this answer.
 func (s *Station) end(j *job, at time.Time, r policy.Refusal) {
 	s.ended.Note(j.request.Host, j.id, at, r)
+	s.remember(j, "Not signed: "+r.Text+".")
 	s.refuse(j.id, r.Code, r.Text)
 }
 

@@ -34,6 +34,7 @@ func (s *Station) redraw() {
 	if s.halted != nil && s.job == nil {
 		s.view.Halted = s.halted.Error()
 	}
+	s.details()
 	s.cfg.Panel.Show(s.view)
 	s.cfg.Status(s.view)
 }

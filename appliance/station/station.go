@@ -117,7 +117,8 @@ type Station struct {
 	refusals intake.Tally // since the last intent
 	view     operator.View
 	wear     past.Wear
-	alarm    string // shown until the operator decides about another job
+	recent   []operator.Ended // what came of the requests before, newest first; never changed in place
+	alarm    string           // shown until the operator decides about another job
 	quit     context.CancelFunc
 	stopping bool // no new job; quit when the present one has ended
 	stopped  bool
@@ -135,6 +136,7 @@ func New(cfg Config) *Station {
 	if s.keepShift() {
 		s.load() // what is forgotten by now depends on the time
 	}
+	s.recall()
 	return s
 }
 

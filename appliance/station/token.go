@@ -16,10 +16,11 @@ import (
 // operator for the PIN after each insertion. Its worker is the only goroutine
 // that talks to the token; state is the loop's view of it.
 type tokenKeeper struct {
-	work  loop.Worker
-	token Token  // owned by the worker
-	state string // owned by the loop
-	busy  bool   // owned by the loop: a poll or a signature is on its way
+	work   loop.Worker
+	token  Token  // owned by the worker
+	state  string // owned by the loop
+	device string // owned by the loop: which token it is, in words
+	busy   bool   // owned by the loop: a poll or a signature is on its way
 
 	entering bool // owned by the loop: a PIN is on its way
 }
@@ -83,6 +84,10 @@ func (s *Station) lookAtToken() (string, error) {
 		return tokenWrong, err
 	}
 	k.token = t
+	if d, ok := t.(interface{ Describe() string }); ok {
+		device := d.Describe()
+		s.loop.Post(func() { k.device = device })
+	}
 	return pinState(t), nil
 }
 
@@ -101,6 +106,7 @@ func (s *Station) setToken(state string, err error) {
 	s.token.state = state
 	switch state {
 	case tokenMissing:
+		s.token.device = ""
 		s.log.Warn().Err(err).Msg("token gone")
 		s.show("token-missing", "The token is not there. Insert it.")
 	case tokenWrong:

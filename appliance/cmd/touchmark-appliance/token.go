@@ -43,6 +43,12 @@ func (f *tokenFlags) opener() func() (station.Token, error) {
 // token sorts the token's errors into the ceremony's.
 type token struct{ *piv.Token }
 
+// Describe says which token it is, for the display.
+func (t token) Describe() string {
+	i := t.Info()
+	return fmt.Sprintf("serial %d, firmware %s, reader %s", i.Serial, i.Firmware, i.Reader)
+}
+
 func (t token) Sign(slot string, pub crypto.PublicKey, digest []byte, h crypto.Hash) ([]byte, error) {
 	sig, err := t.Token.Sign(slot, pub, digest, h)
 	switch {

@@ -1,0 +1,74 @@
+package station
+
+import (
+	"encoding/hex"
+	"slices"
+	"time"
+
+	"touchmark/appliance/ceremony"
+	"touchmark/appliance/operator"
+	"touchmark/appliance/station/chain"
+	"touchmark/tpm/anchor/recovery"
+)
+
+// maxRecent is how many of the requests before are on display.
+const maxRecent = 10
+
+// details fills in what the display says beside what is asked.
+func (s *Station) details() {
+	v := &s.view
+	v.Clock, v.LogTime = "", s.past.LastTime
+	if s.confirmed {
+		v.Clock = s.vouched()
+	}
+	v.TPM, v.Device, v.Alarm = s.tpmWord(), s.token.device, s.alarm
+	v.Sealed, v.Head = s.chain.Size, ""
+	if s.chain.Head != [32]byte{} {
+		v.Head = hex.EncodeToString(s.chain.Head[:])
+	}
+	v.Left = s.left(time.Now())
+	v.Recent, v.Waiting = s.recent, nil
+	for _, j := range s.queue {
+		v.Waiting = append(v.Waiting, operator.Waiting{ID: j.id.String(), Class: j.grant.Class, Host: j.request.Host, Items: len(j.states)})
+	}
+}
+
+func (s *Station) tpmWord() string {
+	switch {
+	case s.silent:
+		return operator.TPMSilent
+	case s.halted != nil:
+		if h := chain.HaltOf(s.halted).Halt; h.Resumable() || h == recovery.HeadMissing || h == recovery.AKMissing {
+			return operator.TPMOdds
+		}
+		return operator.TPMUnknown
+	case !s.confirmed || s.starting:
+		return operator.TPMStarting
+	}
+	return operator.TPMReady
+}
+
+// left is for how many seconds what is asked will be.
+func (s *Station) left(now time.Time) int {
+	j := s.job
+	if j == nil {
+		return 0
+	}
+	if p := j.machine.Phase(); p != ceremony.Touching && (p != ceremony.Shown || j.order != nil) {
+		return 0
+	}
+	return max(0, int((j.until.Sub(now)+time.Second-1)/time.Second))
+}
+
+// remember keeps how a host's request ended, for the display.
+func (s *Station) remember(j *job, how string) {
+	e := operator.Ended{ID: j.id.String(), Time: s.now(), Class: j.grant.Class, Host: j.request.Host, Items: len(j.states), End: how}
+	s.recent = slices.Concat([]operator.Ended{e}, s.recent[:min(len(s.recent), maxRecent-1)])
+}
+
+// recall begins with what the log says of the requests before the start.
+func (s *Station) recall() {
+	for _, e := range s.past.Outcomes(maxRecent) {
+		s.recent = append(s.recent, operator.Ended{ID: e.Job.String(), Time: e.Time, Class: e.Class, Host: e.Host, Items: len(e.Items), End: summary(e.Items, false)})
+	}
+}
