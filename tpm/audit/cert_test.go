@@ -99,49 +99,54 @@ func (w *world) asked(s ledger.State) {
 	c.run()
 }
 
-// TestCertificates: what honest boards do with their certificate, what the
-// audit says of it, and the certificate it hands out.
+// year is when a certificate expires that was renewed for a year.
+func year(w *world) time.Time { return w.now.Add(365 * 24 * time.Hour) }
+
+// certHistories are what honest boards do with their certificate, and what the
+// audit says of it.
+var certHistories = []struct {
+	name    string
+	do      func(w *world)
+	verdict string
+	info    []string
+}{
+	{"none", func(*world) {}, finding.Clean, nil},
+	{"renewed", func(w *world) { w.renew(year(w)); w.ceremony(1) }, finding.Clean, []string{finding.OrderTaken, finding.Renewed}},
+	{"renewed after it expired", func(w *world) {
+		w.renew(w.now.Add(time.Hour))
+		w.pass(2 * time.Hour)
+		w.renew(time.Time{})
+		w.ceremony(1)
+	}, finding.Clean, []string{finding.OrderTaken, finding.Renewed}},
+	{"denied", func(w *world) { w.asked(ledger.Denied); w.ceremony(1) }, finding.Clean, []string{finding.OrderTaken, finding.MaybeSigned}},
+	{"unknown, then again", func(w *world) { w.asked(ledger.Unknown); w.boot(); w.renew(year(w)) }, finding.Clean,
+		[]string{finding.OrderTaken, finding.MaybeSigned, finding.Renewed}},
+	{"not taken", func(w *world) {
+		c := w.orderedCert(&order.Cert{Key: "packages"})
+		c.record()
+		c.outcome.Items = []ledger.ItemResult{{State: ledger.NotStarted, Reason: "tpm-error"}}
+		w.add(c.outcome)
+		w.ceremony(1)
+	}, finding.Clean, []string{finding.OrderVoid}},
+	{"waiting for its outcome", func(w *world) {
+		c := w.orderedCert(&order.Cert{Key: "packages"})
+		c.commit()
+		w.attest()
+	}, finding.Clean, []string{finding.OrderTaken, finding.InFlight}},
+	{"no outcome", func(w *world) {
+		c := w.orderedCert(&order.Cert{Key: "packages"})
+		c.commit()
+		w.attest()
+		w.boot()
+	}, finding.Warnings, []string{finding.OrderTaken}},
+	{"retired", func(w *world) { w.renew(year(w)); w.revoke(sigformat.Retired); w.boot() }, finding.Clean,
+		[]string{finding.OrderTaken, finding.Renewed, finding.Revoked}},
+	{"compromised", func(w *world) { w.revoke(sigformat.Compromised) }, finding.Warnings, []string{finding.OrderTaken}},
+}
+
+// TestCertificates: the audit says that, and hands out the certificate.
 func TestCertificates(t *testing.T) {
-	year := func(w *world) time.Time { return w.now.Add(365 * 24 * time.Hour) }
-	for _, tt := range []struct {
-		name    string
-		do      func(w *world)
-		verdict string
-		info    []string
-	}{
-		{"none", func(*world) {}, finding.Clean, nil},
-		{"renewed", func(w *world) { w.renew(year(w)); w.ceremony(1) }, finding.Clean, []string{finding.OrderTaken, finding.Renewed}},
-		{"renewed after it expired", func(w *world) {
-			w.renew(w.now.Add(time.Hour))
-			w.pass(2 * time.Hour)
-			w.renew(time.Time{})
-			w.ceremony(1)
-		}, finding.Clean, []string{finding.OrderTaken, finding.Renewed}},
-		{"denied", func(w *world) { w.asked(ledger.Denied); w.ceremony(1) }, finding.Clean, []string{finding.OrderTaken, finding.MaybeSigned}},
-		{"unknown, then again", func(w *world) { w.asked(ledger.Unknown); w.boot(); w.renew(year(w)) }, finding.Clean,
-			[]string{finding.OrderTaken, finding.MaybeSigned, finding.Renewed}},
-		{"not taken", func(w *world) {
-			c := w.orderedCert(&order.Cert{Key: "packages"})
-			c.record()
-			c.outcome.Items = []ledger.ItemResult{{State: ledger.NotStarted, Reason: "tpm-error"}}
-			w.add(c.outcome)
-			w.ceremony(1)
-		}, finding.Clean, []string{finding.OrderVoid}},
-		{"waiting for its outcome", func(w *world) {
-			c := w.orderedCert(&order.Cert{Key: "packages"})
-			c.commit()
-			w.attest()
-		}, finding.Clean, []string{finding.OrderTaken, finding.InFlight}},
-		{"no outcome", func(w *world) {
-			c := w.orderedCert(&order.Cert{Key: "packages"})
-			c.commit()
-			w.attest()
-			w.boot()
-		}, finding.Warnings, []string{finding.OrderTaken}},
-		{"retired", func(w *world) { w.renew(year(w)); w.revoke(sigformat.Retired); w.boot() }, finding.Clean,
-			[]string{finding.OrderTaken, finding.Renewed, finding.Revoked}},
-		{"compromised", func(w *world) { w.revoke(sigformat.Compromised) }, finding.Warnings, []string{finding.OrderTaken}},
-	} {
+	for _, tt := range certHistories {
 		t.Run(tt.name, func(t *testing.T) {
 			w := started(t)
 			old := w.checkpoint()

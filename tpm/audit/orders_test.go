@@ -152,55 +152,58 @@ func started(t testing.TB) *world {
 	return w
 }
 
+// honestOrders are what administrators order, and what an audit says of it.
+var honestOrders = []struct {
+	name    string
+	do      func(w *world)
+	warning []string
+	info    []string
+}{
+	{"policy", func(w *world) { w.adopt(w.nextPolicy("4GiB", "5GiB")); w.ceremony(1) }, nil, []string{finding.OrderTaken}},
+	{"policy twice", func(w *world) {
+		w.adopt(w.nextPolicy("4GiB", "5GiB"))
+		w.boot()
+		w.adopt(w.nextPolicy("5GiB", "6GiB"))
+		w.ceremony(1)
+	}, nil, []string{finding.OrderTaken}},
+	{"note", func(w *world) { w.do(&order.Note{}); w.ceremony(1); w.boot() }, nil, []string{finding.OrderTaken}},
+	{"unmirrored", func(w *world) {
+		e := w.entry(ledger.KindNote, w.orderNote(&order.Note{}))
+		e.Mirrored = false
+		w.obey(e)
+	}, nil, []string{finding.OrderTaken, finding.Unmirrored}},
+	{"clock back", func(w *world) {
+		w.days(40, 1)
+		w.setClock(w.now.Add(-30 * 24 * time.Hour))
+		w.ceremony(1)
+		w.boot()
+		w.ceremony(1)
+	},
+		[]string{finding.TimeCorrected}, []string{finding.OrderTaken}},
+	{"clock ahead", func(w *world) { w.setClock(w.now.Add(30 * 24 * time.Hour)); w.ceremony(1) }, []string{finding.TimeCorrected}, []string{finding.OrderTaken}},
+	{"log key", func(w *world) { w.rotate(); w.ceremony(1) }, nil, []string{finding.OrderTaken}},
+	{"resume", func(w *world) { w.tpm.ExtendHead([32]byte{1}); w.tpm.ExtendPCR([32]byte{1}); w.resume(); w.ceremony(1) },
+		[]string{"resumed"}, []string{finding.OrderTaken}},
+	{"resume after a reset", func(w *world) {
+		w.tpm.ExtendHead([32]byte{1})
+		w.tpm.PowerCycle()
+		w.resume()
+		w.ceremony(1)
+	}, []string{"resumed"}, []string{finding.OrderTaken}},
+	{"close", func(w *world) { w.do(&order.Close{}); w.boot(); w.update("new") }, nil, []string{finding.OrderTaken, finding.Closed, finding.Updated}},
+	{"void", func(w *world) { w.add(w.entry(ledger.KindNote, w.orderNote(&order.Note{}))); w.ceremony(1) }, nil, []string{finding.OrderVoid}},
+	{"void, then the same again", func(w *world) {
+		msg := w.orderNote(&order.Note{})
+		w.add(w.entry(ledger.KindNote, msg))
+		w.ceremony(1)
+		w.obey(w.entry(ledger.KindNote, msg))
+	}, nil, []string{finding.OrderVoid, finding.OrderTaken}},
+	{"open", func(w *world) { w.add(w.entry(ledger.KindNote, w.orderNote(&order.Note{}))) }, nil, []string{finding.OrderOpen}},
+	{"update", func(w *world) { w.update("2"); w.boot(); w.update("3"); w.ceremony(1) }, nil, []string{finding.Updated}},
+}
+
 func TestOrders(t *testing.T) {
-	for _, tt := range []struct {
-		name    string
-		do      func(w *world)
-		warning []string
-		info    []string
-	}{
-		{"policy", func(w *world) { w.adopt(w.nextPolicy("4GiB", "5GiB")); w.ceremony(1) }, nil, []string{finding.OrderTaken}},
-		{"policy twice", func(w *world) {
-			w.adopt(w.nextPolicy("4GiB", "5GiB"))
-			w.boot()
-			w.adopt(w.nextPolicy("5GiB", "6GiB"))
-			w.ceremony(1)
-		}, nil, []string{finding.OrderTaken}},
-		{"note", func(w *world) { w.do(&order.Note{}); w.ceremony(1); w.boot() }, nil, []string{finding.OrderTaken}},
-		{"unmirrored", func(w *world) {
-			e := w.entry(ledger.KindNote, w.orderNote(&order.Note{}))
-			e.Mirrored = false
-			w.obey(e)
-		}, nil, []string{finding.OrderTaken, finding.Unmirrored}},
-		{"clock back", func(w *world) {
-			w.days(40, 1)
-			w.setClock(w.now.Add(-30 * 24 * time.Hour))
-			w.ceremony(1)
-			w.boot()
-			w.ceremony(1)
-		},
-			[]string{finding.TimeCorrected}, []string{finding.OrderTaken}},
-		{"clock ahead", func(w *world) { w.setClock(w.now.Add(30 * 24 * time.Hour)); w.ceremony(1) }, []string{finding.TimeCorrected}, []string{finding.OrderTaken}},
-		{"log key", func(w *world) { w.rotate(); w.ceremony(1) }, nil, []string{finding.OrderTaken}},
-		{"resume", func(w *world) { w.tpm.ExtendHead([32]byte{1}); w.tpm.ExtendPCR([32]byte{1}); w.resume(); w.ceremony(1) },
-			[]string{"resumed"}, []string{finding.OrderTaken}},
-		{"resume after a reset", func(w *world) {
-			w.tpm.ExtendHead([32]byte{1})
-			w.tpm.PowerCycle()
-			w.resume()
-			w.ceremony(1)
-		}, []string{"resumed"}, []string{finding.OrderTaken}},
-		{"close", func(w *world) { w.do(&order.Close{}); w.boot(); w.update("new") }, nil, []string{finding.OrderTaken, finding.Closed, finding.Updated}},
-		{"void", func(w *world) { w.add(w.entry(ledger.KindNote, w.orderNote(&order.Note{}))); w.ceremony(1) }, nil, []string{finding.OrderVoid}},
-		{"void, then the same again", func(w *world) {
-			msg := w.orderNote(&order.Note{})
-			w.add(w.entry(ledger.KindNote, msg))
-			w.ceremony(1)
-			w.obey(w.entry(ledger.KindNote, msg))
-		}, nil, []string{finding.OrderVoid, finding.OrderTaken}},
-		{"open", func(w *world) { w.add(w.entry(ledger.KindNote, w.orderNote(&order.Note{}))) }, nil, []string{finding.OrderOpen}},
-		{"update", func(w *world) { w.update("2"); w.boot(); w.update("3"); w.ceremony(1) }, nil, []string{finding.Updated}},
-	} {
+	for _, tt := range honestOrders {
 		t.Run(tt.name, func(t *testing.T) {
 			w := started(t)
 			old := w.checkpoint()
