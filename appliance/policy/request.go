@@ -43,7 +43,7 @@ func (p *Policy) Authenticate(approvalNote, submissionNote []byte) (*Request, er
 	if r.Submission, err = message.ParseSubmission(text); err != nil {
 		return nil, refuse(message.CodeBadMessage, "submission: %v", err)
 	}
-	if r.ApprovalText, r.Persons, err = p.openApproval(approvalNote); err != nil {
+	if r.ApprovalText, r.Persons, err = p.OpenApproval(approvalNote); err != nil {
 		return nil, err
 	}
 	if r.Approval, err = message.ParseApproval(r.ApprovalText); err != nil {
@@ -87,7 +87,10 @@ func (p *Policy) AuthenticateHost(msg []byte) (text []byte, host string, err err
 	return nil, "", refuse(message.CodeSurplusSignature, "signed by %d host keys: exactly one host signs", len(by))
 }
 
-func (p *Policy) openApproval(msg []byte) (text []byte, persons []string, err error) {
+// OpenApproval verifies an approval note: signed by nobody but known approvers,
+// one key a person, perhaps by none of them. It returns the text, which may be
+// no approval, and the persons, sorted. The error is a *Refusal.
+func (p *Policy) OpenApproval(msg []byte) (text []byte, persons []string, err error) {
 	if len(msg) > message.MaxNote {
 		return nil, nil, refuse(message.CodeBadMessage, "approval note of %d bytes, at most %d", len(msg), message.MaxNote)
 	}

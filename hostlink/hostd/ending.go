@@ -57,7 +57,7 @@ func (d *Daemon) cancelNote(j *job) ([]byte, error) {
 
 // orphan withdraws a job that nobody waits for, so that no operator arms it.
 func (d *Daemon) orphan(j *job) {
-	if len(j.waiters) == 0 && !j.awaited && d.ready() {
+	if len(j.waiters) == 0 && !j.awaited && d.ready() && !d.patient(j) {
 		d.withdraw(j, fail(api.Interrupted, "withdrawn, because nobody waited for it; nothing was signed"))
 	}
 }
@@ -80,6 +80,8 @@ func (d *Daemon) expire(j *job) {
 		j.timer = d.after(d.o.Timing.ArmedGrace, func() { d.expire(j) })
 	case d.armed(j):
 		j.answer(fail(api.MaySigned, "job %s was committed, but its outcome did not arrive in time: a signature may exist%s", j.id(), later(j)))
+	case d.parked(j):
+		d.decide(j, d.tooFew(j))
 	case !j.ever && !d.ready():
 		d.decide(j, d.noLink())
 	case !j.ever:
@@ -109,7 +111,7 @@ func (d *Daemon) gone(j *job, w *waiter) {
 		return
 	}
 	w.final <- fail(api.Interrupted, "nobody hears this")
-	if len(j.waiters) == 0 {
+	if len(j.waiters) == 0 && !d.patient(j) {
 		d.withdraw(j, fail(api.Interrupted, "withdrawn, because its client went away; nothing was signed"))
 	}
 }

@@ -19,6 +19,7 @@ type job struct {
 	key     spool.Key
 	class   string
 	timeout time.Duration
+	park    bool // asked for to be approved only
 	items   []message.Item
 	states  []sigformat.State
 	waiters []*waiter
@@ -64,7 +65,7 @@ func newJob(r *api.Request) (*job, error) {
 	if len(r.Items) == 0 || len(r.Items) > message.MaxItems {
 		return nil, fmt.Errorf("%d files at once: sign 1 to %d", len(r.Items), message.MaxItems)
 	}
-	j := &job{class: r.Class, timeout: r.Wait()}
+	j := &job{class: r.Class, timeout: r.Wait(), park: r.Park}
 	if j.timeout <= 0 || j.timeout > maxTimeout {
 		return nil, fmt.Errorf("timeout %s: use up to %s", j.timeout, maxTimeout)
 	}

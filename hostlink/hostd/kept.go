@@ -43,6 +43,7 @@ func (d *Daemon) resume() error {
 			d.past = append(d.past, j)
 		} else {
 			d.jobs = append(d.jobs, j)
+			j.ever = !d.parked(j)
 		}
 	}
 	if err := d.mirror.Watch(from, ids...); err != nil {
@@ -139,8 +140,10 @@ func (d *Daemon) list() *api.Response {
 func (d *Daemon) describe(j *job) api.Job {
 	a := api.Job{
 		Job: j.id().String(), Class: j.class, Created: j.record.Created.Format(time.RFC3339),
-		Deadline: j.record.Deadline.Format(time.RFC3339), Waiting: len(j.waiters),
+		Deadline: j.record.Deadline.Format(time.RFC3339), Waiting: len(j.waiters), Persons: []string{},
 	}
+	c := d.counted(j)
+	a.Persons, a.Need = append(a.Persons, c.Persons...), c.Need
 	for _, it := range j.items {
 		a.Names = append(a.Names, it.Name)
 	}
@@ -153,6 +156,10 @@ func (d *Daemon) describe(j *job) api.Job {
 		}
 	case d.armed(j):
 		a.State = "committed"
+	case !c.Enough():
+		a.State = api.EventApprovals
+	case c.Need > 0 && !j.submitted:
+		a.State = api.StateApproved
 	default:
 		a.State = cmp.Or(j.hint.State, "resumed")
 	}

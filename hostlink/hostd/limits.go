@@ -21,8 +21,9 @@ const (
 	// maxErrands bounds the writes that wait for the disk: two for each job, and
 	// a start that finds all of them outdated.
 	maxErrands = 2 * spool.MaxRecords
-	// maxTimeout is how long a client may wait for a signature.
-	maxTimeout = 24 * time.Hour
+	// maxTimeout is how long a request may wait for its signature: people who
+	// must approve it may be away over a weekend.
+	maxTimeout = 7 * 24 * time.Hour
 
 	// maxBehind bounds what the board may claim to hold beyond the mirror;
 	// more than an NV index can have taken is nonsense.

@@ -14,6 +14,10 @@ import (
 // is queued. It returns the job that the client waits for.
 func (d *Daemon) ask(j *job, w *waiter) *job {
 	if known := d.knownAs(j); known != nil {
+		if j.park && !d.parked(known) {
+			w.final <- fail(api.Usage, "job %s waits for no approvals any more: touchmark sign takes it up", known.id())
+			return nil
+		}
 		known.earlier = known.key != j.key
 		d.revive(known)
 		d.join(known, w)
@@ -124,6 +128,8 @@ func (d *Daemon) join(j *job, w *waiter) {
 	}
 	if j.hint.State != "" {
 		w.emit(j.hint)
+	} else {
+		d.tellParked(j)
 	}
 	d.pump()
 }
@@ -161,7 +167,7 @@ func (d *Daemon) pump() {
 		case j.submitted || j.ending != nil || d.armed(j):
 			d.othersQueue(j)
 			return
-		case len(j.waiters) > 0:
+		case len(j.waiters) > 0 && !d.parked(j):
 			d.submit(j)
 			d.othersQueue(j)
 			return
@@ -172,7 +178,7 @@ func (d *Daemon) pump() {
 // othersQueue tells the jobs behind one that they wait.
 func (d *Daemon) othersQueue(first *job) {
 	for _, j := range d.jobs {
-		if j != first && !j.submitted && j.hint.State != message.EventQueued {
+		if j != first && !j.submitted && j.hint.State != message.EventQueued && !d.parked(j) {
 			j.tell(message.EventQueued, "")
 		}
 	}
@@ -189,6 +195,9 @@ func (d *Daemon) accept(j *job) *api.Response {
 	class, resp := d.classOf(j)
 	if resp != nil {
 		return resp
+	}
+	if c, ok := d.mirror.Policy().Class(class); ok && j.park && c.Approvals == 0 {
+		return fail(api.Usage, "class %s demands no approvals: use touchmark sign", class)
 	}
 	wait := min(j.timeout, d.mirror.Policy().MaxValidity)
 	if room := d.mirror.Policy().MaxValidity - d.mirror.Policy().MaxSkew; room > 0 {
@@ -217,6 +226,7 @@ func (d *Daemon) accept(j *job) *api.Response {
 	}
 	j.record, j.class = rec, class
 	d.keep(j)
+	d.tellParked(j)
 	return nil
 }
 

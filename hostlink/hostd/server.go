@@ -62,6 +62,10 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 		d.servePublish(say)
 	case api.OpChallenge:
 		d.serveChallenge(&req, say)
+	case api.OpApproval:
+		d.answer(say, func() *api.Response { return d.approval(req.Job) })
+	case api.OpApprove:
+		d.answer(say, func() *api.Response { return d.approve(req.Note) })
 	case api.OpOrder:
 		d.serveOrder(lines, &req, say)
 	default:

@@ -51,6 +51,7 @@ var rooms = map[string]kind{
 	"appliance/cmd/touchmark-appliance": command,
 	"appliance/cmd/touchmark-link":      command,
 
+	"hostlink/approve":             pure,
 	"hostlink/frame":               pure,
 	"hostlink/hostd/verify":        pure,
 	"hostlink/message":             pure,
@@ -58,6 +59,7 @@ var rooms = map[string]kind{
 	"hostlink/session":             pure,
 	"hostlink/hostd":               edge,
 	"hostlink/hostd/api":           edge,
+	"hostlink/hostd/approvals":     pure,
 	"hostlink/hostd/client":        edge,
 	"hostlink/hostd/config":        edge,
 	"hostlink/hostd/mirror":        edge,

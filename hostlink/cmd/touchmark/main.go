@@ -72,7 +72,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.socket, "socket", env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"), "socket of touchmark-hostd ($TOUCHMARK_SOCKET)")
 	f.StringVar(&a.trust, "trust", env("TOUCHMARK_TRUST", "/etc/touchmark/trust"), "trust directory or file ($TOUCHMARK_TRUST)")
 	f.BoolVar(&a.json, "json", false, "print JSON for programs")
-	c.AddCommand(a.signCmd(), a.fetchCmd(), a.jobsCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), exitCodes())
+	c.AddCommand(a.signCmd(), a.approvalsCmd(), a.approveCmd(), a.fetchCmd(), a.jobsCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), exitCodes())
 	return c
 }
 
@@ -109,6 +109,8 @@ func exitf(code int, format string, args ...any) error { return api.Errorf(code,
 // codeOf gives the exit code: errors without one come from the command line's
 // parser.
 func codeOf(err error) int { return api.CodeOf(err, api.Usage) }
+
+func (a *app) println(line string) { fmt.Fprintln(a.out, line) }
 
 func (a *app) object(v any) {
 	b, err := json.Marshal(v)

@@ -1,16 +1,19 @@
 package main
 
 import (
+	"crypto/sha256"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/message"
 )
 
@@ -23,7 +26,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
 		Setup: setup,
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"code": code, "daemon": daemonCmd, "unprivileged": unprivileged},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"code": code, "daemon": daemonCmd, "unprivileged": unprivileged, "request": requestCmd},
 	})
 }
 
@@ -92,6 +95,23 @@ func daemonCmd(ts *testscript.TestScript, neg bool, args []string) {
 	done := make(chan struct{})
 	go func() { defer close(done); f.serve(l, args[0], arg) }()
 	ts.Defer(func() { _ = l.Close(); <-done })
+}
+
+// request FILE CLASS [--expired] NAME...: what touchmark approvals request writes for these files.
+func requestCmd(ts *testscript.TestScript, _ bool, args []string) {
+	a := message.Approval{Origin: logtest.Origin, Class: args[1], NotAfter: time.Now().Add(time.Hour)}
+	for _, name := range args[2:] {
+		if name == "--expired" {
+			a.NotAfter = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+			continue
+		}
+		text := []byte(ts.ReadFile(name))
+		sum := sha256.Sum256(text)
+		a.Items = append(a.Items, message.Item{Format: "openpgp-binary", Digest: message.Digest{Alg: message.SHA256, Sum: sum[:]}, Size: uint64(len(text)), Name: name})
+	}
+	n, err := message.SignNote(a.Marshal())
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), n, 0o644))
 }
 
 // unprivileged N COMMAND...: like code, and file permissions count even if the

@@ -90,6 +90,7 @@ func (p *progress) bar(done, total int64) {
 var eventText = map[string]string{
 	"waiting-for-link": "waiting for the appliance",
 	"suspect":          "what comes from the appliance contradicts its log: see touchmark status",
+	"approvals":        "waiting for approvals: touchmark approvals request gives what approvers sign",
 	"queued":           "waiting: another job is with the operator",
 	"busy":             "the appliance is busy",
 	"shown":            "on the appliance's display: waiting for the operator to arm it",

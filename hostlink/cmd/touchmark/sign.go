@@ -44,52 +44,33 @@ func (a *app) signCmd() *cobra.Command {
 		Args: someFiles,
 		RunE: func(_ *cobra.Command, files []string) error { return a.sign(files, &f) },
 	}
+	f.ask(c)
 	fl := c.Flags()
-	fl.StringVar(&f.class, "class", "", "policy class (default: the first that fits the names)")
-	fl.StringVar(&f.alg, "hash", "sha256", "sha256, sha384 or sha512; keys on P-384 need one of the latter")
-	fl.StringVar(&f.format, "format", sigformat.OpenPGPBinary.Name, strings.Join(sigformat.FormatNames(), ", "))
 	fl.BoolVar(&f.armor, "armor", false, "write the signature as text, to FILE.asc")
-	fl.DurationVar(&f.timeout, "timeout", 10*time.Minute, "how long to wait for the operator")
-	fl.BoolVar(&f.allowEmpty, "allow-empty", false, "sign files of 0 bytes too")
 	fl.DurationVar(&f.reconnect, "reconnect", time.Minute, "how long to wait for a touchmark-hostd that went away meanwhile")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing while waiting")
 	return c
 }
 
 func (a *app) sign(paths []string, f *signFlags) error {
-	alg := message.Alg(f.alg)
-	if err := checkCall(paths, alg, f); err != nil {
-		return err
-	}
-	format, known := sigformat.FormatOf(f.format)
-	if !known {
-		return exitf(api.Usage, "--format %s: use %s", f.format, strings.Join(sigformat.FormatNames(), ", "))
-	}
-	trust, err := a.loadTrust()
+	format, total, err := checkAsked(paths, f)
 	if err != nil {
 		return err
 	}
-	total, err := checkInputs(paths, format, f.allowEmpty)
+	trust, err := a.loadTrust()
 	if err != nil {
 		return err
 	}
 	if err := checkOutputs(paths, format); err != nil {
 		return err
 	}
-	s, err := client.Open(a.socket) // early, to learn whether anybody is there
+	files, s, err := a.prepare(paths, format, total, f)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	p := newProgress(a.errs, f.quiet)
-	var files []*hashed
-	var done atomic.Int64
-	p.hashing(total, &done, func() { files, err = hashFiles(paths, format, alg, &done) })
-	if err != nil {
-		return err
-	}
 	s.Return = f.reconnect
-	r, err := converse(s, request(files, f), p, paths)
+	r, err := converse(s, request(files, f), newProgress(a.errs, f.quiet), paths)
 	if err != nil {
 		return err
 	}
@@ -100,13 +81,42 @@ func (a *app) sign(paths []string, f *signFlags) error {
 	return nil
 }
 
+// checkAsked refuses what can be seen to be wrong before any file is read, and
+// adds up the files' sizes.
+func checkAsked(paths []string, f *signFlags) (format sigformat.Format, total int64, err error) {
+	if err := checkCall(paths, message.Alg(f.alg), f); err != nil {
+		return format, 0, err
+	}
+	format, known := sigformat.FormatOf(f.format)
+	if !known {
+		return format, 0, exitf(api.Usage, "--format %s: use %s", f.format, strings.Join(sigformat.FormatNames(), ", "))
+	}
+	total, err = checkInputs(paths, format, f.allowEmpty)
+	return format, total, err
+}
+
+// prepare connects, to learn early whether anybody is there, and hashes the
+// files.
+func (a *app) prepare(paths []string, format sigformat.Format, total int64, f *signFlags) (files []*hashed, s *client.Session, err error) {
+	if s, err = client.Open(a.socket); err != nil {
+		return nil, nil, err
+	}
+	var done atomic.Int64
+	newProgress(a.errs, f.quiet).hashing(total, &done, func() { files, err = hashFiles(paths, format, message.Alg(f.alg), &done) })
+	if err != nil {
+		s.Close()
+		return nil, nil, err
+	}
+	return files, s, nil
+}
+
 // checkCall refuses what is wrong whatever the files hold.
 func checkCall(paths []string, alg message.Alg, f *signFlags) error {
 	switch {
 	case !alg.Valid():
 		return exitf(api.Usage, "--hash %s: use sha256, sha384 or sha512", f.alg)
-	case f.timeout < time.Second || f.timeout > 24*time.Hour:
-		return exitf(api.Usage, "--timeout %s: use 1s to 24h", f.timeout)
+	case f.timeout < time.Second || f.timeout > 7*24*time.Hour:
+		return exitf(api.Usage, "--timeout %s: use 1s to 168h", f.timeout)
 	case len(paths) > message.MaxItems:
 		return exitf(api.Usage, "%d files: sign at most %d at once", len(paths), message.MaxItems)
 	}

@@ -36,6 +36,8 @@ const (
 	OpLog       = "log"
 	OpOrder     = "order"     // hand the appliance a note of the administrators
 	OpChallenge = "challenge" // have the appliance answer an auditor's challenge
+	OpApproval  = "approval"  // the note of a job, for approvers to sign
+	OpApprove   = "approve"   // add an approver's note to a job
 	OpPublish   = "publish"   // bring the published log up to date and wait for it
 )
 
@@ -74,9 +76,10 @@ type Request struct {
 	Op      string `json:"op"`
 	Class   string `json:"class,omitempty"`      // sign: "" means the policy's only match
 	Timeout int64  `json:"timeout_ms,omitempty"` // sign
+	Park    bool   `json:"park,omitempty"`       // sign: only if it must be approved first, and has not been
 	Key     []byte `json:"key,omitempty"`        // sign: KeySize random bytes, the same when the request is repeated
-	Job     string `json:"job,omitempty"`        // fetch
-	Note    []byte `json:"note,omitempty"`       // order
+	Job     string `json:"job,omitempty"`        // fetch, approval
+	Note    []byte `json:"note,omitempty"`       // order, approve
 
 	// Decision has an order wait until it has effect or is refused, instead of until the appliance has it.
 	Decision bool `json:"decision,omitempty"`
@@ -111,6 +114,10 @@ type Response struct {
 	Cert       []byte   `json:"cert,omitempty"`       // cert: binary certificate
 	Answer     []byte   `json:"answer,omitempty"`     // challenge: for the auditor to judge
 	Order      *Order   `json:"order,omitempty"`      // order
+	Approval   []byte   `json:"approval,omitempty"`   // approval, approve: the note with the signatures it has
+	Persons    []string `json:"persons,omitempty"`    // approval, approve: who approved
+	Need       int      `json:"need,omitempty"`       // approval, approve: how many must
+	Added      []string `json:"added,omitempty"`      // approve: who had not before
 	Status     *Status  `json:"status,omitempty"`
 	Jobs       []Job    `json:"jobs,omitempty"` // jobs
 }
@@ -128,15 +135,25 @@ const OrderInForce = "in-force"
 // a word why not, whoever is restarted.
 const EventAccepted = "accepted"
 
+// EventApprovals says that the job waits for approvals; its text, how many it
+// has.
+const EventApprovals = "approvals"
+
+// StateApproved is that of a job which enough people approved, and which is not
+// with the appliance: touchmark sign, or fetch, takes it up.
+const StateApproved = "approved"
+
 // Job is a job that the daemon keeps. Times are RFC 3339.
 type Job struct {
 	Job      string   `json:"job"`
-	State    string   `json:"state"` // a state of Event while it is open; committed, signed or ended
+	State    string   `json:"state"` // a state of Event while it is open; approved, committed, signed or ended
 	Class    string   `json:"class"`
 	Names    []string `json:"names"`
 	Created  string   `json:"created"`
 	Deadline string   `json:"deadline"`        // end of its client's patience
 	Waiting  int      `json:"waiting"`         // clients
+	Persons  []string `json:"persons"`         // who approved
+	Need     int      `json:"need"`            // how many must
 	Code     int      `json:"code"`            // ended: the exit code
 	Error    string   `json:"error,omitempty"` // ended: why there is no signature
 }

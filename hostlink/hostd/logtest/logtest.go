@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"touchmark/appliance/intake/intaketest"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/policy/policytest"
 	"touchmark/appliance/sigformat"
@@ -72,7 +73,8 @@ type Parties struct {
 }
 
 // NewParties makes a policy that knows the administrator "admin", the host
-// "repo1" and the classes "pacman-db" (*.db) and "iso" (*.iso).
+// "repo1" and the classes "pacman-db" (*.db) and "iso" (*.iso), and "package"
+// (*.pkg), for which two of the persons of ApproverKey must approve.
 func NewParties() *Parties {
 	p := new(Parties)
 	var admin string
@@ -93,9 +95,21 @@ func (p *Parties) NextPolicy(old, new string) []byte {
 	text := policytest.Policy{Origin: Origin, Serial: p.serial, Previous: previous, Admin: p.admin, Host: p.host, Classes: []policytest.Class{
 		{Name: "pacman-db", Names: "*.db", MaxSize: "1GiB", Rate: "60/1h", Batch: 16},
 		{Name: "iso", Names: "*.iso", MaxSize: "1GiB", Rate: "60/1h", Batch: 16},
+		{Name: "package", Names: "*.pkg", MaxSize: "1GiB", Rate: "60/1h", Batch: 16},
 	}}.Text()
+	text = strings.TrimSuffix(text, "approvals = 0\nbatch = 16\n") + "approvals = 2\nbatch = 16\n"
+	for _, a := range [][2]string{{"alice", "alice"}, {"alice", "laptop"}, {"bob", "bob"}, {"carol", "carol"}} {
+		_, key := intaketest.NewKey(a[1])
+		text += fmt.Sprintf("[[approver]]\nperson = %q\nkey = %q\n", a[0], key)
+	}
 	p.Policy = Must(message.SignNote([]byte(strings.Replace(text, old, new, 1)), p.Admin))
 	return p.Policy
+}
+
+// ApproverKey is the key of alice, bob or carol, or alice's other one, laptop.
+func ApproverKey(name string) note.Signer {
+	s, _ := intaketest.NewKey(name)
+	return s
 }
 
 // New makes a log whose genesis entry holds this policy note, and commits it.

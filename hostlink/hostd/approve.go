@@ -1,0 +1,100 @@
+package hostd
+
+import (
+	"slices"
+
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/approvals"
+	"touchmark/hostlink/message"
+)
+
+// counted says who approved a job and how many must.
+func (d *Daemon) counted(j *job) approvals.Count {
+	if p := d.mirror.Policy(); p != nil && j.record != nil {
+		return approvals.Of(p, j.class, j.record.Approval)
+	}
+	return approvals.Count{}
+}
+
+// parked reports whether a job waits for approvals: the appliance has not heard
+// of it, so it keeps no operator busy, and needs no client that waits with it.
+func (d *Daemon) parked(j *job) bool { return !d.armed(j) && !d.counted(j).Enough() }
+
+// patient reports whether a job waits for its client too: people approved it, or
+// will, and the appliance has not heard of it.
+func (d *Daemon) patient(j *job) bool {
+	return d.parked(j) || !j.ever && d.counted(j).Need > 0
+}
+
+// tellParked tells whoever waits for a job that it needs approvals.
+func (d *Daemon) tellParked(j *job) {
+	if c := d.counted(j); !c.Enough() {
+		j.tell(api.EventApprovals, c.String())
+	}
+}
+
+// approve takes an approval from wherever it comes, and submits the job if it
+// was the last one needed and somebody waits.
+func (d *Daemon) approve(note []byte) *api.Response {
+	p := d.mirror.Policy()
+	if p == nil {
+		return fail(api.LinkDown, "the appliance's log is not known here yet: %s", d.linkState())
+	}
+	id, err := approvals.Job(p, note, d.now())
+	if err != nil {
+		return fail(api.CodeOf(err, api.Internal), "%v", err)
+	}
+	j := d.find(id)
+	switch {
+	case j == nil && findIn(d.past, id) != nil:
+		return fail(api.BadInput, "job %s has ended: an approval is for one request only, make another", id)
+	case j == nil:
+		return fail(api.BadInput, "it approves job %s, which does not wait here: see touchmark jobs", id)
+	case j.submitted || d.armed(j):
+		return fail(api.BadInput, "job %s is with the appliance already: it needs no more approvals", id)
+	}
+	joined, added, err := approvals.Add(p, j.record.Approval, note)
+	if err != nil {
+		return fail(api.CodeOf(err, api.Internal), "%v", err)
+	}
+	return d.approved(j, joined, added)
+}
+
+// approved keeps a job's approvals on disk before anything is done with them.
+func (d *Daemon) approved(j *job, joined []byte, added []string) *api.Response {
+	if len(added) > 0 {
+		rec := *j.record
+		rec.Approval = joined
+		if err := d.spool.Put(&rec); err != nil {
+			return fail(api.CannotWrite, "the approval cannot be written down: %v", err)
+		}
+		j.record = &rec
+		d.keep(j)
+		d.log.Info().Str("job", j.id().String()).Strs("persons", added).Msg("approved")
+	}
+	c := d.counted(j)
+	if !c.Enough() {
+		j.tell(api.EventApprovals, c.String())
+	}
+	d.pump()
+	return &api.Response{Final: true, OK: true, Job: j.id().String(), Approval: j.record.Approval, Persons: c.Persons, Need: c.Need, Added: added}
+}
+
+// approval gives the note of a job, for approvers to sign.
+func (d *Daemon) approval(job string) *api.Response {
+	id, err := message.ParseJobID(job)
+	if err != nil {
+		return fail(api.Usage, "%v: see touchmark jobs", err)
+	}
+	j := findIn(slices.Concat(d.jobs, d.past), id)
+	if j == nil {
+		return fail(api.Usage, "job %s is not kept here (any more): see touchmark jobs", id)
+	}
+	c := d.counted(j)
+	return &api.Response{Final: true, OK: true, Job: job, Approval: j.record.Approval, Persons: c.Persons, Need: c.Need}
+}
+
+// tooFew is the end of a job that was not approved in time.
+func (d *Daemon) tooFew(j *job) *api.Response {
+	return fail(api.TimedOut, "not approved within %s (%s): nothing was signed", j.timeout, d.counted(j))
+}
