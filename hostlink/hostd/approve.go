@@ -1,8 +1,10 @@
 package hostd
 
 import (
+	"errors"
 	"slices"
 
+	"touchmark/appliance/policy"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/approvals"
 	"touchmark/hostlink/message"
@@ -42,7 +44,7 @@ func (d *Daemon) approve(note []byte) *api.Response {
 	}
 	id, err := approvals.Job(p, note, d.now())
 	if err != nil {
-		return fail(api.CodeOf(err, api.Internal), "%v", err)
+		return wrongApproval(err)
 	}
 	j := d.find(id)
 	switch {
@@ -55,9 +57,18 @@ func (d *Daemon) approve(note []byte) *api.Response {
 	}
 	joined, added, err := approvals.Add(p, j.record.Approval, note)
 	if err != nil {
-		return fail(api.CodeOf(err, api.Internal), "%v", err)
+		return wrongApproval(err)
 	}
 	return d.approved(j, joined, added)
+}
+
+// wrongApproval says why, with the policy's code if it is the policy's word.
+func wrongApproval(err error) *api.Response {
+	var r *policy.Refusal
+	if errors.As(err, &r) {
+		return fail(api.Refused, "%v", r)
+	}
+	return fail(api.BadInput, "%v", err)
 }
 
 // approved keeps a job's approvals on disk before anything is done with them.

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"touchmark/appliance/policy"
-	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/message"
 )
 
@@ -53,56 +52,47 @@ func Of(p *policy.Policy, class string, note []byte) Count {
 
 // Job reads which request a note approves, and checks that it could: it is an
 // approval for this log, somebody signed it, and it has not expired. The error
-// is an *api.Error.
+// is a *policy.Refusal if the policy, and not the form, is against it.
 func Job(p *policy.Policy, note []byte, now time.Time) (message.JobID, error) {
 	text, err := message.NoteText(note)
 	if err != nil {
-		return message.JobID{}, api.Errorf(api.BadInput, "this is no approval: %w", err)
+		return message.JobID{}, fmt.Errorf("this is no approval: %w", err)
 	}
 	a, err := message.ParseApproval(text)
 	if err != nil {
-		return message.JobID{}, api.Errorf(api.BadInput, "this is no approval: %w", err)
+		return message.JobID{}, fmt.Errorf("this is no approval: %w", err)
 	}
 	if err := p.CheckOrigin(a.Origin); err != nil {
-		return message.JobID{}, refused(err)
+		return message.JobID{}, err
 	}
 	if now.After(a.NotAfter) {
-		return message.JobID{}, api.Errorf(api.Refused, "%s: the approval was good until %s: make another request", message.CodeExpired, a.NotAfter.UTC().Format(time.RFC3339))
+		return message.JobID{}, &policy.Refusal{Code: message.CodeExpired, Text: fmt.Sprintf("the approval was good until %s: make another request", a.NotAfter.UTC().Format(time.RFC3339))}
 	}
 	_, persons, err := p.OpenApproval(note)
 	if err != nil {
-		return message.JobID{}, refused(err)
+		return message.JobID{}, err
 	}
 	if len(persons) == 0 {
-		return message.JobID{}, api.Errorf(api.BadInput, "nobody has signed this: it is the request itself, approve it with touchmark approve")
+		return message.JobID{}, errors.New("nobody has signed this: it is the request itself, approve it with touchmark approve")
 	}
 	return message.JobOf(text), nil
 }
 
 // Add puts the signatures of a note, which Job found to be for it, to those that
-// a request has. new are the persons who were not among them. The error is an
-// *api.Error.
+// a request has. added are the persons who were not among them. Errors are as of
+// Job.
 func Add(p *policy.Policy, have, more []byte) (joined []byte, added []string, err error) {
 	if joined, err = message.JoinNotes(have, more); err != nil {
-		return nil, nil, api.Errorf(api.BadInput, "%w", err)
+		return nil, nil, err
 	}
 	_, before, err := p.OpenApproval(have)
 	if err != nil {
-		return nil, nil, refused(err)
+		return nil, nil, err
 	}
 	_, after, err := p.OpenApproval(joined)
 	if err != nil {
-		return nil, nil, refused(err)
+		return nil, nil, err
 	}
 	added = slices.DeleteFunc(after, func(s string) bool { return slices.Contains(before, s) })
 	return joined, added, nil
-}
-
-// refused keeps the code of the policy's refusal in the text.
-func refused(err error) error {
-	var r *policy.Refusal
-	if errors.As(err, &r) {
-		return api.Errorf(api.Refused, "%s: %s", r.Code, r.Text)
-	}
-	return api.Errorf(api.Refused, "%w", err)
 }
