@@ -40,7 +40,7 @@ TEST_TIMEOUT ?= 8m
 FUZZTIME     ?= 20s
 SOAK         ?= 20000
 
-.PHONY: help setup build arm64 demo demo-up demo-down token test check powercut soak bench fuzz clean
+.PHONY: help setup build arm64 demo demo-up demo-down token test check powercut heal soak bench fuzz clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ check: setup build ## gofmt, vet, staticcheck, static-binary asserts
 powercut: setup build ## the board ends at every step in every way; every call on files fails in turn (some hours)
 	@$(INPROC_ENV) TOUCHMARK_POWERCUT=full $(GO) test -count=1 -v -timeout 2h -tags $(EMULATED_TAGS) ./tests/crash
 	@$(INPROC_ENV) TOUCHMARK_POWERCUT=full TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 6h -tags $(EMULATED_TAGS) ./tests/powercut
+
+heal: setup build ## a log of 34 MiB comes back to its board from the host's mirror (some minutes)
+	@$(INPROC_ENV) TOUCHMARK_HEAL_KIB=34816 TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 2h -tags $(EMULATED_TAGS) -run TestLongLogHeals ./tests/e2e
 
 soak: setup build ## SOAK ceremonies (20000) with accidents in between: the auditor is content, nothing leaks
 	@$(INPROC_ENV) TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 6h -tags $(EMULATED_TAGS) ./tests/soak -ceremonies $(SOAK)

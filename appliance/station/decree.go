@@ -113,6 +113,9 @@ func (s *Station) fits(d *decree) error {
 	if !s.confirmed || s.starting {
 		return intake.Refuse(message.CodeBusy, "the board is not ready for an order yet")
 	}
+	if err := s.fitsHealing(); err != nil {
+		return err
+	}
 	if o := d.order; o != nil {
 		if o.Origin != s.past.Trust.Origin {
 			return intake.Refuse(message.CodeWrongOrigin, "the order is for %s", o.Origin)

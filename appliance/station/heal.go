@@ -3,32 +3,52 @@ package station
 import (
 	"errors"
 	"fmt"
+	"time"
 
+	"touchmark/appliance/intake"
 	"touchmark/appliance/station/chain"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor/recovery"
 )
 
 // healing is a halted board that asks a host for the entries that HEAD took
-// and this disk does not have.
+// and this disk does not have. It outlives sessions: the same host goes on where
+// it was.
 type healing struct {
 	*chain.Healing
-	session uint64 // of the link; another one begins anew
+	host     string
+	session  uint64    // of the link, that was asked in
+	promised uint64    // entries that the host said it has
+	told     time.Time // when the display was
 }
+
+// healEvery is how often the display says how far it is.
+const healEvery = time.Second
 
 // askMirror asks the host that was just welcomed for what is missing here.
 func (s *Station) askMirror() {
 	var h *chain.HaltError
-	s.healing = nil
+	g := s.healing
 	if !errors.As(s.halted, &h) || h.Halt != recovery.HeadAhead && h.Halt != recovery.HeadUnknown {
+		s.healing = nil
 		return
 	}
-	g, err := s.chain.Heal(h)
-	if err != nil {
-		s.log.Error().Err(err).Msg("asking for missing entries")
-		return
+	switch {
+	case g == nil || !g.For(h) || g.host != s.link.host:
+		if g != nil && g.Filled() {
+			s.endHealing(nil)
+			return
+		}
+		n, err := s.chain.Heal(h)
+		if err != nil {
+			s.log.Error().Err(err).Msg("asking for missing entries")
+			return
+		}
+		s.healing = &healing{Healing: n, host: s.link.host}
+	case g.session == s.link.session && g.promised >= h.Observed.Mirror:
+		return // it was asked and had nothing else to offer, or its answer is on its way
 	}
-	s.healing = &healing{g, s.link.session}
+	s.healing.session, s.healing.promised = s.link.session, h.Observed.Mirror
 	s.askNext()
 }
 
@@ -44,36 +64,74 @@ func (s *Station) offered(m *message.Entries) {
 		s.refuse(message.JobID{}, message.CodeBadMessage, "nobody asked for these entries")
 		return
 	}
-	found, err := g.Take(m.Entries)
+	whole, err := s.chain.Take(g.Healing, m.Entries)
+	var h *chain.HaltError
 	switch {
+	case errors.As(err, &h):
+		s.healing, s.halted = nil, nil
+		s.halt(h)
 	case err != nil:
-		s.healing = nil
 		s.log.Error().Err(err).Str("host", s.link.host).Msg("a mirror's entries are of no use")
 		s.refuse(message.JobID{}, message.CodeForkedHead, err.Error())
-		s.show("halted", fmt.Sprintf("The mirror of host %s does not help: %v.", s.link.host, err))
-	case found:
-		s.healing = nil
-		s.heal(g)
+		s.unhelpful(fmt.Sprintf("does not help: %v", err))
+	case whole:
+		s.log.Warn().Uint64("entries", s.cfg.Store.Size()).Str("host", s.link.host).Msg("the end of the log came from a mirror")
+		s.endHealing(nil)
 	case m.Total > g.Next:
+		s.tellHealing(m.Total)
 		s.askNext()
 	default:
-		s.healing = nil
-		s.show("halted", fmt.Sprintf("The mirror of host %s does not lead to where HEAD is.", s.link.host))
+		s.unhelpful("does not lead to where HEAD is")
 	}
 }
 
-// heal writes what HEAD vouches for, and starts again.
-func (s *Station) heal(g *healing) {
-	err := s.chain.Fill(g.Healing)
-	if err == nil {
-		err = s.chain.Load(s.now())
+// unhelpful is the end of a mirror that does not give what is missing.
+func (s *Station) unhelpful(why string) {
+	text := fmt.Sprintf("The mirror of host %s %s.", s.link.host, why)
+	if s.healing.Filled() {
+		s.endHealing(&text)
+		return
 	}
+	s.healing = nil
+	s.show("halted", text)
+}
+
+// endHealing starts again with what the log is now: whole, or with less missing
+// than before.
+func (s *Station) endHealing(text *string) {
+	s.healing = nil
+	err := s.chain.Load(s.now())
+	s.halted = nil
 	if err != nil {
-		s.halted = nil
 		s.halt(err)
 		return
 	}
-	s.log.Warn().Uint64("entries", s.cfg.Store.Size()).Str("host", s.link.host).Msg("the end of the log came from a mirror")
-	s.halted = nil
 	s.startUp(s.cfg.TPMRetry)
+	if text != nil && s.halted != nil {
+		s.show("halted", *text)
+	}
+}
+
+// tellHealing says on the display how far it is.
+func (s *Station) tellHealing(total uint64) {
+	g := s.healing
+	now := time.Now()
+	if now.Sub(g.told) < healEvery {
+		return
+	}
+	g.told = now
+	what := "Looking through"
+	if g.Filling() {
+		what = "Taking entries from"
+	}
+	s.say(fmt.Sprintf("%s the mirror of host %s: entry %d of %d.", what, g.host, g.Next, total))
+}
+
+// fitsHealing keeps orders from a log that is being filled: what the board knows
+// of it is outdated meanwhile.
+func (s *Station) fitsHealing() error {
+	if g := s.healing; g != nil && g.Filled() {
+		return intake.Refuse(message.CodeBusy, "the log is being taken from the mirror of host %s: wait until that has ended, or start again", g.host)
+	}
+	return nil
 }

@@ -88,13 +88,7 @@ func TestHealsFromAMirror(t *testing.T) {
 	for _, portion := range []int{1, 3, message.MaxEntries} {
 		b := behind(t)
 		n := len(b.entries)
-		for b.store.Size() < uint64(n)-2 { // the newest outcome and its attest entry are pending
-			f := b.asked()
-			b.offer(f.From, portion, b.entries)
-			if f.From+uint64(portion) >= uint64(n)-2 {
-				break
-			}
-		}
+		b.gives(portion, b.entries)
 		b.event("ready")
 		if _, body, err := ledger.Parse(b.entries[n-3]); err != nil || ledger.KindOf(body) != ledger.KindIntent {
 			t.Fatalf("%T %v", body, err)
@@ -135,10 +129,67 @@ func TestWrongMirrors(t *testing.T) {
 				t.Fatal("entries were taken unasked")
 			}
 			b.send(b.hello())
-			b.offer(b.asked().From, message.MaxEntries, b.entries)
+			b.gives(message.MaxEntries, b.entries)
 			b.event("ready")
 		})
 	}
+}
+
+// gives answers the board with so many entries at a time, until it has looked
+// through them and taken them: HEAD took all but the last two, an outcome and its
+// attestation.
+func (b *board) gives(portion int, entries [][]byte) {
+	b.t.Helper()
+	for range 2 {
+		for next := uint64(0); next < uint64(len(entries))-2; {
+			f := b.asked()
+			b.offer(f.From, portion, entries)
+			next = f.From + uint64(portion)
+		}
+	}
+}
+
+// A mirror that gives other entries the second time has given nothing: what HEAD
+// does not vouch for is not written.
+func TestMirrorThatChanges(t *testing.T) {
+	b := behind(t)
+	size := b.store.Size()
+	b.offer(b.asked().From, message.MaxEntries, b.entries)
+	e := slices.Clone(b.entries)
+	e[len(e)-6] = []byte(strings.Replace(string(e[len(e)-6]), "time 20", "time 21", 1))
+	b.offer(b.asked().From, message.MaxEntries, e)
+	b.view("no help", func(v operator.View) bool { return strings.Contains(v.Message, "The mirror of host repo1") })
+	if b.store.Size() != size {
+		t.Fatal("entries were taken")
+	}
+	b.send(b.hello())
+	b.gives(message.MaxEntries, b.entries)
+	b.event("ready")
+}
+
+// What was looked through is not asked for again when the host says hello again,
+// or in its next session; a hello with nothing new is no reason to ask twice.
+func TestHealingOutlivesSessions(t *testing.T) {
+	b := behind(t)
+	first := b.asked().From
+	b.offer(first, 1, b.entries)
+	if f := b.asked(); f.From != first+1 {
+		t.Fatalf("asks from %d", f.From)
+	}
+	b.send(b.hello())
+	b.receive() // the welcome, and no fetch behind it
+	b.offer(first+1, 1, b.entries)
+	if f := b.asked(); f.From != first+2 {
+		t.Fatalf("asks from %d", f.From)
+	}
+	b.up()
+	b.send(b.hello())
+	if f := b.asked(); f.From != first+2 {
+		t.Fatalf("asks from %d in the next session", f.From)
+	}
+	b.offer(first+2, message.MaxEntries, b.entries)
+	b.offer(b.asked().From, message.MaxEntries, b.entries)
+	b.event("ready")
 }
 
 // A board that is not halted asks for nothing and takes nothing.

@@ -33,6 +33,7 @@ type conversation struct {
 	fetches     uint64
 	reread      bool   // entries were dropped and asked for again a moment ago
 	total       uint64 // leaves the board says it holds
+	offered     uint64 // entries up to which a board that lacks them was given them, 0 if none
 	handed      bool   // orders under way were handed over in it
 	asked       *asked // the auditor's challenge that the board has, nil if none
 }
@@ -217,10 +218,14 @@ func (d *Daemon) offer(from uint64) {
 		}
 		m.Entries = append(m.Entries, e)
 	}
-	if len(m.Entries) > 0 {
-		d.log.Warn().Uint64("from", from).Int("entries", len(m.Entries)).Msg("the appliance asks for entries of its log")
-		d.send(m.Marshal())
+	if len(m.Entries) == 0 {
+		return
 	}
+	if c := d.conv; from < c.offered || c.offered == 0 { // it goes on from there, at any length
+		d.log.Warn().Uint64("from", from).Uint64("of", total).Msg("the appliance asks for entries of its log")
+	}
+	d.conv.offered = from + uint64(len(m.Entries))
+	d.send(m.Marshal())
 }
 
 // attested verifies HEAD's attestation over the nonce of the hello that w

@@ -1,15 +1,97 @@
 package e2e
 
 import (
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"touchmark/appliance/operator"
+	"touchmark/hostlink/hostd/api"
 	"touchmark/tests/world"
 )
+
+// longLog is how much of the log TestLongLogHeals loses, in KiB: enough for some marks. 'make heal' has it lose more, which
+// takes its time.
+func (r *rig) longLog() int {
+	r.t.Helper()
+	s := os.Getenv("TOUCHMARK_HEAL_KIB")
+	if s == "" {
+		return 600
+	}
+	n, err := strconv.Atoi(s)
+	r.must(err)
+	r.ctx = r.t.Context()
+	return n
+}
+
+// peak is the most memory that the board had.
+func (r *rig) peak() string {
+	r.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.Appliance().PID))
+	r.must(err)
+	return regexp.MustCompile(`(?m)^VmHWM:.*$`).FindString(string(b))
+}
+
+// grows makes the log longer by policies with much to say, each in force before the next.
+func (r *rig) grows(kib int) {
+	r.t.Helper()
+	text, err := os.ReadFile(filepath.Join(r.Host, "policy.toml"))
+	r.must(err)
+	path, note := filepath.Join(r.work, "next.toml"), filepath.Join(r.work, "next.note")
+	pad := strings.Repeat("# "+strings.Repeat("x", 97)+"\n", 200)
+	for serial, n := 2, 0; n < kib<<10; serial, n = serial+1, n+len(text) {
+		prev := fmt.Sprintf(`previous = "%x"`, sha256.Sum256(text))
+		text = regexp.MustCompile(`(?m)^previous *=.*$`).ReplaceAll(text, []byte(prev))
+		text = regexp.MustCompile(`(?m)^serial *=.*$`).ReplaceAll(text, []byte("serial = "+strconv.Itoa(serial)))
+		if serial == 2 {
+			text = append(text, pad...)
+		}
+		r.must(os.WriteFile(path, text, 0o644))
+		r.client(api.OK, "policy", "sign", "--key", r.Key("admin1"), "--out", note, path)
+		r.orders(note)
+	}
+}
+
+// A board that lost its whole disk gets a log of any length from the host's mirror, in memory that does not grow with it,
+// also if it is killed on the way.
+func TestLongLogHeals(t *testing.T) {
+	t.Parallel()
+	r := up(t, world.Config{})
+	r.works()
+	r.grows(r.longLog())
+	r.works()
+	r.StopAppliance()
+	log := filepath.Join(r.Board, "log")
+	r.must(os.RemoveAll(log))
+	mark := r.Hostd().Log.Mark()
+	r.must(r.LaunchAppliance())
+	var halted *world.HaltedError
+	if err := r.Unlock(r.ctx, 0, world.PIN); !errors.As(err, &halted) {
+		t.Fatal(err)
+	}
+	_, _, err := r.Views().Wait(r.ctx, 0, func(v operator.View) bool { return v.LogSize > 10 })
+	r.must(err)
+	r.KillAppliance()
+	r.must(r.LaunchAppliance())
+	_, ready, err := r.Views().Wait(r.ctx, 0, func(v operator.View) bool {
+		if v.Ask == operator.AskTime {
+			r.must(r.Operator("time yes"))
+		}
+		return v.Event == "ready"
+	})
+	r.must(err)
+	t.Log(r.peak())
+	r.must(r.Unlock(r.ctx, ready-1, world.PIN))
+	r.must(r.Hostd().AwaitLog(r.ctx, mark, "log verified"))
+	r.works()
+	r.clean()
+}
 
 // A board whose disk was rolled back halts, gets the end of its log from the host's mirror, and goes on; the host and the
 // auditor see one log.

@@ -54,8 +54,9 @@ func TestAdministratorsOrders(t *testing.T) {
 		t.Fatal(res.Stdout)
 	}
 	r.works()
+	r.order("close")
 	other := filepath.Join(r.work, "other.note")
-	r.client(api.OK, "order", "sign", "--key", r.Key("repo1"), "--out", other, filepath.Join(r.work, "note.order"))
+	r.client(api.OK, "order", "sign", "--key", r.Key("repo1"), "--out", other, filepath.Join(r.work, "close.order"))
 	if res := r.client(api.Refused, "order", "submit", other); !strings.Contains(res.Stderr, "bad-signature") {
 		t.Fatal(res.Stderr)
 	}

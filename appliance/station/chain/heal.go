@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 
@@ -12,36 +13,60 @@ import (
 )
 
 const (
-	// maxHeal bounds what of a host's entries is held in memory before they
-	// lead to HEAD: a disk that is some 10,000 signatures behind.
-	maxHeal = 32 << 20
+	// markEvery is how much of a mirror's entries lies between two marks: it is
+	// held in memory before it is appended, and the display stands still while it
+	// is.
+	markEvery = 256 << 10
+	// maxUnmarked bounds what comes without a commit that could be a mark: a board
+	// that was started a thousand times and signed nothing in between.
+	maxUnmarked = 4 << 20
 	// maxHealAppend keeps what is appended at once well below what the store
 	// takes.
 	maxHealAppend = 1 << 20
 )
 
-// Healing collects the entries that HEAD took and this disk does not have.
-// Nothing in them is trusted, and nothing is written before they lead to HEAD.
+// Healing takes the entries that HEAD took and this disk does not have from a
+// mirror, however many, in memory that does not grow with them but for 48 bytes
+// in 256 KiB. It goes through them twice. The survey keeps nothing but marks,
+// commits on the way, and ends where HEAD stands: then the mirror has the true
+// log. The second time, what leads to the next mark is appended: the mark's HEAD
+// binds every entry before it, so that nothing else can be slipped in.
+//
+// Nothing is written before the survey has ended, and nothing that it did not see.
 type Healing struct {
 	Next uint64 // index of the entry that is missing next
+	Disk uint64 // entries appended so far, and those before
 
-	head    [32]byte
-	missing *recovery.Missing
-	entries [][]byte
-	bytes   int
+	halt     *HaltError
+	missing  *recovery.Missing
+	marks    []mark // those ahead; the last one is HEAD's
+	filling  bool
+	filled   bool     // something was appended
+	held     [][]byte // entries from Disk on, while filling
+	unmarked int      // bytes since the last mark, while surveying; in held, while filling
+}
+
+// mark is a commit on the way to HEAD.
+type mark struct {
+	size uint64
+	head [32]byte // after it
 }
 
 // Heal begins to collect what a halted board lacks.
 func (c *Chain) Heal(h *HaltError) (*Healing, error) {
+	g := &Healing{halt: h}
+	return g, c.follow(g)
+}
+
+// follow begins behind the end of the disk.
+func (c *Chain) follow(g *Healing) error {
 	tree, err := c.tree()
 	if err != nil {
-		return nil, err
+		return Unreadable(err)
 	}
-	m, err := recovery.NewMissing(c.Past.Trust, h.Observed, tree)
-	if err != nil {
-		return nil, err
-	}
-	return &Healing{head: h.Observed.Head, missing: m, Next: tree.Size()}, nil
+	g.Next, g.Disk, g.unmarked = tree.Size(), tree.Size(), 0
+	g.missing, err = recovery.NewMissing(c.Past.Trust, g.halt.Observed, tree)
+	return err
 }
 
 // tree is that of all entries on this disk.
@@ -61,44 +86,130 @@ func (c *Chain) tree() (*ledger.Tree, error) {
 	return ledger.TreeOf(size, roots), nil
 }
 
-// Take follows entries until they lead to HEAD.
-func (g *Healing) Take(entries [][]byte) (found bool, err error) {
+// For reports whether it is this halt that is being healed.
+func (g *Healing) For(h *HaltError) bool { return g.halt == h }
+
+// Filling reports whether the survey is over: HEAD vouches for the entries that
+// are being fetched now.
+func (g *Healing) Filling() bool { return g.filling }
+
+// Filled reports whether anything was appended. Then what the board knows of its
+// log is outdated: it is to be loaded again, whatever becomes of the rest.
+func (g *Healing) Filled() bool { return g.filled }
+
+// errOther is a mirror that gives something else the second time.
+var errOther = errors.New("these are not the entries that it gave before")
+
+// Take follows a mirror's next entries. It reports whether the log is whole; then
+// the log is to be loaded again. After an error the mirror is of no use, or the log
+// cannot be written: then the error is a HaltError.
+func (c *Chain) Take(g *Healing, entries [][]byte) (whole bool, err error) {
 	for _, e := range entries {
-		if g.bytes += len(e); g.bytes > maxHeal {
-			return false, fmt.Errorf("more than %d bytes are missing: put a copy of the mirror in the place of this log", maxHeal)
-		}
 		if err := g.missing.Add(e); err != nil {
 			return false, err
 		}
-		g.entries = append(g.entries, e)
 		g.Next++
-		if _, _, err := g.missing.Found(g.head); err == nil {
-			return true, nil
+		if g.unmarked += len(e); g.unmarked > g.most() {
+			return false, fmt.Errorf("%d bytes without a commit on the way to HEAD", g.unmarked)
+		}
+		if !g.filling {
+			if g.survey() {
+				g.filling = true
+				return false, c.follow(g)
+			}
+			continue
+		}
+		g.held = append(g.held, e)
+		if whole, err = c.fillUp(g); whole || err != nil {
+			return whole, err
 		}
 	}
 	return false, nil
 }
 
-// Fill appends what was found, with the plans of its commits. The log is to be
-// loaded again after it.
-func (c *Chain) Fill(g *Healing) error {
-	_, plans, err := g.missing.Found(g.head)
-	if err != nil {
-		return err
+// most bounds unmarked. While filling there is what stood behind a mark besides.
+func (g *Healing) most() int {
+	if g.filling {
+		return 2 * maxUnmarked
 	}
-	rest := g.entries
-	for _, p := range plans {
-		n := p.Size - c.cfg.Store.Size()
-		if err := c.fill(rest[:n], p); err != nil {
-			return err
+	return maxUnmarked
+}
+
+// survey notes a mark where it is time for one; it reports whether HEAD is reached.
+func (g *Healing) survey() (reached bool) {
+	head := g.halt.Observed.Head
+	if size, _, err := g.missing.Found(head); err == nil {
+		g.marks = append(g.marks, mark{size, head})
+		return true
+	}
+	last := g.Disk
+	if n := len(g.marks); n > 0 {
+		last = g.marks[n-1].size
+	}
+	if size, head := g.missing.Newest(); size > last && g.unmarked >= markEvery {
+		g.marks, g.unmarked = append(g.marks, mark{size, head}), 0
+	}
+	g.missing.Named() // the survey has no use for them
+	return false
+}
+
+// fillUp appends what is held, if it leads to the next mark.
+func (c *Chain) fillUp(g *Healing) (whole bool, err error) {
+	next := g.marks[0]
+	var plans []anchor.Plan
+	if len(g.marks) == 1 {
+		size, found, err := g.missing.Found(next.head)
+		if err != nil {
+			return false, g.passed(g.Next, next.size)
 		}
-		rest = rest[n:]
+		if size != next.size {
+			return false, errOther
+		}
+		plans = found
+	} else {
+		size, head := g.missing.Newest()
+		if size != next.size {
+			return false, g.passed(size, next.size)
+		}
+		if head != next.head {
+			return false, errOther
+		}
+		plans = g.missing.Named()
+	}
+	g.filled = true
+	if err := c.fill(g, plans); err != nil {
+		return false, Halted(recovery.LogUnwritable, err)
+	}
+	g.marks = g.marks[1:]
+	return len(g.marks) == 0, nil
+}
+
+// passed says that a mark lies behind already: another log has none there.
+func (g *Healing) passed(size, mark uint64) error {
+	if size > mark {
+		return errOther
 	}
 	return nil
 }
 
-// fill appends the entries of one commit, the last of them with its plan.
-func (c *Chain) fill(part [][]byte, p anchor.Plan) error {
+// fill appends the entries up to the last of some commits.
+func (c *Chain) fill(g *Healing, plans []anchor.Plan) error {
+	for _, p := range plans {
+		n := p.Size - g.Disk
+		if err := c.fillCommit(g.held[:n], p); err != nil {
+			return err
+		}
+		g.held, g.Disk = g.held[n:], p.Size
+	}
+	g.held, g.unmarked = append([][]byte(nil), g.held...), 0
+	for _, e := range g.held {
+		g.unmarked += len(e)
+	}
+	return nil
+}
+
+// fillCommit appends the entries of one commit, the last of them with its plan.
+func (c *Chain) fillCommit(part [][]byte, p anchor.Plan) error {
 	for {
 		size, i := 0, 0
 		for i < len(part) && size+len(part[i]) <= maxHealAppend {

@@ -23,7 +23,7 @@ type Missing struct {
 	tree  *ledger.Tree
 	disk  uint64 // leaves on disk
 	at    chain
-	found []anchor.Plan // commits beyond the disk, as far as they are named
+	found []anchor.Plan // commits beyond the disk that are named and not yet given out
 	// resumed gives HEAD before the commit of a resume entry.
 	resumed func(e *ledger.Order) ([32]byte, error)
 }
@@ -156,10 +156,22 @@ func (c *chain) named(size uint64) (*anchor.Plan, error) {
 // ErrNotHead says that entries do not lead to where HEAD stands.
 var ErrNotHead = errors.New("the mirror's entries do not lead to HEAD")
 
+// Newest is the newest commit that an entry names: its size, and HEAD after it.
+// It may be one of the disk's. Nobody vouches for it but the mirror.
+func (m *Missing) Newest() (size uint64, head [32]byte) { return m.at.size, m.at.head }
+
+// Named gives the plans of the commits up to Newest that are beyond the disk and
+// were not given before, oldest first, and keeps them no longer.
+func (m *Missing) Named() []anchor.Plan {
+	plans := m.found
+	m.found = nil
+	return plans
+}
+
 // Found says how many entries lead to HEAD, and the plans of the commits
-// beyond the disk, oldest first: each is to be written with the entries up to
-// its size. Entries behind the last one are pending, and HEAD does not vouch
-// for them. The error is ErrNotHead; more entries may help.
+// beyond the disk that Named has not given, oldest first: each is to be written
+// with the entries up to its size. Entries behind the last one are pending, and
+// HEAD does not vouch for them. The error is ErrNotHead; more entries may help.
 func (m *Missing) Found(head [32]byte) (size uint64, plans []anchor.Plan, err error) {
 	if head == m.at.head && m.at.size > m.disk {
 		return m.at.size, m.found, nil
