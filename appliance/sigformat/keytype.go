@@ -110,9 +110,22 @@ func (t ecType) inField(v *big.Int) bool { return v.Sign() > 0 && v.BitLen() <= 
 // verify relies on Go taking the leftmost bits of a digest longer than the
 // curve, which is what FIPS 186-5 §6.4.1 and PIV tokens do.
 func (t ecType) verify(pub crypto.PublicKey, _ message.Alg, digest []byte, values [][]byte) bool {
-	der, err := asn1.Marshal(struct{ R, S *big.Int }{
-		new(big.Int).SetBytes(values[0]), new(big.Int).SetBytes(values[1])})
-	return err == nil && ecdsa.VerifyASN1(pub.(*ecdsa.PublicKey), digest, der)
+	return ecdsa.VerifyASN1(pub.(*ecdsa.PublicKey), digest, derOf(values))
+}
+
+// derOf is the ASN.1 form of an ECDSA signature (RFC 3279 §2.2.3), a SEQUENCE of
+// INTEGERs below 128 bytes in all. An audit spends its time here, and
+// encoding/asn1 would double what is not the verification itself.
+func derOf(values [][]byte) []byte {
+	b := []byte{0x30, 0}
+	for _, v := range values {
+		if len(v) == 0 || v[0] >= 0x80 {
+			v = append([]byte{0}, v...) // not negative, not empty
+		}
+		b = append(append(b, 0x02, byte(len(v))), v...)
+	}
+	b[1] = byte(len(b) - 2)
+	return b
 }
 
 // rsaType is RSA with PKCS#1 v1.5 (RFC 8017 §8.2) and a modulus of so many

@@ -80,7 +80,7 @@ func ParseDigest(s string) (Digest, error) {
 		return Digest{}, fmt.Errorf("%s is not a digest: write sha256:<64 hex>, sha384:<96 hex> or sha512:<128 hex>", quote(s))
 	}
 	b, err := hex.DecodeString(sum)
-	if d.Sum = b; err != nil || d.String() != s {
+	if d.Sum = b; err != nil || strings.ToLower(sum) != sum {
 		return Digest{}, fmt.Errorf("%s is not a digest: the value must be lowercase hexadecimal", quote(s))
 	}
 	return d, nil
@@ -100,7 +100,7 @@ func (j JobID) String() string { return hex.EncodeToString(j[:]) }
 // ParseJobID is the inverse of JobID.String and accepts nothing else.
 func ParseJobID(s string) (JobID, error) {
 	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != len(JobID{}) || hex.EncodeToString(b) != s {
+	if err != nil || len(b) != len(JobID{}) || strings.ToLower(s) != s {
 		return JobID{}, fmt.Errorf("%s is not a job: write 64 lowercase hexadecimal digits", quote(s))
 	}
 	return JobID(b), nil

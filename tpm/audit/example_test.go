@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -73,6 +74,29 @@ func writeExample(t *testing.T) {
 	}
 	showExample(t, "trust.md", "trust", trust)
 	showExample(t, "proof.md", "proof", proof)
+	w.showCertifications(t)
+}
+
+// showCertifications puts the digests of what the example's key may certify of
+// itself into signature.md §5.1, whose test has the same table.
+func (w *world) showCertifications(t *testing.T) {
+	t.Helper()
+	x := sigformat.Certification{Created: time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC), Origin: origin}
+	for i := range x.Order {
+		x.Order[i] = byte(i)
+	}
+	expires, revoked := x, x
+	expires.Expires = time.Date(2028, 6, 1, 0, 0, 0, 0, time.UTC)
+	revoked.Revoke, revoked.Code = true, sigformat.Retired
+	path := filepath.Join(spec, "signature.md")
+	page := read(t, path)
+	for what, x := range map[string]sigformat.Certification{"renewal, expires 2028-06-01T00:00:00Z": expires, "renewal, expires never": x, "revocation, code 3": revoked} {
+		p, err := w.cert.Plan(x)
+		w.must(err)
+		row := regexp.MustCompile(`(?m)^\| ` + what + ` \| .*$`)
+		page = row.ReplaceAll(page, fmt.Appendf(nil, "| %s | `%x` |", what, p.Digest))
+	}
+	w.must(os.WriteFile(path, page, 0o644))
 }
 
 // unbundle is an entry bundle.

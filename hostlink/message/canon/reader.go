@@ -195,12 +195,15 @@ func (r *Reader) Hex(s string, n int) []byte {
 		return make([]byte, n)
 	}
 	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != n || Hex(b) != s {
+	if err != nil || len(b) != n || strings.ToLower(s) != s {
 		r.fail(BadHex, "%s is not %d bytes of lowercase hexadecimal", quote([]byte(s)), n)
 		return make([]byte, n)
 	}
 	return b
 }
+
+// canonical refuses bits behind the last byte; it passes over line ends.
+var canonical = base64.StdEncoding.Strict()
 
 // Base64 decodes standard padded base64 of 1 to max bytes; "-" is the empty
 // value and gives nil.
@@ -212,8 +215,8 @@ func (r *Reader) Base64(s string, max int) []byte {
 		r.fail(BadBase64, "base64 value of %d characters, at most %d bytes allowed", len(s), max)
 		return nil
 	}
-	b, err := base64.StdEncoding.DecodeString(s)
-	if err != nil || len(b) > max || Base64(b) != s {
+	b, err := canonical.DecodeString(s)
+	if err != nil || len(b) == 0 || len(b) > max || strings.ContainsAny(s, "\r\n") {
 		r.fail(BadBase64, "%s is not canonical padded base64 of at most %d bytes", quote([]byte(s)), max)
 		return nil
 	}
