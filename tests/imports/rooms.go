@@ -52,6 +52,7 @@ var rooms = map[string]kind{
 	"appliance/cmd/touchmark-link":      command,
 
 	"hostlink/approve":             pure,
+	"hostlink/approve/pacman":      edge,
 	"hostlink/frame":               pure,
 	"hostlink/hostd/verify":        pure,
 	"hostlink/message":             pure,

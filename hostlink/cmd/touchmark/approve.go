@@ -1,16 +1,21 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/approve"
+	"touchmark/hostlink/approve/pacman"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledgerstore/durable"
@@ -18,6 +23,7 @@ import (
 
 type approveFlags struct {
 	key, class, origin, out string
+	pool                    string
 	allowEmpty              bool
 }
 
@@ -33,12 +39,17 @@ there. The result, REQUEST.KEYNAME, goes back to the host (touchmark approvals
 add); it may travel over any path, and no one on it can change it.
 
 Get the copies from where you trust them: your own build, the upstream's mirror.
-A copy that came from the host proves nothing. --class says what you mean to
+A copy that came from the host proves nothing, but for pacman databases: with
+--pool DIR they are held against those that repo-add makes of the packages in DIR,
+of each name the newest version; names, versions, sums, dependencies and all else
+must be the same (only the signatures of packages, which pacman checks itself, and
+MD5 sums are left aside). --class says what you mean to
 approve, --origin for which log (default: that of the trust directory): a host
 that asks under another class or for another log is refused here.
 
 Nothing here talks to a daemon or an appliance.`,
-		Example: "  touchmark approve --key alice.key --class iso iso.request ~/build/archlinux-2026.11.01-x86_64.iso",
+		Example: "  touchmark approve --key alice.key --class iso iso.request ~/build/archlinux-2026.11.01-x86_64.iso\n" +
+			"  touchmark approve --key alice.key --class pacman-db --pool ~/packages db.request core.db.tar.gz core.files.tar.gz",
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
 			case f.key == "" || f.class == "":
@@ -46,19 +57,22 @@ Nothing here talks to a daemon or an appliance.`,
 			case len(args) < 2:
 				return exitf(api.Usage, "name the request and your own copies of its files: %s", c.CommandPath())
 			}
-			return a.approve(args[0], args[1:], &f)
+			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM) // what was made for --pool is removed
+			defer stop()
+			return a.approve(ctx, args[0], args[1:], &f)
 		},
 	}
 	fl := c.Flags()
 	fl.StringVar(&f.key, "key", "", "your private key")
 	fl.StringVar(&f.class, "class", "", "the policy class under which you approve")
 	fl.StringVar(&f.origin, "origin", "", "the log (default: that of --trust)")
+	fl.StringVar(&f.pool, "pool", "", "the files are pacman databases: hold them against your own packages in this folder")
 	fl.StringVar(&f.out, "out", "", "where to write the approval (default: REQUEST.KEYNAME)")
 	fl.BoolVar(&f.allowEmpty, "allow-empty", false, "approve files of 0 bytes too")
 	return c
 }
 
-func (a *app) approve(path string, files []string, f *approveFlags) error {
+func (a *app) approve(ctx context.Context, path string, files []string, f *approveFlags) error {
 	s, _, err := readKey(f.key)
 	if err != nil {
 		return err
@@ -76,6 +90,11 @@ func (a *app) approve(path string, files []string, f *approveFlags) error {
 			return exitf(api.Evidence, "%s: %w", path, err)
 		}
 		return exitf(api.CodeOf(err, api.BadInput), "%s: %w", path, err)
+	}
+	if f.pool != "" {
+		if err := heldAgainst(ctx, f.pool, files); err != nil {
+			return err
+		}
 	}
 	n, err := message.CosignNote(r.Note, s)
 	if err != nil {
@@ -139,6 +158,26 @@ func copies(paths []string, allowEmpty bool) (map[string]approve.Own, error) {
 		}
 	}
 	return own, nil
+}
+
+// heldAgainst compares pacman databases with the approver's own packages.
+func heldAgainst(ctx context.Context, pool string, files []string) error {
+	own, err := pacman.Rebuild(ctx, pool)
+	if err != nil {
+		return exitf(api.BadInput, "--pool: %w", err)
+	}
+	for _, path := range files {
+		if err = own.Compare(ctx, path); err != nil {
+			break
+		}
+	}
+	switch err := errors.Join(err, own.Close()); {
+	case errors.Is(err, pacman.ErrDiffers):
+		return exitf(api.Evidence, "%w. DO NOT APPROVE: find out which is right", err)
+	case err != nil:
+		return exitf(api.BadInput, "--pool: %w", err)
+	}
+	return nil
 }
 
 func (a *app) approved(r *approve.Request, out string) error {
