@@ -53,11 +53,11 @@ type ruleset struct {
 }
 
 // newRuleset makes the rules of a profile, as far as the kernel goes.
-func newRuleset(p Profile, r *Report) (ruleset, error) {
+func newRuleset(p Profile, r *Report) ruleset {
 	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
 		r.miss("The kernel has no Landlock (%v): files are kept from it by their permissions only.", errno)
-		return ruleset{}, nil
+		return ruleset{}
 	}
 	attr := unix.LandlockRulesetAttr{}
 	for _, g := range generations {
@@ -71,11 +71,18 @@ func newRuleset(p Profile, r *Report) (ruleset, error) {
 	}
 	// The fields that are used; a kernel takes a longer structure if the rest is zero.
 	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, pointer(&attr), unsafe.Sizeof(attr), 0)
-	if errno != 0 {
-		return ruleset{}, fmt.Errorf("landlock: %w", errno)
-	}
 	s := ruleset{int(fd), attr.Handled_access_fs, true}
-	return s, s.addAll(p)
+	var err error
+	if errno != 0 {
+		err = errno
+	} else {
+		err = s.addAll(p)
+	}
+	if err != nil { // a disk that fails is no reason not to say so
+		r.miss("Landlock cannot be set up (%v): files are kept from it by their permissions only.", err)
+		return ruleset{}
+	}
+	return s
 }
 
 // grant is an access to some files.
@@ -98,7 +105,7 @@ func (s ruleset) addAll(p Profile) error {
 	for _, g := range grants {
 		for _, path := range g.paths {
 			if err := s.add(path, g.access); err != nil {
-				return fmt.Errorf("landlock: %s: %w", path, err)
+				return fmt.Errorf("%s: %w", path, err)
 			}
 		}
 	}

@@ -97,13 +97,11 @@ func Enter(p Profile) (Report, error) {
 func firstStage(p Profile) error {
 	runtime.LockOSThread() // for good: this thread is what the program is executed in
 	var r Report
-	rules, err := newRuleset(p, &r)
-	if err != nil {
-		return err
-	}
+	rules := newRuleset(p, &r)
 	if p.LockMemory {
 		_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}) // the second stage looks
 	}
+	var err error
 	switch {
 	case p.User != nil:
 		err = p.User.become()

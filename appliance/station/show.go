@@ -28,7 +28,7 @@ func (s *Station) redraw() {
 	s.view.Token, s.view.LogSize = s.token.state, s.cfg.Store.Size()
 	s.view.Host, s.view.Queue = s.hostWord(), len(s.queue)
 	s.view.State, s.view.Halt = s.state(), s.haltWord()
-	s.view.Warning = strings.TrimSpace(s.clockWarning() + " " + s.keyWarning())
+	s.view.Warning = strings.Join(strings.Fields(s.clockWarning()+" "+s.keyWarning()+" "+s.cfg.Notice), " ")
 	s.view.Writes, s.view.Days = s.wear.Writes, s.wear.Days
 	s.view.Job, s.view.Order, s.view.Ask, s.view.Halted = s.jobView(), s.orderView(), s.ask(), ""
 	if s.halted != nil && s.job == nil {

@@ -73,6 +73,7 @@ type Config struct {
 	Clock    func() time.Time    // the board's clock
 	Confirm  bool                // the operator must confirm the clock first
 	Firmware string              // default Version
+	Notice   string              // what the operator must not forget of the board, "" for nothing
 	Orders   string              // directory where administrators' orders are put as NAME.note; may be empty
 
 	ArmTimeout    time.Duration // default 10 min: an unattended board frees the queue

@@ -79,7 +79,7 @@ func (t *tracer) run() (int, error) {
 	if _, err := unix.Wait4(t.pid, &ws, 0, nil); err != nil {
 		return 0, fmt.Errorf("waiting for the program to begin: %w", err)
 	}
-	const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_EXITKILL
+	const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
 	if err := unix.PtraceSetOptions(t.pid, options); err != nil {
 		return 0, fmt.Errorf("ptrace: %w: this test needs to trace its own children", err)
 	}
@@ -117,7 +117,9 @@ func (t *tracer) stopped(tid int, ws unix.WaitStatus) {
 	switch sig := ws.StopSignal(); {
 	case sig == unix.SIGTRAP|0x80:
 		t.stoppedAtCall(tid, th)
-	case sig == unix.SIGTRAP: // an event of ptrace's
+	case sig == unix.SIGTRAP && ws.TrapCause() == unix.PTRACE_EVENT_EXEC:
+		t.threads = map[int]*thread{tid: {inside: true}} // the others are gone; the call's end comes
+	case sig == unix.SIGTRAP: // another event of ptrace's
 	case sig == unix.SIGSTOP && !known: // a new thread
 	default:
 		pass = int(sig)

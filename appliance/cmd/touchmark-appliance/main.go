@@ -14,16 +14,16 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"touchmark/appliance/enrol"
 	"touchmark/appliance/piv"
+	"touchmark/appliance/sandbox"
 	"touchmark/appliance/station"
 	"touchmark/tpm/device"
 )
 
 func main() {
-	if err := noDumps(); err != nil {
+	if err := sandbox.NoDumps(); err != nil {
 		fmt.Fprintln(os.Stderr, "touchmark-appliance:", err)
 		os.Exit(exitFailed)
 	}
@@ -81,18 +81,6 @@ func begun(c *cobra.Command) *cobra.Command {
 type runError struct{ error }
 
 func (e *runError) Unwrap() error { return e.error }
-
-// noDumps keeps PIN and log key out of core dumps and away from debuggers of
-// other users.
-func noDumps() error {
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return fmt.Errorf("switching core dumps off: %w", err)
-	}
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return fmt.Errorf("switching core dumps off: %w", err)
-	}
-	return nil
-}
 
 // usageError is an argument that only the command itself can find wrong.
 type usageError struct{ err error }

@@ -8,16 +8,16 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"touchmark/appliance/keeper"
 	"touchmark/appliance/station"
-	"touchmark/appliance/station/linkproc"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
 type runFlags struct {
 	dir, tpm, link, device, clock, runDir, orders string
+	user, linkUser                                string
 	baud                                          int
 	panel                                         panelFlags
 	token                                         tokenFlags
@@ -37,6 +37,10 @@ a line ("pin DIGITS", "arm JOB", "deny JOB", "time yes", "quit"), and the
 display is written to standard output as JSON, one object a line. With --operator
 none there are only --buttons: nobody sees what is signed.
 
+It keeps nothing that it does not need: no file but DIR and the devices, no
+other program, no socket (docs/threat-model.md). What the kernel cannot take
+from it is said on the display. Started as root, give it two users to become.
+
 SIGTERM, SIGINT and "quit" deny an armed job, record that, and stop; a second
 signal ends the process at once.`,
 		Example: `  touchmark-appliance run --dir /data/touchmark --device /dev/ttyGS0
@@ -55,6 +59,8 @@ signal ends the process at once.`,
 	flags.StringVar(&f.clock, "clock", "ask", "ask: the operator confirms the time at start; system: it is right already")
 	flags.StringVar(&f.runDir, "run-dir", "", "where the status file goes, best a tmpfs (default: DIR/run)")
 	flags.StringVar(&f.orders, "orders", "", "directory that administrators' orders and policies are brought to as NAME.note, such as where a USB stick is mounted")
+	flags.StringVar(&f.user, "user", "", "whom the core becomes when root starts it: a name, or UID:GID[,GID...]")
+	flags.StringVar(&f.linkUser, "link-user", "", "whom the process that parses the wire becomes")
 	f.panel.add(c)
 	f.panel.addButtons(c)
 	f.token.add(c)
@@ -81,6 +87,10 @@ func run(ctx context.Context, f runFlags) error {
 	if err := f.defaults(); err != nil {
 		return err
 	}
+	pipes, report, err := f.confine(ctx)
+	if err != nil {
+		return err
+	}
 	b, err := openBoard(f.dir)
 	if err != nil {
 		return err
@@ -93,16 +103,26 @@ func run(ctx context.Context, f runFlags) error {
 		return err
 	}
 	defer panel.restore()
+	ctx, link, err := links(ctx, pipes, panel.log)
+	if err != nil {
+		return err
+	}
 	b.tidy(panel.log, f.dir, f.runDir)
 	status := newStatusFile(f.runDir)
 	defer status.Close()
 	start := time.Now()
 	c := b.config()
-	c.TPM, c.Token, c.Link = tpm, f.token.opener(), f.linkProcess(panel.log)
+	c.TPM, c.Token, c.Link = tpm, f.token.opener(), link
 	c.Panel, c.Log, c.Status = panel, panel.log, status.Show
 	c.Clock = func() time.Time { return start.Add(time.Since(start)) } // monotonic from here on
 	c.Confirm, c.Orders = f.clock == "ask", f.orders
+	if c.Notice = report.String(); c.Notice != "" {
+		panel.log.Warn().Strs("missing", report.Missing).Msg("the sandbox is not whole")
+	}
 	station.New(c).Run(ctx)
+	if err := context.Cause(ctx); errors.Is(err, keeper.ErrGone) {
+		return err
+	}
 	return nil
 }
 
@@ -128,10 +148,4 @@ func (f *runFlags) defaults() error {
 		fmt.Fprintln(os.Stderr, "touchmark-appliance:", err)
 	}
 	return nil
-}
-
-func (f *runFlags) linkProcess(log zerolog.Logger) func(context.Context) (station.Link, error) {
-	return func(ctx context.Context) (station.Link, error) {
-		return linkproc.Start(ctx, f.link, f.device, f.baud, log)
-	}
 }

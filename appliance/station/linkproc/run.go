@@ -1,3 +1,5 @@
+// Package linkproc serves a process that parses the wire, touchmark-link, of which
+// package keeper gives the station one after the other.
 package linkproc
 
 import (
@@ -15,13 +17,6 @@ type Link interface {
 	Write(linkpipe.Msg) error
 	Close() error
 }
-
-// A process that logs without end must not fill the disk: so many lines in a
-// period are written.
-const (
-	logBurst  = 32
-	logPeriod = 10 * time.Second
-)
 
 // Queue and BulkQueue bound what waits for the link process: answers to a
 // host are small, but for the entries that it fetches, which a host asks for one

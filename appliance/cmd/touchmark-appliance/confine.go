@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"touchmark/appliance/keeper"
+	"touchmark/appliance/operator/gpio"
+	"touchmark/appliance/sandbox"
+	"touchmark/appliance/station"
+)
+
+// pipesTo names, in the environment of the second stage, the pipes to the keeper.
+const pipesTo = "TOUCHMARK_KEEPER"
+
+// A link process that says much must not fill the disk: so many lines in a period
+// are written.
+const (
+	linkLogBurst  = 32
+	linkLogPeriod = 10 * time.Second
+)
+
+// users are whom the two processes of a board become.
+type users struct{ core, link *sandbox.User }
+
+// users reads the flags about them. One that is no root's stands for both.
+func (f *runFlags) users() (u users, err error) {
+	for _, one := range []struct {
+		flag, name string
+		to         **sandbox.User
+	}{{"user", f.user, &u.core}, {"link-user", f.linkUser, &u.link}} {
+		if one.name == "" {
+			continue
+		}
+		if *one.to, err = sandbox.ParseUser(one.name); err != nil {
+			return u, &usageError{fmt.Errorf("--%s: %w", one.flag, err)}
+		}
+	}
+	switch {
+	case u.core != nil && u.link == nil:
+		return u, &usageError{errors.New("--user: give --link-user too, or the link process stays root's")}
+	case u.core != nil && u.core.UID == u.link.UID:
+		return u, &usageError{errors.New("--user and --link-user: two users are wanted, so that one process cannot reach into the other")}
+	}
+	return u, nil
+}
+
+// confine puts this process into its sandbox, for which it executes itself; before
+// that it starts the keeper of the link process, because afterwards it executes
+// nothing.
+func (f *runFlags) confine(ctx context.Context) (keeper.Pipes, sandbox.Report, error) {
+	u, err := f.users()
+	if err != nil {
+		return "", sandbox.Report{}, err
+	}
+	if !sandbox.Entered() {
+		signal.Reset(os.Interrupt, syscall.SIGTERM) // from here to the second stage they end it at once
+		if ctx.Err() != nil {
+			return "", sandbox.Report{}, ctx.Err()
+		}
+		if err := f.launch(u); err != nil {
+			return "", sandbox.Report{}, err
+		}
+	}
+	report, err := sandbox.Enter(f.profile(u.core))
+	pipes := keeper.Pipes(os.Getenv(pipesTo))
+	return pipes, report, errors.Join(err, os.Unsetenv(pipesTo))
+}
+
+func (f *runFlags) launch(u users) error {
+	args := []string{"--keep", "--device", f.device, "--baud", strconv.Itoa(f.baud)}
+	if u.link != nil {
+		args = append(args, "--user", u.link.String())
+	}
+	if u.core != nil {
+		if err := os.Lchown(f.runDir, u.core.UID, u.core.GID); err != nil {
+			return fmt.Errorf("giving %s to the user: %w", f.runDir, err)
+		}
+	}
+	pipes, err := keeper.Launch(f.link, args...)
+	if err != nil {
+		return err
+	}
+	return os.Setenv(pipesTo, string(pipes))
+}
+
+// usbDevices is where the kernel has a node for each USB device.
+const usbDevices = "/dev/bus/usb"
+
+// profile is what core needs: its files, the TPM, tokens, buttons, and to look at
+// what is plugged in.
+func (f *runFlags) profile(u *sandbox.User) sandbox.Profile {
+	p := sandbox.Profile{
+		Read: []string{"/sys"}, Write: []string{f.dir, f.runDir}, Devices: []string{usbDevices},
+		UnixSockets: f.token.overSocket(), LockMemory: true, User: u,
+	}
+	if strings.Contains(f.tpm, ":") {
+		p.UnixSockets = true // a software TPM
+	} else {
+		p.Devices = append(p.Devices, f.tpm)
+	}
+	if f.orders != "" { // a file system that is mounted there later is found from what is above
+		p.Read = append(p.Read, f.orders)
+		if up := filepath.Dir(filepath.Clean(f.orders)); up != "/" {
+			p.Read = append(p.Read, up)
+		}
+	}
+	if pins, err := gpio.ParsePins(f.panel.buttons); err == nil {
+		p.Devices = append(p.Devices, pins.Chip)
+	}
+	return p
+}
+
+// links gives the station its link processes, and ends ctx when there can be no
+// more of them.
+func links(ctx context.Context, pipes keeper.Pipes, log zerolog.Logger) (context.Context, func(context.Context) (station.Link, error), error) {
+	log = log.Sample(&zerolog.BurstSampler{Burst: linkLogBurst, Period: linkLogPeriod})
+	k, err := keeper.Attach(pipes, func(line string) { log.Warn().Str("link", line).Send() })
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-k.Gone():
+			cancel(keeper.ErrGone)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func(ctx context.Context) (station.Link, error) { return k.Start(ctx) }, nil
+}
