@@ -1,10 +1,12 @@
 package station
 
 import (
+	"errors"
 	"time"
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/intake"
+	"touchmark/appliance/station/chain"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/audit/challenge"
 	"touchmark/tpm/quote"
@@ -105,8 +107,28 @@ func (s *Station) attestFor(a *asked) (*challenge.Answer, error) {
 	return &challenge.Answer{Origin: a.Origin, Nonce: a.Nonce, Certify: certify, Quote: q}, err
 }
 
+// answerSettled keeps a halted board from answering with a HEAD that its checkpoint
+// does not tell of, which would look like tampering.
+func (s *Station) answerSettled(a *challenge.Answer) error {
+	if s.past.AK == nil {
+		return nil
+	}
+	facts, err := s.past.AK.VerifyNV(a.Certify, s.past.Trust.HeadName, quote.ChallengeTag(a.Nonce))
+	if err != nil {
+		return nil // another TPM's: for the auditor to judge
+	}
+	return chain.Settled(s.cfg.Store, s.past.Attest, facts.Contents)
+}
+
 func (s *Station) sendAnswer(a *asked, answer *challenge.Answer, err error) {
 	var text []byte
+	if err == nil {
+		err = s.answerSettled(answer)
+	}
+	if errors.Is(err, chain.ErrUnsettled) {
+		s.refuse(a.id, message.CodeBusy, err.Error())
+		return
+	}
 	if err == nil {
 		answer.Checkpoint = s.chain.Checkpoint
 		text, err = answer.Marshal()

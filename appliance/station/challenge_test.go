@@ -2,14 +2,18 @@ package station
 
 import (
 	"crypto/rand"
+	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"touchmark/appliance/operator"
+	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/challenge"
+	"touchmark/tpm/ledgerstore"
 	"touchmark/tpm/quote"
 )
 
@@ -185,6 +189,56 @@ func TestChallengeToAHaltedBoard(t *testing.T) {
 	b.view("a halt", func(v operator.View) bool { return v.Halted != "" })
 	b.connect()
 	b.answer(b.asks())
+}
+
+// full is a log whose disk is full from some moment on.
+type full struct {
+	*ledgerstore.Store
+	now *atomic.Bool
+}
+
+func (f full) Append(entries [][]byte, plan *anchor.Plan) error {
+	if f.now.Load() {
+		return errors.New("no space left on device")
+	}
+	return f.Store.Append(entries, plan)
+}
+
+// A board that halted inside a commit does not answer: HEAD has moved, and no
+// checkpoint says so yet. A start settles that, whatever kept the board from it.
+func TestChallengeInsideACommit(t *testing.T) {
+	b := newBoard(t)
+	disk := new(atomic.Bool)
+	b.log = func(s *ledgerstore.Store) past.Log { return full{s, disk} }
+	b.start()
+	b.connect()
+	b.signs("a.db", "content")
+	id, m := b.job([]string{"b.db"}, "content")
+	b.submit(m)
+	b.arm(id)
+	b.awaitTouch()
+	disk.Store(true)
+	b.token.touch <- nil
+	unsettled := func() {
+		b.view("a halt", func(v operator.View) bool { return v.Halted != "" && v.Job == nil })
+		b.connect()
+		id := message.ChallengeID(challengeText(t, b.asks()))
+		b.until(func() bool { return b.refused[id] != nil })
+		if r := b.refused[id]; r.Code != message.CodeBusy || !strings.Contains(r.Text, "start the board") {
+			t.Fatalf("%+v", r)
+		}
+	}
+	unsettled()
+	b.kill()
+	b.start() // nothing can be written yet
+	unsettled()
+	b.kill()
+	disk.Store(false)
+	b.start()
+	b.connect()
+	b.answer(b.asks())
+	b.signs("c.db", "content")
+	b.replays()
 }
 
 // A challenge of a session that ended is nobody's any more.

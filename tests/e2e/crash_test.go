@@ -92,6 +92,30 @@ func TestApplianceKilledAtEachMoment(t *testing.T) {
 	r.accounted()
 }
 
+// TestChallengeInsideACommit: a board that was killed between its TPM's commit and the log's word of it does not answer an
+// auditor before a start has settled that: HEAD and PCR, log and checkpoint would seem to contradict each other.
+func TestChallengeInsideACommit(t *testing.T) {
+	t.Parallel()
+	r := up(t, world.Config{})
+	r.works()
+	asked, answered := filepath.Join(r.work, "challenge"), filepath.Join(r.work, "answer")
+	r.client(api.OK, "publish")
+	r.says("touchmark-audit", 0, "", "challenge", "--log", r.Mirror, "--trust", r.Trust, "--out", asked)
+	steps := r.steps()
+	s := r.ask(nil, r.file("a", 100), r.file("b", 100))
+	r.driveTo(s, steps[slices.IndexFunc(steps, func(s string) bool { return strings.HasPrefix(s, "touch/") })])
+	r.KillAppliance()
+	answer := func(code int, want string) {
+		r.says("touchmark-appliance-emulated", code, want, "answer", "--tpm", r.TPM.Spec(), "--dir", r.Board, "--challenge", asked, "--out", answered)
+	}
+	answer(4, "start the board")
+	r.restarted()
+	s.outcome(api.OK, api.LinkDown, api.DeviceFault, api.MaySigned)
+	r.shut()
+	answer(0, "")
+	r.says("touchmark-audit", 0, "fresh-at", "verify", r.Mirror, "--trust", r.Trust, "--challenge", asked, "--answer", answered)
+}
+
 // TestHostdKilledAtEachMoment does the same to the daemon.
 func TestHostdKilledAtEachMoment(t *testing.T) {
 	t.Parallel()

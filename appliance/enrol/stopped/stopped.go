@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"touchmark/appliance/enrol/logkey"
+	"touchmark/appliance/station/chain"
 	"touchmark/appliance/station/past"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/challenge"
@@ -33,7 +34,7 @@ func LogDir(dir string) string { return filepath.Join(dir, "log") }
 // endorsement hierarchy, nil for empty; only a credential needs it.
 //
 // Nothing is judged: a board whose TPM and log do not agree says so by what it
-// answers.
+// answers. Only a commit that a crash cut short is chain.ErrUnsettled.
 func Answer(dir string, tpm *device.TPM, endorsement []byte, c *challenge.Challenge) (_ *challenge.Answer, err error) {
 	store, err := ledgerstore.Open(LogDir(dir))
 	if err != nil {
@@ -54,6 +55,11 @@ func Answer(dir string, tpm *device.TPM, endorsement []byte, c *challenge.Challe
 	tag := quote.ChallengeTag(c.Nonce)
 	if a.Certify, err = tpm.CertifyHead(tag); err != nil {
 		return nil, err
+	}
+	if facts, err := p.AK.VerifyNV(a.Certify, p.Trust.HeadName, tag); err == nil { // else the auditor judges it
+		if err := chain.Settled(store, p.Attest, facts.Contents); err != nil {
+			return nil, err
+		}
 	}
 	if a.Quote, err = tpm.QuotePCR(tag); err != nil {
 		return nil, err
