@@ -47,41 +47,39 @@ func bringing(kinds ...string) func(*run) (string, error) {
 // bring has an order armed and waits for its end; it answers what else came.
 func (r *run) bring(kind string) (said string, err error) {
 	mark, before := r.Views().Mark(), r.state("")
-	refused := r.Hostd().Log.Mark()
 	ctx, leave := r.attended()
 	defer leave()
-	res, err := r.Run(r.ctx, r.work, "touchmark", "order", "submit", r.note(kind))
-	if err != nil {
-		return "", err
-	}
-	if res.Code != 0 {
-		return r.state(res.Stderr), nil
-	}
-	done := make(chan error, 1)
-	go func() {
-		_, _, err := r.Hostd().Log.Wait(ctx, refused, func(line string) bool { return strings.Contains(line, "took effect already") })
-		done <- err
-		leave()
-	}()
-	v, _, err := r.Views().Wait(ctx, mark, func(v operator.View) bool {
-		return v.Event == "order-done" || v.Event == "order-dropped" || v.Halted != before && v.Halted != "" && v.Order == nil
-	})
+	res, err := r.Run(ctx, r.work, "touchmark", "order", "submit", r.note(kind))
 	switch {
-	case r.ctx.Err() != nil:
+	case ctx.Err() != nil:
+	case err != nil:
+		return "", err
+	case res.Code != 0:
+		return r.state(res.Stderr), nil
+	case strings.Contains(res.Stdout, "in force"): // since before
+		return "", nil
+	default:
+		var v operator.View
+		v, _, err = r.Views().Wait(ctx, mark, func(v operator.View) bool {
+			return v.Event == "order-done" || v.Event == "order-dropped" || v.Halted != before && v.Halted != "" && v.Order == nil
+		})
+		switch {
+		case err == nil && v.Event == "order-dropped":
+			return v.Message, nil
+		case err == nil && v.Halted != before:
+			return v.Halted, nil
+		case err == nil:
+			return "", nil
+		}
+	}
+	if r.ctx.Err() != nil {
 		return "", fmt.Errorf("the order hangs: %w", err)
-	case err == nil && v.Event == "order-dropped":
-		return v.Message, nil
-	case err == nil && v.Halted != before:
-		return v.Halted, nil
-	case err == nil:
-		return "", nil
 	}
-	leave()
-	if <-done == nil {
-		return "", nil
+	if said = r.state(""); said == before { // it has ended, or the daemon has; once it has its log is complete
+		r.Appliance().Stop()
+		said = r.state(r.Appliance().LogTail())
 	}
-	r.Appliance().Stop() // it has ended, or the daemon has; now its log is complete
-	return r.state(r.Appliance().LogTail()), nil
+	return said, nil
 }
 
 // obeying wants orders to have been obeyed, or to be obeyed now.
