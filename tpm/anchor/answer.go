@@ -28,6 +28,13 @@ type witness struct {
 type Place struct {
 	Size  uint64 // the commit at which HEAD stood, 0 if at none of this log
 	Early bool   // the TPM spoke before the replay began, which cannot be compared
+	Open  bool   // the log does not say yet that HEAD took that commit
+}
+
+// Commit is one that HEAD may have taken, though the log does not say so yet.
+type Commit struct {
+	Size uint64
+	X    [32]byte
 }
 
 // Watch has the replay look for the place of an answer. Call it before any
@@ -72,16 +79,21 @@ func later(a, b quote.Clock) bool {
 
 // Answer judges the answer that Watch was told, all entries being folded: at
 // its place HEAD and PCR are as the log left them, or the PCR as a reset since
-// then did, and counters and clock are between those of its neighbours. An
-// answer without a place is compared with the end of the log; if it is known to
-// be newer than that, only by counters and clock.
-func (r *Replay) Answer(newer bool) (Place, []Problem) {
+// then did, and counters and clock are between those of its neighbours. next are
+// the commits that the log's end leads to: a board that stops may have made one
+// of them. An answer without a place is compared with the end of the log; if it
+// is known to be newer than that, only by counters and clock.
+func (r *Replay) Answer(newer bool, next []Commit) (Place, []Problem) {
 	w := r.witness
 	r.witness = nil
 	switch {
 	case w.early:
 		return Place{Early: true}, nil
 	case w.place == nil:
+		if at := r.after(next, w.nv.Contents); at != nil {
+			at.judge(w, false)
+			return Place{Size: at.committed, Open: true}, at.take()
+		}
 		at := *r
 		at.judge(w, newer)
 		return Place{}, at.take()
@@ -92,6 +104,20 @@ func (r *Replay) Answer(newer bool) (Place, []Problem) {
 		at.add(CodeClock, "the TPM said before it answered that HEAD had gone on from size %d, and answers that it had not", at.committed)
 	}
 	return Place{Size: at.committed}, at.take()
+}
+
+// after is the replay behind the one of these commits that leads HEAD to its
+// contents, nil if none does.
+func (r *Replay) after(next []Commit, contents [32]byte) *Replay {
+	for _, c := range next {
+		at := *r
+		at.commit(c.Size, c.X)
+		at.problems = nil // they are told when the log says so
+		if c.Size > r.committed && at.head == contents {
+			return &at
+		}
+	}
+	return nil
 }
 
 func (r *Replay) judge(w *witness, newer bool) {
@@ -105,7 +131,8 @@ func (r *Replay) judge(w *witness, newer bool) {
 	}
 	d := w.quote.PCRDigest
 	cleared := reset && (d == quote.PCRDigest([32]byte{}) || d == quote.PCRDigest(r.alone))
-	if !cleared && !newer {
+	between := r.without != nil && d == quote.PCRDigest(*r.without)
+	if !cleared && !between && !newer {
 		r.checkPCR(&w.quote, r.committed)
 	}
 }

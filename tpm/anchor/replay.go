@@ -42,7 +42,8 @@ type Replay struct {
 	committed uint64
 	head, pcr [32]byte
 	pcrLost   bool
-	alone     [32]byte // the PCR with only the newest commit in it, zero once a quote vouched for that
+	alone     [32]byte  // the PCR with only the newest commit in it, zero once a quote vouched for that
+	without   *[32]byte // the PCR without it, nil likewise: the board may have died in between
 	boots     uint64
 	clock     quote.Clock
 	clocked   bool
@@ -57,7 +58,7 @@ type Replay struct {
 // this size, which ends with it.
 type effect struct {
 	size uint64
-	do   func()
+	do   func(*Replay)
 }
 
 // Committed is the newest size that HEAD is known to have taken.
@@ -86,10 +87,10 @@ func (r *Replay) Genesis(g *ledger.Genesis) []Problem {
 func (r *Replay) Order(o *ledger.Order, index uint64, nv *quote.NVFacts) {
 	switch {
 	case o.Action == ledger.KindClose:
-		r.pending = append(r.pending, effect{index + 1, func() { r.closed = index + 1 }})
+		r.pending = append(r.pending, effect{index + 1, func(r *Replay) { r.closed = index + 1 }})
 	case o.Action == ledger.KindResume && nv != nil:
 		facts := *nv
-		r.pending = append(r.pending, effect{index + 1, func() { r.resume(index, facts, o.PCR) }})
+		r.pending = append(r.pending, effect{index + 1, func(r *Replay) { r.resume(index, facts, o.PCR) }})
 	}
 }
 
@@ -125,7 +126,7 @@ func (r *Replay) Attest(a *ledger.Attest, x [32]byte, nv *quote.NVFacts, q *quot
 	}
 	r.checkPCR(q, a.Size)
 	if q != nil {
-		r.alone = [32]byte{}
+		r.alone, r.without = [32]byte{}, nil
 	}
 	return r.take()
 }
@@ -160,7 +161,7 @@ func (r *Replay) Boot(b *ledger.Boot, x [32]byte, nv *quote.NVFacts, q *quote.Qu
 	for _, c := range clocks(nv, q) {
 		r.tick(c, true)
 	}
-	r.pcr, r.pcrLost, r.alone = b.PCR, false, [32]byte{}
+	r.pcr, r.pcrLost, r.alone, r.without = b.PCR, false, [32]byte{}, nil
 	r.checkPCR(q, b.Committed)
 	return r.take()
 }
@@ -186,12 +187,13 @@ func (r *Replay) commit(size uint64, x [32]byte) {
 	}
 	for len(r.pending) > 0 && r.pending[0].size <= size {
 		if e := r.pending[0]; e.size == size {
-			e.do()
+			e.do(r)
 		}
 		r.pending = r.pending[1:]
 	}
+	before := r.pcr
 	r.committed, r.head, r.pcr = size, Extend(r.head, x), Extend(r.pcr, x)
-	r.alone = Extend([32]byte{}, x)
+	r.alone, r.without = Extend([32]byte{}, x), &before
 }
 
 // checkHead goes on from the certified value after a mismatch, so that one

@@ -7,6 +7,7 @@ import (
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/challenge"
 	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
 )
 
@@ -88,7 +89,7 @@ func (a *auditor) answer() {
 	}
 	size, consistent := a.answered(d.Answer.Checkpoint)
 	newest := a.log.Newest()
-	place, good := a.fold.Answer(size > newest, a.log.Size())
+	place, good := a.fold.Answer(size > newest, a.log.Size(), a.mayBeCommitted())
 	at := canon.Time(d.Challenge.Time)
 	switch {
 	case place.Early:
@@ -98,11 +99,24 @@ func (a *auditor) answer() {
 	case place.Size == 0 && size > newest:
 		a.say(finding.Warning, finding.Unplaced, nil, "the TPM answered at size %d, this copy knows of no commit behind size %d: the copy is older than the answer, get a newer one", size, newest)
 	case !good || !consistent:
+	case place.Open:
+		a.say(finding.Info, finding.FreshAt, nil, "the TPM stood at size %d of this log after %s: HEAD had taken that commit, which the log does not tell yet", place.Size, at)
 	case place.Size < newest:
 		a.say(finding.Info, finding.FreshAt, nil, "the TPM stood at size %d of this log after %s; the log went on since, to size %d", place.Size, at, newest)
 	default:
 		a.say(finding.Info, finding.FreshAt, nil, "the TPM stood at the end of this log after %s", at)
 	}
+}
+
+// mayBeCommitted are the commits that the entries behind the newest one may end: a board
+// that stops may have made one of them and not said so.
+func (a *auditor) mayBeCommitted() (list []anchor.Commit) {
+	for n := a.log.Newest() + 1; n <= a.log.Size(); n++ {
+		if p, ok := a.log.At(n); ok && !a.log.Mid(n) {
+			list = append(list, anchor.Commit{Size: n, X: ledger.X(ledger.CheckpointBody(a.in.Trust.Origin, n, p.Own))})
+		}
+	}
+	return list
 }
 
 // answered compares the answer's checkpoint with the log: its size, 0 if it

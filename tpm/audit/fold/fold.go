@@ -221,10 +221,11 @@ func (f *Fold) Checkpoint(cp *anchor.Checkpoint) {
 func (f *Fold) Watch(nv quote.NVFacts, q quote.QuoteFacts) { f.replay.Watch(nv, q) }
 
 // Answer judges that, all entries being added: newer says that it is known to
-// be newer than the log, of this size. It reports where in the log the TPM
-// stood, and whether HEAD and PCR stood there as they must.
-func (f *Fold) Answer(newer bool, size uint64) (anchor.Place, bool) {
-	place, problems := f.replay.Answer(newer)
+// be newer than the log, of this size; next are the commits that the log's end
+// leads to. It reports where in the log the TPM stood, and whether HEAD and PCR
+// stood there as they must.
+func (f *Fold) Answer(newer bool, size uint64, next []anchor.Commit) (anchor.Place, bool) {
+	place, problems := f.replay.Answer(newer, next)
 	f.problems(problems, size-1)
 	return place, !slices.ContainsFunc(problems, func(p anchor.Problem) bool { return !p.Info })
 }
