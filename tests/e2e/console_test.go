@@ -5,8 +5,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 
@@ -74,8 +77,27 @@ func (s *screen) press(keys string) {
 	}
 }
 
+// status waits until the file beside the log tells of an event: what a display shows that nobody sees any more.
+func (r *rig) status(event string) {
+	r.t.Helper()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		raw, err := os.ReadFile(filepath.Join(r.Board, "run", "status.json"))
+		r.must(err)
+		if strings.Contains(string(raw), `"event":"`+event+`"`) {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-r.ctx.Done():
+			r.t.Fatalf("never %q, but %s", event, raw)
+		}
+	}
+}
+
 // TestConsole is an operator at the board's own screen: confirms the time, types the PIN, denies a job, arms and touches
-// another, and stops the appliance with Ctrl-C.
+// another, and is gone when it waits for the touch of a third.
 func TestConsole(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, world.Config{})
@@ -101,6 +123,8 @@ func TestConsole(t *testing.T) {
 	s.shows(r.ctx, "refused.bin", "d = deny")
 	s.press("d")
 	job.end(api.Denied)
+	s.shows(r.ctx, "Not signed: the operator denied it.")
+	s.press("\x0c") // forgets what was drawn of it
 
 	f = r.file("wanted.bin", 100)
 	job = r.ask(nil, f)
@@ -110,9 +134,44 @@ func TestConsole(t *testing.T) {
 	job.touch().end(api.OK)
 	r.verified(f)
 
-	s.press("\x03")
+	// The terminal is pulled while the token waits: denied, recorded, and ended in good order.
+	f = r.file("pulled.bin", 100)
+	job = r.ask(nil, f)
+	s.shows(r.ctx, "pulled.bin", "a = arm")
+	s.press("a")
+	s.shows(r.ctx, "TOUCH THE TOKEN NOW: touch 1 of 1")
+	r.must(tty.Close())
+	r.status("do-not-touch")
+	job.touch().end(api.Denied)
 	if err := cmd.Wait(); err != nil {
-		t.Errorf("Ctrl-C: %v", err)
+		t.Errorf("a terminal that was pulled: %v", err)
 	}
 	r.clean()
+}
+
+// TestConsoleOfABrokenBoard is an operator before a board that cannot run: its log key is gone. The screen says what is the
+// matter and what to do, on every tab, takes neither arm nor PIN, and the program ends in good order when the terminal is
+// pulled.
+func TestConsoleOfABrokenBoard(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, world.Config{})
+	r.must(r.Enrol(r.ctx))
+	r.must(os.Remove(filepath.Join(r.Board, "log.key")))
+	cmd := r.ConsoleCommand()
+	cmd.Env = append(os.Environ(), "TERM=vt100")
+	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
+	r.must(err)
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	s := &screen{t: t, pty: tty, more: make(chan struct{})}
+	go s.read()
+
+	s.shows(r.ctx, "*** HALTED: nothing will be signed ***", "log-key-wrong", "restore-log-key", "Tab = more")
+	s.press("a123456\r\t\t")
+	s.shows(r.ctx, "halted, log-key-wrong", "TPM      not asked")
+	s.press("\x0c")
+	s.shows(r.ctx, "HALTED: nothing will be signed")
+	r.must(tty.Close())
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("a terminal that was pulled: %v", err)
+	}
 }

@@ -18,7 +18,11 @@ import (
 )
 
 // panelFlags choose the operator's panel.
-type panelFlags struct{ kind, buttons string }
+type panelFlags struct {
+	kind, buttons string
+	headless      bool // the command can do without a screen
+	pins          gpio.Pins
+}
 
 // noScreen is the panel that has nothing but buttons and lamps.
 const noScreen = "none"
@@ -29,7 +33,26 @@ func (f *panelFlags) add(c *cobra.Command) {
 
 // addButtons is for a command that buttons are enough for.
 func (f *panelFlags) addButtons(c *cobra.Command) {
+	f.headless = true
 	c.Flags().StringVar(&f.buttons, "buttons", "", "pins of buttons and lamps, beside the console or with --operator none: CHIP:arm=N,deny=N,green=N,red=N")
+}
+
+// check finds what is wrong with the flags themselves.
+func (f *panelFlags) check() (err error) {
+	switch {
+	case f.kind != "console" && f.kind != "lines" && (f.kind != noScreen || !f.headless):
+		return &usageError{fmt.Errorf("--operator %s: it is console or lines, for 'run' also none", f.kind)}
+	case f.kind == noScreen && f.buttons == "":
+		return &usageError{errors.New("--operator none: name the --buttons")}
+	case f.kind == "lines" && f.buttons != "":
+		return &usageError{errors.New("--buttons go with --operator console or none")}
+	case f.buttons == "":
+		return nil
+	}
+	if f.pins, err = gpio.ParsePins(f.buttons); err != nil {
+		return &usageError{fmt.Errorf("--buttons: %w", err)}
+	}
+	return nil
 }
 
 // panel is the operator's panel and where the log goes beside it.
@@ -41,51 +64,29 @@ type panel struct {
 
 // open takes over the terminal or the standard streams, and the buttons.
 func (f *panelFlags) open(runDir string) (*panel, error) {
-	fittings, err := f.fittings()
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	if f.buttons == "" {
+		p, _, err := f.screen(runDir)
+		return p, err
+	}
+	fittings, err := gpio.Open(f.pins)
 	if err != nil {
 		return nil, err
 	}
 	p, face, err := f.screen(runDir)
 	if err != nil {
-		if fittings != nil {
-			_ = fittings.Close()
-		}
-		return nil, err
+		return nil, errors.Join(err, fittings.Close())
 	}
-	if fittings != nil {
-		p.fit(face, fittings)
-	}
+	p.fit(face, fittings)
 	return p, nil
-}
-
-// fittings opens the buttons, nil if there are none.
-func (f *panelFlags) fittings() (operatorpanel.Fittings, error) {
-	switch {
-	case f.buttons == "" && f.kind == noScreen:
-		return nil, &usageError{errors.New("--operator none: it needs --buttons, which 'run' has")}
-	case f.buttons == "":
-		return nil, nil
-	case f.kind == "lines":
-		return nil, &usageError{errors.New("--buttons go with --operator console or none")}
-	}
-	pins, err := gpio.ParsePins(f.buttons)
-	if err != nil {
-		return nil, &usageError{fmt.Errorf("--buttons: %w", err)}
-	}
-	return gpio.Open(pins)
 }
 
 // screen takes over the terminal or the standard streams; face is what buttons can
 // be put on. The console needs the whole screen, so the log then goes to a file.
-func (f *panelFlags) screen(runDir string) (p *panel, face operatorpanel.Face, err error) {
-	stderr := zerolog.New(os.Stderr).With().Timestamp().Logger()
-	switch f.kind {
-	case "lines":
-		return &panel{operatorpanel.NewLines(os.Stdin, os.Stdout), stderr, func() {}}, nil, nil
-	case noScreen:
-		h := operatorpanel.NewHeadless()
-		return &panel{h, stderr, func() {}}, h, nil
-	case "console":
+func (f *panelFlags) screen(runDir string) (*panel, operatorpanel.Face, error) {
+	if f.kind == "console" {
 		log := zerolog.Nop() // a disk that takes no log is no reason to stay dark
 		if file, err := openLog(filepath.Join(runDir, "appliance.log"), maxLog); err == nil {
 			log = zerolog.New(file).With().Timestamp().Logger()
@@ -96,7 +97,12 @@ func (f *panelFlags) screen(runDir string) (p *panel, face operatorpanel.Face, e
 		}
 		return &panel{c, log, restore}, c, nil
 	}
-	return nil, nil, &usageError{fmt.Errorf("--operator %s: it is console, lines or none", f.kind)}
+	log := zerolog.New(os.Stderr).With().Timestamp().Logger()
+	if f.kind == noScreen {
+		h := operatorpanel.NewHeadless()
+		return &panel{h, log, func() {}}, h, nil
+	}
+	return &panel{operatorpanel.NewLines(os.Stdin, os.Stdout), log, func() {}}, nil, nil
 }
 
 // fit puts buttons and lamps on the panel until it is restored. Where there is

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,8 +43,8 @@ It keeps nothing that it does not need: no file but DIR and the devices, no
 other program, no socket (docs/threat-model.md). What the kernel cannot take
 from it is said on the display. Started as root, give it two users to become.
 
-SIGTERM, SIGINT and "quit" deny an armed job, record that, and stop; a second
-signal ends the process at once.`,
+SIGTERM, SIGINT, "quit" and a terminal that is gone deny an armed job, record
+that, and stop; a second signal ends the process at once.`,
 		Example: `  touchmark-appliance run --dir /data/touchmark --device /dev/ttyGS0
   touchmark-appliance run --dir /data/touchmark --device /dev/ttyUSB0 --baud 921600 --operator lines
   touchmark-appliance run --dir /data/touchmark --device /dev/ttyGS0 \
@@ -81,12 +83,19 @@ func run(ctx context.Context, f runFlags) error {
 	if f.clock != "ask" && f.clock != "system" {
 		return &usageError{fmt.Errorf("--clock %s: it is ask or system", f.clock)}
 	}
+	if err := f.panel.check(); err != nil {
+		return err
+	}
 	if f.panel.kind == noScreen && f.clock != "system" {
 		return &usageError{errors.New("--operator none: nobody could confirm the time: give --clock system, on a board whose clock is kept right")}
 	}
 	if err := f.defaults(); err != nil {
 		return err
 	}
+	// A terminal that hangs up is noticed by who reads it, and then the operator is
+	// gone; the signal would end this process, or the keeper that it starts, in the
+	// middle of a ceremony.
+	signal.Ignore(syscall.SIGHUP)
 	pipes, report, err := f.confine(ctx)
 	if err != nil {
 		return err
