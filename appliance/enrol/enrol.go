@@ -266,7 +266,7 @@ func (c *ceremony) checkTrustDir(context.Context) error {
 	if err := durable.WriteFile(probe, nil, 0o644); err != nil {
 		return err
 	}
-	return os.Remove(probe)
+	return durable.Error("remove", probe, durable.OS.Remove(probe))
 }
 
 func (c *ceremony) makeLogKey(context.Context) (err error) {

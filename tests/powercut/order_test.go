@@ -194,7 +194,10 @@ func (r *run) resumes() (said string, err error) {
 	if said, err := r.meets(); said != "" || err != nil {
 		return said, err
 	}
-	if err := r.Hostd().AwaitLog(r.ctx, 0, "the appliance has halted"); err != nil {
+	ctx, leave := r.attended()
+	err = r.Hostd().AwaitLog(ctx, 0, "the appliance has halted")
+	leave()
+	if err != nil {
 		return r.spoken(err, r.Appliance())
 	}
 	mark := r.Views().Mark()

@@ -76,7 +76,19 @@ func (osDisk) Open(path string, flag int, perm fs.FileMode) (File, error) {
 }
 
 func (osDisk) Rename(from, to string) error { return os.Rename(from, to) }
-func (osDisk) Remove(path string) error     { return os.Remove(path) }
+
+// Remove is os.Remove, whose second try, as of a directory, hides why the first
+// failed: of a file that is gone, though its disk failed, it says that there is none.
+func (osDisk) Remove(path string) error {
+	err := unix.Unlink(path)
+	if errors.Is(err, unix.EISDIR) {
+		err = unix.Rmdir(path)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "remove", Path: path, Err: err}
+	}
+	return nil
+}
 
 func (osDisk) SyncDir(dir string) error {
 	f, err := os.Open(dir)
