@@ -80,8 +80,8 @@ func later(a, b quote.Clock) bool {
 // Answer judges the answer that Watch was told, all entries being folded: at
 // its place HEAD and PCR are as the log left them, or the PCR as a reset since
 // then did, and counters and clock are between those of its neighbours. next are
-// the commits that the log's end leads to: a board that stops may have made one
-// of them. An answer without a place is compared with the end of the log; if it
+// the commits that the log's end leads to: the board may have made one of them
+// when it answered. An answer without a place is compared with the end of the log; if it
 // is known to be newer than that, only by counters and clock.
 func (r *Replay) Answer(newer bool, next []Commit) (Place, []Problem) {
 	w := r.witness
@@ -131,8 +131,7 @@ func (r *Replay) judge(w *witness, newer bool) {
 	}
 	d := w.quote.PCRDigest
 	cleared := reset && (d == quote.PCRDigest([32]byte{}) || d == quote.PCRDigest(r.alone))
-	between := r.without != nil && d == quote.PCRDigest(*r.without)
-	if !cleared && !between && !newer {
+	if !cleared && !newer {
 		r.checkPCR(&w.quote, r.committed)
 	}
 }

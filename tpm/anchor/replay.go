@@ -42,8 +42,7 @@ type Replay struct {
 	committed uint64
 	head, pcr [32]byte
 	pcrLost   bool
-	alone     [32]byte  // the PCR with only the newest commit in it, zero once a quote vouched for that
-	without   *[32]byte // the PCR without it, nil likewise: the board may have died in between
+	alone     [32]byte // the PCR with only the newest commit in it, zero once a quote vouched for that
 	boots     uint64
 	clock     quote.Clock
 	clocked   bool
@@ -126,7 +125,7 @@ func (r *Replay) Attest(a *ledger.Attest, x [32]byte, nv *quote.NVFacts, q *quot
 	}
 	r.checkPCR(q, a.Size)
 	if q != nil {
-		r.alone, r.without = [32]byte{}, nil
+		r.alone = [32]byte{}
 	}
 	return r.take()
 }
@@ -161,7 +160,7 @@ func (r *Replay) Boot(b *ledger.Boot, x [32]byte, nv *quote.NVFacts, q *quote.Qu
 	for _, c := range clocks(nv, q) {
 		r.tick(c, true)
 	}
-	r.pcr, r.pcrLost, r.alone, r.without = b.PCR, false, [32]byte{}, nil
+	r.pcr, r.pcrLost, r.alone = b.PCR, false, [32]byte{}
 	r.checkPCR(q, b.Committed)
 	return r.take()
 }
@@ -191,9 +190,8 @@ func (r *Replay) commit(size uint64, x [32]byte) {
 		}
 		r.pending = r.pending[1:]
 	}
-	before := r.pcr
 	r.committed, r.head, r.pcr = size, Extend(r.head, x), Extend(r.pcr, x)
-	r.alone, r.without = Extend([32]byte{}, x), &before
+	r.alone = Extend([32]byte{}, x)
 }
 
 // checkHead goes on from the certified value after a mismatch, so that one

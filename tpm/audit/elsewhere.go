@@ -108,8 +108,9 @@ func (a *auditor) answer() {
 	}
 }
 
-// mayBeCommitted are the commits that the entries behind the newest one may end: a board
-// that stops may have made one of them and not said so.
+// mayBeCommitted are the commits that the entries behind the newest one may end: the
+// board may have made one of them before it answered, and this copy not have its
+// word for it.
 func (a *auditor) mayBeCommitted() (list []anchor.Commit) {
 	for n := a.log.Newest() + 1; n <= a.log.Size(); n++ {
 		if p, ok := a.log.At(n); ok && !a.log.Mid(n) {
