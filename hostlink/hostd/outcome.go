@@ -19,6 +19,7 @@ func (d *Daemon) settle() {
 		}
 	}
 	d.settleOrders()
+	d.recall()
 	d.pump()
 }
 

@@ -1,6 +1,11 @@
 package hostd
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+
+	"touchmark/hostlink/hostd/api"
+)
 
 // outdatedText is for whoever asks for a signature that nobody here could verify.
 const outdatedText = "the administrators replaced the log key, and the trust file does not name the new one: get its next version from them (touchmark-audit trust check says whether it follows) and put it into the place of this one"
@@ -12,6 +17,17 @@ func (d *Daemon) outdated() bool {
 		d.renew()
 	}
 	return d.mirror.Outdated()
+}
+
+// recall withdraws what was asked for before this host knew that it could not
+// verify it, and is not armed yet.
+func (d *Daemon) recall() {
+	if len(d.jobs) == 0 || !d.outdated() {
+		return
+	}
+	for _, j := range slices.Clone(d.jobs) {
+		d.withdraw(j, fail(api.BadInput, "%s", outdatedText))
+	}
 }
 
 // renew takes the trust file's next version, if that lies in its place by now

@@ -59,17 +59,23 @@ func TestNextTrust(t *testing.T) {
 	}
 	w.b.meet()
 	pinned := w.b.Trust
+	earlier := w.sign("core.db") // shown on the board while the order is decided
+	job := w.b.submitted().Job
 	from := w.b.Size()
 	w.b.Rotate(0, w.b.parties.Admin)
 	w.b.push(from)
 	w.b.acked()
 	w.b.say(&message.Checkpoint{Note: w.b.Note})
-	w.settled()
+	if c := hear[*message.CancelNote](w.b); len(c.Note) == 0 {
+		t.Fatal("no cancellation")
+	}
+	w.b.say(&message.Refused{Job: job, Code: message.CodeCancelled, Text: "cancelled by the host"})
 	refused := func() { w.sign("core.db").expect(api.BadInput, "get its next version") }
 	refused()
 	if s := w.status(); s.Code != api.BadInput || !strings.Contains(s.Refuses, "get its next version") {
 		t.Fatalf("status %+v", s)
 	}
+	earlier.expect(api.BadInput, "get its next version")
 	lies(nil, errors.New("no file"))
 	refused()
 	lies(must(pinned.Sign(w.b.Signer)), nil)

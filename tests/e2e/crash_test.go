@@ -100,7 +100,7 @@ func TestChallengeInsideACommit(t *testing.T) {
 	r.works()
 	asked, answered := filepath.Join(r.work, "challenge"), filepath.Join(r.work, "answer")
 	r.client(api.OK, "publish")
-	r.says("touchmark-audit", 0, "", "challenge", "--log", r.Mirror, "--trust", r.Trust, "--out", asked)
+	r.says("touchmark-audit", 0, "", "challenge", "--trust", r.Trust, "--out", asked)
 	steps := r.steps()
 	s := r.ask(nil, r.file("a", 100), r.file("b", 100))
 	r.driveTo(s, steps[slices.IndexFunc(steps, func(s string) bool { return strings.HasPrefix(s, "touch/") })])

@@ -153,40 +153,75 @@ type errLaw struct{ error }
 // lawAt is the law when the log had this many entries, all of which are here.
 // What is proven is known; the rest is read.
 func (m *Mirror) lawAt(size uint64) (law, error) {
-	from, l, err := m.Committed(), m.law, error(nil)
-	if from == 0 {
-		if from, l, err = m.lastBoot(size); err != nil {
-			return law{}, err
-		}
+	if m.Committed() == 0 {
+		return m.lawByMarks(size)
 	}
-	if err := l.follow(m.Store.Entries(from, size), size); err != nil {
+	l := m.law
+	if err := l.follow(m.Store.Entries(m.Committed(), size), size); err != nil {
 		return law{}, err
 	}
 	return l, nil
 }
 
-// lastBoot is the law that held when the board started last, and the index of
-// that start: its entry names the newest one of the administrators, and each of
-// these the one before.
-func (m *Mirror) lastBoot(size uint64) (from uint64, l law, err error) {
-	boot := kindLine(ledger.KindBoot)
-	at := size
-	for e, err := range m.Store.Backward(size) {
-		if err != nil {
-			return 0, law{}, err
-		}
-		at--
-		if !bytes.HasPrefix(e, boot) {
+// lawByMarks reads it where nothing is known yet, in a time that does not grow with
+// the log: the newest boot entry names the newest entry of the administrators
+// before it, and each of these the one before; those behind it are read, and what
+// follows them up to the next word on what HEAD took.
+func (m *Mirror) lawByMarks(size uint64) (l law, err error) {
+	l = m.law
+	var orders []uint64
+	for k, err := range m.Store.MarksBackward() {
+		switch {
+		case err != nil:
+			return law{}, err
+		case k.Index >= size || !speaks(kindLine(k.Kind)):
+			continue
+		case k.Kind != ledger.KindBoot:
+			orders = append(orders, k.Index)
 			continue
 		}
-		_, body, err := ledger.Parse(e)
-		if err != nil {
-			return 0, law{}, fmt.Errorf("mirror: entry %d: %w", at, err)
+		if l, err = m.lawAtBoot(k.Index); err != nil {
+			return law{}, err
 		}
-		l, err = m.chain(body.(*ledger.Boot).Admin) // the entry's first lines said that it is one
-		return at, l, err
+		break
 	}
-	return 1, m.law, nil
+	for _, i := range slices.Backward(orders) {
+		if err := l.follow(decided(m.Store.Entries(i, size)), 0); err != nil {
+			return law{}, err
+		}
+	}
+	return l, l.took(size)
+}
+
+// lawAtBoot is the law that held when the board wrote a boot entry.
+func (m *Mirror) lawAtBoot(index uint64) (law, error) {
+	raw, err := m.Store.Entry(index)
+	if err != nil {
+		return law{}, err
+	}
+	_, body, err := ledger.Parse(raw)
+	boot, ok := body.(*ledger.Boot)
+	if err != nil || !ok {
+		return law{}, fmt.Errorf("mirror: entry %d is no boot entry (%v)", index, err)
+	}
+	return m.chain(boot.Admin)
+}
+
+// decided yields an entry of the administrators and those behind it up to the one
+// that says whether HEAD took it: the first that names what HEAD took. If another
+// one of the administrators comes first, it did not.
+func decided(entries iter.Seq2[[]byte, error]) iter.Seq2[[]byte, error] {
+	says := [][]byte{kindLine(ledger.KindAttest), kindLine(ledger.KindBoot)}
+	return func(yield func([]byte, error) bool) {
+		first := true
+		for e, err := range entries {
+			names := slices.ContainsFunc(says, func(k []byte) bool { return bytes.HasPrefix(e, k) })
+			if err == nil && !first && !names && speaks(e) || !yield(e, err) || names {
+				return
+			}
+			first = false
+		}
+	}
 }
 
 // chain is the law that an entry of the administrators and those before it make.
