@@ -336,7 +336,7 @@ func TestConfirmations(t *testing.T) {
 	c.Panel = leaver{r}
 	ok(t, c.readPolicy(t.Context()))
 	ok(t, c.begin(t.Context()))
-	if err := c.makeKey(t.Context()); err == nil || !strings.Contains(err.Error(), "left") {
+	if err := c.makeKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "left") {
 		t.Errorf("without a yes: %v", err)
 	}
 	if !bytes.Equal(old, r.tokenKey()) {
@@ -349,7 +349,7 @@ func TestConfirmations(t *testing.T) {
 		t.Errorf("HEAD was made all the same: %v", err)
 	}
 	c.Panel = r
-	ok(t, c.makeKey(t.Context()))
+	ok(t, c.makeKeys(t.Context()))
 	if bytes.Equal(old, r.tokenKey()) {
 		t.Error("the key was not replaced")
 	}

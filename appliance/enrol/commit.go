@@ -12,21 +12,34 @@ import (
 
 // entry is the genesis entry, the same each time: all of it is written down by now.
 func (c *ceremony) entry() (*ledger.Genesis, error) {
-	spki, err := x509.MarshalPKIXPublicKey(c.made.Public)
-	if err != nil {
-		return nil, err
-	}
-	info, cfg := c.Token.Info(), c.TPM.Config()
-	return &ledger.Genesis{
+	cfg := c.TPM.Config()
+	g := &ledger.Genesis{
 		Origin: c.policy.Origin, Predecessor: c.state.Predecessor, LogKey: c.log.Public,
 		AK: c.state.AK, Creation: c.state.Creation, EK: c.state.EK,
 		Head: cfg.Head, HeadName: quote.HeadName(cfg.Head), Base: c.state.Base, PCR: cfg.PCR,
-		Token: ledger.TokenInfo{Serial: info.Serial, Firmware: info.Firmware, Emulated: c.made.Facts.Emulated},
-		Key: ledger.TokenKey{
-			Name: c.key.Name, Slot: c.key.Slot, Family: c.key.Family, Algorithm: c.key.Algorithm,
-			Fingerprint: c.pgp.Fingerprint(), SPKI: spki,
-		},
-		Attestation: c.state.Attestation, Nonce: c.Nonce, Cert: c.state.Cert, Policy: c.PolicyNote,
+		Nonce: c.Nonce, Policy: c.PolicyNote,
+	}
+	for _, k := range c.keys {
+		record, err := k.record()
+		if err != nil {
+			return nil, err
+		}
+		g.Keys = append(g.Keys, *record)
+	}
+	return g, nil
+}
+
+// record is what the log says of a key.
+func (k *key) record() (*ledger.TokenKey, error) {
+	spki, err := x509.MarshalPKIXPublicKey(k.made.Public)
+	if err != nil {
+		return nil, err
+	}
+	f := k.made.Facts
+	return &ledger.TokenKey{
+		Name: k.Name, Slot: k.Slot, Family: k.Family, Algorithm: k.Algorithm, Fingerprint: k.pgp.Fingerprint(), SPKI: spki,
+		Token:       ledger.TokenInfo{Serial: f.Serial, Firmware: f.Firmware, Emulated: f.Emulated},
+		Attestation: k.state.Attestation, Cert: k.state.Cert,
 	}, nil
 }
 

@@ -80,9 +80,7 @@ type ceremony struct {
 	Config
 	state  *progress.State
 	policy *policy.Policy
-	key    policy.Key
-	made   *piv.Enrolled
-	pgp    *sigformat.Key
+	keys   []*key // as the policy has them
 	log    *logkey.Key
 	trust  *anchor.Trust
 	words  *transcript.Transcript
@@ -119,9 +117,9 @@ func (c *ceremony) steps(ctx context.Context) error {
 		{"data directory", c.begin},
 		{"trust directory", c.checkTrustDir},
 		{"TPM", c.checkTPM},
-		{"token's key", c.makeKey},
+		{"token's keys", c.makeKeys},
 		{"token's management key", c.setManagementKey},
-		{"certificate", c.certify},
+		{"certificates", c.certify},
 		{"log key", c.makeLogKey},
 		{"log key's backup", c.backUp},
 		{"TPM's endorsement key", c.readEK},
@@ -193,12 +191,14 @@ func (c *ceremony) readPolicy(context.Context) (err error) {
 	if c.policy, err = policy.Open(c.PolicyNote); err != nil {
 		return err
 	}
-	if n := len(c.policy.Keys); n != 1 {
-		return fmt.Errorf("it names %d keys; this version enrols exactly one", n)
+	if n := len(c.policy.Keys); n > ledger.MaxKeys {
+		return fmt.Errorf("it names %d keys; a log begins with %d at most", n, ledger.MaxKeys)
 	}
-	c.key = c.policy.Keys[0]
-	if c.key.Family != family {
-		return fmt.Errorf("key %q is for family %q; this version enrols %q", c.key.Name, c.key.Family, family)
+	for _, k := range c.policy.Keys {
+		if k.Family != family {
+			return fmt.Errorf("key %q is for family %q; this version enrols %q", k.Name, k.Family, family)
+		}
+		c.keys = append(c.keys, &key{Key: k})
 	}
 	return nil
 }
@@ -215,6 +215,9 @@ func (c *ceremony) begin(context.Context) error {
 		if what := s.Differs(want); what != "" {
 			return fmt.Errorf("%w: the %s differs", ErrInputs, what)
 		}
+		if len(s.Keys) != len(c.keys) {
+			return fmt.Errorf("%w: its file tells of %d keys", ErrInputs, len(s.Keys))
+		}
 		c.state, c.Now = s, s.Time
 	case !errors.Is(err, os.ErrNotExist):
 		return err
@@ -225,6 +228,9 @@ func (c *ceremony) begin(context.Context) error {
 			return err
 		}
 		c.state = want
+	}
+	for i, k := range c.keys {
+		k.state = &c.state.Keys[i]
 	}
 	if s == nil {
 		if err := transcript.Absent(c.Transcript); err != nil {
@@ -318,7 +324,7 @@ func (c *ceremony) head() {
 
 // inputs are the beginning of a ceremony's progress.
 func (c *ceremony) inputs() *progress.State {
-	s := &progress.State{Policy: sha256.Sum256(c.PolicyNote), UserID: c.UserID, Nonce: c.Nonce, SameHead: c.SameHead, Time: c.Now}
+	s := &progress.State{Policy: sha256.Sum256(c.PolicyNote), UserID: c.UserID, Nonce: c.Nonce, SameHead: c.SameHead, Time: c.Now, Keys: make([]progress.Key, len(c.keys))}
 	if c.Predecessor != nil {
 		s.Predecessor = ledger.LogID{Origin: c.Predecessor.Origin, Genesis: c.Predecessor.Genesis}
 	}

@@ -8,62 +8,80 @@ import (
 	"errors"
 	"fmt"
 
+	"touchmark/appliance/enrol/progress"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/piv"
 	"touchmark/appliance/piv/attest"
+	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
 	"touchmark/tpm/ledger"
 )
 
-// makeKey has the token make the signing key. What was in the slot before is
-// written down first, so that a ceremony cut short right after knows its own
-// key from one that was there.
-func (c *ceremony) makeKey(ctx context.Context) error {
-	if recorded(c.state.Attestation.Slot) {
-		return c.knownKey()
+// key is one of the keys that the ceremony makes.
+type key struct {
+	policy.Key
+	state *progress.Key
+	made  *piv.Enrolled
+	pgp   *sigformat.Key
+}
+
+// makeKeys has the token make the signing keys.
+func (c *ceremony) makeKeys(ctx context.Context) error {
+	for _, k := range c.keys {
+		if err := c.makeKey(ctx, k); err != nil {
+			return fmt.Errorf("key %s: %w", k.Name, err)
+		}
 	}
-	now, err := c.inSlot()
+	return nil
+}
+
+// makeKey has the token make a key. What was in the slot before is written down
+// first, so that a ceremony cut short right after knows its own key from one
+// that was there.
+func (c *ceremony) makeKey(ctx context.Context, k *key) error {
+	if recorded(k.state.Attestation.Slot) {
+		return c.knownKey(k)
+	}
+	now, err := c.inSlot(k)
 	if err != nil {
 		return err
 	}
-	if c.state.Asked && now != [32]byte{} && now != c.state.Before {
-		c.made, err = c.Token.Enrolled(c.keySpec()) // made by this ceremony
+	if k.state.Asked && now != [32]byte{} && now != k.state.Before {
+		k.made, err = c.Token.Enrolled(k.spec()) // made by this ceremony
 	} else {
-		err = c.newKey(ctx, now)
+		err = c.newKey(ctx, k, now)
 	}
 	if err != nil {
 		return err
 	}
-	c.state.Attestation = ledger.TokenAttestation{Slot: c.made.Attestation, Intermediate: c.made.Intermediate}
-	c.describeKey()
+	k.state.Attestation = ledger.TokenAttestation{Slot: k.made.Attestation, Intermediate: k.made.Intermediate}
+	c.describeKey(k)
 	return c.save()
 }
 
-func (c *ceremony) keySpec() piv.KeySpec {
-	return piv.KeySpec{Slot: c.key.Slot, Algorithm: c.key.Algorithm}
-}
+func (k *key) spec() piv.KeySpec { return piv.KeySpec{Slot: k.Slot, Algorithm: k.Algorithm} }
 
-func (c *ceremony) newKey(ctx context.Context, now [32]byte) (err error) {
+func (c *ceremony) newKey(ctx context.Context, k *key, now [32]byte) (err error) {
 	if now != [32]byte{} {
 		if !c.Replace {
-			return fmt.Errorf("slot %s: %w: --replace-key destroys it", c.key.Slot, piv.ErrSlotInUse)
+			return fmt.Errorf("slot %s: %w: --replace-key destroys it", k.Slot, piv.ErrSlotInUse)
 		}
-		if err := c.confirm(ctx, fmt.Sprintf("Destroy the key in slot %s of token %d? Nobody can bring it back.", c.key.Slot, c.Token.Info().Serial)); err != nil {
+		if err := c.confirm(ctx, fmt.Sprintf("Destroy the key in slot %s of token %d? Nobody can bring it back.", k.Slot, c.Token.Info().Serial)); err != nil {
 			return err
 		}
 	}
-	c.state.Asked, c.state.Before = true, now
+	k.state.Asked, k.state.Before = true, now
 	if err := c.save(); err != nil {
 		return err
 	}
-	c.made, err = c.Token.Enrol(piv.EnrolConfig{Key: c.keySpec(), Replace: c.Replace})
+	k.made, err = c.Token.Enrol(piv.EnrolConfig{Key: k.spec(), Replace: c.Replace})
 	return err
 }
 
-// inSlot names the key in the token's slot by the hash of its public half;
+// inSlot names the key in the slot of a key by the hash of its public half;
 // zero if there is none.
-func (c *ceremony) inSlot() (h [32]byte, err error) {
-	pub, err := c.Token.Public(c.key.Slot)
+func (c *ceremony) inSlot(k *key) (h [32]byte, err error) {
+	pub, err := c.Token.Public(k.Slot)
 	if errors.Is(err, piv.ErrEmptySlot) {
 		return h, nil
 	}
@@ -75,29 +93,41 @@ func (c *ceremony) inSlot() (h [32]byte, err error) {
 }
 
 // knownKey goes on with the key that the token made before.
-func (c *ceremony) knownKey() error {
-	a := c.state.Attestation
+func (c *ceremony) knownKey(k *key) error {
+	a := k.state.Attestation
 	facts, err := attest.Verify(a.Slot, a.Intermediate, nil)
 	if err != nil {
 		return err
 	}
-	pub, err := c.Token.Public(c.key.Slot)
+	pub, err := c.Token.Public(k.Slot)
 	if err != nil {
 		return err
 	}
-	if key, ok := facts.Public.(interface{ Equal(crypto.PublicKey) bool }); !ok || !key.Equal(pub) {
+	if p, ok := facts.Public.(interface{ Equal(crypto.PublicKey) bool }); !ok || !p.Equal(pub) {
 		return fmt.Errorf("this is not the token whose key was made before, number %d, or that key is gone", facts.Serial)
 	}
-	c.made = &piv.Enrolled{Public: pub, Attestation: a.Slot, Intermediate: a.Intermediate, Facts: facts}
-	c.describeKey()
+	k.made = &piv.Enrolled{Public: pub, Attestation: a.Slot, Intermediate: a.Intermediate, Facts: facts}
+	c.describeKey(k)
 	return nil
 }
 
-func (c *ceremony) describeKey() {
-	f := c.made.Facts
+func (c *ceremony) describeKey(k *key) {
+	f := k.made.Facts
 	c.words.Once("token       number %d, firmware %s%s", f.Serial, f.Firmware, emulated(f.Emulated))
-	c.words.Once("key         slot %s, %s, a touch for each signature, made in the token", c.key.Slot, c.key.Algorithm)
-	c.words.Once("            attestation SHA-256 %x", sha256.Sum256(c.made.Attestation))
+	c.words.Once("key         %s: slot %s, %s, a touch for each signature, made in the token", k.Name, k.Slot, k.Algorithm)
+	c.words.Once("            attestation SHA-256 %x", sha256.Sum256(k.made.Attestation))
+	if f.EUCLEAK() {
+		c.words.Once("WARNING     firmware %s: whoever holds the token for a while can extract its key %s, which is on an elliptic curve (EUCLEAK, Yubico YSA-2024-03). Take RSA, or a token with firmware 5.7 or newer", f.Firmware, k.Name)
+	}
+}
+
+// attestations are those of all keys, for the TPM to vouch for.
+func (c *ceremony) attestations() []ledger.TokenAttestation {
+	var all []ledger.TokenAttestation
+	for _, k := range c.keys {
+		all = append(all, k.state.Attestation)
+	}
+	return all
 }
 
 func emulated(yes bool) string {
@@ -141,23 +171,37 @@ func (c *ceremony) unlock(ctx context.Context) error {
 	}
 }
 
-// certify makes the OpenPGP certificate. The key's creation time is part of
-// its fingerprint: it is that of the ceremony, once and for all.
-func (c *ceremony) certify(ctx context.Context) (err error) {
-	if c.pgp, err = sigformat.NewKey(c.made.Public, c.Now); err != nil {
-		return err
+// certify makes the OpenPGP certificates. A key's creation time is part of its
+// fingerprint: it is that of the ceremony, once and for all.
+func (c *ceremony) certify(ctx context.Context) error {
+	unlocked := false
+	for _, k := range c.keys {
+		var err error
+		if k.pgp, err = sigformat.NewKey(k.made.Public, c.Now); err != nil {
+			return fmt.Errorf("key %s: %w", k.Name, err)
+		}
+		c.words.Once("certificate %s: %s", k.Name, c.UserID)
+		c.words.Once("            fingerprint %X", k.pgp.Fingerprint())
+		if recorded(k.state.Cert) {
+			continue
+		}
+		if !unlocked {
+			if err := c.unlock(ctx); err != nil {
+				return err
+			}
+			unlocked = true
+		}
+		if err := c.certifyKey(k); err != nil {
+			return fmt.Errorf("key %s: %w", k.Name, err)
+		}
 	}
-	c.words.Once("certificate %s", c.UserID)
-	c.words.Once("            fingerprint %X", c.pgp.Fingerprint())
-	if recorded(c.state.Cert) {
-		return nil
-	}
-	if err := c.unlock(ctx); err != nil {
-		return err
-	}
-	c.ask("touch", operator.AskTouch, "Touch the token: it signs its own certificate, for "+c.UserID+".")
-	c.state.Cert, err = sigformat.NewCertificate(c.pgp, c.UserID, func(digest []byte, h crypto.Hash) ([]byte, error) {
-		return c.Token.Sign(c.key.Slot, c.made.Public, digest, h)
+	return nil
+}
+
+func (c *ceremony) certifyKey(k *key) (err error) {
+	c.ask("touch", operator.AskTouch, "Touch the token: its key "+k.Name+" signs its own certificate, for "+c.UserID+".")
+	k.state.Cert, err = sigformat.NewCertificate(k.pgp, c.UserID, func(digest []byte, h crypto.Hash) ([]byte, error) {
+		return c.Token.Sign(k.Slot, k.made.Public, digest, h)
 	})
 	if err != nil {
 		return err

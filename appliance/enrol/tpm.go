@@ -133,7 +133,7 @@ func (c *ceremony) makeAK(context.Context) error {
 	if err := c.save(); err != nil {
 		return err
 	}
-	e, err := c.TPM.MakeAK(ledger.OutsideInfo(c.policy.Origin, c.state.Attestation, c.Nonce))
+	e, err := c.TPM.MakeAK(ledger.OutsideInfo(c.policy.Origin, c.attestations(), c.Nonce))
 	if err != nil {
 		return err
 	}

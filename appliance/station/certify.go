@@ -8,33 +8,11 @@ import (
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/intake"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
 )
-
-// usable says why nothing is signed with the key at a time.
-func (s *Station) usable(now time.Time) error {
-	c := s.past.Certificate
-	switch err := c.Usable(now); {
-	case errors.Is(err, sigformat.ErrRevoked):
-		return intake.Refuse(message.CodeKeyRevoked, "the key was revoked: nothing is signed with it any more")
-	case err != nil:
-		return intake.Refuse(message.CodeKeyExpired, "the key's certificate expired at %s: administrators must order to renew it first", stamp(c.Expires))
-	}
-	return nil
-}
-
-// keyWarning is shown as long as the key cannot sign.
-func (s *Station) keyWarning() string {
-	if s.past.Certificate == nil {
-		return ""
-	}
-	if err := s.usable(s.now()); err != nil {
-		return refusalOf(err).Text + "."
-	}
-	return ""
-}
 
 // errNextSecond is a renewal in the second of the newest self-signature: it has to
 // wait for the next one.
@@ -43,17 +21,18 @@ var errNextSecond = errors.New("the certificate was signed this second")
 // planCert plans what a cert order has the token sign at a time.
 func (s *Station) planCert(d *decree, now time.Time) (*sigformat.Plan, error) {
 	a := d.order.Action.(*order.Cert)
-	if a.Key != s.past.Name {
-		return nil, intake.Refuse(message.CodeBadMessage, "the order is about key %q, this log is of key %q", a.Key, s.past.Name)
+	k := s.past.Named(a.Key)
+	if k == nil {
+		return nil, intake.Refuse(message.CodeBadMessage, "the order is about key %q, which this log does not have", a.Key)
 	}
 	x, err := d.order.Certification(now, d.hash)
 	if err != nil {
 		return nil, intake.Refuse(message.CodeBadMessage, "%v", err)
 	}
-	p, err := s.past.Certificate.Plan(x)
+	p, err := k.Cert.Plan(x)
 	if errors.Is(err, sigformat.ErrTooEarly) {
 		x.Created = now.Add(time.Second)
-		if _, later := s.past.Certificate.Plan(x); later == nil {
+		if _, later := k.Cert.Plan(x); later == nil {
 			return nil, errNextSecond
 		}
 	}
@@ -83,7 +62,7 @@ func (s *Station) prepareCert(d *decree, entry *ledger.Order) error {
 	if err != nil {
 		return err
 	}
-	d.job = &job{id: d.hash, order: d, machine: ceremony.New(1), plans: []*sigformat.Plan{plan}, intent: entries[0], commit: s.chain.Commit(*p)}
+	d.job = &job{id: d.hash, order: d, key: s.past.Named(d.order.Action.(*order.Cert).Key), machine: ceremony.New(1), plans: []*sigformat.Plan{plan}, intent: entries[0], commit: s.chain.Commit(*p)}
 	return nil
 }
 
@@ -140,21 +119,21 @@ func (s *Station) certInForce(d *decree, end ledger.ItemResult, denied bool) {
 		s.alarm = touchAlarm
 	}
 	if end.State == ledger.Signed {
-		s.announce(d, "order-done", certDone(s.past.Certificate))
+		s.announce(d, "order-done", certDone(s.past.Named(d.order.Action.(*order.Cert).Key)))
 		return
 	}
 	s.announce(d, "order-dropped", certUndone(end, denied))
 }
 
 // certDone says what the certificate is now.
-func certDone(c *sigformat.Certificate) string {
+func certDone(k *past.Key) string {
 	switch {
-	case c.Revoked:
-		return "The key is revoked."
-	case c.Expires.IsZero():
-		return "The certificate is renewed: it never expires."
+	case k.Cert.Revoked:
+		return "Key " + k.Name + " is revoked."
+	case k.Cert.Expires.IsZero():
+		return "The certificate of key " + k.Name + " is renewed: it never expires."
 	}
-	return "The certificate is renewed: it expires at " + stamp(c.Expires) + "."
+	return "The certificate of key " + k.Name + " is renewed: it expires at " + stamp(k.Cert.Expires) + "."
 }
 
 // certUndone says why it is what it was.

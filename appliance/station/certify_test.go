@@ -117,7 +117,7 @@ func (c certifying) certificate() *sigformat.Certificate {
 		must(c.t, err)
 		switch b := body.(type) {
 		case *ledger.Genesis:
-			cert, err = sigformat.ParseCertificate(b.Cert)
+			cert, err = sigformat.ParseCertificate(b.Keys[0].Cert)
 			must(c.t, err)
 		case *ledger.Order:
 			if b.Action != ledger.KindCert {
@@ -212,7 +212,7 @@ func TestCertificateIsRenewedAndRevoked(t *testing.T) {
 			t.Fatalf("%+v", got)
 		}
 		c.refuses("e.db", message.CodeKeyRevoked)
-		c.view("the warning", func(v operator.View) bool { return strings.Contains(v.Warning, "the key was revoked") })
+		c.view("the warning", func(v operator.View) bool { return strings.Contains(v.Warning, "was revoked") })
 		note := c.forever()
 		id := orderID(note)
 		c.send((&message.Order{Note: note}).Marshal())
@@ -402,7 +402,7 @@ func TestCertOrdersRefused(t *testing.T) {
 		a    order.Cert
 		want string
 	}{
-		"another key":     {order.Cert{Key: "kernel"}, "this log is of key"},
+		"another key":     {order.Cert{Key: "kernel"}, "which this log does not have"},
 		"expires already": {order.Cert{Key: "packages", Expires: c.now().Add(-time.Hour)}, "expiry"},
 		"a past century":  {order.Cert{Key: "packages", Expires: c.now().AddDate(150, 0, 0)}, "136 years"},
 	} {

@@ -9,6 +9,7 @@ import (
 	"touchmark/appliance/intake"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/policy"
+	"touchmark/appliance/sigformat"
 	"touchmark/appliance/station/chain"
 	"touchmark/appliance/station/meaning"
 	"touchmark/appliance/station/past"
@@ -170,7 +171,20 @@ func describe(now *past.Law, d *decree, at time.Time) []string {
 	if d.policy != nil {
 		return meaning.Policy(now.Policy, d.policy)
 	}
-	return meaning.Order(d.order, now.Certificate, at)
+	return meaning.Order(d.order, certificateOf(now, d.order), at)
+}
+
+// certificateOf is what a cert order is about, nil for any other.
+func certificateOf(now *past.Law, o *order.Order) *sigformat.Certificate {
+	a, ok := o.Action.(*order.Cert)
+	if !ok {
+		return nil
+	}
+	k := now.Named(a.Key)
+	if k == nil {
+		return nil
+	}
+	return k.Cert
 }
 
 func (s *Station) showDecree(text string) {
@@ -209,6 +223,7 @@ func (s *Station) decideOrder(c operator.Command) bool {
 		s.say("No host holds it. Connect one, or go on without: u.")
 	case d.kind == ledger.KindCert && s.token.state != tokenReady:
 		s.say("The token is not ready (" + s.token.state + "): nothing was armed.")
+	case d.kind == ledger.KindCert && s.notHeld(d.order.Action.(*order.Cert).Key):
 	default:
 		s.armDecree(d)
 	}

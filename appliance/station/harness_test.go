@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -160,11 +161,30 @@ type fakeToken struct {
 	typed   func() // called with each PIN; may be nil
 
 	mu       sync.Mutex
+	slots    map[string]*ecdsa.PrivateKey
 	verified bool
 	gone     bool
 }
 
-func (t *fakeToken) Public(string) (crypto.PublicKey, error) { return t.key.Public(), nil }
+func (t *fakeToken) Public(slot string) (crypto.PublicKey, error) {
+	if k := t.in(slot); k != nil {
+		return k.Public(), nil
+	}
+	return nil, nil
+}
+
+func (t *fakeToken) in(slot string) *ecdsa.PrivateKey {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.slots[slot]
+}
+
+// swap takes the token out; the next one to be plugged in (set) has these keys.
+func (t *fakeToken) swap(slots map[string]*ecdsa.PrivateKey) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.slots, t.verified, t.gone = slots, false, true
+}
 
 func (t *fakeToken) VerifyPIN(pin []byte) error {
 	defer clear(pin)
@@ -188,7 +208,7 @@ func (t *fakeToken) PINVerified() bool { t.mu.Lock(); defer t.mu.Unlock(); retur
 func (t *fakeToken) Present() bool     { t.mu.Lock(); defer t.mu.Unlock(); return !t.gone }
 func (t *fakeToken) Close() error      { return nil }
 
-func (t *fakeToken) Sign(_ string, _ crypto.PublicKey, digest []byte, _ crypto.Hash) ([]byte, error) {
+func (t *fakeToken) Sign(slot string, _ crypto.PublicKey, digest []byte, _ crypto.Hash) ([]byte, error) {
 	if !t.Present() {
 		return nil, ceremony.ErrRemoved
 	}
@@ -202,7 +222,7 @@ func (t *fakeToken) Sign(_ string, _ crypto.PublicKey, digest []byte, _ crypto.H
 		}
 		return nil, err
 	}
-	return ecdsa.SignASN1(rand.Reader, t.key, digest[:min(len(digest), 32)])
+	return ecdsa.SignASN1(rand.Reader, t.in(slot), digest[:min(len(digest), 32)])
 }
 
 // fakePanel keeps every view and passes commands.
@@ -274,6 +294,7 @@ type board struct {
 	forge *intaketest.Forge
 	trust *anchor.Trust
 	key   *sigformat.Key
+	spare *ecdsa.PrivateKey // the log's second key, nil for none
 
 	stop    context.CancelFunc
 	done    chan error
@@ -290,13 +311,31 @@ type board struct {
 
 func newBoard(t *testing.T) *board {
 	t.Helper()
+	b := bareBoard(t)
+	b.enrol()
+	return b
+}
+
+// twoKeys is a board whose log has a second key, "backup" in slot 9a, which is on
+// another token; every class names it second.
+func twoKeys(t *testing.T) *board {
+	t.Helper()
+	b := bareBoard(t)
+	var err error
+	b.spare, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	b.enrol()
+	return b
+}
+
+func bareBoard(t *testing.T) *board {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	b := &board{t: t, dir: t.TempDir(), acks: true,
 		refused: map[message.JobID]*message.Refused{}, ended: map[message.JobID]*message.Done{}}
 	b.tpm = &fakeTPM{tpm: quotetest.New(), fault: map[string]string{}, count: map[string]int{}, slow: map[string]chan struct{}{}}
-	b.token = &fakeToken{key: key, touch: make(chan error), waiting: make(chan struct{}, 16)}
-	b.enrol()
+	b.token = &fakeToken{key: key, slots: map[string]*ecdsa.PrivateKey{"9c": key}, touch: make(chan error), waiting: make(chan struct{}, 16)}
 	return b
 }
 
@@ -326,6 +365,10 @@ func (b *board) policyNote() []byte {
 	text := policytest.Policy{Origin: origin, Admin: adminKey, Host: hostKey, Classes: []policytest.Class{
 		{Name: "db", Names: "*.db", MaxSize: "1MiB", Rate: "20/1h", Batch: 4},
 	}}.Text() + b.forge.Tables("packages")
+	if b.spare != nil {
+		text = strings.ReplaceAll(text, `keys = ["packages"]`, `keys = ["packages", "backup"]`)
+		text = strings.Replace(text, "[[key]]", "[[key]]\nname = \"backup\"\nslot = \"9a\"\nfamily = \"openpgp-data\"\nalgorithm = \"p256\"\n[[key]]", 1)
+	}
 	b.pol = text
 	n, err := message.SignNote([]byte(text), admin)
 	must(b.t, err)
@@ -335,25 +378,35 @@ func (b *board) policyNote() []byte {
 // genesis is the first entry, for an AK with its creation.
 func (b *board) genesis(ak []byte, creation func(outside []byte) quote.Creation, now time.Time) *ledger.Genesis {
 	t := b.t
-	key, err := sigformat.NewKey(b.token.key.Public(), now)
-	must(t, err)
-	cert, err := sigformat.NewCertificate(key, "Test <test@example.org>", func(d []byte, h crypto.Hash) ([]byte, error) {
-		return b.token.key.Sign(rand.Reader, d, h)
-	})
-	must(t, err)
 	logKey, vkey := newSigner(t, origin)
 	b.keys = &testKeys{have: map[string]note.Signer{vkey: logKey}}
-	spki, err := x509.MarshalPKIXPublicKey(b.token.key.Public())
-	must(t, err)
-	att := ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("device")}
-	b.key = key
+	keys := []ledger.TokenKey{b.record(b.token.key, "packages", "9c", now)}
+	if b.spare != nil {
+		keys = append(keys, b.record(b.spare, "backup", "9a", now))
+	}
+	g := &ledger.Genesis{Keys: keys}
 	b.cfg = Config{LogKeys: b.keys, Log: zerolog.Nop(), TokenPoll: time.Millisecond, TPMRetry: time.Millisecond}
-	return &ledger.Genesis{
-		Origin: origin, LogKey: vkey, AK: ak, Creation: creation(ledger.OutsideInfo(origin, att, [32]byte{})),
-		Head: b.tpm.tpm.HeadIndex, HeadName: b.tpm.tpm.HeadName(), PCR: b.tpm.tpm.PCRIndex,
-		Token:       ledger.TokenInfo{Serial: 1, Firmware: "5.7.1", Emulated: true},
-		Key:         ledger.TokenKey{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256", Fingerprint: key.Fingerprint(), SPKI: spki},
-		Attestation: att, Cert: cert, Policy: b.policyNote(),
+	g.Origin, g.LogKey, g.AK, g.Creation = origin, vkey, ak, creation(ledger.OutsideInfo(origin, g.Attestations(), g.Nonce))
+	g.Head, g.HeadName, g.PCR, g.Policy = b.tpm.tpm.HeadIndex, b.tpm.tpm.HeadName(), b.tpm.tpm.PCRIndex, b.policyNote()
+	var err error
+	b.key, err = sigformat.NewKey(b.token.key.Public(), now)
+	must(t, err)
+	return g
+}
+
+// record is what the log says of a key.
+func (b *board) record(key *ecdsa.PrivateKey, name, slot string, now time.Time) ledger.TokenKey {
+	pgp, err := sigformat.NewKey(key.Public(), now)
+	must(b.t, err)
+	cert, err := sigformat.NewCertificate(pgp, "Test <test@example.org>", func(d []byte, h crypto.Hash) ([]byte, error) {
+		return key.Sign(rand.Reader, d, h)
+	})
+	must(b.t, err)
+	spki, err := x509.MarshalPKIXPublicKey(key.Public())
+	must(b.t, err)
+	return ledger.TokenKey{
+		Name: name, Slot: slot, Family: "openpgp-data", Algorithm: "p256", Fingerprint: pgp.Fingerprint(), SPKI: spki,
+		Token: ledger.TokenInfo{Serial: 1, Firmware: "5.7.1", Emulated: true}, Attestation: ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("device")}, Cert: cert,
 	}
 }
 

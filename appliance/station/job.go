@@ -12,6 +12,7 @@ import (
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
 	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 )
@@ -27,6 +28,7 @@ type job struct {
 	timer   *time.Timer // arm or mirror time-out
 	until   time.Time   // while shown or touching: when that ends by itself
 
+	key     *past.Key         // what it is signed with, set when it is shown, and for good when it is armed
 	order   *decree           // the administrators' order that the token certifies its key by; else nil, and the above is there
 	machine *ceremony.Machine // nil while it waits in the queue
 	plans   []*sigformat.Plan
@@ -54,6 +56,9 @@ func (s *Station) armJob(id string) {
 	}
 	if s.token.state != tokenReady {
 		s.say("The token is not ready (" + s.token.state + "): nothing was armed.")
+		return
+	}
+	if s.notHeld(j.key.Name) {
 		return
 	}
 	s.alarm = ""
@@ -89,11 +94,15 @@ func (s *Station) prepare(j *job) error {
 	if now.Before(s.past.LastTime) {
 		return intake.Refuse(message.CodeClockSkew, "the board's clock went backwards")
 	}
-	if _, err := s.grant(j.request, now); err != nil {
+	grant, err := s.grant(j.request, now)
+	if err != nil {
+		return err
+	}
+	if j.key, err = s.keyFor(grant, now); err != nil {
 		return err
 	}
 	intent := &ledger.Intent{
-		Sequence: s.past.Sequence + 1, Policy: s.past.Policy.Hash, Key: s.past.Key.Fingerprint(),
+		Sequence: s.past.Sequence + 1, Policy: s.past.Policy.Hash, Key: j.key.Cert.Key.Fingerprint(),
 		Job: j.id, Approval: j.submit.Approval, Submission: j.submit.Submission,
 	}
 	intent.Refusals, intent.Refused = s.refusals.Sum()
@@ -103,7 +112,7 @@ func (s *Station) prepare(j *job) error {
 		if !ok {
 			return fmt.Errorf("policy admitted format %q, which there is not", j.request.Approval.Items[i].Format)
 		}
-		p, err := format.Plan(s.past.Key, st, now, s.past.Trust.Origin, j.id)
+		p, err := format.Plan(j.key.Cert.Key, st, now, s.past.Trust.Origin, j.id)
 		if err != nil {
 			return err
 		}

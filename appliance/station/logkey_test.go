@@ -90,7 +90,7 @@ func rotated(t *testing.T) (b *board, old, next string, note []byte) {
 func (b *board) follows(next string) {
 	b.trust = &anchor.Trust{
 		Origin: b.trust.Origin, Version: 2, LogKey: next, OldLogKeys: []string{b.trust.LogKey}, AK: b.trust.AK,
-		Head: b.trust.Head, HeadName: b.trust.HeadName, PCR: b.trust.PCR, Genesis: b.trust.Genesis, Emulated: b.trust.Emulated, Cert: b.trust.Cert,
+		Head: b.trust.Head, HeadName: b.trust.HeadName, PCR: b.trust.PCR, Genesis: b.trust.Genesis, Emulated: b.trust.Emulated, Certs: b.trust.Certs,
 	}
 }
 

@@ -101,12 +101,12 @@ func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
 	case len(s.queue) >= maxQueue:
 		return nil, intake.Refuse(message.CodeTooMany, "%d jobs are waiting already; try again when some are done", len(s.queue))
 	}
-	if err := s.usable(now); err != nil {
-		s.update() // the warning, which time alone does not put on display
-		return nil, err
-	}
 	grant, states, err := intake.Admit(s.past.Policy, s.cfg.Store, s.past.Rates, req, m.States, now)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := s.keyFor(grant, now); err != nil {
+		s.update() // the warning, which time alone does not put on display
 		return nil, err
 	}
 	return &job{id: req.Job, submit: m, request: req, grant: grant, states: states, asked: req.Submission.HostTime}, nil
@@ -133,17 +133,22 @@ func (s *Station) next() {
 	}
 }
 
-// grant asks whether the policy admits a request at a time, and the key's
-// certificate a signature.
+// grant asks whether the policy admits a request at a time, and the certificate
+// of one of its keys a signature.
 func (s *Station) grant(r *policy.Request, now time.Time) (*policy.Grant, error) {
-	if err := s.usable(now); err != nil {
+	g, err := s.past.Policy.Admit(r, s.past.Rates, now)
+	if err == nil {
+		_, err = s.keyFor(g, now)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return s.past.Policy.Admit(r, s.past.Rates, now)
+	return g, nil
 }
 
 func (s *Station) present(j *job) {
 	s.job = j
+	j.key, _ = s.keyFor(j.grant, s.now()) // there is one, says grant
 	j.machine = ceremony.New(len(j.states))
 	j.until = time.Now().Add(s.cfg.ArmTimeout)
 	j.timer = s.after(s.cfg.ArmTimeout, func() {

@@ -108,8 +108,13 @@ func (s *Station) jobView() *operator.Job {
 	if j == nil || j.order != nil {
 		return nil
 	}
+	if j.machine.Phase() == ceremony.Shown {
+		if k, err := s.keyFor(j.grant, s.now()); err == nil {
+			j.key = k
+		}
+	}
 	v := &operator.Job{
-		ID: j.id.String(), Class: j.grant.Class, Key: j.grant.Keys[0].Name, Host: j.request.Host,
+		ID: j.id.String(), Class: j.grant.Class, Key: j.key.Name, Host: j.request.Host,
 		Approvers: append([]string{}, j.request.Persons...), Rate: j.grant.RateText, State: j.machine.Phase().String(),
 	}
 	if j.machine.Phase() == ceremony.Touching {

@@ -18,8 +18,6 @@ import (
 	"cmp"
 	"context"
 	"crypto"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -47,6 +45,7 @@ type Link = linkproc.Link
 // it. Errors of Sign are sorted with ceremony.ErrTouchTimeout, ErrRemoved and
 // ErrPIN by the opener's wrapper.
 type Token interface {
+	// Public is nil for a slot that holds no key.
 	Public(slot string) (crypto.PublicKey, error)
 	// VerifyPIN zeroes the PIN. Its error, if any, is fit for the operator.
 	VerifyPIN(pin []byte) error
@@ -300,20 +299,3 @@ func (s *Station) step(j *job, e ceremony.Event) {
 		s.perform(j, effect)
 	}
 }
-
-// checkKey confirms that the token holds the enrolled key.
-func (s *Station) checkKey(t Token) error {
-	if s.past.Key == nil {
-		return errors.New("without a log nobody knows the enrolled key")
-	}
-	pub, err := t.Public(s.past.Slot)
-	if err != nil {
-		return fmt.Errorf("reading the key in slot %s: %w", s.past.Slot, err)
-	}
-	if k, ok := pub.(interface{ Equal(crypto.PublicKey) bool }); !ok || !k.Equal(s.past.Key.Public) {
-		return errWrongToken
-	}
-	return nil
-}
-
-var errWrongToken = errors.New("this token does not hold the enrolled key: insert the one that was enrolled")

@@ -3,11 +3,13 @@ package station
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/station/loop"
+	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 )
@@ -17,10 +19,13 @@ import (
 // that talks to the token; state is the loop's view of it.
 type tokenKeeper struct {
 	work   loop.Worker
-	token  Token  // owned by the worker
-	state  string // owned by the loop
-	device string // owned by the loop: which token it is, in words
-	busy   bool   // owned by the loop: a poll or a signature is on its way
+	token  Token      // owned by the worker
+	known  []past.Key // owned by the worker: the log's keys that the token was asked for
+	has    []string   // owned by the worker: the names of those that it holds
+	state  string     // owned by the loop
+	device string     // owned by the loop: which token it is, in words
+	holds  []string   // owned by the loop: the names of the log's keys that the token holds
+	busy   bool       // owned by the loop: a poll or a signature is on its way
 
 	entering bool // owned by the loop: a PIN is on its way
 }
@@ -55,40 +60,50 @@ func (s *Station) pollToken() {
 		return
 	}
 	s.token.busy = true
+	keys := s.past.Keys
 	s.token.work.Do(func() func() {
-		state, err := s.lookAtToken()
+		state, err := s.lookAtToken(keys)
+		has := s.token.has
 		return func() {
 			s.token.busy = false
-			s.setToken(state, err)
+			s.setToken(state, has, err)
 		}
 	})
 }
 
 // lookAtToken runs on the worker. It opens a token that is not open yet and
-// lets go of one that has vanished.
-func (s *Station) lookAtToken() (string, error) {
+// lets go of one that has vanished; it asks which of the log's keys it holds.
+func (s *Station) lookAtToken(keys []past.Key) (string, error) {
 	k := &s.token
 	if k.token != nil && !k.token.Present() {
-		_ = k.token.Close()
-		k.token = nil
+		k.drop()
 	}
-	if k.token != nil {
-		return pinState(k.token), nil
+	if k.token == nil {
+		t, err := s.cfg.Token()
+		if err != nil {
+			return tokenMissing, err
+		}
+		k.token = t
 	}
-	t, err := s.cfg.Token()
-	if err != nil {
-		return tokenMissing, err
+	if k.has == nil || !slices.EqualFunc(keys, k.known, func(a, b past.Key) bool { return a.Name == b.Name }) {
+		has, err := heldBy(k.token, keys)
+		if err != nil {
+			k.drop()
+			return tokenWrong, err
+		}
+		k.known, k.has = keys, has
+		if d, ok := k.token.(interface{ Describe() string }); ok {
+			device := d.Describe()
+			s.loop.Post(func() { k.device = device })
+		}
 	}
-	if err := s.checkKey(t); err != nil {
-		_ = t.Close()
-		return tokenWrong, err
-	}
-	k.token = t
-	if d, ok := t.(interface{ Describe() string }); ok {
-		device := d.Describe()
-		s.loop.Post(func() { k.device = device })
-	}
-	return pinState(t), nil
+	return pinState(k.token), nil
+}
+
+// drop lets go of the token, on the worker.
+func (k *tokenKeeper) drop() {
+	_ = k.token.Close()
+	k.token, k.known, k.has = nil, nil, nil
 }
 
 func pinState(t Token) string {
@@ -99,11 +114,11 @@ func pinState(t Token) string {
 }
 
 // setToken notes a change of the token's state and tells the operator.
-func (s *Station) setToken(state string, err error) {
-	if state == s.token.state {
+func (s *Station) setToken(state string, holds []string, err error) {
+	if state == s.token.state && slices.Equal(holds, s.token.holds) {
 		return
 	}
-	s.token.state = state
+	s.token.state, s.token.holds = state, holds
 	switch state {
 	case tokenMissing:
 		s.token.device = ""
@@ -141,27 +156,29 @@ func (s *Station) enterPIN(pin []byte) {
 		return
 	}
 	s.token.entering = true
+	keys := s.past.Keys
 	s.token.work.Do(func() func() {
 		defer clear(pin)
-		state, err := s.lookAtToken()
+		state, err := s.lookAtToken(keys)
+		has := s.token.has
 		if err != nil {
-			return func() { s.token.entering = false; s.setToken(state, err); s.say(err.Error()) }
+			return func() { s.token.entering = false; s.setToken(state, has, err); s.say(err.Error()) }
 		}
 		if state == tokenPIN {
 			err = s.token.token.VerifyPIN(pin)
 		}
-		return func() { s.pinEntered(err) }
+		return func() { s.pinEntered(has, err) }
 	})
 }
 
-func (s *Station) pinEntered(err error) {
+func (s *Station) pinEntered(has []string, err error) {
 	s.token.entering = false
 	if err == nil {
-		s.setToken(tokenReady, nil)
+		s.setToken(tokenReady, has, nil)
 		return
 	}
 	s.log.Warn().Err(err).Msg("PIN refused")
-	s.token.state = tokenPIN
+	s.token.state, s.token.holds = tokenPIN, has
 	s.hostEvent(message.EventPINWrong, 0, 0)
 	s.show("pin-wrong", err.Error())
 }
@@ -173,7 +190,7 @@ const touchWindow = 15 * time.Second
 // sign has the token sign one item of a job and turns the answer into a
 // finished signature. It returns at once; the touch comes later.
 func (s *Station) sign(j *job, item int) {
-	plan := j.plans[item]
+	plan, key := j.plans[item], j.key
 	s.token.busy = true
 	j.until = time.Now().Add(touchWindow)
 	s.token.work.Do(func() func() {
@@ -181,7 +198,7 @@ func (s *Station) sign(j *job, item int) {
 		err := ceremony.ErrRemoved
 		var sig, raw []byte
 		if t := s.token.token; t != nil {
-			raw, err = t.Sign(s.past.Slot, s.past.Key.Public, plan.Digest, plan.Alg.Hash())
+			raw, err = t.Sign(key.Slot, key.Cert.Key.Public, plan.Digest, plan.Alg.Hash())
 		}
 		if err == nil {
 			sig, err = plan.Finish(raw)
@@ -196,9 +213,9 @@ func (s *Station) signed(j *job, item int, sig []byte, err error, took time.Dura
 	s.log.Info().Str("job", j.id.String()).Int("item", item).Dur("took", took).AnErr("error", err).Msg("token answered")
 	switch {
 	case errors.Is(err, ceremony.ErrRemoved):
-		s.setToken(tokenMissing, err)
+		s.setToken(tokenMissing, nil, err)
 	case errors.Is(err, ceremony.ErrPIN):
-		s.setToken(tokenPIN, err)
+		s.setToken(tokenPIN, s.token.holds, err)
 	}
 	s.step(j, ceremony.TokenAnswered{Signature: sig, Err: err})
 }

@@ -443,7 +443,7 @@ func TestLogOp(t *testing.T) {
 		t.Fatalf("entry %+v", r)
 	}
 	c.expect(api.OK, "")
-	if got := w.ask(&api.Request{Op: api.OpCert}).expect(api.OK, ""); !bytes.Equal(got.Cert, w.b.Trust.Cert) {
+	if got := w.ask(&api.Request{Op: api.OpCert}).expect(api.OK, ""); !bytes.Equal(got.Cert, w.b.Trust.Certs[0]) {
 		t.Fatal("certificate differs")
 	}
 }

@@ -1,6 +1,7 @@
 package hostd
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -55,7 +56,9 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 	case api.OpStatus:
 		d.serveStatus(say)
 	case api.OpCert:
-		d.answer(say, func() *api.Response { return &api.Response{Final: true, OK: true, Cert: d.o.Trust.Cert} })
+		d.answer(say, func() *api.Response {
+			return &api.Response{Final: true, OK: true, Cert: bytes.Join(d.o.Trust.Certs, nil)}
+		})
 	case api.OpLog:
 		d.serveLog(ctx, &req, say)
 	case api.OpPublish:
@@ -208,8 +211,10 @@ func (d *Daemon) statusResponse() *api.Response {
 		Emulated: d.o.Trust.Emulated,
 	}
 	s.Days = -1
-	fpr := d.o.Trust.Key.Fingerprint()
-	s.Cert = hex.EncodeToString(fpr[:])
+	for _, c := range d.o.Trust.Keys {
+		fpr := c.Key.Fingerprint()
+		s.Certs = append(s.Certs, hex.EncodeToString(fpr[:]))
+	}
 	if d.conv != nil && d.conv.welcome != nil {
 		s.Board, s.Firmware = d.conv.welcome.State, d.conv.welcome.Firmware
 		s.Writes, s.Days = d.conv.welcome.Writes, d.conv.welcome.Days

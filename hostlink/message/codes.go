@@ -32,6 +32,7 @@ const (
 	CodeClockSkew        = "clock-skew"        // host and board disagree about the time
 	CodeUnknownHead      = "unknown-head"      // the host's head is beyond the board's log
 	CodeForkedHead       = "forked-head"       // the host's head contradicts the board's log
+	CodeKeyMissing       = "key-missing"       // the log has none of the keys that the class names: administrators must order one
 	CodeKeyRevoked       = "key-revoked"       // the key was revoked: it signs nothing any more
 	CodeKeyExpired       = "key-expired"       // the key's certificate has expired: administrators must renew it first
 	CodeStaleHead        = "stale-head"        // the host's head is too old: it must fetch the log first

@@ -166,7 +166,7 @@ func (l *loader) genesis(g *ledger.Genesis) error {
 		return err
 	}
 	l.ak = ak.Public()
-	cert, err := sigformat.ParseCertificate(g.Cert)
+	cert, err := sigformat.ParseCertificate(g.Keys[0].Cert)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ import (
 )
 
 // Edition names what Generate writes: a change of any byte needs a new one.
-const Edition = "v4"
+const Edition = "v5"
 
 // Origin of every log made here.
 const Origin = "touchmark.example/big"

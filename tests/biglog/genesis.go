@@ -62,12 +62,11 @@ func (w *writer) genesis() {
 	w.fail(err)
 	g := &ledger.Genesis{
 		Origin: Origin, LogKey: logKey, AK: w.tpm.Public(), Head: w.tpm.HeadIndex, HeadName: w.tpm.HeadName(), PCR: w.tpm.PCRIndex,
-		Token:       ledger.TokenInfo{Serial: serial, Firmware: "5.7.1", Emulated: true},
-		Key:         ledger.TokenKey{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256", Fingerprint: w.key.Fingerprint(), SPKI: spki},
-		Attestation: ledger.TokenAttestation{Slot: slot, Intermediate: device},
-		Cert:        cert, Policy: w.policyNote,
+		Keys: []ledger.TokenKey{{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256", Fingerprint: w.key.Fingerprint(), SPKI: spki,
+			Token: ledger.TokenInfo{Serial: serial, Firmware: "5.7.1", Emulated: true}, Attestation: ledger.TokenAttestation{Slot: slot, Intermediate: device}, Cert: cert}},
+		Policy: w.policyNote,
 	}
-	g.Creation = w.tpm.Creation(ledger.OutsideInfo(Origin, g.Attestation, g.Nonce))
+	g.Creation = w.tpm.Creation(ledger.OutsideInfo(Origin, g.Attestations(), g.Nonce))
 	w.add(g)
 	if w.err != nil {
 		return

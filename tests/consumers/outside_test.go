@@ -105,7 +105,7 @@ func (l *demoLog) load(t *testing.T, trust string) {
 	must(t, err)
 	l.ak, err = quote.ParseAK(l.trust.AK)
 	must(t, err)
-	l.cert = write(t, "cert.pgp", l.trust.Cert)
+	l.cert = write(t, "cert.pgp", l.trust.Certs[0])
 	published, err := tiles.Open(l.dir)
 	must(t, err)
 	l.note, err = published.Checkpoint()

@@ -259,6 +259,14 @@ type token struct {
 
 func (k token) Present() bool { return !k.life.ended() && k.Token.Present() }
 
+func (k token) Public(slot string) (crypto.PublicKey, error) {
+	pub, err := k.Token.Public(slot)
+	if errors.Is(err, piv.ErrEmptySlot) {
+		return nil, nil
+	}
+	return pub, err
+}
+
 func (k token) Sign(slot string, pub crypto.PublicKey, digest []byte, h crypto.Hash) ([]byte, error) {
 	o := k.life.meet(tokenLane, "Sign", false)
 	if o.extent == none {

@@ -42,7 +42,7 @@ func (g *gallery) size() int {
 func (g *gallery) judge(t *testing.T) {
 	t.Helper()
 	ring := filepath.Join(g.dir, "ring.gpg")
-	ok(t, os.WriteFile(ring, g.base.trust.Cert, 0o600))
+	ok(t, os.WriteFile(ring, g.base.trust.Certs[0], 0o600))
 	for hash, s := range g.seen {
 		file := filepath.Join(g.dir, fmt.Sprintf("%x", hash[:8]))
 		ok(t, os.WriteFile(file, []byte("content of "+s.name), 0o600))

@@ -11,7 +11,7 @@ import text
 from text import block, hexadecimal, line, number, token
 
 LOG_NUMBER = number(2**40)
-MAX_TRUST = 32768
+MAX_TRUST = 98304
 
 
 def key_of_note(field):
@@ -30,7 +30,7 @@ text.FORMS.update({
               line("log-key", key_of_note, times=(1, 8)), line("ak", text.base64_bytes(256)),
               line("head", number(1 << 32), hexadecimal(34)), line("pcr", number(16)),
               line("genesis", hexadecimal(32)), line("token", one_of("yubico", "emulated")),
-              line("cert", text.base64_bytes(8192)), line("quorum", number(17)),
+              line("cert", text.base64_bytes(8192), times=(1, 6)), line("quorum", number(17)),
               line("administrator", key_of_note, times=(1, 16))],
     "entry intent": [line("kind", one_of("intent")), line("index", LOG_NUMBER), line("time", text.time),
                      line("sequence", LOG_NUMBER), line("policy", hexadecimal(32)), line("key", hexadecimal(20)),
@@ -104,7 +104,7 @@ class Trust:
     def __init__(self, data):
         need(len(data) <= MAX_TRUST, "trust file too long")
         t = text.parse("trust", text.split_note(data)[0])
-        self.origin, self.log_keys, self.ak, self.cert = t["origin"], t["log-key"], t["ak"], t["cert"]
+        self.origin, self.log_keys, self.ak, self.certs = t["origin"], t["log-key"], t["ak"], t["cert"]
         self.head_name, self.genesis = bytes.fromhex(t["head"][1]), bytes.fromhex(t["genesis"])
         need(all(k.name == self.origin for k in self.log_keys), "log key of another origin")
         if t["version"] == 1:  # the signers of a later one are known to who has the version before
@@ -183,10 +183,10 @@ class Trust:
     # --- file signatures
 
     def openpgp(self, signature, file, tool):
-        """Whether gpgv or sqv accepts a file's signature by the pinned certificate."""
+        """Whether gpgv or sqv accepts a file's signature by one of the pinned certificates."""
         with tempfile.TemporaryDirectory() as d, open(d + "/sig", "wb") as s, open(d + "/cert", "wb") as c:
             text.write(s, signature)
-            text.write(c, self.cert)
+            text.write(c, b"".join(self.certs))
             argv = ["gpgv", "--homedir", d] if tool == "gpgv" else ["sqv"]
             r = subprocess.run(argv + ["--keyring", c.name, s.name, file], capture_output=True, check=False)
         need(r.returncode == 0, tool + ": " + r.stderr.decode(errors="replace"))

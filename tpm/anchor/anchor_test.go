@@ -34,7 +34,7 @@ func newWorld(t testing.TB) *world {
 	_, admin := noteKey(t, "admin1", 2)
 	return &world{t: t, tpm: tpm, logKey: signer, trust: Trust{
 		Origin: origin, Version: 1, LogKey: vkey, Quorum: 1, Administrators: []string{admin}, AK: tpm.Public(), Head: tpm.HeadIndex, HeadName: tpm.HeadName(),
-		PCR: tpm.PCRIndex, Genesis: [32]byte{3}, Cert: []byte("cert"), Emulated: true,
+		PCR: tpm.PCRIndex, Genesis: [32]byte{3}, Certs: [][]byte{[]byte("cert")}, Emulated: true,
 	}}
 }
 
@@ -260,7 +260,7 @@ func TestProof(t *testing.T) {
 }
 
 func TestTrustOf(t *testing.T) {
-	g := &ledger.Genesis{Origin: origin, PCR: 14, Token: ledger.TokenInfo{Emulated: true}}
+	g := &ledger.Genesis{Origin: origin, PCR: 14, Keys: []ledger.TokenKey{{Token: ledger.TokenInfo{Emulated: true}}}}
 	tr := TrustOf([]byte("entry"), g)
 	if tr.Genesis != ledger.LeafHash([]byte("entry")) || !tr.Emulated || tr.Origin != origin {
 		t.Errorf("%+v", tr)

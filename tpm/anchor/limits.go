@@ -2,9 +2,10 @@ package anchor
 
 // Bounds of what this package reads.
 const (
-	// MaxTrust bounds a trust note: a public key, an OpenPGP certificate in
-	// base64, 24 note keys and a signature line for each administrator.
-	MaxTrust = 32 << 10
+	// MaxTrust bounds a trust note: a public key, ledger.MaxKeys OpenPGP
+	// certificates in base64, 24 note keys and a signature line for each
+	// administrator.
+	MaxTrust = 96 << 10
 	// maxLogKeys bounds the log keys of a trust: a key is replaced when it
 	// was lost or stolen, not every year.
 	maxLogKeys = 8

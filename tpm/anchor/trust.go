@@ -19,7 +19,7 @@ const TrustDomain = "touchmark/trust/v1"
 
 // Trust is what a verifier pins: the text of a signed note. Version 1 is
 // signed by the log key of the enrolment, each later one by a quorum of the
-// administrators of the one before. Log keys, certificate and administrators
+// administrators of the one before. Log keys, certificates and administrators
 // may change from version to version, the rest was fixed when the log began.
 type Trust struct {
 	Origin   string
@@ -35,7 +35,7 @@ type Trust struct {
 	PCR      int      // 8..15
 	Genesis  [32]byte // leaf hash of entry 0
 	Emulated bool     // the token's attestation chain is not Yubico's
-	Cert     []byte   // OpenPGP certificate, binary
+	Certs    [][]byte // OpenPGP certificates of the log's keys, binary, 1 to ledger.MaxKeys
 
 	Quorum         int      // of Administrators, who sign the next version
 	Administrators []string // note verifier keys
@@ -55,7 +55,9 @@ func (t *Trust) Marshal() ([]byte, error) {
 	w.Line("pcr", canon.Uint(uint64(t.PCR)))
 	w.Line("genesis", canon.Hex(t.Genesis[:]))
 	w.Line("token", ledger.EmulatedWord(t.Emulated))
-	w.Line("cert", canon.Base64(t.Cert))
+	for _, c := range t.Certs {
+		w.Line("cert", canon.Base64(c))
+	}
 	w.Line("quorum", canon.Uint(uint64(t.Quorum)))
 	for _, a := range t.Administrators {
 		w.Line("administrator", a)
@@ -195,10 +197,7 @@ func parseTrust(text []byte) (*Trust, error) {
 	t.PCR = ledger.ReadPCR(r)
 	t.Genesis = [32]byte(r.Hex(r.Line("genesis", 1)[0], 32))
 	t.Emulated = ledger.ReadEmulated(r, r.Line("token", 1)[0])
-	t.Cert = r.Base64(r.Line("cert", 1)[0], ledger.MaxCert)
-	if len(t.Cert) == 0 {
-		r.Failf("the certificate is missing")
-	}
+	t.readCerts(r)
 	t.readAdministrators(r)
 	if err := r.Close(); err != nil {
 		return nil, err
@@ -220,6 +219,20 @@ func (t *Trust) readLogKeys(r *canon.Reader) {
 		t.OldLogKeys = append(t.OldLogKeys, ledger.ReadLogKey(r, r.Line("log-key", 1)[0], t.Origin))
 	}
 	t.distinct(r, t.logKeys())
+}
+
+func (t *Trust) readCerts(r *canon.Reader) {
+	for ok := true; ok; ok = r.Peek() == "cert" && len(t.Certs) < ledger.MaxKeys {
+		c := r.Base64(r.Line("cert", 1)[0], ledger.MaxCert)
+		switch {
+		case r.Err() != nil:
+		case len(c) == 0:
+			r.Failf("the certificate is missing")
+		case slices.ContainsFunc(t.Certs, func(o []byte) bool { return bytes.Equal(o, c) }):
+			r.Failf("a certificate stands here twice")
+		}
+		t.Certs = append(t.Certs, c)
+	}
 }
 
 func (t *Trust) readAdministrators(r *canon.Reader) {
@@ -265,10 +278,14 @@ func verifiers(vkeys []string) ([]note.Verifier, error) {
 // but the administrators, whom its policy names. The enroller adds them and
 // writes it out; an auditor compares.
 func TrustOf(entry []byte, g *ledger.Genesis) *Trust {
-	return &Trust{
+	t := &Trust{
 		Origin: g.Origin, Version: 1, LogKey: g.LogKey, AK: g.AK, Head: g.Head, HeadName: g.HeadName, PCR: g.PCR,
-		Genesis: ledger.LeafHash(entry), Cert: g.Cert, Emulated: g.Token.Emulated,
+		Genesis: ledger.LeafHash(entry), Emulated: g.Emulated(),
 	}
+	for _, k := range g.Keys {
+		t.Certs = append(t.Certs, k.Cert)
+	}
+	return t
 }
 
 // logVerifiers are the log keys whose checkpoints are good, the present one

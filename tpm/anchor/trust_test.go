@@ -132,7 +132,7 @@ func TestTrustSuccessor(t *testing.T) {
 		t.Errorf("pinned by hand: %v", err)
 	}
 	third := next(got)
-	third.Cert = []byte("renewed")
+	third.Certs = [][]byte{[]byte("renewed"), []byte("backup")}
 	if _, err := got.Successor(signed(t, third, admins[1], admins[2])); err != nil {
 		t.Error(err)
 	}

@@ -268,7 +268,10 @@ func (a *auditor) report() *report.Report {
 	}
 	r := a.fold.Report(a.log.Newest(), a.log.Commits(), limit)
 	r.Genesis = canon.Hex(a.in.Trust.Genesis[:])
-	r.Certificate = report.CertificateOf(a.link.Certificate())
+	r.Certificates = []report.Certificate{}
+	for _, k := range a.link.Own() {
+		r.Certificates = append(r.Certificates, report.CertificateOf(k.Name, k.Cert))
+	}
 	r.Origin, r.Pending = a.in.Trust.Origin, a.tail
 	if a.cp != nil {
 		r.Size, r.Root = a.cp.Size, canon.Hex(a.cp.Root[:])

@@ -159,13 +159,13 @@ func TestCertificates(t *testing.T) {
 			if full.Verdict != tt.verdict || !reflect.DeepEqual(got, want) {
 				t.Errorf("%s %+v", full.Verdict, full.Findings)
 			}
-			if !reflect.DeepEqual(full.Certificate, report.CertificateOf(w.cert)) {
-				t.Errorf("certificate %+v, want %+v", full.Certificate, w.cert)
+			if !reflect.DeepEqual(full.Certificates, []report.Certificate{report.CertificateOf("packages", w.cert)}) {
+				t.Errorf("certificates %+v, want %+v", full.Certificates, w.cert)
 			}
 			for _, since := range [][]byte{old, w.checkpoint()} {
 				in.Since = since
-				if r := audited(t, in); len(codes(r, finding.Evidence)) > 0 || !reflect.DeepEqual(r.Certificate, full.Certificate) {
-					t.Errorf("since: %+v %+v", r.Findings, r.Certificate)
+				if r := audited(t, in); len(codes(r, finding.Evidence)) > 0 || !reflect.DeepEqual(r.Certificates, full.Certificates) {
+					t.Errorf("since: %+v %+v", r.Findings, r.Certificates)
 				}
 			}
 		})
@@ -183,7 +183,7 @@ func TestCertificateSinceLongAgo(t *testing.T) {
 	in.Since = w.checkpoint()
 	read := 0
 	r := audited(t, counting(in, &read))
-	if r.Verdict != finding.Clean || !bytes.Equal(r.Certificate.OpenPGP, w.cert.Bytes()) || read >= len(w.entries) {
+	if r.Verdict != finding.Clean || !bytes.Equal(r.Certificates[0].OpenPGP, w.cert.Bytes()) || read >= len(w.entries) {
 		t.Errorf("%d of %d entries read: %+v", read, len(w.entries), r)
 	}
 	w.pass(1000 * 24 * time.Hour)
@@ -312,9 +312,9 @@ var certAttacks = []attack{
 	}, nil},
 	{"other certificate than the pinned key's in the genesis", finding.Genesis, func(t *testing.T, _ *world) Input {
 		other := newWorld(t, parts{})
-		w := newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Cert = other.cert.Bytes() }})
+		w := newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Keys[0].Cert = other.cert.Bytes() }})
 		pinned := *w.trust
-		pinned.Cert, pinned.Version = w.cert.Bytes(), 2
+		pinned.Certs, pinned.Version = [][]byte{w.cert.Bytes()}, 2
 		in := w.input()
 		in.Trust = &pinned
 		return in

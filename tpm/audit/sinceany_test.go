@@ -94,8 +94,8 @@ func compareSince(t *testing.T, w *world, p *shown, full *report.Report) {
 	if r.Since == 0 || read > 3*len(w.entries) {
 		t.Fatalf("%d entries read, since %d", read, r.Since)
 	}
-	if !reflect.DeepEqual(r.Certificate, full.Certificate) || r.Head != full.Head || r.Closed != full.Closed || r.Successor != full.Successor {
-		t.Errorf("since %d: %+v %s %v, a full audit says %+v %s %v", r.Since, r.Certificate, r.Head, r.Closed, full.Certificate, full.Head, full.Closed)
+	if !reflect.DeepEqual(r.Certificates, full.Certificates) || r.Head != full.Head || r.Closed != full.Closed || r.Successor != full.Successor {
+		t.Errorf("since %d: %+v %s %v, a full audit says %+v %s %v", r.Since, r.Certificates, r.Head, r.Closed, full.Certificates, full.Head, full.Closed)
 	}
 	want, got := saidFrom(full, r.Since), saidFrom(r, r.Since)
 	for _, f := range full.Findings {

@@ -301,7 +301,7 @@ var entryAttacks = []attack{
 		w := newWorld(t, parts{more: otherClass})
 		w.boot()
 		return w.ask(func(a *message.Approval, _ *message.Submission) { a.Class = "other" })
-	}, nil},
+	}, []string{finding.Genesis}},
 	{"the host knows nothing, by another root", finding.HeadFork, func(_ *testing.T, w *world) Input {
 		return w.ask(func(_ *message.Approval, s *message.Submission) { s.HeadSize = 0 })
 	}, nil},
@@ -405,17 +405,17 @@ var entryAttacks = []attack{
 		other := newWorld(t, parts{})
 		_, b, err := ledger.Parse(other.entries[0])
 		other.must(err)
-		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Attestation = b.(*ledger.Genesis).Attestation }}).input()
+		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Keys[0].Attestation = b.(*ledger.Genesis).Keys[0].Attestation }}).input()
 	}, []string{finding.AK}},
 	{"cached touch", finding.Token, func(t *testing.T, _ *world) Input { return newWorld(t, parts{touch: 3}).input() }, nil},
 	{"emulated token sold as real", finding.Token, func(t *testing.T, _ *world) Input {
-		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Token.Emulated = false }}).input()
+		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Keys[0].Token.Emulated = false }}).input()
 	}, nil},
 	{"serial number changed", finding.Token, func(t *testing.T, _ *world) Input {
-		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Token.Serial++ }}).input()
+		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Keys[0].Token.Serial++ }}).input()
 	}, nil},
 	{"certificate of another key", finding.Genesis, func(t *testing.T, _ *world) Input {
-		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Key.Fingerprint[0] ^= 1 }}).input()
+		return newWorld(t, parts{genesis: func(g *ledger.Genesis) { g.Keys[0].Fingerprint[0] ^= 1 }}).input()
 	}, nil},
 	{"policy without its quorum", finding.Policy, func(t *testing.T, _ *world) Input {
 		return newWorld(t, parts{genesis: func(g *ledger.Genesis) {

@@ -184,12 +184,11 @@ func (w *world) genesis(p parts, vkey string, policyNote, cert []byte) {
 	w.must(err)
 	g := &ledger.Genesis{
 		Origin: origin, LogKey: vkey, AK: w.tpm.Public(), Head: w.tpm.HeadIndex, HeadName: w.tpm.HeadName(), PCR: w.tpm.PCRIndex,
-		Token:       ledger.TokenInfo{Serial: 1234567, Firmware: p.firmware, Emulated: !p.genuine},
-		Key:         ledger.TokenKey{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256", Fingerprint: w.key.Fingerprint(), SPKI: spki},
-		Attestation: ledger.TokenAttestation{Slot: slot, Intermediate: device},
-		Cert:        cert, Policy: policyNote,
+		Keys: []ledger.TokenKey{{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256", Fingerprint: w.key.Fingerprint(), SPKI: spki,
+			Token: ledger.TokenInfo{Serial: 1234567, Firmware: p.firmware, Emulated: !p.genuine}, Attestation: ledger.TokenAttestation{Slot: slot, Intermediate: device}, Cert: cert}},
+		Policy: policyNote,
 	}
-	g.Creation = w.tpm.Creation(ledger.OutsideInfo(origin, g.Attestation, g.Nonce))
+	g.Creation = w.tpm.Creation(ledger.OutsideInfo(origin, g.Attestations(), g.Nonce))
 	if p.genesis != nil {
 		p.genesis(g)
 	}

@@ -1,33 +1,10 @@
 package ledger
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"fmt"
-
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/quote"
 )
-
-// TokenInfo names the token: its serial number, its firmware version and
-// whether its attestation chain is not Yubico's ("emulated").
-type TokenInfo struct {
-	Serial   uint32
-	Firmware string
-	Emulated bool
-}
-
-// TokenKey is the one signing key this log speaks for.
-type TokenKey struct {
-	Name, Slot, Family, Algorithm string   // as in the policy's [[key]]
-	Fingerprint                   [20]byte // OpenPGP v4, RFC 4880 section 12.2
-	SPKI                          []byte   // DER SubjectPublicKeyInfo, RFC 5280
-}
-
-// TokenAttestation is the token's certificate for the slot and the one that
-// signed it, both DER.
-type TokenAttestation struct{ Slot, Intermediate []byte }
 
 // Genesis is entry 0: everything the log is bound to.
 type Genesis struct {
@@ -41,12 +18,9 @@ type Genesis struct {
 	HeadName    []byte         // its Name, 34 bytes: alg id and SHA-256
 	Base        [32]byte       // HEAD before the first commit: zero for a new index
 	PCR         int            // 8..15, SHA-256 bank
-	Token       TokenInfo
-	Key         TokenKey
-	Attestation TokenAttestation
-	Nonce       [32]byte // of the auditor who watched, zero if none
-	Cert        []byte   // OpenPGP certificate, binary
-	Policy      []byte   // policy note
+	Nonce       [32]byte       // of the auditor who watched, zero if none
+	Keys        []TokenKey     // 1 to MaxKeys, no two with one name, slot or fingerprint
+	Policy      []byte         // policy note
 }
 
 func (g *Genesis) kind() string { return KindGenesis }
@@ -61,12 +35,10 @@ func (g *Genesis) write(w *canon.Writer) {
 	w.Line("head", canon.Uint(uint64(g.Head)), canon.Hex(g.HeadName))
 	w.Line("base", canon.Hex(g.Base[:]))
 	w.Line("pcr", canon.Uint(uint64(g.PCR)))
-	w.Line("token", canon.Uint(uint64(g.Token.Serial)), g.Token.Firmware, EmulatedWord(g.Token.Emulated))
-	k := g.Key
-	w.Line("key", k.Name, k.Slot, k.Family, k.Algorithm, canon.Hex(k.Fingerprint[:]), canon.Base64(k.SPKI))
-	w.Line("attestation", canon.Base64(g.Attestation.Slot), canon.Base64(g.Attestation.Intermediate))
 	w.Line("nonce", canon.Hex(g.Nonce[:]))
-	w.Line("cert", canon.Base64(g.Cert))
+	for i := range g.Keys {
+		g.Keys[i].Write(w)
+	}
 	w.Block("policy", g.Policy)
 }
 
@@ -81,36 +53,31 @@ func (g *Genesis) read(r *canon.Reader) {
 	g.Head, g.HeadName = ReadHead(r)
 	g.Base = readHash(r, r.Line("base", 1)[0])
 	g.PCR = ReadPCR(r)
-	f = r.Line("token", 3)
-	g.Token = TokenInfo{Serial: uint32(r.Uint(f[0], 1<<32-1)), Firmware: readToken(r, f[1]), Emulated: ReadEmulated(r, f[2])}
-	g.readKey(r)
-	f = r.Line("attestation", 2)
-	g.Attestation = TokenAttestation{Slot: readBytes(r, f[0], MaxCert), Intermediate: readBytes(r, f[1], MaxCert)}
 	g.Nonce = readHash(r, r.Line("nonce", 1)[0])
-	g.Cert = readBytes(r, r.Line("cert", 1)[0], MaxCert)
+	g.readKeys(r)
 	g.Policy = r.Block("policy", MaxNote)
 }
 
-func (g *Genesis) readKey(r *canon.Reader) {
-	f := r.Line("key", 6)
-	g.Key = TokenKey{
-		Name: readName(r, f[0]), Slot: readToken(r, f[1]), Family: readToken(r, f[2]), Algorithm: readToken(r, f[3]),
-		Fingerprint: [20]byte(r.Hex(f[4], 20)), SPKI: readBytes(r, f[5], MaxPublic),
+// readKeys reads the keys, which the lines "key" begin.
+func (g *Genesis) readKeys(r *canon.Reader) {
+	for ok := true; ok; ok = r.Peek() == "key" && len(g.Keys) < MaxKeys {
+		k := ReadTokenKey(r)
+		if other := clash(g.Keys, k); r.Err() == nil && other != "" {
+			r.Failf("keys %s and %s have a name, slot or fingerprint in common", other, k.Name)
+		}
+		g.Keys = append(g.Keys, k)
 	}
 }
 
-// ReadEmulated decodes the word that says where a token's attestation chain
-// ends: "yubico" or "emulated". Shared with the trust text (package anchor).
-func ReadEmulated(r *canon.Reader, s string) bool {
-	return readChoice(r, s, "yubico", "emulated") == "emulated"
-}
-
-// EmulatedWord is the encoding that ReadEmulated decodes.
-func EmulatedWord(e bool) string {
-	if e {
-		return "emulated"
+// clash names the key that another must not stand beside: a key has a name, a
+// slot and a family of its own.
+func clash(keys []TokenKey, k TokenKey) string {
+	for _, o := range keys {
+		if o.Name == k.Name || o.Slot == k.Slot || o.Fingerprint == k.Fingerprint {
+			return o.Name
+		}
 	}
-	return "yubico"
+	return ""
 }
 
 // ReadLogKey decodes a note verifier key, whose name must be the origin.
@@ -150,23 +117,4 @@ func ReadPCR(r *canon.Reader) int {
 		r.Failf("PCR %d is not in 8..15", n)
 	}
 	return int(n)
-}
-
-// OutsideInfo is what the AK's creation data must carry: it ties the TPM's key
-// to this log, this token and the auditor's nonce before any of them is used.
-//
-//	SHA-256("touchmark/outside/v1\n" || origin || "\n" ||
-//	        u32 length || slot certificate ||
-//	        u32 length || intermediate certificate || nonce)
-//
-// with big-endian lengths.
-func OutsideInfo(origin string, a TokenAttestation, nonce [32]byte) []byte {
-	h := sha256.New()
-	fmt.Fprintf(h, "touchmark/outside/v1\n%s\n", origin)
-	for _, cert := range [][]byte{a.Slot, a.Intermediate} {
-		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(cert))))
-		h.Write(cert)
-	}
-	h.Write(nonce[:])
-	return h.Sum(nil)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,10 +47,13 @@ func samples(t testing.TB) map[string]any {
 			Creation: quote.Creation{Data: fill(10, 4), Attest: fill(11, 5), Sig: fill(12, 6)},
 			EK:       fill(70, 8),
 			Head:     0x01800100, HeadName: name, Base: [32]byte{7}, PCR: 14,
-			Token:       TokenInfo{Serial: 1234567, Firmware: "5.7.1", Emulated: true},
-			Key:         TokenKey{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256", Fingerprint: [20]byte{1, 2}, SPKI: fill(91, 1)},
-			Attestation: TokenAttestation{Slot: fill(50, 2), Intermediate: fill(51, 3)},
-			Cert:        fill(60, 4), Policy: []byte("version = 1\n\n\u2014 key c2ln\n"),
+			Keys: []TokenKey{
+				{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256", Fingerprint: [20]byte{1, 2}, SPKI: fill(91, 1),
+					Token: TokenInfo{Serial: 1234567, Firmware: "5.7.1", Emulated: true}, Attestation: TokenAttestation{Slot: fill(50, 2), Intermediate: fill(51, 3)}, Cert: fill(60, 4)},
+				{Name: "media", Slot: "82", Family: "openpgp-data", Algorithm: "rsa4096", Fingerprint: [20]byte{3, 4}, SPKI: fill(550, 5),
+					Token: TokenInfo{Serial: 1234567, Firmware: "5.7.1", Emulated: true}, Attestation: TokenAttestation{Slot: fill(52, 6), Intermediate: fill(51, 3)}, Cert: fill(61, 7)},
+			},
+			Policy: []byte("version = 1\n\n\u2014 key c2ln\n"),
 		},
 		KindBoot: &Boot{Number: 3, Firmware: "0.1.0", Clock: ClockOperator, Admin: 4, Committed: 5, Certify: a, Quote: a, Recovery: "clean"},
 		KindIntent: &Intent{Sequence: 7, Key: [20]byte{1}, Refusals: 2, Job: message.JobID{5},
@@ -247,9 +251,32 @@ func TestMarshalRefuses(t *testing.T) {
 	}
 	big := *s[KindGenesis].(*Genesis)
 	big.Policy = append(bytes.Repeat([]byte("x"), MaxNote-1), '\n')
-	big.Cert, big.AK = fill(MaxCert, 1), fill(MaxPublic, 1)
+	big.AK = fill(MaxPublic, 1)
+	big.Keys = slices.Clone(big.Keys)
+	big.Keys[0].Cert = fill(MaxCert, 1)
+	keys := func(change func(k *TokenKey)) *Genesis {
+		g := *s[KindGenesis].(*Genesis)
+		second := TokenKey{Name: "other", Slot: "9a", Family: "sshsig", Algorithm: "p256", Fingerprint: [20]byte{9}, SPKI: fill(91, 9),
+			Token: g.Keys[0].Token, Attestation: g.Keys[0].Attestation, Cert: fill(60, 9)}
+		change(&second)
+		g.Keys = []TokenKey{g.Keys[0], second}
+		return &g
+	}
+	many := keys(func(*TokenKey) {})
+	for i := len(many.Keys); i <= MaxKeys; i++ {
+		k := many.Keys[1]
+		k.Name, k.Slot, k.Fingerprint = fmt.Sprintf("k%d", i), fmt.Sprintf("8%d", i), [20]byte{byte(10 + i)}
+		many.Keys = append(many.Keys, k)
+	}
+	if _, err := Marshal(Header{Time: testTime}, keys(func(*TokenKey) {})); err != nil {
+		t.Error(err)
+	}
 	for name, body := range map[string]any{
-		"not an entry": 7, "empty outcome": &Outcome{}, "17 items": tooMany, "empty genesis": &Genesis{},
+		"no keys": &Genesis{Origin: testOrigin}, "a key too many": many,
+		"a name twice":        keys(func(k *TokenKey) { k.Name = "packages" }),
+		"a slot twice":        keys(func(k *TokenKey) { k.Slot = "9c" }),
+		"a fingerprint twice": keys(func(k *TokenKey) { k.Fingerprint = [20]byte{1, 2} }),
+		"not an entry":        7, "empty outcome": &Outcome{}, "17 items": tooMany, "empty genesis": &Genesis{},
 		"over 60 KiB": &big, "item without state": &Outcome{Items: []ItemResult{{}}},
 	} {
 		if b, err := Marshal(Header{Time: testTime}, body); err == nil {
@@ -291,15 +318,16 @@ func TestStates(t *testing.T) {
 
 func TestOutsideInfoSeparatesItsParts(t *testing.T) {
 	seen := map[string]bool{}
-	for _, a := range []TokenAttestation{{Slot: []byte("ab"), Intermediate: []byte("c")}, {Slot: []byte("a"), Intermediate: []byte("bc")}, {Slot: []byte("abc")}} {
+	ab, a := TokenAttestation{Slot: []byte("ab"), Intermediate: []byte("c")}, TokenAttestation{Slot: []byte("a"), Intermediate: []byte("bc")}
+	for _, a := range [][]TokenAttestation{{ab}, {a}, {ab, a}, {a, ab}, {{Slot: []byte("abc")}}} {
 		for _, origin := range []string{"a.example", "b.example"} {
 			for _, nonce := range [][32]byte{{}, {1}} {
 				seen[string(OutsideInfo(origin, a, nonce))] = true
 			}
 		}
 	}
-	if len(seen) != 12 {
-		t.Errorf("%d different values of 12", len(seen))
+	if len(seen) != 20 {
+		t.Errorf("%d different values of 20", len(seen))
 	}
 }
 

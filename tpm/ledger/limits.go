@@ -30,6 +30,9 @@ const (
 	// MaxCert bounds one attestation certificate or the OpenPGP certificate
 	// in bytes: real ones are below 2 KiB.
 	MaxCert = 8 << 10
+	// MaxKeys bounds the keys of a log: with RSA-4096 one takes some 6 KiB of
+	// the genesis entry, which has to hold the policy too.
+	MaxKeys = 6
 	// MaxSignature bounds one file signature in bytes: an OpenPGP packet by
 	// RSA-4096 is below 700.
 	MaxSignature = 2 << 10

@@ -49,6 +49,14 @@ func (t token) Describe() string {
 	return fmt.Sprintf("serial %d, firmware %s, reader %s", i.Serial, i.Firmware, i.Reader)
 }
 
+func (t token) Public(slot string) (crypto.PublicKey, error) {
+	pub, err := t.Token.Public(slot)
+	if errors.Is(err, piv.ErrEmptySlot) {
+		return nil, nil
+	}
+	return pub, err
+}
+
 func (t token) Sign(slot string, pub crypto.PublicKey, digest []byte, h crypto.Hash) ([]byte, error) {
 	sig, err := t.Token.Sign(slot, pub, digest, h)
 	switch {

@@ -188,7 +188,7 @@ func WriteTrust(dir string, t *anchor.Trust, by ...note.Signer) error {
 		name string
 		data []byte
 	}{
-		{"cert.asc", sigformat.Armor(t.Cert)},
+		{"cert.asc", sigformat.ArmorAll(t.Certs)},
 		{"log.vkey", []byte(t.LogKey + "\n")},
 		{"ak.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki})},
 		{"trust", signed},

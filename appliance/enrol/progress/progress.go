@@ -20,7 +20,7 @@ const File = "enrolment"
 
 const (
 	domain    = "touchmark/enrolment/v1"
-	maxState  = 64 << 10 // certificates of at most 8 KiB each, in base64
+	maxState  = 256 << 10 // three certificates of at most 8 KiB each for a key, in base64
 	maxUserID = 1 << 10
 )
 
@@ -34,17 +34,22 @@ type State struct {
 	SameHead    bool
 	Time        time.Time // of the key, of the genesis entry
 
-	Asked       bool     // the token may have been asked for its key
+	Keys      []Key // as the policy has them
+	EKRead    bool
+	EK        []byte
+	AKAsked   bool // the TPM may have been asked for its AK
+	AK        []byte
+	Creation  quote.Creation
+	Base      [32]byte // HEAD before
+	HeadAsked bool     // the operator agreed to HEAD
+}
+
+// Key is how far a key came.
+type Key struct {
+	Asked       bool     // the token may have been asked for it
 	Before      [32]byte // SHA-256 of what was in the slot until then, zero for nothing
 	Attestation ledger.TokenAttestation
 	Cert        []byte
-	EKRead      bool
-	EK          []byte
-	AKAsked     bool // the TPM may have been asked for its AK
-	AK          []byte
-	Creation    quote.Creation
-	Base        [32]byte // HEAD before
-	HeadAsked   bool     // the operator agreed to HEAD
 }
 
 // Differs names the first input that is another one.
@@ -70,9 +75,11 @@ func (s *State) marshal() ([]byte, error) {
 	ledger.WriteLogID(w, "predecessor", s.Predecessor)
 	w.Line("same-head", yesNo(s.SameHead))
 	w.Line("time", canon.Time(s.Time))
-	w.Line("token-asked", yesNo(s.Asked), canon.Hex(s.Before[:]))
-	w.Line("attestation", canon.Base64(s.Attestation.Slot), canon.Base64(s.Attestation.Intermediate))
-	w.Line("cert", canon.Base64(s.Cert))
+	for _, k := range s.Keys {
+		w.Line("token-asked", yesNo(k.Asked), canon.Hex(k.Before[:]))
+		w.Line("attestation", canon.Base64(k.Attestation.Slot), canon.Base64(k.Attestation.Intermediate))
+		w.Line("cert", canon.Base64(k.Cert))
+	}
 	w.Line("ek", yesNo(s.EKRead), canon.Base64(s.EK))
 	w.Line("ak-asked", yesNo(s.AKAsked))
 	w.Line("ak", canon.Base64(s.AK))
@@ -107,12 +114,10 @@ func parse(text []byte) (*State, error) {
 	s.Predecessor = ledger.ReadLogID(r, "predecessor")
 	s.SameHead = readYesNo(r, r.Line("same-head", 1)[0])
 	s.Time = r.Time(r.Line("time", 1)[0])
-	f := r.Line("token-asked", 2)
-	s.Asked, s.Before = readYesNo(r, f[0]), [32]byte(r.Hex(f[1], 32))
-	f = r.Line("attestation", 2)
-	s.Attestation = ledger.TokenAttestation{Slot: r.Base64(f[0], ledger.MaxCert), Intermediate: r.Base64(f[1], ledger.MaxCert)}
-	s.Cert = r.Base64(r.Line("cert", 1)[0], ledger.MaxCert)
-	f = r.Line("ek", 2)
+	for r.Peek() == "token-asked" && len(s.Keys) < ledger.MaxKeys {
+		s.Keys = append(s.Keys, readKey(r))
+	}
+	f := r.Line("ek", 2)
 	s.EKRead, s.EK = readYesNo(r, f[0]), r.Base64(f[1], ledger.MaxCert)
 	s.AKAsked = readYesNo(r, r.Line("ak-asked", 1)[0])
 	s.AK = r.Base64(r.Line("ak", 1)[0], ledger.MaxPublic)
@@ -121,6 +126,15 @@ func parse(text []byte) (*State, error) {
 	s.Base = [32]byte(r.Hex(r.Line("base", 1)[0], 32))
 	s.HeadAsked = readYesNo(r, r.Line("head-asked", 1)[0])
 	return s, r.Close()
+}
+
+func readKey(r *canon.Reader) (k Key) {
+	f := r.Line("token-asked", 2)
+	k.Asked, k.Before = readYesNo(r, f[0]), [32]byte(r.Hex(f[1], 32))
+	f = r.Line("attestation", 2)
+	k.Attestation = ledger.TokenAttestation{Slot: r.Base64(f[0], ledger.MaxCert), Intermediate: r.Base64(f[1], ledger.MaxCert)}
+	k.Cert = r.Base64(r.Line("cert", 1)[0], ledger.MaxCert)
+	return k
 }
 
 func yesNo(b bool) string {

@@ -3,6 +3,7 @@ package attest
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -51,6 +52,20 @@ func (f Facts) TouchAlways() bool { return f.Touch == TouchAlways }
 
 // PINOnce reports that the key needs the PIN once per session.
 func (f Facts) PINOnce() bool { return f.PIN == PINOnce }
+
+// EUCLEAK reports whether whoever holds the token for a while can extract the
+// key: one on an elliptic curve, but Ed25519, in firmware below 5.7 (Yubico
+// YSA-2024-03). A version that cannot be read counts as older.
+func (f Facts) EUCLEAK() bool {
+	if _, ec := f.Public.(*ecdsa.PublicKey); !ec {
+		return false
+	}
+	var major, minor, patch int
+	if _, err := fmt.Sscanf(f.Firmware, "%d.%d.%d", &major, &minor, &patch); err != nil {
+		return true
+	}
+	return major < 5 || major == 5 && minor < 7
+}
 
 // Yubico's extensions: 1.3.6.1.4.1.41482.3.x.
 var (

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -19,13 +18,14 @@ type Law struct {
 	Closed bool              // nothing is signed with this log any more
 	Done   map[[32]byte]bool // orders that took effect, by order.Hash
 
-	Certificate *sigformat.Certificate // in force, with what the token signed by order
+	// Keys are the log's. Another law has another list: who has one may read it.
+	Keys []Key
 }
 
 // Obey makes what the administrators ordered, and HEAD took, the law: policy,
-// log key, certificate, end of the log.
+// log key, certificates, end of the log.
 func (p *Past) Obey() error {
-	l := Law{Policy: p.first, LogKey: p.Trust.LogKey, Done: map[[32]byte]bool{}, Certificate: p.cert}
+	l := Law{Policy: p.first, LogKey: p.Trust.LogKey, Done: map[[32]byte]bool{}, Keys: slices.Clone(p.keys)}
 	var orders []effective
 	for i := p.Admin; i > 0; {
 		o, h, err := p.orderAt(i)
@@ -71,7 +71,11 @@ func (p *Past) certify(l *Law, e effective, o *order.Order) error {
 	if err != nil {
 		return err
 	}
-	l.Certificate, err = l.Certificate.With(x, sig)
+	k := l.Named(o.Action.(*order.Cert).Key)
+	if k == nil {
+		return fmt.Errorf("entry %d is about a key that the log does not have", e.header.Index)
+	}
+	k.Cert, err = k.Cert.With(x, sig)
 	return err
 }
 

@@ -13,7 +13,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
@@ -31,15 +30,12 @@ type Config struct {
 // Past is what the log says. Before Load it says nothing.
 type Past struct {
 	cfg   Config
-	first *policy.Policy         // of the genesis entry
-	cert  *sigformat.Certificate // of the genesis entry
+	first *policy.Policy // of the genesis entry
+	keys  []Key          // of the genesis entry
 
 	// Facts of the genesis entry.
 	Trust *anchor.Trust
 	AK    *quote.AK
-	Key   *sigformat.Key
-	Slot  string
-	Name  string   // of the key, as orders name it
 	Base  [32]byte // HEAD before the log
 	Born  time.Time
 
@@ -178,14 +174,12 @@ func (p *Past) facts(raw []byte) error {
 	if p.AK, err = quote.ParseAK(g.AK); err != nil {
 		return err
 	}
-	cert, err := sigformat.ParseCertificate(g.Cert)
-	if err != nil {
+	if p.keys, err = keysOf(g); err != nil {
 		return err
 	}
 	if p.Policy, err = policy.Open(g.Policy); err != nil {
 		return err
 	}
-	p.Born, p.cert, p.Name = hdr.Time, cert, g.Key.Name
-	p.first, p.Key, p.Trust, p.Slot, p.Base = p.Policy, cert.Key, anchor.TrustOf(raw, g), g.Key.Slot, g.Base
+	p.Born, p.first, p.Trust, p.Base = hdr.Time, p.Policy, anchor.TrustOf(raw, g), g.Base
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -75,7 +76,9 @@ func (a *app) printStatus(s *api.Status) {
 	if s.Emulated {
 		token = " (EMULATED token)"
 	}
-	row("key", "%s%s", strings.ToUpper(s.Cert), token)
+	for _, c := range s.Certs {
+		row("key", "%s%s", strings.ToUpper(c), token)
+	}
 	for _, j := range s.Jobs {
 		row("job", "%s", j)
 	}
@@ -206,7 +209,7 @@ func (a *app) certCmd() *cobra.Command {
 	var binary, fingerprint bool
 	c := &cobra.Command{
 		Use:     "cert",
-		Short:   "Print the OpenPGP certificate from the trust file",
+		Short:   "Print the OpenPGP certificates from the trust file",
 		Example: "  touchmark cert | gpg --import\n  touchmark cert --fingerprint",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -214,17 +217,20 @@ func (a *app) certCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fpr := t.Key.Fingerprint()
 			switch {
 			case a.json:
-				a.object(map[string]any{"fingerprint": fmt.Sprintf("%X", fpr), "user_id": t.UserID, "algorithm": t.Key.Algorithm(),
-					"created": t.Key.Created.Format(time.RFC3339), "emulated": t.Emulated, "armored": string(sigformat.Armor(t.Cert))})
+				for _, k := range t.Keys {
+					a.object(map[string]any{"fingerprint": fmt.Sprintf("%X", k.Key.Fingerprint()), "user_id": k.UserID, "algorithm": k.Key.Algorithm(),
+						"created": k.Key.Created.Format(time.RFC3339), "emulated": t.Emulated, "armored": string(sigformat.Armor(k.Bytes()))})
+				}
 			case fingerprint:
-				fmt.Fprintf(a.out, "%X\n", fpr)
+				for _, k := range t.Keys {
+					fmt.Fprintf(a.out, "%X\n", k.Key.Fingerprint())
+				}
 			case binary:
-				_, err = a.out.Write(t.Cert)
+				_, err = a.out.Write(bytes.Join(t.Certs, nil))
 			default:
-				_, err = a.out.Write(sigformat.Armor(t.Cert))
+				_, err = a.out.Write(sigformat.ArmorAll(t.Certs))
 			}
 			if err != nil {
 				return exitf(api.CannotWrite, "%w", err)

@@ -111,7 +111,7 @@ type Response struct {
 	Earlier    bool     `json:"earlier,omitempty"`    // sign: the result of an earlier request for the same
 	Signatures [][]byte `json:"signatures,omitempty"` // sign: one per item
 	Proofs     [][]byte `json:"proofs,omitempty"`     // sign: one per item
-	Cert       []byte   `json:"cert,omitempty"`       // cert: binary certificate
+	Cert       []byte   `json:"cert,omitempty"`       // cert: binary certificates, one behind the other
 	Answer     []byte   `json:"answer,omitempty"`     // challenge: for the auditor to judge
 	Order      *Order   `json:"order,omitempty"`      // order
 	Approval   []byte   `json:"approval,omitempty"`   // approval, approve: the note with the signatures it has
@@ -195,7 +195,7 @@ type Status struct {
 	Refuses   string   `json:"refuses,omitempty"` // why no request is taken, whatever the link does
 	Code      int      `json:"code"`              // and the exit code that one would get
 	Jobs      []string `json:"jobs"`              // running and waiting
-	Cert      string   `json:"cert"`              // fingerprint
+	Certs     []string `json:"certs"`             // fingerprints
 	Emulated  bool     `json:"emulated"`
 }
 

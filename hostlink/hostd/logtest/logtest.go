@@ -120,13 +120,13 @@ func New(policyNote []byte) *Log {
 	l.Key = Must(sigformat.NewKey(l.Priv.Public(), Noon.Add(-24*time.Hour)))
 	att := ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("intermediate")}
 	g := &ledger.Genesis{
-		Origin: Origin, LogKey: public, AK: l.TPM.Public(), Creation: l.TPM.Creation(ledger.OutsideInfo(Origin, att, [32]byte{})),
+		Origin: Origin, LogKey: public, AK: l.TPM.Public(), Creation: l.TPM.Creation(ledger.OutsideInfo(Origin, []ledger.TokenAttestation{att}, [32]byte{})),
 		Head: l.TPM.HeadIndex, HeadName: l.TPM.HeadName(), PCR: l.TPM.PCRIndex,
-		Token: ledger.TokenInfo{Serial: 1, Firmware: "5.7.1", Emulated: true},
-		Key: ledger.TokenKey{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256",
-			Fingerprint: l.Key.Fingerprint(), SPKI: Must(x509.MarshalPKIXPublicKey(l.Priv.Public()))},
-		Attestation: att,
-		Cert:        Must(sigformat.NewCertificate(l.Key, "Test <test@touchmark.example>", l.Token)), Policy: policyNote,
+		Keys: []ledger.TokenKey{{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256",
+			Fingerprint: l.Key.Fingerprint(), SPKI: Must(x509.MarshalPKIXPublicKey(l.Priv.Public())),
+			Token: ledger.TokenInfo{Serial: 1, Firmware: "5.7.1", Emulated: true}, Attestation: att,
+			Cert: Must(sigformat.NewCertificate(l.Key, "Test <test@touchmark.example>", l.Token))}},
+		Policy: policyNote,
 	}
 	l.Append(g)
 	l.Trust = *anchor.TrustOf(l.Entries[0], g)

@@ -24,8 +24,7 @@ import (
 type Trust struct {
 	*anchor.Trust
 	AttestKey *quote.AK
-	Key       *sigformat.Key // of the OpenPGP certificate
-	UserID    string
+	Keys      sigformat.Keyring
 }
 
 // ParseTrust opens a trust note (docs/spec/trust.md).
@@ -52,11 +51,11 @@ func decoded(tr *anchor.Trust) (*Trust, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, err := sigformat.ParseCertificate(tr.Cert)
+	keys, err := sigformat.ParseKeyring(tr.Certs)
 	if err != nil {
 		return nil, err
 	}
-	return &Trust{Trust: tr, AttestKey: ak, Key: cert.Key, UserID: cert.UserID}, nil
+	return &Trust{Trust: tr, AttestKey: ak, Keys: keys}, nil
 }
 
 // Intent is a proven intent: an entry of the pinned log that the TPM took
@@ -68,6 +67,7 @@ type Intent struct {
 	Size     uint64 // of the checkpoint that covers it
 
 	trust *Trust
+	cert  *sigformat.Certificate // of its key, as pinned
 }
 
 // OpenProof verifies a proof down to the TPM's attestation and takes its
@@ -85,11 +85,11 @@ func (t *Trust) OpenProof(proof []byte) (*Intent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Intent{Intent: in, Header: h, Approval: *a, Size: p.Size, trust: t}, nil
+	return &Intent{Intent: in, Header: h, Approval: *a, Size: p.Size, trust: t, cert: t.Keys.Find(in.Key)}, nil
 }
 
 // OpenIntent checks an intent's own consistency: its approval is for this log,
-// is the job it names, and has one digest per item; the key is the pinned one.
+// is the job it names, and has one digest per item; the key is a pinned one.
 func (t *Trust) OpenIntent(in *ledger.Intent) (*message.Approval, error) {
 	text, err := message.NoteText(in.Approval)
 	if err != nil {
@@ -103,8 +103,8 @@ func (t *Trust) OpenIntent(in *ledger.Intent) (*message.Approval, error) {
 		return nil, errors.New("intent: the approval in it is another job's")
 	case a.Origin != t.Origin:
 		return nil, fmt.Errorf("intent: the approval is for log %q", a.Origin)
-	case in.Key != t.Key.Fingerprint():
-		return nil, fmt.Errorf("intent: key %X is not the pinned certificate's %X", in.Key, t.Key.Fingerprint())
+	case t.Keys.Find(in.Key) == nil:
+		return nil, fmt.Errorf("intent: key %X is none of the trust file's: if the administrators added it, get the next version of that from them", in.Key)
 	case len(in.SignDigests) != len(a.Items):
 		return nil, fmt.Errorf("intent: %d digests for %d items", len(in.SignDigests), len(a.Items))
 	}
@@ -175,14 +175,14 @@ func (in *Intent) CheckItem(i int, s sigformat.State, sig []byte) (*Facts, error
 	if !ok || it.Size != s.Count() || !it.Digest.Equal(message.Digest{Alg: s.Alg(), Sum: s.Digest()}) {
 		return nil, fmt.Errorf("%s: the intent is for other data", it.Name)
 	}
-	parsed, err := format.Verify(in.trust.Key, sig, s)
+	parsed, err := format.Verify(in.cert.Key, sig, s)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", it.Name, err)
 	}
 	if !parsed.Created.Equal(in.Header.Time) || parsed.Job != in.Job || parsed.Origin != in.trust.Origin {
 		return nil, fmt.Errorf("%s: time, job or origin in the signature are not the intent's", it.Name)
 	}
-	plan, err := format.Plan(in.trust.Key, s, in.Header.Time, in.trust.Origin, in.Job)
+	plan, err := format.Plan(in.cert.Key, s, in.Header.Time, in.trust.Origin, in.Job)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +194,7 @@ func (in *Intent) CheckItem(i int, s sigformat.State, sig []byte) (*Facts, error
 
 func (in *Intent) facts(it message.Item) *Facts {
 	return &Facts{
-		Origin: in.trust.Origin, Key: in.Key, UserID: in.trust.UserID, Class: in.Approval.Class, Format: it.Format, Name: it.Name,
+		Origin: in.trust.Origin, Key: in.Key, UserID: in.cert.UserID, Class: in.Approval.Class, Format: it.Format, Name: it.Name,
 		Digest: it.Digest, Size: it.Size, Job: in.Job, Created: in.Header.Time, Index: in.Header.Index,
 		Checkpoint: in.Size, Emulated: in.trust.Emulated, SubmittedBy: signerName(in.Submission),
 	}

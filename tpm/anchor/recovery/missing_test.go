@@ -54,8 +54,9 @@ func newHistory(t testing.TB, base [32]byte) *history {
 	name := append([]byte{0, 0x0b}, make([]byte, 32)...)
 	h.add(&ledger.Genesis{
 		Origin: origin, LogKey: logKey, AK: tpm.Public(), Creation: tpm.Creation(make([]byte, 32)), Head: tpm.HeadIndex, HeadName: name, Base: base, PCR: 14,
-		Token: ledger.TokenInfo{Firmware: "5.7.1"}, Key: ledger.TokenKey{Name: "k", Slot: "9c", Family: "f", Algorithm: "a", SPKI: []byte{1}},
-		Attestation: ledger.TokenAttestation{Slot: []byte{1}, Intermediate: []byte{1}}, Cert: []byte{1}, Policy: []byte("p\n"),
+		Keys: []ledger.TokenKey{{Name: "k", Slot: "9c", Family: "f", Algorithm: "a", SPKI: []byte{1},
+			Token: ledger.TokenInfo{Firmware: "5.7.1"}, Attestation: ledger.TokenAttestation{Slot: []byte{1}, Intermediate: []byte{1}}, Cert: []byte{1}}},
+		Policy: []byte("p\n"),
 	})
 	h.trust.Genesis = ledger.LeafHash(h.entries[0])
 	h.commit(true)

@@ -123,8 +123,8 @@ func (f *Fold) intent(t *task.Task, b *ledger.Intent) {
 	case t.Unchecked:
 		f.note(finding.Warning, finding.HeadUnchecked, t.Index, "intent %d: the host had verified a size far back, and no published hash tiles tell its root", t.Index)
 	}
-	if k := t.Keys; k.Key != nil && b.Key != k.Key.Fingerprint() {
-		f.note(finding.Evidence, finding.Key, t.Index, "intent %d is for key %X", t.Index, b.Key)
+	if t.Keys.Pinned != nil && (t.Intent.Key == nil || t.Intent.Key.Public == nil) {
+		f.note(finding.Evidence, finding.Key, t.Index, "intent %d is for key %X, which is none of this log's", t.Index, b.Key)
 	}
 	if t.Keys.Policy == nil || t.Request == nil {
 		return
@@ -186,8 +186,8 @@ func (f *Fold) admit(t *task.Task) {
 	if f.news() {
 		f.looks(p, t.Header.Time)
 	}
-	if c, ok := p.Class(r.Approval.Class); ok && !slices.Contains(c.Keys, t.Keys.Name) {
-		f.note(finding.Evidence, finding.Key, t.Index, "class %s of intent %d is signed with key %s, this log is of key %q", c.Name, t.Index, strings.Join(c.Keys, ", "), t.Keys.Name)
+	if c, ok := p.Class(r.Approval.Class); ok && t.Intent.Key != nil && !slices.Contains(c.Keys, t.Intent.Key.Name) {
+		f.note(finding.Evidence, finding.Key, t.Index, "class %s of intent %d is signed with key %s, not with key %q", c.Name, t.Index, strings.Join(c.Keys, " or "), t.Intent.Key.Name)
 	}
 	if _, err := p.Admit(r, f.history, t.Header.Time); err != nil {
 		f.note(finding.Evidence, finding.Breach, t.Index, "policy does not admit intent %d: %v", t.Index, err)

@@ -13,9 +13,23 @@ import (
 	"touchmark/tpm/ledger/order"
 )
 
-// Certificate is the OpenPGP certificate in force behind the newest entry, nil
-// if that of the genesis entry does not parse.
-func (l *Linker) Certificate() *sigformat.Certificate { return l.orders.cert }
+// Own are the log's keys with the certificates in force behind the newest entry.
+func (l *Linker) Own() []task.Key { return l.orders.own }
+
+// key finds one of the log's keys, nil if there is none.
+func (s *orders) key(is func(*task.Key) bool) *task.Key {
+	for i := range s.own {
+		if is(&s.own[i]) {
+			return &s.own[i]
+		}
+	}
+	return nil
+}
+
+// named finds one of the log's keys by its name.
+func (s *orders) named(name string) *task.Key {
+	return s.key(func(k *task.Key) bool { return k.Name == name })
+}
 
 // cert checks what a cert entry has the token sign, and awaits the outcome.
 func (l *Linker) cert(t *task.Task, b *ledger.Order, w *task.Order) {
@@ -29,21 +43,23 @@ func (l *Linker) cert(t *task.Task, b *ledger.Order, w *task.Order) {
 	if err != nil {
 		return // an order of another kind is a finding already
 	}
-	t.Intent.Cert.Order = &x
-	if err := l.orders.planned(x, b.Sign, l.keys.Name, w.Order.Action.(*order.Cert).Key); err != nil {
+	name := w.Order.Action.(*order.Cert).Key
+	t.Intent.Cert.Order, t.Intent.Cert.Key = &x, name
+	if err := l.orders.planned(x, b.Sign, name); err != nil {
 		t.Evidence(finding.Cert, "entry %d: %v", t.Index, err)
 	}
 }
 
 // planned compares a digest with that of the certification ordered.
-func (s *orders) planned(x sigformat.Certification, sign message.Digest, name, key string) error {
-	if key != name {
-		return fmt.Errorf("it is about key %q, this log is of key %q", key, name)
+func (s *orders) planned(x sigformat.Certification, sign message.Digest, name string) error {
+	k := s.named(name)
+	if k == nil {
+		return fmt.Errorf("it is about key %q, which this log does not have", name)
 	}
-	if s.cert == nil {
-		return nil // the genesis entry's does not parse
+	if k.Cert == nil {
+		return nil // that was said where the log got the key
 	}
-	p, err := s.cert.Plan(x)
+	p, err := k.Cert.Plan(x)
 	if err != nil {
 		return err
 	}
@@ -60,50 +76,60 @@ func (l *Linker) certified(t *task.Task, b *ledger.Outcome) {
 		t.Evidence(finding.Outcome, "outcome %d: job or number of items are not those of cert entry %d", t.Index, in.Index)
 		return
 	}
-	if b.Items[0].State != ledger.Signed || in.Cert.Order == nil || l.orders.cert == nil {
+	k := l.orders.named(in.Cert.Key)
+	if b.Items[0].State != ledger.Signed || in.Cert.Order == nil || k == nil || k.Cert == nil {
 		return
 	}
-	next, err := l.orders.cert.With(*in.Cert.Order, b.Items[0].Signature)
+	next, err := k.Cert.With(*in.Cert.Order, b.Items[0].Signature)
 	if err != nil {
 		t.Notes = append(t.Notes, finding.Of(finding.Evidence, finding.Signature, fmt.Sprintf("outcome %d: %v", t.Index, err), []uint64{in.Index, t.Index}))
 		return
 	}
-	l.orders.cert = next
+	k.Cert = next
 	switch {
 	case !next.Revoked && next.Expires.IsZero():
-		t.Add(finding.Info, finding.Renewed, "the key's certificate never expires from entry %d on", t.Index)
+		t.Add(finding.Info, finding.Renewed, "the certificate of key %q never expires from entry %d on", k.Name, t.Index)
 	case !next.Revoked:
-		t.Add(finding.Info, finding.Renewed, "the key's certificate expires at %s from entry %d on", canon.Time(next.Expires), t.Index)
+		t.Add(finding.Info, finding.Renewed, "the certificate of key %q expires at %s from entry %d on", k.Name, canon.Time(next.Expires), t.Index)
 	case next.Code.Hard():
-		t.Add(finding.Warning, finding.Revoked, "the key was revoked with entry %d, code %d: no signature by it is trusted any more, whenever it was made", t.Index, next.Code)
+		t.Add(finding.Warning, finding.Revoked, "key %q was revoked with entry %d, code %d: no signature by it is trusted any more, whenever it was made", k.Name, t.Index, next.Code)
 	default:
-		t.Add(finding.Info, finding.Revoked, "the key was revoked with entry %d, code %d: signatures from before stay good", t.Index, next.Code)
+		t.Add(finding.Info, finding.Revoked, "key %q was revoked with entry %d, code %d: signatures from before stay good", k.Name, t.Index, next.Code)
 	}
 }
 
-// usable judges an intent by the certificate in force.
-func (l *Linker) usable(t *task.Task) {
-	c := l.orders.cert
-	switch {
+// usable finds the key of an intent and judges it by the certificate in force.
+func (l *Linker) usable(t *task.Task, fingerprint [20]byte) {
+	k := l.orders.key(func(k *task.Key) bool { return k.Fingerprint == fingerprint })
+	if k == nil {
+		return // there may be no genesis entry; else it is a finding when the intent is folded
+	}
+	now := *k
+	t.Intent.Key = &now
+	switch c := k.Cert; {
 	case c == nil:
 	case c.Revoked:
-		t.Evidence(finding.KeyRevoked, "intent %d comes after the key was revoked", t.Index)
+		t.Evidence(finding.KeyRevoked, "intent %d comes after key %q was revoked", t.Index, k.Name)
 	case c.Usable(t.Header.Time) != nil:
-		t.Evidence(finding.KeyExpired, "intent %d comes after the key expired at %s", t.Index, canon.Time(c.Expires))
+		t.Evidence(finding.KeyExpired, "intent %d comes after key %q expired at %s", t.Index, k.Name, canon.Time(c.Expires))
 	}
 }
 
 // recallCert takes up the certification of a cert entry that verifies, if the
 // token signed it.
 func (s *orders) recallCert(o incremental.Order) {
-	if o.Kind != ledger.KindCert || s.cert == nil || o.Outcome == nil || o.Outcome.Job != message.JobID(*o.Hash) || len(o.Outcome.Items) != 1 {
+	if o.Kind != ledger.KindCert || o.Outcome == nil || o.Outcome.Job != message.JobID(*o.Hash) || len(o.Outcome.Items) != 1 {
 		return
 	}
 	x, err := o.Order.Order.Certification(o.Time, *o.Hash)
 	if err != nil || o.Outcome.Items[0].State != ledger.Signed {
 		return
 	}
-	if next, err := s.cert.With(x, o.Outcome.Items[0].Signature); err == nil { // else it was told when it was audited
-		s.cert = next
+	k := s.named(o.Order.Order.Action.(*order.Cert).Key)
+	if k == nil || k.Cert == nil {
+		return
+	}
+	if next, err := k.Cert.With(x, o.Outcome.Items[0].Signature); err == nil { // else it was told when it was audited
+		k.Cert = next
 	}
 }

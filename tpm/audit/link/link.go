@@ -8,6 +8,8 @@
 package link
 
 import (
+	"slices"
+
 	"touchmark/appliance/piv/attest"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
@@ -68,7 +70,7 @@ func (l *Linker) Behind() bool { return l.behind }
 func (l *Linker) Link(t *task.Task) {
 	if t.Index == 0 {
 		l.keys = t.Genesis(l.Trust, l.AK, l.TokenRoots)
-		l.orders.cert = l.keys.Cert
+		l.orders.own = slices.Clone(l.keys.Own)
 	} else if _, ok := t.Body.(*ledger.Genesis); ok {
 		t.Evidence(finding.Misplaced, "entry %d is a second genesis", t.Index)
 	}
@@ -210,7 +212,7 @@ func (l *Linker) intent(t *task.Task, b *ledger.Intent) {
 	l.sealed()
 	t.Intent = &task.Intent{Index: t.Index, Header: t.Header, Job: b.Job, Digests: b.SignDigests, Last: true}
 	l.awaitOutcome(t.Intent)
-	l.usable(t)
+	l.usable(t, b.Key)
 	text, err := message.NoteText(b.Submission)
 	if err != nil {
 		return // authenticate will say so

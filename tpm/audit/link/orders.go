@@ -2,8 +2,8 @@ package link
 
 import (
 	"fmt"
+	"slices"
 
-	"touchmark/appliance/sigformat"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/incremental"
 	"touchmark/tpm/audit/task"
@@ -14,11 +14,11 @@ import (
 // orders follows the administrative entries of a log. The zero value is that
 // of a log without any.
 type orders struct {
-	newest  uint64                 // index of the newest that took effect, 0 for none
-	taken   map[[32]byte]uint64    // those that verified and took effect, by hash: few, people made each
-	waiting *task.Order            // the one of which it is not known yet whether HEAD took it
-	logKey  string                 // that the newest key entry brought, "" for the genesis'
-	cert    *sigformat.Certificate // in force, nil if the genesis' does not parse
+	newest  uint64              // index of the newest that took effect, 0 for none
+	taken   map[[32]byte]uint64 // those that verified and took effect, by hash: few, people made each
+	waiting *task.Order         // the one of which it is not known yet whether HEAD took it
+	logKey  string              // that the newest key entry brought, "" for the genesis'
+	own     []task.Key          // the log's, with the certificates in force
 }
 
 // order checks an administrative entry against what is in force before it.
@@ -142,7 +142,7 @@ func (l *Linker) Recall(start *incremental.Start) *task.Task {
 	t := &task.Task{Raw: start.Genesis}
 	t.Read()
 	l.keys = t.RecallGenesis(l.Trust, l.AK).With(start.Policy)
-	l.orders = orders{newest: start.Boot.Admin, cert: l.keys.Cert}
+	l.orders = orders{newest: start.Boot.Admin, own: slices.Clone(l.keys.Own)}
 	for _, o := range start.Orders {
 		if o.Verifies() {
 			l.inForce(o.Order)

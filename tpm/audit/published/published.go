@@ -60,15 +60,15 @@ type Found struct {
 
 // Repository is what was found in a repository.
 type Repository struct {
-	key    *sigformat.Key
+	keys   sigformat.Keyring
 	origin string
 	jobs   map[message.JobID][]*Found // not matched with an intent yet
 	done   []Found
 }
 
-// New begins with the pinned key of a log and its origin.
-func New(key *sigformat.Key, origin string) *Repository {
-	return &Repository{key: key, origin: origin, jobs: map[message.JobID][]*Found{}}
+// New begins with the pinned certificates of a log and its origin.
+func New(keys sigformat.Keyring, origin string) *Repository {
+	return &Repository{keys: keys, origin: origin, jobs: map[message.JobID][]*Found{}}
 }
 
 // Add takes a signature file; state is the hash state of the file that it is
@@ -79,7 +79,7 @@ func (r *Repository) Add(name string, signature []byte, state *sigformat.State) 
 	switch {
 	case err != nil:
 		f.State, f.Text = Foreign, err.Error()
-	case s.Fingerprint != r.key.Fingerprint():
+	case r.keys.Find(s.Fingerprint) == nil:
 		f.State, f.Text = Foreign, fmt.Sprintf("made by key %X", s.Fingerprint)
 	case s.Origin != r.origin:
 		f.State, f.Text = Unlogged, fmt.Sprintf("it names log %q", s.Origin)
@@ -157,7 +157,7 @@ func (m *Match) intent(index uint64, h ledger.Header, b *ledger.Intent) error {
 // judge finds the item that a signature belongs to.
 func (r *Repository) judge(f *Found, in *intent, b *ledger.Intent) (State, string) {
 	for i, d := range b.SignDigests {
-		if _, err := r.key.VerifyDigest(f.raw, d.Sum); err != nil || f.sig.Alg != d.Alg {
+		if _, err := r.keys.Find(f.sig.Fingerprint).Key.VerifyDigest(f.raw, d.Sum); err != nil || f.sig.Alg != d.Alg {
 			continue
 		}
 		in.here[i] = true
@@ -168,7 +168,7 @@ func (r *Repository) judge(f *Found, in *intent, b *ledger.Intent) (State, strin
 			return Mismatch, "the file beside it is not the one that was signed"
 		}
 		format, _ := sigformat.FormatOf(in.items[i].Format)
-		if _, err := format.Verify(r.key, f.raw, *f.state); err != nil {
+		if _, err := format.Verify(r.keys.Find(f.sig.Fingerprint).Key, f.raw, *f.state); err != nil {
 			return Mismatch, err.Error()
 		}
 		if !f.sig.Created.Equal(in.time) {

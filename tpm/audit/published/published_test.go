@@ -89,6 +89,9 @@ func (s *signer) add(index uint64, body any) {
 	s.log = append(s.log, e)
 }
 
+// ring is the key as the trust has it.
+func (s *signer) ring() sigformat.Keyring { return sigformat.Keyring{{Key: s.key}} }
+
 func (s *signer) must(err error) {
 	s.t.Helper()
 	if err != nil {
@@ -112,7 +115,7 @@ func (s *signer) match(r *Repository) (out []string) {
 // signature itself.
 func TestStates(t *testing.T) {
 	s, stranger := newSigner(t), newSigner(t)
-	r := New(s.key, origin)
+	r := New(s.ring(), origin)
 	r.Add("good.sig", s.sign("good", "good", true, ledger.Signed), state("good"))
 	r.Add("around.sig", s.sign("around", "around", false, ""), state("around"))
 	r.Add("stranger.sig", stranger.sign("x", "x", false, ""), state("x"))
@@ -134,7 +137,7 @@ func TestStates(t *testing.T) {
 // their file's text; neither hides another text.
 func TestTexts(t *testing.T) {
 	s := newSigner(t)
-	r := New(s.key, origin)
+	r := New(s.ring(), origin)
 	clear := func(format sigformat.Format, signed, shown string) []byte {
 		s.format = format
 		file, err := sigformat.Clearsign([]byte(shown), s.sign("Release", signed, true, ledger.Signed))
@@ -174,7 +177,7 @@ func TestSameJobOtherSignature(t *testing.T) {
 	s.must(err)
 	evil, err := plan.Finish(raw)
 	s.must(err)
-	r := New(s.key, origin)
+	r := New(s.ring(), origin)
 	r.Add("evil.sig", evil, state("evil"))
 	want := []string{"never-published good", "signature-unlogged evil.sig"}
 	if got := s.match(r); !slices.Equal(got, want) {

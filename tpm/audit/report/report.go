@@ -40,20 +40,22 @@ type Report struct {
 	Closed      bool   `json:"closed"`
 	Successor   LogID  `json:"successor"` // that the close entry names, empty for none
 
-	Certificate Certificate `json:"certificate"` // of the key, as this log leaves it
+	Certificates []Certificate `json:"certificates"` // of the keys, as this log leaves them
 
 	Findings []finding.Finding `json:"findings"` // gravest first
 }
 
-// Certificate is the OpenPGP certificate in force at the end of a log.
+// Certificate is the OpenPGP certificate of a key, in force at the end of a log.
 type Certificate struct {
-	OpenPGP []byte     `json:"openpgp"` // binary, base64 in JSON; null if the genesis entry's does not parse
+	Key     string     `json:"key"`     // its name
+	OpenPGP []byte     `json:"openpgp"` // binary, base64 in JSON; null if the log's does not parse
 	Expires *time.Time `json:"expires"` // null: never
 	Revoked bool       `json:"revoked"`
 }
 
-// CertificateOf tells of a certificate, which may be nil.
-func CertificateOf(c *sigformat.Certificate) (out Certificate) {
+// CertificateOf tells of a key's certificate, which may be nil.
+func CertificateOf(key string, c *sigformat.Certificate) Certificate {
+	out := Certificate{Key: key}
 	if c == nil {
 		return out
 	}

@@ -6,8 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
+	"slices"
 
 	"touchmark/appliance/piv/attest"
 	"touchmark/appliance/policy"
@@ -33,15 +32,20 @@ func (t *Task) Genesis(trust *anchor.Trust, ak *quote.AK, tokens *attest.Roots) 
 	if what := differs(trust, anchor.TrustOf(t.Raw, g)); what != "" {
 		t.Evidence(finding.Trust, "entry 0 is not the genesis of the log you trust: its %s differs", what)
 	}
-	if err := ak.VerifyCreation(g.Creation, ledger.OutsideInfo(g.Origin, g.Attestation, g.Nonce)); err != nil {
+	if err := ak.VerifyCreation(g.Creation, ledger.OutsideInfo(g.Origin, g.Attestations(), g.Nonce)); err != nil {
 		t.Evidence(finding.AK, "the attestation key was not created for this log and token: %v", err)
 	}
 	if !bytes.Equal(g.HeadName, quote.HeadName(g.Head)) {
 		t.Evidence(finding.Genesis, "HEAD's Name is not that of an append-only index at %#x", g.Head)
 	}
 	t.genesisPolicy(g, k)
-	t.genesisKey(g, k)
-	t.token(g, tokens)
+	t.genesisKeys(g, k)
+	for i := range g.Keys {
+		t.token(&g.Keys[i], tokens)
+	}
+	if g.Emulated() {
+		t.Add(finding.Info, finding.Emulated, "the token is an emulated one: its key can be copied; good for tests only")
+	}
 	return k
 }
 
@@ -53,13 +57,13 @@ func (t *Task) RecallGenesis(trust *anchor.Trust, ak *quote.AK) *Keys {
 	if !ok {
 		return k
 	}
-	k.Name, k.LogKey = g.Key.Name, g.LogKey
-	t.genesisKey(g, k)
+	k.LogKey = g.LogKey
+	t.genesisKeys(g, k)
 	return k
 }
 
 // differs names the first field in which a genesis is not what is pinned. Log
-// key and certificate may be others in a later version of the trust.
+// key and certificates may be others in a later version of the trust.
 func differs(want, got *anchor.Trust) string {
 	later := want.Version > 1
 	for _, f := range []struct {
@@ -71,7 +75,7 @@ func differs(want, got *anchor.Trust) string {
 		{"attestation key", bytes.Equal(want.AK, got.AK)},
 		{"HEAD", want.Head == got.Head && bytes.Equal(want.HeadName, got.HeadName)},
 		{"PCR", want.PCR == got.PCR},
-		{"OpenPGP certificate", later || bytes.Equal(want.Cert, got.Cert)},
+		{"OpenPGP certificate", later || slices.EqualFunc(want.Certs, got.Certs, bytes.Equal)},
 		{"kind of token", want.Emulated == got.Emulated},
 		{"hash", want.Genesis == got.Genesis},
 	} {
@@ -88,38 +92,66 @@ func (t *Task) genesisPolicy(g *ledger.Genesis, k *Keys) {
 		t.Evidence(finding.Policy, "the policy in the genesis entry: %v", err)
 		return
 	}
-	k.Policy, k.Name, k.LogKey = p, g.Key.Name, g.LogKey
+	k.Policy, k.LogKey = p, g.LogKey
 	if p.Origin != g.Origin {
 		t.Evidence(finding.Policy, "the policy is for %s, the log is %s", p.Origin, g.Origin)
 	}
-	want := policy.Key{Name: g.Key.Name, Slot: g.Key.Slot, Family: g.Key.Family, Algorithm: g.Key.Algorithm}
-	if have, ok := p.Key(g.Key.Name); !ok || *have != want {
-		t.Evidence(finding.Genesis, "the token key %q is not as the policy says", g.Key.Name)
+	for _, have := range g.Keys {
+		if err := InPolicy(&have, p); err != nil {
+			t.Evidence(finding.Genesis, "%v", err)
+		}
+	}
+	if len(g.Keys) != len(p.Keys) {
+		t.Evidence(finding.Genesis, "the policy has %d token keys, the entry %d", len(p.Keys), len(g.Keys))
 	}
 }
 
-// genesisKey takes the signing key from the pinned certificate, and the
-// certificate that administrators may have renewed since from the entry.
-func (t *Task) genesisKey(g *ledger.Genesis, k *Keys) {
-	pinned, err := sigformat.ParseCertificate(k.Trust.Cert)
+// InPolicy compares a token key with the policy's table of it.
+func InPolicy(k *ledger.TokenKey, p *policy.Policy) error {
+	want := policy.Key{Name: k.Name, Slot: k.Slot, Family: k.Family, Algorithm: k.Algorithm}
+	if have, ok := p.Key(k.Name); !ok || *have != want {
+		return fmt.Errorf("the token key %q is not as the policy says", k.Name)
+	}
+	return nil
+}
+
+// genesisKeys takes the signing keys from the pinned certificates, and the
+// certificates that administrators may have renewed since from the entry.
+func (t *Task) genesisKeys(g *ledger.Genesis, k *Keys) {
+	pinned, err := sigformat.ParseKeyring(k.Trust.Certs)
 	if err != nil {
-		t.Evidence(finding.Genesis, "the OpenPGP certificate: %v", err)
+		t.Evidence(finding.Genesis, "the pinned OpenPGP certificates: %v", err)
 		return
 	}
-	k.Key = pinned.Key
-	pub, err := x509.ParsePKIXPublicKey(g.Key.SPKI)
-	if err != nil || !sameKey(pub, k.Key.Public) || g.Key.Fingerprint != k.Key.Fingerprint() || g.Key.Algorithm != k.Key.Algorithm() {
-		t.Evidence(finding.Genesis, "the token key and the OpenPGP certificate are not the same key")
+	k.Pinned = pinned
+	for i := range g.Keys {
+		key := &g.Keys[i]
+		own := Key{Name: key.Name, Fingerprint: key.Fingerprint}
+		own.Cert, err = certOf(key)
+		if pin := pinned.Find(key.Fingerprint); err == nil && pin == nil {
+			err = errors.New("it is none of the pinned certificates'")
+		} else if pin != nil {
+			own.Public = pin.Key
+		}
+		if err != nil {
+			t.Evidence(finding.Genesis, "the token key %q: %v", key.Name, err)
+			own.Cert = nil
+		}
+		k.Own = append(k.Own, own)
 	}
-	first, err := pinned, nil
-	if !bytes.Equal(g.Cert, k.Trust.Cert) {
-		first, err = sigformat.ParseCertificate(g.Cert)
+}
+
+// certOf is the OpenPGP certificate in a key's record, if it is that key's.
+func certOf(k *ledger.TokenKey) (*sigformat.Certificate, error) {
+	c, err := sigformat.ParseCertificate(k.Cert)
+	if err != nil {
+		return nil, fmt.Errorf("its OpenPGP certificate: %w", err)
 	}
-	if err != nil || first.Key.Fingerprint() != k.Key.Fingerprint() {
-		t.Evidence(finding.Genesis, "the OpenPGP certificate in the entry is not one of the pinned key")
-		return
+	pub, err := x509.ParsePKIXPublicKey(k.SPKI)
+	if err != nil || !sameKey(pub, c.Key.Public) || k.Fingerprint != c.Key.Fingerprint() || k.Algorithm != c.Key.Algorithm() {
+		return nil, errors.New("it and the OpenPGP certificate are not the same key")
 	}
-	k.Cert = first
+	return c, nil
 }
 
 func sameKey(a, b crypto.PublicKey) bool {
@@ -129,50 +161,37 @@ func sameKey(a, b crypto.PublicKey) bool {
 
 // token checks what the token says of the key it made. With tokens nil,
 // Yubico's roots decide whether it is a real one.
-func (t *Task) token(g *ledger.Genesis, tokens *attest.Roots) {
-	f, err := attest.Verify(g.Attestation.Slot, g.Attestation.Intermediate, tokens)
+func (t *Task) token(k *ledger.TokenKey, tokens *attest.Roots) {
+	f, err := attest.Verify(k.Attestation.Slot, k.Attestation.Intermediate, tokens)
 	if err == nil {
-		err = tokenSays(f, g)
+		err = tokenSays(f, k)
 	}
 	if err != nil {
-		t.Evidence(finding.Token, "the token's attestation: %v", err)
+		t.Evidence(finding.Token, "the token's attestation of key %q: %v", k.Name, err)
 		return
 	}
-	if g.Token.Emulated {
-		t.Add(finding.Info, finding.Emulated, "the token is an emulated one: its key can be copied; good for tests only")
-	}
-	if g.Key.Algorithm != "ed25519" && !strings.HasPrefix(g.Key.Algorithm, "rsa") && older(f.Firmware, 5, 7) {
-		t.Add(finding.Warning, finding.EUCLEAK, "the key is on an elliptic curve and the token's firmware is %s: whoever holds the token for a while can extract such keys below 5.7 (EUCLEAK, YSA-2024-03); use RSA or a newer token", f.Firmware)
+	if f.EUCLEAK() {
+		t.Add(finding.Warning, finding.EUCLEAK, "key %q is on an elliptic curve and the token's firmware is %s: whoever holds the token for a while can extract such keys below 5.7 (EUCLEAK, YSA-2024-03); use RSA or a newer token", k.Name, f.Firmware)
 	}
 }
 
-func tokenSays(f attest.Facts, g *ledger.Genesis) error {
-	pub, err := x509.ParsePKIXPublicKey(g.Key.SPKI)
+func tokenSays(f attest.Facts, k *ledger.TokenKey) error {
+	pub, err := x509.ParsePKIXPublicKey(k.SPKI)
 	switch {
 	case err != nil:
 		return err
 	case !sameKey(f.Public, pub):
 		return errors.New("it is for another key")
-	case f.Slot != g.Key.Slot:
-		return fmt.Errorf("the key is in slot %s, not %s", f.Slot, g.Key.Slot)
-	case f.Serial != g.Token.Serial || f.Firmware != g.Token.Firmware:
+	case f.Slot != k.Slot:
+		return fmt.Errorf("the key is in slot %s, not %s", f.Slot, k.Slot)
+	case f.Serial != k.Token.Serial || f.Firmware != k.Token.Firmware:
 		return fmt.Errorf("the token is number %d with firmware %s", f.Serial, f.Firmware)
 	case !f.TouchAlways():
 		return errors.New("the key does not need a touch each time")
 	case !f.PINOnce():
 		return errors.New("the key's PIN policy is not \"once\"")
-	case f.Emulated && !g.Token.Emulated:
-		return errors.New("its chain does not end at Yubico, though the genesis entry says so")
+	case f.Emulated && !k.Token.Emulated:
+		return errors.New("its chain does not end at Yubico, though the entry says so")
 	}
 	return nil
-}
-
-// older reports whether a version "a.b.c" is below major.minor; one that
-// cannot be read counts as older.
-func older(version string, major, minor int) bool {
-	a, rest, _ := strings.Cut(version, ".")
-	b, _, _ := strings.Cut(rest, ".")
-	x, err1 := strconv.Atoi(a)
-	y, err2 := strconv.Atoi(b)
-	return err1 != nil || err2 != nil || x < major || x == major && y < minor
 }

@@ -42,7 +42,7 @@ func (t *Task) digests(b *ledger.Intent, items []message.Item) {
 // its intent announced.
 func (t *Task) signatures(b *ledger.Outcome) {
 	in := t.Intent
-	if in == nil || in.Cert != nil || t.Keys == nil || t.Keys.Key == nil {
+	if in == nil || in.Cert != nil || t.Keys == nil || in.Key == nil || in.Key.Public == nil {
 		return
 	}
 	if !in.Fits(b) {
@@ -61,7 +61,7 @@ func (t *Task) signatures(b *ledger.Outcome) {
 }
 
 func (t *Task) signature(sig []byte, in *Intent, digest message.Digest) error {
-	s, err := t.Keys.Key.VerifyDigest(sig, digest.Sum)
+	s, err := in.Key.Public.VerifyDigest(sig, digest.Sum)
 	if err != nil {
 		return err
 	}

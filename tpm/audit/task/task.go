@@ -81,6 +81,7 @@ type Intent struct {
 	Digests []message.Digest
 	Last    bool  // no later intent, boot or administrative entry
 	Cert    *Cert // of a cert entry, nil of an intent
+	Key     *Key  // that an intent names, as it was then; nil if the log has none of this fingerprint
 
 	// Set when folded.
 	Class   string
@@ -110,6 +111,7 @@ func (in *Intent) Fits(o *ledger.Outcome) bool {
 
 // Cert is what a cert entry is about.
 type Cert struct {
+	Key   string                   // name
 	Order *sigformat.Certification // nil if the order does not open
 }
 
@@ -118,11 +120,18 @@ type Cert struct {
 type Keys struct {
 	Trust  *anchor.Trust
 	AK     *quote.AK
-	Policy *policy.Policy         // nil if it does not open
-	Key    *sigformat.Key         // nil if the pinned certificate does not parse
-	Cert   *sigformat.Certificate // the genesis entry's, nil if it does not parse or is of another key
-	Name   string                 // what the policy calls the key
-	LogKey string                 // that entry 0 names
+	Policy *policy.Policy    // nil if it does not open
+	Pinned sigformat.Keyring // nil if one of them does not parse
+	Own    []Key             // of the genesis entry, in its order
+	LogKey string            // that entry 0 names
+}
+
+// Key is one of the log's keys.
+type Key struct {
+	Name        string // in the policy
+	Fingerprint [20]byte
+	Public      *sigformat.Key         // nil if it is not pinned
+	Cert        *sigformat.Certificate // in force, nil if the first does not parse or is of another key
 }
 
 // With is the same keys under another policy.

@@ -14,9 +14,10 @@ func certificateCommand() *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
 		Use:   "certificate LOGDIR --trust DIR",
-		Short: "Print the OpenPGP certificate as the log leaves it",
-		Long: `Print the OpenPGP certificate as the log leaves it, armoured: with every renewal
-and revocation that administrators ordered and the token signed.
+		Short: "Print the OpenPGP certificates as the log leaves them",
+		Long: `Print the OpenPGP certificates of the log's keys as the log leaves them,
+armoured in one block, or that of the key --name alone: with every renewal and
+revocation that administrators ordered and the token signed.
 
 The log is audited first. With evidence of tampering nothing is printed but the
 report, on standard error.
@@ -32,6 +33,7 @@ Exit codes: 0 printed, 1 printed, and the audit has warnings, 2 evidence,
 	}
 	trustFlag(cmd, &o.trust)
 	cmd.Flags().StringVar(&o.since, "since", "", "the checkpoint up to which the log was audited before")
+	cmd.Flags().StringVar(&o.name, "name", "", "what the policy calls the key (default: all keys)")
 	cmd.Flags().BoolVar(&o.quiet, "quiet", false, "no progress bar")
 	return cmd
 }
@@ -47,10 +49,16 @@ func (o verifyOptions) certificate(out, stderr io.Writer, dir string) error {
 		}
 		return &exitError{code: exitEvidence}
 	}
-	if r.Certificate.OpenPGP == nil {
-		return unreadable(errors.New("the log tells of no certificate"))
+	var certs [][]byte
+	for _, c := range r.Certificates {
+		if c.OpenPGP != nil && (o.name == "" || o.name == c.Key) {
+			certs = append(certs, c.OpenPGP)
+		}
 	}
-	if _, err := out.Write(sigformat.Armor(r.Certificate.OpenPGP)); err != nil {
+	if certs == nil {
+		return unreadable(errors.New("the log tells of no such certificate"))
+	}
+	if _, err := out.Write(sigformat.ArmorAll(certs)); err != nil {
 		return unreadable(err)
 	}
 	if r.Verdict == finding.Warnings {

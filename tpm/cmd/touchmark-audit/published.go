@@ -56,11 +56,11 @@ func (o publishedOptions) run(out io.Writer, dir string) error {
 	if err != nil {
 		return unreadable(err)
 	}
-	cert, err := sigformat.ParseCertificate(l.trust.Cert)
+	keys, err := sigformat.ParseKeyring(l.trust.Certs)
 	if err != nil {
 		return unreadable(err)
 	}
-	r := published.New(cert.Key, l.trust.Origin)
+	r := published.New(keys, l.trust.Origin)
 	if err := walk(dir, r); err != nil {
 		return unreadable(err)
 	}

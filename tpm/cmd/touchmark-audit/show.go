@@ -113,8 +113,10 @@ func lineOf(h ledger.Header, body any) line {
 	l := line{Index: h.Index, Time: h.Time, Kind: ledger.KindOf(body)}
 	switch b := body.(type) {
 	case *ledger.Genesis:
-		l.Fields = map[string]string{"origin": b.Origin, "key": strings.ToUpper(hex.EncodeToString(b.Key.Fingerprint[:])),
-			"token": fmt.Sprintf("%d firmware %s %s", b.Token.Serial, b.Token.Firmware, ledger.EmulatedWord(b.Token.Emulated))}
+		l.Fields = map[string]string{"origin": b.Origin}
+		for _, k := range b.Keys {
+			l.Fields["key "+k.Name] = fmt.Sprintf("%X in slot %s of token %d firmware %s %s", k.Fingerprint, k.Slot, k.Token.Serial, k.Token.Firmware, ledger.EmulatedWord(k.Token.Emulated))
+		}
 	case *ledger.Boot:
 		l.Fields = map[string]string{"boot": fmt.Sprint(b.Number), "committed": fmt.Sprint(b.Committed), "recovery": b.Recovery, "firmware": b.Firmware, "clock": b.Clock}
 	case *ledger.Attest:

@@ -70,9 +70,7 @@ func sayTrust(out io.Writer, old, next *anchor.Trust) error {
 			changes = append(changes, "no longer good: what log key "+k+" signed")
 		}
 	}
-	if !bytes.Equal(next.Cert, old.Cert) {
-		changes = append(changes, "another OpenPGP certificate")
-	}
+	changes = append(changes, certChanges(old.Certs, next.Certs)...)
 	if next.Quorum != old.Quorum || !slices.Equal(next.Administrators, old.Administrators) {
 		changes = append(changes, fmt.Sprintf("%d of these administrators: %s", next.Quorum, strings.Join(next.Administrators, " ")))
 	}
@@ -83,12 +81,47 @@ func sayTrust(out io.Writer, old, next *anchor.Trust) error {
 	return err
 }
 
+// certChanges says which certificates are new, another one, or gone.
+func certChanges(old, next [][]byte) (changes []string) {
+	was, is := keysOf(old), keysOf(next)
+	for fpr, cert := range is {
+		switch before, ok := was[fpr]; {
+		case !ok:
+			changes = append(changes, "a further OpenPGP certificate, of key "+fpr)
+		case !bytes.Equal(before, cert):
+			changes = append(changes, "another OpenPGP certificate of key "+fpr)
+		}
+	}
+	for fpr := range was {
+		if _, ok := is[fpr]; !ok {
+			changes = append(changes, "no longer good: what key "+fpr+" signed")
+		}
+	}
+	slices.Sort(changes)
+	return changes
+}
+
+// keysOf are certificates by the fingerprint of their keys; one that cannot be
+// read is there by its own text.
+func keysOf(certs [][]byte) map[string][]byte {
+	out := map[string][]byte{}
+	for _, b := range certs {
+		name := fmt.Sprintf("unreadable %x", b)
+		if c, err := sigformat.ParseCertificate(b); err == nil {
+			name = fmt.Sprintf("%X", c.Key.Fingerprint())
+		}
+		out[name] = b
+	}
+	return out
+}
+
 // trustNext is what the next version shall have; what is empty stays.
 type trustNext struct {
-	trust, out, logKey, cert string
-	drop                     bool
-	quorum                   int
-	administrators, keys     []string
+	trust, out, logKey   string
+	certs, dropKeys      []string
+	drop                 bool
+	quorum               int
+	administrators, keys []string
 }
 
 func trustNextCommand() *cobra.Command {
@@ -110,7 +143,8 @@ keys are note keys of administrators of the present version, as
 	f.StringVar(&o.out, "out", "", "file to write")
 	f.StringVar(&o.logKey, "log-key", "", "log key that signs checkpoints from now on; the present one becomes an old one")
 	f.BoolVar(&o.drop, "drop-old-log-keys", false, "what old log keys signed is no longer good")
-	f.StringVar(&o.cert, "cert", "", "file of the OpenPGP certificate, binary")
+	f.StringArrayVar(&o.certs, "cert", nil, "file of an OpenPGP certificate, binary, once for each; it takes the place of the present one of its key, or is a further one")
+	f.StringArrayVar(&o.dropKeys, "drop-cert", nil, "fingerprint of a key: what it signed is no longer good")
 	f.IntVar(&o.quorum, "quorum", 0, "how many administrators sign the version after")
 	f.StringArrayVar(&o.administrators, "administrator", nil, "note key of an administrator, once for each; they take the place of the present ones")
 	f.StringArrayVar(&o.keys, "key", nil, "key file of an administrator of the present version")
@@ -150,15 +184,8 @@ func (o *trustNext) change(old *anchor.Trust) (*anchor.Trust, error) {
 	if o.drop {
 		next.OldLogKeys = nil
 	}
-	if o.cert != "" {
-		cert, err := readFile(o.cert, ledger.MaxCert)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := sigformat.ParseCertificate(cert); err != nil {
-			return nil, fmt.Errorf("%s: %w", o.cert, err)
-		}
-		next.Cert = cert
+	if err := o.changeCerts(&next); err != nil {
+		return nil, err
 	}
 	if o.administrators != nil {
 		next.Administrators = o.administrators
@@ -167,6 +194,41 @@ func (o *trustNext) change(old *anchor.Trust) (*anchor.Trust, error) {
 		next.Quorum = o.quorum
 	}
 	return &next, nil
+}
+
+// changeCerts leaves out the certificates of dropped keys and takes up others.
+func (o *trustNext) changeCerts(next *anchor.Trust) error {
+	next.Certs = slices.Clone(next.Certs)
+	for _, fpr := range o.dropKeys {
+		n := len(next.Certs)
+		next.Certs = slices.DeleteFunc(next.Certs, func(b []byte) bool {
+			c, err := sigformat.ParseCertificate(b)
+			return err == nil && strings.EqualFold(fmt.Sprintf("%x", c.Key.Fingerprint()), fpr)
+		})
+		if len(next.Certs) == n {
+			return fmt.Errorf("--drop-cert: the trust has no certificate of key %s", fpr)
+		}
+	}
+	for _, path := range o.certs {
+		b, err := readFile(path, ledger.MaxCert)
+		if err != nil {
+			return err
+		}
+		c, err := sigformat.ParseCertificate(b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		i := slices.IndexFunc(next.Certs, func(have []byte) bool {
+			h, err := sigformat.ParseCertificate(have)
+			return err == nil && h.Key.Fingerprint() == c.Key.Fingerprint()
+		})
+		if i < 0 {
+			next.Certs = append(next.Certs, b)
+		} else {
+			next.Certs[i] = b
+		}
+	}
+	return nil
 }
 
 func trustSignCommand() *cobra.Command {

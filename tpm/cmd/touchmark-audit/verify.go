@@ -23,6 +23,7 @@ type verifyOptions struct {
 	trust            string
 	proofs, previous []string
 	since            string
+	name             string // of a key
 	challenge        string
 	answer           string
 	predecessor      string
