@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/tests/consumers"
@@ -30,6 +31,9 @@ type story struct {
 }
 
 // run tells the whole story and stops everything at its end, whatever the end is.
+// touchWindow is how long a YubiKey waits for a touch.
+const touchWindow = 15 * time.Second
+
 func run(ctx context.Context, o options) (err error) {
 	if err := consumers.Installed(); err != nil {
 		return err
@@ -94,7 +98,7 @@ func (s *story) log() string   { return filepath.Join(s.dir, "log") }
 func (s *story) trust() string { return filepath.Join(s.dir, "trust") }
 
 func (s *story) hardware(ctx context.Context) (err error) {
-	s.w, err = world.New(ctx, world.Config{Dir: s.dir, Bin: s.bin})
+	s.w, err = world.New(ctx, world.Config{Dir: s.dir, Bin: s.bin, Window: touchWindow})
 	if err != nil {
 		return err
 	}

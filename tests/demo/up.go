@@ -100,7 +100,7 @@ func serve(ctx context.Context, o options) (err error) {
 	if err := clearDir(o.dir); err != nil {
 		return err
 	}
-	w, err := world.Up(ctx, world.Config{Dir: o.dir, Bin: o.bin})
+	w, err := world.Up(ctx, world.Config{Dir: o.dir, Bin: o.bin, Window: touchWindow})
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ func (w *World) TokenSocket() string { return filepath.Join(w.Sockets, "token.so
 // startToken starts the emulator; its state file makes it the same token again after a restart.
 func (w *World) startToken(ctx context.Context) error {
 	argv := []string{w.bin("pivemu"), "--control", w.Control, "--state", filepath.Join(w.Dir, "token.json"),
-		"--profile", w.Profile, "--touch", w.Touch, "--serial", strconv.Itoa(Serial), "--log", filepath.Join(w.Logs, "token-apdu.log")}
+		"--profile", w.Profile, "--touch", w.Touch, "--touch-timeout", w.Window.String(), "--serial", strconv.Itoa(Serial), "--log", filepath.Join(w.Logs, "token-apdu.log")}
 	if w.ViaPCSCD {
 		argv = append(argv, "--vpcd", w.VPCD)
 	} else {

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 
 	"touchmark/tests/cable"
 	"touchmark/tests/swtpm"
@@ -37,6 +38,7 @@ type Config struct {
 	Algorithm string                   // of the token's key: p256 (default), rsa2048, …
 	Profile   string                   // firmware the token emulates: 5.7.1 (default) or 5.4.3
 	Touch     string                   // who touches: ask (default: World.Token), auto or never
+	Window    time.Duration            // how long the token waits for a touch; default an hour: on a busy machine a real one's may end by itself
 	Baud      int                      // of both serial ports; default 115200, which ptys ignore
 	Policy    func(toml string) string // last word on the policy's text; nil leaves it
 	Enrolment []string                 // more flags of touchmark-appliance enroll
@@ -55,6 +57,9 @@ func (c Config) withDefaults() (Config, error) {
 	set(&c.Algorithm, "p256")
 	set(&c.Profile, "5.7.1")
 	set(&c.Touch, "ask")
+	if c.Window == 0 {
+		c.Window = time.Hour
+	}
 	if c.Baud == 0 {
 		c.Baud = 115200
 	}
