@@ -30,10 +30,10 @@ type story struct {
 	gpg      *consumers.GPG
 }
 
-// run tells the whole story and stops everything at its end, whatever the end is.
 // touchWindow is how long a YubiKey waits for a touch.
 const touchWindow = 15 * time.Second
 
+// run tells the whole story and stops everything at its end, whatever the end is.
 func run(ctx context.Context, o options) (err error) {
 	if err := consumers.Installed(); err != nil {
 		return err
