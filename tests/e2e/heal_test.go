@@ -10,10 +10,21 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/rs/zerolog"
+	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/appliance/enrol/logkey"
+	"touchmark/appliance/enrol/stopped"
 	"touchmark/appliance/operator"
-	"touchmark/hostlink/hostd/api"
+	"touchmark/appliance/station"
+	"touchmark/appliance/station/chain"
+	"touchmark/hostlink/message"
 	"touchmark/tests/world"
+	"touchmark/tpm/device"
+	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledgerstore"
 )
 
 // longLog is how much of the log TestLongLogHeals loses, in KiB: enough for some marks. 'make heal' has it lose more, which
@@ -38,24 +49,59 @@ func (r *rig) peak() string {
 	return regexp.MustCompile(`(?m)^VmHWM:.*$`).FindString(string(b))
 }
 
-// grows makes the log longer by policies with much to say, each in force before the next.
+// grows makes the log of a stopped board longer by policies with much to say, as the board would: each appended with its
+// plan, committed to the TPM and attested.
 func (r *rig) grows(kib int) {
 	r.t.Helper()
 	text, err := os.ReadFile(filepath.Join(r.Host, "policy.toml"))
 	r.must(err)
-	path, note := filepath.Join(r.work, "next.toml"), filepath.Join(r.work, "next.note")
-	pad := strings.Repeat("# "+strings.Repeat("x", 97)+"\n", 200)
+	key, err := os.ReadFile(r.Key("admin1"))
+	r.must(err)
+	admin, err := note.NewSigner(strings.TrimSpace(string(key)))
+	r.must(err)
+	tpm, err := device.Open(r.TPM.Spec())
+	r.must(err)
+	defer func() { r.must(tpm.Close()) }()
+	store, err := ledgerstore.Open(stopped.LogDir(r.Board))
+	r.must(err)
+	defer func() { r.must(store.Close()) }()
+	c := chain.New(chain.Config{Store: store, TPM: tpm, Key: logkey.Ring{Dir: r.Board}.Find, Log: zerolog.Nop()})
+	r.must(c.Load(time.Now()))
+	r.must(c.Start(time.Now().UTC().Truncate(time.Second), station.Version, ledger.ClockSystem))
+	pad := "\n" + strings.Repeat("# "+strings.Repeat("x", 97)+"\n", 200)
+	previous := uint64(0)
 	for serial, n := 2, 0; n < kib<<10; serial, n = serial+1, n+len(text) {
-		prev := fmt.Sprintf(`previous = "%x"`, sha256.Sum256(text))
-		text = regexp.MustCompile(`(?m)^previous *=.*$`).ReplaceAll(text, []byte(prev))
+		text = []byte(regexp.MustCompile(`(?m)^previous *=.*$`).ReplaceAllString(string(text), fmt.Sprintf(`previous = "%x"`, sha256.Sum256(text))))
 		text = regexp.MustCompile(`(?m)^serial *=.*$`).ReplaceAll(text, []byte("serial = "+strconv.Itoa(serial)))
 		if serial == 2 {
 			text = append(text, pad...)
 		}
-		r.must(os.WriteFile(path, text, 0o644))
-		r.client(api.OK, "policy", "sign", "--key", r.Key("admin1"), "--out", note, path)
-		r.orders(note)
+		signed, err := message.SignNote(text, admin)
+		r.must(err)
+		r.commits(c, &ledger.Order{Action: ledger.KindPolicy, Mirrored: true, Previous: previous, Note: signed})
+		previous = store.Size() - 2
 	}
+}
+
+// commits appends an entry, has HEAD take it, and attests that.
+func (r *rig) commits(c *chain.Chain, body any) {
+	r.t.Helper()
+	now := time.Now().UTC().Truncate(time.Second)
+	entries, err := c.Entries(now, body)
+	r.must(err)
+	plan, err := c.Planned(entries)
+	r.must(err)
+	m := c.Commit(*plan)
+	r.must(c.Append(plan, entries...))
+	_, err = c.ExtendHead(m)
+	r.must(err)
+	c.TookHead(m)
+	_, err = c.ExtendPCR(m)
+	r.must(err)
+	c.TookPCR(m)
+	a, err := c.Attestation(m)
+	r.must(err)
+	r.must(c.AppendNow(now, a))
 }
 
 // A board that lost its whole disk gets a log of any length from the host's mirror, in memory that does not grow with it,
@@ -64,12 +110,16 @@ func TestLongLogHeals(t *testing.T) {
 	t.Parallel()
 	r := up(t, world.Config{})
 	r.works()
+	r.StopAppliance()
 	r.grows(r.longLog())
+	mark := r.Hostd().Log.Mark()
+	r.must(r.StartAppliance(r.ctx))
+	r.must(r.Hostd().AwaitLog(r.ctx, mark, "log verified"))
 	r.works()
 	r.StopAppliance()
 	log := filepath.Join(r.Board, "log")
 	r.must(os.RemoveAll(log))
-	mark := r.Hostd().Log.Mark()
+	mark = r.Hostd().Log.Mark()
 	r.must(r.LaunchAppliance())
 	var halted *world.HaltedError
 	if err := r.Unlock(r.ctx, 0, world.PIN); !errors.As(err, &halted) {
