@@ -20,8 +20,9 @@ import (
 	"touchmark/appliance/station"
 )
 
-// pipesTo names, in the environment of the second stage, the pipes to the keeper.
-const pipesTo = "TOUCHMARK_KEEPER"
+// pipesTo names, in the environment of the second stage, the pipes to the keeper;
+// noKeeper says in its place why there is none.
+const pipesTo, noKeeper = "TOUCHMARK_KEEPER", "TOUCHMARK_NO_KEEPER"
 
 // A link process that says much must not fill the disk: so many lines in a period
 // are written.
@@ -58,23 +59,21 @@ func (f *runFlags) users() (u users, err error) {
 // confine puts this process into its sandbox, for which it executes itself; before
 // that it starts the keeper of the link process, because afterwards it executes
 // nothing.
-func (f *runFlags) confine(ctx context.Context) (keeper.Pipes, sandbox.Report, error) {
+func (f *runFlags) confine(ctx context.Context) (r sandbox.Report, err error) {
 	u, err := f.users()
 	if err != nil {
-		return "", sandbox.Report{}, err
+		return r, err
 	}
 	if !sandbox.Entered() {
 		signal.Reset(os.Interrupt, syscall.SIGTERM) // from here to the second stage they end it at once
 		if ctx.Err() != nil {
-			return "", sandbox.Report{}, ctx.Err()
+			return r, ctx.Err()
 		}
 		if err := f.launch(u); err != nil {
-			return "", sandbox.Report{}, err
+			return r, err
 		}
 	}
-	report, err := sandbox.Enter(f.profile(u.core))
-	pipes := keeper.Pipes(os.Getenv(pipesTo))
-	return pipes, report, errors.Join(err, os.Unsetenv(pipesTo))
+	return sandbox.Enter(f.profile(u.core))
 }
 
 func (f *runFlags) launch(u users) error {
@@ -88,8 +87,8 @@ func (f *runFlags) launch(u users) error {
 		}
 	}
 	pipes, err := keeper.Launch(f.link, args...)
-	if err != nil {
-		return err
+	if err != nil { // the board comes up all the same, and says so
+		return os.Setenv(noKeeper, err.Error())
 	}
 	return os.Setenv(pipesTo, string(pipes))
 }
@@ -122,12 +121,19 @@ func (f *runFlags) profile(u *sandbox.User) sandbox.Profile {
 }
 
 // links gives the station its link processes, and ends ctx when there can be no
-// more of them.
-func links(ctx context.Context, pipes keeper.Pipes, log zerolog.Logger) (context.Context, func(context.Context) (station.Link, error), error) {
+// more of them; missing says why there is none at all.
+func links(ctx context.Context, log zerolog.Logger) (_ context.Context, link func(context.Context) (station.Link, error), missing string, err error) {
+	pipes, missing := os.Getenv(pipesTo), os.Getenv(noKeeper)
+	if err := errors.Join(os.Unsetenv(pipesTo), os.Unsetenv(noKeeper)); err != nil {
+		return nil, nil, "", err
+	}
+	if missing != "" {
+		return ctx, func(context.Context) (station.Link, error) { return nil, errors.New(missing) }, "No host can be heard: " + missing + ".", nil
+	}
 	log = log.Sample(&zerolog.BurstSampler{Burst: linkLogBurst, Period: linkLogPeriod})
-	k, err := keeper.Attach(pipes, func(line string) { log.Warn().Str("link", line).Send() })
+	k, err := keeper.Attach(keeper.Pipes(pipes), func(line string) { log.Warn().Str("link", line).Send() })
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
@@ -137,5 +143,5 @@ func links(ctx context.Context, pipes keeper.Pipes, log zerolog.Logger) (context
 		case <-ctx.Done():
 		}
 	}()
-	return ctx, func(ctx context.Context) (station.Link, error) { return k.Start(ctx) }, nil
+	return ctx, func(ctx context.Context) (station.Link, error) { return k.Start(ctx) }, "", nil
 }

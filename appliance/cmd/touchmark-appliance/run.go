@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -96,7 +97,7 @@ func run(ctx context.Context, f runFlags) error {
 	// gone; the signal would end this process, or the keeper that it starts, in the
 	// middle of a ceremony.
 	signal.Ignore(syscall.SIGHUP)
-	pipes, report, err := f.confine(ctx)
+	report, err := f.confine(ctx)
 	if err != nil {
 		return err
 	}
@@ -112,7 +113,7 @@ func run(ctx context.Context, f runFlags) error {
 		return err
 	}
 	defer panel.restore()
-	ctx, link, err := links(ctx, pipes, panel.log)
+	ctx, link, missing, err := links(ctx, panel.log)
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,8 @@ func run(ctx context.Context, f runFlags) error {
 	c.Panel, c.Log, c.Status = panel, panel.log, status.Show
 	c.Clock = func() time.Time { return start.Add(time.Since(start)) } // monotonic from here on
 	c.Confirm, c.Orders = f.clock == "ask", f.orders
-	if c.Notice = report.String(); c.Notice != "" {
+	c.Notice = strings.TrimSpace(missing + " " + report.String())
+	if len(report.Missing) > 0 {
 		panel.log.Warn().Strs("missing", report.Missing).Msg("the sandbox is not whole")
 	}
 	station.New(c).Run(ctx)
