@@ -16,8 +16,7 @@ func TestGuideNamesEveryMember(t *testing.T) {
 	}
 	_, section, _ := strings.Cut(string(raw), "### Lines")
 	section, _, _ = strings.Cut(section, "\n## ")
-	var named func(typ reflect.Type)
-	named = func(typ reflect.Type) {
+	named := func(typ reflect.Type) {
 		for f := range typ.Fields() {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if !strings.Contains(section, "`"+name+"`") {

@@ -191,6 +191,8 @@ func TestConsoleOnAPseudoTerminal(t *testing.T) {
 	if c := <-c.Commands(); c.Verb != operator.Deny {
 		t.Errorf("%+v on a display that shows nothing", c)
 	}
-	go restore()
+	restored := make(chan struct{})
+	go func() { defer close(restored); restore() }()
 	await("\x1b[?25h")
+	<-restored // it has let go of the terminal, which is closed next
 }
