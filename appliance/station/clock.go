@@ -40,14 +40,24 @@ func (s *Station) now() time.Time {
 
 // keepShift goes on with the correction that the start before went on with, as
 // long as the machine's clock runs as it did: ahead, so that the corrected time
-// is not behind the log; or behind, so that without it it is not.
-func (s *Station) keepShift() bool {
+// is not behind the log; or behind, so that without it it is not. A time order that
+// HEAD took corrects on, although no boot entry says so yet; taken says that
+// HEAD took one that no attest entry names.
+func (s *Station) keepShift(taken bool) bool {
 	boot := s.past.LastBoot
 	if boot == nil {
 		return false
 	}
 	by, ok := ledger.Correction(boot.Clock)
 	machine, last := s.cfg.Clock().UTC(), s.past.LastTime
+	// An order that sets a clock ahead which nothing corrected may have met one that
+	// was behind the log: then its entry does not say what that clock said.
+	if c := s.past.Correction; c != nil && (c.Taken || taken) && (ok || c.To.Before(c.At)) {
+		by, ok = by+c.To.Sub(c.At), true
+		if taken {
+			last = c.To
+		}
+	}
 	slack := machine.Add(by + noCorrection) // orders and machines have fractions of seconds
 	ahead, behind := by < 0 && !slack.Before(last), by > 0 && machine.Before(last)
 	if !ok || by.Abs() < keepCorrection || !ahead && !behind {

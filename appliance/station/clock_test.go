@@ -1,13 +1,17 @@
 package station
 
 import (
+	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"touchmark/appliance/operator"
 	"touchmark/appliance/operator/screen"
+	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/ledgerstore"
@@ -80,6 +84,55 @@ func TestCorrectionIsKept(t *testing.T) {
 				t.Errorf("clock %s", boot.Clock)
 			}
 			b.signs("set.db", "content")
+			b.replays()
+		})
+	}
+}
+
+// dying is a log whose disk takes so many appends more.
+type dying struct {
+	*ledgerstore.Store
+	left *atomic.Int64
+}
+
+func (d dying) Append(entries [][]byte, plan *anchor.Plan) error {
+	if d.left.Add(-1) < 0 {
+		return errors.New("no space left on device")
+	}
+	return d.Store.Append(entries, plan)
+}
+
+// A board that dies behind a time order that HEAD took, before its boot entry says
+// what the clock is corrected by, starts with the right time all the same.
+func TestCorrectionOutlivesADeath(t *testing.T) {
+	for name, appends := range map[string]int64{"behind the commit": 1, "behind the attestation": 2} {
+		t.Run(name, func(t *testing.T) {
+			b := obedient(t)
+			disk := new(atomic.Int64)
+			disk.Store(1 << 40)
+			b.log = func(s *ledgerstore.Store) past.Log { return dying{s, disk} }
+			b.wrongBy(far)
+			b.start()
+			b.connect()
+			id := b.bring(b.order(&order.Time{To: b.now()}))
+			b.ordered(id)
+			disk.Store(appends)
+			b.command(operator.Command{Verb: operator.Arm, Job: id})
+			if v := b.serve("halted"); !strings.Contains(v.Halted, "log-unwritable") {
+				t.Fatal(v.Halted)
+			}
+			b.kill()
+			disk.Store(1 << 40)
+			b.start()
+			if v := b.event("ready"); !strings.Contains(v.Warning, "Set it before the next start") {
+				t.Errorf("warns %q", v.Warning)
+			}
+			b.connect()
+			boot, at := b.lastBoot()
+			if d, ok := ledger.Correction(boot.Clock); !ok || (d+far).Abs() > time.Minute || at.Sub(b.now()).Abs() > time.Hour {
+				t.Errorf("clock %s at %s", boot.Clock, at)
+			}
+			b.signs("a.db", "content")
 			b.replays()
 		})
 	}

@@ -45,9 +45,14 @@ func (s *Station) startUp(pause time.Duration) {
 }
 
 func (s *Station) startNow() error {
-	last, err := s.lastTime()
+	last, taken, err := s.lastTime()
 	if err != nil {
 		return err
+	}
+	if taken && s.keepShift(true) {
+		if err := s.chain.Load(s.now()); err != nil {
+			return err
+		}
 	}
 	if s.now().Before(last) {
 		return chain.Halted(recovery.ClockBehind, &errClock{s.now(), last})
@@ -56,29 +61,30 @@ func (s *Station) startNow() error {
 }
 
 // lastTime is what the next entry must not be earlier than: the time of the
-// last one, or that of a time order behind which the board died, if HEAD
-// took it.
-func (s *Station) lastTime() (time.Time, error) {
-	if s.past.Correction == nil {
-		return s.past.LastTime, nil
+// last one, or, if taken, that which the last one sets: a time order behind which
+// the board died, and which HEAD took.
+func (s *Station) lastTime() (last time.Time, taken bool, err error) {
+	c := s.past.Correction
+	if c == nil || c.Taken || c.Index+1 != s.cfg.Store.Size() {
+		return s.past.LastTime, false, nil
 	}
 	for p, err := range s.cfg.Store.PlansBackward() {
 		if err != nil {
-			return s.past.LastTime, chain.Unreadable(err)
+			return s.past.LastTime, false, chain.Unreadable(err)
 		}
 		if p.Size != s.cfg.Store.Size() {
 			break
 		}
 		head, err := s.cfg.TPM.Head()
 		if err != nil {
-			return s.past.LastTime, chain.Failed("reading HEAD", err)
+			return s.past.LastTime, false, chain.Failed("reading HEAD", err)
 		}
 		if head == p.Head() {
-			return *s.past.Correction, nil
+			return c.To, true, nil
 		}
 		break
 	}
-	return s.past.LastTime, nil
+	return s.past.LastTime, false, nil
 }
 
 // startChain brings log and TPM into agreement and writes a boot entry.

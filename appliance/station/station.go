@@ -133,7 +133,7 @@ func New(cfg Config) *Station {
 	s.hostLog = cfg.Log.Sample(&zerolog.BurstSampler{Burst: hostLogBurst, Period: hostLogPeriod})
 	s.fault = cfg.Fault
 	s.load()
-	if s.keepShift() {
+	if s.keepShift(false) {
 		s.load() // what is forgotten by now depends on the time
 	}
 	s.recall()

@@ -22,7 +22,7 @@ type History struct {
 	LastTime time.Time
 	LastBoot *ledger.Boot
 
-	Correction *time.Time             // what the clock is set to, if the last entry is a time order
+	Correction *Correction            // a time order behind which no boot entry stands yet; nil if there is none
 	Clock      *quote.Clock           // nil if there is none; of the newest NV_Certify whose counters count; see ReadClock
 	Taken      uint64                 // largest size that an attestation says HEAD took
 	Quoted     uint64                 // largest that a quote vouches for too
@@ -49,6 +49,14 @@ type Job struct {
 	Time            time.Time // of the intent
 	NotAfter        time.Time
 	Cert            bool // a cert entry, whose ID is the order's hash: it counts in no rate
+}
+
+// Correction is a time order that no boot entry accounts for yet.
+type Correction struct {
+	Index uint64
+	At    time.Time // of its entry
+	To    time.Time // what it sets the clock to
+	Taken bool      // an attest entry says that HEAD took it; else it may have
 }
 
 // Lost is an outcome that gives every item of a job the same end.
@@ -104,9 +112,10 @@ func (p *Past) ReadClock() error {
 
 // Add takes the next entry into account.
 func (h *History) Add(hdr ledger.Header, body any) error {
-	h.LastTime, h.Correction = hdr.Time, nil
+	h.LastTime = hdr.Time
 	switch b := body.(type) {
 	case *ledger.Boot:
+		h.Correction = nil
 		h.commit(b.Committed)
 		h.Quoted = max(h.Quoted, b.Committed)
 		h.Boots, h.LastBoot, h.newest = b.Number, b, stamped{b.Certify, b.Committed, true}
@@ -123,13 +132,13 @@ func (h *History) Add(hdr ledger.Header, body any) error {
 	case *ledger.Update:
 		h.updated = b.To
 	case *ledger.Order:
-		h.ordered = hdr.Index
+		h.ordered, h.Correction = hdr.Index, nil
 		if b.Action == ledger.KindResume {
 			h.Resumes = append(h.Resumes, Resume{hdr.Index, b})
 		}
 		switch b.Action {
 		case ledger.KindTime:
-			return h.correct(b)
+			return h.correct(hdr, b)
 		case ledger.KindCert:
 			return h.cert(hdr, b)
 		}
@@ -153,10 +162,15 @@ func (h *History) commit(size uint64) {
 	if h.ordered > 0 && size == h.ordered+1 {
 		h.Admin = h.ordered
 	}
+	if c := h.Correction; c != nil {
+		if c.Taken = c.Taken || size == c.Index+1; !c.Taken && size > c.Index {
+			h.Correction = nil // HEAD took something else instead
+		}
+	}
 }
 
 // correct notes a time order, which has effect if HEAD took it.
-func (h *History) correct(b *ledger.Order) error {
+func (h *History) correct(hdr ledger.Header, b *ledger.Order) error {
 	text, err := message.NoteText(b.Note)
 	if err != nil {
 		return err
@@ -166,7 +180,7 @@ func (h *History) correct(b *ledger.Order) error {
 		return err
 	}
 	if t, ok := o.Action.(*order.Time); ok {
-		h.Correction = &t.To
+		h.Correction = &Correction{Index: hdr.Index, At: hdr.Time, To: t.To}
 	}
 	return nil
 }
