@@ -60,11 +60,11 @@ func (f *runFlags) users() (u users, err error) {
 // that it starts the keeper of the link process, because afterwards it executes
 // nothing.
 func (f *runFlags) confine(ctx context.Context) (r sandbox.Report, err error) {
-	u, err := f.users()
-	if err != nil {
-		return r, err
-	}
+	var u users
 	if !sandbox.Entered() {
+		if u, err = f.users(); err != nil {
+			return r, err
+		}
 		signal.Reset(os.Interrupt, syscall.SIGTERM) // from here to the second stage they end it at once
 		if ctx.Err() != nil {
 			return r, ctx.Err()
