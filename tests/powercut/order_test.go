@@ -55,7 +55,10 @@ func (r *run) bring(kind string) (said string, err error) {
 	case err != nil:
 		return "", err
 	case res.Code != 0:
-		return r.state(res.Stderr), nil
+		if said = r.state(""); said == before {
+			said = res.Stderr
+		}
+		return said, nil
 	case strings.Contains(res.Stdout, "in force"): // since before
 		return "", nil
 	default:
