@@ -78,9 +78,6 @@ func (d *Daemon) down(err error) {
 	d.orderLost()
 }
 
-// hello opens the conversation, and opens it again until it is ready: the
-// board drops a hello when it gets too many.
-// greet sends a hello.
 // broken is an error on this host that keeps it from working, such as a full
 // disk: what waits is withdrawn, because the mirror could not take its intent.
 func (d *Daemon) broken(err error) {
@@ -196,12 +193,6 @@ func (d *Daemon) fromBoard(raw []byte) {
 	}
 }
 
-// welcome takes the answer to our hello. What it proves is weighed when all
-// entries it speaks of are here (settleWelcome).
-// boardBehind is a board that halted and holds less than this mirror: its disk
-// was replaced or rolled back. It asks for what it lacks, and takes what its
-// TPM vouches for; nothing is forgotten here meanwhile, and it is greeted again
-// until it is whole.
 // offer sends a board that asks the entries of the mirror from an index on, as
 // many as one message holds. They are no secret.
 func (d *Daemon) offer(from uint64) {
@@ -228,17 +219,6 @@ func (d *Daemon) offer(from uint64) {
 	d.send(m.Marshal())
 }
 
-// attested verifies HEAD's attestation over the nonce of the hello that w
-// answers, and gives HEAD.
-// settleWelcome makes the conversation ready once mirror, checkpoint and the
-// attested HEAD agree.
-// notExplained counts a HEAD that the log does not lead to. A commit that
-// overtook the answer explains one, entries that were made on the cable another;
-// so they are asked for again. What stays is loud, and nothing is submitted.
-// haltedBoard takes whether the board says that it has halted. Then it ends what
-// waits: a halted board signs nothing, and who lies about it could as well say
-// nothing at all.
-// haltedText says that the board has halted, and in which state.
 // fetch asks for entries that are missing, one request at a time. One that is
 // not answered was for entries that only somebody on the cable spoke of, or the
 // board is slow: then what it says next counts.
@@ -320,7 +300,6 @@ func (d *Daemon) event(m *message.Event) {
 	d.orderEvent(m)
 }
 
-// helloAgain is for a board that lost our hello.
 // linkState says in a line how the conversation is.
 func (d *Daemon) linkState() string {
 	switch {

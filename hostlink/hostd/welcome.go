@@ -9,6 +9,8 @@ import (
 	"touchmark/tpm/quote"
 )
 
+// hello opens the conversation, and opens it again until it is ready: the
+// board drops a hello when it gets too many.
 func (d *Daemon) hello(c *conversation) {
 	if d.conv != c || c.ready {
 		return
@@ -23,6 +25,7 @@ func (d *Daemon) hello(c *conversation) {
 	}
 }
 
+// greet sends a hello.
 func (d *Daemon) greet(nonce [16]byte) error {
 	size, root, err := d.mirror.Head()
 	if err != nil {
@@ -37,48 +40,32 @@ func (d *Daemon) greet(nonce [16]byte) error {
 	return nil
 }
 
+// welcome takes the answer to our hello. What it proves is weighed when all
+// entries it speaks of are here (settleWelcome).
 func (d *Daemon) welcome(w *message.Welcome) {
 	c := d.conv
-	if w.Nonce == c.refresh.nonce && c.refresh.wanted() {
+	switch {
+	case w.Nonce == c.refresh.nonce && c.refresh.wanted():
 		d.refreshed(w)
 		return
-	}
-	if w.Nonce != c.nonce {
+	case w.Nonce != c.nonce:
 		return // an answer to an earlier hello
-	}
-	if w.Origin != d.o.Trust.Origin {
-		c.problem = "the appliance is " + w.Origin + ", the trust file is for " + d.o.Trust.Origin
-		d.log.Error().Msg(c.problem)
+	case w.Origin != d.o.Trust.Origin:
+		d.noConversation("the appliance is " + w.Origin + ", the trust file is for " + d.o.Trust.Origin)
 		return
 	}
 	d.haltedBoard(w)
-	if c.halted && w.Total < d.mirror.Size() {
+	switch {
+	case c.halted && w.Total < d.mirror.Size():
 		d.boardBehind(w)
 		return
-	}
-	if w.Total < d.mirror.Committed() {
-		d.problem(mirror.Hearsay("log-shorter", map[string][]byte{"welcome": w.Marshal()},
-			"the appliance says that it holds %d entries, this host verified %d: its log was rolled back or replaced, or somebody on the cable lies", w.Total, d.mirror.Committed()))
+	case !d.longEnough(w):
 		return
-	}
-	if w.Total < d.mirror.Size() { // no checkpoint covers the rest, and the appliance does not know it
-		if err := d.mirror.Drop(); err != nil {
-			d.broken(err)
-			return
-		}
-	}
-	if w.Total-d.mirror.Size() > maxBehind {
-		c.problem = "the appliance claims a log of absurd length"
-		d.log.Error().Msg(c.problem)
-		return
-	}
-	if c.halted && len(w.Checkpoint) == 0 {
+	case len(w.Checkpoint) == 0 && c.halted:
 		c.problem = c.haltedText()
 		return
-	}
-	if len(w.Checkpoint) == 0 {
-		c.problem = "the appliance shows no checkpoint of its log: look at its display"
-		d.log.Error().Msg(c.problem)
+	case len(w.Checkpoint) == 0:
+		d.noConversation("the appliance shows no checkpoint of its log: look at its display")
 		return
 	}
 	if err := d.mirror.Advance(w.Checkpoint); err != nil {
@@ -87,8 +74,7 @@ func (d *Daemon) welcome(w *message.Welcome) {
 	}
 	head, err := d.attested(w)
 	if err != nil {
-		c.problem = err.Error()
-		d.log.Error().Err(err).Msg("attestation")
+		d.noConversation(err.Error())
 		return
 	}
 	c.welcome, c.head, c.total = w, head, w.Total
@@ -96,6 +82,37 @@ func (d *Daemon) welcome(w *message.Welcome) {
 	d.settleWelcome()
 }
 
+// noConversation notes why this welcome is none to build on.
+func (d *Daemon) noConversation(why string) {
+	d.conv.problem = why
+	d.log.Error().Msg(why)
+}
+
+// longEnough compares the length of the board's log with the mirror. Entries that
+// no checkpoint covers, and the board does not know, are dropped.
+func (d *Daemon) longEnough(w *message.Welcome) bool {
+	switch {
+	case w.Total < d.mirror.Committed():
+		d.problem(mirror.Hearsay("log-shorter", map[string][]byte{"welcome": w.Marshal()},
+			"the appliance says that it holds %d entries, this host verified %d: its log was rolled back or replaced, or somebody on the cable lies", w.Total, d.mirror.Committed()))
+		return false
+	case w.Total < d.mirror.Size():
+		if err := d.mirror.Drop(); err != nil {
+			d.broken(err)
+			return false
+		}
+	}
+	if w.Total-d.mirror.Size() > maxBehind {
+		d.noConversation("the appliance claims a log of absurd length")
+		return false
+	}
+	return true
+}
+
+// boardBehind is a board that halted and holds less than this mirror: its disk
+// was replaced or rolled back. It asks for what it lacks, and takes what its
+// TPM vouches for; nothing is forgotten here meanwhile, and it is greeted again
+// until it is whole.
 func (d *Daemon) boardBehind(w *message.Welcome) {
 	c := d.conv
 	c.problem = fmt.Sprintf("the appliance has halted and holds %d of the %d entries that this host has: it can have them", w.Total, d.mirror.Size())
@@ -107,6 +124,8 @@ func (d *Daemon) boardBehind(w *message.Welcome) {
 	}
 }
 
+// attested verifies HEAD's attestation over the nonce of the hello that w
+// answers, and gives HEAD.
 func (d *Daemon) attested(w *message.Welcome) (head [32]byte, err error) {
 	if len(w.Attest) == 0 {
 		return head, errors.New("the appliance shows no attestation of its TPM: look at its display")
@@ -118,6 +137,8 @@ func (d *Daemon) attested(w *message.Welcome) (head [32]byte, err error) {
 	return facts.Contents, nil
 }
 
+// settleWelcome makes the conversation ready once mirror, checkpoint and the
+// attested HEAD agree.
 func (d *Daemon) settleWelcome() {
 	c := d.conv
 	if c == nil || c.ready || c.welcome == nil || d.mirror.Size() < c.total {
@@ -141,6 +162,9 @@ func (d *Daemon) settleWelcome() {
 	d.orphans()
 }
 
+// notExplained counts a HEAD that the log does not lead to. A commit that
+// overtook the answer explains one, entries that were made on the cable another;
+// so they are asked for again. What stays is loud, and nothing is submitted.
 func (d *Daemon) notExplained(c *conversation) {
 	c.unexplained++
 	w := c.welcome
@@ -156,6 +180,9 @@ func (d *Daemon) notExplained(c *conversation) {
 	}
 }
 
+// haltedBoard takes whether the board says that it has halted. Then it ends what
+// waits: a halted board signs nothing, and who lies about it could as well say
+// nothing at all.
 func (d *Daemon) haltedBoard(w *message.Welcome) {
 	c := d.conv
 	if c.halted, c.halt = w.State == message.StateHalted, w.Halt; c.halted {
@@ -165,6 +192,7 @@ func (d *Daemon) haltedBoard(w *message.Welcome) {
 	}
 }
 
+// haltedText says that the board has halted, and in which state.
 func (c *conversation) haltedText() string {
 	state := ""
 	if c.halt != "" {
@@ -173,6 +201,7 @@ func (c *conversation) haltedText() string {
 	return "the appliance has halted" + state + " and signs nothing: its display says what leads out of it, and so does the operator guide"
 }
 
+// helloAgain is for a board that lost our hello.
 func (d *Daemon) helloAgain() {
 	if c := d.conv; c != nil && c.ready {
 		c.ready, c.welcome, c.problem = false, nil, "greeting the appliance again"
