@@ -16,9 +16,7 @@ func ChallengeID(text []byte) JobID { return JobID(sha256.Sum256(text)) }
 
 // Marshal encodes m, nil if the text has no canonical form.
 func (m *Challenge) Marshal() []byte {
-	w := canon.NewWriter(ChallengeDomain)
-	w.Block("challenge", m.Text)
-	return w.Bytes()
+	return oneBlock(ChallengeDomain, "challenge", m.Text)
 }
 
 func readChallenge(r *canon.Reader) *Challenge {
@@ -30,9 +28,7 @@ type Answer struct{ Text []byte }
 
 // Marshal encodes m, nil if the text has no canonical form.
 func (m *Answer) Marshal() []byte {
-	w := canon.NewWriter(AnswerDomain)
-	w.Block("answer", m.Text)
-	return w.Bytes()
+	return oneBlock(AnswerDomain, "answer", m.Text)
 }
 
 func readAnswer(r *canon.Reader) *Answer {

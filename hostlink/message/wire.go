@@ -283,14 +283,19 @@ func readEntries(r *canon.Reader) *Entries {
 	return m
 }
 
+// oneBlock encodes a message that only carries another text.
+func oneBlock(domain, key string, text []byte) []byte {
+	w := canon.NewWriter(domain)
+	w.Block(key, text)
+	return w.Bytes()
+}
+
 // Checkpoint carries a newly committed checkpoint.
 type Checkpoint struct{ Note []byte }
 
 // Marshal encodes m, nil if the note has no canonical form.
 func (m *Checkpoint) Marshal() []byte {
-	w := canon.NewWriter(CheckpointDomain)
-	w.Block("note", m.Note)
-	return w.Bytes()
+	return oneBlock(CheckpointDomain, "note", m.Note)
 }
 
 func readCheckpoint(r *canon.Reader) *Checkpoint {
@@ -303,9 +308,7 @@ type Order struct{ Note []byte }
 
 // Marshal encodes m, nil if the note has no canonical form.
 func (m *Order) Marshal() []byte {
-	w := canon.NewWriter(OrderDomain)
-	w.Block("note", m.Note)
-	return w.Bytes()
+	return oneBlock(OrderDomain, "note", m.Note)
 }
 
 func readOrder(r *canon.Reader) *Order {
