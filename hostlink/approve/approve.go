@@ -3,7 +3,7 @@
 // the log and class that he means. It is what stands between a host that was
 // taken over and a signature, so it believes nothing of the request.
 //
-// A request is an approval text (message.md §4) as a note, with the signatures
+// A request is an approval text (message.md §3) as a note, with the signatures
 // of those who approved already. The package is pure.
 package approve
 

@@ -28,6 +28,28 @@ func (d *Daemon) patient(j *job) bool {
 	return d.parked(j) || !j.ever && d.counted(j).Need > 0
 }
 
+// mayPark says why a job of a class may not begin to wait for approvals; nil if
+// it may, or needs none.
+func (d *Daemon) mayPark(j *job, class string) *api.Response {
+	c, ok := d.mirror.Policy().Class(class)
+	switch {
+	case !ok || c.Approvals == 0 && !j.park:
+		return nil
+	case c.Approvals == 0:
+		return fail(api.Usage, "class %s demands no approvals: use touchmark sign", class)
+	}
+	parked := 0
+	for _, o := range d.jobs {
+		if o != j && o.record != nil && d.parked(o) {
+			parked++
+		}
+	}
+	if parked >= maxParked {
+		return fail(api.DeviceFault, "%d requests wait for approvals already: have some approved, or withdraw them (Ctrl-C of touchmark fetch JOB FILE)", parked)
+	}
+	return nil
+}
+
 // tellParked tells whoever waits for a job that it needs approvals.
 func (d *Daemon) tellParked(j *job) {
 	if c := d.counted(j); !c.Enough() {

@@ -2,6 +2,7 @@ package hostd
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -195,6 +196,19 @@ func TestPark(t *testing.T) {
 	}
 	park("a.pkg").expect(api.Usage, "waits for no approvals any more: touchmark sign takes it up")
 	c = w.sign("a.pkg")
+	w.b.run(w.b.submitted(), nil)
+	c.expect(api.OK, "")
+}
+
+// TestTooManyParked: requests that wait for approvals leave room for what needs none.
+func TestTooManyParked(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	for i := range maxParked {
+		w.sign(fmt.Sprintf("%d.pkg", i)).event(api.EventApprovals)
+	}
+	w.sign("more.pkg").expect(api.DeviceFault, "16 requests wait for approvals already")
+	c := w.sign("core.db")
 	w.b.run(w.b.submitted(), nil)
 	c.expect(api.OK, "")
 }

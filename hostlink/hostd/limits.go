@@ -12,6 +12,9 @@ const (
 	maxClients = 64
 	// maxJobs bounds what waits: a human confirms each one.
 	maxJobs = 32
+	// maxParked bounds those of them that wait for approvals, perhaps for days:
+	// what needs none must find room.
+	maxParked = maxJobs / 2
 	// maxPast bounds the ended jobs whose answer nobody has taken, keepFor how
 	// long one is kept after its deadline: over a weekend and some.
 	maxPast = spool.MaxRecords - 2*maxJobs

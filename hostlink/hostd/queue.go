@@ -196,8 +196,8 @@ func (d *Daemon) accept(j *job) *api.Response {
 	if resp != nil {
 		return resp
 	}
-	if c, ok := d.mirror.Policy().Class(class); ok && j.park && c.Approvals == 0 {
-		return fail(api.Usage, "class %s demands no approvals: use touchmark sign", class)
+	if resp := d.mayPark(j, class); resp != nil {
+		return resp
 	}
 	wait := min(j.timeout, d.mirror.Policy().MaxValidity)
 	if room := d.mirror.Policy().MaxValidity - d.mirror.Policy().MaxSkew; room > 0 {

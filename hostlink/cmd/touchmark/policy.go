@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +10,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/policy"
+	"touchmark/appliance/policy/review"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledgerstore/durable"
@@ -58,93 +59,90 @@ in force with --in-force.`,
 // maxPolicyFile is a note as large as a genesis entry can hold, and then some.
 const maxPolicyFile = 64 << 10
 
-// readPolicy reads a policy's TOML, or its note if it has one.
-func readPolicy(path string) (p *policy.Policy, text []byte, isNote bool, err error) {
+// readPolicy reads a policy's TOML, or its note if it has one. Of one with
+// several mistakes it prints them all.
+func (a *app) readPolicy(path string) (*review.Candidate, error) {
 	b, err := api.ReadSmall(path, maxPolicyFile)
 	if err != nil {
-		return nil, nil, false, exitf(api.BadInput, "policy: %w", err)
+		return nil, exitf(api.BadInput, "policy: %w", err)
 	}
-	text = b
-	if bytes.Contains(b, []byte("\n\n\u2014 ")) {
-		isNote = true
-		if text, err = message.NoteText(b); err != nil {
-			return nil, nil, false, exitf(api.BadInput, "%s: %w", path, err)
-		}
+	c, err := review.Read(b)
+	var all policy.Errors
+	switch {
+	case err == nil:
+		return c, nil
+	case !errors.As(err, &all) || len(all) == 1:
+		return nil, exitf(api.BadInput, "%s: %w", path, err)
 	}
-	if p, err = policy.Parse(text); err != nil {
-		return nil, nil, false, exitf(api.BadInput, "%s: %w", path, err)
+	for _, e := range all {
+		fmt.Fprintf(a.errs, "%s: %v\n", path, e)
 	}
-	return p, b, isNote, nil
+	return nil, exitf(api.BadInput, "%s: %d to be corrected", path, len(all))
 }
 
-// before reads the policy in force and checks that p was written to follow it;
+// before reads the policy in force and checks that c was written to follow it;
 // nil for no path.
-func before(path string, p *policy.Policy) (*policy.Policy, error) {
+func (a *app) before(path string, c *review.Candidate) (*review.Candidate, error) {
 	if path == "" {
 		return nil, nil
 	}
-	old, _, _, err := readPolicy(path)
+	old, err := a.readPolicy(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := old.Follows(p); err != nil {
+	if err := c.Follows(old); err != nil {
 		return nil, exitf(api.BadInput, "it does not follow %s: %w", path, err)
 	}
 	return old, nil
 }
 
 func (a *app) checkPolicy(path, inForce string) error {
-	p, b, isNote, err := readPolicy(path)
+	c, err := a.readPolicy(path)
 	if err != nil {
 		return err
 	}
-	old, err := before(inForce, p)
+	old, err := a.before(inForce, c)
 	if err != nil {
 		return err
 	}
-	signed := "not signed yet"
+	signed := "signed by its administrators"
+	recovered, err := c.Signed(old)
 	switch {
-	case isNote && old != nil:
-		_, err = old.Successor(b)
-		signed = "signed as " + inForce + " demands"
-	case isNote:
-		_, err = policy.Open(b)
-		signed = "signed by its administrators"
-	}
-	if err != nil {
+	case errors.Is(err, review.ErrUnsigned):
+		signed = err.Error()
+	case err != nil:
 		return exitf(api.Evidence, "%s: %w", path, err)
+	case recovered:
+		signed = "signed by the RECOVERY keys of " + inForce
+	case old != nil:
+		signed = "signed as " + inForce + " demands"
 	}
+	p := c.Policy
 	if a.json {
-		a.object(map[string]any{"ok": true, "origin": p.Origin, "serial": p.Serial, "hash": fmt.Sprintf("%x", p.Hash), "signed": isNote})
+		a.object(map[string]any{"ok": true, "origin": p.Origin, "serial": p.Serial, "hash": fmt.Sprintf("%x", p.Hash), "signed": c.IsNote})
 		return nil
 	}
-	fmt.Fprintf(a.out, "%s: good, %s\n  log %s, serial %d, hash %x\n  %d hosts, %d approvers, %d administrators (quorum %d)\n", path, signed,
-		p.Origin, p.Serial, p.Hash, len(p.Hosts), len(p.Approvers), len(p.Administrators.Keys), p.Administrators.Quorum)
-	for _, c := range p.Classes {
-		rates := make([]string, len(c.Rates))
-		for i, r := range c.Rates {
-			rates[i] = r.Text
-		}
-		fmt.Fprintf(a.out, "  class %s: %s for %s, keys %s, %s, %d approvals\n", c.Name, strings.Join(c.Names, " "), strings.Join(c.Hosts, " "),
-			strings.Join(c.Keys, " "), strings.Join(rates, " "), c.Approvals)
+	fmt.Fprintf(a.out, "%s: good, %s\n", path, signed)
+	for _, l := range review.Explain(p).Lines() {
+		a.println(l)
 	}
 	return nil
 }
 
 // administrator reports whether a policy names the holder of a key as one, or
 // as one of those who may replace them.
-func administrator(p *policy.Policy, s note.Signer) bool {
-	return p != nil && slices.ContainsFunc(slices.Concat(p.Administrators.Keys, p.Recovery.Keys), func(k note.Verifier) bool {
+func administrator(c *review.Candidate, s note.Signer) bool {
+	return c != nil && slices.ContainsFunc(slices.Concat(c.Policy.Administrators.Keys, c.Policy.Recovery.Keys), func(k note.Verifier) bool {
 		return k.Name() == s.Name() && k.KeyHash() == s.KeyHash()
 	})
 }
 
 func (a *app) signPolicy(path, inForce, keyPath, out string) error {
-	p, b, isNote, err := readPolicy(path)
+	c, err := a.readPolicy(path)
 	if err != nil {
 		return err
 	}
-	old, err := before(inForce, p)
+	old, err := a.before(inForce, c)
 	if err != nil {
 		return err
 	}
@@ -153,17 +151,17 @@ func (a *app) signPolicy(path, inForce, keyPath, out string) error {
 		return err
 	}
 	switch {
-	case administrator(p, s) || administrator(old, s):
+	case administrator(c, s) || administrator(old, s):
 	case inForce == "":
 		return exitf(api.BadInput, "%s is the key of %s, who is no administrator in %s: add its public half to [administrators] keys, or name the policy in force with --in-force if %s is one there and leaves", keyPath, s.Name(), path, s.Name())
 	default:
 		return exitf(api.BadInput, "%s is the key of %s, who is no administrator in %s nor in %s", keyPath, s.Name(), path, inForce)
 	}
 	var n []byte
-	if isNote {
-		n, err = message.CosignNote(b, s)
+	if c.IsNote {
+		n, err = message.CosignNote(c.Raw, s)
 	} else {
-		n, err = message.SignNote(b, s)
+		n, err = message.SignNote(c.Raw, s)
 	}
 	if err != nil {
 		return exitf(api.BadInput, "%s: %w", path, err)

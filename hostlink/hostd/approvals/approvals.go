@@ -1,5 +1,5 @@
 // Package approvals judges what approvers send to a repository host for a
-// request that waits for them: notes over the approval's text (message.md §4),
+// request that waits for them: notes over the approval's text (message.md §3),
 // signed on other machines. The host needs no trust in whoever carries them.
 //
 // It says with the policy's own functions what the appliance would say later,
