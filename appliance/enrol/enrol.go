@@ -49,6 +49,7 @@ type Config struct {
 	PolicyNote  []byte // signed by its administrators
 	UserID      string // of the OpenPGP certificate: "Name <mail>"
 	Nonce       [32]byte
+	SetPIN      bool            // the operator sets the token's PIN and PUK
 	Replace     bool            // destroy a key that is in the token's slot
 	NewManage   []byte          // the token's new management key, kept by the administrators; nil leaves it
 	Backup      []age.Recipient // who keep an encrypted copy of the log key; nobody if empty
@@ -117,6 +118,7 @@ func (c *ceremony) steps(ctx context.Context) error {
 		{"data directory", c.begin},
 		{"trust directory", c.checkTrustDir},
 		{"TPM", c.checkTPM},
+		{"token's PIN and PUK", c.setSecrets},
 		{"token's keys", c.makeKeys},
 		{"token's management key", c.setManagementKey},
 		{"certificates", c.certify},

@@ -54,6 +54,11 @@ func (c *ceremony) makeKey(ctx context.Context, k *key) error {
 	if err != nil {
 		return err
 	}
+	if f := k.made.Facts; f.EUCLEAK() {
+		if err := c.confirm(ctx, fmt.Sprintf("Go on with an elliptic curve on firmware %s? Whoever holds the token for a while can extract key %s (EUCLEAK). Take RSA, or a token with firmware 5.7 or newer.", f.Firmware, k.Name)); err != nil {
+			return err
+		}
+	}
 	k.state.Attestation = ledger.TokenAttestation{Slot: k.made.Attestation, Intermediate: k.made.Intermediate}
 	c.describeKey(k)
 	return c.save()
@@ -147,28 +152,6 @@ func (c *ceremony) setManagementKey(context.Context) error {
 	}
 	c.words.Once("management key of the token: set to a random one")
 	return nil
-}
-
-// unlock asks for the PIN until it is right, refused for good, or the operator
-// leaves.
-func (c *ceremony) unlock(ctx context.Context) error {
-	event, text := "pin-needed", "Type the token's PIN."
-	for {
-		c.ask(event, operator.AskPIN, text)
-		cmd, err := c.command(ctx)
-		if err != nil {
-			return err
-		}
-		if cmd.Verb != operator.PIN {
-			continue
-		}
-		err = c.Token.VerifyPIN(cmd.PIN)
-		clear(cmd.PIN)
-		if err == nil || errors.Is(err, piv.ErrLastTry) {
-			return err
-		}
-		event, text = "pin-wrong", err.Error()
-	}
 }
 
 // certify makes the OpenPGP certificates. A key's creation time is part of its

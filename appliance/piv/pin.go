@@ -28,6 +28,35 @@ func (t *Token) verifyPIN(pin []byte) error {
 	})
 }
 
+// SetPIN changes the PIN, of which it never uses the last try, and verifies the
+// new one. Both are zeroed.
+func (t *Token) SetPIN(old, new []byte) error {
+	defer clearAll(old, new)
+	if err := checkPIN("PIN", new); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.verifyPIN(old); err != nil {
+		return err
+	}
+	return t.changePIN(old, new)
+}
+
+// SetPUK changes the PUK. Both are zeroed. How many tries are left, only a
+// wrong one tells.
+func (t *Token) SetPUK(old, new []byte) error {
+	defer clearAll(old, new)
+	for _, puk := range [][]byte{old, new} {
+		if err := checkPIN("PUK", puk); err != nil {
+			return err
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.changePUK(old, new)
+}
+
 // PINVerified reports whether the PIN was verified in this insertion, as far as
 // is known without asking the token.
 func (t *Token) PINVerified() bool {

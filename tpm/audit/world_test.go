@@ -48,6 +48,7 @@ type world struct {
 	token *ecdsa.PrivateKey
 	key   *sigformat.Key
 	cert  *sigformat.Certificate // in force
+	other held                   // what the token has beside it
 	trust *anchor.Trust
 	roots *attest.Roots
 
@@ -79,6 +80,7 @@ type parts struct {
 	genesis  func(*ledger.Genesis)
 	rates    string
 	more     string   // tables that the policy has too
+	second   bool     // the log has a second key, for class media
 	head     [32]byte // HEAD before the log begins
 }
 
@@ -107,19 +109,15 @@ func newWorld(t testing.TB, p parts) *world {
 		p.rates = `"60/1h", "500/1d"`
 	}
 	w.toml = fmt.Sprintf(policyText, adminKey, hostKey, p.rates) + p.more
+	if p.second {
+		w.toml += secondTables
+	}
 	policyNote, err := message.SignNote([]byte(w.toml), w.admin)
 	w.must(err)
 	w.pol, err = policy.Open(policyNote)
 	w.must(err)
-	w.token, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	w.must(err)
-	w.key, err = sigformat.NewKey(&w.token.PublicKey, w.now)
-	w.must(err)
-	cert, err := sigformat.NewCertificate(w.key, "Demo <demo@example.org>", func(d []byte, _ crypto.Hash) ([]byte, error) { return w.sign(d), nil })
-	w.must(err)
-	w.cert, err = sigformat.ParseCertificate(cert)
-	w.must(err)
-	w.genesis(p, vkey, policyNote, cert)
+	w.newTokenKey()
+	w.genesis(p, vkey, policyNote)
 	return w
 }
 
@@ -156,6 +154,60 @@ approvals = 0
 batch = 16
 `
 
+const secondTables = `
+[[key]]
+name = "media"
+slot = "82"
+family = "openpgp-data"
+algorithm = "p256"
+
+[[class]]
+name = "iso"
+keys = ["media"]
+hosts = ["repo1"]
+names = ["*.db.tar.gz"]
+formats = ["openpgp-binary"]
+max_size = "4GiB"
+rates = ["60/1h"]
+approvals = 0
+batch = 16
+`
+
+// record is what the log says of a key.
+func (w *world) record(p parts, name, slot string) ledger.TokenKey {
+	leaf, device := w.attestation(p, slot)
+	spki, err := x509.MarshalPKIXPublicKey(&w.token.PublicKey)
+	w.must(err)
+	return ledger.TokenKey{Name: name, Slot: slot, Family: "openpgp-data", Algorithm: "p256", Fingerprint: w.key.Fingerprint(), SPKI: spki,
+		Token:       ledger.TokenInfo{Serial: 1234567, Firmware: p.firmware, Emulated: !p.genuine},
+		Attestation: ledger.TokenAttestation{Slot: leaf, Intermediate: device}, Cert: w.cert.Bytes()}
+}
+
+// newTokenKey makes the key that the token signs with from now on.
+func (w *world) newTokenKey() {
+	var err error
+	w.token, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	w.must(err)
+	w.key, err = sigformat.NewKey(&w.token.PublicKey, w.now)
+	w.must(err)
+	cert, err := sigformat.NewCertificate(w.key, "Demo <demo@example.org>", func(d []byte, _ crypto.Hash) ([]byte, error) { return w.sign(d), nil })
+	w.must(err)
+	w.cert, err = sigformat.ParseCertificate(cert)
+	w.must(err)
+}
+
+// held is a key with which the token can sign.
+type held struct {
+	token *ecdsa.PrivateKey
+	key   *sigformat.Key
+	cert  *sigformat.Certificate
+}
+
+// swap has the token sign with the world's other key.
+func (w *world) swap() {
+	w.other, w.token, w.key, w.cert = held{w.token, w.key, w.cert}, w.other.token, w.other.key, w.other.cert
+}
+
 // pass lets time pass, for the appliance and the TPM alike.
 func (w *world) pass(d time.Duration) {
 	w.now = w.now.Add(d)
@@ -175,18 +227,19 @@ func (w *world) sign(digest []byte) []byte {
 	return sig
 }
 
-func (w *world) genesis(p parts, vkey string, policyNote, cert []byte) {
+func (w *world) genesis(p parts, vkey string, policyNote []byte) {
 	if p.firmware == "" {
 		p.firmware = "5.7.1"
 	}
-	slot, device := w.attestation(p)
-	spki, err := x509.MarshalPKIXPublicKey(&w.token.PublicKey)
-	w.must(err)
 	g := &ledger.Genesis{
 		Origin: origin, LogKey: vkey, AK: w.tpm.Public(), Head: w.tpm.HeadIndex, HeadName: w.tpm.HeadName(), PCR: w.tpm.PCRIndex,
-		Keys: []ledger.TokenKey{{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256", Fingerprint: w.key.Fingerprint(), SPKI: spki,
-			Token: ledger.TokenInfo{Serial: 1234567, Firmware: p.firmware, Emulated: !p.genuine}, Attestation: ledger.TokenAttestation{Slot: slot, Intermediate: device}, Cert: cert}},
-		Policy: policyNote,
+		Keys: []ledger.TokenKey{w.record(p, "packages", "9c")}, Policy: policyNote,
+	}
+	if p.second {
+		w.other = held{w.token, w.key, w.cert}
+		w.newTokenKey()
+		g.Keys = append(g.Keys, w.record(p, "media", "82"))
+		w.swap()
 	}
 	g.Creation = w.tpm.Creation(ledger.OutsideInfo(origin, g.Attestations(), g.Nonce))
 	if p.genesis != nil {
@@ -199,7 +252,7 @@ func (w *world) genesis(p parts, vkey string, policyNote, cert []byte) {
 }
 
 // attestation makes a token's certificates: root, device, slot.
-func (w *world) attestation(p parts) (slot, device []byte) {
+func (w *world) attestation(p parts, slot string) (leaf, device []byte) {
 	if p.touch == 0 {
 		p.touch = 2
 	}
@@ -216,11 +269,11 @@ func (w *world) attestation(p parts) (slot, device []byte) {
 	ext := func(last int, v []byte) pkix.Extension {
 		return pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 41482, 3, last}, Value: v}
 	}
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "YubiKey PIV Attestation 9c"}, NotBefore: w.now, NotAfter: w.now.AddDate(20, 0, 0),
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "YubiKey PIV Attestation " + slot}, NotBefore: w.now, NotAfter: w.now.AddDate(20, 0, 0),
 		ExtraExtensions: []pkix.Extension{ext(3, []byte{a, b, c}), ext(7, serial), ext(8, []byte{2, p.touch})}}
 	root := w.certificate(ca("Root"), ca("Root"), &rootKey.PublicKey, rootKey)
 	dev := w.certificate(ca("Device"), root, &deviceKey.PublicKey, rootKey)
-	s := w.certificate(leaf, dev, &w.token.PublicKey, deviceKey)
+	s := w.certificate(template, dev, &w.token.PublicKey, deviceKey)
 	if p.genuine {
 		w.roots = attest.NewRoots(root)
 	}

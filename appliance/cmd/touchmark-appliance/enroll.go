@@ -23,7 +23,7 @@ type enrollFlags struct {
 	dir, tpm, policy, uid, trust, nonce, manage string
 	auths, transcript, predecessor              string
 	backup                                      []string
-	replace, sameHead, throwaway                bool
+	replace, sameHead, throwaway, setPIN        bool
 	panel                                       panelFlags
 	token                                       tokenFlags
 }
@@ -73,6 +73,7 @@ from; close that one with an order.`,
 	flags.StringVar(&f.predecessor, "predecessor", "", "trust directory of the log that this one goes on from")
 	flags.BoolVar(&f.sameHead, "same-head", false, "go on from the HEAD of the predecessor, after TPM2_Clear")
 	flags.BoolVar(&f.throwaway, "throwaway", false, "for tests: take emulated hardware, ask for no confirmation")
+	flags.BoolVar(&f.setPIN, "set-pin", false, "have the operator set the token's PIN and PUK")
 	flags.BoolVar(&f.replace, "replace-key", false, "destroy the key that is in the token's slot")
 	f.panel.add(c)
 	f.token.add(c)
@@ -83,7 +84,7 @@ from; close that one with an order.`,
 func enroll(ctx context.Context, f enrollFlags) error {
 	cfg := enrol.Config{
 		Dir: f.dir, TrustDir: f.trust, UserID: f.uid, Transcript: f.transcript, AuthsOut: f.auths,
-		Replace: f.replace, SameHead: f.sameHead, Throwaway: f.throwaway, Now: time.Now().UTC().Truncate(time.Second),
+		SetPIN: f.setPIN, Replace: f.replace, SameHead: f.sameHead, Throwaway: f.throwaway, Now: time.Now().UTC().Truncate(time.Second),
 	}
 	var err error
 	if cfg.Backup, err = logkey.ParseRecipients(f.backup); err != nil {

@@ -34,6 +34,7 @@ type State struct {
 	SameHead    bool
 	Time        time.Time // of the key, of the genesis entry
 
+	Secrets   bool  // the operator has set PIN and PUK of the token
 	Keys      []Key // as the policy has them
 	EKRead    bool
 	EK        []byte
@@ -75,6 +76,7 @@ func (s *State) marshal() ([]byte, error) {
 	ledger.WriteLogID(w, "predecessor", s.Predecessor)
 	w.Line("same-head", yesNo(s.SameHead))
 	w.Line("time", canon.Time(s.Time))
+	w.Line("secrets", yesNo(s.Secrets))
 	for _, k := range s.Keys {
 		w.Line("token-asked", yesNo(k.Asked), canon.Hex(k.Before[:]))
 		w.Line("attestation", canon.Base64(k.Attestation.Slot), canon.Base64(k.Attestation.Intermediate))
@@ -114,6 +116,7 @@ func parse(text []byte) (*State, error) {
 	s.Predecessor = ledger.ReadLogID(r, "predecessor")
 	s.SameHead = readYesNo(r, r.Line("same-head", 1)[0])
 	s.Time = r.Time(r.Line("time", 1)[0])
+	s.Secrets = readYesNo(r, r.Line("secrets", 1)[0])
 	for r.Peek() == "token-asked" && len(s.Keys) < ledger.MaxKeys {
 		s.Keys = append(s.Keys, readKey(r))
 	}

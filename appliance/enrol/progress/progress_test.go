@@ -17,7 +17,7 @@ func fullState() *State {
 		Predecessor: ledger.LogID{Origin: "touchmark.example/old", Genesis: [32]byte{3}},
 		Time:        time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC),
 		Keys:        []Key{{Asked: true, Before: [32]byte{4}, Attestation: ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("other")}, Cert: []byte("cert")}, {}},
-		EKRead:      true, EK: []byte("ek"), AKAsked: true, AK: []byte("ak"),
+		Secrets:     true, EKRead: true, EK: []byte("ek"), AKAsked: true, AK: []byte("ak"),
 		Creation: quote.Creation{Data: []byte("d"), Attest: []byte("a"), Sig: []byte("s")}, Base: [32]byte{5}, HeadAsked: true,
 	}
 }
