@@ -63,9 +63,6 @@ type Config struct {
 	Now         time.Time // whole seconds
 }
 
-// family is the one key family this version enrols: OpenPGP data signatures.
-const family = "openpgp-data"
-
 var (
 	// ErrEnrolled refuses to enrol over a log that exists.
 	ErrEnrolled = errors.New("already enrolled")
@@ -197,9 +194,6 @@ func (c *ceremony) readPolicy(context.Context) (err error) {
 		return fmt.Errorf("it names %d keys; a log begins with %d at most", n, ledger.MaxKeys)
 	}
 	for _, k := range c.policy.Keys {
-		if k.Family != family {
-			return fmt.Errorf("key %q is for family %q; this version enrols %q", k.Name, k.Family, family)
-		}
 		c.keys = append(c.keys, &key{Key: k})
 	}
 	return nil

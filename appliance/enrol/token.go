@@ -163,7 +163,12 @@ func (c *ceremony) certify(ctx context.Context) error {
 		if k.pgp, err = sigformat.NewKey(k.made.Public, c.Now); err != nil {
 			return fmt.Errorf("key %s: %w", k.Name, err)
 		}
-		c.words.Once("certificate %s: %s", k.Name, c.UserID)
+		if k.Family == sigformat.FamilyOpenPGP {
+			c.words.Once("certificate %s: %s", k.Name, c.UserID)
+		} else {
+			k.state.Cert = sigformat.BareCertificate(k.pgp) // it certifies nothing, not even itself
+			c.words.Once("no OpenPGP  %s: for %s signatures only", k.Name, k.Family)
+		}
 		c.words.Once("            fingerprint %X", k.pgp.Fingerprint())
 		if recorded(k.state.Cert) {
 			continue

@@ -20,4 +20,8 @@ const (
 
 	// maxCandidates bounds the readers tried for a token.
 	maxCandidates = 16
+
+	// maxMessage bounds what an Ed25519 key signs that is no digest: a text that
+	// names one.
+	maxMessage = 512
 )

@@ -15,8 +15,8 @@ import (
 // Sign has the token sign a digest with the key in the slot ("9c"), whose
 // public half is pub. It blocks until the touch, or the end of the token's
 // touch window: ErrTouchTimeout. The result is ASN.1 DER for ECDSA, PKCS #1
-// v1.5 for RSA, 64 bytes for Ed25519 (which signs the digest as its message).
-// It is not verified here.
+// v1.5 for RSA, 64 bytes for Ed25519, which signs the digest as its message, or
+// with no hash (0) a message that is none. It is not verified here.
 //
 // For ECDSA a longer digest is cut to the curve's size and a shorter one padded
 // on the left, as FIPS 186-5 §6.4.1 has it.
@@ -25,8 +25,8 @@ func (t *Token) Sign(slot string, pub crypto.PublicKey, digest []byte, h crypto.
 	if err != nil {
 		return nil, err
 	}
-	if h != crypto.SHA256 && h != crypto.SHA384 && h != crypto.SHA512 || h.Size() != len(digest) {
-		return nil, fmt.Errorf("%d bytes are no digest of %v the token signs", len(digest), h)
+	if err := signable(pub, digest, h); err != nil {
+		return nil, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -53,6 +53,20 @@ func (t *Token) Sign(slot string, pub crypto.PublicKey, digest []byte, h crypto.
 		return nil, t.whyRefused(err, time.Since(start))
 	}
 	return sig, err
+}
+
+// signable refuses what the token could not sign, or signs as something else.
+func signable(pub crypto.PublicKey, digest []byte, h crypto.Hash) error {
+	_, ed := pub.(ed25519.PublicKey)
+	switch {
+	case h == 0 && ed && len(digest) <= maxMessage:
+		return nil
+	case h == 0:
+		return fmt.Errorf("a key of type %T signs digests, and Ed25519 messages of at most %d bytes", pub, maxMessage)
+	case h != crypto.SHA256 && h != crypto.SHA384 && h != crypto.SHA512 || h.Size() != len(digest):
+		return fmt.Errorf("%d bytes are no digest of %v the token signs", len(digest), h)
+	}
+	return nil
 }
 
 func (t *Token) signer(s piv.Slot, pub crypto.PublicKey, h crypto.Hash) (crypto.Signer, crypto.SignerOpts, error) {

@@ -38,8 +38,9 @@ func (p *Policy) Admit(r *Request, h *History, now time.Time) (*Grant, error) {
 	if !ok {
 		return nil, refuse(message.CodeHalted, "class %s names no key of this policy", c.Name)
 	}
+	all := slices.Clone(keys)
 	if keys = suited(keys, r.Approval.Items); len(keys) == 0 {
-		return nil, refuse(message.CodeHashForbidden, "class %s has no key that signs over so short a hash: hash with sha384 or sha512", c.Name)
+		return nil, refuse(message.CodeHashForbidden, "class %s has no key that signs over such a hash: hash with %s", c.Name, hashesFor(all, r.Approval.Items[0].Format))
 	}
 	if err := p.timely(r, now); err != nil {
 		return nil, err
@@ -55,8 +56,23 @@ func (p *Policy) Admit(r *Request, h *History, now time.Time) (*Grant, error) {
 // suited are the keys whose signatures over every item's hash tools accept.
 func suited(keys []Key, items []message.Item) []Key {
 	return slices.DeleteFunc(keys, func(k Key) bool {
-		return slices.ContainsFunc(items, func(it message.Item) bool { return sigformat.CheckHash(k.Algorithm, it.Digest.Alg) != nil })
+		return slices.ContainsFunc(items, func(it message.Item) bool {
+			f, ok := sigformat.FormatOf(it.Format)
+			return !ok || f.Signs(k.Algorithm, it.Digest.Alg) != nil
+		})
 	})
+}
+
+// hashesFor are those that one of the keys at least takes for a format.
+func hashesFor(keys []Key, format string) string {
+	f, _ := sigformat.FormatOf(format)
+	var goes []string
+	for _, alg := range message.Algs() {
+		if slices.ContainsFunc(keys, func(k Key) bool { return f.Signs(k.Algorithm, alg) == nil }) {
+			goes = append(goes, string(alg))
+		}
+	}
+	return strings.Join(goes, " or ")
 }
 
 // admits checks everything that does not depend on time.

@@ -24,18 +24,8 @@ const version = 1
 var (
 	algorithms = []string{"p256", "rsa2048", "p384", "rsa3072", "rsa4096", "ed25519"}
 	slots      = pivSlots()
-	families   = []string{"openpgp-data", "sshsig", "dsse", "in-toto", "cms", "raw"}
-	// formatFamily says which family of key a format needs.
-	formatFamily = familiesOfFormats()
+	families   = []string{sigformat.FamilyOpenPGP, sigformat.FamilySSH, sigformat.FamilyRaw}
 )
-
-func familiesOfFormats() map[string]string {
-	m := map[string]string{}
-	for _, f := range sigformat.Formats() {
-		m[f.Name] = f.Family
-	}
-	return m
-}
 
 // pivSlots are the key slots of NIST SP 800-73-4 part 1 table 4b: 9a, 9c, 9d,
 // 9e and the retired ones 82-95.
@@ -57,7 +47,7 @@ type (
 // Parse reads the TOML text of a policy and checks all of it. The error is an
 // Errors, in which errors.As finds the first *Error.
 func Parse(text []byte) (*Policy, error) {
-	c := &checker{keys: map[string]string{}, ids: map[string]bool{}, wrong: map[string]bool{}}
+	c := &checker{keys: map[string]string{}, labels: map[string]string{}, ids: map[string]bool{}, wrong: map[string]bool{}}
 	var err error
 	if c.doc, err = document.Read(text, MaxText, schema, &c.file); err != nil {
 		return nil, err
@@ -80,12 +70,13 @@ func (c *checker) validate(text []byte) (*Policy, error) {
 // checker holds what checks of different tables share. Of each value the first
 // mistake is kept: the others may be its consequences.
 type checker struct {
-	doc   *document.Document
-	file  file
-	errs  Errors
-	wrong map[string]bool   // paths in errs
-	keys  map[string]string // public key → who has it
-	ids   map[string]bool   // note key name and hash
+	doc    *document.Document
+	file   file
+	errs   Errors
+	wrong  map[string]bool   // paths in errs
+	keys   map[string]string // public key → who has it
+	labels map[string]string // key for SSH or raw signatures → its one format
+	ids    map[string]bool   // note key name and hash
 }
 
 func (c *checker) fail(path, format string, a ...any) {
@@ -273,17 +264,28 @@ func (c *checker) pattern(at, s string) {
 	c.check(ok && err == nil, at, "pattern %q is not valid: use the characters of names, * and ?", s)
 }
 
+// format checks a format of a class and that each of its keys makes such: one of
+// the format's family, and of a type that can. A key for SSH or raw signatures has
+// one namespace or label, whatever its classes are.
 func (c *checker) format(p *Policy, at, format string, keys []string) {
-	known := make([]string, 0, len(formatFamily))
-	for f := range formatFamily {
-		known = append(known, f)
+	f, ok := sigformat.FormatOf(format)
+	if !ok {
+		c.fail(at, "there is no format %q%s", format, document.OrOneOf(format, sigformat.FormatNames()))
+		return
 	}
-	slices.Sort(known)
-	c.oneOf(at, "format", format, known)
 	for _, name := range keys {
-		if k, ok := p.Key(name); ok && slices.Contains(families, k.Family) && !c.wrong[at] {
-			c.check(k.Family == formatFamily[format], at, "format %q needs a key of family %s, key %q is %s: a token key serves one family", format, formatFamily[format], k.Name, k.Family)
+		k, ok := p.Key(name)
+		if !ok || !slices.Contains(families, k.Family) || c.wrong[at] {
+			continue
 		}
+		c.check(k.Family == f.Family, at, "format %q needs a key of family %s, key %q is %s: a token key serves one family", format, f.Family, k.Name, k.Family)
+		c.check(slices.ContainsFunc(message.Algs(), func(a message.Alg) bool { return f.Signs(k.Algorithm, a) == nil }) || !slices.Contains(algorithms, k.Algorithm),
+			at, "format %q is nothing that a key of algorithm %s makes: use another key", format, k.Algorithm)
+		if f.Family == sigformat.FamilyOpenPGP {
+			continue
+		}
+		c.check(c.labels[name] == "" || c.labels[name] == format, at, "key %q makes %s already: give %s a key of its own", name, c.labels[name], format)
+		c.labels[name] = format
 	}
 }
 

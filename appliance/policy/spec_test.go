@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"touchmark/appliance/sigformat"
 )
 
 func readSpec(t *testing.T) string {
@@ -56,9 +58,7 @@ func TestSpecVocabulary(t *testing.T) {
 			words = append(words, f.Name)
 		}
 	}
-	for format := range formatFamily {
-		words = append(words, format)
-	}
+	words = append(words, sigformat.FormatNames()...)
 	for _, w := range words {
 		if !strings.Contains(spec, "`"+w+"`") {
 			t.Errorf("%s is not in the specification", w)

@@ -51,10 +51,32 @@ func NewCertificate(k *Key, uid string, sign func(digest []byte, h crypto.Hash) 
 	return (&Certificate{Key: k, UserID: uid, selfs: sig}).Bytes(), nil
 }
 
+// BareCertificate is that of a key that is for no OpenPGP signatures: the public
+// key packet and nothing else, so that no OpenPGP tool takes it for a certificate
+// and the key has made no certification.
+func BareCertificate(k *Key) []byte { return (&Certificate{Key: k}).Bytes() }
+
+// Bare reports whether the certificate is of a key for no OpenPGP signatures.
+func (c *Certificate) Bare() bool { return c.UserID == "" }
+
+// Fits says why the certificate is not one for keys of a family, nil if it is.
+func (c *Certificate) Fits(family string) error {
+	switch {
+	case c.Bare() && family == FamilyOpenPGP:
+		return errors.New("a key for OpenPGP needs a certificate with a user id")
+	case !c.Bare() && family != FamilyOpenPGP:
+		return fmt.Errorf("a key of family %s has made OpenPGP certifications", family)
+	}
+	return nil
+}
+
 // Bytes is the binary certificate. gpg and Sequoia judge a file signature by
 // the self-signature that was the newest when it was made, so all are kept.
 func (c *Certificate) Bytes() []byte {
 	b := appendPacket(nil, tagPublicKey, c.Key.body)
+	if c.Bare() {
+		return b
+	}
 	b = append(b, c.revocation...)
 	b = appendPacket(b, tagUserID, []byte(c.UserID))
 	return append(b, c.selfs...)
@@ -125,6 +147,9 @@ func parseCertificate(cert []byte) (*Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(rest) == 0 {
+		return &Certificate{Key: k}, nil
+	}
 	revocation, rest := takePacket(rest, tagSignature)
 	uid, rest, err := cutPacket(rest, tagUserID)
 	if err != nil {
@@ -147,7 +172,7 @@ func (k *Key) certificate(uid string, self []byte) (*Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.verify(self); err != nil {
+	if err := p.Verify(self); err != nil {
 		return nil, fmt.Errorf("self-signature: %w", err)
 	}
 	return &Certificate{Key: k, UserID: uid, newest: k.Created, selfs: bytes.Clone(self)}, nil

@@ -69,8 +69,11 @@ func (c *Certificate) Plan(x Certification) (*Plan, error) {
 }
 
 func (c *Certificate) plan(x Certification) (*Plan, error) {
-	if c.Revoked {
+	switch {
+	case c.Revoked:
 		return nil, ErrRevoked
+	case c.Bare():
+		return nil, errors.New("the key is for no OpenPGP signatures and has no certificate")
 	}
 	area, err := c.Key.originArea(x.Created)
 	if err != nil {
@@ -133,7 +136,7 @@ func (c *Certificate) lifetime(x Certification) ([]byte, error) {
 func (c *Certificate) With(x Certification, sig []byte) (*Certificate, error) {
 	p, err := c.plan(x)
 	if err == nil {
-		err = p.verify(sig)
+		err = p.Verify(sig)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("openpgp certification: %w", err)

@@ -95,7 +95,7 @@ func (t *token) sealed(tb testing.TB, f Format, s State) []byte {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	raw, err := t.sign(p.Digest, p.Alg.Hash())
+	raw, err := t.sign(p.Signed())
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -115,12 +115,16 @@ func (t *token) certificate(tb testing.TB) []byte {
 	return cert
 }
 
-// bits are the places at which b is changed to see that it matters: all, but one
-// in each byte for the longer keys, whose signatures are of the same forms.
+// bits are the places at which b is changed to see that it matters: all, but
+// fewer for the longer keys, whose signatures are of the same forms.
 func (t *token) bits(b []byte) (at []int) {
 	step := 1
-	if name := t.Algorithm(); name != "p256" && name != "ed25519" {
+	switch t.Algorithm() {
+	case "p256", "ed25519":
+	case "p384":
 		step = 9
+	default:
+		step = 41
 	}
 	for i := 0; i < len(b)*8; i += step {
 		at = append(at, i)

@@ -101,9 +101,10 @@ func (k *Key) hashed() []byte {
 	return append(b, k.body...)
 }
 
-// check verifies values, the signature's integers, over a digest.
+// check verifies values, the signature's integers, over a digest, or over a
+// message without one.
 func (k *Key) check(alg message.Alg, digest []byte, values [][]byte) error {
-	if len(digest) != alg.Size() {
+	if alg != "" && len(digest) != alg.Size() {
 		return fmt.Errorf("digest of %d bytes is no %s digest", len(digest), alg)
 	}
 	count, size := k.kind.shape()

@@ -1,7 +1,6 @@
 package sigformat
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 )
@@ -38,6 +37,23 @@ func (r Keyring) Find(fingerprint [20]byte) *Certificate {
 	return r[i]
 }
 
-// ArmorAll puts certificates into one ASCII-armored block, which gpg and sq
-// take as a keyring.
-func ArmorAll(certs [][]byte) []byte { return Armor(bytes.Join(certs, nil)) }
+// OpenPGP are the certificates that OpenPGP tools take, one behind the other.
+func OpenPGP(certs [][]byte) []byte {
+	var all []byte
+	for _, b := range certs {
+		if c, err := ParseCertificate(b); err == nil && !c.Bare() {
+			all = append(all, b...)
+		}
+	}
+	return all
+}
+
+// ArmorAll puts those into one ASCII-armored block, which gpg and sq take as a
+// keyring; nil if there are none.
+func ArmorAll(certs [][]byte) []byte {
+	all := OpenPGP(certs)
+	if all == nil {
+		return nil
+	}
+	return Armor(all)
+}

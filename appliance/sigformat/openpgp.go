@@ -2,6 +2,7 @@ package sigformat
 
 import (
 	"bytes"
+	"crypto"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -48,21 +49,59 @@ func algOf(id byte) (message.Alg, bool) {
 	return "", false
 }
 
-// Plan is a signature about to be made. Digest is the final hash over file,
-// hashed subpackets and trailer: exactly what the token signs and what stands
-// in the intent entry.
+// Plan is a signature about to be made. Digest is the final hash, of OpenPGP over
+// file, hashed subpackets and trailer: what the token signs and what stands in
+// the intent entry.
 type Plan struct {
 	Alg    message.Alg
 	Digest []byte
 
-	key    *Key
-	prefix []byte // version … hashed subpackets
+	key     *Key
+	message []byte // whose hash Digest is, where the token hashes it itself
+	prefix  []byte // of OpenPGP: version … hashed subpackets
+
+	seal func(values [][]byte) []byte             // a signature of its integers
+	open func(signature []byte) ([][]byte, error) // the inverse, not checked
+}
+
+// Signed is what to give the token, and with which hash it was made; none: it
+// signs these bytes as a message.
+func (p *Plan) Signed() ([]byte, crypto.Hash) {
+	if p.message != nil {
+		return p.message, 0
+	}
+	return p.Digest, p.Alg.Hash()
 }
 
 // Plan plans the signature over the data whose state is s. The job and the log's
 // origin go into a notation; created is the appliance's time in whole seconds,
 // not before the key's creation.
 func (f Format) Plan(k *Key, s State, created time.Time, origin string, job message.JobID) (*Plan, error) {
+	if layouts[s.alg] == nil {
+		return nil, errors.New(f.Name + ": no hash state")
+	}
+	if err := f.Signs(k.name, s.alg); err != nil {
+		return nil, err
+	}
+	if p := f.planDigest(k, message.Digest{Alg: s.alg, Sum: s.Digest()}); p != nil {
+		return p, nil
+	}
+	return f.planOpenPGP(k, s, created, origin, job)
+}
+
+// planDigest plans a signature that is made of the file's digest alone, nil if
+// this format's is not.
+func (f Format) planDigest(k *Key, file message.Digest) *Plan {
+	switch f.Family {
+	case FamilySSH:
+		return f.planSSH(k, file)
+	case FamilyRaw:
+		return planRaw(k, file)
+	}
+	return nil
+}
+
+func (f Format) planOpenPGP(k *Key, s State, created time.Time, origin string, job message.JobID) (*Plan, error) {
 	area, err := k.originArea(created)
 	if err != nil {
 		return nil, fmt.Errorf("openpgp signature: creation %w", err)
@@ -70,12 +109,6 @@ func (f Format) Plan(k *Key, s State, created time.Time, origin string, job mess
 	if created.Before(k.Created) {
 		return nil, fmt.Errorf("openpgp signature: time %s is before the key's creation %s",
 			created.UTC().Format(time.RFC3339), k.Created.Format(time.RFC3339))
-	}
-	if layouts[s.alg] == nil {
-		return nil, errors.New("openpgp signature: no hash state")
-	}
-	if err := k.Signs(s.alg); err != nil {
-		return nil, fmt.Errorf("openpgp signature: %w", err)
 	}
 	note, err := notation(origin, job)
 	if err != nil {
@@ -91,7 +124,9 @@ func (k *Key) plan(kind byte, alg message.Alg, h hash.Hash, area []byte) *Plan {
 	p := []byte{4, kind, k.kind.algo(), hashIDs[alg]}
 	p = binary.BigEndian.AppendUint16(p, uint16(len(area)))
 	p = append(p, area...)
-	return &Plan{Alg: alg, key: k, prefix: p, Digest: finish(h, p)}
+	plan := &Plan{Alg: alg, key: k, prefix: p, Digest: finish(h, p)}
+	plan.seal, plan.open = plan.packet, plan.integers
+	return plan
 }
 
 func finish(h hash.Hash, prefix []byte) []byte {
@@ -100,18 +135,43 @@ func finish(h hash.Hash, prefix []byte) []byte {
 	return h.Sum(nil)
 }
 
-// Finish makes the signature packet from the token's answer to signing
-// p.Digest: an ASN.1 DER ECDSA signature, or an RSA PKCS#1 v1.5 block. The
+// Finish makes the signature from the token's answer to signing p.Signed: an
+// ASN.1 DER ECDSA signature, an RSA PKCS#1 v1.5 block, or 64 bytes of Ed25519. The
 // answer is verified against the key first; a wrong one is an error and yields
 // nothing.
 func (p *Plan) Finish(raw []byte) ([]byte, error) {
 	values, err := p.key.kind.split(raw)
 	if err == nil {
-		err = p.key.check(p.Alg, p.Digest, values)
+		err = p.check(values)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("openpgp signature: %w", err)
+		return nil, fmt.Errorf("signature: %w", err)
 	}
+	return p.seal(values), nil
+}
+
+func (p *Plan) check(values [][]byte) error {
+	if p.message != nil {
+		return p.key.check("", p.message, values)
+	}
+	return p.key.check(p.Alg, p.Digest, values)
+}
+
+// Verify checks that a signature is the planned one: over this very digest, by
+// this key, and in every byte but its value as Finish would make it.
+func (p *Plan) Verify(sig []byte) error {
+	values, err := p.open(sig)
+	if err == nil {
+		err = p.check(values)
+	}
+	if err == nil && !bytes.Equal(p.seal(values), sig) {
+		err = errors.New("it does not say what it should")
+	}
+	return err
+}
+
+// packet is the OpenPGP signature packet of a signature's integers.
+func (p *Plan) packet(values [][]byte) []byte {
 	issuer := appendSubpacket(nil, subIssuer, p.key.fingerprint[12:]...)
 	b := bytes.Clone(p.prefix)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(issuer)))
@@ -120,7 +180,18 @@ func (p *Plan) Finish(raw []byte) ([]byte, error) {
 	for _, v := range values {
 		b = appendMPI(b, v)
 	}
-	return appendPacket(nil, tagSignature, b), nil
+	return appendPacket(nil, tagSignature, b)
+}
+
+// integers takes those of a packet.
+func (p *Plan) integers(sig []byte) ([][]byte, error) {
+	body, rest, err := cutPacket(sig, tagSignature)
+	if err != nil || len(rest) != 0 {
+		return nil, errPacket
+	}
+	var f fields
+	_, err = f.parse(body, p.prefix[1])
+	return f.values, err
 }
 
 // Signature is what a signature of the profile says. ParseSignature does not
@@ -295,27 +366,6 @@ func (k *Key) verify(f *fields, alg message.Alg, fpr [20]byte, digest []byte) er
 		return err
 	}
 	return k.check(alg, digest, f.values)
-}
-
-// verify checks that a signature packet is the planned one: this very digest
-// and these subpackets, by this key.
-func (p *Plan) verify(sig []byte) error {
-	body, rest, err := cutPacket(sig, tagSignature)
-	if err != nil || len(rest) != 0 {
-		return errPacket
-	}
-	var f fields
-	alg, err := f.parse(body, p.prefix[1])
-	if err != nil {
-		return err
-	}
-	if alg != p.Alg || !bytes.Equal(f.prefix, p.prefix) {
-		return errors.New("it does not say what it should")
-	}
-	if err := f.checkIssuer(body, p.key.fingerprint); err != nil {
-		return err
-	}
-	return p.key.verify(&f, alg, p.key.fingerprint, p.Digest)
 }
 
 // notation is the body of the notation subpacket (RFC 9580 §5.2.3.24):

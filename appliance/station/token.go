@@ -198,7 +198,8 @@ func (s *Station) sign(j *job, item int) {
 		err := ceremony.ErrRemoved
 		var sig, raw []byte
 		if t := s.token.token; t != nil {
-			raw, err = t.Sign(key.Slot, key.Cert.Key.Public, plan.Digest, plan.Alg.Hash())
+			what, hash := plan.Signed()
+			raw, err = t.Sign(key.Slot, key.Cert.Key.Public, what, hash)
 		}
 		if err == nil {
 			sig, err = plan.Finish(raw)

@@ -20,6 +20,9 @@ const (
 	SHA512 Alg = "sha512"
 )
 
+// Algs are all of them, the shortest digest first.
+func Algs() []Alg { return []Alg{SHA256, SHA384, SHA512} }
+
 // Valid reports whether a is one of the algorithms above.
 func (a Alg) Valid() bool { return a == SHA256 || a == SHA384 || a == SHA512 }
 

@@ -74,7 +74,7 @@ func plainWrite(err error) error {
 // signature is made of what the file holds now, if that still is what was signed.
 func (h *hashed) signatureFile(sig []byte, armor bool) (*output, error) {
 	switch {
-	case !h.format.Cleartext() && !armor:
+	case h.format.Family != sigformat.FamilyOpenPGP, !h.format.Cleartext() && !armor:
 		return &output{path: h.path + sigSuffix, data: sig}, nil
 	case !h.format.Cleartext():
 		return &output{path: h.path + textSuffix, data: sigformat.ArmorSignature(sig)}, nil

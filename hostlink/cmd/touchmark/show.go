@@ -1,8 +1,9 @@
 package main
 
 import (
-	"bytes"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"strings"
 	"time"
@@ -206,11 +207,11 @@ func (a *app) publishCmd() *cobra.Command {
 }
 
 func (a *app) certCmd() *cobra.Command {
-	var binary, fingerprint bool
+	var binary, fingerprint, ssh, pem bool
 	c := &cobra.Command{
 		Use:     "cert",
-		Short:   "Print the OpenPGP certificates from the trust file",
-		Example: "  touchmark cert | gpg --import\n  touchmark cert --fingerprint",
+		Short:   "Print the OpenPGP certificates and other public keys from the trust file",
+		Example: "  touchmark cert | gpg --import\n  touchmark cert --fingerprint\n  touchmark cert --ssh | sed 's/^/packager /' >> allowed_signers",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			t, err := a.loadTrust()
@@ -227,8 +228,10 @@ func (a *app) certCmd() *cobra.Command {
 				for _, k := range t.Keys {
 					fmt.Fprintf(a.out, "%X\n", k.Key.Fingerprint())
 				}
+			case ssh, pem:
+				err = a.bareKeys(t.Keys, ssh)
 			case binary:
-				_, err = a.out.Write(bytes.Join(t.Certs, nil))
+				_, err = a.out.Write(sigformat.OpenPGP(t.Certs))
 			default:
 				_, err = a.out.Write(sigformat.ArmorAll(t.Certs))
 			}
@@ -239,6 +242,30 @@ func (a *app) certCmd() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&binary, "binary", false, "without ASCII armor")
+	c.Flags().BoolVar(&ssh, "ssh", false, "the keys that are not for OpenPGP, a line each as SSH has them")
+	c.Flags().BoolVar(&pem, "pem", false, "the keys that are not for OpenPGP, as PEM for openssl")
 	c.Flags().BoolVar(&fingerprint, "fingerprint", false, "only the fingerprint")
+	c.MarkFlagsMutuallyExclusive("binary", "fingerprint", "ssh", "pem")
 	return c
+}
+
+// bareKeys prints the public keys that no OpenPGP certificate is of.
+func (a *app) bareKeys(keys sigformat.Keyring, ssh bool) error {
+	for _, k := range keys {
+		if !k.Bare() {
+			continue
+		}
+		text := []byte(k.Key.SSHPublic() + "\n")
+		if !ssh {
+			der, err := x509.MarshalPKIXPublicKey(k.Key.Public)
+			if err != nil {
+				return err
+			}
+			text = pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+		}
+		if _, err := a.out.Write(text); err != nil {
+			return err
+		}
+	}
+	return nil
 }

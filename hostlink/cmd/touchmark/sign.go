@@ -40,7 +40,8 @@ func (a *app) signCmd() *cobra.Command {
 			"On any failure nothing is written, and the exit code says what happened (docs/host-guide.md).\n" +
 			"A request that nobody has taken the result of is joined: the same call again does not ask for another touch.",
 		Example: "  touchmark sign core.db.tar.gz core.files.tar.gz\n  touchmark sign --class iso --hash sha512 --timeout 1h archlinux.iso\n" +
-			"  touchmark sign --format openpgp-cleartext Release && mv Release.asc InRelease",
+			"  touchmark sign --format openpgp-cleartext Release && mv Release.asc InRelease\n" +
+			"  touchmark sign --format sshsig-file --hash sha512 notes.txt",
 		Args: someFiles,
 		RunE: func(_ *cobra.Command, files []string) error { return a.sign(files, &f) },
 	}
@@ -88,8 +89,11 @@ func checkAsked(paths []string, f *signFlags) (format sigformat.Format, total in
 		return format, 0, err
 	}
 	format, known := sigformat.FormatOf(f.format)
-	if !known {
+	switch {
+	case !known:
 		return format, 0, exitf(api.Usage, "--format %s: use %s", f.format, strings.Join(sigformat.FormatNames(), ", "))
+	case f.armor && format.Family != sigformat.FamilyOpenPGP:
+		return format, 0, exitf(api.Usage, "--armor: only OpenPGP has it, %s does not", f.format)
 	}
 	total, err = checkInputs(paths, format, f.allowEmpty)
 	return format, total, err

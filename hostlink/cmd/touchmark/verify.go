@@ -83,7 +83,11 @@ func (a *app) verifyOne(trust *verify.Trust, path, sigPath, proofPath string) (*
 	if err != nil {
 		return nil, exitf(api.BadInput, "proof: %w", err)
 	}
-	sig, format, alg, err := readSignature(content)
+	in, err := trust.OpenProof(proof)
+	if err != nil {
+		return nil, exitf(api.Evidence, "%s: %w", proofPath, err)
+	}
+	sig, format, alg, err := readSignature(content, itemOf(in, base(path)))
 	if err != nil {
 		return nil, exitf(api.Evidence, "%s: %w", sigPath, err)
 	}
@@ -96,10 +100,6 @@ func (a *app) verifyOne(trust *verify.Trust, path, sigPath, proofPath string) (*
 			return nil, exitf(api.Evidence, "%s has another text than %s", sigPath, path)
 		}
 	}
-	in, err := trust.OpenProof(proof)
-	if err != nil {
-		return nil, exitf(api.Evidence, "%s: %w", proofPath, err)
-	}
 	f, err := in.Check(base(path), format, h.state, sig.Packet)
 	if err != nil {
 		return nil, exitf(api.Evidence, "%s: %w", path, err)
@@ -108,8 +108,12 @@ func (a *app) verifyOne(trust *verify.Trust, path, sigPath, proofPath string) (*
 }
 
 // readSignature says what a signature file holds, in which format and with
-// which hash it was made.
-func readSignature(content []byte) (*sigformat.SignatureFile, sigformat.Format, message.Alg, error) {
+// which hash it was made. Only OpenPGP says that by itself; of others the item does
+// for which it was announced.
+func readSignature(content []byte, it message.Item) (*sigformat.SignatureFile, sigformat.Format, message.Alg, error) {
+	if format, known := sigformat.FormatOf(it.Format); known && format.Family != sigformat.FamilyOpenPGP {
+		return &sigformat.SignatureFile{Packet: content}, format, it.Digest.Alg, nil
+	}
 	f, err := sigformat.ReadSignatureFile(content)
 	if err != nil {
 		return nil, sigformat.Format{}, "", err

@@ -8,9 +8,11 @@
 package link
 
 import (
+	"bytes"
 	"slices"
 
 	"touchmark/appliance/piv/attest"
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/finding"
@@ -210,7 +212,7 @@ func (l *Linker) sealed() {
 
 func (l *Linker) intent(t *task.Task, b *ledger.Intent) {
 	l.sealed()
-	t.Intent = &task.Intent{Index: t.Index, Header: t.Header, Job: b.Job, Digests: b.SignDigests, Last: true}
+	t.Intent = &task.Intent{Index: t.Index, Header: t.Header, Job: b.Job, Digests: b.SignDigests, Items: itemsOf(b), Last: true}
 	l.awaitOutcome(t.Intent)
 	l.usable(t, b.Key)
 	text, err := message.NoteText(b.Submission)
@@ -246,4 +248,22 @@ func (l *Linker) awaitOutcome(in *task.Intent) {
 		delete(l.open, l.opened[0])
 		l.opened = l.opened[1:]
 	}
+}
+
+// itemsOf are an intent's items unless all are of the format openpgp-binary, of
+// which no more need be known. An approval that is none has none: authenticate
+// will say so.
+func itemsOf(b *ledger.Intent) []message.Item {
+	if bytes.Count(b.Approval, []byte("\nitem "+sigformat.OpenPGPBinary.Name+" ")) == len(b.SignDigests) {
+		return nil
+	}
+	text, err := message.NoteText(b.Approval)
+	if err != nil {
+		return nil
+	}
+	a, err := message.ParseApproval(text)
+	if err != nil || len(a.Items) != len(b.SignDigests) {
+		return nil
+	}
+	return a.Items
 }

@@ -53,9 +53,10 @@ type Found struct {
 	Job   message.JobID `json:"-"`
 	Time  *time.Time    `json:"time,omitempty"` // of the signature or intent
 
-	sig   *sigformat.Signature
+	sig   *sigformat.Signature // nil of one that is not OpenPGP's
 	raw   []byte
-	state *sigformat.State // of the file, nil if it is missing
+	over  []sigformat.State // of the file, empty if it is missing; with each hash if the signature does not say which
+	taken bool
 }
 
 // Repository is what was found in a repository.
@@ -63,20 +64,26 @@ type Repository struct {
 	keys   sigformat.Keyring
 	origin string
 	jobs   map[message.JobID][]*Found // not matched with an intent yet
+	loose  map[string][]*Found        // by the file's digest: signatures that name no job
 	done   []Found
 }
 
 // New begins with the pinned certificates of a log and its origin.
 func New(keys sigformat.Keyring, origin string) *Repository {
-	return &Repository{keys: keys, origin: origin, jobs: map[message.JobID][]*Found{}}
+	return &Repository{keys: keys, origin: origin, jobs: map[message.JobID][]*Found{}, loose: map[string][]*Found{}}
 }
 
-// Add takes a signature file; state is the hash state of the file that it is
-// over, nil if there is none.
-func (r *Repository) Add(name string, signature []byte, state *sigformat.State) {
-	f := &Found{File: name, state: state}
+// Add takes a signature file; over is what Hash said of it.
+func (r *Repository) Add(name string, signature []byte, over []sigformat.State) {
+	f := &Found{File: name, over: over}
 	_, s, content, err := read(signature)
 	switch {
+	case err != nil && len(over) > 0:
+		f.raw = signature
+		for _, s := range over {
+			r.loose[string(s.Digest())] = append(r.loose[string(s.Digest())], f)
+		}
+		return
 	case err != nil:
 		f.State, f.Text = Foreign, err.Error()
 	case r.keys.Find(s.Fingerprint) == nil:
@@ -151,6 +158,27 @@ func (m *Match) intent(index uint64, h ledger.Header, b *ledger.Intent) error {
 		}
 	}
 	delete(m.r.jobs, b.Job)
+	return m.loose(in, b)
+}
+
+// loose finds the signatures that name no job: SSH's and raw ones.
+func (m *Match) loose(in *intent, b *ledger.Intent) error {
+	cert := m.r.keys.Find(b.Key)
+	for i, it := range in.items {
+		format, known := sigformat.FormatOf(it.Format)
+		if !known || cert == nil || cert.Fits(format.Family) != nil {
+			continue
+		}
+		for _, f := range m.r.loose[string(it.Digest.Sum)] {
+			if f.taken || format.Check(cert.Key, it.Digest, b.SignDigests[i], f.raw, in.time, m.r.origin, b.Job) != nil {
+				continue
+			}
+			f.State, f.Entry, f.Time, f.taken, in.here[i] = Good, &in.index, &in.time, true, true
+			if err := m.say(*f); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -161,14 +189,14 @@ func (r *Repository) judge(f *Found, in *intent, b *ledger.Intent) (State, strin
 			continue
 		}
 		in.here[i] = true
-		if f.state == nil {
+		if len(f.over) == 0 {
 			return Missing, "the file that it is over is not there"
 		}
-		if !bytes.Equal(f.state.Digest(), in.items[i].Digest.Sum) {
+		if !bytes.Equal(f.over[0].Digest(), in.items[i].Digest.Sum) {
 			return Mismatch, "the file beside it is not the one that was signed"
 		}
 		format, _ := sigformat.FormatOf(in.items[i].Format)
-		if _, err := format.Verify(r.keys.Find(f.sig.Fingerprint).Key, f.raw, *f.state); err != nil {
+		if _, err := format.Verify(r.keys.Find(f.sig.Fingerprint).Key, f.raw, f.over[0]); err != nil {
 			return Mismatch, err.Error()
 		}
 		if !f.sig.Created.Equal(in.time) {
@@ -234,6 +262,19 @@ func (m *Match) Finish() error {
 	for _, id := range slices.SortedFunc(maps.Keys(m.r.jobs), func(a, b message.JobID) int { return bytes.Compare(a[:], b[:]) }) {
 		for _, f := range m.r.jobs[id] {
 			f.State, f.Text = Unlogged, fmt.Sprintf("job %s is not in the log", f.Job)
+			errs = append(errs, m.say(*f))
+		}
+	}
+	for _, digest := range slices.Sorted(maps.Keys(m.r.loose)) {
+		for _, f := range m.r.loose[digest] {
+			if f.taken {
+				continue
+			}
+			f.taken = true
+			f.State, f.Text = Foreign, "no signature that this log's keys make"
+			if slices.ContainsFunc(m.r.keys, func(c *sigformat.Certificate) bool { return c.Bare() && c.Key.Made(f.raw, f.over) }) {
+				f.State, f.Text = Unlogged, "no intent announced it"
+			}
 			errs = append(errs, m.say(*f))
 		}
 	}

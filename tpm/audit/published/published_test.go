@@ -43,13 +43,12 @@ func newSigner(t *testing.T) *signer {
 	return &signer{t: t, priv: priv, key: key, format: sigformat.OpenPGPBinary}
 }
 
-func state(content string) *sigformat.State {
+func state(content string) []sigformat.State {
 	h := sigformat.NewHasher(message.SHA256)
 	if _, err := h.Write([]byte(content)); err != nil {
 		panic(err) // a hash never fails
 	}
-	s := h.State()
-	return &s
+	return []sigformat.State{h.State()}
 }
 
 // sign makes a signature and, if logged, its intent and outcome.
@@ -145,7 +144,7 @@ func TestTexts(t *testing.T) {
 		return file
 	}
 	add := func(name string, sig []byte, file string) {
-		st, err := Hash(sig, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(file)), nil })
+		st, err := r.Hash(sig, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(file)), nil })
 		s.must(err)
 		r.Add(name, sig, st)
 	}
@@ -165,13 +164,41 @@ func TestTexts(t *testing.T) {
 	}
 }
 
+// SSH and raw signatures name no job: they are found by their file.
+func TestOtherFamilies(t *testing.T) {
+	for _, name := range []string{"sshsig-git", "raw-boot"} {
+		s, stranger := newSigner(t), newSigner(t)
+		bare, err := sigformat.ParseCertificate(sigformat.BareCertificate(s.key))
+		s.must(err)
+		format, _ := sigformat.FormatOf(name)
+		s.format, stranger.format = format, format
+		r := New(sigformat.Keyring{bare}, origin)
+		add := func(name string, sig []byte, file string) {
+			over, err := r.Hash(sig, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(file)), nil })
+			s.must(err)
+			r.Add(name, sig, over)
+		}
+		add("good.sig", s.sign("good", "good", true, ledger.Signed), "good")
+		add("around.sig", s.sign("around", "around", false, ""), "around")
+		add("stolen.sig", s.sign("stolen", "stolen", true, ledger.TimedOut), "stolen")
+		add("changed.sig", s.sign("changed", "before", true, ledger.Signed), "after")
+		add("stranger.sig", stranger.sign("x", "x", false, ""), "x")
+		add("garbage.sig", []byte("garbage"), "y")
+		want := []string{"never-published changed", "published good.sig", "published stolen.sig", "signature-foreign changed.sig",
+			"signature-foreign garbage.sig", "signature-foreign stranger.sig", "signature-unlogged around.sig"}
+		if got := s.match(r); !slices.Equal(got, want) {
+			t.Errorf("%s:\n%s, want\n%s", name, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
 // An intent of the same job that announced something else is no excuse.
 func TestSameJobOtherSignature(t *testing.T) {
 	s := newSigner(t)
 	sig := s.sign("good", "good", true, ledger.Signed)
 	p, err := sigformat.ParseSignature(sig)
 	s.must(err)
-	plan, err := sigformat.OpenPGPBinary.Plan(s.key, *state("evil"), noon, origin, p.Job)
+	plan, err := sigformat.OpenPGPBinary.Plan(s.key, state("evil")[0], noon, origin, p.Job)
 	s.must(err)
 	raw, err := s.priv.Sign(rand.Reader, plan.Digest, crypto.SHA256)
 	s.must(err)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
 )
 
 // suffixes of files that hold detached signatures.
@@ -29,28 +31,42 @@ func Covers(name string) (file string, ok bool) {
 }
 
 // Hash hashes what a signature is over as its format has it: the file beside
-// it, or the text that it stands below. No state and no error: the signature is
-// of a form that this log has not, or its file is no text.
-func Hash(signature []byte, file func() (io.ReadCloser, error)) (*sigformat.State, error) {
+// it, or the text that it stands below. A signature that does not say with which
+// hash it was made is taken for a raw one if the log has a key for such, or for
+// SSH's. No states and no error: the signature is of a form that this log has not, or
+// its file is not there or no text.
+func (r *Repository) Hash(signature []byte, file func() (io.ReadCloser, error)) ([]sigformat.State, error) {
 	format, s, f, err := read(signature)
-	if err != nil {
+	switch bare := slices.ContainsFunc(r.keys, (*sigformat.Certificate).Bare); {
+	case err != nil && !bare:
 		return nil, nil
+	case err != nil:
+		return hash(sigformat.OpenPGPBinary, message.Algs(), file)
+	case f.Clear:
+		file = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(f.Text)), nil }
 	}
-	over := file
-	if f.Clear {
-		over = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(f.Text)), nil }
+	return hash(format, []message.Alg{s.Alg}, file)
+}
+
+// hash reads the file once for each hash.
+func hash(format sigformat.Format, algs []message.Alg, file func() (io.ReadCloser, error)) (all []sigformat.State, err error) {
+	for _, alg := range algs {
+		r, err := file()
+		if r == nil || err != nil {
+			return nil, err
+		}
+		state, err := format.Digest(alg, r)
+		err = errors.Join(err, r.Close())
+		var text *sigformat.TextError
+		switch {
+		case errors.As(err, &text):
+			return nil, nil
+		case err != nil:
+			return nil, err
+		}
+		all = append(all, state)
 	}
-	r, err := over()
-	if r == nil || err != nil {
-		return nil, err
-	}
-	state, err := format.Digest(s.Alg, r)
-	err = errors.Join(err, r.Close())
-	var text *sigformat.TextError
-	if errors.As(err, &text) {
-		return nil, nil
-	}
-	return &state, err
+	return all, nil
 }
 
 // read takes the one signature out of a signature file.

@@ -151,7 +151,7 @@ func certOf(k *ledger.TokenKey) (*sigformat.Certificate, error) {
 	if err != nil || !sameKey(pub, c.Key.Public) || k.Fingerprint != c.Key.Fingerprint() || k.Algorithm != c.Key.Algorithm() {
 		return nil, errors.New("it and the OpenPGP certificate are not the same key")
 	}
-	return c, nil
+	return c, c.Fits(k.Family)
 }
 
 func sameKey(a, b crypto.PublicKey) bool {

@@ -5,7 +5,6 @@ import (
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
-	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
 )
@@ -31,11 +30,27 @@ func (t *Task) digests(b *ledger.Intent, items []message.Item) {
 		t.Evidence(finding.Digests, "intent %d: %d sign lines for %d items", t.Index, len(b.SignDigests), len(items))
 		return
 	}
+	cert := t.Keys.Pinned.Find(b.Key)
+	if cert == nil {
+		return // a finding of its own
+	}
 	for i, it := range items {
-		if _, known := sigformat.FormatOf(it.Format); !known || it.Digest.Alg != b.SignDigests[i].Alg {
-			t.Evidence(finding.Digests, "intent %d item %d: %s over %s is not signed as %s", t.Index, i+1, it.Format, it.Digest.Alg, b.SignDigests[i].Alg)
+		if err := announced(cert, it, b.SignDigests[i]); err != nil {
+			t.Evidence(finding.Digests, "intent %d item %d: %v", t.Index, i+1, err)
 		}
 	}
+}
+
+// announced checks a sign line as far as the item tells what it must be.
+func announced(cert *sigformat.Certificate, it message.Item, sign message.Digest) error {
+	f, known := sigformat.FormatOf(it.Format)
+	if !known {
+		return fmt.Errorf("there is no format %s", it.Format)
+	}
+	if err := cert.Fits(f.Family); err != nil {
+		return err
+	}
+	return f.CheckSign(cert.Key, it.Digest, sign)
 }
 
 // signatures verifies every signature of an outcome against the digest that
@@ -53,25 +68,18 @@ func (t *Task) signatures(b *ledger.Outcome) {
 		if it.State != ledger.Signed {
 			continue
 		}
-		if err := t.signature(it.Signature, in, in.Digests[i]); err != nil {
+		if err := t.signature(it.Signature, in, i); err != nil {
 			t.Notes = append(t.Notes, finding.Of(finding.Evidence, finding.Signature,
 				fmt.Sprintf("outcome %d item %d: %v", t.Index, i+1, err), []uint64{in.Index, t.Index}))
 		}
 	}
 }
 
-func (t *Task) signature(sig []byte, in *Intent, digest message.Digest) error {
-	s, err := in.Key.Public.VerifyDigest(sig, digest.Sum)
-	if err != nil {
-		return err
+func (t *Task) signature(sig []byte, in *Intent, i int) error {
+	f, file := sigformat.OpenPGPBinary, message.Digest{Alg: in.Digests[i].Alg}
+	if in.Items != nil {
+		f, _ = sigformat.FormatOf(in.Items[i].Format)
+		file = in.Items[i].Digest
 	}
-	switch {
-	case s.Alg != digest.Alg:
-		return fmt.Errorf("signed with %s, announced was %s", s.Alg, digest.Alg)
-	case !s.Created.Equal(in.Header.Time):
-		return fmt.Errorf("creation time %s is not the intent's %s", canon.Time(s.Created), canon.Time(in.Header.Time))
-	case s.Origin != t.Keys.Trust.Origin || s.Job != in.Job:
-		return fmt.Errorf("its notation names log %q and job %s", s.Origin, s.Job)
-	}
-	return nil
+	return f.Check(in.Key.Public, file, in.Digests[i], sig, in.Header.Time, t.Keys.Trust.Origin, in.Job)
 }

@@ -79,9 +79,10 @@ type Intent struct {
 	Header  ledger.Header
 	Job     message.JobID
 	Digests []message.Digest
-	Last    bool  // no later intent, boot or administrative entry
-	Cert    *Cert // of a cert entry, nil of an intent
-	Key     *Key  // that an intent names, as it was then; nil if the log has none of this fingerprint
+	Items   []message.Item // of the approval; nil if all are of the format openpgp-binary
+	Last    bool           // no later intent, boot or administrative entry
+	Cert    *Cert          // of a cert entry, nil of an intent
+	Key     *Key           // that an intent names, as it was then; nil if the log has none of this fingerprint
 
 	// Set when folded.
 	Class   string

@@ -94,25 +94,22 @@ func walk(dir string, r *published.Repository) error {
 		if err != nil {
 			return err
 		}
-		state, err := hashOf(covers, sig)
+		over, err := r.Hash(sig, func() (io.ReadCloser, error) { return open(covers) })
 		if err != nil {
 			return err
 		}
-		r.Add(filepath.ToSlash(name), sig, state)
+		r.Add(filepath.ToSlash(name), sig, over)
 		return nil
 	})
 }
 
-// hashOf hashes what a signature is over; nil if that is not there or the
-// signature is no concern of ours.
-func hashOf(path string, sig []byte) (*sigformat.State, error) {
-	return published.Hash(sig, func() (io.ReadCloser, error) {
-		f, err := os.Open(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		return f, err
-	})
+// open opens a file; nil if there is none.
+func open(path string) (io.ReadCloser, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return f, err
 }
 
 // tally prints findings and counts them.
