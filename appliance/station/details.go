@@ -50,14 +50,14 @@ func (s *Station) tpmWord() string {
 
 // left is for how many seconds what is asked will be.
 func (s *Station) left(now time.Time) int {
-	j := s.job
-	if j == nil {
-		return 0
+	var until time.Time
+	switch j, d := s.job, s.decree; {
+	case j != nil && (j.machine.Phase() == ceremony.Touching || j.machine.Phase() == ceremony.Shown && j.order == nil):
+		until = j.until
+	case j == nil && d != nil && d.state == decreeShown:
+		until = d.until
 	}
-	if p := j.machine.Phase(); p != ceremony.Touching && (p != ceremony.Shown || j.order != nil) {
-		return 0
-	}
-	return max(0, int((j.until.Sub(now)+time.Second-1)/time.Second))
+	return max(0, int((until.Sub(now)+time.Second-1)/time.Second))
 }
 
 // remember keeps how a host's request ended, for the display.

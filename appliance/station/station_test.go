@@ -610,7 +610,7 @@ func TestHeadRolledForwardHalts(t *testing.T) {
 
 func TestWrongTokenIsNotUsed(t *testing.T) {
 	b := newBoard(t)
-	b.token.key = newBoard(t).token.key
+	b.token.slots = newBoard(t).token.slots
 	b.start()
 	if v := b.event("token-wrong"); !strings.Contains(v.Message, "enrolled") {
 		t.Fatal(v.Message)

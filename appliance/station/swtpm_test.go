@@ -24,7 +24,7 @@ func rooted(t *testing.T) (*board, *swtpm.Server) {
 	must(t, err)
 	b := &board{t: t, dir: t.TempDir(), acks: true,
 		refused: map[message.JobID]*message.Refused{}, ended: map[message.JobID]*message.Done{}}
-	b.token = &fakeToken{key: key, touch: make(chan error), waiting: make(chan struct{}, 16)}
+	b.token = &fakeToken{key: key, slots: map[string]*ecdsa.PrivateKey{"9c": key}, touch: make(chan error), waiting: make(chan struct{}, 16)}
 	b.tpm = &fakeTPM{tpm: quotetest.New()} // for its constants
 	server := swtpm.Start(t)
 	dev, err := device.Open(server.Spec())

@@ -45,6 +45,7 @@ func OpenConsole(in, out *os.File) (c *Console, restore func(), err error) {
 	}
 	c = newConsole(in, out, terminalSize(out))
 	c.painter.Colour = screen.ColourOf(os.Getenv("TERM"), os.Getenv("NO_COLOR"))
+	c.painter.VT = os.Getenv("TERM") == "linux"
 	signal.Notify(c.resized, syscall.SIGWINCH)
 	go c.paint(ticks(blink), ticks(renew))
 	restore = func() {

@@ -37,6 +37,7 @@ type Face struct {
 	layout []int // lines on each page of what is asked
 	seen   int   // pages of it that were painted, from the first
 	calm   time.Time
+	ring   bool // what is asked is new, and nothing of it was painted yet
 	pin    []byte
 	keys   decoder
 }
@@ -48,7 +49,7 @@ func (f *Face) Show(v operator.View, now time.Time) {
 		f.seen, f.layout, f.calm = 0, nil, now
 	}
 	if v.Ask != f.view.Ask || subject(&v) != subject(&f.view) {
-		f.tab, f.page = Main, 0
+		f.tab, f.page, f.ring = Main, 0, v.Ask != operator.AskNothing
 	}
 	if v.Ask != operator.AskPIN {
 		f.Forget()
@@ -98,12 +99,13 @@ func (f *Face) Frame(width, height int, now time.Time) Frame {
 		fr = layout(&v, s, width, height)
 	}
 	f.page = min(f.page, max(0, fr.Pages-1))
-	fr.number = f.number
+	fr.number, fr.Ring = f.number, f.ring
 	return fr
 }
 
 // Painted notes that a frame is on the screen.
 func (f *Face) Painted(fr Frame, now time.Time) {
+	f.ring = f.ring && !fr.Ring
 	if fr.tab != Main || fr.number != f.number || fr.Page != f.seen || fr.Pages == 0 || !slices.Equal(fr.layout, f.layout) {
 		return
 	}

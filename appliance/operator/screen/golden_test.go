@@ -159,6 +159,37 @@ var sceneList = func() (list []operator.View) {
 	return list
 }()
 
+// A new question rings the bell once; the kernel's terminal is kept awake, others
+// are not sent what only it knows.
+func TestBellAndBlanking(t *testing.T) {
+	var f Face
+	p := Painter{Width: 80}
+	rings := func() bool {
+		fr := f.Frame(80, 24, start)
+		b := string(p.Paint(fr))
+		f.Painted(fr, start)
+		if p.VT != strings.Contains(b, "\x1b[9;0]") && strings.Contains(b, begin) {
+			t.Errorf("a terminal of the kernel: %v, sent %q", p.VT, b)
+		}
+		return strings.Contains(b, bell)
+	}
+	for i, c := range []struct {
+		scene string
+		want  bool
+	}{{"ready", false}, {"arm", true}, {"arm", false}, {"touch", true}, {"late", true}, {"signed", false}, {"ready", false}, {"pin", true}, {"order", true}} {
+		f.Show(scenes[c.scene], start)
+		if got := rings(); got != c.want {
+			t.Errorf("%d, %s: rings %v", i, c.scene, got)
+		}
+		if rings() {
+			t.Errorf("%d, %s: rings again", i, c.scene)
+		}
+	}
+	p.VT = true
+	p.Renew()
+	rings()
+}
+
 func TestColourOf(t *testing.T) {
 	for _, c := range []struct {
 		term, no string

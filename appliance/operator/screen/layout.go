@@ -22,6 +22,7 @@ type Frame struct {
 	Lines []Line // as many as the display is high
 	Page  int    // which page of the tab, from 0
 	Pages int    // of how many; 0 if the display is too small to show anything
+	Ring  bool   // it asks something that the frames before did not
 
 	tab    Tab
 	layout []int // lines on each page

@@ -39,7 +39,8 @@ var attributes = [...]map[Style]string{
 // and no description of it.
 type Painter struct {
 	Colour Colour
-	Width  int // of the display, in cells
+	Width  int  // of the display, in cells
+	VT     bool // it is the kernel's own terminal (console_codes(4))
 
 	last  []Line
 	renew bool
@@ -56,6 +57,12 @@ const (
 	// scroll region, character set; and switches the cursor and line wrap off.
 	begin = "\x1b[0m\x1b[r\x1b(B\x0f\x1b[?25l\x1b[?7l"
 	erase = "\x1b[2J"
+	// awake keeps the kernel's terminal from going dark: what it asks must be seen
+	// by whoever comes by.
+	awake = "\x1b[9;0]\x1b[14;0]"
+	// unblank lights it if it is dark already.
+	unblank = "\x1b[13]"
+	bell    = "\a"
 	// End gives the terminal back below what it shows.
 	End = "\x1b[0m\x1b[?7h\x1b[?25h\r\n"
 )
@@ -69,7 +76,7 @@ func (p *Painter) Paint(f Frame) []byte {
 		b, p.renew = append(b, erase...), true
 	}
 	if p.renew {
-		b, p.renew = append([]byte(begin), b...), false
+		b, p.renew = append(p.begin(), b...), false
 		p.last = slices.Repeat([]Line{{Style: -1}}, len(f.Lines)) // as no line is
 	}
 	for i, l := range f.Lines {
@@ -85,5 +92,15 @@ func (p *Painter) Paint(f Frame) []byte {
 		}
 	}
 	p.last = slices.Clone(f.Lines)
+	if f.Ring {
+		b = append(b, bell...)
+	}
 	return b
+}
+
+func (p *Painter) begin() []byte {
+	if p.VT {
+		return []byte(begin + awake + unblank)
+	}
+	return []byte(begin)
 }
