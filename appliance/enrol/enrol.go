@@ -59,6 +59,8 @@ type Config struct {
 	Throwaway   bool            // emulators and development hardware are good enough; nothing is asked
 	TPM         *device.TPM
 	Token       *piv.Token
+	BackupToken *piv.Token // makes BackupKeys, in slots of its own; nil for none
+	BackupKeys  []string   // names of the policy's keys
 	Panel       operator.Panel
 	Now         time.Time // whole seconds
 }
@@ -146,7 +148,7 @@ func (c *ceremony) steps(ctx context.Context) error {
 func (c *ceremony) say(event, text string) { c.ask(event, operator.AskNothing, text) }
 
 func (c *ceremony) ask(event string, a operator.Ask, text string) {
-	v := operator.View{Event: event, Ask: a, Time: c.Now, Message: text, Emulated: c.Token.Info().Emulated, Host: "-", Token: "enrolling"}
+	v := operator.View{Event: event, Ask: a, Time: c.Now, Message: text, Emulated: c.emulated(), Host: "-", Token: "enrolling"}
 	if c.policy != nil {
 		v.Origin = c.policy.Origin
 	}
@@ -196,7 +198,7 @@ func (c *ceremony) readPolicy(context.Context) (err error) {
 	for _, k := range c.policy.Keys {
 		c.keys = append(c.keys, &key{Key: k})
 	}
-	return nil
+	return c.assign()
 }
 
 // begin reads how far a ceremony in this directory came, or begins one.

@@ -17,11 +17,14 @@ import (
 
 	"touchmark/appliance/enrol/stopped"
 	"touchmark/appliance/operator"
+	"touchmark/appliance/pcsc"
 	"touchmark/appliance/piv"
 	"touchmark/appliance/policy/policytest"
 	"touchmark/appliance/sigformat"
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
+	"touchmark/tests/pivemu"
+	"touchmark/tests/pivemu/front"
 	"touchmark/tests/swtpm"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore"
@@ -170,5 +173,76 @@ func TestSecretsKeepTheirLastTry(t *testing.T) {
 				t.Errorf("it ended with %v", err)
 			}
 		})
+	}
+}
+
+// second plugs another token in beside the rig's.
+func (r *rig) second(serial uint32) *piv.Token {
+	r.t.Helper()
+	dir, err := os.MkdirTemp("", "second")
+	ok(r.t, err)
+	r.t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	card, err := pivemu.New(pivemu.Config{Serial: serial, Touch: pivemu.TouchAuto})
+	ok(r.t, err)
+	port := front.NewPort(card)
+	r.t.Cleanup(port.Close)
+	ok(r.t, port.ServeUnix(dir+"/s"))
+	r.t.Cleanup(pcsc.Register(pcsc.DialBackend(dir + "/s")))
+	token, err := piv.Open(piv.Options{Serial: serial}) // as the command does it
+	ok(r.t, err)
+	r.t.Cleanup(func() { _ = token.Close() })
+	return token
+}
+
+// A second token, plugged in beside the first, makes the keys that the operator
+// says; each key's record names the token that made it.
+func TestCeremonyWithABackupToken(t *testing.T) {
+	r := newRig(t, swtpm.Start(t))
+	r.cfg.PolicyNote = twoKeyPolicy(t)
+	r.cfg.BackupToken, r.cfg.BackupKeys = r.second(22222222), []string{"media"}
+	trust, err := Run(t.Context(), r.cfg)
+	ok(t, err)
+	if len(trust.Certs) != 2 {
+		t.Fatalf("%d certificates are pinned", len(trust.Certs))
+	}
+	store, err := ledgerstore.Open(stopped.LogDir(r.cfg.Dir))
+	ok(t, err)
+	defer func() { ok(t, store.Close()) }()
+	g, _, err := readGenesis(store)
+	ok(t, err)
+	if g.Keys[0].Token.Serial != 12345678 || g.Keys[1].Token.Serial != 22222222 {
+		t.Errorf("made by %d and %d", g.Keys[0].Token.Serial, g.Keys[1].Token.Serial)
+	}
+	if _, err := r.cfg.Token.Public("82"); !errors.Is(err, piv.ErrEmptySlot) {
+		t.Errorf("the first token has the backup's key: %v", err)
+	}
+	if _, err := r.cfg.BackupToken.Public("9c"); !errors.Is(err, piv.ErrEmptySlot) {
+		t.Errorf("the backup has the first token's key: %v", err)
+	}
+}
+
+// What cannot be is refused before anything is made.
+func TestBackupTokenRefused(t *testing.T) {
+	r := newRig(t, swtpm.Start(t))
+	r.cfg.PolicyNote = twoKeyPolicy(t)
+	other := r.second(22222222)
+	for name, c := range map[string]struct {
+		token *piv.Token
+		keys  []string
+		says  string
+	}{
+		"no such key":   {other, []string{"kernel"}, `no key "kernel"`},
+		"no keys":       {other, nil, "go together"},
+		"no token":      {nil, []string{"media"}, "go together"},
+		"the same":      {r.cfg.Token, []string{"media"}, "is the token itself"},
+		"nothing stays": {other, []string{"media", "packages"}, "no key is left"},
+	} {
+		r.cfg.BackupToken, r.cfg.BackupKeys = c.token, c.keys
+		if _, err := Run(t.Context(), r.cfg); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(r.cfg.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something was begun: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 // secret is one of the two that people type.
 type secret struct {
 	name    string
+	of      string // the token
 	factory string // what a new token has, known to everybody
 	set     func(old, new []byte) error
 }
@@ -25,9 +26,12 @@ func (c *ceremony) setSecrets(ctx context.Context) error {
 		return nil
 	}
 	if !c.state.Secrets {
-		for _, s := range []secret{{"PIN", "123456", c.Token.SetPIN}, {"PUK", "12345678", c.Token.SetPUK}} {
-			if err := c.change(ctx, s); err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
+		for _, t := range c.tokens() {
+			of := c.called(t)
+			for _, s := range []secret{{"PIN", of, "123456", t.SetPIN}, {"PUK", of, "12345678", t.SetPUK}} {
+				if err := c.change(ctx, s); err != nil {
+					return fmt.Errorf("%s: %w", s.name, err)
+				}
 			}
 		}
 		c.state.Secrets = true
@@ -71,8 +75,8 @@ func (c *ceremony) changeOnce(ctx context.Context, s secret, event, text string)
 		}
 	}()
 	for i, what := range []string{
-		"Type the token's present " + s.name + " (of a new token: " + s.factory + ").",
-		"Type the " + s.name + " that it shall have: 6 to 8 characters.",
+		"Type the present " + s.name + " of " + s.of + " (if it is new: " + s.factory + ").",
+		"Type the " + s.name + " that " + s.of + " shall have: 6 to 8 characters.",
 		"Type the new " + s.name + " again.",
 	} {
 		var err error
@@ -105,19 +109,19 @@ func (c *ceremony) secret(ctx context.Context, event, text string) ([]byte, erro
 	}
 }
 
-// unlock asks for the PIN until it is right, refused for good, or the operator
+// unlock asks for a token's PIN until it is right, refused for good, or the operator
 // leaves.
-func (c *ceremony) unlock(ctx context.Context) error {
-	if c.Token.PINVerified() {
+func (c *ceremony) unlock(ctx context.Context, t *piv.Token) error {
+	if t.PINVerified() {
 		return nil
 	}
-	event, text := "pin-needed", "Type the token's PIN."
+	event, text := "pin-needed", "Type the PIN of "+c.called(t)+"."
 	for {
 		pin, err := c.secret(ctx, event, text)
 		if err != nil {
 			return err
 		}
-		err = c.Token.VerifyPIN(pin)
+		err = t.VerifyPIN(pin)
 		clear(pin)
 		if err == nil || errors.Is(err, piv.ErrLastTry) {
 			return err

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	"touchmark/appliance/enrol/progress"
 	"touchmark/appliance/operator"
@@ -20,12 +21,59 @@ import (
 // key is one of the keys that the ceremony makes.
 type key struct {
 	policy.Key
+	token *piv.Token // that makes it
 	state *progress.Key
 	made  *piv.Enrolled
 	pgp   *sigformat.Key
 }
 
-// makeKeys has the token make the signing keys.
+// assign says which token makes which key.
+func (c *ceremony) assign() error {
+	for _, k := range c.keys {
+		k.token = c.Token
+		if slices.Contains(c.BackupKeys, k.Name) {
+			k.token = c.BackupToken
+		}
+	}
+	named := func(name string) bool {
+		return slices.ContainsFunc(c.keys, func(k *key) bool { return k.Name == name })
+	}
+	switch i := slices.IndexFunc(c.BackupKeys, func(name string) bool { return !named(name) }); {
+	case i >= 0:
+		return fmt.Errorf("there is no key %q for the backup token to make", c.BackupKeys[i])
+	case (c.BackupToken == nil) != (len(c.BackupKeys) == 0):
+		return errors.New("a backup token and the keys that it makes go together")
+	case c.BackupToken == nil:
+	case c.BackupToken.Info().Serial == c.Token.Info().Serial:
+		return errors.New("the backup token is the token itself")
+	case !slices.ContainsFunc(c.keys, func(k *key) bool { return k.token == c.Token }):
+		return errors.New("no key is left for the token: the backup token makes all of them")
+	}
+	return nil
+}
+
+// tokens are those that make keys.
+func (c *ceremony) tokens() []*piv.Token {
+	if c.BackupToken == nil {
+		return []*piv.Token{c.Token}
+	}
+	return []*piv.Token{c.Token, c.BackupToken}
+}
+
+// emulated reports whether the keys of one of the tokens can be copied.
+func (c *ceremony) emulated() bool {
+	return slices.ContainsFunc(c.tokens(), func(t *piv.Token) bool { return t.Info().Emulated })
+}
+
+// called is what people are told of a token.
+func (c *ceremony) called(t *piv.Token) string {
+	if c.BackupToken == nil {
+		return "the token"
+	}
+	return fmt.Sprintf("token %d", t.Info().Serial)
+}
+
+// makeKeys has the tokens make the signing keys.
 func (c *ceremony) makeKeys(ctx context.Context) error {
 	for _, k := range c.keys {
 		if err := c.makeKey(ctx, k); err != nil {
@@ -47,7 +95,7 @@ func (c *ceremony) makeKey(ctx context.Context, k *key) error {
 		return err
 	}
 	if k.state.Asked && now != [32]byte{} && now != k.state.Before {
-		k.made, err = c.Token.Enrolled(k.spec()) // made by this ceremony
+		k.made, err = k.token.Enrolled(k.spec()) // made by this ceremony
 	} else {
 		err = c.newKey(ctx, k, now)
 	}
@@ -71,7 +119,7 @@ func (c *ceremony) newKey(ctx context.Context, k *key, now [32]byte) (err error)
 		if !c.Replace {
 			return fmt.Errorf("slot %s: %w: --replace-key destroys it", k.Slot, piv.ErrSlotInUse)
 		}
-		if err := c.confirm(ctx, fmt.Sprintf("Destroy the key in slot %s of token %d? Nobody can bring it back.", k.Slot, c.Token.Info().Serial)); err != nil {
+		if err := c.confirm(ctx, fmt.Sprintf("Destroy the key in slot %s of token %d? Nobody can bring it back.", k.Slot, k.token.Info().Serial)); err != nil {
 			return err
 		}
 	}
@@ -79,14 +127,14 @@ func (c *ceremony) newKey(ctx context.Context, k *key, now [32]byte) (err error)
 	if err := c.save(); err != nil {
 		return err
 	}
-	k.made, err = c.Token.Enrol(piv.EnrolConfig{Key: k.spec(), Replace: c.Replace})
+	k.made, err = k.token.Enrol(piv.EnrolConfig{Key: k.spec(), Replace: c.Replace})
 	return err
 }
 
 // inSlot names the key in the slot of a key by the hash of its public half;
 // zero if there is none.
 func (c *ceremony) inSlot(k *key) (h [32]byte, err error) {
-	pub, err := c.Token.Public(k.Slot)
+	pub, err := k.token.Public(k.Slot)
 	if errors.Is(err, piv.ErrEmptySlot) {
 		return h, nil
 	}
@@ -104,7 +152,7 @@ func (c *ceremony) knownKey(k *key) error {
 	if err != nil {
 		return err
 	}
-	pub, err := c.Token.Public(k.Slot)
+	pub, err := k.token.Public(k.Slot)
 	if err != nil {
 		return err
 	}
@@ -147,8 +195,10 @@ func (c *ceremony) setManagementKey(context.Context) error {
 		c.words.Once("management key of the token: left as it was")
 		return nil
 	}
-	if err := c.Token.SetManagementKey(nil, c.NewManage); err != nil {
-		return err
+	for _, t := range c.tokens() {
+		if err := t.SetManagementKey(nil, c.NewManage); err != nil {
+			return fmt.Errorf("token %d: %w", t.Info().Serial, err)
+		}
 	}
 	c.words.Once("management key of the token: set to a random one")
 	return nil
@@ -157,7 +207,6 @@ func (c *ceremony) setManagementKey(context.Context) error {
 // certify makes the OpenPGP certificates. A key's creation time is part of its
 // fingerprint: it is that of the ceremony, once and for all.
 func (c *ceremony) certify(ctx context.Context) error {
-	unlocked := false
 	for _, k := range c.keys {
 		var err error
 		if k.pgp, err = sigformat.NewKey(k.made.Public, c.Now); err != nil {
@@ -173,11 +222,8 @@ func (c *ceremony) certify(ctx context.Context) error {
 		if recorded(k.state.Cert) {
 			continue
 		}
-		if !unlocked {
-			if err := c.unlock(ctx); err != nil {
-				return err
-			}
-			unlocked = true
+		if err := c.unlock(ctx, k.token); err != nil {
+			return err
 		}
 		if err := c.certifyKey(k); err != nil {
 			return fmt.Errorf("key %s: %w", k.Name, err)
@@ -187,9 +233,9 @@ func (c *ceremony) certify(ctx context.Context) error {
 }
 
 func (c *ceremony) certifyKey(k *key) (err error) {
-	c.ask("touch", operator.AskTouch, "Touch the token: its key "+k.Name+" signs its own certificate, for "+c.UserID+".")
+	c.ask("touch", operator.AskTouch, "Touch "+c.called(k.token)+": its key "+k.Name+" signs its own certificate, for "+c.UserID+".")
 	k.state.Cert, err = sigformat.NewCertificate(k.pgp, c.UserID, func(digest []byte, h crypto.Hash) ([]byte, error) {
-		return c.Token.Sign(k.Slot, k.made.Public, digest, h)
+		return k.token.Sign(k.Slot, k.made.Public, digest, h)
 	})
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ func (c *ceremony) checkTPM(ctx context.Context) error {
 	if !c.Throwaway && maker.Simulated() {
 		return fmt.Errorf("a TPM by %q is a program: %w", maker.Manufacturer, ErrThrowaway)
 	}
-	if !c.Throwaway && c.Token.Info().Emulated {
+	if !c.Throwaway && c.emulated() {
 		return fmt.Errorf("the token's attestation does not lead to Yubico: %w", ErrThrowaway)
 	}
 	if recorded(c.state.AK) {

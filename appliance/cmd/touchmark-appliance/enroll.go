@@ -20,6 +20,8 @@ import (
 )
 
 type enrollFlags struct {
+	backupSerial                                uint32
+	backupKeys                                  []string
 	dir, tpm, policy, uid, trust, nonce, manage string
 	auths, transcript, predecessor              string
 	backup                                      []string
@@ -75,6 +77,8 @@ from; close that one with an order.`,
 	flags.BoolVar(&f.throwaway, "throwaway", false, "for tests: take emulated hardware, ask for no confirmation")
 	flags.BoolVar(&f.setPIN, "set-pin", false, "have the operator set the token's PIN and PUK")
 	flags.BoolVar(&f.replace, "replace-key", false, "destroy the key that is in the token's slot")
+	flags.Uint32Var(&f.backupSerial, "backup-serial", 0, "serial number of a second token, plugged in beside the first (--serial), which makes the keys of --backup-key")
+	flags.StringArrayVar(&f.backupKeys, "backup-key", nil, "name of a key of the policy that the second token makes (repeatable)")
 	f.panel.add(c)
 	f.token.add(c)
 	required(c, "dir", "policy", "uid", "trust-out")
@@ -84,7 +88,7 @@ from; close that one with an order.`,
 func enroll(ctx context.Context, f enrollFlags) error {
 	cfg := enrol.Config{
 		Dir: f.dir, TrustDir: f.trust, UserID: f.uid, Transcript: f.transcript, AuthsOut: f.auths,
-		SetPIN: f.setPIN, Replace: f.replace, SameHead: f.sameHead, Throwaway: f.throwaway, Now: time.Now().UTC().Truncate(time.Second),
+		SetPIN: f.setPIN, BackupKeys: f.backupKeys, Replace: f.replace, SameHead: f.sameHead, Throwaway: f.throwaway, Now: time.Now().UTC().Truncate(time.Second),
 	}
 	var err error
 	if cfg.Backup, err = logkey.ParseRecipients(f.backup); err != nil {
@@ -109,6 +113,12 @@ func enroll(ctx context.Context, f enrollFlags) error {
 		return err
 	}
 	defer func() { _ = cfg.Token.Close() }()
+	if f.backupSerial != 0 {
+		if cfg.BackupToken, err = piv.Open(piv.Options{Serial: f.backupSerial}); err != nil {
+			return fmt.Errorf("backup token: %w", err)
+		}
+		defer func() { _ = cfg.BackupToken.Close() }()
+	}
 	if cfg.NewManage, err = newManagementKey(f.manage); err != nil {
 		return err
 	}
