@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +26,7 @@ var ErrGone = errors.New("the keeper of the link process has ended: start the ap
 type Pipes string
 
 // Launch starts a keeper: a program that calls Serve with its standard input and
-// output and descriptor 3. Nothing that the terminal sends reaches it.
+// output and descriptor 3.
 func Launch(program string, args ...string) (Pipes, error) {
 	var ends [6]*os.File // core's and the keeper's end of each pipe
 	var err error
@@ -42,7 +41,6 @@ func Launch(program string, args ...string) (Pipes, error) {
 	cmd := exec.Command(program, args...)
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.ExtraFiles = []string{}, ends[3], ends[4], []*os.File{ends[5]}
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return "", fmt.Errorf("starting the keeper of the link process: %w", err)
 	}

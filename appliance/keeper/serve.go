@@ -114,7 +114,7 @@ func (k *keeper) start() error {
 		if err := c.cmd.Wait(); err != nil {
 			text = err.Error()
 		}
-		close(c.over) // core may want another as soon as it hears of it
+		close(c.over)                   // core may want another as soon as it hears of it
 		_ = k.send(ended, []byte(text)) // a core that has gone needs no word
 	}()
 	return nil

@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"sync"
 	"syscall"
@@ -97,6 +98,7 @@ func (f *flags) serveAsKeeper() error {
 		}
 		attr.Credential = u.Credential()
 	}
+	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGTERM) // they are for core, whose end is the keeper's
 	return keeper.Serve(os.Stdin, os.NewFile(keeper.KillFD, "kills"), os.Stdout, func() *exec.Cmd {
 		cmd := exec.Command(self, "--device", f.device, "--baud", strconv.Itoa(f.baud))
 		cmd.Args[0], cmd.Env, cmd.SysProcAttr = os.Args[0], []string{}, attr
