@@ -10,7 +10,9 @@
 //   - Sign sends exactly one command (RSA: one chained command): no PIN is
 //     asked for and no state is queried on the way.
 //   - A PIN handed in is zeroed before the call returns. (One copy of eight
-//     bytes that piv-go makes stays on the heap until it is reused.)
+//     bytes that piv-go makes stays on the heap until it is reused; its
+//     request slice is cleared by appliance/pcsc. Package sandbox keeps the
+//     heap out of swap and core dumps.)
 //   - The last PIN try is never used up: [ErrLastTry].
 //   - Once the token is gone every call says [ErrRemoved], until a new Open.
 //     Nothing waits longer than pcsc.ExchangeLimit (with the build tag pcscd:

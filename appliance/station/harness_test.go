@@ -295,6 +295,7 @@ type board struct {
 	trust *anchor.Trust
 	key   *sigformat.Key
 	spare *ecdsa.PrivateKey // the log's second key, nil for none
+	old   bool              // the token's firmware is an old one
 
 	stop    context.CancelFunc
 	done    chan error
@@ -404,9 +405,13 @@ func (b *board) record(key *ecdsa.PrivateKey, name, slot string, now time.Time) 
 	must(b.t, err)
 	spki, err := x509.MarshalPKIXPublicKey(key.Public())
 	must(b.t, err)
+	firmware := "5.7.1"
+	if b.old {
+		firmware = "5.4.3"
+	}
 	return ledger.TokenKey{
 		Name: name, Slot: slot, Family: "openpgp-data", Algorithm: "p256", Fingerprint: pgp.Fingerprint(), SPKI: spki,
-		Token: ledger.TokenInfo{Serial: 1, Firmware: "5.7.1", Emulated: true}, Attestation: ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("device")}, Cert: cert,
+		Token: ledger.TokenInfo{Serial: 1, Firmware: firmware, Emulated: true}, Attestation: ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("device")}, Cert: cert,
 	}
 }
 

@@ -59,12 +59,15 @@ func (s *Station) keyFor(g *policy.Grant, now time.Time) (*past.Key, error) {
 	return nil, intake.Refuse(message.CodeKeyMissing, "this log has none of the keys that class %s names", g.Class)
 }
 
-// keyWarning is shown as long as a key cannot sign.
+// keyWarning is shown as long as a key cannot sign, or can be extracted.
 func (s *Station) keyWarning() string {
 	var all []string
 	for i := range s.past.Keys {
-		if err := inForce(&s.past.Keys[i], s.now()); err != nil {
+		k := &s.past.Keys[i]
+		if err := inForce(k, s.now()); err != nil {
 			all = append(all, refusalOf(err).Text+".")
+		} else if k.Weak != "" {
+			all = append(all, fmt.Sprintf("Whoever holds the token for a while can extract key %s: firmware %s (EUCLEAK).", k.Name, k.Weak))
 		}
 	}
 	return strings.Join(all, " ")

@@ -140,3 +140,14 @@ func TestRevokedKeyIsPassedOver(t *testing.T) {
 	c.certifies(revoke("packages"))
 	c.refuses("y.db", message.CodeKeyRevoked)
 }
+
+// A key that can be taken out of its token is warned of as long as it is in use.
+func TestExtractableKeyIsWarnedOf(t *testing.T) {
+	b := bareBoard(t)
+	b.old = true
+	b.enrol()
+	b.start()
+	b.view("the warning", func(v operator.View) bool {
+		return strings.Contains(v.Warning, "extract key packages: firmware 5.4.3 (EUCLEAK)")
+	})
+}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -304,4 +306,21 @@ func FuzzVerify(f *testing.F) {
 			t.Fatalf("forged: %+v", got)
 		}
 	})
+}
+
+func TestEUCLEAK(t *testing.T) {
+	ec, rsaKey, ed := &ecdsa.PublicKey{}, &rsa.PublicKey{}, ed25519.PublicKey{}
+	for _, c := range []struct {
+		key      crypto.PublicKey
+		firmware string
+		want     bool
+	}{
+		{ec, "5.4.3", true}, {ec, "5.6.9", true}, {ec, "4.3.7", true}, {ec, "nonsense", true}, {ec, "", true},
+		{ec, "5.7.0", false}, {ec, "5.7.1", false}, {ec, "6.0.0", false}, {ec, "10.2.0", false},
+		{rsaKey, "5.4.3", false}, {ed, "5.4.3", false},
+	} {
+		if got := (Facts{Public: c.key, Firmware: c.firmware}).EUCLEAK(); got != c.want {
+			t.Errorf("%T on firmware %q: %v", c.key, c.firmware, got)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package past
 import (
 	"fmt"
 
+	"touchmark/appliance/piv/attest"
 	"touchmark/appliance/sigformat"
 	"touchmark/tpm/ledger"
 )
@@ -12,6 +13,7 @@ type Key struct {
 	Name string // as policy and orders have it
 	Slot string
 	Cert *sigformat.Certificate // in force, with what the token signed by order
+	Weak string                 // the token's firmware, if whoever holds the token can extract the key (EUCLEAK)
 }
 
 // keysOf are the keys of a genesis entry.
@@ -22,7 +24,11 @@ func keysOf(g *ledger.Genesis) ([]Key, error) {
 		if err != nil {
 			return nil, fmt.Errorf("key %s: %w", k.Name, err)
 		}
-		keys = append(keys, Key{Name: k.Name, Slot: k.Slot, Cert: c})
+		key := Key{Name: k.Name, Slot: k.Slot, Cert: c}
+		if (attest.Facts{Public: c.Key.Public, Firmware: k.Token.Firmware}).EUCLEAK() {
+			key.Weak = k.Token.Firmware
+		}
+		keys = append(keys, key)
 	}
 	return keys, nil
 }
