@@ -65,7 +65,6 @@ type Replay struct {
 type job struct {
 	index   uint64
 	at      time.Time
-	request *policy.Request
 	class   string
 	items   int
 	refusal *policy.Refusal
