@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"unsafe"
 
@@ -76,7 +77,7 @@ func newRuleset(p Profile, r *Report) ruleset {
 	if errno != 0 {
 		err = errno
 	} else {
-		err = s.addAll(p)
+		err = s.addAll(p, r)
 	}
 	if err != nil { // a disk that fails is no reason not to say so
 		r.miss("Landlock cannot be set up (%v): files are kept from it by their permissions only.", err)
@@ -91,25 +92,47 @@ type grant struct {
 	access uint64
 }
 
-func (s ruleset) addAll(p Profile) error {
-	grants := []grant{
-		{p.Read, readAccess}, {p.Write, writeAccess}, {p.Devices, deviceAccess}, {p.Execute, executeAccess},
-		{[]string{self}, executeAccess}, // for the second stage
+func (s ruleset) addAll(p Profile, r *Report) error {
+	for _, g := range []grant{{p.Read, readAccess}, {p.Write, writeAccess}, {p.Devices, deviceAccess}, {p.Execute, executeAccess}} {
+		for _, path := range g.paths {
+			if err := s.add(there(path, r), g.access); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+		}
 	}
+	for _, g := range own(p) {
+		for _, path := range g.paths {
+			if err := s.add(path, g.access); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+		}
+	}
+	return nil
+}
+
+// own is what the second stage itself needs, if it is there.
+func own(p Profile) []grant {
+	grants := []grant{{[]string{self}, executeAccess}}
 	if p.LockMemory {
 		grants = append(grants, grant{[]string{swaps}, readAccess})
 	}
 	if dynamic() {
 		grants = append(grants, grant{[]string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"}, executeAccess | readAccess})
 	}
-	for _, g := range grants {
-		for _, path := range g.paths {
-			if err := s.add(path, g.access); err != nil {
-				return fmt.Errorf("%s: %w", path, err)
-			}
-		}
+	return grants
+}
+
+// there is a path, or of one that does not exist yet the directory that it, or
+// what is above it, is to appear in.
+func there(path string, r *Report) string {
+	at := path
+	for _, err := os.Lstat(at); errors.Is(err, fs.ErrNotExist) && at != "/" && at != "."; _, err = os.Lstat(at) {
+		at = filepath.Dir(at)
 	}
-	return nil
+	if at != path {
+		r.miss("%s is not there yet: all of %s is open to it.", path, at)
+	}
+	return at
 }
 
 // dynamic tells whether this program has shared libraries, which no shipped one has.
@@ -130,10 +153,6 @@ func dynamic() bool {
 // add grants an access to a file, or to a directory and all below it.
 func (s ruleset) add(path string, access uint64) error {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-	for errors.Is(err, fs.ErrNotExist) && path != "/" && path != "." {
-		path = filepath.Dir(path)
-		fd, err = unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-	}
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ import (
 )
 
 // Profile is what a process needs once it has started. What does not exist yet is
-// granted with the directory that it is to appear in.
+// granted with the directory that it is to appear in, which the Report says.
 type Profile struct {
 	Read    []string // files, and directories with all below them, that it reads
 	Write   []string // directories below which it makes, writes and removes files

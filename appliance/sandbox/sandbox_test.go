@@ -369,6 +369,18 @@ func typesIn() error {
 	return err
 }
 
+// What is not there yet is granted with what it is to appear in, and that is said.
+func TestThere(t *testing.T) {
+	dir := t.TempDir()
+	var r Report
+	if got := there(dir, &r); got != dir || len(r.Missing) != 0 {
+		t.Errorf("%s, %q", got, r.Missing)
+	}
+	if got := there(filepath.Join(dir, "a", "b"), &r); got != dir || !strings.Contains(r.String(), "a/b is not there yet: all of "+dir) {
+		t.Errorf("%s, %q", got, r.Missing)
+	}
+}
+
 func TestParseUser(t *testing.T) {
 	if os.Geteuid() == 0 {
 		u, err := ParseUser("65534:65534,65533")

@@ -36,6 +36,9 @@ type users struct{ core, link *sandbox.User }
 
 // users reads the flags about them. One that is no root's stands for both.
 func (f *runFlags) users() (u users, err error) {
+	if f.user != "" && f.linkUser == "" {
+		return u, &usageError{errors.New("--user: give --link-user too, or the link process stays root's")}
+	}
 	for _, one := range []struct {
 		flag, name string
 		to         **sandbox.User
@@ -47,10 +50,7 @@ func (f *runFlags) users() (u users, err error) {
 			return u, &usageError{fmt.Errorf("--%s: %w", one.flag, err)}
 		}
 	}
-	switch {
-	case u.core != nil && u.link == nil:
-		return u, &usageError{errors.New("--user: give --link-user too, or the link process stays root's")}
-	case u.core != nil && u.core.UID == u.link.UID:
+	if u.core != nil && u.core.UID == u.link.UID {
 		return u, &usageError{errors.New("--user and --link-user: two users are wanted, so that one process cannot reach into the other")}
 	}
 	return u, nil
@@ -100,8 +100,11 @@ const usbDevices = "/dev/bus/usb"
 // what is plugged in.
 func (f *runFlags) profile(u *sandbox.User) sandbox.Profile {
 	p := sandbox.Profile{
-		Read: []string{"/sys"}, Write: []string{f.dir, f.runDir}, Devices: []string{usbDevices},
+		Read: []string{"/sys"}, Write: []string{f.dir, f.runDir},
 		UnixSockets: f.token.overSocket(), LockMemory: true, User: u,
+	}
+	if !f.token.overSocket() {
+		p.Devices = append(p.Devices, usbDevices)
 	}
 	if strings.Contains(f.tpm, ":") {
 		p.UnixSockets = true // a software TPM

@@ -29,7 +29,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"touchmark-appliance": main})
+	testscript.Main(m, map[string]func(){"touchmark-appliance": main, "inside": inside})
 }
 
 // TestScripts runs the command as people do; testdata/script has the cases.
