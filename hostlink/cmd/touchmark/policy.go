@@ -77,7 +77,7 @@ func (a *app) readPolicy(path string) (*review.Candidate, error) {
 	for _, e := range all {
 		fmt.Fprintf(a.errs, "%s: %v\n", path, e)
 	}
-	return nil, exitf(api.BadInput, "%s: %d to be corrected", path, len(all))
+	return nil, exitf(api.BadInput, "%s: %w", path, err)
 }
 
 // before reads the policy in force and checks that c was written to follow it;
