@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -46,6 +47,7 @@ type world struct {
 	toml  string // of the policy in force
 	pol   *policy.Policy
 	token *ecdsa.PrivateKey
+	made  string // format that is signed whatever was asked for; "": that which was
 	key   *sigformat.Key
 	cert  *sigformat.Certificate // in force
 	other held                   // what the token has beside it
@@ -411,8 +413,9 @@ func (w *world) newJob(n int, lies ...func(a *message.Approval, s *message.Submi
 	w.must(err)
 	w.seq++
 	j.intent = &ledger.Intent{Sequence: w.seq, Policy: w.pol.Hash, Key: w.key.Fingerprint(), Job: id, Approval: approval, Submission: submission}
-	for _, s := range j.states {
-		p, err := sigformat.OpenPGPBinary.Plan(w.key, s, w.now, origin, id)
+	for i, s := range j.states {
+		format, _ := sigformat.FormatOf(cmp.Or(w.made, j.approval.Items[i].Format))
+		p, err := format.Plan(w.key, s, w.now, origin, id)
 		w.must(err)
 		j.plans = append(j.plans, p)
 		j.intent.SignDigests = append(j.intent.SignDigests, message.Digest{Alg: p.Alg, Sum: p.Digest})
