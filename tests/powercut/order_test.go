@@ -55,10 +55,7 @@ func (r *run) bring(kind string) (said string, err error) {
 	case err != nil:
 		return "", err
 	case res.Code != 0:
-		if said = r.state(""); said == before {
-			said = res.Stderr
-		}
-		return said, nil
+		return r.state("") + "\n" + res.Stderr, nil // what was wrong with the board before may be why
 	case strings.Contains(res.Stdout, "in force"): // since before
 		return "", nil
 	default:
