@@ -155,7 +155,7 @@ func place(t *testing.T) string {
 func openPlace(t *testing.T) string {
 	t.Helper()
 	dir := place(t)
-	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+	for d, top := dir, filepath.Clean(os.TempDir()); d != top && d != "/"; d = filepath.Dir(d) {
 		ok(t, os.Chmod(d, 0o755))
 	}
 	for _, d := range []string{"read", "write"} {
@@ -297,7 +297,8 @@ func threads() error {
 	if err != nil {
 		return err
 	}
-	fd := int(r.Fd()) // blocking from here on: each reader holds a thread
+	defer func() { _ = r.Close() }() // not earlier, as the collector would
+	fd := int(r.Fd())                // blocking from here on: each reader holds a thread
 	got := make(chan error, n)
 	for range n {
 		go func() { _, err := unix.Read(fd, make([]byte, 1)); got <- err }()
