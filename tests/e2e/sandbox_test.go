@@ -67,7 +67,7 @@ func (r *rig) handOver() {
 	r.must(os.Chown(tty, linkUser, linkUser))
 	_, tpm, _ := strings.Cut(r.TPM.Spec(), ":")
 	for _, path := range []string{r.Board, r.Sockets, r.TokenSocket(), tpm} {
-		for d := filepath.Dir(path); d != os.TempDir() && len(d) > 1; d = filepath.Dir(d) {
+		for d, top := filepath.Dir(path), filepath.Clean(os.TempDir()); d != top && len(d) > 1; d = filepath.Dir(d) {
 			r.must(os.Chmod(d, 0o755))
 		}
 	}

@@ -4,7 +4,7 @@
 // daemons killed. At the end the auditor must find nothing, the log must account
 // for every touch, and neither program may have grown.
 //
-// `go test` does a few; `make soak` twenty thousand.
+// `go test` does a few, the same each time; `make soak` twenty thousand others.
 package soak
 
 import (
@@ -31,7 +31,7 @@ import (
 
 var (
 	ceremonies = flag.Int("ceremonies", 120, "how many")
-	seed       = flag.Uint64("seed", 0, "of what happens; 0: another one each time")
+	seed       = flag.Uint64("seed", 1, "of what happens; 0: another one each time")
 )
 
 // patience bounds one ceremony: many times what one takes, so that it means a hang.
