@@ -248,7 +248,7 @@ func (d *Daemon) classOf(j *job) (string, *api.Response) {
 	for i, it := range j.items {
 		fits := p.ClassesFor(host, it.Format, it.Name)
 		if len(fits) == 0 {
-			return "", fail(api.Refused, "no class of the policy lets host %s have %s signed: rename the file or have the policy changed", host, it.Name)
+			return "", fail(api.Refused, "no class of the policy lets host %s have %s signed as %s: take another format, rename the file or have the policy changed", host, it.Name, it.Format)
 		}
 		if i == 0 {
 			common = fits
