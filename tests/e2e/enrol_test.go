@@ -28,7 +28,7 @@ func TestEnrolmentKilledAtEveryStep(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, world.Config{Touch: "auto"})
 			ends := r.killEachStep(blackout)
-			for _, step := range []string{"policy", "token's key", "certificate", "log key", "TPM's attestation key", "HEAD", "genesis", "TPM's authorizations", "trust"} {
+			for _, step := range []string{"policy", "token's PIN and PUK", "token's keys", "token's management key", "certificates", "log key", "TPM's attestation key", "HEAD", "genesis", "TPM's authorizations", "trust"} {
 				if !slices.Contains(ends, "Enrolling: "+step+" ...") {
 					t.Errorf("the step %q was not announced", step)
 				}

@@ -241,7 +241,7 @@ func TestPolicyTypo(t *testing.T) {
 	path := filepath.Join(r.work, "policy.toml")
 	r.must(os.WriteFile(path, []byte("version = 1\norigin = \"touchmark.example/demo\"\nserail = 1\n"), 0o644))
 	res := r.client(api.BadInput, "policy", "check", path)
-	r.oneLine(res, "policy.toml", "to be corrected") // behind all of them, each with its line
+	r.oneLine(res, "policy.toml", "line 3", `"serail"`, `"serial"`) // the first of them, behind all, each with its line
 	if !regexp.MustCompile(`line 3\D.*"serail".*"serial"`).MatchString(res.Stderr) {
 		t.Errorf("it says: %s", res.Stderr)
 	}
