@@ -356,13 +356,9 @@ func removalIdle(t *testing.T, w *world) {
 func removalDuringTouch(t *testing.T, w *world) {
 	tok, pub := w.enrol("p256")
 	done := w.signAsked(tok, pub)
-	start := time.Now()
 	w.ok(w.port.Pull())
 	r := <-done
 	w.is(r.err, piv.ErrRemoved)
-	if waited := time.Since(start); waited > 5*time.Second {
-		t.Errorf("noticed after %v", waited)
-	}
 	if tok.Present() || tok.PINVerified() {
 		t.Error("present, or PIN verified")
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/creack/pty"
 
+	"touchmark/appliance/operator"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/tests/world"
 )
@@ -77,21 +78,21 @@ func (s *screen) press(keys string) {
 	}
 }
 
-// status waits until the file beside the log tells of an event: what a display shows that nobody sees any more.
-func (r *rig) status(event string) {
+// status waits until the file beside the log says that something is asked: what a display shows that nobody sees any more.
+func (r *rig) status(ask operator.Ask) {
 	r.t.Helper()
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for {
 		raw, err := os.ReadFile(filepath.Join(r.Board, "run", "status.json"))
 		r.must(err)
-		if strings.Contains(string(raw), `"event":"`+event+`"`) {
+		if strings.Contains(string(raw), `"ask":"`+string(ask)+`"`) {
 			return
 		}
 		select {
 		case <-again.C:
 		case <-r.ctx.Done():
-			r.t.Fatalf("never %q, but %s", event, raw)
+			r.t.Fatalf("never %q, but %s", ask, raw)
 		}
 	}
 }
@@ -141,7 +142,7 @@ func TestConsole(t *testing.T) {
 	s.press("a")
 	s.shows(r.ctx, "TOUCH THE TOKEN NOW: touch 1 of 1")
 	r.must(tty.Close())
-	r.status("do-not-touch")
+	r.status(operator.AskNoTouch)
 	job.touch().end(api.Denied)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("a terminal that was pulled: %v", err)
