@@ -101,6 +101,9 @@ func (e Entry) blocks(text string) error {
 		if _, twice := e[key]; twice {
 			return fmt.Errorf("%s stands there twice", key)
 		}
+		if slices.Contains(ignored, key) && !oneWord(lines[1:]) {
+			return fmt.Errorf("%s has the value %s, which repo-add does not write", key, short(lines[1:]))
+		}
 		e[key] = lines[1:]
 	}
 	return nil
@@ -110,6 +113,14 @@ func (e Entry) blocks(text string) error {
 // lies beside a package: the sum that counts is SHA256SUM, and pacman verifies a
 // package's own signature by itself.
 var ignored = []string{"MD5SUM", "PGPSIG"}
+
+// oneWord: the value is one line of base64 or hex. pacman takes a line that is a
+// key for one wherever it stands: behind a value that is left aside, it would
+// bring in what nobody compared.
+func oneWord(values []string) bool {
+	const word = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/="
+	return len(values) == 1 && values[0] != "" && strings.Trim(values[0], word) == ""
+}
 
 // ErrDiffers says that a host's database is not that of the approver's packages.
 var ErrDiffers = errors.New("is not the database of your packages")

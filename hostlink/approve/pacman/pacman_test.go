@@ -152,6 +152,10 @@ var hostile = map[string][]member{
 	"a member twice":           {{"a-1-1/desc", desc}, {"a-1-1/desc", desc}},
 	"no key":                   {{"a-1-1/desc", "NAME\na\n"}},
 	"a key without a name":     {{"a-1-1/desc", "%%\na\n"}},
+	"keys behind a sum":        {{"a-1-1/desc", desc + "%MD5SUM%\n00\n%REPLACES%\nsudo\n"}},
+	"keys behind a signature":  {{"a-1-1/desc", desc + "%PGPSIG%\niQEz\n%SHA256SUM%\n66\n"}},
+	"a key for a sum":          {{"a-1-1/desc", desc + "%MD5SUM%\n%REPLACES%\n"}},
+	"no sum":                   {{"a-1-1/desc", desc + "%MD5SUM%\n\n%ARCH%\nany\n"}},
 }
 
 func TestHostileDatabase(t *testing.T) {
