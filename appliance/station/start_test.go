@@ -14,7 +14,8 @@ import (
 )
 
 // Each TPM command of a start that fails once costs a second try, not the
-// start; the host's hello waits for it.
+// start. A host that says hello meanwhile is answered, but its jobs are refused
+// until the start is done.
 func TestStartTriesAgain(t *testing.T) {
 	for _, c := range []string{"NV_Read", "PCR_Read", "NV_Certify", "Quote"} {
 		for _, kind := range []string{"before", "after"} {
@@ -24,6 +25,7 @@ func TestStartTriesAgain(t *testing.T) {
 				b.start()
 				b.event("tpm-error")
 				b.connect()
+				b.event("ready")
 				b.signs("a.db", "content")
 				b.replays()
 			})
@@ -48,6 +50,7 @@ func TestStartTriesAgainToCatchUp(t *testing.T) {
 		b.start()
 		b.event("tpm-error")
 		b.connect()
+		b.event("ready")
 		b.signs("b.db", "content")
 		b.replays()
 		b.kill()
