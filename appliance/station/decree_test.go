@@ -102,7 +102,7 @@ func (b *board) serve(events ...string) operator.View {
 		select {
 		case v := <-b.panel.views:
 			if slices.Contains(events, v.Event) {
-				return v
+				return *v
 			}
 		case m := <-b.link.out:
 			p, err := fromBoard(m)

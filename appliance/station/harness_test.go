@@ -227,11 +227,11 @@ func (t *fakeToken) Sign(slot string, _ crypto.PublicKey, digest []byte, _ crypt
 
 // fakePanel keeps every view and passes commands.
 type fakePanel struct {
-	views    chan operator.View
+	views    chan *operator.View // pointers: there is room for many
 	commands chan operator.Command
 }
 
-func (p *fakePanel) Show(v operator.View)              { p.views <- v }
+func (p *fakePanel) Show(v operator.View)              { p.views <- &v }
 func (p *fakePanel) Commands() <-chan operator.Command { return p.commands }
 
 // fakeLink is the host's end: what the board sends arrives in out.
@@ -441,7 +441,7 @@ func (b *board) start() {
 	t.Helper()
 	store, err := ledgerstore.Open(b.dir)
 	must(t, err)
-	b.panel = &fakePanel{views: make(chan operator.View, 1<<16), commands: make(chan operator.Command, 16)}
+	b.panel = &fakePanel{views: make(chan *operator.View, 1<<16), commands: make(chan operator.Command, 16)}
 	b.link = newFakeLink()
 	b.store = store
 	cfg := b.cfg
@@ -506,8 +506,8 @@ func (b *board) view(what string, ok func(operator.View) bool) operator.View {
 	for {
 		select {
 		case v := <-b.panel.views:
-			if ok(v) {
-				return v
+			if ok(*v) {
+				return *v
 			}
 		case <-deadline:
 			b.t.Fatalf("the display never showed: %s", what)
