@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -85,7 +86,18 @@ func (f *filter) each(dir string, do func(shown) error) error {
 	return nil
 }
 
+// kinds of entries, as --kind takes them.
+var kinds = []string{
+	ledger.KindGenesis, ledger.KindBoot, ledger.KindIntent, ledger.KindOutcome, ledger.KindAttest, ledger.KindUpdate,
+	ledger.KindPolicy, ledger.KindKey, ledger.KindCert, ledger.KindTime, ledger.KindResume, ledger.KindNote, ledger.KindClose,
+}
+
 func (f *filter) parse() (err error) {
+	for _, k := range f.kinds {
+		if !slices.Contains(kinds, k) {
+			return fmt.Errorf("--kind: there is no kind %q, these are: %s", k, strings.Join(kinds, ", "))
+		}
+	}
 	if f.begin, err = moment(f.from); err != nil {
 		return fmt.Errorf("--from: %w", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -92,6 +94,11 @@ func printEntry(out io.Writer, h ledger.Header, body any, asJSON bool, status st
 			fields = append(fields, k+" "+v)
 		}
 	}
+	for _, k := range slices.Sorted(maps.Keys(l.Fields)) {
+		if strings.HasPrefix(k, "key ") { // of the genesis entry, each with its name
+			fields = append(fields, k+" "+l.Fields[k])
+		}
+	}
 	if len(l.States) > 0 {
 		fields = append(fields, strings.Join(l.States, ", "))
 	}
@@ -107,7 +114,7 @@ func printEntry(out io.Writer, h ledger.Header, body any, asJSON bool, status st
 	return nil
 }
 
-var fieldOrder = []string{"origin", "token", "key", "boot", "firmware", "clock", "committed", "recovery", "size", "quote", "sequence", "class", "intent", "job", "from", "to", "image", "previous", "mirrored", "sign", "error"}
+var fieldOrder = []string{"origin", "boot", "firmware", "clock", "committed", "recovery", "size", "quote", "sequence", "class", "intent", "job", "from", "to", "image", "previous", "mirrored", "sign", "error"}
 
 func lineOf(h ledger.Header, body any) line {
 	l := line{Index: h.Index, Time: h.Time, Kind: ledger.KindOf(body)}
