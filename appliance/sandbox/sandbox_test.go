@@ -137,31 +137,43 @@ func profile(dir string) Profile {
 	return p
 }
 
-// place is a directory as the profile has it.
+// common is a directory that every user gets to, whatever TMPDIR and umask are.
+func common(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "sandbox")
+	ok(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	ok(t, os.Chmod(dir, 0o755))
+	return dir
+}
+
+// place is a directory as the profile has it, which is anybody's.
 func place(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir := common(t)
+	file := filepath.Join(dir, "read", "f")
 	for _, d := range []string{"read", "write"} {
 		ok(t, os.Mkdir(filepath.Join(dir, d), 0o755))
+		ok(t, os.Chmod(filepath.Join(dir, d), 0o777))
 	}
-	ok(t, os.WriteFile(filepath.Join(dir, "read", "f"), []byte("x"), 0o644))
+	ok(t, os.WriteFile(file, []byte("x"), 0o644))
+	ok(t, os.Chmod(file, 0o644))
 	l, err := net.Listen("unix", filepath.Join(dir, "s"))
 	ok(t, err)
 	t.Cleanup(func() { _ = l.Close() })
 	return dir
 }
 
-// openPlace is one that is anybody's.
-func openPlace(t *testing.T) string {
+// program is this one, where every user can execute it. It is copied by another
+// process: a file that this one has open for writing might not be executed.
+func program(t *testing.T) string {
 	t.Helper()
-	dir := place(t)
-	for d, top := dir, filepath.Clean(os.TempDir()); d != top && d != "/"; d = filepath.Dir(d) {
-		ok(t, os.Chmod(d, 0o755))
+	path := filepath.Join(common(t), "probe")
+	out, err := exec.Command("install", "-m", "755", os.Args[0], path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
-	for _, d := range []string{"read", "write"} {
-		ok(t, os.Chmod(filepath.Join(dir, d), 0o777))
-	}
-	return dir
+	return path
 }
 
 func ok(t *testing.T, err error) {
@@ -180,7 +192,7 @@ type child struct {
 
 func start(t *testing.T, dir string) *child {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "probe", dir)
+	cmd := exec.Command(program(t), "probe", dir)
 	cmd.Stderr = os.Stderr
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // the race detector's exit takes a second else
 	in, err := cmd.StdinPipe()
@@ -217,7 +229,7 @@ func TestWithout(t *testing.T) {
 func TestWithin(t *testing.T) {
 	for _, who := range []string{"", ":nobody"} {
 		t.Run("as"+who, func(t *testing.T) {
-			c := start(t, openPlace(t)+who)
+			c := start(t, place(t)+who)
 			defer c.end()
 			t.Logf("missing: %s", c.said["missing"])
 			for name, p := range probes {

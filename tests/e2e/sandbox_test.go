@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,8 +25,10 @@ const (
 // they belong, with every thread; started by root and told so, they are two users,
 // neither of whom is root.
 func TestInTheSandbox(t *testing.T) {
-	t.Parallel()
 	root := os.Geteuid() == 0
+	if root {
+		reachable(t)
+	}
 	r := newRig(t, world.Config{Wrap: func(program string, argv []string) []string {
 		if program == "appliance" && root {
 			argv = append(argv, "--user", fmt.Sprintf("%d:%[1]d", coreUser), "--link-user", fmt.Sprintf("%d:%[1]d", linkUser))
@@ -54,6 +57,25 @@ func TestInTheSandbox(t *testing.T) {
 	if again := r.childOf(keeper); again == link {
 		t.Errorf("the link process %d lives", link)
 	}
+}
+
+// reachable puts what the test makes, and the programs that it runs, where every user gets to them, whatever TMPDIR,
+// umask and the directory of the build are.
+func reachable(t *testing.T) {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "tm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	bin, from := filepath.Join(dir, "bin"), binDir(t)
+	for _, argv := range [][]string{{"chmod", "755", dir}, {"cp", "-r", from, bin}, {"chmod", "-R", "755", bin}} {
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v: %s", argv, err, out)
+		}
+	}
+	t.Setenv("TMPDIR", dir)
+	t.Setenv("TOUCHMARK_BIN", bin)
 }
 
 // handOver gives the users what is theirs.
