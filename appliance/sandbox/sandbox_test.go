@@ -334,14 +334,32 @@ func forks() error {
 	return err
 }
 
-// traces looks at the parent's memory as a debugger does: PTRACE_SEIZE stops nothing.
+// traces looks at the parent's memory as a debugger does. PTRACE_SEIZE stops
+// nothing by itself, but each signal from then on does, until the tracer, which is
+// a thread, ends: so one does it that ends at once, and not the program's first,
+// which the runtime keeps.
 func traces() error {
 	const seize = 0x4206
-	_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, seize, uintptr(os.Getppid()), 0, 0, 0, 0)
-	if errno != 0 {
-		return errno
+	result := make(chan error, 1)
+	var try func()
+	try = func() {
+		runtime.LockOSThread() // not unlocked: the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			next := make(chan struct{})
+			go func() { defer close(next); try() }() // on another thread, as this one is held
+			<-next
+			return
+		}
+		_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, seize, uintptr(os.Getppid()), 0, 0, 0, 0)
+		if errno != 0 {
+			result <- errno
+			return
+		}
+		result <- nil
 	}
-	return nil
+	go try()
+	return <-result
 }
 
 func peeks() error {
