@@ -55,6 +55,13 @@ var probes = map[string]probe{
 	"type for the terminal's user": {func(d string) error { return typesIn() }, denied},
 }
 
+// openIn is what the report calls that which only a newer Landlock keeps a process
+// from: on a kernel that has it the report is silent and the probe must fail.
+var openIn = map[string]string{
+	"signal its parent":            "signals to other processes",
+	"type for the terminal's user": "ioctls of devices",
+}
+
 // permitted are what the profile of the tests allows.
 var permitted = map[string]func(dir string) error{
 	"read":            func(d string) error { return opens(filepath.Join(d, "read", "f"), os.O_RDONLY) },
@@ -233,6 +240,9 @@ func TestWithin(t *testing.T) {
 			defer c.end()
 			t.Logf("missing: %s", c.said["missing"])
 			for name, p := range probes {
+				if open := openIn[name]; open != "" && strings.Contains(c.said["missing"], open) {
+					continue // an older kernel, and the report says what it lacks
+				}
 				if !slices.ContainsFunc(p.want, func(err error) bool { return strings.HasSuffix(c.said[name], err.Error()) }) {
 					t.Errorf("%s: %s", name, c.said[name])
 				}
