@@ -1,8 +1,11 @@
 package sigformat
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+
+	"touchmark/hostlink/message"
 )
 
 // Keyring are the certificates of a log's keys, each key once.
@@ -35,6 +38,41 @@ func (r Keyring) Find(fingerprint [20]byte) *Certificate {
 		return nil
 	}
 	return r[i]
+}
+
+// VerifyCertification checks a renewal or revocation that one of the keys made of
+// itself: its digest is the one that the log announced (docs/spec/ledger.md §1.8).
+func (r Keyring) VerifyCertification(sig []byte, announced message.Digest) error {
+	err := r.verifyCertification(sig, announced)
+	if err != nil {
+		return fmt.Errorf("openpgp certification: %w", err)
+	}
+	return nil
+}
+
+func (r Keyring) verifyCertification(sig []byte, announced message.Digest) error {
+	body, rest, err := cutPacket(sig, tagSignature)
+	if err != nil {
+		return err
+	}
+	var f fields
+	alg, err := f.parse(body, typeCertification, typeRevocation)
+	if err != nil {
+		return err
+	}
+	_, fpr, _, err := cutOrigin(f.area)
+	c := r.Find(fpr)
+	switch {
+	case err != nil:
+		return err
+	case len(rest) != 0:
+		return errors.New("bytes after the signature packet")
+	case c == nil:
+		return fmt.Errorf("made by the unknown key %X", fpr)
+	case alg != announced.Alg:
+		return fmt.Errorf("made with %s, announced with %s", alg, announced.Alg)
+	}
+	return c.Key.verify(&f, alg, fpr, announced.Sum)
 }
 
 // OpenPGP are the certificates that OpenPGP tools take, one behind the other.

@@ -1,6 +1,7 @@
 package hostd
 
 import (
+	"fmt"
 	"slices"
 
 	"touchmark/hostlink/hostd/api"
@@ -110,10 +111,31 @@ func (d *Daemon) inForce(h *handed) *api.Response {
 	case items == nil:
 		return nil
 	case items[0].State == ledger.Signed:
+		if err := d.certified(e.Index, items[0].Signature); err != nil {
+			return fail(api.Evidence, "entry %d has the order, but what the appliance says the token signed for it is no such signature (%v): have the log audited", e.Index, err)
+		}
 		return &api.Response{Final: true, OK: true, Order: &api.Order{State: api.OrderInForce, Entry: e.Index}}
 	}
 	_, code, text := verdictOf(items)
 	return fail(code, "entry %d has the order, but the token signed nothing for it: %s; the order is used up, to ask the token again takes another one", e.Index, text)
+}
+
+// certified checks the signature of a cert entry's outcome: the entry, which HEAD
+// took, announces what the token signs; the outcome may be hearsay.
+func (d *Daemon) certified(index uint64, sig []byte) error {
+	raw, err := d.mirror.Store.Entry(index)
+	if err != nil {
+		return err
+	}
+	_, body, err := ledger.Parse(raw)
+	if err != nil {
+		return err
+	}
+	o, ok := body.(*ledger.Order)
+	if !ok {
+		return fmt.Errorf("entry %d is no order", index)
+	}
+	return d.mirror.Trust().Keys.VerifyCertification(sig, o.Sign)
 }
 
 // findOrders gives the orders of an identity.

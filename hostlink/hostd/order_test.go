@@ -1,10 +1,13 @@
 package hostd
 
 import (
+	"crypto"
 	"testing"
 	"time"
 
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -206,23 +209,38 @@ func TestOrderToHaltedBoard(t *testing.T) {
 	c.expect(api.DeviceFault, "no resume")
 }
 
-// TestCertOrder: an order about a certificate has its end in the outcome behind it.
+// TestCertOrder: an order about a certificate has its end in the outcome behind
+// it, and its signature must be the token's, of what the entry announced.
 func TestCertOrder(t *testing.T) {
-	for state, exit := range map[ledger.State]int{ledger.Signed: api.OK, ledger.TimedOut: api.TimedOut, ledger.Unknown: api.MaySigned} {
-		w := newWorld(t).met()
-		note := w.b.Order(&order.Cert{Key: "packages"}, w.b.parties.Admin)
-		c, id := w.handed(note, true)
-		sign := message.Digest{Alg: message.SHA256, Sum: make([]byte, 32)}
-		at := w.b.Append(&ledger.Order{Action: ledger.KindCert, Mirrored: true, Note: note, Sign: sign})
-		w.told(at)
-		item := ledger.ItemResult{State: state}
-		if state == ledger.Signed {
-			item.Signature = []byte{1}
-		}
-		out := w.b.Append(&ledger.Outcome{Intent: at, Job: id, Items: []ledger.ItemResult{item}})
-		w.b.push(out)
-		if r := c.expect(exit, ""); exit == api.OK && r.Order.Entry != at {
-			t.Fatalf("%+v", r)
-		}
+	for name, c := range map[string]struct {
+		state ledger.State
+		flip  bool
+		exit  int
+	}{
+		"signed":             {ledger.Signed, false, api.OK},
+		"another signature":  {ledger.Signed, true, api.Evidence},
+		"nobody touched":     {ledger.TimedOut, false, api.TimedOut},
+		"nobody knows of it": {ledger.Unknown, false, api.MaySigned},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t).met()
+			note := w.b.Order(&order.Cert{Key: "packages"}, w.b.parties.Admin)
+			asked, id := w.handed(note, true)
+			cert := must(sigformat.ParseCertificate(w.b.Trust.Certs[0]))
+			p := must(cert.Plan(sigformat.Certification{Created: logtest.Noon, Origin: logtest.Origin, Order: id}))
+			at := w.b.Append(&ledger.Order{Action: ledger.KindCert, Mirrored: true, Note: note, Sign: message.Digest{Alg: p.Alg, Sum: p.Digest}})
+			w.told(at)
+			item := ledger.ItemResult{State: c.state}
+			if c.state == ledger.Signed {
+				item.Signature = must(p.Finish(must(w.b.Token(p.Digest, crypto.SHA256))))
+			}
+			if c.flip {
+				item.Signature[len(item.Signature)-1] ^= 1
+			}
+			w.b.push(w.b.Append(&ledger.Outcome{Intent: at, Job: id, Items: []ledger.ItemResult{item}}))
+			if r := asked.expect(c.exit, ""); c.exit == api.OK && r.Order.Entry != at {
+				t.Fatalf("%+v", r)
+			}
+		})
 	}
 }
