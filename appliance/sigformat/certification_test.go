@@ -211,3 +211,47 @@ func TestExtendedCertificateEveryByte(t *testing.T) {
 		}
 	}
 }
+
+// A certification stands alone: with the key and the digest that was announced,
+// and with nothing else.
+func TestVerifyCertification(t *testing.T) {
+	for _, k := range tokens() {
+		t.Run(k.Algorithm(), func(t *testing.T) {
+			c, err := ParseCertificate(k.certificate(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			x := renewal(when, when.AddDate(1, 0, 0))
+			_, sig := k.certify(t, c, x)
+			p, err := c.Plan(x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			announced, ring := message.Digest{Alg: p.Alg, Sum: p.Digest}, Keyring{c}
+			if err := ring.VerifyCertification(sig, announced); err != nil {
+				t.Fatal(err)
+			}
+			for n := len(sig) - 32; n < len(sig); n++ { // the value's end, of each kind of key
+				bad := bytes.Clone(sig)
+				bad[n] ^= 1
+				if ring.VerifyCertification(bad, announced) == nil {
+					t.Errorf("byte %d does not matter", n)
+				}
+			}
+			other := message.Digest{Alg: p.Alg, Sum: bytes.Clone(p.Digest)}
+			other.Sum[len(other.Sum)-1] ^= 1
+			if ring.VerifyCertification(sig, other) == nil {
+				t.Error("another digest than the announced one is accepted")
+			}
+			data := k.signature(t, stateOf(p.Alg, []byte("a file")))
+			for name, s := range map[string][]byte{"of data": data, "with a byte behind": append(bytes.Clone(sig), 0), "nothing": nil} {
+				if ring.VerifyCertification(s, announced) == nil {
+					t.Errorf("a signature %s is accepted", name)
+				}
+			}
+			if ring[:0].VerifyCertification(sig, announced) == nil {
+				t.Error("a key that nobody knows is accepted")
+			}
+		})
+	}
+}

@@ -41,7 +41,8 @@ func (r Keyring) Find(fingerprint [20]byte) *Certificate {
 }
 
 // VerifyCertification checks a renewal or revocation that one of the keys made of
-// itself: its digest is the one that the log announced (docs/spec/ledger.md §1.8).
+// itself, over the digest that the log announced (docs/spec/ledger.md §1.8). What
+// the packet says of time and expiry is not held against that digest: With does it.
 func (r Keyring) VerifyCertification(sig []byte, announced message.Digest) error {
 	err := r.verifyCertification(sig, announced)
 	if err != nil {
