@@ -31,7 +31,7 @@ import (
 )
 
 // patience bounds every wait: to run into it means a hang.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // run is one history of a board, over several lives.
 type run struct {

@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds one run: many times what it takes, so that it means a hang.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 func binDir() string {
 	if dir := os.Getenv("TOUCHMARK_BIN"); dir != "" {
