@@ -28,11 +28,11 @@ func FuzzSubmit(f *testing.F) {
 	}
 	r := d.Honest("one", "two")
 	r.Submission.Approval = r.Job()
-	f.Add(r.Approval.Marshal(), r.Submission.Marshal(), uint8(0), uint8(1), []byte(nil), r.States[0], r.States[1])
-	f.Add(r.Approval.Marshal(), r.Submission.Marshal(), uint8(0b10100), uint8(1), []byte("\u2014 x AAAAAAA=\n"), r.States[0], r.States[1])
-	f.Add(r.Submission.Marshal(), r.Approval.Marshal(), uint8(0b11111), uint8(3), []byte(nil), []byte{}, r.States[0])
+	f.Add(r.Approval.Marshal(), r.Submission.Marshal(), uint8(0), uint8(1), []byte(nil), r.Contents[0].State, r.Contents[1].State)
+	f.Add(r.Approval.Marshal(), r.Submission.Marshal(), uint8(0b10100), uint8(1), []byte("\u2014 x AAAAAAA=\n"), r.Contents[0].State, r.Contents[1].State)
+	f.Add(r.Submission.Marshal(), r.Approval.Marshal(), uint8(0b11111), uint8(3), []byte(nil), []byte{}, r.Contents[0].State)
 	f.Fuzz(func(t *testing.T, approval, submission []byte, approvers, hosts uint8, trailer, state1, state2 []byte) {
-		m := &message.Submit{States: [][]byte{state1, state2}}
+		m := &message.Submit{Contents: []message.Content{{State: state1}, {State: state2}}}
 		var err error
 		if m.Approval, err = message.SignNote(approval, by(approvers)...); err != nil {
 			m.Approval = approval
@@ -44,7 +44,7 @@ func FuzzSubmit(f *testing.F) {
 		req, err := d.policy.Authenticate(m.Approval, m.Submission)
 		if err == nil {
 			checkRequest(t, d, m, req)
-			_, _, err = Admit(d.policy, d.log, policy.NewHistory(), req, m.States, noon)
+			_, _, err = Admit(d.policy, d.log, policy.NewHistory(), req, m.Contents, noon)
 		}
 		var refusal *policy.Refusal
 		if err != nil && (!errors.As(err, &refusal) || !message.ValidToken(refusal.Code)) {

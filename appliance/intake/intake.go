@@ -5,12 +5,13 @@
 // The order is: signatures and origin (policy.Authenticate), whether this very
 // submission has had its answer (Ended), its time (policy.Fresh), what the
 // policy gives (policy.Admit), the host's head against the log, the hash states
-// against the approved digests. The first that does not hold refuses, with a
+// and documents against the approved digests. The first that does not hold refuses, with a
 // code of docs/spec/message.md section 6.
 //
 // Guarantees: what comes out of Admit is signed by one known host and as many
 // persons as its class demands, commits to a true prefix of this log, and each
-// of its states is one that a file with the approved digest leaves behind.
+// of its states is one that a file with the approved digest leaves behind. What
+// a document means was read from the bytes that have the approved digest.
 // Nothing is remembered of what is refused but bounded counts (Tally) and, of
 // what was once taken, its end (Ended).
 //
@@ -18,6 +19,7 @@
 package intake
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -33,11 +35,17 @@ type Log interface {
 	Root(size uint64) ([32]byte, error)
 }
 
+// Artifact is what an item of an admitted request is to be made of.
+type Artifact struct {
+	State   sigformat.State // of what its format is over
+	Meaning []string        // what its document says, in lines for people; nil if it came without
+}
+
 // Admit checks everything of an authenticated request but its signatures:
-// states are the hash states that came with it, now is the board's time. It
-// gives what the policy grants and the states, one for each item. The error is
-// a *policy.Refusal.
-func Admit(p *policy.Policy, log Log, rates *policy.History, req *policy.Request, states [][]byte, now time.Time) (*policy.Grant, []sigformat.State, error) {
+// contents are what came with it, now is the board's time. It gives what the
+// policy grants and the artifacts, one for each item. The error is a
+// *policy.Refusal.
+func Admit(p *policy.Policy, log Log, rates *policy.History, req *policy.Request, contents []message.Content, now time.Time) (*policy.Grant, []Artifact, error) {
 	if err := p.Fresh(req, now); err != nil {
 		return nil, nil, err
 	}
@@ -48,11 +56,11 @@ func Admit(p *policy.Policy, log Log, rates *policy.History, req *policy.Request
 	if err := checkHead(log, req.Submission); err != nil {
 		return nil, nil, err
 	}
-	parsed, err := checkStates(req.Approval.Items, states)
+	artifacts, err := checkContents(req.Approval.Items, contents)
 	if err != nil {
 		return nil, nil, err
 	}
-	return grant, parsed, nil
+	return grant, artifacts, nil
 }
 
 // checkHead holds the host's view of the log against ours: any true prefix
@@ -75,26 +83,53 @@ func checkHead(log Log, sub message.Submission) error {
 	return nil
 }
 
-// checkStates confirms that each hash state is one that a file of the approved
-// size with the approved digest leaves behind.
-func checkStates(items []message.Item, states [][]byte) (parsed []sigformat.State, err error) {
-	if len(states) != len(items) {
-		return nil, Refuse(message.CodeBadState, "%d hash states for %d items", len(states), len(items))
+// checkContents reads what came of each item.
+func checkContents(items []message.Item, contents []message.Content) (artifacts []Artifact, err error) {
+	if len(contents) != len(items) {
+		return nil, Refuse(message.CodeBadState, "%d hash states and documents for %d items", len(contents), len(items))
 	}
 	for i, it := range items {
-		st, err := sigformat.ParseState(it.Digest.Alg, states[i])
+		var a Artifact
+		if contents[i].Document != nil {
+			err = Refuse(message.CodeBadDocument, "no document is taken for %s", it.Format)
+		} else {
+			a.State, err = checkState(it, contents[i].State)
+		}
 		if err != nil {
-			return nil, Refuse(message.CodeBadState, "item %d: %v", i+1, err)
+			return nil, inItem(i, err)
 		}
-		if st.Count() != it.Size {
-			return nil, Refuse(message.CodeStateMismatch, "item %d: the hash state is of %d bytes, the approval of %d", i+1, st.Count(), it.Size)
-		}
-		if !it.Digest.Equal(message.Digest{Alg: it.Digest.Alg, Sum: st.Digest()}) {
-			return nil, Refuse(message.CodeStateMismatch, "item %d: the hash state is of another file than the digest", i+1)
-		}
-		parsed = append(parsed, st)
+		artifacts = append(artifacts, a)
 	}
-	return parsed, nil
+	return artifacts, nil
+}
+
+// inItem says which item a refusal is about.
+func inItem(i int, err error) error {
+	var r *policy.Refusal
+	if errors.As(err, &r) {
+		return Refuse(r.Code, "item %d: %s", i+1, r.Text)
+	}
+	return err
+}
+
+// checkState confirms that a hash state is one that a file of the approved size
+// with the approved digest leaves behind.
+func checkState(it message.Item, b []byte) (st sigformat.State, err error) {
+	if st, err = sigformat.ParseState(it.Digest.Alg, b); err != nil {
+		return st, Refuse(message.CodeBadState, "%v", err)
+	}
+	return st, matches(it, st, "hash state")
+}
+
+// matches confirms that a state, of what it is called, is the approved one.
+func matches(it message.Item, st sigformat.State, what string) error {
+	if st.Count() != it.Size {
+		return Refuse(message.CodeStateMismatch, "the %s is of %d bytes, the approval of %d", what, st.Count(), it.Size)
+	}
+	if !it.Digest.Equal(message.Digest{Alg: it.Digest.Alg, Sum: st.Digest()}) {
+		return Refuse(message.CodeStateMismatch, "the %s is of another file than the digest", what)
+	}
+	return nil
 }
 
 // OpenCancel verifies a cancellation: signed by one known host, for this

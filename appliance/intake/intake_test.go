@@ -66,7 +66,7 @@ func (d *desk) ask(m *message.Submit) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = Admit(d.policy, d.log, policy.NewHistory(), req, m.States, noon)
+	_, _, err = Admit(d.policy, d.log, policy.NewHistory(), req, m.Contents, noon)
 	return err
 }
 
@@ -128,8 +128,8 @@ func TestOrderOfChecks(t *testing.T) {
 	all.Items[1].Size = 2 << 20
 	r.Submission.HostTime = noon.Add(-time.Hour)
 	r.Submission.HeadSize++
-	full := r.States
-	r.States = r.States[:1]
+	full := r.Contents
+	r.Contents = r.Contents[:1]
 	for _, step := range []struct {
 		code string
 		mend func()
@@ -153,7 +153,7 @@ func TestOrderOfChecks(t *testing.T) {
 		{message.CodeNotAfterTooFar, func() { all.NotAfter = noon.Add(time.Hour) }},
 		{message.CodeUnknownHead, func() { r.Submission.HeadSize--; r.Submission.HeadRoot[0] ^= 1 }},
 		{message.CodeForkedHead, func() { r.Submission.HeadRoot[0] ^= 1 }},
-		{message.CodeBadState, func() { r.States = full }},
+		{message.CodeBadState, func() { r.Contents = full }},
 		{message.CodeStateMismatch, func() { all.Items[1].Size = 3 }},
 	} {
 		wantCode(t, d.ask(r.Submit()), step.code)

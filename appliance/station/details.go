@@ -29,7 +29,7 @@ func (s *Station) details() {
 	v.Left = s.left(time.Now())
 	v.Recent, v.Waiting = s.recent, nil
 	for _, j := range s.queue {
-		v.Waiting = append(v.Waiting, operator.Waiting{ID: j.id.String(), Class: j.grant.Class, Host: j.request.Host, Items: len(j.states)})
+		v.Waiting = append(v.Waiting, operator.Waiting{ID: j.id.String(), Class: j.grant.Class, Host: j.request.Host, Items: len(j.items)})
 	}
 }
 
@@ -62,7 +62,7 @@ func (s *Station) left(now time.Time) int {
 
 // remember keeps how a host's request ended, for the display.
 func (s *Station) remember(j *job, how string) {
-	e := operator.Ended{ID: j.id.String(), Time: s.now(), Class: j.grant.Class, Host: j.request.Host, Items: len(j.states), End: how}
+	e := operator.Ended{ID: j.id.String(), Time: s.now(), Class: j.grant.Class, Host: j.request.Host, Items: len(j.items), End: how}
 	s.recent = slices.Concat([]operator.Ended{e}, s.recent[:min(len(s.recent), maxRecent-1)])
 }
 

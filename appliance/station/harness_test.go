@@ -629,7 +629,7 @@ func (b *board) job(names []string, contents ...string) (message.JobID, *message
 		_, _ = io.WriteString(h, contents[i])
 		st := h.State()
 		a.Items = append(a.Items, message.Item{Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()}, Size: st.Count(), Name: name})
-		m.States = append(m.States, st.Bytes())
+		m.Contents = append(m.Contents, message.Content{State: st.Bytes()})
 	}
 	b.sign(m, a, b.host)
 	return message.JobOf(a.Marshal()), m

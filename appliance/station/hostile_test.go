@@ -166,7 +166,7 @@ func TestMalformedMessagesEndNoSession(t *testing.T) {
 		"a hello without a note": {message.CodeBadMessage, (&message.Hello{Origin: origin, HostTime: b.now()}).Marshal()},
 		"a stranger's cancel":    {message.CodeUnknownHost, b.forge.Cancel(stranger, message.JobID{1}, b.now())},
 		"an old cancel":          {message.CodeClockSkew, b.forge.Cancel(b.host, message.JobID{1}, b.now().Add(-time.Hour))},
-		"a submit of no notes":   {message.CodeBadMessage, (&message.Submit{Approval: []byte("a\n"), Submission: []byte("b\n"), States: [][]byte{{1}}}).Marshal()},
+		"a submit of no notes":   {message.CodeBadMessage, (&message.Submit{Approval: []byte("a\n"), Submission: []byte("b\n"), Contents: []message.Content{{State: []byte{1}}}}).Marshal()},
 	} {
 		if got := b.refusedMessage(c.raw); got != c.code {
 			t.Errorf("%s: %s, want %s", name, got, c.code)

@@ -23,10 +23,10 @@ type job struct {
 	submit  *message.Submit
 	request *policy.Request
 	grant   *policy.Grant
-	states  []sigformat.State
-	asked   time.Time   // host time of its newest submission
-	timer   *time.Timer // arm or mirror time-out
-	until   time.Time   // while shown or touching: when that ends by itself
+	items   []intake.Artifact // what the request's are made of, in order
+	asked   time.Time         // host time of its newest submission
+	timer   *time.Timer       // arm or mirror time-out
+	until   time.Time         // while shown or touching: when that ends by itself
 
 	key     *past.Key         // what it is signed with, set when it is shown, and for good when it is armed
 	order   *decree           // the administrators' order that the token certifies its key by; else nil, and the above is there
@@ -107,12 +107,12 @@ func (s *Station) prepare(j *job) error {
 	}
 	intent.Refusals, intent.Refused = s.refusals.Sum()
 	j.plans = nil
-	for i, st := range j.states {
+	for i, it := range j.items {
 		format, ok := sigformat.FormatOf(j.request.Approval.Items[i].Format)
 		if !ok {
 			return fmt.Errorf("policy admitted format %q, which there is not", j.request.Approval.Items[i].Format)
 		}
-		p, err := format.Plan(j.key.Cert.Key, st, now, s.past.Trust.Origin, j.id)
+		p, err := format.Plan(j.key.Cert.Key, it.State, now, s.past.Trust.Origin, j.id)
 		if err != nil {
 			return err
 		}

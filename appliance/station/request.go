@@ -101,7 +101,7 @@ func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
 	case len(s.queue) >= maxQueue:
 		return nil, intake.Refuse(message.CodeTooMany, "%d jobs are waiting already; try again when some are done", len(s.queue))
 	}
-	grant, states, err := intake.Admit(s.past.Policy, s.cfg.Store, s.past.Rates, req, m.States, now)
+	grant, items, err := intake.Admit(s.past.Policy, s.cfg.Store, s.past.Rates, req, m.Contents, now)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
 		s.update() // the warning, which time alone does not put on display
 		return nil, err
 	}
-	return &job{id: req.Job, submit: m, request: req, grant: grant, states: states, asked: req.Submission.HostTime}, nil
+	return &job{id: req.Job, submit: m, request: req, grant: grant, items: items, asked: req.Submission.HostTime}, nil
 }
 
 // next puts the first waiting job on display if the display is free. Policy is
@@ -149,12 +149,12 @@ func (s *Station) grant(r *policy.Request, now time.Time) (*policy.Grant, error)
 func (s *Station) present(j *job) {
 	s.job = j
 	j.key, _ = s.keyFor(j.grant, s.now()) // there is one, says grant
-	j.machine = ceremony.New(len(j.states))
+	j.machine = ceremony.New(len(j.items))
 	j.until = time.Now().Add(s.cfg.ArmTimeout)
 	j.timer = s.after(s.cfg.ArmTimeout, func() {
 		s.step(j, ceremony.Withdraw{Code: message.CodeArmTimeout, Text: "nobody armed it in time"})
 	})
-	s.log.Info().Str("job", j.id.String()).Str("class", j.grant.Class).Int("items", len(j.states)).Msg("shown")
+	s.log.Info().Str("job", j.id.String()).Str("class", j.grant.Class).Int("items", len(j.items)).Msg("shown")
 	s.tell(j)
 	s.show("shown", "")
 }

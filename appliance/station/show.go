@@ -121,7 +121,7 @@ func (s *Station) jobView() *operator.Job {
 		v.Touch = j.machine.Current() + 1
 	}
 	for i, it := range j.request.Approval.Items {
-		item := operator.Item{Claimed: it.Name, Format: it.Format, Digest: it.Digest.String(), Size: it.Size}
+		item := operator.Item{Claimed: it.Name, Format: it.Format, Digest: it.Digest.String(), Size: it.Size, Meaning: j.items[i].Meaning}
 		if j.results != nil {
 			item.Outcome = string(j.results[i].State)
 		}

@@ -469,10 +469,10 @@ func TestRefusals(t *testing.T) {
 			sum := sha256.Sum256([]byte("another file"))
 			a.Items[0].Digest.Sum = sum[:]
 		}},
-		{message.CodeBadState, func(m *message.Submit, _ *message.Approval) { m.States = append(m.States, m.States[0]) }},
+		{message.CodeBadState, func(m *message.Submit, _ *message.Approval) { m.Contents = append(m.Contents, m.Contents[0]) }},
 		{message.CodeBadState, func(m *message.Submit, _ *message.Approval) {
-			m.States[0] = append([]byte(nil), m.States[0]...)
-			m.States[0][0] ^= 1 // a chosen chaining value on short input
+			m.Contents[0].State = append([]byte(nil), m.Contents[0].State...)
+			m.Contents[0].State[0] ^= 1 // a chosen chaining value on short input
 		}},
 	} {
 		_, m := b.job([]string{"a.db"}, "content")

@@ -237,8 +237,8 @@ func (b *board) submitted() *request {
 		b.t.Fatalf("the submission commits to a head of %d that is not ours", n)
 	}
 	req := &request{Request: r, submit: m}
-	for i, s := range m.States {
-		req.states = append(req.states, must(sigformat.ParseState(r.Approval.Items[i].Digest.Alg, s)))
+	for i, c := range m.Contents {
+		req.states = append(req.states, must(sigformat.ParseState(r.Approval.Items[i].Digest.Alg, c.State)))
 	}
 	return req
 }

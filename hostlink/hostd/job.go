@@ -21,7 +21,8 @@ type job struct {
 	timeout time.Duration
 	park    bool // asked for to be approved only
 	items   []message.Item
-	states  []sigformat.State
+	states  []sigformat.State // of what the items' formats are over
+	sent    []message.Content // what the appliance is sent of them
 	waiters []*waiter
 
 	record    *spool.Record // nil until it was accepted
@@ -73,10 +74,15 @@ func newJob(r *api.Request) (*job, error) {
 		return nil, fmt.Errorf("a key of %d bytes: use %d random ones", len(r.Key), len(j.key))
 	}
 	j.key = spool.Key(r.Key)
+	documents := 0
 	for _, it := range r.Items {
 		if err := j.addItem(it); err != nil {
 			return nil, err
 		}
+		documents += len(it.Document)
+	}
+	if documents > message.MaxDocuments {
+		return nil, fmt.Errorf("%d bytes of documents at once: at most %d", documents, message.MaxDocuments)
 	}
 	return j, nil
 }
@@ -95,16 +101,30 @@ func (j *job) addItem(it api.Item) error {
 	if err != nil {
 		return err
 	}
-	state, err := sigformat.ParseState(digest.Alg, it.State)
+	state, err := stateOf(it, digest.Alg)
 	if err != nil {
 		return err
 	}
 	if state.Count() != it.Size || !digest.Equal(message.Digest{Alg: digest.Alg, Sum: state.Digest()}) {
-		return fmt.Errorf("%s: digest, size and hash state do not belong together", it.Name)
+		return fmt.Errorf("%s: digest, size and hash state or document do not belong together", it.Name)
 	}
 	j.items = append(j.items, message.Item{Format: it.Format, Digest: digest, Size: it.Size, Name: it.Name})
 	j.states = append(j.states, state)
+	j.sent = append(j.sent, message.Content{State: it.State, Document: it.Document})
 	return nil
+}
+
+// stateOf is the state of what an item's format is over.
+func stateOf(it api.Item, alg message.Alg) (sigformat.State, error) {
+	switch {
+	case it.Document == nil:
+		return sigformat.ParseState(alg, it.State)
+	case it.State != nil:
+		return sigformat.State{}, fmt.Errorf("%s: a hash state and a document: send one of them", it.Name)
+	}
+	h := sigformat.NewHasher(alg)
+	_, _ = h.Write(it.Document) // a hash never fails
+	return h.State(), nil
 }
 
 // restored makes a job of what an earlier daemon kept. The board may know it.
@@ -119,12 +139,13 @@ func restored(r *spool.Record, origin string) (*job, error) {
 		return nil, err
 	case a.Origin != origin:
 		return nil, fmt.Errorf("job %s is for log %s", r.Job, a.Origin)
-	case len(r.States) != len(a.Items):
-		return nil, fmt.Errorf("job %s has %d hash states for %d items", r.Job, len(r.States), len(a.Items))
+	case len(r.Contents) != len(a.Items):
+		return nil, fmt.Errorf("job %s has %d hash states and documents for %d items", r.Job, len(r.Contents), len(a.Items))
 	}
 	j := &job{key: r.Key, class: a.Class, record: r, kept: true, ever: true, timeout: r.Deadline.Sub(r.Created)}
 	for i, it := range a.Items {
-		err := j.addItem(api.Item{Name: it.Name, Format: it.Format, Digest: it.Digest.String(), Size: it.Size, State: r.States[i]})
+		c := r.Contents[i]
+		err := j.addItem(api.Item{Name: it.Name, Format: it.Format, Digest: it.Digest.String(), Size: it.Size, State: c.State, Document: c.Document})
 		if err != nil {
 			return nil, fmt.Errorf("job %s: %w", r.Job, err)
 		}

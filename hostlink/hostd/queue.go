@@ -214,10 +214,7 @@ func (d *Daemon) accept(j *job) *api.Response {
 		return fail(api.Internal, "%v", err)
 	}
 	d.accepted++
-	rec := &spool.Record{Job: message.JobOf(text), Number: d.accepted, Key: j.key, Created: now, Deadline: now.Add(j.timeout), From: d.mirror.Committed(), Approval: n}
-	for _, st := range j.states {
-		rec.States = append(rec.States, st.Bytes())
-	}
+	rec := &spool.Record{Job: message.JobOf(text), Number: d.accepted, Key: j.key, Created: now, Deadline: now.Add(j.timeout), From: d.mirror.Committed(), Approval: n, Contents: j.sent}
 	if err := d.spool.Put(rec); err != nil {
 		return fail(api.CannotWrite, "the request cannot be written down: %v", err)
 	}
@@ -301,7 +298,7 @@ func (d *Daemon) submit(j *job) {
 		d.decide(j, fail(api.Internal, "%v", err))
 		return
 	}
-	m := message.Submit{Approval: j.record.Approval, Submission: n, States: j.record.States}
+	m := message.Submit{Approval: j.record.Approval, Submission: n, Contents: j.record.Contents}
 	j.submitted, j.ever, j.asked = true, true, at
 	d.send(m.Marshal())
 	d.log.Info().Str("job", j.id().String()).Int("items", len(j.items)).Msg("submitted")

@@ -36,8 +36,10 @@ const (
 	CodeKeyRevoked       = "key-revoked"       // the key was revoked: it signs nothing any more
 	CodeKeyExpired       = "key-expired"       // the key's certificate has expired: administrators must renew it first
 	CodeStaleHead        = "stale-head"        // the host's head is too old: it must fetch the log first
-	CodeBadState         = "bad-state"         // not a hash state, or not one for each item
-	CodeStateMismatch    = "state-mismatch"    // a hash state does not give the approved digest
+	CodeBadState         = "bad-state"         // not a hash state, or not one thing for each item
+	CodeStateMismatch    = "state-mismatch"    // a hash state or document does not give the approved digest
+	CodeDocumentMissing  = "document-missing"  // a hash state where the format is over a document that must be shown
+	CodeBadDocument      = "bad-document"      // a document that its format does not take, or that does not say one thing only
 	CodeBusy             = "busy"              // the board cannot just now: ask again later
 	CodeHalted           = "halted"            // the board signs nothing until it is looked after
 	CodeInForce          = "in-force"          // an order that has effect already

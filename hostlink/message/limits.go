@@ -38,6 +38,13 @@ const (
 	// MaxState bounds one hash state: SHA-512 has 64 bytes of chaining
 	// value, an 8 byte count and at most 127 bytes of tail.
 	MaxState = 64 + 8 + 127
+	// MaxDocument bounds a document: what a person can page through before
+	// arming, and its base64 fits a line of canonical text.
+	MaxDocument = 32 << 10
+	// MaxDocuments bounds those of one submit together: with both notes at
+	// their largest and a state for every other item they fit one message
+	// (MaxMessage), and take the line 8 seconds at 115200 baud.
+	MaxDocuments = 64 << 10
 	// MaxEntries bounds the log entries of one Entries message.
 	MaxEntries = 64
 	// MaxEntry bounds a log entry: tlog-tiles writes its length in 16 bits,

@@ -45,7 +45,7 @@ func TestParseGivesTheFields(t *testing.T) {
 	}
 	sub := mustParse[*Submit](t, w["submit"])
 	text, err := NoteText(sub.Approval)
-	if err != nil || JobOf(text) != sampleJob || len(sub.States) != 2 {
+	if err != nil || JobOf(text) != sampleJob || len(sub.Contents) != 2 {
 		t.Errorf("submit %+v, %v", sub, err)
 	}
 	a, err := ParseApproval(text)
@@ -166,6 +166,11 @@ func TestRefusedMessages(t *testing.T) {
 		"submit with empty state":    {edit("submit", "state WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWloAAAAAAAAAQA==", "state -"), canon.BadValue},
 		"submit with huge state":     {edit("submit", "state WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWloAAAAAAAAAQA==", "state "+canon.Base64(make([]byte, MaxState+1))), canon.BadBase64},
 		"submit with 17 states":      {append(bytes.Clone(w["submit"]), strings.Repeat(state, MaxItems-1)...), canon.BadValue},
+		"empty document":             {append(bytes.Clone(w["submit"]), "document -\n"...), canon.BadValue},
+		"huge document":              {append(bytes.Clone(w["submit"]), "document "+canon.Base64(make([]byte, MaxDocument+1))+"\n"...), canon.BadBase64},
+		"too much of documents":      {append(bytes.Clone(w["submit"]), strings.Repeat("document "+canon.Base64(make([]byte, MaxDocument))+"\n", MaxDocuments/MaxDocument)+"document QQ==\n"...), canon.BadValue},
+		"document that is a state":   {append(bytes.Clone(w["submit"]), "document state QQ==\n"...), canon.FieldCount},
+		"document number 17":         {append(bytes.Clone(w["submit"]), strings.Repeat(state, MaxItems-2)+"document QQ==\n"...), canon.BadValue},
 		"hello without empty line":   {edit("hello", "\n\n", "\n"), NoteMalformed},
 		"hello with huge signature":  {append(bytes.Clone(w["hello"]), sigPrefix+"x "+strings.Repeat("AAAA", MaxNote/4)+"\n"...), NoteTooLarge},
 		"cancel of nothing":          {edit("cancel", "job ", "jobs "), canon.WrongLine},
@@ -256,6 +261,22 @@ func TestSixteenItemsFitAndPass(t *testing.T) {
 	}
 	if n := signed(a.Marshal(), alice.Signer, repo1.Signer); len(n) > MaxNote {
 		t.Errorf("its note has %d bytes", len(n))
+	}
+}
+
+// TestLargestSubmit: what the bounds allow together fits one message.
+func TestLargestSubmit(t *testing.T) {
+	note := append(bytes.Repeat([]byte("n"), MaxNote-1), '\n')
+	m := &Submit{Approval: note, Submission: note}
+	for i := range MaxItems {
+		c := Content{State: make([]byte, MaxState)}
+		if i < MaxDocuments/MaxDocument {
+			c = Content{Document: make([]byte, MaxDocument)}
+		}
+		m.Contents = append(m.Contents, c)
+	}
+	if got := mustParse[*Submit](t, m.Marshal()); !reflect.DeepEqual(got, m) {
+		t.Error("it is read as another one")
 	}
 }
 

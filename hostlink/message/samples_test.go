@@ -92,7 +92,7 @@ func samples() map[string][]byte {
 		"submission":     submissionNote,
 		"hello":          signed(hello.Marshal(), repo1.Signer),
 		"cancel":         signed(cancel.Marshal(), repo1.Signer),
-		"submit":         (&Submit{approvalNote, submissionNote, [][]byte{state, state}}).Marshal(),
+		"submit":         (&Submit{approvalNote, submissionNote, []Content{{State: state}, {State: state}}}).Marshal(),
 		"mirrored":       (&Mirrored{44, sampleRoot}).Marshal(),
 		"fetch":          (&Fetch{42}).Marshal(),
 		"order":          (&Order{signed([]byte("touchmark/order-note/v1\norigin touchmark.example/demo\nafter 42 "+canon.Hex(sampleRoot[:])+"\nreason "+canon.Base64([]byte("moved to rack 7"))+"\n"), alice.Signer)}).Marshal(),

@@ -85,11 +85,18 @@ func whole[T any](b []byte, domain string, read func(*canon.Reader) *T) (*T, err
 }
 
 // Submit carries a job to the board. The wrapper is not signed: both notes
-// are, and each state must finalise to its item's approved digest.
+// are, and each content must give its item's approved digest.
 type Submit struct {
-	Approval   []byte   // note, at most MaxNote bytes
-	Submission []byte   // note, at most MaxNote bytes
-	States     [][]byte // one hash state per item (appliance/sigformat), in order
+	Approval   []byte    // note, at most MaxNote bytes
+	Submission []byte    // note, at most MaxNote bytes
+	Contents   []Content // one for each item, in order
+}
+
+// Content is what a host sends of an item: a hash state of what its format is
+// over, or all of that. One of the two is nil.
+type Content struct {
+	State    []byte // appliance/sigformat.State; at most MaxState bytes
+	Document []byte // at most MaxDocument bytes
 }
 
 // Marshal encodes m, nil if a field has no canonical form.
@@ -97,24 +104,49 @@ func (m *Submit) Marshal() []byte {
 	w := canon.NewWriter(SubmitDomain)
 	w.Block("approval", m.Approval)
 	w.Block("submission", m.Submission)
-	for _, s := range m.States {
-		w.Line("state", canon.Base64(s))
-	}
+	WriteContents(w, m.Contents)
 	return w.Bytes()
+}
+
+// WriteContents adds a line for each content.
+func WriteContents(w *canon.Writer, contents []Content) {
+	for _, c := range contents {
+		if c.Document != nil {
+			w.Line("document", canon.Base64(c.Document))
+		} else {
+			w.Line("state", canon.Base64(c.State))
+		}
+	}
+}
+
+// ReadContents consumes 1 to MaxItems such lines.
+func ReadContents(r *canon.Reader) (contents []Content) {
+	documents := 0
+	for len(contents) == 0 || r.Peek() == "state" || r.Peek() == "document" {
+		if len(contents) == MaxItems {
+			r.Failf("more than %d states and documents", MaxItems)
+			return nil
+		}
+		var c Content
+		if r.Peek() == "document" {
+			c.Document = r.Base64(r.Line("document", 1)[0], MaxDocument)
+		} else {
+			c.State = r.Base64(r.Line("state", 1)[0], MaxState)
+		}
+		if len(c.State)+len(c.Document) == 0 {
+			r.Failf("a hash state or document is missing")
+		}
+		if documents += len(c.Document); documents > MaxDocuments {
+			r.Failf("more than %d bytes of documents", MaxDocuments)
+		}
+		contents = append(contents, c)
+	}
+	return contents
 }
 
 func readSubmit(r *canon.Reader) *Submit {
 	m := &Submit{Approval: r.Block("approval", MaxNote), Submission: r.Block("submission", MaxNote)}
-	for len(m.States) == 0 || r.Peek() == "state" {
-		if len(m.States) == MaxItems {
-			r.Failf("more than %d states", MaxItems)
-		}
-		s := r.Base64(r.Line("state", 1)[0], MaxState)
-		if len(s) == 0 {
-			r.Failf("a hash state is missing")
-		}
-		m.States = append(m.States, s)
-	}
+	m.Contents = ReadContents(r)
 	return m
 }
 

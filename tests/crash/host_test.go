@@ -299,7 +299,7 @@ func (h *host) submit(name string, n int) (message.JobID, error) {
 			Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()},
 			Size: st.Count(), Name: itemName(name, i),
 		})
-		m.States = append(m.States, st.Bytes())
+		m.Contents = append(m.Contents, message.Content{State: st.Bytes()})
 	}
 	var err error
 	if m.Approval, err = message.SignNote(a.Marshal()); err != nil {

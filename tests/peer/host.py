@@ -184,14 +184,14 @@ class Host:
     def _note(self, form, values):
         self.send(INTERACTIVE, text.make_note(text.marshal(form, values), self.key))
 
-    def submit(self, approval, states):
-        """Asks for a job: the approval's note and the items' hash states."""
+    def submit(self, approval, contents):
+        """Asks for a job: the approval's note and for each item ("state", bytes) or ("document", bytes)."""
         signed, _ = text.split_note(approval)
         self.job = hashlib.sha256(signed).hexdigest()
         submission = text.marshal("submission", {"approval": self.job, "head": self.mirror.head(self.verified),
                                                  "host-time": now_text()})
         self.send(INTERACTIVE, text.marshal("submit", {
-            "approval": approval, "submission": text.make_note(submission, self.key), "state": states}))
+            "approval": approval, "submission": text.make_note(submission, self.key), "content": contents}))
 
     def cancel(self, job):
         self._note("cancel", {"origin": self.trust.origin, "job": job, "host-time": now_text()})

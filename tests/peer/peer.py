@@ -178,17 +178,17 @@ def sign(args):
     host, peer = start(args)
     approval = job_of(args, args.origin or host.trust.origin)
     items = text.parse("approval", text.split_note(approval)[0])["item"]
-    states = []
+    contents = []
     for path, item in zip(args.files, items, strict=True):
         with open(path, "rb") as f:
-            states.append(hashstate.ALGORITHMS[item[1].split(":")[0]].state(f))
+            contents.append(("state", hashstate.ALGORITHMS[item[1].split(":")[0]].state(f)))
     asked = 0  # the session in which the job was submitted
 
     def finished():
         nonlocal asked
         if host.ready and asked != host.sessions:
             asked = host.sessions
-            host.submit(approval, states)
+            host.submit(approval, contents)
             tell("submitted", job=host.job)
         return host.outcome()
 

@@ -127,14 +127,11 @@ def sessions(case):
 
 def fields_of(form, values):
     """The fields of a parsed text as lines of words, blocks by their SHA-256."""
-    for want in text.FORMS[form]:
-        got = values[want.key]
-        for one in got if want.times != (1, 1) else [got]:
-            if want.block:
-                yield "%s sha256:%s" % (want.key, hashlib.sha256(one).hexdigest())
-            else:
-                words = one if isinstance(one, tuple) else (one,)
-                yield " ".join([want.key] + [w.hex() or "-" if isinstance(w, bytes) else str(w) for w in words])
+    for key, one, is_block in text.each(form, values):
+        if is_block:
+            yield "%s sha256:%s" % (key, hashlib.sha256(one).hexdigest())
+        else:
+            yield " ".join([key] + [w.hex() or "-" if isinstance(w, bytes) else str(w) for w in one])
 
 
 def texts(case):

@@ -19,6 +19,7 @@ MAX_LINE, MAX_FIELDS = 61440, 16
 MAX_SIGNATURES = 32
 MAX_NOTE, MAX_SIGNED_TEXT, MAX_CHECKPOINT, MAX_ENTRY, MAX_ORDER = 16384, 8192, 8192, 61440, 57344
 MAX_CHALLENGE = 16384
+MAX_STATE, MAX_DOCUMENT, MAX_DOCUMENTS = 199, 32768, 65536
 
 
 class BadText(ValueError):
@@ -121,11 +122,16 @@ def or_dash(kind):
 
 
 def line(key, *kinds, times=(1, 1)):
-    return SimpleNamespace(key=key, kinds=kinds, times=times, block=None)
+    return SimpleNamespace(key=key, kinds=kinds, times=times, block=None, either=None)
 
 
 def block(key, most, times=(1, 1)):
-    return SimpleNamespace(key=key, kinds=(), times=times, block=most)
+    return SimpleNamespace(key=key, kinds=(), times=times, block=most, either=None)
+
+
+def either(key, *lines, times):
+    """Lines of which each time one stands; parsed, the list of (its key, its field)."""
+    return SimpleNamespace(key=key, times=times, block=None, either=lines)
 
 
 ITEM = (token, digest, number(2**61 - 4096), name)
@@ -138,7 +144,8 @@ FORMS = {
     # host to board
     "hello": [line("origin", origin), line("nonce", hexadecimal(16)), line("host-time", time), HEAD],
     "submit": [block("approval", MAX_NOTE), block("submission", MAX_NOTE),
-               line("state", base64_bytes(199), times=(1, 16))],
+               either("content", line("state", base64_bytes(MAX_STATE)), line("document", base64_bytes(MAX_DOCUMENT)),
+                      times=(1, 16))],
     "cancel": [line("origin", origin), line("job", job), line("host-time", time)],
     "mirrored": [line("size", number(), hexadecimal(32))],
     "order": [block("note", MAX_ORDER)],
@@ -168,6 +175,8 @@ def together(form, v):
     if form == "approval":
         pairs = [(item[0], item[3]) for item in v["item"]]
         need(len(set(pairs)) == len(pairs), "bad-value")
+    elif form == "submit":
+        need(sum(len(data) for key, data in v["content"] if key == "document") <= MAX_DOCUMENTS, "bad-value")
     elif form == "entries":
         need(v["start"] + len(v["entry"]) <= v["total"], "bad-value")
     elif form == "done":
@@ -232,10 +241,13 @@ def parse(form, data):
     result = {}
     for want in FORMS[form]:
         least, most = want.times
+        ways = want.either or [want]
+        next_way = lambda: next((w for w in ways if r.peek(w.key)), None)
         got = []
-        while len(got) < least or len(got) < most and r.peek(want.key):
-            got.append(_one(r, want))
-        need(most == 1 or not r.peek(want.key), "bad-value")
+        while len(got) < least or len(got) < most and next_way():
+            way = next_way() or ways[0]
+            got.append((way.key, _one(r, way)) if want.either else _one(r, way))
+        need(most == 1 or not next_way(), "bad-value")
         result[want.key] = got if want.times != (1, 1) else got[0]
     together(form, result)
     need(r.at == len(data), "surplus")
@@ -255,16 +267,22 @@ def _one(r, want):
 def marshal(form, values):
     """The text of what parse returns; refuses what parse would refuse."""
     out = domain(form).encode() + b"\n"
+    for key, one, is_block in each(form, values):
+        if is_block:
+            out += b"%s %d\n%s" % (key.encode(), len(one), one)
+        else:
+            out += " ".join([key] + [_field(f) for f in one]).encode() + b"\n"
+    parse(form, out)
+    return out
+
+
+def each(form, values):
+    """The lines and blocks of a parsed text in order: key, fields or the block's bytes, whether it is a block."""
     for want in FORMS[form]:
         v = values[want.key]
         for one in v if want.times != (1, 1) else [v]:
-            if want.block:
-                out += b"%s %d\n%s" % (want.key.encode(), len(one), one)
-            else:
-                fields = one if isinstance(one, tuple) else (one,)
-                out += " ".join([want.key] + [_field(f) for f in fields]).encode() + b"\n"
-    parse(form, out)
-    return out
+            key, one = one if want.either else (want.key, one)
+            yield key, one if want.block or isinstance(one, tuple) else (one,), bool(want.block)
 
 
 def _field(v):

@@ -105,8 +105,12 @@ func fieldsOf(m marshaler) []string {
 		return fieldsOf(&m.Cancel)
 	case *message.Submit:
 		out := []string{block("approval", m.Approval), block("submission", m.Submission)}
-		for _, s := range m.States {
-			out = append(out, "state "+hex.EncodeToString(s))
+		for _, c := range m.Contents {
+			if c.Document != nil {
+				out = append(out, "document "+hex.EncodeToString(c.Document))
+			} else {
+				out = append(out, "state "+hex.EncodeToString(c.State))
+			}
 		}
 		return out
 	case *message.Mirrored:

@@ -140,7 +140,7 @@ func notes() []Case {
 		{"approval of a later version", message.CodeBadMessage, nil, func(f *Forge, r *Request, m *message.Submit) {
 			m.Approval = Sign(bytes.Replace(r.Approval.Marshal(), []byte("/v1"), []byte("/v2"), 1))
 		}},
-		{"approval of nothing", message.CodeBadMessage, func(_ *Forge, r *Request) { r.Approval.Items, r.States = nil, r.States[:1] }, nil},
+		{"approval of nothing", message.CodeBadMessage, func(_ *Forge, r *Request) { r.Approval.Items, r.Contents = nil, r.Contents[:1] }, nil},
 		{"approval of two items with one name", message.CodeBadMessage, func(_ *Forge, r *Request) { r.Approval.Items[1].Name = r.Approval.Items[0].Name }, nil},
 		{"a name that leaves its folder", message.CodeBadMessage, func(_ *Forge, r *Request) { r.Approval.Items[0].Name = "../x.db" }, nil},
 		{"a name that is an option", message.CodeBadMessage, func(_ *Forge, r *Request) { r.Approval.Items[0].Name = "-x.db" }, nil},
@@ -185,7 +185,7 @@ func policies() []Case {
 		{"too many at once", message.CodeBatchTooLarge, approvedTwice(func(r *Request) {
 			for _, name := range []string{"c.db", "d.db", "e.db"} {
 				it, state := Item(message.SHA256, name, name)
-				r.Approval.Items, r.States = append(r.Approval.Items, it), append(r.States, state)
+				r.Approval.Items, r.Contents = append(r.Approval.Items, it), append(r.Contents, state)
 			}
 		}), nil},
 	}
@@ -203,16 +203,16 @@ func approvedTwice(bend func(*Request)) func(*Forge, *Request) {
 // count, then the tail.
 func states() []Case {
 	on := func(change func(state []byte) []byte) func(*Forge, *Request) {
-		return func(_ *Forge, r *Request) { r.States[0] = change(bytes.Clone(r.States[0])) }
+		return func(_ *Forge, r *Request) { r.Contents[0].State = change(bytes.Clone(r.Contents[0].State)) }
 	}
 	count := func(n uint64) func(*Forge, *Request) {
 		return on(func(s []byte) []byte { binary.BigEndian.PutUint64(s[32:], n); return s })
 	}
 	long := string(bytes.Repeat([]byte("block"), 100)) // 500 bytes: 7 blocks and 52 bytes
 	return []Case{
-		{"no state for the second item", message.CodeBadState, func(_ *Forge, r *Request) { r.States = r.States[:1] }, nil},
-		{"a state too many", message.CodeBadState, func(_ *Forge, r *Request) { r.States = append(r.States, r.States[0]) }, nil},
-		{"states swapped", message.CodeStateMismatch, func(_ *Forge, r *Request) { r.States[0], r.States[1] = r.States[1], r.States[0] }, nil},
+		{"no state for the second item", message.CodeBadState, func(_ *Forge, r *Request) { r.Contents = r.Contents[:1] }, nil},
+		{"a state too many", message.CodeBadState, func(_ *Forge, r *Request) { r.Contents = append(r.Contents, r.Contents[0]) }, nil},
+		{"states swapped", message.CodeStateMismatch, func(_ *Forge, r *Request) { r.Contents[0], r.Contents[1] = r.Contents[1], r.Contents[0] }, nil},
 		{"a state without its count", message.CodeBadState, on(func(s []byte) []byte { return s[:32] }), nil},
 		{"a tail that is too short", message.CodeBadState, on(func(s []byte) []byte { return s[:len(s)-1] }), nil},
 		{"a tail that is too long", message.CodeBadState, on(func(s []byte) []byte { return append(s, 0) }), nil},
@@ -224,11 +224,11 @@ func states() []Case {
 		{"the largest count there is", message.CodeBadState, count(1<<64 - 64 + uint64(len("first content"))), nil},
 		{"a chosen chaining value on short input", message.CodeBadState, on(func(s []byte) []byte { s[0] ^= 1; return s }), nil},
 		{"a chosen chaining value on long input", message.CodeStateMismatch, func(_ *Forge, r *Request) {
-			r.Approval.Items[0], r.States[0] = Item(message.SHA256, "long.db", long)
-			r.States[0][0] ^= 1
+			r.Approval.Items[0], r.Contents[0] = Item(message.SHA256, "long.db", long)
+			r.Contents[0].State[0] ^= 1
 		}, nil},
 		{"a state of another algorithm", message.CodeBadState, func(_ *Forge, r *Request) {
-			_, r.States[0] = Item(message.SHA512, "x.db", "first content")
+			_, r.Contents[0] = Item(message.SHA512, "x.db", "first content")
 		}, nil},
 		{"an approved digest of another file", message.CodeStateMismatch, func(_ *Forge, r *Request) {
 			other, _ := Item(message.SHA256, "x.db", "other content") // as long as the first

@@ -121,7 +121,7 @@ batch = 4
 type Request struct {
 	Approval   message.Approval
 	Submission message.Submission
-	States     [][]byte
+	Contents   []message.Content
 	Approvers  []note.Signer
 	Hosts      []note.Signer
 
@@ -137,7 +137,7 @@ func (f *Forge) Honest(contents ...string) *Request {
 	for i, c := range contents {
 		it, state := Item(message.SHA256, fmt.Sprintf("file%d.db", i), c)
 		r.Approval.Items = append(r.Approval.Items, it)
-		r.States = append(r.States, state)
+		r.Contents = append(r.Contents, state)
 	}
 	r.Submission.HeadSize, r.Submission.HeadRoot = f.Head()
 	r.Submission.HostTime = f.Now().UTC().Truncate(time.Second)
@@ -145,11 +145,11 @@ func (f *Forge) Honest(contents ...string) *Request {
 }
 
 // Item hashes a content.
-func Item(alg message.Alg, name, content string) (message.Item, []byte) {
+func Item(alg message.Alg, name, content string) (message.Item, message.Content) {
 	h := sigformat.NewHasher(alg)
 	_, _ = h.Write([]byte(content)) // never fails
 	st := h.State()
-	return message.Item{Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: alg, Sum: st.Digest()}, Size: st.Count(), Name: name}, st.Bytes()
+	return message.Item{Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: alg, Sum: st.Digest()}, Size: st.Count(), Name: name}, message.Content{State: st.Bytes()}
 }
 
 // Job is the request's identity.
@@ -160,7 +160,7 @@ func (r *Request) Submit() *message.Submit {
 	if !r.FixedApproval {
 		r.Submission.Approval = r.Job()
 	}
-	return &message.Submit{Approval: Sign(r.Approval.Marshal(), r.Approvers...), Submission: Sign(r.Submission.Marshal(), r.Hosts...), States: r.States}
+	return &message.Submit{Approval: Sign(r.Approval.Marshal(), r.Approvers...), Submission: Sign(r.Submission.Marshal(), r.Hosts...), Contents: r.Contents}
 }
 
 // Sign makes a note; a text that cannot be signed is a mistake of the test.

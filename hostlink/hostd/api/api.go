@@ -62,13 +62,16 @@ const (
 // MaxLine bounds a line of the conversation: 16 items with proofs fit.
 const MaxLine = 4 << 20
 
-// Item is one file to sign, without its bytes.
+// Item is one file to sign: without its bytes, or with all that its format is
+// over, if that is a document.
 type Item struct {
 	Name   string `json:"name"`
 	Format string `json:"format"`
 	Digest string `json:"digest"` // "sha256:…"
 	Size   uint64 `json:"size"`
-	State  []byte `json:"state"` // sigformat.State.Bytes
+
+	State    []byte `json:"state,omitempty"`    // sigformat.State.Bytes; or
+	Document []byte `json:"document,omitempty"` // at most message.MaxDocument bytes
 }
 
 // Request asks for one operation.

@@ -11,7 +11,8 @@
 //	deadline time             when the client's patience ends
 //	from number               the log's size then: its entries are not before
 //	approval size             block: the approval note
-//	state base64              one for each item
+//	state base64              one of these two for each item
+//	document base64
 //	end code base64           only once it ended without a word in the log
 //
 // Guarantees: a record is there whole or not at all; after Keep returns it
@@ -48,7 +49,7 @@ type Record struct {
 	Deadline time.Time
 	From     uint64
 	Approval []byte
-	States   [][]byte
+	Contents []message.Content
 	End      *End // nil while the job is open, or the log says how it ended
 }
 
@@ -67,9 +68,7 @@ func (r *Record) Marshal() []byte {
 	w.Line("deadline", canon.Time(r.Deadline))
 	w.Line("from", canon.Uint(r.From))
 	w.Block("approval", r.Approval)
-	for _, s := range r.States {
-		w.Line("state", canon.Base64(s))
-	}
+	message.WriteContents(w, r.Contents)
 	if r.End != nil {
 		w.Line("end", canon.Uint(uint64(max(r.End.Code, 0))), canon.Base64([]byte(r.End.Text)))
 	}
@@ -85,12 +84,7 @@ func Parse(b []byte) (*Record, error) {
 	rec.Deadline = r.Time(r.Line("deadline", 1)[0])
 	rec.From = r.Uint(r.Line("from", 1)[0], message.MaxTreeSize)
 	rec.Approval = r.Block("approval", message.MaxNote)
-	for len(rec.States) == 0 || r.Peek() == "state" {
-		if len(rec.States) == message.MaxItems {
-			r.Failf("more than %d states", message.MaxItems)
-		}
-		rec.States = append(rec.States, r.Base64(r.Line("state", 1)[0], message.MaxState))
-	}
+	rec.Contents = message.ReadContents(r)
 	if r.Peek() == "end" {
 		f := r.Line("end", 2)
 		rec.End = &End{Code: int(r.Uint(f[0], 255)), Text: string(r.Base64(f[1], maxEnd))}
@@ -108,9 +102,9 @@ const (
 	// MaxRecords bounds the files, and with them what a start reads: a few
 	// days of jobs that nobody fetched.
 	MaxRecords = 512
-	// MaxRecord bounds one file in bytes: an approval note, 16 hash states and
-	// a line for people.
-	MaxRecord = message.MaxNote + message.MaxItems*(2*message.MaxState) + 2*maxEnd + 1024
+	// MaxRecord bounds one file in bytes: an approval note, documents and hash
+	// states in base64, and a line for people. It is a text of canon.MaxText.
+	MaxRecord = message.MaxNote + 2*message.MaxDocuments + message.MaxItems*(2*message.MaxState) + 2*maxEnd + 1024
 	maxEnd    = 1024
 )
 

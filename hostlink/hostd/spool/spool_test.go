@@ -20,7 +20,7 @@ func record(tb testing.TB, nonce byte) *Record {
 		tb.Fatal(err)
 	}
 	return &Record{Job: message.JobOf(a.Marshal()), Number: uint64(nonce), Key: Key{nonce}, Created: a.NotAfter.Add(-time.Hour), Deadline: a.NotAfter, From: 7, Approval: n,
-		States: [][]byte{bytes.Repeat([]byte{1}, 40)}}
+		Contents: []message.Content{{State: bytes.Repeat([]byte{1}, 40)}, {Document: []byte("document")}}}
 }
 
 func open(t *testing.T, dir string) (*Spool, []*Record, []error) {
