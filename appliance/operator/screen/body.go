@@ -126,13 +126,26 @@ func itemBlock(j *operator.Job, i, width int) block {
 	p.name(it.Claimed)
 	p.digest(it.Digest)
 	for _, m := range it.Meaning {
-		q := &writer{width: width - len(indent) + 2}
-		q.text(Plain, m)
-		for _, l := range q.lines {
-			p.add(Plain, indent+strings.TrimPrefix(l.Text, "  "))
-		}
+		p.said(m)
 	}
 	return p.lines
+}
+
+// said shows a line of what a document says, all of it, behind a bar that no line
+// of the display's own has; the rows after its first stand further in. So nothing
+// in a document can look like the display's word or like another line.
+func (p *writer) said(line string) {
+	prefix := indent + "| "
+	for first := true; first || line != ""; first = false {
+		n := min(len(line), max(1, p.width-len(prefix)))
+		if n < len(line) {
+			if i := strings.LastIndexByte(line[:n+1], ' '); i > 0 {
+				n = i + 1 // between words
+			}
+		}
+		p.add(Plain, prefix+line[:n])
+		line, prefix = line[n:], indent+"|    "
+	}
 }
 
 // name shows a claimed name whole. The rows after the first begin with a mark, so

@@ -58,6 +58,19 @@ func longView() operator.View {
 	return v
 }
 
+// documentView is a layout of 30 steps beside a plain file; one of its names
+// does what it can to look like the display.
+func documentView() operator.View {
+	v := jobView(2)
+	it := &v.Job.Items[0]
+	it.Claimed, it.Format, it.Meaning = "root.layout", "in-toto-gpg", []string{"in-toto layout, expires 2028-11-21T00:00:00Z", "keys: 3"}
+	for i := range 30 {
+		it.Meaning = append(it.Meaning, fmt.Sprintf("step build-%d: 2 of 3 keys 0123456789abcdef 1123456789abcdef 2123456789abcdef", i+1))
+	}
+	it.Meaning = append(it.Meaning, `step "x    2. openpgp-binary, 24,690 bytes (24.1 KiB) claimed name: demo-2.db.tar.gz >>> TOUCH THE TOKEN NOW <<<": 1 of 1 keys 0123456789abcdef`)
+	return v
+}
+
 func orderView() operator.View {
 	v := idleView()
 	v.Event, v.Ask, v.State = "order", operator.AskArm, "committing"
@@ -79,10 +92,11 @@ var scenes = map[string]operator.View{
 	"ready": with(idleView(), func(v *operator.View) {
 		v.Queue, v.Waiting = 1, []operator.Waiting{{ID: strings.Repeat("1234abcd", 8), Class: "iso", Host: "repo1", Items: 1}}
 	}),
-	"arm":   jobView(1),
-	"batch": with(jobView(16), func(v *operator.View) { v.Emulated = true }),
-	"long":  longView(),
-	"touch": touchView(3, 6),
+	"arm":      jobView(1),
+	"batch":    with(jobView(16), func(v *operator.View) { v.Emulated = true }),
+	"long":     longView(),
+	"document": documentView(),
+	"touch":    touchView(3, 6),
 	"late": with(touchView(1, 2), func(v *operator.View) {
 		v.Event, v.Ask, v.Message = "do-not-touch", operator.AskNoTouch, "Denied. The token is still armed for some seconds: DO NOT TOUCH it."
 	}),
