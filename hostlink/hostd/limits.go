@@ -8,13 +8,15 @@ import (
 
 // Bounds of the daemon, each with its reason.
 const (
-	// maxClients bounds connections on the socket, and with them goroutines.
-	maxClients = 64
-	// maxJobs bounds what waits: a human confirms each one.
-	maxJobs = 32
+	// maxClients bounds connections on the socket, and with them goroutines. It
+	// leaves room to look and to fetch when as many as may wait do.
+	maxClients = 2 * maxJobs
+	// maxJobs bounds what waits: a human confirms each one. A repository tool
+	// that signs its packages side by side brings some dozens at once.
+	maxJobs = 64
 	// maxParked bounds those of them that wait for approvals, perhaps for days:
 	// what needs none must find room.
-	maxParked = maxJobs / 2
+	maxParked = maxJobs / 4
 	// maxPast bounds the ended jobs whose answer nobody has taken, keepFor how
 	// long one is kept after its deadline: over a weekend and some.
 	maxPast = spool.MaxRecords - 2*maxJobs
