@@ -72,7 +72,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.socket, "socket", env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"), "socket of touchmark-hostd ($TOUCHMARK_SOCKET)")
 	f.StringVar(&a.trust, "trust", env("TOUCHMARK_TRUST", "/etc/touchmark/trust"), "trust directory or file ($TOUCHMARK_TRUST)")
 	f.BoolVar(&a.json, "json", false, "print JSON for programs")
-	c.AddCommand(a.signCmd(), a.approvalsCmd(), a.approveCmd(), a.fetchCmd(), a.jobsCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), exitCodes())
+	c.AddCommand(a.signCmd(), a.approvalsCmd(), a.approveCmd(), a.fetchCmd(), a.jobsCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.keyringCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), exitCodes())
 	return c
 }
 

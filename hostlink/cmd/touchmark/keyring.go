@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/keyring"
+	"touchmark/tpm/ledgerstore/durable"
+)
+
+func (a *app) keyringCmd() *cobra.Command {
+	c := &cobra.Command{Use: "keyring", Short: "Hand the public keys to those who check signatures", Example: "  touchmark keyring export --name example --out keyring"}
+	var o keyring.Options
+	var out string
+	export := &cobra.Command{
+		Use:   "export [flags] --out DIR",
+		Short: "Write the keys of the trust file as every kind of keyring",
+		Long: `Writes into a new directory what programs and people need to check signatures
+by the keys of the trust file:
+
+  fingerprints.txt   to print, hang up and read out
+  NAME.asc           OpenPGP certificates
+  pacman/            NAME.gpg, NAME-trusted, NAME-revoked: a keyring package
+  apt/               NAME-keyring.gpg: for Signed-By
+  wkd/               .well-known/openpgpkey/: for the web server of the address
+  ssh/               allowed_signers
+  pem/               public keys for openssl
+
+Kinds for which there is no key are left out. Revoked certificates are not in
+apt/. After a renewal or revocation take the next version of the trust file
+first: what is exported is what stands in it.`,
+		Example: "  touchmark keyring export --name example --out keyring\n" +
+			"  touchmark keyring export --name example --principal release@example.org --namespace file --out keyring",
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.exportKeyring(o, out) },
+	}
+	f := export.Flags()
+	f.StringVar(&out, "out", "", "directory to make; it must not exist")
+	f.StringVar(&o.Name, "name", "touchmark", "what the files are called")
+	f.StringArrayVar(&o.Principals, "principal", nil, "who signs, in allowed_signers; once for each (default: the name)")
+	f.StringArrayVar(&o.Namespaces, "namespace", nil, "namespace that allowed_signers grants, once for each (default: any)")
+	if err := export.MarkFlagRequired("out"); err != nil {
+		panic(err) // the flag was defined above
+	}
+	c.AddCommand(export)
+	return c
+}
+
+func (a *app) exportKeyring(o keyring.Options, out string) error {
+	t, err := a.loadTrust()
+	if err != nil {
+		return err
+	}
+	o.Origin, o.Emulated = t.Origin, t.Emulated
+	files, err := keyring.Files(t.Keys, o)
+	if err != nil {
+		return exitf(api.Usage, "%w", err)
+	}
+	if err := writeDir(out, files); err != nil {
+		return err
+	}
+	if a.json {
+		a.object(map[string]any{"ok": true, "directory": out, "files": namesOf(files)})
+		return nil
+	}
+	for _, f := range files {
+		fmt.Fprintln(a.out, filepath.Join(out, filepath.FromSlash(f.Path)))
+	}
+	return nil
+}
+
+func namesOf(files []keyring.File) (out []string) {
+	for _, f := range files {
+		out = append(out, f.Path)
+	}
+	return out
+}
+
+// writeDir makes the directory whole or not at all: it is written under another
+// name first. Nothing in it is old, so no key stays that the trust file dropped.
+func writeDir(dir string, files []keyring.File) error {
+	dir = filepath.Clean(dir)
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return exitf(api.CannotWrite, "%s exists already: name another directory, or move it away", dir)
+	}
+	tmp := durable.TempName(dir)
+	err := os.RemoveAll(tmp) // of an export that was cut short
+	if err == nil {
+		err = durable.OS.Mkdir(tmp, 0o755)
+	}
+	for _, f := range files {
+		path := filepath.Join(tmp, filepath.FromSlash(f.Path))
+		if err == nil {
+			err = durable.MkdirAll(filepath.Dir(path), 0o755)
+		}
+		if err == nil {
+			err = durable.WriteFile(path, f.Content, 0o644)
+		}
+	}
+	if err == nil {
+		err = durable.RenameTemp(durable.OS, dir)
+	}
+	if err != nil {
+		return exitf(api.CannotWrite, "%s: %w", dir, plainWrite(errors.Join(err, os.RemoveAll(tmp))))
+	}
+	return nil
+}
