@@ -20,14 +20,37 @@ import (
 	"touchmark/hostlink/hostd/config"
 	"touchmark/hostlink/hostd/socket"
 	"touchmark/hostlink/hostd/verify"
+	"touchmark/hostlink/manpage"
 	"touchmark/hostlink/serialport"
 )
 
 func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := rootCommand().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "touchmark-hostd:", err)
+		os.Exit(1)
+	}
+}
+
+// manual is what the manual page says besides the command.
+var manual = manpage.Page{Section: 8, SeeAlso: []string{"touchmark(1)", "touchmark-audit(1)"}, Files: []string{
+	"/etc/touchmark/hostd.toml", "configuration",
+	"/etc/touchmark/trust", "what this host pins of the log, from the administrators",
+	"/etc/touchmark/host.key", "this host's key, made by touchmark key new",
+	"/var/lib/touchmark", "mirror of the log, accepted jobs, evidence",
+	"/var/lib/touchmark-log", "the log as others may read it: plain files for any web server",
+	"/run/touchmark/hostd.sock", "where touchmark asks",
+}}
+
+func rootCommand() *cobra.Command {
 	var path, level string
 	cmd := &cobra.Command{
-		Use:           "touchmark-hostd --config hostd.toml",
-		Short:         "The host daemon of a Touchmark signing appliance",
+		Use:   "touchmark-hostd --config hostd.toml",
+		Short: "The host daemon of a Touchmark signing appliance",
+		Long: "Owns the serial line to the appliance, mirrors and checks its log, publishes it, queues requests for\n" +
+			"signatures and answers touchmark over a unix socket. It logs to standard error, in the journal's form if\n" +
+			"that is the journal, and stops on SIGTERM and SIGINT.",
 		Example:       "  touchmark-hostd --config /etc/touchmark/hostd.toml",
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
@@ -42,12 +65,9 @@ func main() {
 	}
 	cmd.Flags().StringVar(&path, "config", "/etc/touchmark/hostd.toml", "configuration file")
 	cmd.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := cmd.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "touchmark-hostd:", err)
-		os.Exit(1)
-	}
+	cmd.CompletionOptions.HiddenDefaultCmd = true
+	cmd.AddCommand(manual.Command())
+	return cmd
 }
 
 func logger(level string) (zerolog.Logger, error) {

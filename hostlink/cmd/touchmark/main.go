@@ -17,6 +17,7 @@ import (
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/hostd/verify"
+	"touchmark/hostlink/manpage"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -72,9 +73,17 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.socket, "socket", env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"), "socket of touchmark-hostd ($TOUCHMARK_SOCKET)")
 	f.StringVar(&a.trust, "trust", env("TOUCHMARK_TRUST", "/etc/touchmark/trust"), "trust directory or file ($TOUCHMARK_TRUST)")
 	f.BoolVar(&a.json, "json", false, "print JSON for programs")
-	c.AddCommand(a.signCmd(), a.approvalsCmd(), a.approveCmd(), a.fetchCmd(), a.jobsCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.keyringCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), exitCodes())
+	c.AddCommand(a.signCmd(), a.approvalsCmd(), a.approveCmd(), a.fetchCmd(), a.jobsCmd(), a.verifyCmd(), a.statusCmd(), a.logCmd(), a.publishCmd(), a.certCmd(), a.keyringCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), exitCodes(), manual.Command())
 	return c
 }
+
+// manual is what the manual page says besides the commands.
+var manual = manpage.Page{Section: 1, SeeAlso: []string{"touchmark-hostd(8)", "touchmark-audit(1)"}, Files: []string{
+	"/etc/touchmark/trust", "what this host pins of the log: directory or file ($TOUCHMARK_TRUST)",
+	"/run/touchmark/hostd.sock", "socket of touchmark-hostd ($TOUCHMARK_SOCKET)",
+	"FILE.sig, FILE.asc", "signature",
+	"FILE.tmproof", "proof that the log has the signature",
+}}
 
 // exitCodes is a page to read: touchmark help exit-codes.
 func exitCodes() *cobra.Command {

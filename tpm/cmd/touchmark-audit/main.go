@@ -14,6 +14,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"touchmark/hostlink/manpage"
 )
 
 // Exit codes, documented in docs/spec/audit.md.
@@ -64,6 +66,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return exitUsage
 }
 
+// manual is what the manual page says besides the commands.
+var manual = manpage.Page{Section: 1, SeeAlso: []string{"touchmark(1)", "touchmark-hostd(8)"}}
+
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "touchmark-audit",
@@ -79,6 +84,6 @@ Exit codes: 0 clean, 1 warnings, 2 evidence of tampering or an invalid proof,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(verifyCommand(), proveCommand(), proofCommand(), publishedCommand(), diffCommand(), challengeCommand(), activateCommand(), trustCommand(),
-		showCommand(), exportCommand(), certificateCommand())
+		showCommand(), exportCommand(), certificateCommand(), manual.Command())
 	return root
 }
