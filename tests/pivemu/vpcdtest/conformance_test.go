@@ -17,7 +17,7 @@ import (
 // clients are the scripts below testdata/scripts, one for each foreign client or
 // for a thing that several of them must survive.
 // The last one leaves the token pulled.
-var clients = []string{"yubico-piv-tool.sh", "opensc.sh", "ykcs11.sh", "ykman.py", "ssh.sh", "secrets.sh", "apdus.py", "touch.sh"}
+var clients = []string{"yubico-piv-tool.sh", "opensc.sh", "ykcs11.sh", "ykman.py", "ssh.sh", "secrets.sh", "apdus.py", "attestation.sh", "touch.sh"}
 
 // managementKeys are the firmware profiles and what their factory management
 // key is called.

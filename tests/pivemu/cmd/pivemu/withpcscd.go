@@ -62,6 +62,7 @@ func hold(ctx context.Context, o vpcdtest.Options, out io.Writer) error {
 		fmt.Fprintf(&lines, "export %s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))
 	}
 	lines.WriteString("# PIN 123456, PUK 12345678. Fingers and faults: pivemu control \"$PIVEMU_CONTROL\" touch\n")
+	lines.WriteString("# ykman takes the reader's second slot, which stays empty, for another YubiKey: ykman --reader \"$PIVEMU_READER\" ...\n")
 	lines.WriteString("# Ctrl-C here ends it.\n")
 	if _, err := io.WriteString(out, lines.String()); err != nil {
 		return errors.Join(err, box.Close())

@@ -58,3 +58,11 @@ hexed("00200080" "04" "31323334", "6a80")  # no PIN: no try is spent on it
 hexed("00c0000000", "6985")  # nothing waits
 if hexed("0020008000", "63c3"):
     sys.exit("data beside the tries left")
+hexed("00f7009600", "6a88")  # no metadata of a biometric sensor: clients ask whether there is one
+hexed("00f7009a00", "6a88")  # nor of no key
+modern = os.environ["PROFILE"] == "5.7.1"
+hexed("00f6829a", "6982" if modern else "6d00")  # MOVE KEY, by anybody
+hexed("00f6ff9a", "6982" if modern else "6d00")  # DELETE KEY
+for command in "0047009a05ac03800111", "00fe119a00", "00db3fff0a5c035fc1015303010203", "00fffffe1b039b18" + "00" * 24, "00fa0303":
+    hexed(command, "6982")  # what the management key guards
+hexed("00fb0000", "6985")  # RESET while PIN and PUK are not blocked

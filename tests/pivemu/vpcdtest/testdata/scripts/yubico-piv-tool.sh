@@ -54,9 +54,23 @@ yubico-piv-tool -a import-key -s 9d -i rsa.pem
 openssl req -x509 -key rsa.pem -subj /CN=imported -days 2 -out rsacert.pem
 yubico-piv-tool -a verify-pin -P 123456 -a test-decipher -s 9d -i rsacert.pem
 
+# Objects; retired slots, policies of every kind.
+yubico-piv-tool -a write-object --id 0x5fc109 -i data -f binary
+if yubico-piv-tool -a read-object --id 0x5fc109 -f binary; then exit 1; fi # printed information wants the PIN
+yubico-piv-tool -a verify-pin -P 123456 -a read-object --id 0x5fc109 -f binary | grep -q 'a message'
+openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:word -out both.p12
+yubico-piv-tool -a import-key -a import-certificate -s 82 -i both.p12 -K PKCS12 -p word
+yubico-piv-tool -a status -s 82 | grep -q 'CN=imported'
+yubico-piv-tool -a generate -s 95 -A RSA1024 --pin-policy=never --touch-policy=cached -o pub.pem
+
 yubico-piv-tool -a set-chuid
 yubico-piv-tool -a set-ccc
 yubico-piv-tool -a status | grep -q 'CHUID:.[0-9a-f]'
 yubico-piv-tool -a set-mgm-key -n 0807060504030201080706050403020108070605040302ff
 if yubico-piv-tool -a generate -s 9a -A ECCP256 -o none.pem; then exit 1; fi
 yubico-piv-tool --key=0807060504030201080706050403020108070605040302ff -a verify-pin -P 123456 -a pin-retries --pin-retries=5 --puk-retries=4
+yubico-piv-tool -a status | grep -q 'PIN tries left:.5'
+key=0807060504030201080706050403020108070605040302ff
+yubico-piv-tool --key=$key -a set-mgm-key -n 010203040506070801020304050607080102030405060708 --touch-policy=always
+yubico-piv-tool -a generate -s 9a -A ECCP256 -o none.pem # a touch for the management key
+tail -20 "$APDU_LOG" | grep -q touched
