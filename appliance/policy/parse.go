@@ -24,7 +24,7 @@ const version = 1
 var (
 	algorithms = []string{"p256", "rsa2048", "p384", "rsa3072", "rsa4096", "ed25519"}
 	slots      = pivSlots()
-	families   = []string{sigformat.FamilyOpenPGP, sigformat.FamilySSH, sigformat.FamilyRaw}
+	families   = []string{sigformat.FamilyOpenPGP, sigformat.FamilySSH, sigformat.FamilyRaw, sigformat.FamilyInToto, sigformat.FamilyDSSE}
 )
 
 // pivSlots are the key slots of NIST SP 800-73-4 part 1 table 4b: 9a, 9c, 9d,
@@ -265,8 +265,9 @@ func (c *checker) pattern(at, s string) {
 }
 
 // format checks a format of a class and that each of its keys makes such: one of
-// the format's family, and of a type that can. A key for SSH or raw signatures has
-// one namespace or label, whatever its classes are.
+// the format's family, and of a type that can. A key of another family than
+// OpenPGP's has one format, so one namespace, label or payload type, whatever its
+// classes are.
 func (c *checker) format(p *Policy, at, format string, keys []string) {
 	f, ok := sigformat.FormatOf(format)
 	if !ok {

@@ -59,13 +59,19 @@ func BareCertificate(k *Key) []byte { return (&Certificate{Key: k}).Bytes() }
 // Bare reports whether the certificate is of a key for no OpenPGP signatures.
 func (c *Certificate) Bare() bool { return c.UserID == "" }
 
+// Fresh reports whether the key has said nothing of itself since it was made.
+func (c *Certificate) Fresh() bool {
+	return c.Bare() || !c.Revoked && c.newest.Equal(c.Key.Created)
+}
+
 // Fits says why the certificate is not one for keys of a family, nil if it is.
 func (c *Certificate) Fits(family string) error {
+	certified := Certified(family, c.Key.name)
 	switch {
-	case c.Bare() && family == FamilyOpenPGP:
-		return errors.New("a key for OpenPGP needs a certificate with a user id")
-	case !c.Bare() && family != FamilyOpenPGP:
-		return fmt.Errorf("a key of family %s has made OpenPGP certifications", family)
+	case c.Bare() && certified:
+		return fmt.Errorf("a %s key of family %s needs a certificate with a user id", c.Key.name, family)
+	case !c.Bare() && !certified:
+		return fmt.Errorf("a %s key of family %s has made OpenPGP certifications", c.Key.name, family)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package sigformat
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ type Format struct {
 
 	kind  byte   // OpenPGP signature type
 	trim  bool   // of text: blanks at the ends of lines, and the last line's end
-	label string // namespace of an SSH signature; of a raw one what it is for
+	label string // namespace of an SSH signature; of others what they are for
 }
 
 // Families of token keys that there are formats for.
@@ -26,23 +27,30 @@ const (
 	FamilyOpenPGP = "openpgp-data"
 	FamilySSH     = "sshsig"
 	FamilyRaw     = "raw"
+	FamilyInToto  = "in-toto"
+	FamilyDSSE    = "dsse"
 )
 
-// The formats of OpenPGP, and how the names of the others begin: a label follows,
-// which is a namespace for SSH.
+// The formats with one name, and how the names of the others begin: a label
+// follows, which is a namespace for SSH and says the payload type for DSSE.
 var (
 	OpenPGPBinary    = Format{Name: "openpgp-binary", Family: FamilyOpenPGP, Over: "the file", kind: typeBinary}
 	OpenPGPText      = Format{Name: "openpgp-text", Family: FamilyOpenPGP, Over: "the text with CR LF line ends", kind: typeText}
 	OpenPGPCleartext = Format{Name: "openpgp-cleartext", Family: FamilyOpenPGP, Over: "the text without blanks at line ends", kind: typeText, trim: true}
+	InTotoGPG        = Format{Name: "in-toto-gpg", Family: FamilyInToto, Over: "the metadata in canonical JSON", kind: typeBinary}
+	InTotoNative     = Format{Name: "in-toto-native", Family: FamilyInToto, Over: "the metadata in canonical JSON", label: "native"}
 )
 
 const (
-	sshPrefix = "sshsig-"
-	rawPrefix = "raw-"
+	sshPrefix  = "sshsig-"
+	rawPrefix  = "raw-"
+	dssePrefix = "dsse-"
 )
 
 // Formats are those with one name.
-func Formats() []Format { return []Format{OpenPGPBinary, OpenPGPText, OpenPGPCleartext} }
+func Formats() []Format {
+	return []Format{OpenPGPBinary, OpenPGPText, OpenPGPCleartext, InTotoGPG, InTotoNative}
+}
 
 // FormatOf finds a format by its name.
 func FormatOf(name string) (Format, bool) {
@@ -51,9 +59,11 @@ func FormatOf(name string) (Format, bool) {
 			return f, true
 		}
 	}
-	for prefix, family := range map[string]string{sshPrefix: FamilySSH, rawPrefix: FamilyRaw} {
-		if label, ok := strings.CutPrefix(name, prefix); ok && label != "" && message.ValidToken(name) {
-			return Format{Name: name, Family: family, Over: "the file", label: label}, true
+	for _, f := range []Format{{Name: sshPrefix, Family: FamilySSH, Over: "the file"}, {Name: rawPrefix, Family: FamilyRaw, Over: "the file"},
+		{Name: dssePrefix, Family: FamilyDSSE, Over: "the payload with its type (PAE)"}} {
+		if label, ok := strings.CutPrefix(name, f.Name); ok && label != "" && message.ValidToken(name) {
+			f.Name, f.label = name, label
+			return f, true
 		}
 	}
 	return Format{}, false
@@ -65,7 +75,7 @@ func FormatNames() []string {
 	for _, f := range Formats() {
 		names = append(names, f.Name)
 	}
-	return append(names, sshPrefix+"NAMESPACE", rawPrefix+"LABEL")
+	return append(names, sshPrefix+"NAMESPACE", rawPrefix+"LABEL", dssePrefix+"TYPE")
 }
 
 // Signs says why a key of the type that policies call algorithm does not make
@@ -79,6 +89,8 @@ func (f Format) Signs(algorithm string, alg message.Alg) error {
 		return nil
 	case f.Family == FamilyRaw && algorithm == "ed25519":
 		return fmt.Errorf("%s: an Ed25519 key signs messages, no digests", f.Name)
+	case f.Enclosed() && !enclosedHashes[enclosedKind{f.Packet(), algorithm}].is(alg):
+		return fmt.Errorf("%s: nothing that verifies it takes a %s key over %s", f.Name, algorithm, alg)
 	}
 	return CheckHash(algorithm, alg)
 }
@@ -125,6 +137,49 @@ func (f Format) CheckSign(k *Key, file, sign message.Digest) error {
 	return nil
 }
 
+// Packet reports whether a signature of this format is an OpenPGP packet.
+func (f Format) Packet() bool {
+	return f.Family == FamilyOpenPGP || f.Family == FamilyInToto && f.label == ""
+}
+
+// Enclosed reports whether a signature of this format stands in one file with
+// what it is over, as JSON (Enclose).
+func (f Format) Enclosed() bool { return f.Family == FamilyInToto || f.Family == FamilyDSSE }
+
+// Document says whether a request brings what the format is over as a document,
+// which the appliance reads and shows by meaning, and not as a hash state.
+func (f Format) Document() Use {
+	switch {
+	case f.Enclosed():
+		return Demanded
+	case f.Family == FamilyOpenPGP:
+		return Allowed
+	}
+	return Never
+}
+
+// Use is whether there may be something.
+type Use int
+
+// The uses.
+const (
+	Never Use = iota
+	Allowed
+	Demanded
+)
+
+// Certified reports whether a key of a family and a type that policies call
+// algorithm has an OpenPGP certificate with a user id: where its signatures are
+// OpenPGP packets. Of family in-toto the type decides which of both forms it is.
+func Certified(family, algorithm string) bool {
+	for _, f := range Formats() {
+		if f.Family == family && f.Packet() && slices.ContainsFunc(message.Algs(), func(a message.Alg) bool { return f.Signs(algorithm, a) == nil }) {
+			return true
+		}
+	}
+	return false
+}
+
 // Text reports whether the format is over text, not over any bytes.
 func (f Format) Text() bool { return f.kind == typeText }
 
@@ -146,15 +201,18 @@ func (f Format) Digest(alg message.Alg, r io.Reader) (State, error) {
 }
 
 // Canonical passes on to h what the format hashes of a file that is written to
-// it. Write and Close fail where a text is none (docs/spec/signature.md §4.1);
-// h has all of it only after Close.
-func (f Format) Canonical(h *Hasher) io.WriteCloser {
-	if f.Text() {
+// it. Write and Close fail where a text is none (docs/spec/signature.md §4.1), or
+// metadata none (§4.5, §4.6); h has all of it only after Close.
+func (f Format) Canonical(h io.Writer) io.WriteCloser {
+	switch {
+	case f.Text():
 		return &text{h: h, trim: f.trim}
+	case f.Enclosed():
+		return &enclosed{h: h, f: f}
 	}
 	return bytesAsTheyAre{h}
 }
 
-type bytesAsTheyAre struct{ *Hasher }
+type bytesAsTheyAre struct{ io.Writer }
 
 func (bytesAsTheyAre) Close() error { return nil }

@@ -40,7 +40,7 @@ func NewKey(pub crypto.PublicKey, created time.Time) (*Key, error) {
 		}
 		k := &Key{Public: pub, Created: created.UTC(), name: name, kind: kind}
 		k.body = append(append(append([]byte{4}, stamp...), kind.algo()), material...)
-		k.fingerprint = sha1.Sum(k.hashed())
+		k.fingerprint = FingerprintOf(k.body)
 		return k, nil
 	}
 	return nil, fmt.Errorf("openpgp key: %T of this kind is not supported: use P-256, P-384, RSA-2048, -3072, -4096 (exponent 65537) or Ed25519", pub)
@@ -95,11 +95,16 @@ func (k *Key) certAlg() message.Alg {
 	return message.SHA384
 }
 
-// hashed is the key as it enters fingerprints and certifications.
-func (k *Key) hashed() []byte {
-	b := binary.BigEndian.AppendUint16([]byte{0x99}, uint16(len(k.body)))
-	return append(b, k.body...)
+// FingerprintOf is the fingerprint of a version 4 public key packet's body, whose
+// length is below 64 KiB (RFC 9580 §5.5.4.2).
+func FingerprintOf(body []byte) [20]byte { return sha1.Sum(hashedKey(body)) }
+
+func hashedKey(body []byte) []byte {
+	return append(binary.BigEndian.AppendUint16([]byte{0x99}, uint16(len(body))), body...)
 }
+
+// hashed is the key as it enters fingerprints and certifications.
+func (k *Key) hashed() []byte { return hashedKey(k.body) }
 
 // check verifies values, the signature's integers, over a digest, or over a
 // message without one.

@@ -81,7 +81,7 @@ func (t ecType) encode(pub crypto.PublicKey) []byte {
 	if err != nil {
 		return nil
 	}
-	return appendMPI([]byte(t.oid), point)
+	return AppendMPI([]byte(t.oid), point)
 }
 
 func (t ecType) decode(b []byte) (crypto.PublicKey, error) {
@@ -141,7 +141,7 @@ func (t rsaType) encode(pub crypto.PublicKey) []byte {
 	if !ok || k == nil || k.N == nil || k.N.BitLen() != int(t) || k.E != rsaExponent {
 		return nil
 	}
-	return appendMPI(appendMPI(nil, k.N.Bytes()), []byte{1, 0, 1})
+	return AppendMPI(AppendMPI(nil, k.N.Bytes()), []byte{1, 0, 1})
 }
 
 func (t rsaType) decode(b []byte) (crypto.PublicKey, error) {
@@ -176,7 +176,7 @@ func (edType) encode(pub crypto.PublicKey) []byte {
 	if !ok || len(k) != ed25519.PublicKeySize {
 		return nil
 	}
-	return appendMPI([]byte(oidEd25519), append([]byte{0x40}, k...))
+	return AppendMPI([]byte(oidEd25519), append([]byte{0x40}, k...))
 }
 
 func (edType) decode(b []byte) (crypto.PublicKey, error) {

@@ -92,13 +92,13 @@ func (f Format) Plan(k *Key, s State, created time.Time, origin string, job mess
 // planDigest plans a signature that is made of the file's digest alone, nil if
 // this format's is not.
 func (f Format) planDigest(k *Key, file message.Digest) *Plan {
-	switch f.Family {
-	case FamilySSH:
+	switch {
+	case f.Packet():
+		return nil
+	case f.Family == FamilySSH:
 		return f.planSSH(k, file)
-	case FamilyRaw:
-		return planRaw(k, file)
 	}
-	return nil
+	return planRaw(k, file)
 }
 
 func (f Format) planOpenPGP(k *Key, s State, created time.Time, origin string, job message.JobID) (*Plan, error) {
@@ -178,7 +178,7 @@ func (p *Plan) packet(values [][]byte) []byte {
 	b = append(b, issuer...)
 	b = append(b, p.Digest[:2]...) // left 16 bits, RFC 9580 §5.2.3
 	for _, v := range values {
-		b = appendMPI(b, v)
+		b = AppendMPI(b, v)
 	}
 	return appendPacket(nil, tagSignature, b)
 }

@@ -320,7 +320,7 @@ func (p *Signature) marshal() []byte {
 	b = appendSubpacket(b, subIssuer, p.Fingerprint[12:]...)
 	b = append(b, p.left[:]...)
 	for _, v := range p.values {
-		b = appendMPI(b, v)
+		b = AppendMPI(b, v)
 	}
 	return appendPacket(nil, tagSignature, b)
 }

@@ -60,10 +60,10 @@ func takePacket(b []byte, tag byte) (packet, rest []byte) {
 	return b[:len(b)-len(rest)], rest
 }
 
-// appendMPI adds an unsigned integer (RFC 9580 §3.2): bit count, then the
+// AppendMPI adds an unsigned integer (RFC 9580 §3.2): bit count, then the
 // bytes without leading zeros. Tokens return numbers padded; normalising here
 // is what makes them readable for gpg.
-func appendMPI(b, value []byte) []byte {
+func AppendMPI(b, value []byte) []byte {
 	for len(value) > 0 && value[0] == 0 {
 		value = value[1:]
 	}

@@ -3,6 +3,7 @@ package sigformat
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"unicode/utf8"
 )
 
@@ -20,7 +21,7 @@ func (e *TextError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e
 // is CR LF. With trim, blanks at the ends of lines are left out, and the end of the
 // last line too. It holds one line at a time.
 type text struct {
-	h    *Hasher
+	h    io.Writer // that never fails
 	trim bool
 
 	line []byte // so far, without its end

@@ -83,7 +83,7 @@ func TestFormatsInTools(t *testing.T) {
 	}
 	each(t, func(t *testing.T, k *token, alg message.Alg) {
 		b := benches[k]
-		for _, f := range Formats() {
+		for _, f := range openPGP {
 			for _, doc := range []string{"package database\n", "- a \t\n\nFrom b\r\n--\nC\u00e9 \n \n", "no end"} {
 				b.t = t
 				b.judge(k, f, alg, []byte(doc))

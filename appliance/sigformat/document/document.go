@@ -1,0 +1,134 @@
+// Package document reads the documents that are signed with their meaning shown:
+// in-toto layouts and links, DSSE payloads, Release files of apt repositories.
+//
+// A document is the exact bytes that a format of signatures is over
+// (docs/spec/signature.md §6). Parse accepts one only if every reader takes it for
+// the same thing, and gives lines that say what it means: what matters of it in
+// full or counted, in printable ASCII, nothing that could move a cursor or pass
+// for another line. Key ids in a layout are computed from the keys, not believed.
+//
+// The package is pure. Documents come from hosts and may be hostile.
+package document
+
+import (
+	"errors"
+	"fmt"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/strictjson"
+	"touchmark/hostlink/message"
+)
+
+// Kind is what a document is.
+type Kind string
+
+// The kinds.
+const (
+	Layout    Kind = "in-toto layout"
+	Link      Kind = "in-toto link"
+	Statement Kind = "in-toto statement"
+	Other     Kind = "JSON" // of a payload type that nothing here knows
+	Release   Kind = "Release file"
+)
+
+// Document is a document that was understood.
+type Document struct {
+	Kind    Kind
+	Meaning []string // 1 to MaxLines lines of 1 to MaxColumns printable ASCII characters
+}
+
+// Problem is a way in which bytes are no document.
+type Problem string
+
+// The problems.
+const (
+	Forbidden  Problem = "forbidden"  // the format is over files, not over documents
+	TooLarge   Problem = "too-large"  // more than message.MaxDocument bytes
+	Encoding   Problem = "encoding"   // not in the one form, or to be read in two ways
+	Content    Problem = "content"    // something is missing, unknown or not what it should be
+	Unreadable Problem = "unreadable" // its meaning is more than a person reads
+)
+
+// Error refuses bytes as a document.
+type Error struct {
+	Problem Problem
+	Where   string // in the document, such as "steps[0].threshold"; may be empty
+	Reason  string // printable ASCII
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.Where == "" {
+		return e.Reason
+	}
+	return e.Where + ": " + e.Reason
+}
+
+// Parse reads the document that a format of this name is over. The error is an
+// *[Error].
+func Parse(format string, doc []byte) (Document, error) {
+	f, known := sigformat.FormatOf(format)
+	switch {
+	case !known || f.Document() == sigformat.Never:
+		return Document{}, &Error{Forbidden, "", fmt.Sprintf("format %s is over files, not over documents", clip(format, maxFree))}
+	case len(doc) > message.MaxDocument:
+		return Document{}, &Error{TooLarge, "", fmt.Sprintf("%d bytes, a document has at most %d", len(doc), message.MaxDocument)}
+	case f.Family == sigformat.FamilyInToto:
+		v, err := strictjson.ParseCanonical(doc)
+		if err != nil {
+			return Document{}, encoding(err)
+		}
+		return whole(v, layout, link)
+	case f.Family == sigformat.FamilyDSSE:
+		return payload(f, doc)
+	}
+	return release(f, doc)
+}
+
+func encoding(err error) error {
+	var e *strictjson.Error
+	if errors.As(err, &e) {
+		return &Error{Encoding, fmt.Sprintf("byte %d", e.Offset), e.Reason}
+	}
+	return &Error{Encoding, "", err.Error()}
+}
+
+// payload reads what stands in a DSSE envelope.
+func payload(f sigformat.Format, doc []byte) (Document, error) {
+	b, err := f.PayloadOf(doc)
+	if err != nil {
+		return Document{}, encoding(err)
+	}
+	v, err := strictjson.Parse(b)
+	if err != nil {
+		return Document{}, encoding(err)
+	}
+	if f.PayloadType() == inTotoPayload {
+		return whole(v, layout, link, statement)
+	}
+	return whole(v, func(n node, p *page) (Kind, bool) { return other(n, p, f.PayloadType()), true })
+}
+
+// whole has the readers look at a value, one of which must know it.
+func whole(v strictjson.Value, readers ...func(node, *page) (Kind, bool)) (Document, error) {
+	var mistake *Error
+	n, p := node{v: v, err: &mistake}, new(page)
+	for _, read := range readers {
+		kind, mine := read(n, p)
+		if !mine {
+			continue
+		}
+		if mistake == nil && len(p.lines) > MaxLines {
+			mistake = tooMuch(p)
+		}
+		if mistake != nil {
+			return Document{}, mistake
+		}
+		return Document{kind, p.lines}, nil
+	}
+	return Document{}, &Error{Content, "_type", fmt.Sprintf("%s is no type of metadata that this format has", clip(typeOf(v), maxFree))}
+}
+
+func tooMuch(p *page) *Error {
+	return &Error{Unreadable, "", fmt.Sprintf("its meaning has %d lines, a person is shown %d at most: make it smaller", len(p.lines), MaxLines)}
+}

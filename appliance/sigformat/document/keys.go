@@ -1,0 +1,160 @@
+package document
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/strictjson"
+)
+
+// layoutKey is a functionary's key. Its id was computed from the key itself.
+type layoutKey struct {
+	id      string
+	what    string
+	subkeys []layoutKey
+}
+
+// is reports whether the key or one of its subkeys has this id.
+func (k layoutKey) is(id string) bool {
+	return k.id == id || slices.ContainsFunc(k.subkeys, func(s layoutKey) bool { return s.id == id })
+}
+
+func (k layoutKey) say(p *page) {
+	p.say(0, "key %s", k.id)
+	p.say(1, "%s", k.what)
+	for _, s := range k.subkeys {
+		p.say(1, "subkey %s", s.id)
+		p.say(2, "%s", s.what)
+	}
+}
+
+// layoutKeys reads an object of keys by their ids.
+func (n node) layoutKeys() (keys []layoutKey) {
+	ids, all := n.members()
+	for i, k := range all {
+		var key layoutKey
+		if k.has("keytype") {
+			key = k.nativeKey()
+		} else {
+			key = k.openPGPKey("?subkeys")
+		}
+		k.check(key.id == ids[i] && k.get("keyid").text() == ids[i], "the key has the id %s, not this one", key.id)
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// nativeKey is one of securesystemslib's own, whose id is the hash of its
+// canonical form, in older and newer versions with and without the list of hash
+// algorithms.
+func (n node) nativeKey() layoutKey {
+	n.only("keyid", "keytype", "keyval", "scheme", "?keyid_hash_algorithms")
+	val := n.get("keyval")
+	val.only("public", "?private")
+	val.check(!val.has("private") || val.get("private").text() == "", "a private key: it must not be published")
+	k := layoutKey{what: fmt.Sprintf("%s, %s", clip(n.get("keytype").text(), maxFree), clip(n.get("scheme").text(), maxFree))}
+	public, signed := new(strictjson.Object), new(strictjson.Object)
+	public.Set("public", val.get("public").text())
+	signed.Set("keytype", n.get("keytype").v)
+	signed.Set("keyval", public)
+	signed.Set("scheme", n.get("scheme").v)
+	k.id = hashOf(signed)
+	if n.get("keyid").v == k.id {
+		return k
+	}
+	signed.Set("keyid_hash_algorithms", strictjson.Array{"sha256", "sha512"})
+	if n.has("keyid_hash_algorithms") {
+		n.get("keyid_hash_algorithms").texts()
+		signed.Set("keyid_hash_algorithms", n.get("keyid_hash_algorithms").v)
+	}
+	k.id = hashOf(signed)
+	return k
+}
+
+func hashOf(o *strictjson.Object) string {
+	text, err := strictjson.Canonical(o)
+	if err != nil {
+		return "" // it has a number that canonical JSON has not: no key's id
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// openPGPKey is one as securesystemslib exports it from a keyring. Its id is the
+// fingerprint.
+func (n node) openPGPKey(more ...string) layoutKey {
+	n.only(append([]string{"creation_time", "hashes", "keyid", "keyval", "method", "type", "?validity_period"}, more...)...)
+	val := n.get("keyval")
+	val.only("private", "public")
+	val.get("private").check(val.get("private").text() == "", "a private key: it must not be published")
+	made := n.get("creation_time").int()
+	n.get("creation_time").check(0 <= made && made < 1<<32, "not a time of OpenPGP")
+	body, what := n.openPGPBody(val.get("public"), uint32(made))
+	id := sigformat.FingerprintOf(body)
+	k := layoutKey{id: hex.EncodeToString(id[:]), what: what + n.validity(made)}
+	if n.has("subkeys") {
+		ids, all := n.get("subkeys").members()
+		for i, s := range all {
+			sub := s.openPGPKey()
+			s.check(sub.id == ids[i] && s.get("keyid").text() == ids[i], "the key has the id %s, not this one", sub.id)
+			k.subkeys = append(k.subkeys, sub)
+		}
+	}
+	return k
+}
+
+// validity says when in-toto ceases to take an OpenPGP key.
+func (n node) validity(made int64) string {
+	if !n.has("validity_period") {
+		return ", does not expire"
+	}
+	lasts := n.get("validity_period").int()
+	n.get("validity_period").check(0 <= lasts && lasts < 1<<32, "not a time of OpenPGP")
+	if lasts == 0 {
+		return ", does not expire"
+	}
+	return ", expires " + time.Unix(made+lasts, 0).UTC().Format("2006-01-02T15:04:05Z")
+}
+
+// openPGPKinds are the types of keys that in-toto knows: method, algorithm
+// (RFC 9580 §9.1), what stands before the integers, their names in order.
+var openPGPKinds = map[string]struct {
+	method    string
+	algorithm byte
+	curve     string
+	integers  []string
+}{
+	"rsa":   {"pgp+rsa-pkcsv1.5", 1, "", []string{"n", "e"}},
+	"dsa":   {"pgp+dsa-fips-180-2", 17, "", []string{"p", "q", "g", "y"}},
+	"eddsa": {"pgp+eddsa-ed25519", 22, "\x09\x2b\x06\x01\x04\x01\xda\x47\x0f\x01", []string{"q"}},
+}
+
+// openPGPBody makes the body of the key packet (RFC 9580 §5.5.2.2) again.
+func (n node) openPGPBody(public node, made uint32) (body []byte, what string) {
+	kind, known := openPGPKinds[n.get("type").text()]
+	n.get("type").check(known, "no type of keys that in-toto has")
+	n.get("method").check(n.get("method").text() == kind.method, "not the method of this type of keys")
+	hashes := n.get("hashes").texts()
+	n.get("hashes").check(slices.Equal(hashes, []string{"pgp+SHA2"}), "not what in-toto writes")
+	public.only(kind.integers...)
+	body = append(binary.BigEndian.AppendUint32([]byte{4}, made), kind.algorithm)
+	body = append(body, kind.curve...)
+	what = "OpenPGP " + n.get("type").text()
+	for i, name := range kind.integers {
+		v, err := hex.DecodeString(public.get(name).text())
+		public.get(name).check(err == nil && 0 < len(v) && len(v) <= 2048, "no integer in hexadecimal digits")
+		if kind.curve != "" {
+			public.get(name).check(len(v) == 32, "not 32 bytes")
+			v = append([]byte{0x40}, v...)
+		} else if i == 0 {
+			what += fmt.Sprintf(" of %d bits", 8*len(v))
+		}
+		body = sigformat.AppendMPI(body, v)
+	}
+	return body, what
+}

@@ -1,0 +1,241 @@
+package sigformat
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"touchmark/appliance/sigformat/strictjson"
+	"touchmark/hostlink/message"
+)
+
+// enclosedKind is a form of enclosed signatures with a type of keys.
+type enclosedKind struct {
+	packet    bool
+	algorithm string
+}
+
+// enclosedHashes are the hashes that verifiers take: in-toto's library knows
+// OpenPGP over SHA-256 and no ECDSA there, and of bare ECDSA the hash follows from
+// the curve. An Ed25519 key would have to sign the whole document, which is more
+// than tokens take.
+var enclosedHashes = map[enclosedKind]only{
+	{true, "rsa2048"}: {message.SHA256}, {true, "rsa3072"}: {message.SHA256}, {true, "rsa4096"}: {message.SHA256}, {true, "ed25519"}: {message.SHA256},
+	{false, "p256"}: {message.SHA256}, {false, "p384"}: {message.SHA384},
+}
+
+type only struct{ alg message.Alg }
+
+func (o only) is(alg message.Alg) bool { return o.alg == alg }
+
+// enclosed hashes what is signed in a file that holds metadata, or a payload,
+// with or without signatures.
+type enclosed struct {
+	f    Format
+	h    io.Writer
+	file bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (e *enclosed) Write(p []byte) (int, error) {
+	if e.file.Len()+len(p) > strictjson.MaxBytes {
+		return 0, fmt.Errorf("%s: a file of more than %d bytes", e.f.Name, strictjson.MaxBytes)
+	}
+	return e.file.Write(p)
+}
+
+// Close implements io.Closer.
+func (e *enclosed) Close() error {
+	c, err := e.f.open(e.file.Bytes())
+	if err != nil {
+		return fmt.Errorf("%s: %w", e.f.Name, err)
+	}
+	_, err = e.h.Write(c.document)
+	return err
+}
+
+// DocumentOf gives the bytes that the format is over: all that Canonical makes of
+// a file.
+func (f Format) DocumentOf(file []byte) ([]byte, error) {
+	var b bytes.Buffer
+	w := f.Canonical(&b)
+	if _, err := w.Write(file); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// container is a file of an enclosed format, taken apart.
+type container struct {
+	document   []byte           // what signatures are over
+	content    strictjson.Value // of the file: metadata, or base64 of the payload
+	signatures strictjson.Array
+}
+
+// open reads a file with or without signatures.
+func (f Format) open(file []byte) (*container, error) {
+	v, err := strictjson.Parse(file)
+	if err != nil {
+		return nil, err
+	}
+	o, ok := v.(*strictjson.Object)
+	if !ok {
+		return nil, errors.New("not a JSON object")
+	}
+	if f.Family == FamilyDSSE {
+		return f.openEnvelope(o, file)
+	}
+	return openMetablock(o)
+}
+
+// openMetablock reads in-toto's metadata: {"signatures": …, "signed": …}, or what
+// would stand in signed.
+func openMetablock(o *strictjson.Object) (c *container, err error) {
+	c = &container{content: o}
+	if signed, ok := o.Get("signed"); ok {
+		if c.signatures, err = signaturesOf(o, 2); err != nil {
+			return nil, err
+		}
+		c.content = signed
+	}
+	c.document, err = strictjson.Canonical(c.content)
+	return c, err
+}
+
+// signaturesOf are those of an object that must have so many members.
+func signaturesOf(o *strictjson.Object, members int) (strictjson.Array, error) {
+	v, _ := o.Get("signatures")
+	list, ok := v.(strictjson.Array)
+	if !ok || len(o.Members) != members {
+		return nil, errors.New(`no list "signatures", or other members beside it`)
+	}
+	for _, s := range list {
+		if _, ok := s.(*strictjson.Object); !ok {
+			return nil, errors.New(`"signatures" has something that is no object`)
+		}
+	}
+	return list, nil
+}
+
+// openEnvelope reads a DSSE envelope or what would be the payload of one.
+func (f Format) openEnvelope(o *strictjson.Object, file []byte) (c *container, err error) {
+	kind, enveloped := o.Get("payloadType")
+	if !enveloped {
+		return &container{document: f.PAE(file), content: base64.StdEncoding.EncodeToString(file)}, nil
+	}
+	if kind != f.PayloadType() {
+		return nil, fmt.Errorf("a payload of another type than %s", f.PayloadType())
+	}
+	c = new(container)
+	if c.signatures, err = signaturesOf(o, 3); err != nil {
+		return nil, err
+	}
+	c.content, _ = o.Get("payload")
+	text, ok := c.content.(string)
+	payload, err := base64.StdEncoding.Strict().DecodeString(text)
+	if !ok || err != nil || base64.StdEncoding.EncodeToString(payload) != text {
+		return nil, errors.New(`"payload" is no base64`)
+	}
+	if _, err := strictjson.Parse(payload); err != nil {
+		return nil, fmt.Errorf("payload: %w", err)
+	}
+	c.document = f.PAE(payload)
+	return c, nil
+}
+
+// PayloadType is what a DSSE format's payloads are: application/vnd.TYPE+json.
+func (f Format) PayloadType() string {
+	if f.Family != FamilyDSSE {
+		return ""
+	}
+	return "application/vnd." + f.label + "+json"
+}
+
+// PAE is DSSE's pre-authentication encoding of a payload: what is signed.
+func (f Format) PAE(payload []byte) []byte {
+	return append(f.paeHead(len(payload)), payload...)
+}
+
+func (f Format) paeHead(payload int) []byte {
+	kind := f.PayloadType()
+	return fmt.Appendf(nil, "DSSEv1 %d %s %d ", len(kind), kind, payload)
+}
+
+// PayloadOf is the inverse of PAE: nothing else is read.
+func (f Format) PayloadOf(pae []byte) ([]byte, error) {
+	rest, ok := bytes.CutPrefix(pae, f.paeStart())
+	digits, payload, found := bytes.Cut(rest, []byte(" "))
+	n, err := strconv.Atoi(string(digits))
+	if !ok || !found || err != nil || n != len(payload) || !bytes.Equal(f.PAE(payload), pae) {
+		return nil, fmt.Errorf("not DSSE's encoding (PAE) of a payload of type %s", f.PayloadType())
+	}
+	return payload, nil
+}
+
+func (f Format) paeStart() []byte {
+	kind := f.PayloadType()
+	return fmt.Appendf(nil, "DSSEv1 %d %s ", len(kind), kind)
+}
+
+// Enclose puts a signature, as Plan.Finish made it, into a file: one with or
+// without signatures. Those by other keys are kept, one by this key is replaced.
+func (f Format) Enclose(k *Key, file, sig []byte) ([]byte, error) {
+	c, err := f.open(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name, err)
+	}
+	made, err := f.object(k, sig)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name, err)
+	}
+	var kept strictjson.Array
+	for _, s := range c.signatures {
+		if !f.by(k, s) {
+			kept = append(kept, s)
+		}
+	}
+	whole := new(strictjson.Object)
+	if f.Family == FamilyDSSE {
+		whole.Set("payload", c.content)
+		whole.Set("payloadType", f.PayloadType())
+	}
+	whole.Set("signatures", append(kept, made))
+	if f.Family == FamilyInToto {
+		whole.Set("signed", c.content)
+	}
+	if text := strictjson.Text(whole); len(text) <= strictjson.MaxBytes {
+		return text, nil
+	}
+	return nil, fmt.Errorf("%s: with its signatures the file is longer than %d bytes", f.Name, strictjson.MaxBytes)
+}
+
+// by reports whether a signature of a file names this key.
+func (f Format) by(k *Key, s strictjson.Value) bool {
+	id, _ := s.(*strictjson.Object).Get("keyid")
+	return id == f.KeyID(k)
+}
+
+// OpenEnclosed takes a key's signature out of a file, as Plan.Finish made it, and
+// what the file says is signed. It verifies nothing.
+func (f Format) OpenEnclosed(k *Key, file []byte) (document, sig []byte, err error) {
+	c, err := f.open(file)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", f.Name, err)
+	}
+	for _, s := range c.signatures {
+		if !f.by(k, s) {
+			continue
+		}
+		if sig, err = f.signature(k, s.(*strictjson.Object), c.document); err != nil {
+			return nil, nil, fmt.Errorf("%s: signature by %s: %w", f.Name, f.KeyID(k), err)
+		}
+		return c.document, sig, nil
+	}
+	return nil, nil, fmt.Errorf("%s: no signature by key %s in the file", f.Name, f.KeyID(k))
+}
