@@ -17,7 +17,7 @@ import (
 // commands calls f for every command that does something, with its words.
 func commands(c *cobra.Command, words []string, f func(words []string, c *cobra.Command)) {
 	for _, sub := range c.Commands() {
-		if sub.Name() == "help" || sub.Name() == "completion" {
+		if sub.Name() == "help" || sub.Name() == "completion" || sub.Hidden {
 			continue
 		}
 		w := append(append([]string{}, words...), sub.Name())
