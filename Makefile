@@ -13,7 +13,7 @@ BIN := $(OUT)/bin
 PACKAGES := gcc libc6-dev pkg-config binutils \
             swtpm swtpm-tools tpm2-tools \
             pcscd libpcsclite-dev vsmartcard-vpcd opensc yubico-piv-tool ykcs11 yubikey-manager openssh-client \
-            gnupg gpgv sqv openssl python3 \
+            gnupg gpgv sqv openssl python3 in-toto \
             qemu-system-x86 strace \
             groff-base pacman-package-manager makepkg fakeroot libarchive-tools curl xz-utils zstd
 
