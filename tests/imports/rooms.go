@@ -71,6 +71,7 @@ var rooms = map[string]kind{
 	"hostlink/hostd/round":         pure,
 	"hostlink/hostd/socket":        edge,
 	"hostlink/hostd/spool":         edge,
+	"hostlink/hostd/staging":       edge,
 	"hostlink/linkpipe":            edge,
 	"hostlink/manpage":             edge,
 	"hostlink/serialport":          edge,

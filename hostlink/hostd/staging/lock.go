@@ -1,0 +1,59 @@
+package staging
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"touchmark/tpm/ledgerstore/durable"
+)
+
+// The lock of repo-add and repo-remove is a file, made by whoever gets to make
+// it and removed when he is done; in it stands his process id, for people.
+
+// lockText is what our lock says. The words let us know our own again.
+func (r *Repository) lockText() string {
+	return fmt.Sprintf("%d touchmark-hostd, rule %s\n", os.Getpid(), r.Rule)
+}
+
+// lock takes the repository tools' lock, or is ErrLocked at once: nobody waits
+// for anybody. The file appears with its text in it.
+func (r *Repository) lock() (release func() error, err error) {
+	if r.Lock == "" {
+		return func() error { return nil }, nil
+	}
+	temp := filepath.Join(filepath.Dir(r.Lock), "."+filepath.Base(r.Lock)+".touchmark")
+	if err := durable.IgnoreMissing(os.Remove(temp)); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(temp, []byte(r.lockText()), 0o644); err != nil {
+		return nil, err
+	}
+	err = os.Link(temp, r.Lock)
+	if err = errors.Join(err, os.Remove(temp)); errors.Is(err, fs.ErrExist) {
+		return nil, ErrLocked
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func() error { return os.Remove(r.Lock) }, nil
+}
+
+// Unlock removes a lock that a touchmark-hostd left that was killed. Only one
+// runs with this configuration, and the caller is it.
+func (r *Repository) Unlock() error {
+	if r.Lock == "" {
+		return nil
+	}
+	b, err := durable.ReadFile(durable.OS, r.Lock, maxMarker)
+	if err != nil {
+		return durable.IgnoreMissing(err)
+	}
+	if !strings.HasSuffix(string(b), fmt.Sprintf(" touchmark-hostd, rule %s\n", r.Rule)) {
+		return nil
+	}
+	return os.Remove(r.Lock)
+}

@@ -1,0 +1,264 @@
+package staging
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/hostd/round"
+	"touchmark/hostlink/message"
+	"touchmark/tpm/ledgerstore/durable"
+)
+
+// maxFiles bounds a snapshot: each file is a link that is made under the lock.
+const maxFiles = 1 << 18
+
+// Look gives a text that changes when a file that is signed does, by what the
+// file system says of it. It is "" while there is none.
+func (r *Repository) Look() (string, error) {
+	list, err := r.staged()
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, a := range list {
+		st, err := os.Lstat(filepath.Join(r.Dir, a.name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", ErrMoved
+		}
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(&b, a.name, identity(st))
+	}
+	return b.String(), nil
+}
+
+// identity is what changes when a file does.
+func identity(st fs.FileInfo) string {
+	ino := uint64(0)
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		ino = sys.Ino
+	}
+	return fmt.Sprint(ino, st.Size(), st.ModTime().UnixNano())
+}
+
+// staged lists what is signed of the staging directory as it is now.
+func (r *Repository) staged() ([]artifact, error) {
+	entries, err := os.ReadDir(r.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	return r.artifacts(names), nil
+}
+
+// Snapshot takes snapshot number of the staging directory as it is now, durably,
+// and gives what of it is to be signed, and Look as it was. ErrLocked and
+// ErrMoved pass: try again later.
+func (r *Repository) Snapshot(number uint64) (items []round.Item, look string, err error) {
+	if _, err := r.Published(); err != nil {
+		return nil, "", err
+	}
+	if err := durable.MkdirAll(r.base(), 0o700); err != nil {
+		return nil, "", err
+	}
+	dir := r.generation(number) + ".new"
+	if err := errors.Join(os.RemoveAll(dir), os.RemoveAll(r.generation(number))); err != nil {
+		return nil, "", err
+	}
+	list, look, err := r.link(dir)
+	if err == nil {
+		items, err = r.own(dir, list)
+	}
+	if err == nil {
+		r.at("taken")
+		err = durable.OS.Rename(dir, r.generation(number))
+	}
+	if err == nil {
+		err = durable.SyncAll(r.base())
+	}
+	if err != nil {
+		return nil, "", errors.Join(err, os.RemoveAll(dir))
+	}
+	return items, look, nil
+}
+
+// link makes dir a picture of the staging directory, under its lock.
+func (r *Repository) link(dir string) (list []artifact, look string, err error) {
+	release, err := r.lock()
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	r.at("locked")
+	if look, err = r.Look(); err != nil {
+		return nil, "", err
+	}
+	if list, err = r.staged(); err == nil && len(list) == 0 {
+		err = fmt.Errorf("%s has no file that the rule signs", r.Dir)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	left := maxFiles
+	return list, look, filepath.WalkDir(r.Dir, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return ErrMoved // who changes it does not lock it
+		}
+		if err != nil {
+			return err
+		}
+		if left--; left < 0 {
+			return fmt.Errorf("%s has more than %d files: have fewer in one rule", r.Dir, maxFiles)
+		}
+		return r.take(dir, list, path, e)
+	})
+}
+
+// take puts one entry of the staging directory into the snapshot.
+func (r *Repository) take(dir string, list []artifact, path string, e fs.DirEntry) error {
+	rel, err := filepath.Rel(r.Dir, path)
+	if err != nil {
+		return err
+	}
+	to := filepath.Join(dir, rel)
+	switch {
+	case rel == ".":
+		return os.Mkdir(to, 0o755)
+	case r.skipped(e.Name()) && e.IsDir():
+		return fs.SkipDir
+	case r.skipped(e.Name()), outputOf(list, rel):
+		return nil
+	case e.IsDir():
+		return os.Mkdir(to, 0o755)
+	case e.Type() == fs.ModeSymlink:
+		target, err := os.Readlink(path)
+		if err == nil {
+			err = os.Symlink(target, to)
+		}
+		return err
+	case e.Type().IsRegular():
+		return linkOrCopy(path, to)
+	}
+	return fmt.Errorf("%s is neither file, directory nor symbolic link: it cannot be published", path)
+}
+
+func linkOrCopy(from, to string) error {
+	err := os.Link(from, to)
+	if errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EMLINK) {
+		return copyFile(from, to, io.Discard)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrMoved
+	}
+	return err
+}
+
+// own replaces the links of what is signed by copies that nobody else can
+// change, and hashes them.
+func (r *Repository) own(dir string, list []artifact) ([]round.Item, error) {
+	var items []round.Item
+	for _, a := range list {
+		if err := a.check(); err != nil {
+			return nil, err
+		}
+		path := filepath.Join(dir, a.name)
+		if err := a.fits(path); err != nil {
+			return nil, err
+		}
+		hashes, all := a.hashes()
+		if err := copyFile(path, path+".new", all); err != nil {
+			return nil, err
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			return nil, err
+		}
+		for i, s := range a.sign {
+			it, err := hashes[i].item(a.name, s)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", a.name, err)
+			}
+			items = append(items, it)
+		}
+	}
+	return items, nil
+}
+
+// fits refuses what is too large for a format.
+func (a artifact) fits(path string) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	for _, s := range a.sign {
+		if s.Format.Cleartext() && st.Size() > sigformat.MaxClear {
+			return fmt.Errorf("%s has %d bytes: a text with its signature in one file has at most %d", a.name, st.Size(), sigformat.MaxClear)
+		}
+	}
+	return nil
+}
+
+// hashing is one format's view of a file.
+type hashing struct {
+	h    *sigformat.Hasher
+	into io.WriteCloser
+}
+
+// hashes prepares one for each format of an artifact; what is written to all
+// goes to each.
+func (a artifact) hashes() (list []hashing, all io.Writer) {
+	var writers []io.Writer
+	for _, s := range a.sign {
+		h := sigformat.NewHasher(s.Alg)
+		list = append(list, hashing{h, s.Format.Canonical(h)})
+		writers = append(writers, list[len(list)-1].into)
+	}
+	return list, io.MultiWriter(writers...)
+}
+
+func (x hashing) item(name string, s *Sign) (round.Item, error) {
+	if err := x.into.Close(); err != nil {
+		return round.Item{}, err
+	}
+	st := x.h.State()
+	digest := message.Digest{Alg: s.Alg, Sum: st.Digest()}
+	return round.Item{Name: name, Format: s.Format.Name, Digest: digest.String(), Size: st.Count(), State: st.Bytes()}, nil
+}
+
+// copyFile makes a file that is no link to from, with its times, because clients
+// ask for what is newer. from must stand still meanwhile.
+func copyFile(from, to string, also io.Writer) error {
+	in, err := os.OpenFile(from, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }() // read only: nothing can be lost
+	before, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, before.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.MultiWriter(out, also), in)
+	after, serr := in.Stat()
+	if err == nil && serr == nil && identity(before) != identity(after) {
+		err = ErrMoved
+	}
+	return errors.Join(err, serr, out.Close(), os.Chtimes(to, before.ModTime(), before.ModTime()))
+}
