@@ -60,7 +60,7 @@ setup: ## install the missing Debian packages (nothing to do: a fraction of a se
 
 build: ## every binary, into build/bin
 	@mkdir -p $(BIN)
-	@$(PURE_ENV) $(GOBUILD) -ldflags '$(STRIP)' -o $(BIN)/ ./hostlink/cmd/touchmark ./hostlink/cmd/touchmark-hostd ./tpm/cmd/touchmark-audit ./appliance/cmd/touchmark-link ./tests/pivemu/cmd/pivemu ./tests/demo
+	@$(PURE_ENV) $(GOBUILD) -ldflags '$(STRIP)' -o $(BIN)/ ./hostlink/cmd/touchmark ./hostlink/cmd/touchmark-hostd ./hostlink/cmd/touchmark-gpg ./tpm/cmd/touchmark-audit ./appliance/cmd/touchmark-link ./tests/pivemu/cmd/pivemu ./tests/demo
 	@$(INPROC_ENV) $(GOBUILD) -tags $(TAGS) -ldflags '$(STATIC)' -o $(BIN)/touchmark-appliance ./appliance/cmd/touchmark-appliance
 	@$(INPROC_ENV) $(GOBUILD) -tags $(EMULATED_TAGS) -ldflags '$(STATIC)' -o $(BIN)/touchmark-appliance-emulated ./appliance/cmd/touchmark-appliance
 	@$(PCSCD_ENV) $(GOBUILD) -tags $(TAGS),pcscd -ldflags '$(STRIP)' -o $(BIN)/touchmark-appliance-pcscd ./appliance/cmd/touchmark-appliance
@@ -105,7 +105,7 @@ check: setup build ## gofmt, vet, staticcheck, static-binary asserts
 	@$(INPROC_ENV) $(GO) vet -tags $(EMULATED_TAGS) ./...
 	@$(PCSCD_ENV) $(GO) vet -tags $(TAGS),pcscd ./appliance/...
 	@$(INPROC_ENV) $(GO) tool staticcheck -checks all -tags $(EMULATED_TAGS) ./...
-	@for b in touchmark touchmark-hostd touchmark-audit touchmark-link touchmark-appliance touchmark-appliance-emulated; do \
+	@for b in touchmark touchmark-hostd touchmark-gpg touchmark-audit touchmark-link touchmark-appliance touchmark-appliance-emulated; do \
 	  if readelf -d $(BIN)/$$b | grep -q NEEDED; then echo "check: $$b must be static but needs:" >&2; readelf -d $(BIN)/$$b | grep NEEDED >&2; exit 1; fi; done
 	@readelf -d $(BIN)/touchmark-appliance-pcscd | grep -q 'NEEDED.*libpcsclite' || { echo "check: touchmark-appliance-pcscd does not use the system's pcscd" >&2; exit 1; }
 	@if $(GO) version -m $(BIN)/touchmark-appliance | grep -q 'tags=.*emulated'; then echo "check: the production appliance was built with the emulated token" >&2; exit 1; fi

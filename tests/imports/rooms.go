@@ -58,6 +58,7 @@ var rooms = map[string]kind{
 	"hostlink/approve/pacman":      edge,
 	"hostlink/keyring":             pure,
 	"hostlink/frame":               pure,
+	"hostlink/gpgcompat":           pure,
 	"hostlink/hostd/verify":        pure,
 	"hostlink/message":             pure,
 	"hostlink/message/canon":       pure,
@@ -77,6 +78,7 @@ var rooms = map[string]kind{
 	"hostlink/serialport":          edge,
 	"hostlink/serialport/usbtty":   edge,
 	"hostlink/cmd/touchmark":       command,
+	"hostlink/cmd/touchmark-gpg":   command,
 	"hostlink/cmd/touchmark-hostd": command,
 	"hostlink/hostd/logtest":       test,
 

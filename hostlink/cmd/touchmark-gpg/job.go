@@ -1,0 +1,205 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/gpgcompat"
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/client"
+	"touchmark/hostlink/hostd/verify"
+)
+
+// How long things may take.
+const (
+	// patience is how long a request waits for its signature if nobody says.
+	patience = 10 * time.Minute
+	// The daemon takes up to a week.
+	maxPatience = 7 * 24 * time.Hour
+	// grace is how much later than that an answer may come: what is armed cannot
+	// be withdrawn, and its end is at most a touch away.
+	grace = time.Minute
+	// reading bounds the time before the request, in which a caller writes to us.
+	reading = time.Hour
+)
+
+// timeout is how long a request may wait: $TOUCHMARK_TIMEOUT.
+func timeout() (time.Duration, error) {
+	text := env("TOUCHMARK_TIMEOUT", patience.String())
+	d, err := time.ParseDuration(text)
+	if err != nil || d < time.Second || d > maxPatience {
+		return 0, fmt.Errorf("$TOUCHMARK_TIMEOUT is %q: use 1s to 168h", text)
+	}
+	return d, nil
+}
+
+// job is one request: the calls that it answers, what they are over, and where
+// the results go.
+type job struct {
+	p     *program
+	trust *verify.Trust
+	ring  gpgcompat.Ring // one of these keys must have signed
+	calls []*gpgcompat.Call
+	in    []*input
+	outs  []*output
+	wait  time.Duration
+}
+
+// obtain has the signatures made and checks them against this host's own trust and
+// hashes. Nothing is written.
+func (j *job) obtain() ([]*verify.Facts, error) {
+	overdue := time.AfterFunc(reading, func() { j.die("what is to be signed was not written within " + reading.String()) })
+	s, err := client.Open(env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"))
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	if err := j.read(); err != nil {
+		return nil, err
+	}
+	overdue.Stop()
+	r, err := j.converse(s)
+	if err != nil {
+		return nil, err
+	}
+	facts, err := j.accept(r)
+	if err == nil {
+		s.Taken()
+	}
+	return facts, err
+}
+
+// die ends a process in which something hangs that nobody can interrupt.
+func (j *job) die(why string) {
+	fmt.Fprintf(j.p.errs, "touchmark-gpg: %s; no signature was written\n", why)
+	os.Exit(exitFailed)
+}
+
+func (j *job) read() error {
+	for _, c := range j.calls {
+		alg, err := j.ring.Hash(c.Hash)
+		if err != nil {
+			return err
+		}
+		in, err := read(c, alg)
+		if err != nil {
+			return err
+		}
+		j.in = append(j.in, in)
+	}
+	return nil
+}
+
+func (j *job) request() *api.Request {
+	r := &api.Request{Op: api.OpSign, Class: env("TOUCHMARK_CLASS", ""), Timeout: j.wait.Milliseconds(), Key: make([]byte, api.KeySize)}
+	rand.Read(r.Key) // never fails: crypto/rand ends the program instead
+	for i, in := range j.in {
+		r.Items = append(r.Items, api.Item{Name: in.name, Format: j.calls[i].Format.Name, Digest: in.digest().String(), Size: in.state.Count(), State: in.state.Bytes()})
+	}
+	return r
+}
+
+// converse sends the request and follows it to its end. A signal withdraws it,
+// unless it is armed; a second one leaves at once, as does the deadline.
+func (j *job) converse(s *client.Session) (*api.Response, error) {
+	s.Return = j.wait
+	leave := time.AfterFunc(j.wait+grace, s.Leave)
+	defer leave.Stop()
+	stop := make(chan os.Signal, 2)
+	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(stop)
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		for _, end := range []func(){s.Cancel, s.Leave} {
+			select {
+			case <-over:
+				return
+			case <-stop:
+				end()
+			}
+		}
+	}()
+	s.Event = j.p.tell
+	r, err := s.Wait(j.request())
+	switch {
+	case err != nil && s.Job != "":
+		return nil, api.Errorf(api.MaySigned, "no answer any more while job %s was with the appliance: it may be signed yet; touchmark jobs says how it ended", s.Job)
+	case err != nil && s.Left():
+		return nil, api.Errorf(api.TimedOut, "touchmark-hostd did not answer within %s", j.wait+grace)
+	case err != nil:
+		return nil, err
+	case !r.OK:
+		s.Taken()
+	}
+	return r, client.Said(r)
+}
+
+// tell keeps a person at a terminal informed; programs hear nothing but the end.
+func (p *program) tell(e *api.Event) {
+	f, ok := p.errs.(*os.File)
+	if !ok {
+		return
+	}
+	if st, err := f.Stat(); err != nil || st.Mode()&os.ModeCharDevice == 0 {
+		return
+	}
+	switch e.State {
+	case "queued":
+		fmt.Fprintln(f, "touchmark-gpg: waiting: another request is with the operator")
+	case "shown":
+		fmt.Fprintln(f, "touchmark-gpg: on the appliance's display: waiting for the operator")
+	case "touch":
+		fmt.Fprintln(f, "touchmark-gpg: waiting for the touch")
+	}
+}
+
+// accept checks signatures and proofs, that one of the keys that the caller meant
+// made them, and that the files are still the same.
+func (j *job) accept(r *api.Response) ([]*verify.Facts, error) {
+	if len(r.Signatures) != len(j.in) || len(r.Proofs) != len(j.in) {
+		return nil, fmt.Errorf("touchmark-hostd returned %d signatures and %d proofs for %d requests", len(r.Signatures), len(r.Proofs), len(j.in))
+	}
+	facts := make([]*verify.Facts, len(j.in))
+	for i, in := range j.in {
+		proof, err := j.trust.OpenProof(r.Proofs[i])
+		if err != nil {
+			return nil, err
+		}
+		if facts[i], err = proof.Check(in.name, j.calls[i].Format, in.state, r.Signatures[i]); err != nil {
+			return nil, err
+		}
+		if !j.ring.Has(facts[i].Key) {
+			return nil, fmt.Errorf("class %s signs with key %X, the caller wants %s: name another class with $TOUCHMARK_CLASS", facts[i].Class, facts[i].Key, j.ring.Names())
+		}
+		if err := in.unchanged(); err != nil {
+			return nil, err
+		}
+		if err := j.outs[i].fill(j.calls[i], in, r.Signatures[i], r.Proofs[i], facts[i]); err != nil {
+			return nil, err
+		}
+	}
+	return facts, nil
+}
+
+// failure says an error in gpgme's terms.
+func failure(err error) gpgcompat.Failure {
+	var e *api.Error
+	switch {
+	case !errors.As(err, &e):
+	case e.Code == api.TimedOut:
+		return gpgcompat.TimedOut
+	case e.Code == api.Denied, e.Code == api.Interrupted:
+		return gpgcompat.Denied
+	}
+	return gpgcompat.Failed
+}
+
+// certificateOf is the certificate of the key that signed.
+func (j *job) certificateOf(f *verify.Facts) *sigformat.Certificate { return j.trust.Keys.Find(f.Key) }

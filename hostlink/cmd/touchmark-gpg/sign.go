@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/gpgcompat"
+)
+
+// sign has the appliance sign, if it is its key that the caller means.
+func (p *program) sign(c *gpgcompat.Call, args []string) error {
+	trust, ring, err := loadKeys()
+	if err != nil {
+		return err
+	}
+	chosen, err := ring.Choose(c.Users, time.Now())
+	switch {
+	case err != nil:
+		return err
+	case chosen == nil:
+		return p.pass("gpg", args)
+	}
+	status, err := openStatus(c.Status)
+	if err != nil {
+		return err
+	}
+	lines, err := p.perform(&job{p: p, trust: trust, ring: chosen, calls: []*gpgcompat.Call{c}})
+	if err != nil {
+		lines = gpgcompat.NotSigned(failure(err))
+	}
+	if _, told := io.WriteString(status, lines); told != nil && err == nil {
+		return fmt.Errorf("the signature is written, but the status cannot be: %w", told)
+	}
+	return err
+}
+
+// perform does a job and answers with the status lines of its success.
+func (p *program) perform(j *job) (lines string, err error) {
+	if j.wait, err = timeout(); err != nil {
+		return "", err
+	}
+	for _, c := range j.calls {
+		o, err := newOutput(c)
+		if err != nil {
+			return "", err
+		}
+		j.outs = append(j.outs, o)
+	}
+	facts, err := j.obtain()
+	if err != nil {
+		return "", err
+	}
+	if err := writeAll(j.outs); err != nil {
+		return "", err
+	}
+	for i, f := range facts {
+		lines += gpgcompat.Signed(j.certificateOf(f), j.calls[i].Format, f.Digest.Alg, f.Created)
+	}
+	return lines, nil
+}
+
+// openStatus opens where gpg is to write status lines.
+func openStatus(name string) (io.Writer, error) {
+	if name == "" {
+		return io.Discard, nil
+	}
+	fd, err := strconv.ParseUint(name, 10, 16)
+	if err != nil {
+		return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	}
+	f := os.NewFile(uintptr(fd), "status")
+	if f == nil {
+		return nil, fmt.Errorf("file descriptor %d is not open", fd)
+	}
+	if _, err := f.Stat(); err != nil {
+		return nil, fmt.Errorf("file descriptor %d for status lines is not open", fd)
+	}
+	return f, nil
+}
+
+// release is the hook that reprepro calls: what to sign, and where InRelease and
+// Release.gpg go, "" for neither. Both are one request: the operator arms it once.
+func (p *program) release(args []string) error {
+	if len(args) != 3 {
+		return fmt.Errorf("%w: reprepro calls it with Release, InRelease and Release.gpg", gpgcompat.ErrRefused)
+	}
+	trust, ring, err := loadKeys()
+	if err != nil {
+		return err
+	}
+	var users []string
+	if u := os.Getenv("TOUCHMARK_KEY"); u != "" {
+		users = []string{u}
+	}
+	chosen, err := ring.Choose(users, time.Now())
+	switch {
+	case err != nil:
+		return err
+	case chosen == nil:
+		return fmt.Errorf("$TOUCHMARK_KEY is %q, which is no key of the appliance", users[0])
+	}
+	j := &job{p: p, trust: trust, ring: chosen}
+	for i, format := range []sigformat.Format{sigformat.OpenPGPCleartext, sigformat.OpenPGPBinary} {
+		if out := args[1+i]; out != "" {
+			j.calls = append(j.calls, &gpgcompat.Call{Kind: gpgcompat.Sign, Format: format, Armor: true, File: args[0], Output: out, Yes: true})
+		}
+	}
+	if len(j.calls) == 0 {
+		return nil
+	}
+	_, err = p.perform(j)
+	return err
+}
