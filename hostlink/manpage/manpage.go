@@ -20,6 +20,7 @@ import (
 
 // Page says what the commands do not.
 type Page struct {
+	Name    string   // of the program
 	Section int      // 1 for commands, 8 for daemons
 	Files   []string // pairs: path, what it is
 	SeeAlso []string // such as touchmark-hostd(8)
@@ -29,7 +30,9 @@ type Page struct {
 func (p Page) Command() *cobra.Command {
 	return &cobra.Command{
 		Use: "man", Hidden: true, Args: cobra.NoArgs,
-		Short: "Print the manual page, in the man(7) macros",
+		Short:   "Print the manual page, in the man(7) macros",
+		Long:    "Print the manual page of the whole program, in the man(7) macros, made of the same texts as --help.",
+		Example: "  " + p.Name + " man | man -l -",
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := c.OutOrStdout().Write(p.Of(c.Root()))
 			return err

@@ -21,7 +21,7 @@ func program(long, example string) *cobra.Command {
 	}
 	group := &cobra.Command{Use: "group", Short: "Holds one"}
 	group.AddCommand(&cobra.Command{Use: "below", Short: "Is below", Run: func(*cobra.Command, []string) {}})
-	root.AddCommand(sub, group, &cobra.Command{Use: "exit-codes", Short: "Codes", Long: "  0  done\n  1  not"}, Page{Section: 1}.Command())
+	root.AddCommand(sub, group, &cobra.Command{Use: "exit-codes", Short: "Codes", Long: "  0  done\n  1  not"}, Page{Name: "prog", Section: 1}.Command())
 	return root
 }
 

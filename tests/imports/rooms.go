@@ -70,6 +70,7 @@ var rooms = map[string]kind{
 	"hostlink/hostd/config":        edge,
 	"hostlink/hostd/mirror":        edge,
 	"hostlink/hostd/round":         pure,
+	"hostlink/hostd/service":       edge,
 	"hostlink/hostd/socket":        edge,
 	"hostlink/hostd/spool":         edge,
 	"hostlink/hostd/staging":       edge,

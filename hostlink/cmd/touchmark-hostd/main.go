@@ -18,6 +18,7 @@ import (
 	"touchmark/hostlink/hostd"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/config"
+	"touchmark/hostlink/hostd/service"
 	"touchmark/hostlink/hostd/socket"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/manpage"
@@ -34,7 +35,7 @@ func main() {
 }
 
 // manual is what the manual page says besides the command.
-var manual = manpage.Page{Section: 8, SeeAlso: []string{"touchmark(1)", "touchmark-audit(1)"}, Files: []string{
+var manual = manpage.Page{Name: "touchmark-hostd", Section: 8, SeeAlso: []string{"touchmark(1)", "touchmark-audit(1)"}, Files: []string{
 	"/etc/touchmark/hostd.toml", "configuration",
 	"/etc/touchmark/trust", "what this host pins of the log, from the administrators",
 	"/etc/touchmark/host.key", "this host's key, made by touchmark key new",
@@ -75,8 +76,7 @@ func logger(level string) (zerolog.Logger, error) {
 	if err != nil {
 		return zerolog.Nop(), fmt.Errorf("log level %q: use debug, info, warn or error", level)
 	}
-	w := zerolog.ConsoleWriter{Out: os.Stderr, NoColor: true, TimeFormat: time.RFC3339}
-	return zerolog.New(w).Level(l).With().Timestamp().Logger(), nil
+	return zerolog.New(service.Log(os.Stderr)).Level(l).With().Timestamp().Logger(), nil
 }
 
 func run(ctx context.Context, path string, log zerolog.Logger) error {
@@ -100,7 +100,16 @@ func run(ctx context.Context, path string, log zerolog.Logger) error {
 	// Run closes the link itself, after its last words.
 	link := serialport.Start(context.WithoutCancel(ctx), serialport.EndpointConfig{Path: c.Device, Baud: c.Baud, Initiator: true})
 	fmt.Println("touchmark-hostd: serving", c.Socket)
+	tell(log, service.Ready)
+	context.AfterFunc(ctx, func() { tell(log, service.Stopping) })
 	return d.Run(ctx, link, l)
+}
+
+// tell reports to systemd; that it does not hear is no reason to stop.
+func tell(log zerolog.Logger, state string) {
+	if err := service.Notify(state); err != nil {
+		log.Warn().Err(err).Msg(state)
+	}
 }
 
 // options reads the files that the configuration names.

@@ -78,7 +78,7 @@ func (a *app) root() *cobra.Command {
 }
 
 // manual is what the manual page says besides the commands.
-var manual = manpage.Page{Section: 1, SeeAlso: []string{"touchmark-hostd(8)", "touchmark-audit(1)"}, Files: []string{
+var manual = manpage.Page{Name: "touchmark", Section: 1, SeeAlso: []string{"touchmark-hostd(8)", "touchmark-audit(1)"}, Files: []string{
 	"/etc/touchmark/trust", "what this host pins of the log: directory or file ($TOUCHMARK_TRUST)",
 	"/run/touchmark/hostd.sock", "socket of touchmark-hostd ($TOUCHMARK_SOCKET)",
 	"FILE.sig, FILE.asc", "signature",

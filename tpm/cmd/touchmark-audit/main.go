@@ -67,7 +67,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 // manual is what the manual page says besides the commands.
-var manual = manpage.Page{Section: 1, SeeAlso: []string{"touchmark(1)", "touchmark-hostd(8)"}}
+var manual = manpage.Page{Name: "touchmark-audit", Section: 1, SeeAlso: []string{"touchmark(1)", "touchmark-hostd(8)"}}
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
