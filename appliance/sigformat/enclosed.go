@@ -37,18 +37,27 @@ type enclosed struct {
 	f    Format
 	h    io.Writer
 	file bytes.Buffer
+	long bool
 }
 
-// Write implements io.Writer.
+// Write implements io.Writer. A file that is too long for one write is so for
+// those after it and for Close: the beginning of a file is never taken for it.
 func (e *enclosed) Write(p []byte) (int, error) {
-	if e.file.Len()+len(p) > strictjson.MaxBytes {
-		return 0, fmt.Errorf("%s: a file of more than %d bytes", e.f.Name, strictjson.MaxBytes)
+	if e.long = e.long || e.file.Len()+len(p) > strictjson.MaxBytes; e.long {
+		return 0, e.tooLong()
 	}
 	return e.file.Write(p)
 }
 
+func (e *enclosed) tooLong() error {
+	return fmt.Errorf("%s: a file of more than %d bytes", e.f.Name, strictjson.MaxBytes)
+}
+
 // Close implements io.Closer.
 func (e *enclosed) Close() error {
+	if e.long {
+		return e.tooLong()
+	}
 	c, err := e.f.open(e.file.Bytes())
 	if err != nil {
 		return fmt.Errorf("%s: %w", e.f.Name, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"pgregory.net/rapid"
 
+	"touchmark/appliance/sigformat/strictjson"
 	"touchmark/hostlink/message"
 )
 
@@ -327,4 +328,19 @@ func FuzzReadSignatureFile(f *testing.F) {
 			t.Fatalf("%v: %q became another", err, file.Text)
 		}
 	})
+}
+
+// The beginning of a file that is too long is never taken for the file, though
+// whoever writes it in pieces passes over what Write says.
+func TestEnclosedIsNotItsBeginning(t *testing.T) {
+	for _, f := range []Format{InTotoGPG, InTotoNative} {
+		var h bytes.Buffer
+		w := f.Canonical(&h)
+		for _, piece := range []string{`{"_type":"link"}`, strings.Repeat(" ", strictjson.MaxBytes), " "} {
+			_, _ = w.Write([]byte(piece))
+		}
+		if err := w.Close(); err == nil || h.Len() != 0 {
+			t.Errorf("%s: %v, hashed %q", f.Name, err, h.String())
+		}
+	}
 }

@@ -96,11 +96,12 @@ func others(t *testing.T) []Format {
 // signature verifies, with the file or with its digest alone.
 func TestEveryBitOfOthers(t *testing.T) {
 	for _, k := range tokens() {
-		for _, f := range others(t) {
-			if f.Signs(k.Algorithm(), message.SHA512) != nil {
+		for _, f := range append(others(t), InTotoNative, formatOf(t, "dsse-in-toto")) {
+			goes := slices.DeleteFunc(slices.Clone(algs), func(a message.Alg) bool { return f.Signs(k.Algorithm(), a) != nil })
+			if len(goes) == 0 {
 				continue
 			}
-			s := stateOf(message.SHA512, []byte("some data"))
+			s := stateOf(goes[len(goes)-1], []byte("some data"))
 			sig := k.sealed(t, f, s)
 			p, err := f.Plan(k.Key, s, when, testOrigin, message.JobID{})
 			if err != nil {
