@@ -25,6 +25,7 @@ import (
 
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/document"
 	"touchmark/hostlink/message"
 )
 
@@ -91,7 +92,7 @@ func checkContents(items []message.Item, contents []message.Content) (artifacts 
 	for i, it := range items {
 		var a Artifact
 		if contents[i].Document != nil {
-			err = Refuse(message.CodeBadDocument, "no document is taken for %s", it.Format)
+			a, err = readDocument(it, contents[i].Document)
 		} else {
 			a.State, err = checkState(it, contents[i].State)
 		}
@@ -112,9 +113,29 @@ func inItem(i int, err error) error {
 	return err
 }
 
+// readDocument hashes a document, confirms that it is the approved one, and says
+// what it means.
+func readDocument(it message.Item, doc []byte) (a Artifact, err error) {
+	h := sigformat.NewHasher(it.Digest.Alg)
+	_, _ = h.Write(doc) // a hash never fails
+	a.State = h.State()
+	if err := matches(it, a.State, "document"); err != nil {
+		return a, err
+	}
+	d, err := document.Parse(it.Format, doc)
+	if err != nil {
+		return a, Refuse(message.CodeBadDocument, "%v", err)
+	}
+	a.Meaning = d.Meaning
+	return a, nil
+}
+
 // checkState confirms that a hash state is one that a file of the approved size
-// with the approved digest leaves behind.
+// with the approved digest leaves behind, and that a state will do.
 func checkState(it message.Item, b []byte) (st sigformat.State, err error) {
+	if f, known := sigformat.FormatOf(it.Format); known && f.Document() == sigformat.Demanded {
+		return st, Refuse(message.CodeDocumentMissing, "%s is over a document that must come with the request", f.Name)
+	}
 	if st, err = sigformat.ParseState(it.Digest.Alg, b); err != nil {
 		return st, Refuse(message.CodeBadState, "%v", err)
 	}

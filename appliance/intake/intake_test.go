@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -41,13 +42,13 @@ type desk struct {
 	log    log
 }
 
-func newDesk(t testing.TB) *desk {
+func newDesk(t testing.TB, more ...string) *desk {
 	t.Helper()
 	d := &desk{Forge: intaketest.New(origin), log: log{size: 900}}
 	admin, adminKey := intaketest.NewKey("admin")
 	host, hostKey := intaketest.NewKey("repo1")
 	text := policytest.Policy{Origin: origin, Admin: adminKey, Host: hostKey}.Text()
-	p, err := policy.Open(intaketest.Sign([]byte(text+d.Tables("packages")), admin))
+	p, err := policy.Open(intaketest.Sign([]byte(text+d.Tables("packages")+strings.Join(more, "")), admin))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,6 +162,80 @@ func TestOrderOfChecks(t *testing.T) {
 	}
 	if err := d.ask(r.Submit()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWhatADocumentSaysIsShown: a file may come as a document, and then has a
+// meaning; without it it has none.
+func TestWhatADocumentSaysIsShown(t *testing.T) {
+	d := newDesk(t)
+	r := d.Honest(intaketest.Release, intaketest.Release)
+	r.Contents[0] = message.Content{Document: []byte(intaketest.Release)}
+	m := r.Submit()
+	req, err := d.policy.Authenticate(m.Approval, m.Submission)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, items, err := Admit(d.policy, d.log, policy.NewHistory(), req, m.Contents, noon)
+	if err != nil || len(items) != 2 || items[0].State != items[1].State || items[1].Meaning != nil {
+		t.Fatalf("%+v, %v", items, err)
+	}
+	if text := strings.Join(items[0].Meaning, "\n"); !strings.Contains(text, "Suite: stable") {
+		t.Errorf("it means %q", text)
+	}
+}
+
+// statements is a policy whose key signs documents only.
+const statements = `
+[[key]]
+name = "statements"
+slot = "9a"
+family = "dsse"
+algorithm = "p256"
+[[class]]
+name = "statements"
+keys = ["statements"]
+hosts = ["repo1"]
+names = ["*"]
+formats = ["dsse-in-toto"]
+max_size = "1MiB"
+rates = ["20/1h"]
+approvals = 0
+batch = 4
+`
+
+// TestADocumentIsDemanded: where the format is over a document, no state will do,
+// and every document is one in its one form, whatever the digest says.
+func TestADocumentIsDemanded(t *testing.T) {
+	d := newDesk(t, statements)
+	const good = `{"_type":"https://in-toto.io/Statement/v1","predicate":{},"predicateType":"https://x.example/v1","subject":[{"digest":{"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},"name":"a"}]}`
+	pae := func(payload string) string {
+		return fmt.Sprintf("DSSEv1 28 application/vnd.in-toto+json %d %s", len(payload), payload)
+	}
+	for name, c := range map[string]struct{ code, doc string }{
+		"good":                   {"", pae(good)},
+		"a key twice":            {message.CodeBadDocument, pae(strings.Replace(good, `"predicate":`, `"predicateType":"https://evil.example/v1","predicate":`, 1))},
+		"bytes behind it":        {message.CodeBadDocument, pae(good + "{}")},
+		"another length":         {message.CodeBadDocument, pae(good) + " "},
+		"another payload type":   {message.CodeBadDocument, strings.Replace(pae(good), "in-toto+json", "in-tota+json", 1)},
+		"the payload alone":      {message.CodeBadDocument, good},
+		"a key in another case":  {message.CodeBadDocument, pae(strings.Replace(good, `"predicate":{}`, `"predicate":{},"Subject":[]`, 1))},
+		"not UTF-8":              {message.CodeBadDocument, pae(strings.Replace(good, `"a"`, "\"\xff\"", 1))},
+		"deeper than it may be":  {message.CodeBadDocument, pae(strings.Replace(good, `{}`, strings.Repeat("[", 5000)+strings.Repeat("]", 5000), 1))},
+		"half of a surrogate":    {message.CodeBadDocument, pae(strings.Replace(good, `"a"`, `"\ud800"`, 1))},
+		"no subject":             {message.CodeBadDocument, pae(`{"_type":"https://in-toto.io/Statement/v1","predicate":{},"predicateType":"https://x.example/v1","subject":[]}`)},
+		"a digest that is none":  {message.CodeBadDocument, pae(strings.Replace(good, "e3b0", "e3B0", 1))},
+		"a statement of nothing": {message.CodeBadDocument, pae("{}")},
+	} {
+		r := d.Honest(c.doc)
+		r.Approval.Class, r.Approval.Items[0].Format = "statements", "dsse-in-toto"
+		wantCode(t, d.ask(r.Submit()), message.CodeDocumentMissing)
+		r.Contents[0] = message.Content{Document: []byte(c.doc)}
+		if err := d.ask(r.Submit()); c.code != "" {
+			t.Run(name, func(t *testing.T) { wantCode(t, err, c.code) })
+		} else if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

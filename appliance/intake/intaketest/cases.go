@@ -3,6 +3,8 @@ package intaketest
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -42,7 +44,8 @@ func Cases() []Case {
 	all = append(all, notes()...)
 	all = append(all, headsAndTimes()...)
 	all = append(all, policies()...)
-	return append(all, states()...)
+	all = append(all, states()...)
+	return append(all, documents()...)
 }
 
 // approved asks for the class that demands two persons.
@@ -236,6 +239,46 @@ func states() []Case {
 		}, nil},
 		{"an approved size that lies", message.CodeStateMismatch, func(_ *Forge, r *Request) { r.Approval.Items[0].Size++ }, nil},
 	}
+}
+
+// Release is a document that a format of files may come as.
+const Release = "Suite: stable\nDate: Sat, 21 Nov 2026 12:00:00 UTC\nSHA256:\n e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 0 main/Packages\n"
+
+// documents are those that lie, or say two things.
+func documents() []Case {
+	sent := func(approved, document string) func(*Forge, *Request) {
+		return func(_ *Forge, r *Request) {
+			r.Approval.Items[0], _ = Item(message.SHA256, "file0.db", approved)
+			r.Contents[0] = message.Content{Document: []byte(document)}
+		}
+	}
+	said := func(document string) func(*Forge, *Request) { return sent(document, document) }
+	changed := func(old, new string) func(*Forge, *Request) { return said(strings.Replace(Release, old, new, 1)) }
+	return []Case{
+		{"a document of another file than the digest", message.CodeStateMismatch, sent(Release, strings.Replace(Release, "stable", "sid", 1)), nil},
+		{"a document with a byte behind it", message.CodeStateMismatch, sent(Release, Release+"\n"), nil},
+		{"a document without its last byte", message.CodeStateMismatch, sent(Release, Release[:len(Release)-1]), nil},
+		{"a document and another one's digest in the second item", message.CodeStateMismatch, func(_ *Forge, r *Request) {
+			r.Contents[1] = message.Content{Document: []byte(Release)}
+		}, nil},
+		{"a document that is none", message.CodeBadDocument, said("first content"), nil},
+		{"a field twice", message.CodeBadDocument, changed("Date:", "suite: evil\nDate:"), nil},
+		{"a second paragraph", message.CodeBadDocument, said(Release + "\nSuite: evil\n"), nil},
+		{"a text that seems to be signed", message.CodeBadDocument, said("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n" + Release), nil},
+		{"an escape sequence", message.CodeBadDocument, changed("stable", "stable\x1b[2J"), nil},
+		{"a carriage return", message.CodeBadDocument, changed("stable", "evil\rstable"), nil},
+		{"a document without its last line end", message.CodeBadDocument, said(Release[:len(Release)-1]), nil},
+		{"a file of two sizes", message.CodeBadDocument, said(Release + "MD5Sum:\n d41d8cd98f00b204e9800998ecf8427e 1 main/Packages\n"), nil},
+		{"more lines than a person reads", message.CodeBadDocument, said(Release + manyFields(300)), nil},
+	}
+}
+
+func manyFields(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "X-Field-%d: value\n", i)
+	}
+	return b.String()
 }
 
 // signatures is what stands behind a note's last empty line.

@@ -79,7 +79,10 @@ func (a *app) park(paths []string, f *signFlags) (job string, err error) {
 			s.Leave()
 		}
 	}
-	req := request(files, f)
+	req, err := request(files, f)
+	if err != nil {
+		return "", err
+	}
 	req.Park = true
 	r, err := s.Wait(req)
 	switch {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -39,6 +40,21 @@ type hashed struct {
 
 func (h *hashed) digest() message.Digest {
 	return message.Digest{Alg: h.state.Alg(), Sum: h.state.Digest()}
+}
+
+// read gives the file as it is now.
+func (h *hashed) read() ([]byte, error) { return api.ReadSmall(h.path, sigformat.MaxClear) }
+
+// again reads a file that was hashed before, and confirms that it still is that.
+func (h *hashed) again() ([]byte, error) {
+	b, err := h.read()
+	if err != nil {
+		return nil, exitf(api.BadInput, "%w", err)
+	}
+	if s, err := h.format.Digest(h.state.Alg(), bytes.NewReader(b)); err != nil || s != h.state {
+		return nil, exitf(api.BadInput, "%s was changed in the meantime: wait until nothing writes to it, then try again", h.path)
+	}
+	return b, nil
 }
 
 // unchanged confirms that the path still names the file that was hashed.
@@ -122,7 +138,7 @@ func hashOpen(path string, f *os.File, st os.FileInfo, format sigformat.Format, 
 	size, err := how(f, into, done)
 	if err == nil {
 		if err = into.Close(); err != nil {
-			return nil, exitf(api.BadInput, "%s is no text that can be signed as one: %w", path, err)
+			return nil, exitf(api.BadInput, "%s cannot be signed as %s: %w", path, format.Name, err)
 		}
 	}
 	if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,7 +29,7 @@ const roomPerFile = 128 << 10
 // can be written beside the files: permission, room, and nothing in the way.
 func checkOutputs(paths []string, format sigformat.Format) error {
 	room := int64(roomPerFile)
-	if format.Cleartext() {
+	if format.Cleartext() || format.Enclosed() {
 		room += sigformat.MaxSignatureFile
 	}
 	dirs := map[string]int{}
@@ -70,27 +69,35 @@ func plainWrite(err error) error {
 	return err
 }
 
-// signatureFile is what is written of a signature over h. A text with its
-// signature is made of what the file holds now, if that still is what was signed.
-func (h *hashed) signatureFile(sig []byte, armor bool) (*output, error) {
+// signatureFile is what is written of a key's signature over h. One that stands
+// in a file with what it is over is put into what the file holds now, if that
+// still is what was signed.
+func (h *hashed) signatureFile(k *sigformat.Key, sig []byte, armor bool) (*output, error) {
 	switch {
-	case h.format.Family != sigformat.FamilyOpenPGP, !h.format.Cleartext() && !armor:
-		return &output{path: h.path + sigSuffix, data: sig}, nil
-	case !h.format.Cleartext():
+	case h.format.Enclosed() || h.format.Cleartext():
+		return h.wholeFile(k, sig)
+	case h.format.Family == sigformat.FamilyOpenPGP && armor:
 		return &output{path: h.path + textSuffix, data: sigformat.ArmorSignature(sig)}, nil
 	}
-	document, err := api.ReadSmall(h.path, sigformat.MaxClear)
+	return &output{path: h.path + sigSuffix, data: sig}, nil
+}
+
+func (h *hashed) wholeFile(k *sigformat.Key, sig []byte) (*output, error) {
+	content, err := h.again()
 	if err != nil {
-		return nil, exitf(api.BadInput, "%w", err)
+		return nil, err
 	}
-	if s, err := h.format.Digest(h.state.Alg(), bytes.NewReader(document)); err != nil || s != h.state {
-		return nil, exitf(api.BadInput, "%s was changed in the meantime: wait until nothing writes to it, then try again", h.path)
+	o := &output{path: h.path + textSuffix}
+	if h.format.Enclosed() {
+		o.path = h.path + sigSuffix
+		o.data, err = h.format.Enclose(k, content, sig)
+	} else {
+		o.data, err = sigformat.Clearsign(content, sig)
 	}
-	data, err := sigformat.Clearsign(document, sig)
 	if err != nil {
 		return nil, exitf(api.Evidence, "%w", err)
 	}
-	return &output{path: h.path + textSuffix, data: data}, nil
+	return o, nil
 }
 
 // output is a file to be written, and what stood there before.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/strictjson"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/message"
@@ -207,7 +210,7 @@ func (a *app) publishCmd() *cobra.Command {
 }
 
 func (a *app) certCmd() *cobra.Command {
-	var binary, fingerprint, ssh, pem bool
+	var binary, fingerprint, ssh, pem, inToto bool
 	c := &cobra.Command{
 		Use:     "cert",
 		Short:   "Print the OpenPGP certificates and other public keys from the trust file",
@@ -230,6 +233,8 @@ func (a *app) certCmd() *cobra.Command {
 				}
 			case ssh, pem:
 				err = a.bareKeys(t.Keys, ssh)
+			case inToto:
+				err = a.inTotoKeys(t.Keys)
 			case binary:
 				_, err = a.out.Write(sigformat.OpenPGP(t.Certs))
 			default:
@@ -245,7 +250,8 @@ func (a *app) certCmd() *cobra.Command {
 	c.Flags().BoolVar(&ssh, "ssh", false, "the keys that are not for OpenPGP, a line each as SSH has them")
 	c.Flags().BoolVar(&pem, "pem", false, "the keys that are not for OpenPGP, as PEM for openssl")
 	c.Flags().BoolVar(&fingerprint, "fingerprint", false, "only the fingerprint")
-	c.MarkFlagsMutuallyExclusive("binary", "fingerprint", "ssh", "pem")
+	c.Flags().BoolVar(&inToto, "in-toto", false, "the EC keys that are not for OpenPGP, a line of JSON each as in-toto and securesystemslib have them")
+	c.MarkFlagsMutuallyExclusive("binary", "fingerprint", "ssh", "pem", "in-toto")
 	return c
 }
 
@@ -265,6 +271,22 @@ func (a *app) bareKeys(keys sigformat.Keyring, ssh bool) error {
 		}
 		if _, err := a.out.Write(text); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// inTotoKeys prints those that files of in-toto and DSSE name by such an object.
+func (a *app) inTotoKeys(keys sigformat.Keyring) error {
+	for _, k := range keys {
+		if o := k.Key.SecureSystems(); o != nil && k.Bare() {
+			var line bytes.Buffer
+			if err := json.Compact(&line, strictjson.Text(o)); err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintln(a.out, line.String()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -36,12 +36,14 @@ func (a *app) signCmd() *cobra.Command {
 		Long: "Hashes the files, asks the appliance through touchmark-hostd, waits for the operator's touch, verifies\n" +
 			"signatures and proofs against the trust file, and writes FILE.sig and FILE.tmproof beside each file.\n" +
 			"With --armor, and for a text with its signature in one file (--format openpgp-cleartext), it is FILE.asc.\n" +
+			"For in-toto and DSSE, FILE is metadata or payload, with or without signatures, and FILE.sig all of it with one more.\n" +
 			"All files of one call are one job: the operator arms it once and touches the token once per file.\n" +
 			"On any failure nothing is written, and the exit code says what happened (docs/host-guide.md).\n" +
 			"A request that nobody has taken the result of is joined: the same call again does not ask for another touch.",
 		Example: "  touchmark sign core.db.tar.gz core.files.tar.gz\n  touchmark sign --class iso --hash sha512 --timeout 1h archlinux.iso\n" +
 			"  touchmark sign --format openpgp-cleartext Release && mv Release.asc InRelease\n" +
-			"  touchmark sign --format sshsig-file --hash sha512 notes.txt",
+			"  touchmark sign --format sshsig-file --hash sha512 notes.txt\n" +
+			"  touchmark sign --format in-toto-gpg root.layout && mv root.layout.sig root.layout",
 		Args: someFiles,
 		RunE: func(_ *cobra.Command, files []string) error { return a.sign(files, &f) },
 	}
@@ -71,7 +73,11 @@ func (a *app) sign(paths []string, f *signFlags) error {
 	}
 	defer s.Close()
 	s.Return = f.reconnect
-	r, err := converse(s, request(files, f), newProgress(a.errs, f.quiet), paths)
+	req, err := request(files, f)
+	if err != nil {
+		return err
+	}
+	r, err := converse(s, req, newProgress(a.errs, f.quiet), paths)
 	if err != nil {
 		return err
 	}
@@ -156,15 +162,15 @@ func checkInputs(paths []string, format sigformat.Format, allowEmpty bool) (tota
 	return total, nil
 }
 
-func request(files []*hashed, f *signFlags) *api.Request {
-	r := &api.Request{Op: api.OpSign, Class: f.class, Timeout: f.timeout.Milliseconds(), Key: make([]byte, api.KeySize)}
+func request(files []*hashed, f *signFlags) (r *api.Request, err error) {
+	r = &api.Request{Op: api.OpSign, Class: f.class, Timeout: f.timeout.Milliseconds(), Key: make([]byte, api.KeySize)}
 	rand.Read(r.Key) // never fails: crypto/rand ends the program instead
+	var list []client.File
 	for _, h := range files {
-		r.Items = append(r.Items, api.Item{
-			Name: base(h.path), Format: h.format.Name, Digest: h.digest().String(), Size: h.state.Count(), State: h.state.Bytes(),
-		})
+		list = append(list, client.File{Name: base(h.path), Format: h.format, State: h.state, Read: h.read})
 	}
-	return r
+	r.Items, err = client.Items(list)
+	return r, err
 }
 
 // accept verifies everything once more, against this command's own trust and
@@ -189,7 +195,7 @@ func (a *app) accept(trust *verify.Trust, files []*hashed, r *api.Response, armo
 		if err := h.unchanged(); err != nil {
 			return err
 		}
-		sig, err := h.signatureFile(r.Signatures[i], armor)
+		sig, err := h.signatureFile(in.Signer(), r.Signatures[i], armor)
 		if err != nil {
 			return err
 		}

@@ -87,42 +87,55 @@ func (a *app) verifyOne(trust *verify.Trust, path, sigPath, proofPath string) (*
 	if err != nil {
 		return nil, exitf(api.Evidence, "%s: %w", proofPath, err)
 	}
-	sig, format, alg, err := readSignature(content, itemOf(in, base(path)))
+	sig, err := readSignature(content, in, itemOf(in, base(path)))
 	if err != nil {
 		return nil, exitf(api.Evidence, "%s: %w", sigPath, err)
 	}
-	h, err := a.hashOne(path, format, alg)
+	h, err := a.hashOne(path, sig.format, sig.alg)
 	if err != nil {
 		return nil, err
 	}
-	if sig.Clear {
-		if s, err := format.Digest(alg, bytes.NewReader(sig.Text)); err != nil || s != h.state {
+	if sig.whole {
+		if s, err := sig.format.Digest(sig.alg, bytes.NewReader(sig.text)); err != nil || s != h.state {
 			return nil, exitf(api.Evidence, "%s has another text than %s", sigPath, path)
 		}
 	}
-	f, err := in.Check(base(path), format, h.state, sig.Packet)
+	f, err := in.Check(base(path), sig.format, h.state, sig.bytes)
 	if err != nil {
 		return nil, exitf(api.Evidence, "%s: %w", path, err)
 	}
 	return f, nil
 }
 
-// readSignature says what a signature file holds, in which format and with
-// which hash it was made. Only OpenPGP says that by itself; of others the item does
-// for which it was announced.
-func readSignature(content []byte, it message.Item) (*sigformat.SignatureFile, sigformat.Format, message.Alg, error) {
-	if format, known := sigformat.FormatOf(it.Format); known && format.Family != sigformat.FamilyOpenPGP {
-		return &sigformat.SignatureFile{Packet: content}, format, it.Digest.Alg, nil
+// signature is what a signature file holds.
+type signature struct {
+	bytes  []byte // as the appliance made it
+	format sigformat.Format
+	alg    message.Alg // with which it was made
+	whole  bool        // the file holds what is signed too:
+	text   []byte      // this, as a file to be hashed by the format
+}
+
+// readSignature says what a signature file holds. Only OpenPGP says in itself what
+// it is; of others the item does for which the intent announced it.
+func readSignature(content []byte, in *verify.Intent, it message.Item) (*signature, error) {
+	format, known := sigformat.FormatOf(it.Format)
+	switch {
+	case known && format.Enclosed():
+		_, sig, err := format.OpenEnclosed(in.Signer(), content)
+		return &signature{sig, format, it.Digest.Alg, true, content}, err
+	case known && format.Family != sigformat.FamilyOpenPGP:
+		return &signature{bytes: content, format: format, alg: it.Digest.Alg}, nil
 	}
 	f, err := sigformat.ReadSignatureFile(content)
 	if err != nil {
-		return nil, sigformat.Format{}, "", err
+		return nil, err
 	}
 	format, s, err := f.Format()
 	if err != nil {
-		return nil, format, "", err
+		return nil, err
 	}
-	return f, format, s.Alg, nil
+	return &signature{f.Packet, format, s.Alg, f.Clear, f.Text}, nil
 }
 
 // hashOne hashes a file under a progress bar.

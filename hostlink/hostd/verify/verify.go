@@ -129,6 +129,9 @@ type Facts struct {
 	SubmittedBy string // key name in the submission, "" if it has none
 }
 
+// Signer is the key that the intent announced.
+func (in *Intent) Signer() *sigformat.Key { return in.cert.Key }
+
 // Check verifies that sig is the signature in this format that this intent
 // announced for the file with state s. If several items have that digest, the one
 // called name is reported.

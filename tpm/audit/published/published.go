@@ -73,8 +73,19 @@ func New(keys sigformat.Keyring, origin string) *Repository {
 	return &Repository{keys: keys, origin: origin, jobs: map[message.JobID][]*Found{}, loose: map[string][]*Found{}}
 }
 
-// Add takes a signature file; over is what Hash said of it.
+// Add takes a signature file; over is what Hash said of it. Of a file that holds
+// signatures with what they are over, it takes each by a key of the log.
 func (r *Repository) Add(name string, signature []byte, over []sigformat.State) {
+	inside := r.enclosed(signature)
+	for _, e := range inside {
+		r.add(name, e.signature, e.over)
+	}
+	if len(inside) == 0 {
+		r.add(name, signature, over)
+	}
+}
+
+func (r *Repository) add(name string, signature []byte, over []sigformat.State) {
 	f := &Found{File: name, over: over}
 	_, s, content, err := read(signature)
 	switch {
@@ -92,6 +103,7 @@ func (r *Repository) Add(name string, signature []byte, over []sigformat.State) 
 		f.State, f.Text = Unlogged, fmt.Sprintf("it names log %q", s.Origin)
 	default:
 		f.Job, f.sig, f.raw, f.Time = s.Job, s, content.Packet, &s.Created
+		f.over = slices.DeleteFunc(slices.Clone(over), func(o sigformat.State) bool { return o.Alg() != s.Alg })
 		r.jobs[s.Job] = append(r.jobs[s.Job], f)
 		return
 	}

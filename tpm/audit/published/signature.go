@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/strictjson"
 	"touchmark/hostlink/message"
 )
 
@@ -17,9 +18,10 @@ var suffixes = []string{".sig", ".asc", ".gpg", ".sign"}
 
 // Covers names the file that a signature file is over, by its name as
 // repositories give them: FILE.sig, FILE.asc, FILE.gpg, FILE.sign. ok is false
-// for a name of another kind. InRelease is over itself.
+// for a name of another kind. InRelease is over itself, and so are in-toto's
+// metadata and DSSE envelopes: see [Encloses].
 func Covers(name string) (file string, ok bool) {
-	if path.Base(name) == "InRelease" {
+	if path.Base(name) == "InRelease" || Encloses(name) {
 		return name, true
 	}
 	for _, s := range suffixes {
@@ -29,6 +31,16 @@ func Covers(name string) (file string, ok bool) {
 	}
 	return "", false
 }
+
+// Encloses reports whether a file may hold signatures with what they are over, as
+// JSON: *.link, *.layout, *.dsse and *.json, of at most MaxEnclosed bytes.
+func Encloses(name string) bool {
+	return slices.Contains([]string{".link", ".layout", ".dsse", ".json"}, path.Ext(name))
+}
+
+// MaxEnclosed bounds such a file in bytes: another one holds none of our
+// signatures.
+const MaxEnclosed = strictjson.MaxBytes
 
 // Hash hashes what a signature is over as its format has it: the file beside
 // it, or the text that it stands below. A signature that does not say with which
@@ -67,6 +79,53 @@ func hash(format sigformat.Format, algs []message.Alg, file func() (io.ReadClose
 		all = append(all, state)
 	}
 	return all, nil
+}
+
+// enclosed is a signature that stands in one file with what it is over.
+type enclosed struct {
+	signature []byte // as the log has it
+	over      []sigformat.State
+}
+
+// enclosed takes those by keys of the log out of a file; none if it is no such
+// file.
+func (r *Repository) enclosed(file []byte) (found []enclosed) {
+	for _, format := range formatsOf(file) {
+		for _, c := range r.keys {
+			document, sig, err := format.OpenEnclosed(c.Key, file)
+			if err != nil {
+				continue
+			}
+			e := enclosed{signature: sig}
+			for _, alg := range message.Algs() {
+				h := sigformat.NewHasher(alg)
+				_, _ = h.Write(document) // a hash never fails
+				e.over = append(e.over, h.State())
+			}
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// formatsOf are the formats that a file with signatures may be of.
+func formatsOf(file []byte) []sigformat.Format {
+	v, err := strictjson.Parse(file)
+	o, ok := v.(*strictjson.Object)
+	if err != nil || !ok {
+		return nil
+	}
+	formats := []sigformat.Format{sigformat.InTotoGPG, sigformat.InTotoNative}
+	if kind, ok := o.Get("payloadType"); ok {
+		text, _ := kind.(string)
+		label := strings.TrimSuffix(strings.TrimPrefix(text, "application/vnd."), "+json")
+		f, known := sigformat.FormatOf("dsse-" + label)
+		if !known || f.PayloadType() != text {
+			return nil
+		}
+		return []sigformat.Format{f}
+	}
+	return formats
 }
 
 // read takes the one signature out of a signature file.

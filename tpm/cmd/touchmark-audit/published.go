@@ -27,8 +27,9 @@ func publishedCommand() *cobra.Command {
 		Use:   "published DIR --log LOGDIR --trust DIR",
 		Short: "Compare a repository with the log: what is published, what was signed",
 		Long: `Walk a repository and compare it with the log. Each signature by the log's key
-(FILE.sig, FILE.asc, FILE.gpg, FILE.sign, InRelease) must have been announced in
-the log and be over the file beside it; each signature that the log says was
+(FILE.sig, FILE.asc, FILE.gpg, FILE.sign, InRelease; in-toto's metadata and DSSE
+envelopes in these and in *.link, *.layout, *.dsse, *.json) must have been announced
+in the log and be over the file beside it, or over what it stands in; each signature that the log says was
 made, and that the repository does not have, is listed, unless something newer of
 the same name was signed. So is what may have been signed though the log says
 otherwise: compare it with what operators remember.
@@ -85,6 +86,9 @@ func walk(dir string, r *published.Repository) error {
 		covers, ok := published.Covers(path)
 		if !ok {
 			return nil
+		}
+		if info, err := d.Info(); published.Encloses(path) && (err != nil || info.Size() > published.MaxEnclosed) {
+			return err
 		}
 		sig, err := readFile(path, published.MaxSignature)
 		if err != nil {
