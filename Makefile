@@ -15,7 +15,7 @@ PACKAGES := gcc libc6-dev pkg-config binutils \
             pcscd libpcsclite-dev vsmartcard-vpcd opensc yubico-piv-tool ykcs11 yubikey-manager openssh-client \
             gnupg gpgv sqv openssl python3 in-toto \
             qemu-system-x86 strace \
-            groff-base pacman-package-manager makepkg fakeroot libarchive-tools curl xz-utils zstd
+            groff-base systemd udev pacman-package-manager makepkg fakeroot libarchive-tools curl xz-utils zstd
 
 # What `make arm64` needs beyond that: a C compiler for the board, and qemu to run what it made.
 ARM64_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
@@ -40,7 +40,7 @@ TEST_TIMEOUT ?= 8m
 FUZZTIME     ?= 20s
 SOAK         ?= 20000
 
-.PHONY: help setup build arm64 demo demo-up demo-down token test check powercut heal soak bench fuzz clean
+.PHONY: help setup build packages arm64 demo demo-up demo-down token test check powercut heal soak bench fuzz clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,13 @@ build: ## every binary, into build/bin
 	@$(INPROC_ENV) $(GOBUILD) -tags $(TAGS) -ldflags '$(STATIC)' -o $(BIN)/touchmark-appliance ./appliance/cmd/touchmark-appliance
 	@$(INPROC_ENV) $(GOBUILD) -tags $(EMULATED_TAGS) -ldflags '$(STATIC)' -o $(BIN)/touchmark-appliance-emulated ./appliance/cmd/touchmark-appliance
 	@$(PCSCD_ENV) $(GOBUILD) -tags $(TAGS),pcscd -ldflags '$(STRIP)' -o $(BIN)/touchmark-appliance-pcscd ./appliance/cmd/touchmark-appliance
+
+# A version that grows with the commits: both packagers compare it as numbers.
+VERSION ?= 0.$(shell git log -1 --format=%cd.g%h --date=format:%Y%m%d%H%M 2>/dev/null || echo 0)
+
+packages: setup build ## the host's programs as .deb and, by makepkg, for Arch, into build/packages
+	@rm -rf $(OUT)/packages
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) hostlink/packaging/packages.sh $(BIN) $(OUT)/packages $(VERSION)
 
 arm64: ## the board's binaries for arm64, static, tried under qemu with the tests of what they do to a token
 	@$(MAKE) --no-print-directory setup PACKAGES="$(PACKAGES) $(ARM64_PACKAGES)"

@@ -1,0 +1,37 @@
+#!/bin/bash
+# install.sh BINDIR DESTDIR: puts the host's programs and all that belongs to them below DESTDIR, as a distribution's
+# package has them. BINDIR holds the programs, built; manual pages and completions are made by them.
+set -euo pipefail
+bin=$1 dest=$2 here=$(cd "$(dirname "$0")" && pwd)
+docs=$(cd "$here/../../docs" && pwd)
+unset TOUCHMARK_SOCKET TOUCHMARK_TRUST # the manual tells the defaults of everybody
+
+put() { install -D -m "$1" "$2" "$dest/$3"; }
+made() { # made PATH COMMAND...: a file of what a command prints
+  install -d "$(dirname "$dest/$1")"
+  "${@:2}" >"$dest/$1"
+  chmod 644 "$dest/$1"
+}
+
+for program in touchmark touchmark-audit touchmark-hostd; do
+  put 755 "$bin/$program" "usr/bin/$program"
+  section=1
+  [ "$program" != touchmark-hostd ] || section=8
+  made "usr/share/man/man$section/$program.$section" "$bin/$program" man
+  gzip -9 -n -f "$dest/usr/share/man/man$section/$program.$section"
+  made "usr/share/bash-completion/completions/$program" "$bin/$program" completion bash
+  made "usr/share/zsh/site-functions/_$program" "$bin/$program" completion zsh
+  made "usr/share/fish/vendor_completions.d/$program.fish" "$bin/$program" completion fish
+done
+put 644 "$here/touchmark-hostd.service" usr/lib/systemd/system/touchmark-hostd.service
+put 644 "$here/touchmark.sysusers" usr/lib/sysusers.d/touchmark.conf
+put 644 "$here/touchmark.tmpfiles" usr/lib/tmpfiles.d/touchmark.conf
+put 644 "$here/60-touchmark.rules" usr/lib/udev/rules.d/60-touchmark.rules
+put 644 "$here/hostd.toml" etc/touchmark/hostd.toml
+for page in host-guide auditor-guide findings threat-model; do
+  put 644 "$docs/$page.md" "usr/share/doc/touchmark/$page.md"
+done
+for page in "$docs"/spec/*.md; do
+  put 644 "$page" "usr/share/doc/touchmark/spec/$(basename "$page")"
+done
+put 644 "$docs/../LICENSE" usr/share/doc/touchmark/copyright
