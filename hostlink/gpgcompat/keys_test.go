@@ -223,6 +223,8 @@ func TestName(t *testing.T) {
 		{"-b -o x.rpm.sig", "", "x.rpm"},
 		{"-b -o .sig", "", ".sig"},
 		{"-b /d/.tmp.core.db.tar.gz", "", "core.db.tar.gz"},
+		{"-b /d/Release.new", "", "Release"},
+		{"-b .new", "", ".new"},
 		{"-b /d/my.key.gpg", "", "my.key.gpg"},
 		{"-b a\x00b\u00e9..c", "", "a_b__._c"},
 		{"-b -- -rf", "", "_-rf"},

@@ -42,9 +42,12 @@ func unsigned(name string) string {
 }
 
 // Clean makes a name that requests may have of a file's: repo-add signs
-// .tmp.NAME and renames it later, and characters that no name has become "_".
+// .tmp.NAME and reprepro NAME.new, both to be renamed later, and characters that no
+// name has become "_".
 func Clean(name string) string {
-	name = strings.TrimPrefix(name, ".tmp.")
+	if rest := strings.TrimSuffix(strings.TrimPrefix(name, ".tmp."), ".new"); rest != "" {
+		name = rest
+	}
 	clean := []byte(name[:min(len(name), message.MaxName)])
 	for i, b := range clean {
 		if b == '/' || message.ValidName("a"+string(rune(b))) != nil || b >= 0x80 || i > 0 && b == '.' && clean[i-1] == '.' {

@@ -94,7 +94,7 @@ func (j *job) addItem(it api.Item) error {
 	if err := message.ValidName(it.Name); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(j.items, func(o message.Item) bool { return o.Name == it.Name }) {
+	if slices.ContainsFunc(j.items, func(o message.Item) bool { return o.Name == it.Name && o.Format == it.Format }) {
 		return fmt.Errorf("two files are called %s: sign them in separate calls", it.Name)
 	}
 	digest, err := message.ParseDigest(it.Digest)

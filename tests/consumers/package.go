@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
@@ -15,6 +16,8 @@ type Package struct {
 	Name    string // pkgname
 	Version string // pkgver; pkgrel is 1
 	Log     io.Writer
+	Key     string   // that makepkg signs with, through the gpg on the PATH; "" for no signature
+	Env     []string // more of makepkg's environment
 }
 
 // pkgbuild is a complete PKGBUILD: %s are name and version. It has no sources to fetch, so that makepkg needs no network.
@@ -51,7 +54,7 @@ PACKAGER="Touchmark demo <demo@touchmark.example>"
 // sourceDate makes packages reproducible: 2026-01-01T00:00:00Z.
 const sourceDate = "1767225600"
 
-// Build runs the real makepkg and puts the package into destDir; it returns the package's path. makepkg will not run as
+// Build runs the real makepkg and puts the package, with its signature if there is one, into destDir; it returns the package's path. makepkg will not run as
 // root, so root hands it to an unprivileged user in a folder of that user's own.
 func (p Package) Build(ctx context.Context, destDir string) (string, error) {
 	work, err := os.MkdirTemp("", "makepkg-")
@@ -63,7 +66,10 @@ func (p Package) Build(ctx context.Context, destDir string) (string, error) {
 		return "", err
 	}
 	run := command{dir: work, log: p.Log, argv: []string{"makepkg", "--config", filepath.Join(work, "makepkg.conf"), "--nodeps", "--force", "--noconfirm", "--nocolor"},
-		env: []string{"HOME=" + work, "TMPDIR=" + work, "PKGDEST=" + work, "BUILDDIR=" + filepath.Join(work, "build"), "SRCDEST=" + work, "SOURCE_DATE_EPOCH=" + sourceDate}}
+		env: append(slices.Clone(p.Env), "HOME="+work, "TMPDIR="+work, "PKGDEST="+work, "BUILDDIR="+filepath.Join(work, "build"), "SRCDEST="+work, "SOURCE_DATE_EPOCH="+sourceDate)}
+	if p.Key != "" {
+		run.argv = append(run.argv, "--sign", "--key", p.Key)
+	}
 	if os.Geteuid() == 0 {
 		run.argv = append([]string{"runuser", "-u", unprivileged, "--"}, run.argv...)
 	}
@@ -72,6 +78,11 @@ func (p Package) Build(ctx context.Context, destDir string) (string, error) {
 	}
 	name := fmt.Sprintf("%s-%s-1-any.pkg.tar.zst", p.Name, p.Version)
 	dst := filepath.Join(destDir, name)
+	if p.Key != "" {
+		if err := copyFile(dst+".sig", filepath.Join(work, name+".sig")); err != nil {
+			return "", err
+		}
+	}
 	return dst, copyFile(dst, filepath.Join(work, name))
 }
 

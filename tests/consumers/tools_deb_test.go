@@ -1,0 +1,139 @@
+package consumers
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// debControl is a package that reprepro and aptly take.
+const debControl = `Package: hello
+Version: 1.0
+Section: misc
+Priority: optional
+Architecture: all
+Maintainer: Touchmark demo <demo@touchmark.example>
+Description: Says hello; exists to be signed
+`
+
+// deb builds a Debian package.
+func (d *desk) deb(t *testing.T, dir string) string {
+	t.Helper()
+	tree := filepath.Join(dir, "tree")
+	must(t, os.MkdirAll(filepath.Join(tree, "DEBIAN"), 0o755))
+	must(t, os.WriteFile(filepath.Join(tree, "DEBIAN", "control"), []byte(debControl), 0o644))
+	for _, p := range []string{tree, filepath.Join(tree, "DEBIAN")} {
+		must(t, os.Chmod(p, 0o755))
+	}
+	path := filepath.Join(dir, "hello_1.0_all.deb")
+	d.works(t, dir, "dpkg-deb", "--root-owner-group", "-b", tree, path)
+	return path
+}
+
+// apt is apt-get with directories of its own, which knows one repository and the appliance's key for it.
+func (d *desk) apt(t *testing.T, name, repository, suite string) []string {
+	t.Helper()
+	dir := filepath.Join(d.place(t), name)
+	must(t, os.MkdirAll(filepath.Join(dir, "state/lists/partial"), 0o755))
+	must(t, os.MkdirAll(filepath.Join(dir, "cache/archives/partial"), 0o755))
+	list := filepath.Join(dir, "sources.list")
+	must(t, os.WriteFile(list, fmt.Appendf(nil, "deb [signed-by=%s] file://%s %s main\n", d.cert, repository, suite), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "status"), nil, 0o644))
+	return []string{"apt-get", "-o", "Dir::Etc::sourcelist=" + list, "-o", "Dir::Etc::sourceparts=-", "-o", "Dir::Etc::main=-", "-o", "Dir::Etc::parts=-",
+		"-o", "Dir::State=" + filepath.Join(dir, "state"), "-o", "Dir::State::status=" + filepath.Join(dir, "status"), "-o", "Dir::Cache=" + filepath.Join(dir, "cache"),
+		"-o", "Dir::Log=" + dir, "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root", "-o", "APT::Update::Error-Mode=any", "-o", "APT::Architecture=amd64", "update"}
+}
+
+// judgedByAPT: apt takes the repository, and takes neither of its signatures over another Release file.
+func (d *desk) judgedByAPT(t *testing.T, repository, suite string) {
+	t.Helper()
+	dir := d.place(t)
+	release := filepath.Join(repository, "dists", suite, "Release")
+	inline := filepath.Join(repository, "dists", suite, "InRelease")
+	if out := d.works(t, dir, d.apt(t, "good", repository, suite)...); !strings.Contains(out, "InRelease") {
+		t.Errorf("apt did not read InRelease: %s", out)
+	}
+	change(t, inline, "Codename: "+suite, "Codename: "+strings.Repeat("x", len(suite)))
+	d.refused(t, dir, "invalid: BADSIG", d.apt(t, "changed", repository, suite)...)
+	must(t, os.Remove(inline))
+	if out := d.works(t, dir, d.apt(t, "detached", repository, suite)...); !strings.Contains(out, "Release.gpg") {
+		t.Errorf("apt did not read Release.gpg: %s", out)
+	}
+	change(t, release, "Codename: "+suite, "Codename: "+strings.Repeat("x", len(suite)))
+	d.refused(t, dir, "invalid: BADSIG", d.apt(t, "detached-changed", repository, suite)...)
+}
+
+// reprepro makes a repository that is signed in the given way.
+func (d *desk) reprepro(t *testing.T, dir, signWith string) {
+	t.Helper()
+	must(t, os.MkdirAll(filepath.Join(dir, "conf"), 0o755))
+	text := "Codename: stable\nSuite: stable\nOrigin: Touchmark demo\nComponents: main\nArchitectures: amd64\nSignWith: " + signWith + "\n"
+	must(t, os.WriteFile(filepath.Join(dir, "conf", "distributions"), []byte(text), 0o644))
+	pkg := d.deb(t, dir)
+	d.began(t)
+	d.works(t, dir, "reprepro", "-b", dir, "includedeb", "stable", pkg)
+}
+
+// signsForReprepro: reprepro signs through gpgme, which asks gpgconf where gpg is.
+func signsForReprepro(t *testing.T, d *desk) {
+	dir := d.place(t)
+	d.reprepro(t, dir, d.key)
+	d.called(t, dir, "reprepro")
+	d.judgedByAPT(t, dir, "stable")
+
+	d.deny.Store(true)
+	defer d.deny.Store(false)
+	must(t, os.Remove(filepath.Join(dir, "dists", "stable", "Release.gpg")))
+	d.refused(t, dir, "Operation cancelled", "reprepro", "-b", dir, "export")
+	absent(t, filepath.Join(dir, "dists", "stable", "Release.gpg"), filepath.Join(dir, "dists", "stable", "InRelease"))
+}
+
+// signsAsHook: as reprepro's hook it has both signatures made in one request, which the operator arms once.
+func signsAsHook(t *testing.T, d *desk) {
+	dir := d.place(t)
+	before := d.armed.Load()
+	d.reprepro(t, dir, "! "+filepath.Join(d.tools, "touchmark-sign-release"))
+	if n := d.armed.Load() - before; n != 1 {
+		t.Errorf("armed %d times", n)
+	}
+	d.judgedByAPT(t, dir, "stable")
+	d.deny.Store(true)
+	defer d.deny.Store(false)
+	d.refused(t, dir, "denied by the operator", "reprepro", "-b", dir, "export")
+}
+
+// signsForAptly: aptly publishes what the appliance signed.
+func signsForAptly(t *testing.T, d *desk) {
+	dir := d.place(t)
+	config := filepath.Join(dir, "aptly.conf")
+	must(t, os.WriteFile(config, fmt.Appendf(nil, `{"rootDir":%q,"gpgProvider":"gpg","architectures":["amd64"]}`, dir), 0o644))
+	aptly := func(args ...string) []string { return append([]string{"aptly", "-config=" + config}, args...) }
+	d.works(t, dir, aptly("repo", "create", "demo")...)
+	d.works(t, dir, aptly("repo", "add", "demo", d.deb(t, dir))...)
+	d.began(t)
+	d.works(t, dir, aptly("publish", "repo", "-batch", "-gpg-key="+d.key, "-distribution=stable", "-architectures=amd64", "demo")...)
+	d.called(t, dir, "aptly")
+	d.judgedByAPT(t, filepath.Join(dir, "public"), "stable")
+}
+
+// signsDebs: debsigs puts a signature into a package; it is over the package's other members, one behind the other.
+func signsDebs(t *testing.T, d *desk) {
+	dir := d.place(t)
+	pkg := d.deb(t, dir)
+	d.began(t)
+	d.works(t, dir, "debsigs", "--sign=origin", "-k", d.key, pkg)
+	d.called(t, dir, "debsigs")
+	member := func(names ...string) []byte {
+		var all []byte
+		for _, n := range names {
+			all = append(all, d.works(t, dir, "ar", "p", pkg, n)...)
+		}
+		return all
+	}
+	sig, data := filepath.Join(dir, "origin.sig"), filepath.Join(dir, "members")
+	must(t, os.WriteFile(sig, member("_gpgorigin"), 0o644))
+	must(t, os.WriteFile(data, member("debian-binary", "control.tar.xz", "data.tar.xz"), 0o644))
+	d.good(t, sig, data)
+}

@@ -1,0 +1,250 @@
+package consumers
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestToolsThatCallGPG has the tools of repositories sign through the appliance, unchanged, and those of their users
+// accept what they signed and refuse what was changed afterwards.
+func TestToolsThatCallGPG(t *testing.T) {
+	d := newDesk(t)
+	for _, tool := range []struct {
+		name string
+		run  func(*testing.T, *desk)
+	}{
+		{"gpg", signsAsGPG}, {"git", signsTags}, {"pacman", signsForPacman}, {"reprepro", signsForReprepro}, {"reprepro hook", signsAsHook},
+		{"aptly", signsForAptly}, {"debsigs", signsDebs}, {"rpm", signsForRPM}, {"securesystemslib", signsForInToto},
+		{"many", signsManyAtOnce}, {"denied", deniesAll}, {"no daemon", failsWithoutDaemon},
+	} {
+		t.Run(tool.name, func(t *testing.T) { tool.run(t, d) })
+	}
+}
+
+// signsAsGPG calls it as scripts do.
+func signsAsGPG(t *testing.T, d *desk) {
+	dir := d.place(t)
+	file := filepath.Join(dir, "iso.txt")
+	must(t, os.WriteFile(file, []byte("- dash\nplain \n"), 0o644))
+
+	out, _, code := d.signed(t, dir, "", "--batch", "--status-fd", "1", "-b", "-u", d.key, "iso.txt")
+	for _, want := range []string{"[GNUPG:] KEY_CONSIDERED " + d.key + " 2\n", "[GNUPG:] BEGIN_SIGNING H8\n", "\n[GNUPG:] SIG_CREATED D 1 8 00 ", " " + d.key + "\n"} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("code %d, no %q in %s", code, want, out)
+		}
+	}
+	d.good(t, file+".sig", file)
+	if _, errs, code := d.signed(t, dir, "", "-b", "iso.txt"); code != 2 || !strings.Contains(errs, "iso.txt.sig exists: remove it") {
+		t.Errorf("overwrites: %d %s", code, errs)
+	}
+	// dak's style: all on pipes, options with =
+	out, _, code = d.signed(t, dir, "- dash\nplain \n", "--no-options", "--no-tty", "--batch", "--armour", "--personal-digest-preferences", "SHA256", "--local-user="+d.key, "--clearsign")
+	must(t, os.WriteFile(file+".asc", []byte(out), 0o644))
+	if err := d.gpg.VerifyText(d.ctx, file+".asc"); code != 0 || err != nil {
+		t.Errorf("code %d, %v", code, err)
+	}
+	change(t, file+".asc", "plain", "plaid")
+	if d.gpg.VerifyText(d.ctx, file+".asc") == nil {
+		t.Error("a changed text is accepted")
+	}
+	out, _, code = d.signed(t, dir, "lines\n", "-ab", "--digest-algo", "SHA512", "-t", "--output", "-")
+	must(t, os.WriteFile(file, []byte("lines\n"), 0o644))
+	must(t, os.WriteFile(file+".txt", []byte(out), 0o644))
+	if code != 0 {
+		t.Errorf("code %d", code)
+	}
+	d.good(t, file+".txt", file)
+	passesOn(t, d, dir)
+}
+
+// passesOn: what is not the appliance's business is the real gpg's.
+func passesOn(t *testing.T, d *desk, dir string) {
+	t.Helper()
+	if out, _, code := d.signed(t, dir, "", "--version"); code != 0 || !strings.HasPrefix(out, "gpg (GnuPG) 2.") {
+		t.Errorf("%d %s", code, out)
+	}
+	if out, _, code := d.signed(t, dir, "", "--with-colons", "--list-secret-keys", "<demo@touchmark.example>"); code != 0 || !strings.HasPrefix(out, "sec:u:2048:1:"+d.key[24:]+":") {
+		t.Errorf("%d %s", code, out)
+	}
+	if _, errs, code := d.signed(t, dir, "", "--list-secret-keys", "somebody"); code != 2 || !strings.Contains(errs, "No secret key") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if _, errs, code := d.signed(t, dir, "x", "-b", "-u", "somebody"); code != 2 || !strings.Contains(errs, "somebody") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if out, _, code := d.signed(t, dir, "", "--list-secret-keys"); code != 0 || !strings.Contains(out, d.key) {
+		t.Errorf("%d %s", code, out)
+	}
+}
+
+// signsTags has git sign a commit and a tag, verify them, and refuse both with another text.
+func signsTags(t *testing.T, d *desk) {
+	dir := d.place(t)
+	git := func(args ...string) []string {
+		return append([]string{"git", "-c", "user.name=A", "-c", "user.email=a@b.example", "-c", "user.signingkey=" + d.key, "-c", "init.defaultBranch=main"}, args...)
+	}
+	d.works(t, dir, git("init", "-q")...)
+	d.began(t)
+	d.works(t, dir, git("commit", "-q", "--allow-empty", "-S", "-m", "a message")...)
+	d.works(t, dir, git("tag", "-s", "-m", "a message", "v1.0")...)
+	for _, args := range [][]string{{"verify-commit", "HEAD"}, {"verify-tag", "v1.0"}} {
+		if out := d.works(t, dir, git(args...)...); !strings.Contains(out, "Good signature") {
+			t.Errorf("%q: %s", args, out)
+		}
+	}
+	d.called(t, dir, "git")
+	for kind, object := range map[string]string{"commit": "HEAD", "tag": "v1.0"} {
+		text := d.works(t, dir, git("cat-file", kind, object)...)
+		path := filepath.Join(dir, kind)
+		must(t, os.WriteFile(path, []byte(strings.Replace(text, "a message", "b message", 1)), 0o644))
+		forged := strings.TrimSpace(d.works(t, dir, git("hash-object", "-t", kind, "-w", path)...))
+		d.refused(t, dir, "BAD signature", git("verify-"+kind, forged)...)
+	}
+	// configured by name rather than by PATH
+	d.works(t, dir, git("-c", "gpg.program="+filepath.Join(d.tools, "touchmark-gpg"), "tag", "-s", "-m", "another", "v1.1")...)
+	d.works(t, dir, git("verify-tag", "v1.1")...)
+}
+
+// signsForPacman has makepkg sign a package and repo-add the databases; pacman installs it, and refuses each of them
+// with a byte changed.
+func signsForPacman(t *testing.T, d *desk) {
+	dir := d.place(t)
+	d.began(t)
+	pkg, err := Package{Name: "hello", Version: "1.0", Log: t.Output(), Key: d.key, Env: d.env()}.Build(d.ctx, dir)
+	must(t, err)
+	d.called(t, filepath.Dir(d.lastSigned(t)), "makepkg")
+	d.good(t, pkg+".sig", pkg)
+	d.began(t)
+	d.works(t, dir, "repo-add", "--nocolor", "--sign", "--key", d.key, filepath.Join(dir, "demo.db.tar.gz"), pkg)
+	d.called(t, dir, "repo-add")
+
+	client := func(name string) *Pacman {
+		pac, err := NewPacman(t.Output(), filepath.Join(dir, name), d.gpg, "demo", dir)
+		must(t, err)
+		return pac
+	}
+	pac := client("client")
+	must(t, pac.Sync(d.ctx))
+	must(t, pac.Install(d.ctx, "hello"))
+	db := filepath.Join(dir, "demo.db.tar.gz")
+	flipLastByte(t, db)
+	if client("client2").Sync(d.ctx) == nil {
+		t.Error("pacman accepts a changed database")
+	}
+	flipLastByte(t, db)
+	flipLastByte(t, pkg)
+	pac = client("client3")
+	must(t, pac.Sync(d.ctx))
+	if pac.Download(d.ctx, "hello") == nil {
+		t.Error("pacman accepts a changed package")
+	}
+}
+
+// lastSigned is the file that the last call was about.
+func (d *desk) lastSigned(t *testing.T) string {
+	t.Helper()
+	calls, err := os.ReadFile(d.calls)
+	must(t, err)
+	words := strings.Fields(string(calls))
+	if len(words) == 0 {
+		t.Fatal("nothing was called")
+	}
+	return words[len(words)-1]
+}
+
+// signsForInToto calls it as in-toto does: through securesystemslib, which waits for three seconds unless it is told.
+func signsForInToto(t *testing.T, d *desk) {
+	dir := d.place(t)
+	script := filepath.Join(dir, "sign.py")
+	must(t, os.WriteFile(script, []byte(`import sys
+from securesystemslib.gpg.functions import create_signature, export_pubkey, verify_signature
+key, data = sys.argv[1], b'{"a":1}'
+signature = create_signature(data, key)
+public = export_pubkey(key)
+assert verify_signature(signature, public, data)
+assert not verify_signature(signature, public, data + b' ')
+print("verified")
+`), 0o755))
+	d.began(t)
+	out, err := command{argv: []string{"/usr/bin/python3", script, d.key}, dir: dir, env: d.env("GNUPG=" + filepath.Join(d.tools, "gpg")), log: t.Output()}.run(d.ctx)
+	if err != nil || !strings.Contains(out, "verified") {
+		t.Fatalf("%v %s", err, out)
+	}
+	d.called(t, dir, "securesystemslib")
+}
+
+// deniesAll: where the operator says no, every tool that can fail does, and none has a signature.
+func deniesAll(t *testing.T, d *desk) {
+	d.deny.Store(true)
+	defer d.deny.Store(false)
+	dir := d.place(t)
+	file := filepath.Join(dir, "evil.db.tar.gz")
+	must(t, os.WriteFile(file, []byte("evil"), 0o644))
+	out, errs, code := d.signed(t, dir, "", "--status-fd", "1", "-b", "-u", d.key, file)
+	if code != 2 || out != "[GNUPG:] FAILURE sign 33554531\n" || !strings.HasPrefix(errs, "gpg: ") || !strings.Contains(errs, "denied by the operator") {
+		t.Errorf("code %d\n%s\n%s", code, out, errs)
+	}
+	if out, _, code := d.signed(t, dir, "evil", "-ab"); code != 2 || out != "" {
+		t.Errorf("code %d, %q", code, out)
+	}
+	out, _, code = d.signed(t, dir, "evil", "-ab", "--yes", "-o", file)
+	if b, err := os.ReadFile(file); err != nil || string(b) != "evil" || code != 2 || out != "" {
+		t.Errorf("what was there is gone: %q %v", b, err)
+	}
+	d.works(t, dir, "git", "init", "-q")
+	d.refused(t, dir, "gpg failed to sign the data", "git", "-c", "user.name=A", "-c", "user.email=a@b.example", "-c", "user.signingkey="+d.key, "commit", "-q", "--allow-empty", "-S", "-m", "evil")
+	d.refused(t, dir, "", "git", "rev-parse", "--verify", "HEAD")
+	absent(t, file+".sig", file+".asc", file+".tmproof")
+}
+
+// failsWithoutDaemon: nobody to ask is a failure, at once, with a line that says what to do.
+func failsWithoutDaemon(t *testing.T, d *desk) {
+	dir := d.place(t)
+	d.w.StopHostd()
+	file := filepath.Join(dir, "a.db.tar.gz")
+	must(t, os.WriteFile(file, []byte("a"), 0o644))
+	_, errs, code := d.signed(t, dir, "", "--detach-sign", "-u", d.key, file)
+	if code != 2 || !strings.Contains(errs, "touchmark-hostd is not running") || strings.Count(errs, "\n") != 1 {
+		t.Errorf("%d %s", code, errs)
+	}
+	absent(t, file+".sig")
+}
+
+// signsManyAtOnce: fifty callers at once all get their signature, each over its own file, and nobody waits for ever.
+func signsManyAtOnce(t *testing.T, d *desk) {
+	const callers = 50
+	dir := d.place(t)
+	type end struct {
+		code int
+		errs string
+	}
+	ends := make(chan end, callers)
+	names := make([]string, callers)
+	for i := range callers {
+		names[i] = filepath.Join(dir, "file"+strings.Repeat("x", i))
+		must(t, os.WriteFile(names[i], []byte(names[i]), 0o644))
+	}
+	for _, name := range names {
+		go func() {
+			r, err := d.w.Run(d.ctx, dir, "touchmark-gpg", "--batch", "--detach-sign", "-u", d.key, name)
+			if err != nil {
+				r.Stderr += err.Error()
+			}
+			ends <- end{r.Code, r.Stderr}
+		}()
+	}
+	for range callers {
+		if e := <-ends; e.code != 0 || e.errs != "" {
+			t.Errorf("code %d: %s", e.code, e.errs)
+		}
+	}
+	if t.Failed() {
+		return
+	}
+	for _, name := range slices.Concat(names[:2], names[callers-1:]) {
+		d.good(t, name+".sig", name)
+	}
+}
