@@ -58,6 +58,8 @@ type Options struct {
 	Log     zerolog.Logger
 	Clock   func() time.Time
 	Timing  Timing
+	Ended   func(Ended) // hears of each request's end, in the loop: it must not wait; may be nil
+	Rounds  func(context.Context, *api.Request) *api.Response // answers OpRound; nil: there are no rules
 }
 
 // Timing holds the daemon's waits; zero values mean the defaults.
@@ -106,6 +108,7 @@ type Daemon struct {
 	orders    []*handed     // of clients that wait for what becomes of them
 	trustText []byte        // of the last look for a next trust file
 	evidence  string        // what contradicts the log, "" when nothing does
+	watchers  map[*watcher]bool
 	stopping  bool
 
 	spool    *spool.Spool // what an accepted job is kept in
@@ -125,7 +128,7 @@ func New(o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		o: o, log: o.Log, mirror: m, linkText: "not opened yet",
-		inbox: make(chan func(), 64), done: make(chan struct{}), disk: newErrands(),
+		inbox: make(chan func(), 64), done: make(chan struct{}), disk: newErrands(), watchers: map[*watcher]bool{},
 	}
 	if d.evidence, err = mirror.LoadEvidence(o.State); err != nil {
 		return nil, errors.Join(err, m.Store.Close())
@@ -190,6 +193,7 @@ func (d *Daemon) loop(ctx context.Context) {
 			}
 			d.fromLink(ctx, ev)
 		}
+		d.tellWatchers()
 	}
 }
 

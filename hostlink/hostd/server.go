@@ -69,8 +69,12 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 		d.answer(say, func() *api.Response { return d.approval(req.Job) })
 	case api.OpApprove:
 		d.answer(say, func() *api.Response { return d.approve(req.Note) })
+	case api.OpWatch:
+		d.serveWatch(lines, &req, say)
 	case api.OpOrder:
 		d.serveOrder(lines, &req, say)
+	case api.OpRound:
+		d.serveRound(ctx, lines, &req, say)
 	default:
 		_ = say(fail(api.Usage, "unknown operation %q", req.Op))
 	}

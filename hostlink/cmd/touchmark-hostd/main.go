@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -89,6 +90,10 @@ func run(ctx context.Context, path string, log zerolog.Logger) error {
 		return err
 	}
 	opt.Log = log
+	drive, err := rounds(c, &opt)
+	if err != nil {
+		return err
+	}
 	d, err := hostd.New(opt)
 	if err != nil {
 		return err
@@ -102,7 +107,13 @@ func run(ctx context.Context, path string, log zerolog.Logger) error {
 	fmt.Println("touchmark-hostd: serving", c.Socket)
 	tell(log, service.Ready)
 	context.AfterFunc(ctx, func() { tell(log, service.Stopping) })
-	return d.Run(ctx, link, l)
+	ctx, stop := context.WithCancel(ctx)
+	var driver sync.WaitGroup
+	driver.Go(func() { drive(ctx) })
+	err = d.Run(ctx, link, l)
+	stop()
+	driver.Wait()
+	return err
 }
 
 // tell reports to systemd; that it does not hear is no reason to stop.

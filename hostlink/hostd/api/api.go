@@ -34,11 +34,21 @@ const (
 	OpStatus    = "status"
 	OpCert      = "cert"
 	OpLog       = "log"
+	OpWatch     = "watch" // status, jobs and committed entries, whenever something changes
 	OpOrder     = "order"     // hand the appliance a note of the administrators
 	OpChallenge = "challenge" // have the appliance answer an auditor's challenge
 	OpApproval  = "approval"  // the note of a job, for approvers to sign
 	OpApprove   = "approve"   // add an approver's note to a job
 	OpPublish   = "publish"   // bring the published log up to date and wait for it
+	OpRound     = "round"     // rounds of [[watch]] rules: Action says what
+)
+
+// Actions of OpRound.
+const (
+	RoundList   = "list"
+	RoundOpen   = "open"   // open a round of the rules now
+	RoundUrgent = "urgent" // the same, in their urgent class
+	RoundWait   = "wait"   // wait until what the one rule has staged is published
 )
 
 // Exit codes of touchmark, and the Code of a final Response.
@@ -87,9 +97,12 @@ type Request struct {
 	// Decision has an order wait until it has effect or is refused, instead of until the appliance has it.
 	Decision bool `json:"decision,omitempty"`
 
+	Action string   `json:"action,omitempty"` // round
+	Rules  []string `json:"rules,omitempty"`  // round: none are all
+
 	Text  []byte `json:"text,omitempty"`  // challenge
 	Items []Item `json:"items,omitempty"` // sign
-	From  uint64 `json:"from,omitempty"`  // log: first index
+	From  uint64 `json:"from,omitempty"`  // log: first index; watch: likewise, 0 for what is to come
 	Count uint64 `json:"count,omitempty"` // log: how many, 0 for all
 	Last  uint64 `json:"last,omitempty"`  // log: the last so many, instead of From
 }
@@ -122,7 +135,8 @@ type Response struct {
 	Need       int      `json:"need,omitempty"`       // approval, approve: how many must
 	Added      []string `json:"added,omitempty"`      // approve: who had not before
 	Status     *Status  `json:"status,omitempty"`
-	Jobs       []Job    `json:"jobs,omitempty"` // jobs
+	Jobs       []Job    `json:"jobs,omitempty"`   // jobs
+	Rounds     []Round  `json:"rounds,omitempty"` // round
 }
 
 // Order is what became of an order that the appliance has.
@@ -159,6 +173,26 @@ type Job struct {
 	Need     int      `json:"need"`            // how many must
 	Code     int      `json:"code"`            // ended: the exit code
 	Error    string   `json:"error,omitempty"` // ended: why there is no signature
+}
+
+// Round is what is known of a [[watch]] rule. Times are RFC 3339, "" for none.
+type Round struct {
+	Rule      string   `json:"rule"`
+	Class     string   `json:"class"`
+	Dir       string   `json:"dir"`       // where repository tools work
+	Into      string   `json:"into"`      // what is published
+	Always    bool     `json:"always"`    // rounds do not close
+	Open      bool     `json:"open"`      // what waits may be put before the operator
+	Urgent    bool     `json:"urgent"`    // the open round is urgent
+	Until     string   `json:"until"`     // the open round closes
+	Next      string   `json:"next"`      // one opens by the schedule
+	Published uint64   `json:"published"` // number of the snapshot, 0 for none
+	Snapshot  uint64   `json:"snapshot"`  // that waits, 0 for none
+	Waiting   string   `json:"waiting"`   // since when something waits
+	Unsigned  []string `json:"unsigned"`  // its files that have no signature yet
+	Missed    uint64   `json:"missed"`    // rounds in a row without one
+	Why       string   `json:"why"`       // there is none
+	Alarm     string   `json:"alarm"`     // what is wrong
 }
 
 // Event tells how a job goes. The appliance's word is not verified.

@@ -33,6 +33,8 @@ type Config struct {
 
 	SocketMode string   `toml:"socket_mode"` // octal, default "0660"
 	LinkGrace  Duration `toml:"link_grace"`  // how long a new request waits for a lost link; default 5s
+
+	Watch []Watch `toml:"watch"` // repositories that are signed in rounds
 }
 
 // Duration is a time in TOML as Go writes it: "5s", "10m".
@@ -60,6 +62,12 @@ func Load(path string) (*Config, error) {
 		return nil, fmt.Errorf("%s:%w", path, err)
 	}
 	dir := filepath.Dir(path)
+	for i := range c.Watch {
+		c.Watch[i].resolve(dir)
+	}
+	if _, err := c.Rules(); err != nil {
+		return nil, fmt.Errorf("%s:%w", path, err)
+	}
 	for _, p := range []*string{&c.State, &c.Publish, &c.Trust, &c.Key, &c.Socket, c.devicePath()} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
@@ -91,8 +99,11 @@ func explain(err error) error {
 	var strict *toml.StrictMissingError
 	if errors.As(err, &strict) && len(strict.Errors) > 0 {
 		row, col := strict.Errors[0].Position()
-		return fmt.Errorf("%d:%d: unknown key %q: known are device, baud, state, publish, trust, key, socket, socket_mode and link_grace",
-			row, col, strings.Join(strict.Errors[0].Key(), "."))
+		key, known := strings.Join(strict.Errors[0].Key(), "."), "device, baud, state, publish, trust, key, socket, socket_mode, link_grace and [[watch]]"
+		if strings.HasPrefix(key, "watch.") {
+			known = watchKeys
+		}
+		return fmt.Errorf("%d:%d: unknown key %q: known are %s", row, col, key, known)
 	}
 	var dec *toml.DecodeError
 	if errors.As(err, &dec) {

@@ -227,3 +227,35 @@ func (p *Progress) Overdue(now time.Time, r *Rule) bool {
 	since := p.Waiting()
 	return r.Stale > 0 && !since.IsZero() && now.Sub(since) > r.Stale
 }
+
+// Latest reports whether a rule's newest snapshot has exactly these items.
+func (s *State) Latest(rule string, items []Item) bool {
+	p := s.Of(rule)
+	if p == nil {
+		return false
+	}
+	for _, snap := range []*Snapshot{p.Newest, p.Held, p.Live} {
+		if snap != nil {
+			return slices.EqualFunc(snap.Items, items, Item.same)
+		}
+	}
+	return false
+}
+
+// Discard takes the driver's word that the files of a snapshot that was to be
+// published are lost.
+func (s *State) Discard(rule string, number uint64) {
+	if p := s.Of(rule); p != nil && p.Held != nil && p.Held.Number == number && !s.inJob(rule, number) {
+		p.Held = nil
+	}
+}
+
+// Find gives a rule's snapshot, nil for one that is not kept any more.
+func (p *Progress) Find(number uint64) *Snapshot {
+	for _, snap := range []*Snapshot{p.Held, p.Newest, p.Live} {
+		if snap != nil && snap.Number == number {
+			return snap
+		}
+	}
+	return nil
+}

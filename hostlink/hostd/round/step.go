@@ -127,8 +127,8 @@ func (p *Progress) miss(why string) {
 	}
 }
 
-// opened reports whether the rule's items may be put before the operator.
-func (p *Progress) opened(now time.Time, r *Rule) bool { return r.Always || now.Before(p.Until) }
+// IsOpen reports whether a round is open: the rule's items may be put before the operator.
+func (p *Progress) IsOpen(now time.Time, r *Rule) bool { return r.Always || now.Before(p.Until) }
 
 // class is the policy class that a rule's items are asked for in now.
 func (p *Progress) class(r *Rule) string {
@@ -187,7 +187,7 @@ func (s *State) blocks(now time.Time, rules []Rule) []block {
 	for i := range rules {
 		b := block{rule: &rules[i], p: s.Of(rules[i].Name)}
 		cur := b.p.current()
-		if cur == nil || !b.p.opened(now, b.rule) || now.Before(b.p.After) || cur.Number == b.p.Denied || s.inJob(b.rule.Name, cur.Number) {
+		if cur == nil || !b.p.IsOpen(now, b.rule) || now.Before(b.p.After) || cur.Number == b.p.Denied || s.inJob(b.rule.Name, cur.Number) {
 			continue
 		}
 		for i, it := range cur.Items {
