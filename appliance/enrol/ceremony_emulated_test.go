@@ -228,7 +228,7 @@ func TestCutShortAnywhere(t *testing.T) {
 	for n, over := 1, false; !over; n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			r := newRig(t, swtpm.Start(t))
-			r.cfg.NewManage = bytes.Repeat([]byte{7}, 24)
+			manager(r)
 			r.cfg.AuthsOut = filepath.Join(filepath.Dir(r.cfg.Dir), "auths")
 			err := r.killedAt(n)
 			if over = err == nil; over {

@@ -53,6 +53,7 @@ func (c *ceremony) commit(context.Context) error {
 		return err
 	}
 	c.trust.Quorum, c.trust.Administrators = c.policy.Administrators.Quorum, c.policy.Administrators.Texts
+	c.trust.RecoveryQuorum, c.trust.Recovery = c.policy.Recovery.Quorum, c.policy.Recovery.Texts
 	c.words.Once("genesis     leaf hash %x", c.trust.Genesis)
 	return nil
 }

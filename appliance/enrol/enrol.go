@@ -51,7 +51,7 @@ type Config struct {
 	Nonce       [32]byte
 	SetPIN      bool            // the operator sets the token's PIN and PUK
 	Replace     bool            // destroy a key that is in the token's slot
-	NewManage   []byte          // the token's new management key, kept by the administrators; nil leaves it
+	Manage      *Management     // new management keys of the tokens, kept by the administrators; nil leaves them
 	Backup      []age.Recipient // who keep an encrypted copy of the log key; nobody if empty
 	AuthsOut    string          // file for the hierarchies' authorizations; "": they are not set
 	Predecessor *anchor.Trust   // of the log that this one goes on from; nil for none
@@ -85,6 +85,8 @@ type ceremony struct {
 	trust  *anchor.Trust
 	words  *transcript.Transcript
 	hook   func() error // tests: before and after each durable step
+
+	managed []byte // the tokens' management key, nil for the factory's
 }
 
 // Run performs the ceremony, or the rest of one, and answers what is to be
@@ -119,7 +121,7 @@ func (c *ceremony) steps(ctx context.Context) error {
 		{"TPM", c.checkTPM},
 		{"token's PIN and PUK", c.setSecrets},
 		{"token's keys", c.makeKeys},
-		{"token's management key", c.setManagementKey},
+		{"token's management key", c.setManagementKeys},
 		{"certificates", c.certify},
 		{"log key", c.makeLogKey},
 		{"log key's backup", c.backUp},
@@ -241,8 +243,11 @@ func (c *ceremony) begin(context.Context) error {
 	return c.openTranscript(s != nil)
 }
 
-// save makes the state durable.
+// save makes the state durable. Of a key that joins a log nothing is kept.
 func (c *ceremony) save() error {
+	if c.state == nil {
+		return nil
+	}
 	if err := c.interrupt(); err != nil {
 		return err
 	}

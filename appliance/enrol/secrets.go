@@ -26,13 +26,8 @@ func (c *ceremony) setSecrets(ctx context.Context) error {
 		return nil
 	}
 	if !c.state.Secrets {
-		for _, t := range c.tokens() {
-			of := c.called(t)
-			for _, s := range []secret{{"PIN", of, "123456", t.SetPIN}, {"PUK", of, "12345678", t.SetPUK}} {
-				if err := c.change(ctx, s); err != nil {
-					return fmt.Errorf("%s: %w", s.name, err)
-				}
-			}
+		if err := c.typeSecrets(ctx); err != nil {
+			return err
 		}
 		c.state.Secrets = true
 		if err := c.save(); err != nil {
@@ -40,6 +35,19 @@ func (c *ceremony) setSecrets(ctx context.Context) error {
 		}
 	}
 	c.words.Once("PIN and PUK of the token: set by the operator")
+	return nil
+}
+
+// typeSecrets has the tokens take what the operator types.
+func (c *ceremony) typeSecrets(ctx context.Context) error {
+	for _, t := range c.tokens() {
+		of := c.called(t)
+		for _, s := range []secret{{"PIN", of, "123456", t.SetPIN}, {"PUK", of, "12345678", t.SetPUK}} {
+			if err := c.change(ctx, s); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+		}
+	}
 	return nil
 }
 

@@ -127,7 +127,7 @@ func (c *ceremony) newKey(ctx context.Context, k *key, now [32]byte) (err error)
 	if err := c.save(); err != nil {
 		return err
 	}
-	k.made, err = k.token.Enrol(piv.EnrolConfig{Key: k.spec(), Replace: c.Replace})
+	k.made, err = k.token.Enrol(piv.EnrolConfig{Key: k.spec(), Replace: c.Replace, ManagementKey: c.managed})
 	return err
 }
 
@@ -190,20 +190,6 @@ func emulated(yes bool) string {
 	return ""
 }
 
-func (c *ceremony) setManagementKey(context.Context) error {
-	if c.NewManage == nil {
-		c.words.Once("management key of the token: left as it was")
-		return nil
-	}
-	for _, t := range c.tokens() {
-		if err := t.SetManagementKey(nil, c.NewManage); err != nil {
-			return fmt.Errorf("token %d: %w", t.Info().Serial, err)
-		}
-	}
-	c.words.Once("management key of the token: set to a random one")
-	return nil
-}
-
 // certify makes the OpenPGP certificates. A key's creation time is part of its
 // fingerprint: it is that of the ceremony, once and for all.
 func (c *ceremony) certify(ctx context.Context) error {
@@ -212,7 +198,7 @@ func (c *ceremony) certify(ctx context.Context) error {
 		if k.pgp, err = sigformat.NewKey(k.made.Public, c.Now); err != nil {
 			return fmt.Errorf("key %s: %w", k.Name, err)
 		}
-		if k.Family == sigformat.FamilyOpenPGP {
+		if sigformat.Certified(k.Family, k.Algorithm) {
 			c.words.Once("certificate %s: %s", k.Name, c.UserID)
 		} else {
 			k.state.Cert = sigformat.BareCertificate(k.pgp) // it certifies nothing, not even itself

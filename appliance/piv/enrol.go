@@ -132,8 +132,7 @@ func (t *Token) generate(slot piv.Slot, alg piv.Algorithm, key []byte) (*Enrolle
 		e.Public, err = t.yk.GenerateKey(key, slot, policy)
 		return err
 	})
-	var refused *PINError // how classify reads 63xx
-	if statusOf(err) == swSecurityStatus || errors.As(err, &refused) {
+	if wrongManagementKey(err) {
 		return nil, fmt.Errorf("wrong management key (%w)", err)
 	}
 	if err != nil {
@@ -167,6 +166,26 @@ func (t *Token) Enrolled(spec KeySpec) (*Enrolled, error) {
 		return nil, err
 	}
 	return e, t.vouch(e, slot)
+}
+
+// wrongManagementKey reports whether that is why a token refused.
+func wrongManagementKey(err error) bool {
+	var refused *PINError // how classify reads 63xx
+	return statusOf(err) == swSecurityStatus || errors.As(err, &refused)
+}
+
+// FactoryManaged reports whether the token's management key is the factory's. The
+// token is told to keep it: piv-go proves to know a key by nothing less.
+func (t *Token) FactoryManaged() (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err := t.do("asking for the management key", func() error {
+		return t.yk.SetManagementKey(piv.DefaultManagementKey, piv.DefaultManagementKey)
+	})
+	if wrongManagementKey(err) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // SetManagementKey changes the management key from old (nil: the factory's) to

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/intake"
+	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger/order"
 )
@@ -39,8 +40,15 @@ func (f fixedKey) Find(public string) (note.Signer, error) {
 
 func (f fixedKey) Keep(string) error { return nil }
 
-// fitsKey says why the log key that is ordered cannot be the next.
+// fitsKey says why the log key that is ordered cannot be the next, or the token's
+// key none of this log's.
 func (s *Station) fitsKey(k *order.Key) error {
+	if k.Token != nil {
+		if err := s.past.Join(&past.Law{Policy: s.past.Policy, Keys: s.past.Keys}, k.Token); err != nil {
+			return intake.Refuse(message.CodeBadMessage, "%v", err)
+		}
+		return nil
+	}
 	if k.LogKey == s.past.LogKey {
 		return intake.Refuse(message.CodeBadMessage, "this is the log key in force")
 	}
@@ -55,7 +63,7 @@ func (s *Station) fitsKey(k *order.Key) error {
 // added to, or that has it, stays as it is, for order.Open to judge.
 func (s *Station) possess(raw []byte, o *order.Order) []byte {
 	k, ok := o.Action.(*order.Key)
-	if !ok {
+	if !ok || k.Token != nil {
 		return raw
 	}
 	signer, err := s.cfg.LogKeys.Find(k.LogKey)

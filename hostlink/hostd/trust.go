@@ -8,10 +8,10 @@ import (
 )
 
 // outdatedText is for whoever asks for a signature that nobody here could verify.
-const outdatedText = "the administrators replaced the log key, and the trust file does not name the new one: get its next version from them (touchmark-audit trust check says whether it follows) and put it into the place of this one"
+const outdatedText = "the administrators brought a new key of the log, and the trust file does not name it: get its next version from them (touchmark-audit trust check says whether it follows) and put it into the place of this one"
 
-// outdated reports whether the log key in force is one that the trust file does
-// not name, after looking whether there is a new one.
+// outdated reports whether the log has a key that the trust file does not name,
+// after looking whether there is a new file.
 func (d *Daemon) outdated() bool {
 	if d.mirror.Outdated() {
 		d.renew()

@@ -11,7 +11,7 @@ import text
 from text import block, hexadecimal, line, number, token
 
 LOG_NUMBER = number(2**40)
-MAX_TRUST = 98304
+MAX_TRUST = 294912
 
 
 def key_of_note(field):
@@ -30,8 +30,9 @@ text.FORMS.update({
               line("log-key", key_of_note, times=(1, 8)), line("ak", text.base64_bytes(256)),
               line("head", number(1 << 32), hexadecimal(34)), line("pcr", number(16)),
               line("genesis", hexadecimal(32)), line("token", one_of("yubico", "emulated")),
-              line("cert", text.base64_bytes(8192), times=(1, 6)), line("quorum", number(17)),
-              line("administrator", key_of_note, times=(1, 16))],
+              line("cert", text.base64_bytes(8192), times=(1, 24)), line("quorum", number(17)),
+              line("administrator", key_of_note, times=(1, 16)), line("recovery-quorum", number(17), times=(0, 1)),
+              line("recovery", key_of_note, times=(0, 16))],
     "entry intent": [line("kind", one_of("intent")), line("index", LOG_NUMBER), line("time", text.time),
                      line("sequence", LOG_NUMBER), line("policy", hexadecimal(32)), line("key", hexadecimal(20)),
                      line("refusals", LOG_NUMBER), line("refused", token, LOG_NUMBER, times=(0, 64)),

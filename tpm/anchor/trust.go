@@ -19,8 +19,10 @@ const TrustDomain = "touchmark/trust/v1"
 
 // Trust is what a verifier pins: the text of a signed note. Version 1 is
 // signed by the log key of the enrolment, each later one by a quorum of the
-// administrators of the one before. Log keys, certificates and administrators
-// may change from version to version, the rest was fixed when the log began.
+// administrators of the one before, or of its recovery keys, which replace
+// administrators that are lost and do nothing else. Log keys, certificates,
+// administrators and recovery keys may change from version to version, the rest
+// was fixed when the log began.
 type Trust struct {
 	Origin   string
 	Version  uint64   // 1, 2, 3, ...
@@ -35,10 +37,13 @@ type Trust struct {
 	PCR      int      // 8..15
 	Genesis  [32]byte // leaf hash of entry 0
 	Emulated bool     // the token's attestation chain is not Yubico's
-	Certs    [][]byte // OpenPGP certificates of the log's keys, binary, 1 to ledger.MaxKeys
+	Certs    [][]byte // OpenPGP certificates of the log's keys, binary, 1 to 24
 
 	Quorum         int      // of Administrators, who sign the next version
 	Administrators []string // note verifier keys
+
+	RecoveryQuorum int      // of Recovery, 0 if there is none
+	Recovery       []string // note verifier keys that may replace Administrators
 }
 
 // Marshal encodes the trust text; what OpenTrust would refuse is an error.
@@ -61,6 +66,12 @@ func (t *Trust) Marshal() ([]byte, error) {
 	w.Line("quorum", canon.Uint(uint64(t.Quorum)))
 	for _, a := range t.Administrators {
 		w.Line("administrator", a)
+	}
+	if len(t.Recovery) > 0 || t.RecoveryQuorum != 0 {
+		w.Line("recovery-quorum", canon.Uint(uint64(t.RecoveryQuorum)))
+	}
+	for _, r := range t.Recovery {
+		w.Line("recovery", r)
 	}
 	text := w.Bytes()
 	if text == nil {
@@ -120,18 +131,23 @@ func OpenTrust(msg []byte) (*Trust, error) {
 }
 
 // Successor verifies that a note is the version after this one: signed by a
-// quorum of this one's administrators and nobody else, and different only in
-// what may change.
+// quorum of this one's administrators, or of its recovery keys (Recovers), and
+// nobody else, and different only in what they may change.
 func (t *Trust) Successor(msg []byte) (*Trust, error) {
 	next, err := trustText(msg)
 	if err != nil {
 		return nil, err
 	}
-	admins, err := verifiers(t.Administrators)
+	recovers := t.Recovers(msg)
+	who, quorum := t.Administrators, t.Quorum
+	if recovers {
+		who, quorum = t.Recovery, t.RecoveryQuorum
+	}
+	keys, err := verifiers(who)
 	if err != nil {
 		return nil, fmt.Errorf("trust: %w", err)
 	}
-	if _, err := message.OpenQuorum(msg, admins, max(t.Quorum, 1)); err != nil {
+	if _, err := message.OpenQuorum(msg, keys, max(quorum, 1)); err != nil {
 		return nil, fmt.Errorf("trust version %d: %w", next.Version, err)
 	}
 	switch {
@@ -143,7 +159,31 @@ func (t *Trust) Successor(msg []byte) (*Trust, error) {
 	if what := t.fixed(next); what != "" {
 		return nil, fmt.Errorf("trust version %d: the %s of a log never changes", next.Version, what)
 	}
+	if what := t.beyondRecovery(next); recovers && what != "" {
+		return nil, fmt.Errorf("trust version %d: signed by a recovery key, and those may change administrators only: keep the %s as it is", next.Version, what)
+	}
 	return next, nil
+}
+
+// Recovers reports whether a note is signed in the name of one of the recovery
+// keys: then those decide about it, not the administrators.
+func (t *Trust) Recovers(msg []byte) bool {
+	keys, err := verifiers(t.Recovery)
+	return err == nil && message.NoteNames(msg, keys)
+}
+
+// beyondRecovery names the first field that differs though recovery may not
+// change it.
+func (t *Trust) beyondRecovery(next *Trust) string {
+	switch {
+	case next.LogKey != t.LogKey || !slices.Equal(next.OldLogKeys, t.OldLogKeys):
+		return "log keys"
+	case !slices.EqualFunc(next.Certs, t.Certs, bytes.Equal):
+		return "certificates"
+	case next.RecoveryQuorum != t.RecoveryQuorum || !slices.Equal(next.Recovery, t.Recovery):
+		return "recovery keys"
+	}
+	return ""
 }
 
 // fixed names the first field that differs though it never may.
@@ -222,7 +262,7 @@ func (t *Trust) readLogKeys(r *canon.Reader) {
 }
 
 func (t *Trust) readCerts(r *canon.Reader) {
-	for ok := true; ok; ok = r.Peek() == "cert" && len(t.Certs) < ledger.MaxKeys {
+	for ok := true; ok; ok = r.Peek() == "cert" && len(t.Certs) < maxCerts {
 		c := r.Base64(r.Line("cert", 1)[0], ledger.MaxCert)
 		switch {
 		case r.Err() != nil:
@@ -243,7 +283,20 @@ func (t *Trust) readAdministrators(r *canon.Reader) {
 	if r.Err() == nil && (t.Quorum < 1 || t.Quorum > len(t.Administrators)) {
 		r.Failf("a quorum of %d is not from 1 to the number of administrators, which is %d", t.Quorum, len(t.Administrators))
 	}
-	t.distinct(r, t.Administrators)
+	if r.Peek() == "recovery-quorum" {
+		t.readRecovery(r)
+	}
+	t.distinct(r, slices.Concat(t.Administrators, t.Recovery))
+}
+
+func (t *Trust) readRecovery(r *canon.Reader) {
+	t.RecoveryQuorum = int(r.Uint(r.Line("recovery-quorum", 1)[0], maxAdministrators))
+	for r.Peek() == "recovery" && len(t.Recovery) < maxAdministrators {
+		t.Recovery = append(t.Recovery, r.Line("recovery", 1)[0])
+	}
+	if r.Err() == nil && (t.RecoveryQuorum < 1 || t.RecoveryQuorum > len(t.Recovery)) {
+		r.Failf("a quorum of %d is not from 1 to the number of recovery keys, which is %d", t.RecoveryQuorum, len(t.Recovery))
+	}
 }
 
 // distinct refuses what is not a key, and two keys of one name and hash.
@@ -275,8 +328,8 @@ func verifiers(vkeys []string) ([]note.Verifier, error) {
 }
 
 // TrustOf is what a genesis entry itself says of the first version: all of it
-// but the administrators, whom its policy names. The enroller adds them and
-// writes it out; an auditor compares.
+// but the administrators and recovery keys, whom its policy names. The enroller
+// adds them and writes it out; an auditor compares.
 func TrustOf(entry []byte, g *ledger.Genesis) *Trust {
 	t := &Trust{
 		Origin: g.Origin, Version: 1, LogKey: g.LogKey, AK: g.AK, Head: g.Head, HeadName: g.HeadName, PCR: g.PCR,

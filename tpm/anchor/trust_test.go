@@ -188,6 +188,104 @@ func TestTrustSuccessorRefused(t *testing.T) {
 	}
 }
 
+// rescued is team with three recovery keys, two of which replace administrators.
+func rescued(t testing.TB, w *world) (admins, safes []note.Signer, first *Trust) {
+	admins, first = team(t, w)
+	first.RecoveryQuorum = 2
+	for i, name := range []string{"safe1", "safe2", "safe3"} {
+		s, v := noteKey(t, name, byte(20+i))
+		safes, first.Recovery = append(safes, s), append(first.Recovery, v)
+	}
+	return admins, safes, first
+}
+
+// Recovery keys replace administrators whose keys are lost, so that somebody can
+// sign the versions after; they change nothing else.
+func TestTrustRecovery(t *testing.T) {
+	w := newWorld(t)
+	admins, safes, first := rescued(t, w)
+	if _, err := OpenTrust(signed(t, first, w.logKey)); err != nil {
+		t.Fatal(err)
+	}
+	newcomer, newcomerKey := noteKey(t, "admin4", 8)
+	_, otherLog := noteKey(t, origin, 7)
+	_, otherSafe := noteKey(t, "safe4", 30)
+	team := func(n *Trust) { n.Quorum, n.Administrators = 1, []string{newcomerKey} }
+	for name, c := range map[string]struct {
+		harm func(n *Trust)
+		by   []note.Signer
+		want string // part of the error, "" for none
+	}{
+		"the quorum":                   {team, safes[:2], ""},
+		"all of them":                  {team, safes, ""},
+		"one of the quorum":            {team, safes[:1], "signed by 1"},
+		"one and an administrator":     {team, []note.Signer{safes[0], admins[0]}, "not known"},
+		"two and an administrator":     {team, []note.Signer{safes[0], safes[1], admins[0]}, "not known"},
+		"two and the newcomer":         {team, []note.Signer{safes[0], safes[1], newcomer}, "not known"},
+		"a log key too":                {func(n *Trust) { team(n); n.LogKey = otherLog }, safes, "keep the log keys"},
+		"what old log keys signed too": {func(n *Trust) { team(n); n.OldLogKeys = []string{otherLog} }, safes, "keep the log keys"},
+		"a certificate too":            {func(n *Trust) { team(n); n.Certs = [][]byte{[]byte("renewed")} }, safes, "keep the certificates"},
+		"itself too":                   {func(n *Trust) { team(n); n.Recovery = append(slices.Clone(n.Recovery), otherSafe) }, safes, "keep the recovery keys"},
+		"its quorum too":               {func(n *Trust) { team(n); n.RecoveryQuorum = 1 }, safes, "keep the recovery keys"},
+		"the genesis":                  {func(n *Trust) { n.Genesis[0] ^= 1 }, safes, "never changes"},
+		"no recovery, administrators":  {func(n *Trust) { n.RecoveryQuorum, n.Recovery = 0, nil }, admins[:2], ""},
+		"other recovery, likewise":     {func(n *Trust) { n.RecoveryQuorum, n.Recovery = 1, []string{otherSafe} }, admins[:2], ""},
+	} {
+		n := next(first)
+		c.harm(n)
+		got, err := first.Successor(signed(t, n, c.by...))
+		if c.want == "" && (err != nil || got.Quorum != n.Quorum || !slices.Equal(got.Recovery, n.Recovery)) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	second := next(first)
+	team(second)
+	by := signed(t, second, safes[1], safes[2])
+	got, err := first.Successor(by)
+	if err != nil || !first.Recovers(by) || first.Recovers(signed(t, second, admins...)) {
+		t.Fatalf("%v", err)
+	}
+	third := next(got)
+	third.Certs = [][]byte{[]byte("renewed")}
+	if _, err := got.Successor(signed(t, third, newcomer)); err != nil {
+		t.Errorf("who was named cannot go on: %v", err)
+	}
+	if _, err := got.Successor(signed(t, third, admins...)); err == nil {
+		t.Error("those who were replaced can")
+	}
+	if _, err := w.trust.Successor(signed(t, next(&w.trust), safes...)); err == nil {
+		t.Error("a version without recovery keys was followed by one that strangers signed")
+	}
+}
+
+// Recovery keys stand in a text with their quorum or not at all.
+func TestTrustRecoveryText(t *testing.T) {
+	w := newWorld(t)
+	_, _, first := rescued(t, w)
+	text, err := first.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := "recovery " + first.Recovery[0] + "\n"
+	for _, bad := range [][2]string{
+		{"recovery-quorum 2", "recovery-quorum 0"}, {"recovery-quorum 2", "recovery-quorum 4"}, {"recovery-quorum 2\n", ""},
+		{line, line + line}, {line, "recovery " + first.Administrators[0] + "\n"}, {line, "recovery nobody\n"}, {line, strings.Repeat(line, maxAdministrators+1)},
+		{strings.Repeat(line, 1) + "recovery " + first.Recovery[1] + "\nrecovery " + first.Recovery[2] + "\n", ""},
+	} {
+		mutant := strings.Replace(string(text), bad[0], bad[1], 1)
+		if mutant == string(text) {
+			t.Fatalf("%q is not in the text", bad[0])
+		}
+		msg, err := message.SignNote([]byte(mutant), w.logKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenTrust(msg); err == nil {
+			t.Errorf("%q was accepted", bad[1])
+		}
+	}
+}
+
 func TestCheckpointByTwoLogKeys(t *testing.T) {
 	w := newWorld(t)
 	other, vkey := noteKey(t, origin, 7)
@@ -207,6 +305,8 @@ func FuzzTrust(f *testing.F) {
 	admins, first := team(f, w)
 	f.Add(signed(f, &w.trust, w.logKey))
 	f.Add(signed(f, next(first), admins...))
+	_, _, saved := rescued(f, w)
+	f.Add(signed(f, saved, w.logKey))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		tr, err := OpenTrust(msg)
 		if err != nil {

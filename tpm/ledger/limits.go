@@ -17,7 +17,7 @@ const (
 	// entry that holds it is at most MaxEntry.
 	MaxNote = 56 << 10
 	// MaxOrder bounds an embedded administrators' order in bytes: a text of at
-	// most 2 KiB and a signature line for each of 17 keys.
+	// most 12 KiB and a signature line for each of 17 keys.
 	MaxOrder = 16 << 10
 	// MaxAttest bounds a TPMS_ATTEST in bytes: Names of at most 66 bytes, 64
 	// bytes of extraData and 32 bytes of NV contents stay below 400.

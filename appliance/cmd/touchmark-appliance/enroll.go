@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
+	"filippo.io/age"
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/enrol"
-	"touchmark/appliance/enrol/logkey"
+	"touchmark/appliance/enrol/sealed"
 	"touchmark/appliance/piv"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledgerstore/durable"
@@ -56,8 +56,8 @@ stands. --predecessor alone says which log on another board this one goes on
 from; close that one with an order.`,
 		Example: `  touchmark-appliance enroll --dir /data/touchmark --policy policy.note \
       --uid "Example Packages <packages@example.org>" --trust-out /media/usb/trust \
-      --management-key-out /media/usb/management.key --hierarchy-auth-out /media/usb/tpm.auth \
-      --transcript /media/usb/ceremony.txt`,
+      --management-key-out /media/usb --hierarchy-auth-out /media/usb/tpm.auth \
+      --backup-recipient age1... --transcript /media/usb/ceremony.txt`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return enroll(c.Context(), f) },
 	}
@@ -68,9 +68,9 @@ from; close that one with an order.`,
 	flags.StringVar(&f.uid, "uid", "", "user id of the OpenPGP certificate: \"Name <mail>\"")
 	flags.StringVar(&f.trust, "trust-out", "", "where to write what hosts and auditors pin")
 	flags.StringVar(&f.nonce, "auditor-nonce", "", "64 hex digits from an auditor who watches")
-	flags.StringVar(&f.manage, "management-key-out", "", "give the token a random management key and write it here, for the administrators")
+	flags.StringVar(&f.manage, "management-key-out", "", "directory: give each token a random management key and write it here, as management-SERIAL.age, encrypted to the --backup-recipient")
 	flags.StringVar(&f.auths, "hierarchy-auth-out", "", "set the authorizations of the TPM's hierarchies to random ones and write them here, for the administrators")
-	flags.StringArrayVar(&f.backup, "backup-recipient", nil, "encrypt a copy of the log key to this age recipient, age1..., into the trust directory (repeatable)")
+	flags.StringArrayVar(&f.backup, "backup-recipient", nil, "administrator who can read what is encrypted, an age recipient, age1... (repeatable): a copy of the log key in the trust directory, management keys")
 	flags.StringVar(&f.transcript, "transcript", "", "file to tell the ceremony in")
 	flags.StringVar(&f.predecessor, "predecessor", "", "trust directory of the log that this one goes on from")
 	flags.BoolVar(&f.sameHead, "same-head", false, "go on from the HEAD of the predecessor, after TPM2_Clear")
@@ -91,8 +91,11 @@ func enroll(ctx context.Context, f enrollFlags) error {
 		SetPIN: f.setPIN, BackupKeys: f.backupKeys, Replace: f.replace, SameHead: f.sameHead, Throwaway: f.throwaway, Now: time.Now().UTC().Truncate(time.Second),
 	}
 	var err error
-	if cfg.Backup, err = logkey.ParseRecipients(f.backup); err != nil {
+	if cfg.Backup, err = sealed.ParseRecipients(f.backup); err != nil {
 		return &usageError{err}
+	}
+	if cfg.Manage, err = management(f.manage, cfg.Backup); err != nil {
+		return err
 	}
 	if f.predecessor != "" {
 		if cfg.Predecessor, err = readTrust(f.predecessor); err != nil {
@@ -119,9 +122,6 @@ func enroll(ctx context.Context, f enrollFlags) error {
 		}
 		defer func() { _ = cfg.BackupToken.Close() }()
 	}
-	if cfg.NewManage, err = newManagementKey(f.manage); err != nil {
-		return err
-	}
 	if err := durable.MkdirAll(f.dir, 0o700); err != nil {
 		return err
 	}
@@ -146,26 +146,15 @@ func parseNonce(s string) (n [32]byte, err error) {
 	return [32]byte(b), nil
 }
 
-// newManagementKey writes the key out before the token gets it, so that it
-// cannot be lost in between. One that is there was written by a ceremony that
-// was cut short: it is used again.
-func newManagementKey(path string) ([]byte, error) {
-	if path == "" {
+// management says where management keys go and who can read them; "" is nowhere.
+func management(dir string, to []age.Recipient) (*enrol.Management, error) {
+	switch {
+	case dir == "":
 		return nil, nil
+	case len(to) == 0:
+		return nil, &usageError{errors.New("--management-key-out: a management key is written for somebody only: name a --backup-recipient")}
 	}
-	text, err := readSmall(path, 128)
-	if err == nil {
-		key, err := hex.DecodeString(strings.TrimSpace(string(text)))
-		if err != nil {
-			return nil, fmt.Errorf("%s exists and holds no management key", path)
-		}
-		return key, nil
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	key := piv.NewManagementKey()
-	return key, durable.WriteFile(path, []byte(hex.EncodeToString(key)+"\n"), 0o600)
+	return &enrol.Management{Dir: dir, To: to}, durable.MkdirAll(dir, 0o755)
 }
 
 // readTrust reads the trust note in a trust directory.

@@ -1,40 +1,12 @@
 package main
 
 import (
-	"bytes"
-	"encoding/hex"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"touchmark/tests/swtpm"
 )
-
-// The same file gives the same management key again: a ceremony that is
-// resumed must not lose the one that the token has.
-func TestManagementKeyIsMadeOnce(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "management.key")
-	first, err := newManagementKey(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil || string(text) != hex.EncodeToString(first)+"\n" {
-		t.Errorf("%q, %v", text, err)
-	}
-	if again, err := newManagementKey(path); err != nil || !bytes.Equal(first, again) {
-		t.Errorf("%x, then %x: %v", first, again, err)
-	}
-	if err := os.WriteFile(path, []byte("something else\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := newManagementKey(path); err == nil {
-		t.Error("a file that holds something else was taken for a key")
-	}
-	if key, err := newManagementKey(""); key != nil || err != nil {
-		t.Errorf("%x, %v", key, err)
-	}
-}
 
 // What is wrong with the arguments is said before anything is touched.
 func TestEnrollRefuses(t *testing.T) {
@@ -53,6 +25,7 @@ func TestEnrollRefuses(t *testing.T) {
 	}{
 		"no policy":             {enrollFlags{policy: filepath.Join(dir, "none")}, 1},
 		"no recipient":          {enrollFlags{policy: policy, backup: []string{"bob"}}, 2},
+		"a secret for nobody":   {enrollFlags{policy: policy, manage: dir}, 2},
 		"no predecessor":        {enrollFlags{policy: policy, predecessor: dir}, 1},
 		"a short nonce":         {enrollFlags{policy: policy, nonce: "00"}, 2},
 		"a TPM that is no file": {enrollFlags{policy: policy, tpm: "tpm0"}, 4},

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/enrol/logkey"
+	"touchmark/appliance/enrol/sealed"
 )
 
 func logKeyCommand() *cobra.Command {
@@ -64,7 +65,7 @@ back). Without a copy, a lost disk means another order for another key.`,
 }
 
 func newLogKey(w io.Writer, f newLogKeyFlags) error {
-	to, err := logkey.ParseRecipients(f.recipients)
+	to, err := sealed.ParseRecipients(f.recipients)
 	if err != nil {
 		return &usageError{err}
 	}

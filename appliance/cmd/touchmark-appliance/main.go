@@ -57,7 +57,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not enrolled or already enrolled,
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	for _, c := range []*cobra.Command{runCommand(), enrollCommand(), answerCommand(), logKeyCommand(), restoreCommand(), statusCommand(), policyCommand()} {
+	for _, c := range []*cobra.Command{runCommand(), enrollCommand(), answerCommand(), logKeyCommand(), tokenKeyCommand(), restoreCommand(), statusCommand(), policyCommand()} {
 		root.AddCommand(begun(c))
 	}
 	return root

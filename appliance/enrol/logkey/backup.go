@@ -1,7 +1,6 @@
 package logkey
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 
 	"filippo.io/age"
 
+	"touchmark/appliance/enrol/sealed"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -17,53 +17,17 @@ import (
 // administrators (age-encryption.org/v1). No verifier reads it.
 const BackupFile = "log.key.age"
 
-// ParseRecipients reads recipients as age writes them, "age1…".
-func ParseRecipients(list []string) ([]age.Recipient, error) {
-	var out []age.Recipient
-	for _, s := range list {
-		r, err := age.ParseX25519Recipient(s)
-		if err != nil {
-			return nil, fmt.Errorf("recipient of the backup: %w", err)
-		}
-		out = append(out, r)
-	}
-	return out, nil
-}
-
 // BackUp writes the key to a file, encrypted for those who keep it.
 func (k *Key) BackUp(path string, to []age.Recipient) error {
-	var sealed bytes.Buffer
-	w, err := age.Encrypt(&sealed, to...)
-	if err != nil {
-		return err
-	}
-	if _, err := io.WriteString(w, k.secret+"\n"); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return durable.WriteFile(path, sealed.Bytes(), 0o644)
+	return sealed.Write(path, k.secret, to)
 }
 
 // OpenBackup decrypts a backup with an age identity.
 func OpenBackup(backup string, identity io.Reader) (*Key, error) {
-	identities, err := age.ParseIdentities(identity)
-	if err != nil {
-		return nil, fmt.Errorf("identity: %w", err)
-	}
-	sealed, err := durable.ReadFile(durable.OS, backup, maxBackup)
-	if err != nil {
-		return nil, err
-	}
-	plain, err := age.Decrypt(bytes.NewReader(sealed), identities...)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", backup, err)
-	}
-	secret, err := io.ReadAll(io.LimitReader(plain, maxKey))
+	secret, err := sealed.Read(backup, identity)
 	defer clear(secret)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", backup, err)
+		return nil, err
 	}
 	k, err := parse(strings.TrimSpace(string(secret)))
 	if err != nil {

@@ -28,10 +28,8 @@ func TestBackup(t *testing.T) {
 	ok(t, err)
 	key, err := Make(dir, origin)
 	ok(t, err)
-	to, err := ParseRecipients([]string{mine.Recipient().String()})
-	ok(t, err)
 	backup := filepath.Join(t.TempDir(), BackupFile)
-	ok(t, key.BackUp(backup, to))
+	ok(t, key.BackUp(backup, []age.Recipient{mine.Recipient()}))
 	sealed, err := os.ReadFile(backup)
 	if err != nil || bytes.Contains(sealed, []byte(key.secret)) {
 		t.Fatalf("the backup is not encrypted: %v", err)
@@ -53,9 +51,6 @@ func TestBackup(t *testing.T) {
 	ok(t, os.WriteFile(backup, sealed, 0o600))
 	if _, err := open(mine); err == nil {
 		t.Error("a damaged backup was taken")
-	}
-	if _, err := ParseRecipients([]string{"age1nobody"}); err == nil {
-		t.Error("a malformed recipient was taken")
 	}
 }
 

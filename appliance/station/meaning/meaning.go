@@ -3,14 +3,17 @@
 package meaning
 
 import (
+	"crypto/x509"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"touchmark/appliance/piv/attest"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
+	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
 )
 
@@ -28,6 +31,10 @@ func Order(o *order.Order, c *sigformat.Certificate, now time.Time) []string {
 			lines = append(lines, fmt.Sprintf("Its successor is %s, genesis %x.", a.Successor.Origin, a.Successor.Genesis))
 		}
 	case *order.Key:
+		if a.Token != nil {
+			lines = append(lines, tokenKey(a.Token)...)
+			break
+		}
 		lines = append(lines, "Sign checkpoints with the new log key "+a.LogKey+". The OLD PRIVATE KEY IS REMOVED. Hosts and auditors need the next trust file.")
 	case *order.Cert:
 		lines = append(lines, certificate(a, c)...)
@@ -35,6 +42,20 @@ func Order(o *order.Order, c *sigformat.Certificate, now time.Time) []string {
 		lines = append(lines, "Put these words into the log:")
 	}
 	return append(lines, "Reason: "+o.Reason)
+}
+
+// tokenKey says which key the log gets.
+func tokenKey(k *ledger.TokenKey) []string {
+	what := fmt.Sprintf("Sign with a FURTHER KEY too, %s: slot %s of token %d, firmware %s, %s, for %s.", k.Name, k.Slot, k.Token.Serial, k.Token.Firmware, k.Algorithm, k.Family)
+	lines := []string{what, fmt.Sprintf("Fingerprint %X. Compare it with the one shown when the token made it. Hosts and auditors need the next trust file.", k.Fingerprint)}
+	if k.Token.Emulated {
+		lines = append(lines, "This token is EMULATED: its key can be copied.")
+	}
+	pub, err := x509.ParsePKIXPublicKey(k.SPKI)
+	if err == nil && (attest.Facts{Public: pub, Firmware: k.Token.Firmware}).EUCLEAK() {
+		lines = append(lines, "WARNING: whoever holds that token for a while can extract this key (EUCLEAK).")
+	}
+	return lines
 }
 
 // certificate says what the token is to say of its own key.

@@ -40,8 +40,8 @@ func (p *Past) Obey() error {
 	}
 	for _, o := range slices.Backward(orders) {
 		parsed, err := l.add(o.entry)
-		if err == nil && o.entry.Action == ledger.KindCert {
-			err = p.certify(&l, o, parsed)
+		if err == nil {
+			err = p.follow(&l, o, parsed)
 		}
 		if err != nil {
 			return fmt.Errorf("the administrators' entries do not follow from each other: %w", err)
@@ -55,6 +55,17 @@ func (p *Past) Obey() error {
 type effective struct {
 	header ledger.Header
 	entry  *ledger.Order
+}
+
+// follow takes up what an order does to the log's keys.
+func (p *Past) follow(l *Law, e effective, o *order.Order) error {
+	if e.entry.Action == ledger.KindCert {
+		return p.certify(l, e, o)
+	}
+	if k, ok := brings(o); ok {
+		return p.Join(l, k)
+	}
+	return nil
 }
 
 // certify takes up what the token signed by a cert order, if it did.
@@ -131,7 +142,21 @@ func (l *Law) add(e *ledger.Order) (*order.Order, error) {
 	case *order.Close:
 		l.Closed = true
 	case *order.Key:
-		l.LogKey = a.LogKey
+		if a.Token == nil {
+			l.LogKey = a.LogKey
+		}
 	}
 	return o, nil
+}
+
+// brings is the token's key that an order brings, if it is one that does.
+func brings(o *order.Order) (*ledger.TokenKey, bool) {
+	if o == nil { // a policy
+		return nil, false
+	}
+	k, ok := o.Action.(*order.Key)
+	if !ok || k.Token == nil {
+		return nil, false
+	}
+	return k.Token, true
 }

@@ -18,6 +18,7 @@ import (
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
+	"touchmark/tpm/ledger/tokenkey"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -26,8 +27,8 @@ func (a *app) orderCmd() *cobra.Command {
 		Use:   "order",
 		Short: "What administrators order the appliance: write it, sign it, hand it over",
 		Long: `Administrators order the appliance to set its clock, to leave a halt state, to
-note something in the log, to replace its log key, to renew or revoke the
-certificate of its signing key, or to end the log. An order names the state of the
+note something in the log, to replace its log key, to sign with a further token's
+key too, to renew or revoke the certificate of a signing key, or to end the log. An order names the state of the
 log that they know: the published checkpoint. A quorum of them signs it. A new
 policy (touchmark policy sign) is handed over in the same way.`,
 		Example: `  touchmark order new note --checkpoint log/checkpoint --reason "moved to rack 7" --out move.order
@@ -68,7 +69,7 @@ denies, is an error.`,
 
 // draft are the flags of order new.
 type draft struct {
-	checkpoint, reason, out, time, halt, head, pcr, successor, genesis, logKey, key, renew string
+	checkpoint, reason, out, time, halt, head, pcr, successor, genesis, logKey, tokenKey, key, renew string
 
 	revoke int // -1: not given
 }
@@ -82,6 +83,7 @@ func (a *app) newOrderCmd() *cobra.Command {
   touchmark order new time --time 2026-03-04T05:06:07Z --checkpoint log/checkpoint --reason "the clock ran ahead" --out clock.order
   touchmark order new resume --halt head-unknown --head HEX --pcr HEX --checkpoint log/checkpoint --reason "the card was lost" --out go-on.order
   touchmark order new key --log-key touchmark.example/demo+254fe022+AXYj… --checkpoint log/checkpoint --reason "yearly" --out key.order
+  touchmark order new key --token-key spare.key --checkpoint log/checkpoint --reason "a spare token" --out spare.order
   touchmark order new cert --key packages --renew 2028-01-01T00:00:00Z --checkpoint log/checkpoint --reason "two years more" --out renew.order
   touchmark order new cert --key packages --revoke 1 --checkpoint log/checkpoint --reason "superseded" --out revoke.order`,
 		Args: cobra.ExactArgs(1),
@@ -98,6 +100,7 @@ func (a *app) newOrderCmd() *cobra.Command {
 	f.StringVar(&d.successor, "successor", "", "close: origin of the log that goes on, if there is one")
 	f.StringVar(&d.genesis, "genesis", "", "close: leaf hash of its entry 0")
 	f.StringVar(&d.logKey, "log-key", "", "key: the new log key's public half, as touchmark-appliance log-key new prints it")
+	f.StringVar(&d.tokenKey, "token-key", "", "key: record of a token's key that joins the log's, as touchmark-appliance token-key new writes it")
 	f.StringVar(&d.key, "key", "", "cert: the key's name in the policy")
 	f.StringVar(&d.renew, "renew", "", "cert: when the key shall expire: a time, or never")
 	f.IntVar(&d.revoke, "revoke", -1, "cert: revoke it; 0 no reason, 1 superseded, 2 compromised, 3 retired")
@@ -159,6 +162,12 @@ func (d *draft) action(kind string) (order.Action, error) {
 		genesis, err := hex32("--genesis", d.genesis)
 		return &order.Close{Successor: ledger.LogID{Origin: d.successor, Genesis: genesis}}, err
 	case ledger.KindKey:
+		if (d.logKey == "") == (d.tokenKey == "") {
+			return nil, exitf(api.Usage, "order new key needs --log-key or --token-key")
+		}
+		if d.tokenKey != "" {
+			return joining(d.tokenKey)
+		}
 		if _, err := message.ParseKey(d.logKey); err != nil {
 			return nil, exitf(api.Usage, "--log-key: %w", err)
 		}
@@ -167,6 +176,19 @@ func (d *draft) action(kind string) (order.Action, error) {
 		return d.cert()
 	}
 	return nil, exitf(api.Usage, "order new makes time, resume, note, key, cert and close, not %q", kind)
+}
+
+// joining is an order that adds the token's key of a record.
+func joining(path string) (order.Action, error) {
+	b, err := api.ReadSmall(path, tokenkey.MaxRecord)
+	if err != nil {
+		return nil, exitf(api.BadInput, "token key: %w", err)
+	}
+	k, err := tokenkey.Parse(b)
+	if err != nil {
+		return nil, exitf(api.BadInput, "%s: %w", path, err)
+	}
+	return &order.Key{Token: k}, nil
 }
 
 // cert is what the key shall certify of itself.

@@ -8,10 +8,12 @@ import (
 	"slices"
 
 	"touchmark/appliance/policy"
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
+	"touchmark/tpm/ledger/tokenkey"
 )
 
 // law is what the administrators' entries of the log amount to, as far as HEAD
@@ -23,6 +25,10 @@ type law struct {
 	keys   []logKey       // that sign checkpoints, oldest first
 	closed bool           // the log has ended
 	taken  []Taken        // by HEAD, oldest first
+
+	tokens   []tokenkey.Known // keys that sign files, oldest first
+	added    [][20]byte       // fingerprints of those that administrators added
+	emulated bool             // the log began with a key that may exist in copies
 
 	waiting *ledger.Order // the newest that HEAD may not have taken, nil if it did
 	at      uint64        // its index
@@ -47,7 +53,15 @@ func firstLaw(g *ledger.Genesis) (law, error) {
 	if err != nil {
 		return law{}, fmt.Errorf("policy in the genesis entry: %w", err)
 	}
-	return law{policy: p, keys: []logKey{{0, g.LogKey}}}, nil
+	l := law{policy: p, keys: []logKey{{0, g.LogKey}}, emulated: g.Emulated()}
+	for _, k := range g.Keys {
+		known := tokenkey.Known{Name: k.Name}
+		if c, err := sigformat.ParseCertificate(k.Cert); err == nil {
+			known.Public = c.Key.Public
+		}
+		l.tokens = append(l.tokens, known)
+	}
+	return l, nil
 }
 
 // add takes the next entry that took effect.
@@ -72,7 +86,16 @@ func (l *law) add(index uint64, e *ledger.Order) error {
 	case *order.Close:
 		l.closed = true
 	case *order.Key:
-		l.keys = append(slices.Clip(l.keys), logKey{index + 1, a.LogKey})
+		if a.Token == nil {
+			l.keys = append(slices.Clip(l.keys), logKey{index + 1, a.LogKey})
+			break
+		}
+		c, err := tokenkey.Join(a.Token, l.tokens, l.emulated, l.policy)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", index, err)
+		}
+		l.tokens = append(slices.Clip(l.tokens), tokenkey.Known{Name: a.Token.Name, Public: c.Key.Public})
+		l.added = append(slices.Clip(l.added), a.Token.Fingerprint)
 	}
 	return l.note(index, e)
 }
@@ -378,11 +401,14 @@ func (m *Mirror) OutcomeOf(index uint64) ([]ledger.ItemResult, error) {
 // Closed reports whether the administrators ended the log.
 func (m *Mirror) Closed() bool { return m.law.closed }
 
-// Outdated reports whether the administrators replaced the log key by one that
-// the trust file does not name: whoever checks by the file can check nothing new.
+// Outdated reports whether the administrators brought a key that the trust file
+// does not name, another log key or one of a token: whoever checks by the file
+// cannot check what is new.
 func (m *Mirror) Outdated() bool {
 	t := m.trust
-	return len(m.law.keys) > 0 && !slices.Contains(append([]string{t.LogKey}, t.OldLogKeys...), m.law.keyAt(m.Committed()))
+	unknown := func(fpr [20]byte) bool { return t.Keys.Find(fpr) == nil }
+	return len(m.law.keys) > 0 && !slices.Contains(append([]string{t.LogKey}, t.OldLogKeys...), m.law.keyAt(m.Committed())) ||
+		slices.ContainsFunc(m.law.added, unknown)
 }
 
 // Trust is what this host pins, and the log keys that the log names besides.

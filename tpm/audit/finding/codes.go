@@ -88,7 +88,7 @@ const (
 	Firmware       = "firmware-mismatch"      // another firmware starts than the log says
 	Updated        = "firmware-updated"       // another firmware starts, and the log says so
 	LogKey         = "log-key-mismatch"       // a checkpoint is signed by a log key that was replaced, or not yet
-	TrustOutdated  = "trust-outdated"         // the pinned trust does not know the log's present key
+	TrustOutdated  = "trust-outdated"         // the pinned trust does not know a key that administrators ordered
 	Wear           = "nv-wear"                // how often HEAD was written
 	Predecessor    = "predecessor-named"      // the log goes on from another one
 	Continuity     = "continuity-broken"      // two logs contradict each other about who follows whom

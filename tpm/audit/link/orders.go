@@ -54,6 +54,7 @@ func (l *Linker) ordered(t *task.Task, b *ledger.Order, w *task.Order) {
 		if r, ok := w.Order.Action.(*order.Resume); ok && b.PCR != r.PCR && b.PCR != [32]byte{} {
 			t.Evidence(finding.OrderInvalid, "entry %d: the PCR is not the one that the administrators saw", t.Index)
 		}
+		l.joins(t, w)
 	}
 }
 
@@ -102,7 +103,9 @@ func (l *Linker) inForce(w *task.Order) (notes []finding.Remark) {
 		l.keys = l.keys.With(w.Policy)
 		return notes
 	}
-	if k, ok := w.Order.Action.(*order.Key); ok {
+	if k, ok := w.Order.Action.(*order.Key); ok && k.Token != nil {
+		notes = append(notes, l.join(k.Token, w.Index)...)
+	} else if ok {
 		l.orders.logKey = k.LogKey
 	}
 	return notes
@@ -123,7 +126,7 @@ func (l *Linker) Waiting() *task.Order { return l.orders.waiting }
 // the first.
 func (l *Linker) LogKeyAt(size uint64) (key string, replaced bool) {
 	if w := l.orders.waiting; w != nil && w.Index+1 == size && w.Order != nil {
-		if k, ok := w.Order.Action.(*order.Key); ok {
+		if k, ok := w.Order.Action.(*order.Key); ok && k.Token == nil {
 			return k.LogKey, true
 		}
 	}
@@ -144,6 +147,7 @@ func (l *Linker) Recall(start *incremental.Start) *task.Task {
 	l.keys = t.RecallGenesis(l.Trust, l.AK).With(start.Policy)
 	l.orders = orders{newest: start.Boot.Admin, own: slices.Clone(l.keys.Own)}
 	for _, o := range start.Orders {
+		l.recallJoins(o.Order)
 		if o.Verifies() {
 			l.inForce(o.Order)
 			l.orders.recallCert(o)

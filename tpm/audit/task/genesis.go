@@ -2,10 +2,7 @@ package task
 
 import (
 	"bytes"
-	"crypto"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"slices"
 
 	"touchmark/appliance/piv/attest"
@@ -14,6 +11,7 @@ import (
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/tokenkey"
 	"touchmark/tpm/quote"
 )
 
@@ -41,7 +39,7 @@ func (t *Task) Genesis(trust *anchor.Trust, ak *quote.AK, tokens *attest.Roots) 
 	t.genesisPolicy(g, k)
 	t.genesisKeys(g, k)
 	for i := range g.Keys {
-		t.token(&g.Keys[i], tokens)
+		t.Token(&g.Keys[i], tokens)
 	}
 	if g.Emulated() {
 		t.Add(finding.Info, finding.Emulated, "the token is an emulated one: its key can be copied; good for tests only")
@@ -97,22 +95,13 @@ func (t *Task) genesisPolicy(g *ledger.Genesis, k *Keys) {
 		t.Evidence(finding.Policy, "the policy is for %s, the log is %s", p.Origin, g.Origin)
 	}
 	for _, have := range g.Keys {
-		if err := InPolicy(&have, p); err != nil {
+		if err := tokenkey.InPolicy(&have, p); err != nil {
 			t.Evidence(finding.Genesis, "%v", err)
 		}
 	}
 	if len(g.Keys) != len(p.Keys) {
 		t.Evidence(finding.Genesis, "the policy has %d token keys, the entry %d", len(p.Keys), len(g.Keys))
 	}
-}
-
-// InPolicy compares a token key with the policy's table of it.
-func InPolicy(k *ledger.TokenKey, p *policy.Policy) error {
-	want := policy.Key{Name: k.Name, Slot: k.Slot, Family: k.Family, Algorithm: k.Algorithm}
-	if have, ok := p.Key(k.Name); !ok || *have != want {
-		return fmt.Errorf("the token key %q is not as the policy says", k.Name)
-	}
-	return nil
 }
 
 // genesisKeys takes the signing keys from the pinned certificates, and the
@@ -127,7 +116,7 @@ func (t *Task) genesisKeys(g *ledger.Genesis, k *Keys) {
 	for i := range g.Keys {
 		key := &g.Keys[i]
 		own := Key{Name: key.Name, Fingerprint: key.Fingerprint}
-		own.Cert, err = certOf(key)
+		own.Cert, err = tokenkey.Certificate(key)
 		if pin := pinned.Find(key.Fingerprint); err == nil && pin == nil {
 			err = errors.New("it is none of the pinned certificates'")
 		} else if pin != nil {
@@ -141,57 +130,17 @@ func (t *Task) genesisKeys(g *ledger.Genesis, k *Keys) {
 	}
 }
 
-// certOf is the OpenPGP certificate in a key's record, if it is that key's.
-func certOf(k *ledger.TokenKey) (*sigformat.Certificate, error) {
-	c, err := sigformat.ParseCertificate(k.Cert)
-	if err != nil {
-		return nil, fmt.Errorf("its OpenPGP certificate: %w", err)
-	}
-	pub, err := x509.ParsePKIXPublicKey(k.SPKI)
-	if err != nil || !sameKey(pub, c.Key.Public) || k.Fingerprint != c.Key.Fingerprint() || k.Algorithm != c.Key.Algorithm() {
-		return nil, errors.New("it and the OpenPGP certificate are not the same key")
-	}
-	return c, c.Fits(k.Family)
-}
-
-func sameKey(a, b crypto.PublicKey) bool {
-	eq, ok := a.(interface{ Equal(x crypto.PublicKey) bool })
-	return ok && eq.Equal(b)
-}
-
-// token checks what the token says of the key it made. With tokens nil,
-// Yubico's roots decide whether it is a real one.
-func (t *Task) token(k *ledger.TokenKey, tokens *attest.Roots) {
-	f, err := attest.Verify(k.Attestation.Slot, k.Attestation.Intermediate, tokens)
-	if err == nil {
-		err = tokenSays(f, k)
-	}
+// Token checks what the token says of the key it made, and reports whether that
+// is what the record says. With tokens nil, Yubico's roots decide whether it is a
+// real one.
+func (t *Task) Token(k *ledger.TokenKey, tokens *attest.Roots) bool {
+	f, err := tokenkey.Attested(k, tokens)
 	if err != nil {
 		t.Evidence(finding.Token, "the token's attestation of key %q: %v", k.Name, err)
-		return
+		return false
 	}
 	if f.EUCLEAK() {
 		t.Add(finding.Warning, finding.EUCLEAK, "key %q is on an elliptic curve and the token's firmware is %s: whoever holds the token for a while can extract such keys below 5.7 (EUCLEAK, YSA-2024-03); use RSA or a newer token", k.Name, f.Firmware)
 	}
-}
-
-func tokenSays(f attest.Facts, k *ledger.TokenKey) error {
-	pub, err := x509.ParsePKIXPublicKey(k.SPKI)
-	switch {
-	case err != nil:
-		return err
-	case !sameKey(f.Public, pub):
-		return errors.New("it is for another key")
-	case f.Slot != k.Slot:
-		return fmt.Errorf("the key is in slot %s, not %s", f.Slot, k.Slot)
-	case f.Serial != k.Token.Serial || f.Firmware != k.Token.Firmware:
-		return fmt.Errorf("the token is number %d with firmware %s", f.Serial, f.Firmware)
-	case !f.TouchAlways():
-		return errors.New("the key does not need a touch each time")
-	case !f.PINOnce():
-		return errors.New("the key's PIN policy is not \"once\"")
-	case f.Emulated && !k.Token.Emulated:
-		return errors.New("its chain does not end at Yubico, though the entry says so")
-	}
-	return nil
+	return true
 }

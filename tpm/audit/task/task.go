@@ -9,6 +9,7 @@ package task
 
 import (
 	"fmt"
+	"slices"
 
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
@@ -122,7 +123,7 @@ type Keys struct {
 	Trust  *anchor.Trust
 	AK     *quote.AK
 	Policy *policy.Policy    // nil if it does not open
-	Pinned sigformat.Keyring // nil if one of them does not parse
+	Pinned sigformat.Keyring // and what administrators added; nil if one of the pinned does not parse
 	Own    []Key             // of the genesis entry, in its order
 	LogKey string            // that entry 0 names
 }
@@ -139,6 +140,13 @@ type Key struct {
 func (k *Keys) With(p *policy.Policy) *Keys {
 	next := *k
 	next.Policy = p
+	return &next
+}
+
+// WithKey is the same keys with one that administrators added.
+func (k *Keys) WithKey(c *sigformat.Certificate) *Keys {
+	next := *k
+	next.Pinned = append(slices.Clone(k.Pinned), c)
 	return &next
 }
 

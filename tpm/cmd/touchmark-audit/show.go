@@ -14,6 +14,7 @@ import (
 
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
 )
 
 func showCommand() *cobra.Command {
@@ -122,7 +123,7 @@ func lineOf(h ledger.Header, body any) line {
 	case *ledger.Genesis:
 		l.Fields = map[string]string{"origin": b.Origin}
 		for _, k := range b.Keys {
-			l.Fields["key "+k.Name] = fmt.Sprintf("%X in slot %s of token %d firmware %s %s", k.Fingerprint, k.Slot, k.Token.Serial, k.Token.Firmware, ledger.EmulatedWord(k.Token.Emulated))
+			l.Fields["key "+k.Name] = tokenKeyText(&k)
 		}
 	case *ledger.Boot:
 		l.Fields = map[string]string{"boot": fmt.Sprint(b.Number), "committed": fmt.Sprint(b.Committed), "recovery": b.Recovery, "firmware": b.Firmware, "clock": b.Clock}
@@ -151,10 +152,36 @@ func lineOf(h ledger.Header, body any) line {
 		if b.Action == ledger.KindCert {
 			l.Fields["sign"] = b.Sign.String()
 		}
+		if k := joined(b); k != nil {
+			l.Fields["key "+k.Name] = tokenKeyText(k)
+		}
 	case error:
 		l.Fields = map[string]string{"error": b.Error()}
 	}
 	return l
+}
+
+func tokenKeyText(k *ledger.TokenKey) string {
+	return fmt.Sprintf("%X in slot %s of token %d firmware %s %s", k.Fingerprint, k.Slot, k.Token.Serial, k.Token.Firmware, ledger.EmulatedWord(k.Token.Emulated))
+}
+
+// joined is the token's key that an order brings, nil if it brings none.
+func joined(b *ledger.Order) *ledger.TokenKey {
+	if b.Action != ledger.KindKey {
+		return nil
+	}
+	text, err := message.NoteText(b.Note)
+	if err != nil {
+		return nil
+	}
+	o, err := order.Parse(text)
+	if err != nil {
+		return nil
+	}
+	if k, ok := o.Action.(*order.Key); ok {
+		return k.Token
+	}
+	return nil
 }
 
 func imageText(sum []byte) string {

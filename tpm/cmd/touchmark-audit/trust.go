@@ -15,6 +15,7 @@ import (
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/tokenkey"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -24,7 +25,8 @@ func trustCommand() *cobra.Command {
 		Short: "Check, make and sign versions of a trust file",
 		Long: `A trust file says what a verifier pins. Its next version, with another log key,
 certificate or administrators, is signed by a quorum of the administrators that
-the present one names (docs/spec/trust.md).`,
+the present one names, or of its recovery keys, if all it changes is who the
+administrators are (docs/spec/trust.md).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -54,14 +56,17 @@ is not, 3 something cannot be read, 4 wrong usage.`,
 			if err != nil {
 				return &exitError{exitEvidence, err.Error()}
 			}
-			return sayTrust(cmd.OutOrStdout(), old, next)
+			return sayTrust(cmd.OutOrStdout(), old, next, msg)
 		},
 	}
 }
 
 // sayTrust says what a version changes.
-func sayTrust(out io.Writer, old, next *anchor.Trust) error {
+func sayTrust(out io.Writer, old, next *anchor.Trust, msg []byte) error {
 	changes := []string{}
+	if old.Recovers(msg) {
+		changes = append(changes, "THE RECOVERY KEYS SIGNED IT, not the administrators: ask those whether they lost their keys")
+	}
 	if next.LogKey != old.LogKey {
 		changes = append(changes, "log key "+next.LogKey)
 	}
@@ -73,6 +78,9 @@ func sayTrust(out io.Writer, old, next *anchor.Trust) error {
 	changes = append(changes, certChanges(old.Certs, next.Certs)...)
 	if next.Quorum != old.Quorum || !slices.Equal(next.Administrators, old.Administrators) {
 		changes = append(changes, fmt.Sprintf("%d of these administrators: %s", next.Quorum, strings.Join(next.Administrators, " ")))
+	}
+	if next.RecoveryQuorum != old.RecoveryQuorum || !slices.Equal(next.Recovery, old.Recovery) {
+		changes = append(changes, fmt.Sprintf("%d of these recovery keys: %s", next.RecoveryQuorum, strings.Join(next.Recovery, " ")))
 	}
 	if len(changes) == 0 {
 		changes = append(changes, "nothing but the version")
@@ -119,9 +127,11 @@ func keysOf(certs [][]byte) map[string][]byte {
 type trustNext struct {
 	trust, out, logKey   string
 	certs, dropKeys      []string
+	tokenKeys            []string
 	drop                 bool
-	quorum               int
+	quorum, rquorum      int
 	administrators, keys []string
+	recovery             []string
 }
 
 func trustNextCommand() *cobra.Command {
@@ -131,7 +141,9 @@ func trustNextCommand() *cobra.Command {
 		Short: "Make the next version of a trust file and sign it",
 		Long: `Make the next version of a trust file. What no flag names stays as it is. The
 keys are note keys of administrators of the present version, as
-"touchmark key new" writes them; others sign later with "trust sign".`,
+"touchmark key new" writes them; others sign later with "trust sign". Where the
+administrators' keys are lost, the present version's recovery keys sign in their
+place, and name nothing but other administrators.`,
 		Example: `  touchmark-audit trust next --trust trust --log-key "$(cat log.vkey)" --key admin1.key --out next
   touchmark-audit trust sign next --trust trust --key admin2.key
   touchmark-audit trust check trust next`,
@@ -144,10 +156,13 @@ keys are note keys of administrators of the present version, as
 	f.StringVar(&o.logKey, "log-key", "", "log key that signs checkpoints from now on; the present one becomes an old one")
 	f.BoolVar(&o.drop, "drop-old-log-keys", false, "what old log keys signed is no longer good")
 	f.StringArrayVar(&o.certs, "cert", nil, "file of an OpenPGP certificate, binary, once for each; it takes the place of the present one of its key, or is a further one")
+	f.StringArrayVar(&o.tokenKeys, "token-key", nil, "record of a token's key that joins the log, as touchmark-appliance token-key new writes it, once for each")
 	f.StringArrayVar(&o.dropKeys, "drop-cert", nil, "fingerprint of a key: what it signed is no longer good")
 	f.IntVar(&o.quorum, "quorum", 0, "how many administrators sign the version after")
 	f.StringArrayVar(&o.administrators, "administrator", nil, "note key of an administrator, once for each; they take the place of the present ones")
-	f.StringArrayVar(&o.keys, "key", nil, "key file of an administrator of the present version")
+	f.IntVar(&o.rquorum, "recovery-quorum", 0, "how many recovery keys may replace the administrators")
+	f.StringArrayVar(&o.recovery, "recovery", nil, "note key of recovery, once for each; they take the place of the present ones")
+	f.StringArrayVar(&o.keys, "key", nil, "key file of an administrator, or of recovery, of the present version")
 	if err := cmd.MarkFlagRequired("out"); err != nil {
 		panic(err) // the flag was defined above
 	}
@@ -193,6 +208,12 @@ func (o *trustNext) change(old *anchor.Trust) (*anchor.Trust, error) {
 	if o.quorum != 0 {
 		next.Quorum = o.quorum
 	}
+	if o.recovery != nil {
+		next.Recovery = o.recovery
+	}
+	if o.rquorum != 0 {
+		next.RecoveryQuorum = o.rquorum
+	}
 	return &next, nil
 }
 
@@ -211,22 +232,44 @@ func (o *trustNext) changeCerts(next *anchor.Trust) error {
 	}
 	for _, path := range o.certs {
 		b, err := readFile(path, ledger.MaxCert)
-		if err != nil {
-			return err
+		if err == nil {
+			err = putCert(next, b)
 		}
-		c, err := sigformat.ParseCertificate(b)
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		i := slices.IndexFunc(next.Certs, func(have []byte) bool {
-			h, err := sigformat.ParseCertificate(have)
-			return err == nil && h.Key.Fingerprint() == c.Key.Fingerprint()
-		})
-		if i < 0 {
-			next.Certs = append(next.Certs, b)
-		} else {
-			next.Certs[i] = b
+	}
+	for _, path := range o.tokenKeys {
+		b, err := readFile(path, tokenkey.MaxRecord)
+		if err != nil {
+			return err
 		}
+		k, err := tokenkey.Parse(b)
+		if err == nil {
+			err = putCert(next, k.Cert)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// putCert has a certificate take the place of the present one of its key, or be
+// a further one.
+func putCert(next *anchor.Trust, b []byte) error {
+	c, err := sigformat.ParseCertificate(b)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(next.Certs, func(have []byte) bool {
+		h, err := sigformat.ParseCertificate(have)
+		return err == nil && h.Key.Fingerprint() == c.Key.Fingerprint()
+	})
+	if i < 0 {
+		next.Certs = append(next.Certs, b)
+	} else {
+		next.Certs[i] = b
 	}
 	return nil
 }
@@ -259,7 +302,7 @@ that it follows the pinned one.`,
 		},
 	}
 	trustFlag(cmd, &trust)
-	cmd.Flags().StringArrayVar(&keys, "key", nil, "key file of an administrator of the present version")
+	cmd.Flags().StringArrayVar(&keys, "key", nil, "key file of an administrator, or of recovery, of the present version")
 	if err := cmd.MarkFlagRequired("key"); err != nil {
 		panic(err) // the flag was defined above
 	}
@@ -267,7 +310,7 @@ that it follows the pinned one.`,
 }
 
 // cosign adds the signature of a key file's key, which must be one of the
-// present administrators'.
+// present administrators' or of recovery.
 func cosign(old *anchor.Trust, msg []byte, path string) ([]byte, error) {
 	raw, err := readFile(path, maxKeyFile)
 	if err != nil {
@@ -279,8 +322,8 @@ func cosign(old *anchor.Trust, msg []byte, path string) ([]byte, error) {
 		return nil, fmt.Errorf(`%s is not a private note key, as "touchmark key new" writes it`, path)
 	}
 	id := fmt.Sprintf("%s+%08x+", signer.Name(), signer.KeyHash())
-	if !slices.ContainsFunc(old.Administrators, func(a string) bool { return strings.HasPrefix(a, id) }) {
-		return nil, fmt.Errorf("%s: its key is none of the administrators in version %d", path, old.Version)
+	if !slices.ContainsFunc(slices.Concat(old.Administrators, old.Recovery), func(a string) bool { return strings.HasPrefix(a, id) }) {
+		return nil, fmt.Errorf("%s: its key is none of the administrators, nor of recovery, in version %d", path, old.Version)
 	}
 	return message.CosignNote(msg, signer)
 }
@@ -289,13 +332,16 @@ func cosign(old *anchor.Trust, msg []byte, path string) ([]byte, error) {
 func writeTrust(out io.Writer, old *anchor.Trust, msg []byte, path string) error {
 	next, err := old.Successor(msg)
 	if errors.Is(err, message.ErrTooFew) {
-		err = durable.WriteFile(path, msg, 0o644)
-		if err == nil {
-			_, err = fmt.Fprintf(out, "%s: not enough signatures yet, %d are needed: touchmark-audit trust sign\n", path, old.Quorum)
+		needed := old.Quorum
+		if old.Recovers(msg) {
+			needed = old.RecoveryQuorum
+		}
+		if err = durable.WriteFile(path, msg, 0o644); err == nil {
+			_, err = fmt.Fprintf(out, "%s: not enough signatures yet, %d are needed: touchmark-audit trust sign\n", path, needed)
 		}
 	} else if err == nil {
 		if err = durable.WriteFile(path, msg, 0o644); err == nil {
-			err = sayTrust(out, old, next)
+			err = sayTrust(out, old, next, msg)
 		}
 	}
 	if err != nil {

@@ -75,9 +75,11 @@ type Close struct {
 	Successor ledger.LogID // the log that goes on, zero for none
 }
 
-// Key replaces the log key.
+// Key brings a key: one that replaces the log key, or one of a token, which the
+// log signs with from then on beside those that it has.
 type Key struct {
-	LogKey string // note verifier key, named after the origin
+	LogKey string           // note verifier key, named after the origin; "" if Token is set
+	Token  *ledger.TokenKey // package tokenkey says what it must be; nil if LogKey is set
 }
 
 // Kind is ledger.KindTime.
@@ -119,9 +121,20 @@ func (*Note) read(*canon.Reader, string) {}
 func (a *Close) write(w *canon.Writer)          { ledger.WriteLogID(w, "successor", a.Successor) }
 func (a *Close) read(r *canon.Reader, _ string) { a.Successor = ledger.ReadLogID(r, "successor") }
 
-func (a *Key) write(w *canon.Writer) { w.Line("log-key", a.LogKey) }
+func (a *Key) write(w *canon.Writer) {
+	if a.Token != nil {
+		a.Token.Write(w)
+		return
+	}
+	w.Line("log-key", a.LogKey)
+}
 
 func (a *Key) read(r *canon.Reader, origin string) {
+	if r.Peek() == "key" {
+		k := ledger.ReadTokenKey(r)
+		a.Token = &k
+		return
+	}
 	a.LogKey = ledger.ReadLogKey(r, r.Line("log-key", 1)[0], origin)
 }
 
@@ -204,7 +217,7 @@ func Open(msg []byte, administrators []note.Verifier, quorum int) (*Order, error
 		return nil, err
 	}
 	var holders []note.Verifier
-	if k, ok := o.Action.(*Key); ok {
+	if k, ok := o.Action.(*Key); ok && k.Token == nil {
 		v, err := message.ParseKey(k.LogKey)
 		if err != nil {
 			return nil, fmt.Errorf("order: %w", err)

@@ -48,10 +48,19 @@ func samples(t testing.TB) map[string]*Order {
 		"note":       of(&Note{}, "Präsidium 2026-03-04: moved to rack 7"),
 		"close":      of(&Close{ledger.LogID{Origin: "touchmark.example/next", Genesis: [32]byte{5}}}, "worn out"),
 		"close-last": of(&Close{}, "the project ends"),
-		"key":        of(&Key{vkey}, "the card with the key was stolen"),
+		"key":        of(&Key{LogKey: vkey}, "the card with the key was stolen"),
+		"key-token":  of(&Key{Token: tokenKey("spare")}, "a spare token"),
 		"cert-renew": of(&Cert{Key: "packages", Expires: time.Date(2028, 3, 4, 0, 0, 0, 0, time.UTC)}, "two more years"),
 		"cert-never": of(&Cert{Key: "packages"}, "who renews it when we are gone?"),
 		"cert-end":   of(&Cert{Key: "packages", Revoke: true, Code: sigformat.Compromised}, "the token was stolen"),
+	}
+}
+
+// tokenKey has the form of a record; what it must be is package tokenkey's.
+func tokenKey(name string) *ledger.TokenKey {
+	return &ledger.TokenKey{
+		Name: name, Slot: "9a", Family: "openpgp-data", Algorithm: "rsa2048", Fingerprint: [20]byte{6, 7}, SPKI: []byte("public"),
+		Token: ledger.TokenInfo{Serial: 12345678, Firmware: "5.7.1"}, Attestation: ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("device")}, Cert: []byte("cert"),
 	}
 }
 
@@ -96,6 +105,12 @@ func TestRefused(t *testing.T) {
 		{"close", "successor touchmark.example/next", "successor -", "origin"},
 		{"close-last", "successor - -", "successor -", "fields"},
 		{"key", "log-key touchmark.example/demo", "log-key touchmark.example/nemo", ""},
+		{"key", "log-key ", "key ", "fields"},
+		{"key-token", "key spare 9a", "key spare 9a log-key", "fields"},
+		{"key-token", "token 12345678", "token 4294967296", "large"},
+		{"key-token", "5.7.1 yubico", "5.7.1 yubikey", "yubico"},
+		{"key-token", "\nattestation ", "\nlog-key x\nattestation ", "attestation"},
+		{"key-token", "\nreason ", "\nlog-key " + samples(t)["key"].Action.(*Key).LogKey + "\nreason ", "reason"},
 		{"cert-renew", "key packages", "key", "fields"},
 		{"cert-renew", "key packages", "key " + strings.Repeat("a", ledger.MaxName+1), "no name of a key"},
 		{"cert-renew", "certificate renew", "certificate extend", "renew or revoke"},
@@ -140,7 +155,7 @@ func TestMarshalRefuses(t *testing.T) {
 		"key of another":    func(o *Order) { o.Origin = "other.example"; o.Action = samples(t)["key"].Action },
 		"no key's name":     func(o *Order) { o.Action = &Cert{} },
 		"unknown code":      func(o *Order) { o.Action = &Cert{Key: "packages", Revoke: true, Code: 4} },
-		"not a key":         func(o *Order) { o.Action = &Key{"x"} },
+		"not a key":         func(o *Order) { o.Action = &Key{LogKey: "x"} },
 		"successor's space": func(o *Order) { o.Action = &Close{ledger.LogID{Origin: "a b"}} },
 	} {
 		o := *samples(t)["note"]
@@ -256,10 +271,11 @@ func TestPropertyIdentity(t *testing.T) {
 		o.Action = []Action{
 			&Time{time.Unix(rapid.Int64Range(1577836800, 7258118399).Draw(t, "time"), 0).UTC()},
 			&Resume{rapid.StringMatching(`[a-z][a-z-]{0,20}`).Draw(t, "halt"), hash.Draw(t, "head"), hash.Draw(t, "pcr")},
-			&Note{}, &Close{}, &Close{ledger.LogID{Origin: "next.example", Genesis: hash.Draw(t, "genesis")}}, &Key{vkey},
+			&Note{}, &Close{}, &Close{ledger.LogID{Origin: "next.example", Genesis: hash.Draw(t, "genesis")}}, &Key{LogKey: vkey},
+			&Key{Token: tokenKey(rapid.StringMatching(`[!-~]{1,64}`).Draw(t, "name"))},
 			&Cert{Key: rapid.StringMatching(`[!-~]{1,64}`).Draw(t, "key"), Expires: time.Unix(rapid.Int64Range(1577836800, 7258118399).Draw(t, "expires"), 0).UTC()},
 			&Cert{Key: "a", Revoke: true, Code: sigformat.Reason(rapid.IntRange(0, 3).Draw(t, "code"))},
-		}[rapid.IntRange(0, 7).Draw(t, "action")]
+		}[rapid.IntRange(0, 8).Draw(t, "action")]
 		text, err := o.Marshal()
 		if err != nil {
 			t.Fatal(err)
