@@ -5,6 +5,7 @@ import (
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/station/chain"
+	"touchmark/hostlink/message"
 )
 
 // extendHead has the TPM's worker run NV_Extend.
@@ -59,12 +60,59 @@ func (s *Station) attest(j *job) {
 	s.tpm.Do(func() func() {
 		a, err := s.chain.Attestation(m)
 		return func() {
+			j.attest = a
 			if err != nil {
 				s.log.Error().Err(err).Msg("attestation")
 				s.chain.Dirty = true
+			} else if s.job == j && j.order == nil {
+				s.signCheckpoint(j)
 			}
-			j.attest = a
 			s.step(j, ceremony.Attested{Err: err})
 		}
 	})
+}
+
+// signCheckpoint has the TPM's worker sign the checkpoint of a job's commit. The host
+// verifies it while the token waits for its touch; where that came at once already, it
+// is signed while the outcome is written.
+func (s *Station) signCheckpoint(j *job) {
+	unsigned, err := s.chain.Unsigned()
+	if err != nil {
+		return // the release meets it again, and halts
+	}
+	a, signed := j.attest, make(chan []byte, 1)
+	j.checkpoint = signed
+	s.tpm.Do(func() func() {
+		note, err := unsigned.Sign(a)
+		if err == nil {
+			signed <- note
+		}
+		return func() {
+			if err == nil && s.job == j && !j.machine.Phase().Over() {
+				_ = s.takeCheckpoint(j) // there is nothing left to do that can fail
+			}
+		}
+	})
+}
+
+// takeCheckpoint makes the checkpoint of a job's commit the newest, signed now if the
+// worker is not done with it, and tells the host, once in a session.
+func (s *Station) takeCheckpoint(j *job) (err error) {
+	if !j.proven {
+		select {
+		case s.chain.Checkpoint = <-j.checkpoint:
+		default:
+			err = s.chain.Sign(j.attest)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	j.proven = true
+	if s.link.host != "" && j.told != s.link.session {
+		m := message.Checkpoint{Note: s.chain.Checkpoint}
+		s.send(chanInteractive, m.Marshal())
+		j.told = s.link.session
+	}
+	return nil
 }

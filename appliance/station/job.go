@@ -36,6 +36,10 @@ type job struct {
 	commit  chain.Commit
 	attest  *ledger.Attest
 	results []ledger.ItemResult
+
+	checkpoint <-chan []byte // brings that of the commit, nil before the attestation
+	proven     bool          // it is the chain's
+	told       uint64        // the session in which the host was told of it
 }
 
 // shownJob answers the job on display if the operator means it.
@@ -151,8 +155,8 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 	case ceremony.AppendIntent:
 		s.appendIntent(j)
 	case ceremony.AwaitMirror:
-		s.tell(j)
 		s.awaitMirror(j)
+		s.tell(j)
 	case ceremony.ExtendHead:
 		j.timer.Stop()
 		s.extendHead(j)
@@ -244,7 +248,8 @@ func (s *Station) record(j *job, e ceremony.Record) {
 	s.step(j, ceremony.Recorded{Err: s.chain.AppendNow(s.now(), bodies...)})
 }
 
-// release sends the outcome with the checkpoint that proves its intent.
+// release sends the outcome, and the checkpoint that proves its intent if the host
+// does not have that yet.
 func (s *Station) release(j *job, items []ledger.ItemResult) {
 	if j.order != nil {
 		s.certified(j, items[0])
@@ -255,10 +260,7 @@ func (s *Station) release(j *job, items []ledger.ItemResult) {
 	s.push()
 	var failed error
 	if j.attest != nil {
-		if failed = s.chain.Sign(j.attest); failed == nil {
-			m := message.Checkpoint{Note: s.chain.Checkpoint}
-			s.send(chanInteractive, m.Marshal())
-		}
+		failed = s.takeCheckpoint(j)
 	}
 	done := message.Done{Job: j.id, Intent: p.Intent, Outcome: p.Outcome}
 	s.send(chanInteractive, done.Marshal())

@@ -275,6 +275,7 @@ func (d *Daemon) checkpoint(m *message.Checkpoint) {
 	}
 	d.settleWelcome()
 	d.settle()
+	d.proveArmed()
 	d.publishIdle()
 }
 

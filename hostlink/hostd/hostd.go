@@ -169,6 +169,9 @@ func (d *Daemon) Run(ctx context.Context, link Link, l net.Listener) error {
 // stay open: their clients wait for the next daemon, which goes on with them.
 func (d *Daemon) quit() {
 	for _, j := range d.jobs {
+		if j.record != nil && !j.kept {
+			d.keep(j)
+		}
 		if !j.submitted || d.armed(j) || !d.ready() {
 			continue
 		}

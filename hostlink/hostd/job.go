@@ -26,6 +26,7 @@ type job struct {
 	waiters []*waiter
 
 	record    *spool.Record // nil until it was accepted
+	proof     *proof        // of its intent, once a checkpoint covers that
 	kept      bool          // the record is durable: the client was told
 	submitted bool          // in this session
 	ever      bool          // in any session, of an earlier daemon too: the board may know it

@@ -76,6 +76,19 @@ func (d *Daemon) orphans() {
 	}
 }
 
+// keepAfter is how long a job is open before its record is made durable: one whose client
+// has the answer by then costs the disk nothing, and people take longer.
+const keepAfter = 50 * time.Millisecond
+
+// keepSoon makes an accepted job's record durable unless it is done with before.
+func (d *Daemon) keepSoon(j *job) {
+	d.after(keepAfter, func() {
+		if !j.kept && (slices.Contains(d.jobs, j) || slices.Contains(d.past, j)) {
+			d.keep(j)
+		}
+	})
+}
+
 // keep makes a job's record durable, off the loop, and tells who waits.
 func (d *Daemon) keep(j *job) {
 	r := *j.record

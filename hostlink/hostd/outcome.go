@@ -8,6 +8,7 @@ import (
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/mirror"
+	"touchmark/hostlink/hostd/verify"
 	"touchmark/tpm/ledger"
 )
 
@@ -67,25 +68,56 @@ func (d *Daemon) doubt(j *job, t *mirror.Trace, err error) *api.Response {
 	return fail(api.Evidence, "job %s: the appliance's answer does not verify: %v; do not use it, ask the auditor", j.id(), err)
 }
 
-func (d *Daemon) collect(j *job, t *mirror.Trace) (*api.Response, error) {
-	proof, err := d.mirror.Prove(t)
+// proof is that of a job's intent, verified under a version of the trust file. It holds
+// for good: what a checkpoint covers never changes.
+type proof struct {
+	raw    []byte
+	intent *verify.Intent
+	by     *verify.Trust
+}
+
+// prove makes and verifies the proof of an intent that a checkpoint covers, once.
+func (d *Daemon) prove(j *job, t *mirror.Trace) (*proof, error) {
+	if j.proof != nil && j.proof.by == d.o.Trust {
+		return j.proof, nil
+	}
+	raw, err := d.mirror.Prove(t)
 	if err != nil {
 		return nil, err
 	}
-	in, err := d.mirror.Trust().OpenProof(proof)
+	in, err := d.mirror.Trust().OpenProof(raw)
 	if err != nil {
 		return nil, err
 	}
 	if in.Job != j.id() {
 		return nil, fmt.Errorf("the intent is of job %s", in.Job)
 	}
+	j.proof = &proof{raw, in, d.o.Trust}
+	return j.proof, nil
+}
+
+// proveArmed does that for the jobs that wait for their touch: when that comes, only the
+// signature is left to verify. What fails is met again, and told, with the outcome.
+func (d *Daemon) proveArmed() {
+	for _, j := range d.jobs {
+		if t := d.mirror.Trace(j.id()); t != nil && t.Intent != nil && t.Outcome == nil && t.Index < d.mirror.Committed() {
+			_, _ = d.prove(j, t)
+		}
+	}
+}
+
+func (d *Daemon) collect(j *job, t *mirror.Trace) (*api.Response, error) {
+	p, err := d.prove(j, t)
+	if err != nil {
+		return nil, err
+	}
 	resp := &api.Response{Final: true, OK: true}
 	for i, it := range t.Outcome.Items {
-		if _, err := in.CheckItem(i, j.states[i], it.Signature); err != nil {
+		if _, err := p.intent.CheckItem(i, j.states[i], it.Signature); err != nil {
 			return nil, err
 		}
 		resp.Signatures = append(resp.Signatures, it.Signature)
-		resp.Proofs = append(resp.Proofs, proof)
+		resp.Proofs = append(resp.Proofs, p.raw)
 	}
 	return resp, nil
 }

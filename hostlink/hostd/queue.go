@@ -222,7 +222,7 @@ func (d *Daemon) accept(j *job) *api.Response {
 		return fail(api.Internal, "%v", err)
 	}
 	j.record, j.class = rec, class
-	d.keep(j)
+	d.keepSoon(j)
 	d.tellParked(j)
 	return nil
 }

@@ -14,19 +14,19 @@ import (
 )
 
 // idle is the share of a core that board (core and link process) and daemon use together while nothing happens.
-func (b *bench) idle() (Row, error) {
+func (b *bench) idle() ([]Row, error) {
 	groups := []int{b.w.Appliance().PID, b.w.Hostd().PID}
 	before, err := cpuTime(groups...)
 	if err != nil {
-		return Row{}, err
+		return nil, err
 	}
 	begin := time.Now()
 	if err := sleep(b.ctx, b.size.link.idle); err != nil {
-		return Row{}, err
+		return nil, err
 	}
 	after, err := cpuTime(groups...)
 	wall := time.Since(begin)
-	return summary("link_idle_cpu", "", 0.005, []float64{float64(after-before) / float64(wall)}), err
+	return []Row{summary("link_idle_cpu", "", 0.005, []float64{float64(after-before) / float64(wall)})}, err
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

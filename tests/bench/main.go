@@ -32,10 +32,15 @@ func main() {
 	out := flag.String("out", "build/bench.json", "where to write the rows")
 	quick := flag.Bool("quick", false, "the same rows on smaller work")
 	huge := flag.Bool("huge", false, "a log of 10^7 signatures too")
+	only := flag.String("only", "", "groups of rows to measure, separated by commas: "+strings.Join(groupNames(), ", ")+" (default: all)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := run(ctx, *bin, *out, *quick, *huge); err != nil {
+	o := options{bin: *bin, out: *out, quick: *quick, huge: *huge}
+	if *only != "" {
+		o.only = strings.Split(*only, ",")
+	}
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)
@@ -59,59 +64,106 @@ var sizes = map[bool]size{
 type bench struct {
 	ctx   context.Context
 	w     *world.World
-	gpg   *softGPG
 	size  size
 	small string
 	large string
 }
 
-func run(ctx context.Context, bin, out string, quick, huge bool) (err error) {
-	dir, err := os.MkdirTemp("", "tmb-")
+// options say what a run measures.
+type options struct {
+	bin, out    string
+	quick, huge bool
+	only        []string // groups, all if empty
+}
+
+// group is a part of the rows that can be measured without the others.
+type group struct {
+	name string
+	rows func(context.Context, options, string) ([]Row, error) // in a directory of its own
+}
+
+var groups = []group{
+	{"sign", inWorld((*bench).times)},
+	{"tools", inWorld((*bench).toolRows)},
+	{"ceremony", inWorld((*bench).ceremonyRows)},
+	{"wire", inWorld((*bench).wire)},
+	{"idle", inWorld((*bench).idle)},
+	{"link", func(ctx context.Context, o options, dir string) ([]Row, error) { return linkRows(ctx, dir, o.quick) }},
+	{"audit", func(ctx context.Context, o options, _ string) ([]Row, error) {
+		return auditRows(ctx, o.bin, o.logs(), o.quick, o.huge)
+	}},
+	{"memory", func(ctx context.Context, o options, dir string) ([]Row, error) {
+		longest, err := biglog.Cached(o.logs(), longest(o.quick))
+		if err != nil {
+			return nil, err
+		}
+		return memoryRows(ctx, o.bin, dir, longest)
+	}},
+}
+
+func groupNames() (names []string) {
+	for _, g := range groups {
+		names = append(names, g.name)
+	}
+	return names
+}
+
+// logs is where the long logs are kept.
+func (o options) logs() string { return filepath.Join(filepath.Dir(o.out), "biglog") }
+
+func run(ctx context.Context, o options) error {
+	var rows []Row
+	for _, name := range o.only {
+		if !slices.Contains(groupNames(), name) {
+			return fmt.Errorf("there is no group of rows %q: use %s", name, strings.Join(groupNames(), ", "))
+		}
+	}
+	for _, g := range groups {
+		if len(o.only) > 0 && !slices.Contains(o.only, g.name) {
+			continue
+		}
+		part, err := g.measure(ctx, o)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, part...)
+	}
+	for i := range rows {
+		rows[i].Quick = o.quick
+	}
+	return report(o.out, rows)
+}
+
+// measure runs a group in a directory that is gone afterwards.
+func (g group) measure(ctx context.Context, o options) (rows []Row, err error) {
+	dir, err := os.MkdirTemp("", "tmb-") // short: sockets lie in it
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	w, err := world.Up(ctx, world.Config{Dir: filepath.Join(dir, "w"), Bin: bin, Touch: "auto", Policy: unlimited})
-	if err != nil {
-		return err
+	return g.rows(ctx, o, dir)
+}
+
+// inWorld measures on a board, a host and an operator of its own.
+func inWorld(measure func(*bench) ([]Row, error)) func(context.Context, options, string) ([]Row, error) {
+	return func(ctx context.Context, o options, dir string) (rows []Row, err error) {
+		b := &bench{size: sizes[o.quick], small: filepath.Join(dir, "small"), large: filepath.Join(dir, "large")}
+		if err := makeFile(b.small, 100<<10); err != nil {
+			return nil, err
+		}
+		if b.w, err = world.Up(ctx, world.Config{Dir: filepath.Join(dir, "w"), Bin: o.bin, Touch: "auto", Policy: unlimited}); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, b.w.Close()) }()
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		b.ctx = ctx
+		go func() { cancel(armAll(ctx, b.w)) }()
+		if rows, err = measure(b); err != nil {
+			err = errors.Join(err, context.Cause(ctx))
+		}
+		return rows, err
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() { cancel(armAll(ctx, w)) }()
-	gpg, err := newSoftGPG(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, gpg.Close()) }()
-	b := &bench{ctx: ctx, w: w, gpg: gpg, size: sizes[quick], small: filepath.Join(dir, "small"), large: filepath.Join(dir, "large")}
-	rows, err := b.rows()
-	if err != nil {
-		return errors.Join(err, context.Cause(ctx))
-	}
-	links, err := linkRows(ctx, dir, quick)
-	if err != nil {
-		return err
-	}
-	rows = append(rows, links...)
-	logs := filepath.Join(filepath.Dir(out), "biglog")
-	audits, err := auditRows(ctx, bin, logs, quick, huge)
-	if err != nil {
-		return err
-	}
-	longest, err := biglog.Cached(logs, longest(quick))
-	if err != nil {
-		return err
-	}
-	rss, err := memoryRows(ctx, bin, dir, longest)
-	if err != nil {
-		return err
-	}
-	rows = slices.Concat(rows, audits, rss)
-	for i := range rows {
-		rows[i].Quick = quick
-	}
-	return report(out, rows)
 }
 
 // unlimited lifts the rates of the demo's policy: the bench signs more often than people do.
@@ -132,33 +184,18 @@ func armAll(ctx context.Context, w *world.World) error {
 	}
 }
 
-func (b *bench) rows() ([]Row, error) {
-	if err := errors.Join(makeFile(b.small, 100<<10), makeFile(b.large, b.size.bytes)); err != nil {
-		return nil, err
-	}
-	idle, err := b.idle()
-	if err != nil {
-		return nil, err
-	}
-	wire, err := b.wire()
-	if err != nil {
-		return nil, err
-	}
-	timed, err := b.times()
-	if err != nil {
-		return nil, err
-	}
-	ceremonies, err := b.ceremonyRows()
-	if err != nil {
-		return nil, err
-	}
-	tools, err := b.toolRows()
-	return slices.Concat(timed, tools, ceremonies, wire, []Row{idle}), err
-}
-
+// times compares the whole process of touchmark sign with gpg's.
 func (b *bench) times() (rows []Row, err error) {
+	if err := makeFile(b.large, b.size.bytes); err != nil {
+		return nil, err
+	}
+	g, err := newSoftGPG(b.ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
 	label := func(format string) string { return fmt.Sprintf(format, b.size.bytes>>20) }
-	gpg := func(path string) timed { return stopwatch(func() error { return b.gpg.Sign(b.ctx, path) }) }
+	gpg := func(path string) timed { return stopwatch(func() error { return g.Sign(b.ctx, path) }) }
 	for _, c := range []struct {
 		name, peer string
 		target     float64

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,22 +18,42 @@ const statusName = "status.json"
 
 // statusFile keeps a copy of the display in a file, because a board without
 // sockets has no other way to be asked. It writes beside the ceremony, never in
-// it: only the newest view counts.
+// it, and only the newest view counts: one is written when it is statusAge old,
+// with what came after it.
 type statusFile struct {
-	path  string
-	views chan operator.View
-	done  chan struct{}
+	path    string
+	views   chan operator.View
+	closing chan struct{}
+	done    chan struct{}
 }
 
+// statusAge is how far the file is behind the display. A ceremony changes that half
+// a dozen times within some milliseconds, and replacing a file may wait for the disk
+// that the log waits for.
+const statusAge = 100 * time.Millisecond
+
 func newStatusFile(runDir string) *statusFile {
-	f := &statusFile{filepath.Join(runDir, statusName), make(chan operator.View, 1), make(chan struct{})}
-	go func() {
-		defer close(f.done)
-		for v := range f.views {
-			f.write(v)
-		}
-	}()
+	f := &statusFile{filepath.Join(runDir, statusName), make(chan operator.View, 1), make(chan struct{}), make(chan struct{})}
+	go f.run()
 	return f
+}
+
+func (f *statusFile) run() {
+	defer close(f.done)
+	for v := range f.views {
+		select {
+		case <-time.After(statusAge):
+		case <-f.closing:
+		}
+		select {
+		case newer, open := <-f.views:
+			if open {
+				v = newer
+			}
+		default:
+		}
+		f.write(v)
+	}
 }
 
 // Show replaces the view that is to be written. It is called by one goroutine.
@@ -46,6 +67,7 @@ func (f *statusFile) Show(v operator.View) {
 
 // Close waits for the last view to be written.
 func (f *statusFile) Close() {
+	close(f.closing)
 	close(f.views)
 	<-f.done
 }

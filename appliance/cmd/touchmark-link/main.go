@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -37,6 +38,9 @@ type flags struct {
 }
 
 func main() {
+	// It waits for a pipe and a line, and does next to nothing between them: a second
+	// thread would only cost the time to be woken.
+	runtime.GOMAXPROCS(1)
 	var f flags
 	flag.StringVar(&f.device, "device", "", "serial device of the link, for example /dev/ttyGS0; auto:VVVV:PPPP finds a USB adapter by its id")
 	flag.IntVar(&f.baud, "baud", serialport.DefaultBaud, "baud rate, the same as on the host")

@@ -116,17 +116,43 @@ func (c *Chain) lastCheckpoint() error {
 	return nil
 }
 
-// Sign makes the signed checkpoint of the newest commit from its
-// attestation. Only sizes that HEAD has committed are ever signed.
-func (c *Chain) Sign(a *ledger.Attest) error {
-	root, err := c.cfg.Store.Root(a.Size)
+// Unsigned is the checkpoint of the newest commit before it has its signatures.
+// Nothing in it changes any more: any goroutine may sign it.
+type Unsigned struct {
+	body  []byte
+	prev  [32]byte
+	key   note.Signer
+	trust anchor.Trust
+}
+
+// Unsigned makes the checkpoint of the newest commit. Only sizes that HEAD has
+// committed are ever signed.
+func (c *Chain) Unsigned() (*Unsigned, error) {
+	root, err := c.cfg.Store.Root(c.Plan.Size)
 	if err != nil {
-		return Unreadable(err)
+		return nil, Unreadable(err)
 	}
-	body := ledger.CheckpointBody(c.Past.Trust.Origin, a.Size, root)
-	note, err := anchor.SignCheckpoint(body, c.key, c.Past.InForce(), c.Plan.Prev, a.Certify)
+	return &Unsigned{ledger.CheckpointBody(c.Past.Trust.Origin, c.Plan.Size, root), c.Plan.Prev, c.key, c.Past.InForce()}, nil
+}
+
+// Sign signs it with the log key and a commit's attestation.
+func (u *Unsigned) Sign(a *ledger.Attest) ([]byte, error) {
+	note, err := anchor.SignCheckpoint(u.body, u.key, u.trust, u.prev, a.Certify)
 	if err != nil {
-		return fmt.Errorf("signing the checkpoint: %w", err)
+		return nil, fmt.Errorf("signing the checkpoint: %w", err)
+	}
+	return note, nil
+}
+
+// Sign makes the signed checkpoint of the newest commit from its attestation.
+func (c *Chain) Sign(a *ledger.Attest) error {
+	u, err := c.Unsigned()
+	if err != nil {
+		return err
+	}
+	note, err := u.Sign(a)
+	if err != nil {
+		return err
 	}
 	c.Checkpoint = note
 	return nil
