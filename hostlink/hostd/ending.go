@@ -125,6 +125,7 @@ func (d *Daemon) decide(j *job, resp *api.Response) {
 	d.jobs = slices.Delete(d.jobs, i, i+1)
 	stop(j.timer)
 	d.note(j, resp)
+	d.over(j, resp)
 	if j.record != nil {
 		d.past = append(d.past, j)
 		if t := d.mirror.Trace(j.id()); t == nil || t.Outcome == nil {

@@ -58,7 +58,7 @@ type Options struct {
 	Log     zerolog.Logger
 	Clock   func() time.Time
 	Timing  Timing
-	Ended   func(Ended) // hears of each request's end, in the loop: it must not wait; may be nil
+	Ended   func(Ended)                                       // hears of each request's end, in the loop: it must not wait; may be nil
 	Rounds  func(context.Context, *api.Request) *api.Response // answers OpRound; nil: there are no rules
 }
 

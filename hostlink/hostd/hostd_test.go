@@ -37,6 +37,7 @@ type world struct {
 	socket string
 	back   atomic.Int64 // seconds that the host's clock went back
 	stop   func()       // stops the daemon and waits
+	count  func(Ended)
 }
 
 func newWorld(t *testing.T) *world {
@@ -95,7 +96,7 @@ func (w *world) options() Options {
 		State: filepath.Join(w.dir, "state"), Publish: filepath.Join(w.dir, "log"), Trust: must(verify.ParseTrust(text)),
 		Key: must(note.NewSigner(w.b.hostKey)), Device: "memory", Grace: never, Log: zerolog.Nop(),
 		Clock:  func() time.Time { return noon.Add(time.Duration(-w.back.Load()) * time.Second) },
-		Timing: w.timing,
+		Timing: w.timing, Ended: w.count,
 	}
 }
 

@@ -34,7 +34,7 @@ const (
 	OpStatus    = "status"
 	OpCert      = "cert"
 	OpLog       = "log"
-	OpWatch     = "watch" // status, jobs and committed entries, whenever something changes
+	OpWatch     = "watch"     // status, jobs and committed entries, whenever something changes
 	OpOrder     = "order"     // hand the appliance a note of the administrators
 	OpChallenge = "challenge" // have the appliance answer an auditor's challenge
 	OpApproval  = "approval"  // the note of a job, for approvers to sign
