@@ -90,6 +90,12 @@ type container struct {
 // open reads a file with or without signatures.
 func (f Format) open(file []byte) (*container, error) {
 	v, err := strictjson.Parse(file)
+	if err != nil && f.Family == FamilyInToto {
+		// The document itself is no JSON where control characters stand in strings.
+		if v, _ = strictjson.ParseCanonical(file); v != nil {
+			err = nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -118,7 +118,7 @@ func TestEnclosedRefused(t *testing.T) {
 			"NUL":              `{"a":"\u0000"}`,
 			"not UTF-8":        "{\"a\":\"\xff\"}",
 			"byte order mark":  "\ufeff" + metadata,
-			"raw line end":     "{\"a\":\"\n\"}",
+			"raw line end":     "{\"a\": \"\n\"}", // neither JSON nor canonical
 			"deep":             strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40),
 			"long":             `{"a":"` + strings.Repeat("a", strictjson.MaxBytes) + `"}`,
 		},

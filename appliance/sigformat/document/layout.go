@@ -61,7 +61,7 @@ func (n node) item(names map[string]bool, kind string, own ...string) string {
 func (n node) step(p *page, keys []layoutKey) {
 	ids, need := n.get("pubkeys").texts(), n.get("threshold").int()
 	n.get("threshold").check(1 <= need && need <= int64(len(ids)), "from 1 to the number of pubkeys, which is %d", len(ids))
-	p.say(1, "needs %d of %s:", need, count(len(ids), "key"))
+	p.say(1, "needs %d of %s", need, count(len(ids), "key"))
 	for i, id := range ids {
 		at := n.get("pubkeys").list()[i]
 		at.check(!slices.Contains(ids[:i], id), "twice")

@@ -18,7 +18,7 @@ func link(n node, p *page) (Kind, bool) {
 	n.get("name").check(name != "", "empty")
 	p.say(0, "in-toto link of step %s", show(name))
 	names, products := n.get("products").members()
-	p.say(0, "%s:", count(len(products), "product"))
+	p.say(0, "%s", count(len(products), "product"))
 	for i, a := range products {
 		digests(p, i, a.hashes(), show(names[i]))
 	}
@@ -34,7 +34,7 @@ func link(n node, p *page) (Kind, bool) {
 	if v, there := n.get("byproducts").object().Get("return-value"); there {
 		p.say(0, "return value: %s", scalar(v))
 	}
-	p.say(0, "%s, %s", count(len(n.get("byproducts").object().Members), "byproduct"), count(len(n.get("environment").object().Members), "environment entry"))
+	p.say(0, "%s, environment of %s", count(len(n.get("byproducts").object().Members), "byproduct"), count(len(n.get("environment").object().Members), "member"))
 	return Link, true
 }
 
@@ -99,6 +99,9 @@ func scalar(v strictjson.Value) string {
 	case bool:
 		return strconv.FormatBool(v)
 	case string:
+		if clip(v, maxFree) == v {
+			return strconv.Quote(v) // null and "null" are not the same
+		}
 		return clip(v, maxFree)
 	case strictjson.Number:
 		return string(v)

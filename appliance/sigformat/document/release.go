@@ -174,7 +174,7 @@ func (r *releaseFile) finish() error {
 		for name, size := range l.sizes {
 			for _, o := range r.lists {
 				if s, there := o.sizes[name]; there && s != size {
-					return bad(l.name, "a file has another size than in %s", o.name)
+					return bad(l.name, "a file has another size than in another list")
 				}
 			}
 		}

@@ -26,7 +26,7 @@ func statement(n node, p *page) (Kind, bool) {
 	p.say(0, "predicate: %s", show(kind))
 	subjects := n.get("subject").list()
 	n.get("subject").check(len(subjects) > 0, "a statement about nothing")
-	p.say(0, "%s:", count(len(subjects), "subject"))
+	p.say(0, "%s", count(len(subjects), "subject"))
 	for i, s := range subjects {
 		if version == statementV01 {
 			s.only("name", "digest")
@@ -37,7 +37,7 @@ func statement(n node, p *page) (Kind, bool) {
 	}
 	more(p, len(subjects)-maxArtifacts, "subject")
 	if n.has("predicate") {
-		p.say(0, "of the predicate:")
+		p.say(0, "of the predicate")
 		n.get("predicate").say(p)
 	}
 	return Statement, true
@@ -59,7 +59,7 @@ func (n node) subject() string {
 
 // other shows an object of a payload type that nothing here knows.
 func other(n node, p *page, kind string) Kind {
-	p.say(0, "JSON of type %s, not known here:", kind)
+	p.say(0, "JSON of type %s, not known here", kind)
 	n.say(p)
 	return Other
 }
