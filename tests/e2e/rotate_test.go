@@ -43,7 +43,7 @@ func TestLogKeyIsReplaced(t *testing.T) {
 	greeted := r.Hostd().Log.Mark()
 	r.must(r.StartAppliance(r.ctx))
 	r.must(r.Hostd().AwaitLog(r.ctx, greeted, "log verified")) // the host has the order's commit
-	r.oneLine(r.client(api.BadInput, "sign", r.file("early", 100)), "replaced the log key", "next version")
+	r.oneLine(r.client(api.BadInput, "sign", r.file("early", 100)), "brought a new key of the log", "next version")
 
 	r.trustsKey(before.Next)
 	r.works() // the daemon finds it there

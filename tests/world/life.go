@@ -73,13 +73,21 @@ func (w *World) attendEnrolment(ctx context.Context, b *board) {
 		if v.Ask == operator.AskPIN {
 			_, err = fmt.Fprintln(b.in, "pin "+PIN)
 		} else if w.Touch == "ask" {
-			err = w.Token.Touch(ctx)
+			err = w.touched(v).Touch(ctx)
 		}
 		if err != nil {
 			b.Kill()
 			return
 		}
 	}
+}
+
+// touched is the token that the ceremony asks to be touched.
+func (w *World) touched(v operator.View) *Token {
+	if w.Two && strings.Contains(v.Message, strconv.Itoa(SpareSerial)) {
+		return w.Spare
+	}
+	return w.Token
 }
 
 // signPolicy makes the keys of host and administrator and the policy note that names them, all with touchmark itself. A
@@ -210,7 +218,7 @@ func (w *World) StartHostd(ctx context.Context) error {
 // LaunchHostd starts the daemon with the key of that name and waits until it serves its socket, whatever its line is like.
 func (w *World) LaunchHostd(ctx context.Context, key string) error {
 	config := filepath.Join(w.Host, "hostd.toml")
-	text := fmt.Sprintf(hostdConfig, w.Cable.HostPath(), w.Baud, filepath.Join(w.Host, "mirror"), w.Mirror, w.Trust, w.Key(key), w.Socket)
+	text := fmt.Sprintf(hostdConfig, w.Cable.HostPath(), w.Baud, filepath.Join(w.Host, "mirror"), w.Mirror, w.Trust, w.Key(key), w.Socket) + w.HostTOML
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return err
 	}

@@ -32,6 +32,9 @@ func (w *World) startBoard(name string, args ...string) (*board, error) {
 		program = "touchmark-appliance-pcscd"
 	} else {
 		args = append(args, "--token-socket", w.TokenSocket())
+		if w.Two {
+			args = append(args, "--token-socket", w.SpareSocket())
+		}
 	}
 	in, typed, err := os.Pipe()
 	if err != nil {
@@ -91,6 +94,18 @@ func (w *World) ConsoleCommand() *exec.Cmd {
 
 // TokenSocket is where the emulated token waits for a reader.
 func (w *World) TokenSocket() string { return filepath.Join(w.Sockets, "token.sock") }
+
+// SpareSocket is where the second token does.
+func (w *World) SpareSocket() string { return filepath.Join(w.Sockets, "spare.sock") }
+
+// startSpare starts the second token's emulator.
+func (w *World) startSpare(ctx context.Context) (err error) {
+	control := filepath.Join(w.Sockets, "spare-control.sock")
+	w.second, err = startReady(ctx, w.Logs, "spare", []string{w.bin("pivemu"), "--control", control, "--state", filepath.Join(w.Dir, "spare.json"),
+		"--profile", w.Profile, "--touch", w.Touch, "--touch-timeout", w.Window.String(), "--serial", strconv.Itoa(SpareSerial), "--socket", w.SpareSocket()})
+	w.Spare = &Token{control: control}
+	return err
+}
 
 // startToken starts the emulator; its state file makes it the same token again after a restart.
 func (w *World) startToken(ctx context.Context) error {

@@ -21,10 +21,11 @@ import (
 
 // Facts every world shares.
 const (
-	Origin = "touchmark.example/demo"
-	UserID = "Touchmark demo <demo@touchmark.example>"
-	PIN    = "123456" // of the emulated token, as a new YubiKey's
-	Serial = 10000001 // of the emulated token
+	Origin      = "touchmark.example/demo"
+	UserID      = "Touchmark demo <demo@touchmark.example>"
+	PIN         = "123456" // of the emulated token, as a new YubiKey's
+	Serial      = 10000001 // of the emulated token
+	SpareSerial = 10000002 // of the second one
 )
 
 // Wrapper gives the command line that starts a program ("appliance", "hostd") in place of argv; it must end with the
@@ -42,6 +43,8 @@ type Config struct {
 	Baud      int                      // of both serial ports; default 115200, which ptys ignore
 	Policy    func(toml string) string // last word on the policy's text; nil leaves it
 	Enrolment []string                 // more flags of touchmark-appliance enroll
+	Two       bool                     // there is a second token, World.Spare
+	HostTOML  string                   // more of the daemon's configuration
 	TPM       *swtpm.Server            // nil: one of the world's own
 	Wrap      Wrapper                  // starts appliance and hostd in another way; nil: directly
 	ViaPCSCD  bool                     // the board's build with the tag pcscd, over the system's pcscd …
@@ -83,9 +86,11 @@ type World struct {
 	Paths
 	Cable *cable.Cable
 	Token *Token
+	Spare *Token // of Config.Two, plugged in at first; the board's programs take one at a time, or ask which
 
 	ownTPM bool
 	pivemu *Process
+	second *Process // the spare's emulator
 	board  *board
 	hostd  *Process
 }
@@ -159,7 +164,10 @@ func (w *World) plugIn(ctx context.Context) (err error) {
 	if w.Cable, err = cable.New(w.Sockets); err != nil {
 		return err
 	}
-	return w.startToken(ctx)
+	if err := w.startToken(ctx); err != nil || !w.Two {
+		return err
+	}
+	return w.startSpare(ctx)
 }
 
 // Up makes a world and brings it all up, enrolled and ready to sign.
@@ -180,8 +188,10 @@ func Up(ctx context.Context, cfg Config) (*World, error) {
 func (w *World) Close() error {
 	w.StopHostd()
 	w.StopAppliance()
-	if w.pivemu != nil {
-		w.pivemu.Stop()
+	for _, p := range []*Process{w.pivemu, w.second} {
+		if p != nil {
+			p.Stop()
+		}
 	}
 	if w.Cable != nil {
 		w.Cable.Close()

@@ -18,7 +18,10 @@ import (
 // it can do there; sandbox.txtar knows what that may be.
 func inside() {
 	dir := os.Args[1]
-	f := runFlags{dir: dir, runDir: filepath.Join(dir, "run"), tpm: "/dev/null", orders: filepath.Join(filepath.Dir(dir), "media", "orders"), token: tokenFlags{socket: os.Getenv("OVER")}}
+	f := runFlags{dir: dir, runDir: filepath.Join(dir, "run"), tpm: "/dev/null", orders: filepath.Join(filepath.Dir(dir), "media", "orders")}
+	if over := os.Getenv("OVER"); over != "" {
+		f.token.sockets = []string{over}
+	}
 	if _, err := sandbox.Enter(f.profile(nil)); err != nil {
 		fmt.Println(err)
 		os.Exit(1)

@@ -15,7 +15,7 @@ import (
 // tokenFlags say which token to use.
 type tokenFlags struct {
 	options piv.Options
-	socket  string // emulated builds only
+	sockets []string // emulated builds only
 }
 
 func (f *tokenFlags) add(c *cobra.Command) {

@@ -9,16 +9,16 @@ import (
 )
 
 func (f *tokenFlags) addSocket(c *cobra.Command) {
-	c.Flags().StringVar(&f.socket, "token-socket", "", "unix socket of an emulated token (this build only)")
+	c.Flags().StringArrayVar(&f.sockets, "token-socket", nil, "unix socket of an emulated token (repeatable; this build only)")
 }
 
 // overSocket: the token is reached over a socket.
-func (f *tokenFlags) overSocket() bool { return f.socket != "" }
+func (f *tokenFlags) overSocket() bool { return len(f.sockets) > 0 }
 
-// register plugs the emulated token in, once.
+// register plugs the emulated tokens in, once.
 func (f *tokenFlags) register() {
-	if f.socket != "" {
-		pcsc.Register(pcsc.DialBackend(f.socket))
-		f.socket = ""
+	for _, s := range f.sockets {
+		pcsc.Register(pcsc.DialBackend(s))
 	}
+	f.sockets = nil
 }
