@@ -26,6 +26,9 @@ var (
 
 // now is the board's time in whole seconds, which is what entries hold.
 func (s *Station) now() time.Time {
+	if !s.held.IsZero() {
+		return s.held
+	}
 	t := s.cfg.Clock().UTC().Add(s.shift).Truncate(time.Second)
 	switch {
 	case t.Before(s.floor):

@@ -12,15 +12,19 @@ import (
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/ledgerstore"
 )
 
 // far is how wrong a clock is that lost its time.
-const far = 36 * 365 * 24 * time.Hour
+const far = 390 * 24 * time.Hour
 
+// wrongBy is a board without power whose clock lost its time: after that the TPM
+// cannot tell how much passed.
 func (b *board) wrongBy(d time.Duration) {
+	b.tpm.tpm.PowerCycle()
 	b.cfg.Clock = func() time.Time { return time.Now().Add(d) }
 }
 
@@ -138,10 +142,81 @@ func TestCorrectionOutlivesADeath(t *testing.T) {
 	}
 }
 
+// ahead is a board whose clock was set ahead before a start.
+func ahead(t *testing.T, by time.Duration, power bool) *board {
+	t.Helper()
+	b := obedient(t)
+	b.start()
+	b.connect()
+	b.signs("before.db", "content")
+	b.kill()
+	b.cfg.Clock, b.away = func() time.Time { return time.Now().Add(by) }, by
+	if !power {
+		b.tpm.tpm.PowerCycle()
+	}
+	b.start()
+	return b
+}
+
+// For a clock that is further ahead than the TPM's clock or a year in a drawer explain,
+// administrators vouch: without them nothing is written, with them the board goes on.
+func TestClockAheadNeedsAdministrators(t *testing.T) {
+	for name, c := range map[string]struct {
+		by    time.Duration
+		power bool
+	}{
+		"the TPM ran on":         {11 * time.Minute, true},
+		"somebody typed 2062":    {36 * 365 * 24 * time.Hour, true},
+		"longer than any drawer": {401 * 24 * time.Hour, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := ahead(t, c.by, c.power)
+			size := b.store.Size()
+			v := b.view("a halt", func(v operator.View) bool { return v.Halt == string(recovery.ClockAhead) })
+			if !strings.Contains(v.Halted, "too far ahead of the last log entry") || b.store.Size() != size {
+				t.Fatalf("%s: %d entries, %d before", v.Halted, b.store.Size(), size)
+			}
+			b.connect()
+			note := b.order(&order.Time{To: b.now()})
+			id := b.bring(note)
+			b.ordered(id)
+			b.command(operator.Command{Verb: operator.Deny, Job: id})
+			if v := b.serve("order-dropped"); v.Halt != string(recovery.ClockAhead) || b.store.Size() != size {
+				t.Fatalf("the operator alone: %q, %d entries", v.Halt, b.store.Size())
+			}
+			b.obeys(note)
+			b.signs("after.db", "content")
+			b.kill()
+			b.start()
+			b.event("ready")
+			b.connect()
+			if boot, at := b.lastBoot(); boot.Clock != ledger.ClockSystem || b.now().Sub(at) > time.Minute {
+				t.Errorf("clock %s at %s", boot.Clock, at)
+			}
+			b.replays()
+		})
+	}
+}
+
+// A board that comes out of a drawer after a year goes on by its operator's word.
+func TestAYearInADrawer(t *testing.T) {
+	b := ahead(t, 366*24*time.Hour, false)
+	if v := b.event("ready"); v.Warning != "" {
+		t.Errorf("warns %q", v.Warning)
+	}
+	b.connect()
+	b.signs("a.db", "content")
+	b.replays()
+}
+
 // A small correction is not taken over: nobody can tell whether the clock was set.
 func TestSmallCorrectionIsNotKept(t *testing.T) {
 	b := corrected(t, time.Hour)
 	b.kill()
+	b.start()
+	b.view("the TPM, which ran on, knows better", func(v operator.View) bool { return v.Halt == string(recovery.ClockAhead) })
+	b.kill()
+	b.wrongBy(time.Hour)
 	b.start()
 	b.event("ready")
 	b.connect()

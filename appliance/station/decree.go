@@ -3,7 +3,6 @@ package station
 import (
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"time"
 
 	"touchmark/appliance/intake"
@@ -46,13 +45,6 @@ const (
 	decreeMirroring  = "mirroring"
 	decreeCommitting = "committing"
 )
-
-// errClock is a halt that a correction of the clock leads out of.
-type errClock struct{ now, last time.Time }
-
-func (e *errClock) Error() string {
-	return fmt.Sprintf("the clock (%s) is behind the last log entry (%s): set the clock and restart, or have the administrators order a time", stamp(e.now), stamp(e.last))
-}
 
 // takeOrder hands the board a note by the administrators, an order or a policy, as
 // somebody brought it, over the link or not. It answers why it is not shown to
@@ -149,7 +141,6 @@ func (s *Station) fits(d *decree) error {
 // halted in. One that is not halted takes all but a resume.
 func (s *Station) leads(d *decree) error {
 	var h *chain.HaltError
-	var c *errClock
 	switch {
 	case s.past.Closed:
 		return intake.Refuse(message.CodeHalted, "%v", errClosed)
@@ -159,7 +150,7 @@ func (s *Station) leads(d *decree) error {
 		}
 	case d.kind == ledger.KindResume:
 		return intake.Refuse(message.CodeBadMessage, "the board has not halted in a state that administrators can order to resume from")
-	case errors.As(s.halted, &c) && d.kind == ledger.KindTime:
+	case s.clockHalt() && d.kind == ledger.KindTime:
 	case s.halted != nil:
 		return intake.Refuse(message.CodeHalted, "the appliance has halted: %v", s.halted)
 	}
@@ -250,7 +241,7 @@ func (s *Station) armDecree(d *decree) {
 		return
 	case err != nil:
 		s.decree = nil
-		s.dropFloor()
+		s.letGo()
 		s.haltOrder(d, err)
 		return
 	}
@@ -278,9 +269,8 @@ func (s *Station) prepareDecree(d *decree) error {
 	if d.kind == ledger.KindResume {
 		return s.prepareResume(d)
 	}
-	var c *errClock
-	if errors.As(s.halted, &c) {
-		s.floor = s.past.LastTime // entries go on from where they are until the order has effect
+	if s.clockHalt() {
+		s.held = s.past.LastTime // entries go on from where they are until the order has effect
 		s.chain.Dirty = true
 	}
 	if err := s.afterFault(); err != nil {
@@ -435,11 +425,17 @@ func (s *Station) setClock(d *decree) {
 		return
 	}
 	t := d.order.Action.(*order.Time).To
-	s.floor, s.shift = t, t.Sub(s.cfg.Clock().UTC())
-	var c *errClock
-	if errors.As(s.halted, &c) {
+	s.floor, s.shift, s.held = t, t.Sub(s.cfg.Clock().UTC()), time.Time{}
+	if s.clockHalt() {
 		s.halted = nil
 	}
+}
+
+// clockHalt reports whether the board halted over its clock: a correction of it
+// leads out.
+func (s *Station) clockHalt() bool {
+	var c *chain.ClockError
+	return errors.As(s.halted, &c)
 }
 
 // announce tells everybody, and goes on with what waited.
@@ -470,14 +466,9 @@ func (s *Station) afterDecree() {
 // committing reports that an order is being committed.
 func (s *Station) committing() bool { return s.decree != nil && s.decree.state == decreeCommitting }
 
-// dropFloor has a board that halted over its clock say the clock's time again,
+// letGo has a board that halted over its clock say the clock's time again,
 // when the order that was to set it came to nothing.
-func (s *Station) dropFloor() {
-	var c *errClock
-	if errors.As(s.halted, &c) {
-		s.floor = time.Time{}
-	}
-}
+func (s *Station) letGo() { s.held = time.Time{} }
 
 // dropDecree ends an order without effect.
 func (s *Station) dropDecree(code, text string) {
@@ -487,7 +478,7 @@ func (s *Station) dropDecree(code, text string) {
 		d.timer.Stop()
 	}
 	s.decline(d, code)
-	s.dropFloor()
+	s.letGo()
 	s.log.Warn().Str("order", d.id).Str("code", code).Msg(text)
 	s.refuse(d.hash, code, text)
 	s.show("order-dropped", "The order has no effect: "+text+".")

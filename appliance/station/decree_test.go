@@ -216,7 +216,7 @@ func (b *board) newestOrder() *ledger.Order {
 func TestTimeOrder(t *testing.T) {
 	b := obedient(t)
 	ahead := 100 * time.Hour
-	b.cfg.Clock = func() time.Time { return time.Now().Add(ahead) }
+	b.wrongBy(ahead)
 	b.start()
 	b.kill()
 	b.cfg.Clock = nil

@@ -55,9 +55,9 @@ func (s *Station) startNow() error {
 		}
 	}
 	if s.now().Before(last) {
-		return chain.Halted(recovery.ClockBehind, &errClock{s.now(), last})
+		return chain.Halted(recovery.ClockBehind, &chain.ClockError{Now: s.now(), Last: last})
 	}
-	return s.startChain()
+	return s.startChain(taken)
 }
 
 // lastTime is what the next entry must not be earlier than: the time of the
@@ -87,8 +87,12 @@ func (s *Station) lastTime() (last time.Time, taken bool, err error) {
 	return s.past.LastTime, false, nil
 }
 
-// startChain brings log and TPM into agreement and writes a boot entry.
-func (s *Station) startChain() error { return s.chain.Start(s.now(), s.cfg.Firmware, s.vouched()) }
+// startChain brings log and TPM into agreement and writes a boot entry. taken says
+// that HEAD took a time order that no attest entry names.
+func (s *Station) startChain(taken bool) error {
+	c := s.past.Correction
+	return s.chain.Start(s.now(), taken || c != nil && c.Taken, s.cfg.Firmware, s.vouched())
+}
 
 var errClosed = chain.Halted(recovery.LogClosed, nil)
 
@@ -101,6 +105,7 @@ func (s *Station) restart(err error) {
 	if d := s.decree; d != nil && d.state != decreeShown { // one that waits goes on waiting
 		s.ordered, s.decree = d, nil
 	}
+	s.letGo()
 	s.startUp(s.cfg.TPMRetry)
 }
 

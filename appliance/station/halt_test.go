@@ -106,6 +106,7 @@ func haltCases() []haltCase {
 	wrongKey := func(b *board) { b.cfg.LogKeys = &testKeys{} }
 	rightKey := func(b *board) { b.cfg.LogKeys = b.keys }
 	early := func(b *board) { b.cfg.Clock = func() time.Time { return time.Now().Add(-time.Hour) } }
+	late := func(b *board) { b.cfg.Clock = func() time.Time { return time.Now().Add(time.Hour) } }
 	now := func(b *board) { b.cfg.Clock = time.Now }
 	full := func(b *board) { b.log = func(s *ledgerstore.Store) past.Log { return unwritable{s} } }
 	return []haltCase{
@@ -128,6 +129,7 @@ func haltCases() []haltCase {
 		{halt: recovery.LogUnwritable, make: full, out: open},
 		{halt: recovery.LogKeyWrong, make: wrongKey, out: rightKey},
 		{halt: recovery.ClockBehind, make: early, out: now},
+		{halt: recovery.ClockAhead, make: late, out: now},
 	}
 }
 
@@ -264,7 +266,7 @@ func TestHaltInsideAHello(t *testing.T) {
 	b.signs("a.db", "content")
 	b.kill()
 	b.damage()
-	b.cfg.Clock = func() time.Time { return time.Now().Add(48 * time.Hour) } // so far on that a start does not read the damage
+	b.wrongBy(48 * time.Hour) // so far on that a start does not read the damage
 	b.start()
 	b.view("a halt", func(v operator.View) bool { return v.Halt == "log-damaged" && v.Scrub == "damaged" })
 	if w := b.connect0(); w.Halt != "log-damaged" {

@@ -303,7 +303,8 @@ type board struct {
 	locked  bool     // leave the PIN to the test
 	entries [][]byte // the host's mirror
 	nonce   byte
-	before  [2][32]byte // HEAD and PCR before something
+	before  [2][32]byte   // HEAD and PCR before something
+	away    time.Duration // how far the right time is ahead of the machine that runs the test
 	refused map[message.JobID]*message.Refused
 	events  []*message.Event
 	ended   map[message.JobID]*message.Done
@@ -503,14 +504,15 @@ func (b *board) command(c operator.Command) { b.panel.commands <- c }
 func (b *board) view(what string, ok func(operator.View) bool) operator.View {
 	b.t.Helper()
 	deadline := time.After(patience)
+	var last operator.View
 	for {
 		select {
 		case v := <-b.panel.views:
-			if ok(*v) {
-				return *v
+			if last = *v; ok(last) {
+				return last
 			}
 		case <-deadline:
-			b.t.Fatalf("the display never showed: %s", what)
+			b.t.Fatalf("the display never showed: %s; it shows %s %q, token %s, asks %v, job %+v", what, last.Event, last.Message, last.Token, last.Ask, last.Job)
 		}
 	}
 }
@@ -584,7 +586,7 @@ func (b *board) ack() {
 	b.send((&message.Mirrored{Size: n, Root: root}).Marshal())
 }
 
-func (b *board) now() time.Time { return time.Now().UTC().Truncate(time.Second) }
+func (b *board) now() time.Time { return time.Now().Add(b.away).UTC().Truncate(time.Second) }
 
 // up begins a session.
 func (b *board) up() { b.link.put(linkpipe.Msg{Kind: linkpipe.Up, SID: 1}) }
@@ -594,7 +596,7 @@ func (b *board) hello() []byte {
 	b.t.Helper()
 	n, root := b.root()
 	b.nonce++
-	h := message.Hello{Origin: origin, Nonce: [16]byte{b.nonce}, HostTime: time.Now().UTC().Truncate(time.Second), HeadSize: n, HeadRoot: root}
+	h := message.Hello{Origin: origin, Nonce: [16]byte{b.nonce}, HostTime: b.now(), HeadSize: n, HeadRoot: root}
 	signed, err := message.SignNote(h.Marshal(), b.host)
 	must(b.t, err)
 	return signed
@@ -622,7 +624,7 @@ func (b *board) connect() *message.Welcome {
 // job makes a submission for files of the given contents.
 func (b *board) job(names []string, contents ...string) (message.JobID, *message.Submit) {
 	b.nonce++
-	a := message.Approval{Origin: origin, Class: "db", Nonce: [16]byte{b.nonce}, NotAfter: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
+	a := message.Approval{Origin: origin, Class: "db", Nonce: [16]byte{b.nonce}, NotAfter: b.now().Add(time.Hour)}
 	m := &message.Submit{}
 	for i, name := range names {
 		h := sigformat.NewHasher(message.SHA256)
@@ -641,7 +643,7 @@ func (b *board) sign(m *message.Submit, a message.Approval, host note.Signer) {
 	m.Approval, err = message.SignNote(a.Marshal())
 	must(b.t, err)
 	n, root := b.root()
-	s := message.Submission{Approval: message.JobOf(a.Marshal()), HeadSize: n, HeadRoot: root, HostTime: time.Now().UTC().Truncate(time.Second)}
+	s := message.Submission{Approval: message.JobOf(a.Marshal()), HeadSize: n, HeadRoot: root, HostTime: b.now()}
 	m.Submission, err = message.SignNote(s.Marshal(), host)
 	must(b.t, err)
 }

@@ -152,7 +152,7 @@ func TestScrubFindsDamage(t *testing.T) {
 	at := strings.Index(string(raw), "kind attest")
 	raw[at] ^= 1
 	must(t, os.WriteFile(segments[0], raw, 0o600))
-	b.cfg.Clock = func() time.Time { return time.Now().Add(48 * time.Hour) }
+	b.wrongBy(48 * time.Hour)
 	b.start()
 	v := b.view("a halt", func(v operator.View) bool { return v.Halted != "" })
 	if v.Scrub != "damaged" || v.Halt != "log-damaged" || !strings.Contains(v.Halted, "start again") {

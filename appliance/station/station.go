@@ -106,6 +106,7 @@ type Station struct {
 	declined  map[[32]byte]string // orders of hosts that came to nothing: the code of that
 	shift     time.Duration       // what an order corrects the clock by
 	floor     time.Time           // the clock says no less
+	held      time.Time           // what the clock says while an order is to lead out of a halt over it, else zero
 	starting  bool                // the TPM's state is not explained yet
 	silent    bool                // because the TPM does not answer as it should
 	confirmed bool
@@ -269,7 +270,7 @@ func (s *Station) halt(err error) {
 // ledOut reports whether a mirror or an order may lead out of a halt.
 func ledOut(halted error) bool {
 	h := chain.HaltOf(halted).Halt
-	return h.Resumable() || h == recovery.ClockBehind
+	return h.Resumable() || h == recovery.ClockBehind || h == recovery.ClockAhead
 }
 
 func haltedText(err error) string { return "the appliance has halted: " + err.Error() }

@@ -80,6 +80,11 @@ var warnings = []remark{
 		w.tpm.Clock.Millis += 2 * 3600 * 1000
 		w.ceremony(1)
 	}),
+	plain(finding.Stretched, func(w *world) { // set ahead between two starts, while the TPM had power
+		w.ceremony(1)
+		w.now = w.now.Add(12 * time.Minute)
+		w.boot()
+	}),
 	{finding.Tiles, func(_ *testing.T, w *world) Input {
 		in := w.input()
 		in.Tile = func(int, uint64) []byte { return bytes.Repeat([]byte{1}, 32*256) }

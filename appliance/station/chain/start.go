@@ -18,8 +18,12 @@ import (
 // Start explains the TPM's state from the log, mends what a crash or a
 // failed command left half done, and writes a boot entry, because the TPM may
 // have been reset in between.
-func (c *Chain) Start(now time.Time, firmware, clock string) error {
-	recovery, err := c.reconcile(now)
+//
+// A time that is further ahead of the log than the TPM's clock explains halts it
+// before anything is written, as recovery.ClockAhead; ordered says that administrators vouch
+// for the time.
+func (c *Chain) Start(now time.Time, ordered bool, firmware, clock string) error {
+	recovery, err := c.reconcile(now, ordered)
 	if err != nil {
 		return err
 	}
@@ -53,8 +57,8 @@ func (c *Chain) Start(now time.Time, firmware, clock string) error {
 // it catches the PCR up if a crash came between the two extends, attests the
 // newest commit if that is missing, and gives every intent without an outcome
 // its outcome. It answers one word for the boot entry.
-func (c *Chain) reconcile(now time.Time) (string, error) {
-	plans, d, err := c.conclude(now)
+func (c *Chain) reconcile(now time.Time, ordered bool) (string, error) {
+	plans, d, err := c.conclude(now, ordered)
 	if err != nil {
 		return "", err
 	}
@@ -110,7 +114,7 @@ func (c *Chain) mend(now time.Time) error {
 
 // conclude decides what the TPM's state means, and reads the whole log before
 // it says that the board must halt.
-func (c *Chain) conclude(now time.Time) ([]anchor.Plan, recovery.Decision, error) {
+func (c *Chain) conclude(now time.Time, ordered bool) ([]anchor.Plan, recovery.Decision, error) {
 	plans, o, d, err := c.decide()
 	if err == nil && d.Halt != "" && !c.Past.Whole {
 		c.cfg.Log.Warn().Str("halt", string(d.Halt)).Msg("reading the whole log")
@@ -126,8 +130,34 @@ func (c *Chain) conclude(now time.Time) ([]anchor.Plan, recovery.Decision, error
 		err = &HaltError{Halt: d.Halt, Observed: o, Decision: d}
 	case d.Committed < 0:
 		err = Halted(recovery.NotEnrolled, errors.New("HEAD never took the genesis entry"))
+	case !ordered:
+		err = c.plausible(now, o.Clock)
 	}
 	return plans, d, err
+}
+
+// plausible refuses a time that nobody but the administrators can vouch for.
+func (c *Chain) plausible(now time.Time, clock quote.Clock) error {
+	latest := recovery.Latest(c.Past.Stated(), c.Past.LastTime, clock)
+	if !now.After(latest) {
+		return nil
+	}
+	return Halted(recovery.ClockAhead, &ClockError{Now: now, Last: c.Past.LastTime, Latest: latest})
+}
+
+// ClockError says what is wrong with a clock that the board cannot start with. A time
+// order leads out of it.
+type ClockError struct {
+	Now, Last time.Time // of the clock; of the log's last entry
+	Latest    time.Time // what it may say at most; zero if it is behind
+}
+
+func (e *ClockError) Error() string {
+	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	if e.Latest.IsZero() {
+		return fmt.Sprintf("the clock (%s) is behind the last log entry (%s): set the clock and restart, or have the administrators order a time", stamp(e.Now), stamp(e.Last))
+	}
+	return fmt.Sprintf("the clock (%s) is too far ahead of the last log entry (%s); by the TPM's clock it is %s at most: set the clock and restart, or have the administrators order the time", stamp(e.Now), stamp(e.Last), stamp(e.Latest))
 }
 
 // decide reads the TPM and asks package recovery what its state means. The

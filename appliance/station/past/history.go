@@ -7,6 +7,7 @@ import (
 
 	"touchmark/appliance/policy"
 	"touchmark/hostlink/message"
+	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/quote"
@@ -82,7 +83,8 @@ func newHistory() *History {
 type stamped struct {
 	attestation quote.Attestation
 	size        uint64
-	boot        bool // its tag is that of a boot entry
+	boot        bool      // its tag is that of a boot entry
+	at          time.Time // of the entry
 }
 
 // ReadClock takes the TPM's counters from the newest attestation in the log, if
@@ -110,6 +112,10 @@ func (p *Past) ReadClock() error {
 	return nil
 }
 
+// Stated is what the newest attestation in the log says of the time, once ReadClock
+// has read it.
+func (p *Past) Stated() recovery.Stated { return recovery.Stated{Time: p.newest.at, Clock: p.Clock} }
+
 // Add takes the next entry into account.
 func (h *History) Add(hdr ledger.Header, body any) error {
 	h.LastTime = hdr.Time
@@ -118,13 +124,13 @@ func (h *History) Add(hdr ledger.Header, body any) error {
 		h.Correction = nil
 		h.commit(b.Committed)
 		h.Quoted = max(h.Quoted, b.Committed)
-		h.Boots, h.LastBoot, h.newest = b.Number, b, stamped{b.Certify, b.Committed, true}
+		h.Boots, h.LastBoot, h.newest = b.Number, b, stamped{b.Certify, b.Committed, true, hdr.Time}
 		h.Admin, h.Resumes, h.updated = b.Admin, nil, ""
 	case *ledger.Attest:
 		h.commit(b.Size)
 		h.Attest = b
 		if b.HasQuote() { // see recovery.Base.Clock
-			h.newest = stamped{b.Certify, b.Size, false}
+			h.newest = stamped{b.Certify, b.Size, false, hdr.Time}
 			h.Quoted = max(h.Quoted, b.Size)
 		}
 	case *ledger.Intent, *ledger.Outcome:

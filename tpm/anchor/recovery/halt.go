@@ -25,6 +25,7 @@ const (
 	LogUnwritable Halt = "log-unwritable" // the log takes no more
 	LogKeyWrong   Halt = "log-key-wrong"  // the log key is missing, or is not the one that the log names
 	ClockBehind   Halt = "clock-behind"   // the clock is behind the log
+	ClockAhead    Halt = "clock-ahead"    // the clock is further ahead than an operator alone can vouch for
 	LogClosed     Halt = "log-closed"     // the administrators ended the log
 	Internal      Halt = "internal"       // the program found itself wrong
 )
@@ -32,7 +33,7 @@ const (
 // Halts are all of them, in the order of docs/spec/anchor.md, section 5.
 var Halts = []Halt{
 	HeadMissing, AKMissing, HeadAhead, HeadUnknown, HeadBehind, PCRUnexplained,
-	NotEnrolled, LogUnreadable, LogDamaged, LogUnwritable, LogKeyWrong, ClockBehind, LogClosed, Internal,
+	NotEnrolled, LogUnreadable, LogDamaged, LogUnwritable, LogKeyWrong, ClockBehind, ClockAhead, LogClosed, Internal,
 }
 
 var advice = map[Halt]string{
@@ -48,6 +49,7 @@ var advice = map[Halt]string{
 	LogUnwritable:  "the log cannot be written: make room, or see to the disk, and start again",
 	LogKeyWrong:    "the log key on this board is not the one that the log names: put the right file back (restore-log-key) and start again",
 	ClockBehind:    "the clock is behind the newest log entry: set it and start again; if that entry has a wrong time, administrators must order a time",
+	ClockAhead:     "the clock is further ahead of the log than the TPM's clock explains: set it and start again; if it is right, administrators must order the time",
 	LogClosed:      "the administrators ended this log: nothing is signed with it any more, use its successor",
 	Internal:       "the appliance found something that cannot be: start again; if it stays, keep the board as it is and call the administrators",
 }

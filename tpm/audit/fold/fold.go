@@ -180,7 +180,9 @@ func (f *Fold) boot(t *task.Task, b *ledger.Boot) {
 		f.report.Boots++
 	}
 	f.noQuote = false
-	f.segment.begin(t)
+	if text := f.segment.begin(t); text != "" {
+		f.note(finding.Warning, finding.Stretched, t.Index, "boot entry %d: %s", t.Index, text)
+	}
 	f.checkFirmware(t, b)
 	if t.Rooted {
 		f.problems(f.replay.Boot(b, t.X, t.NV, t.Quote), t.Index)
@@ -203,6 +205,7 @@ func (f *Fold) attest(t *task.Task, b *ledger.Attest) {
 		return
 	}
 	f.problems(f.replay.Attest(b, t.X, t.NV, t.Quote), t.Index)
+	f.segment.attested(t)
 	f.committed(b.Size)
 	if in := f.newest; in != nil && in.Index+1 == b.Size {
 		if text := f.segment.stretched(in.Header.Time, t); text != "" {
