@@ -217,6 +217,8 @@ func TestName(t *testing.T) {
 		{"-b", "object 12\ntype commit\ntag a/b c\n", "b_c.git-tag"},
 		{"-b", "tree 12\nparent 13\nauthor A\ncommitter A\n\nx", "git-commit"},
 		{"-b", "Origin: x\nSuite: stable\nSHA256:\n 00 1 a\n", "Release"},
+		{"-b", `{"_type":"layout","expires"`, "layout.in-toto"},
+		{"-b", `{"_type":"link","byproducts"`, "link.in-toto"},
 		{"-b", "tree of life", "stdin"},
 		{"-b", "", "stdin"},
 		{"-b -o /x/InRelease", "", "InRelease"},

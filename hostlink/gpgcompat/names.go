@@ -17,7 +17,7 @@ const nameless = "stdin"
 // Name is what to call the thing that is signed: the policy picks the class by
 // it, and the display shows it as the host's claim. Callers that pipe data in give
 // no file name; then it follows from the name of the output, else from how the data
-// begins: a Release file, or an object of git.
+// begins: a Release file, an object of git, metadata of in-toto.
 func (c *Call) Name(head []byte) string {
 	switch {
 	case c.File != "-" && c.FD(c.File) < 0:
@@ -79,6 +79,10 @@ func contentName(head []byte) string {
 		return path.Base(field("tag ")) + ".git-tag"
 	case strings.HasPrefix(lines[0], "tree ") && field("committer ") != "":
 		return "git-commit"
+	case strings.HasPrefix(lines[0], `{"_type":"layout"`):
+		return "layout.in-toto"
+	case strings.HasPrefix(lines[0], `{"_type":"link"`):
+		return "link.in-toto"
 	case (field("Suite:") != "" || field("Codename:") != "") && bytes.Contains(head, []byte("\nSHA256:")):
 		return "Release"
 	}

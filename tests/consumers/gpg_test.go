@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"touchmark/appliance/operator"
+	"touchmark/appliance/sigformat"
 	"touchmark/tests/world"
 	"touchmark/tpm/anchor"
 )
@@ -24,14 +25,16 @@ type desk struct {
 	ctx   context.Context
 	w     *world.World
 	dir   string
-	tools string       // directory with gpg and gpgconf, for the PATH
-	calls string       // what was called
-	cert  string       // of the appliance's key, binary
-	armor string       // the same as text
-	key   string       // its fingerprint
-	gpg   *GPG         // a real one that knows it
-	deny  atomic.Bool  // what the operator does
-	armed atomic.Int32 // how often that was to arm
+	tools string                       // directory with gpg and gpgconf, for the PATH
+	calls string                       // what was called
+	cert  string                       // of the appliance's key, binary
+	armor string                       // the same as text
+	key   string                       // its fingerprint
+	meta  string                       // that of the key for in-toto's metadata
+	gpg   *GPG                         // a real one that knows it
+	deny  atomic.Bool                  // what the operator does
+	armed atomic.Int32                 // how often that was to arm
+	shown atomic.Pointer[operator.Job] // what was asked last
 }
 
 // newDesk brings everything up where other users get to it too: makepkg runs as one of them.
@@ -48,14 +51,22 @@ func newDesk(t *testing.T) *desk {
 	if bin == "" {
 		bin = filepath.Join("..", "..", "build", "bin")
 	}
-	if d.w, err = world.Up(d.ctx, world.Config{Dir: filepath.Join(dir, "world"), Bin: bin, Touch: "auto", Algorithm: "rsa2048"}); err != nil {
+	if d.w, err = world.Up(d.ctx, world.Config{Dir: filepath.Join(dir, "world"), Bin: bin, Touch: "auto", Algorithm: "rsa2048", Policy: withMetadata}); err != nil {
 		t.Fatalf("%v (are the programs built? run make build)", err)
 	}
 	d.attend()
-	d.standIn(bin)
+	d.standIn(d.w.Bin)
 	d.keys()
 	d.open()
 	return d
+}
+
+// withMetadata gives the policy a key for in-toto's metadata alone.
+func withMetadata(text string) string {
+	const key = "[[key]]\nname = \"metadata\"\nslot = \"9a\"\nfamily = \"in-toto\"\nalgorithm = \"rsa2048\"\n\n"
+	const class = "\n[[class]]\nname = \"in-toto\"\nkeys = [\"metadata\"]\nhosts = [\"repo1\"]\nnames = [\"*.in-toto\"]\nformats = [\"in-toto-gpg\"]\n" +
+		"max_size = \"1MiB\"\nrates = [\"60/1h\"]\napprovals = 0\nbatch = 4\n"
+	return strings.Replace(text, "[[class]]", key+"[[class]]", 1) + class
 }
 
 // attend has the operator decide about every request, until the test ends.
@@ -71,6 +82,7 @@ func (d *desk) attend() {
 				return
 			}
 			mark, last = next, v.Job.ID
+			d.shown.Store(v.Job)
 			word := "arm "
 			if d.deny.Load() {
 				word = "deny "
@@ -107,6 +119,7 @@ func (d *desk) standIn(bin string) {
 		must(d.t, os.WriteFile(filepath.Join(d.tools, name), fmt.Appendf(nil, recorder, d.calls, program), 0o755))
 	}
 	must(d.t, os.Symlink(program, filepath.Join(d.tools, "touchmark-gpg")))
+	must(d.t, os.Symlink(filepath.Join(bin, "touchmark-wait"), filepath.Join(d.tools, "touchmark-wait")))
 }
 
 func (d *desk) keys() {
@@ -121,6 +134,13 @@ func (d *desk) keys() {
 	must(d.t, err)
 	d.key, err = d.gpg.Fingerprint(d.ctx)
 	must(d.t, err)
+	other := filepath.Join(d.dir, "metadata.gpg")
+	must(d.t, os.WriteFile(other, trust.Certs[1], 0o644))
+	_, err = d.gpg.run(d.ctx, "--import", other)
+	must(d.t, err)
+	c, err := sigformat.ParseCertificate(trust.Certs[1])
+	must(d.t, err)
+	d.meta = fmt.Sprintf("%X", c.Key.Fingerprint())
 	armored, err := d.gpg.run(d.ctx, "--armor", "--export", d.key)
 	must(d.t, err)
 	must(d.t, os.WriteFile(d.armor, []byte(armored), 0o644))
@@ -157,6 +177,20 @@ func (d *desk) env(more ...string) []string {
 func (d *desk) run(t *testing.T, dir string, argv ...string) (string, error) {
 	t.Helper()
 	return command{argv: argv, dir: dir, env: d.env(), log: t.Output()}.run(d.ctx)
+}
+
+// showed wants that the operator was shown these words about what was signed last.
+func (d *desk) showed(t *testing.T, words ...string) {
+	t.Helper()
+	var text string
+	for _, it := range d.shown.Load().Items {
+		text += it.Claimed + "\n" + strings.Join(it.Meaning, "\n") + "\n"
+	}
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			t.Errorf("the operator was not shown %q but\n%s", w, text)
+		}
+	}
 }
 
 // works runs a tool that has to succeed.

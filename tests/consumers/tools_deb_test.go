@@ -81,6 +81,7 @@ func signsForReprepro(t *testing.T, d *desk) {
 	dir := d.place(t)
 	d.reprepro(t, dir, d.key)
 	d.called(t, dir, "reprepro")
+	d.showed(t, "Release", "stable", "SHA256")
 	d.judgedByAPT(t, dir, "stable")
 
 	d.deny.Store(true)

@@ -16,13 +16,17 @@ type input struct {
 	path  string // "" for a pipe
 	name  string // for the operator and the policy
 	state sigformat.State
-	text  []byte // for a text that the signature stands below
+	kept  []byte // how it begins; all of it if it is small, or a text that the signature stands below
 	was   os.FileInfo
 	size  int64
 }
 
-func (in *input) digest() message.Digest {
-	return message.Digest{Alg: in.state.Alg(), Sum: in.state.Digest()}
+// whole gives all of something small: the appliance reads and shows some of it.
+func (in *input) whole() ([]byte, error) {
+	if int64(len(in.kept)) != in.size {
+		return nil, fmt.Errorf("%s is longer than %d bytes", in.describe(), len(in.kept))
+	}
+	return in.kept, nil
 }
 
 // read hashes what a call is over, to its end.
@@ -38,7 +42,7 @@ func read(c *gpgcompat.Call, alg message.Alg) (*input, error) {
 	if in.was.IsDir() {
 		return nil, fmt.Errorf("%s is a directory", c.File)
 	}
-	hasher, kept := sigformat.NewHasher(alg), &head{max: gpgcompat.HeadSize}
+	hasher, kept := sigformat.NewHasher(alg), &head{max: message.MaxDocument}
 	if c.Format.Cleartext() {
 		kept.max = sigformat.MaxClear + 1
 	}
@@ -55,7 +59,7 @@ func read(c *gpgcompat.Call, alg message.Alg) (*input, error) {
 	case c.Format.Cleartext() && in.size > sigformat.MaxClear:
 		return nil, fmt.Errorf("%s is longer than %d bytes: too much for a text with its signature", in.describe(), sigformat.MaxClear)
 	}
-	in.state, in.text = hasher.State(), kept.kept
+	in.state, in.kept = hasher.State(), kept.kept
 	if in.name = env("TOUCHMARK_NAME", ""); in.name == "" {
 		in.name = c.Name(kept.kept)
 	}

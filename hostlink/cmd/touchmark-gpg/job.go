@@ -64,7 +64,11 @@ func (j *job) obtain() ([]*verify.Facts, error) {
 		return nil, err
 	}
 	overdue.Stop()
-	r, err := j.converse(s)
+	req, err := j.request()
+	if err != nil {
+		return nil, err
+	}
+	r, err := j.converse(s, req)
 	if err != nil {
 		return nil, err
 	}
@@ -96,18 +100,20 @@ func (j *job) read() error {
 	return nil
 }
 
-func (j *job) request() *api.Request {
-	r := &api.Request{Op: api.OpSign, Class: env("TOUCHMARK_CLASS", ""), Timeout: j.wait.Milliseconds(), Key: make([]byte, api.KeySize)}
+func (j *job) request() (r *api.Request, err error) {
+	r = &api.Request{Op: api.OpSign, Class: env("TOUCHMARK_CLASS", ""), Timeout: j.wait.Milliseconds(), Key: make([]byte, api.KeySize)}
 	rand.Read(r.Key) // never fails: crypto/rand ends the program instead
+	var files []client.File
 	for i, in := range j.in {
-		r.Items = append(r.Items, api.Item{Name: in.name, Format: j.calls[i].Format.Name, Digest: in.digest().String(), Size: in.state.Count(), State: in.state.Bytes()})
+		files = append(files, client.File{Name: in.name, Format: j.calls[i].Format, State: in.state, Read: in.whole})
 	}
-	return r
+	r.Items, err = client.Items(files)
+	return r, err
 }
 
 // converse sends the request and follows it to its end. A signal withdraws it,
 // unless it is armed; a second one leaves at once, as does the deadline.
-func (j *job) converse(s *client.Session) (*api.Response, error) {
+func (j *job) converse(s *client.Session, req *api.Request) (*api.Response, error) {
 	s.Return = j.wait
 	leave := time.AfterFunc(j.wait+grace, s.Leave)
 	defer leave.Stop()
@@ -127,7 +133,7 @@ func (j *job) converse(s *client.Session) (*api.Response, error) {
 		}
 	}()
 	s.Event = j.p.tell
-	r, err := s.Wait(j.request())
+	r, err := s.Wait(req)
 	switch {
 	case err != nil && s.Job != "":
 		return nil, api.Errorf(api.MaySigned, "no answer any more while job %s was with the appliance: it may be signed yet; touchmark jobs says how it ended", s.Job)

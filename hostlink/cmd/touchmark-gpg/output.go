@@ -62,7 +62,7 @@ func newOutput(c *gpgcompat.Call) (*output, error) {
 func (o *output) fill(c *gpgcompat.Call, in *input, sig, proof []byte, f *verify.Facts) (err error) {
 	switch {
 	case c.Format.Cleartext():
-		o.data, err = sigformat.Clearsign(in.text, sig)
+		o.data, err = sigformat.Clearsign(in.kept, sig)
 	case c.Armor:
 		o.data = sigformat.ArmorSignature(sig)
 	default:

@@ -44,6 +44,9 @@ func (p *program) perform(j *job) (lines string, err error) {
 		return "", err
 	}
 	for _, c := range j.calls {
+		if err := format(c); err != nil {
+			return "", err
+		}
 		o, err := newOutput(c)
 		if err != nil {
 			return "", err
@@ -61,6 +64,22 @@ func (p *program) perform(j *job) (lines string, err error) {
 		lines += gpgcompat.Signed(j.certificateOf(f), j.calls[i].Format, f.Digest.Alg, f.Created)
 	}
 	return lines, nil
+}
+
+// format has in-toto's metadata signed as what it is, so that the operator sees
+// its meaning, if $TOUCHMARK_FORMAT says so. A caller of gpg has no way to.
+func format(c *gpgcompat.Call) error {
+	name := os.Getenv("TOUCHMARK_FORMAT")
+	switch {
+	case name == "" || name == c.Format.Name:
+		return nil
+	case name != sigformat.InTotoGPG.Name:
+		return fmt.Errorf("$TOUCHMARK_FORMAT is %q: only %s can be asked for in this way", name, sigformat.InTotoGPG.Name)
+	case c.Format.Text():
+		return fmt.Errorf("$TOUCHMARK_FORMAT is %q, which is no signature over text", name)
+	}
+	c.Format = sigformat.InTotoGPG
+	return nil
 }
 
 // openStatus opens where gpg is to write status lines.
