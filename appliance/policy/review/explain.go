@@ -43,6 +43,7 @@ type Class struct {
 	Batch     int      `json:"batch"`
 	Approvals int      `json:"approvals"`
 	Of        []string `json:"approvers"` // persons, if any must approve
+	Documents bool     `json:"documents"` // the operator is shown what all of it says
 }
 
 // Key is a token key.
@@ -106,7 +107,7 @@ func short(vkey string) string {
 
 func class(p *policy.Policy, c *policy.Class) Class {
 	out := Class{
-		Name: c.Name, Hosts: c.Hosts, Names: c.Names, Formats: c.Formats, MaxSize: c.MaxSize, Batch: c.Batch, Approvals: c.Approvals,
+		Name: c.Name, Hosts: c.Hosts, Names: c.Names, Formats: c.Formats, MaxSize: c.MaxSize, Batch: c.Batch, Approvals: c.Approvals, Documents: documents(c),
 	}
 	for _, name := range c.Keys {
 		if k, ok := p.Key(name); ok {
@@ -187,6 +188,9 @@ func (c *Class) lines() []string {
 	keys := make([]string, len(c.Keys))
 	for i, k := range c.Keys {
 		keys[i] = fmt.Sprintf("%s (slot %s, %s)", k.Name, k.Slot, k.Algorithm)
+	}
+	if c.Documents {
+		who += " The operator is shown what it says."
 	}
 	return []string{
 		"",

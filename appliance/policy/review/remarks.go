@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"touchmark/appliance/policy"
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/message"
 )
 
 // Remarks are what is legal in a policy and probably not meant, each with what
@@ -62,6 +64,7 @@ func (r *remarks) unused() {
 // class remarks what can never happen in a class.
 func (r *remarks) class(i int) {
 	c := &r.p.Classes[i]
+	r.say(documents(c) && c.MaxSize > message.MaxDocument, "class %s: max_size never decides, its formats take documents of %s at most: write that", c.Name, size(message.MaxDocument))
 	for _, rate := range c.Rates {
 		r.say(c.Batch > rate.Count, "class %s: a batch of %d never fits into rate %s: lower batch or raise the rate", c.Name, c.Batch, rate.Text)
 		for _, wider := range c.Rates {
@@ -81,6 +84,15 @@ func (r *remarks) class(i int) {
 			r.say(takes(o, name), "class %s: a host that asks under class %s has names like %s signed with %d approvals instead of %d: it chooses the class", c.Name, o.Name, name, o.Approvals, c.Approvals)
 		}
 	}
+}
+
+// documents reports whether all that a class signs comes as documents, whose
+// meaning the operator is shown.
+func documents(c *policy.Class) bool {
+	return !slices.ContainsFunc(c.Formats, func(name string) bool {
+		f, known := sigformat.FormatOf(name)
+		return !known || f.Document() != sigformat.Demanded
+	})
 }
 
 func share(a, b []string) bool {

@@ -97,6 +97,7 @@ func TestRemarks(t *testing.T) {
 		"useless rate":   {good, `"60/1h"`, `"60/1h", "60/1d"`, "rate 60/1h never decides, 60/1d is stricter"},
 		"all approvers":  {good, "approvals = 0\nbatch = 4\n", "approvals = 2\nbatch = 4\n" + approvers, "every approver there is (2) must approve"},
 		"weak recovery":  {strings.Replace(good, "quorum = 1\n", "quorum = 2\n", 1), "[[host]]", "[recovery]\nquorum = 1\nkeys = [\"" + safe + "\"]\n[[host]]", "one recovery key replaces 2 administrators"},
+		"large document": {strings.NewReplacer(`family = "openpgp-data"`, `family = "dsse"`, "openpgp-binary", "dsse-in-toto").Replace(good), "[[host]]", "[[host]]", "max_size never decides, its formats take documents of 32KiB at most"},
 		"another class":  {two, "[[key]]", approvers + "[[key]]", "signed with 0 approvals instead of 1: it chooses the class"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -111,7 +112,7 @@ func TestRemarks(t *testing.T) {
 // What is shipped is good, and nothing about it is odd.
 func TestShippedExamples(t *testing.T) {
 	paths, err := filepath.Glob("../examples/*.toml")
-	if err != nil || len(paths) < 3 {
+	if err != nil || len(paths) < 4 {
 		t.Fatal(paths, err)
 	}
 	for _, path := range paths {
