@@ -366,7 +366,7 @@ func (r *Runner) publish(now time.Time, rule string, number uint64) {
 	if len(r.ruleOf(rule).Hook) == 0 {
 		r.state.Hooked(rule, number)
 	}
-	r.log.Info().Str("rule", rule).Uint64("snapshot", number).Msg("published")
+	r.log.Info().Str("rule", rule).Uint64("snapshot", number).Msg("repository published")
 	if r.save() {
 		r.clean(rule)
 	}
