@@ -109,6 +109,7 @@ func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
 		s.update() // the warning, which time alone does not put on display
 		return nil, err
 	}
+	m.Contents = nil // read: what is left of them is in items
 	return &job{id: req.Job, submit: m, request: req, grant: grant, items: items, asked: req.Submission.HostTime}, nil
 }
 

@@ -19,7 +19,7 @@ import (
 // reads.
 func documents(text string) string {
 	var keys, classes strings.Builder
-	for _, k := range [][4]string{{"layouts", "9a", "in-toto", "rsa2048"}, {"links", "82", "in-toto", "p256"}, {"statements", "83", "dsse", "p256"}} {
+	for _, k := range [][4]string{{"layouts", "83", "in-toto", "rsa2048"}, {"links", "84", "in-toto", "p256"}, {"statements", "85", "dsse", "p256"}} {
 		fmt.Fprintf(&keys, "[[key]]\nname = %q\nslot = %q\nfamily = %q\nalgorithm = %q\n\n", k[0], k[1], k[2], k[3])
 	}
 	for _, c := range [][4]string{{"layouts", "layouts", "*.layout", "in-toto-gpg"}, {"links", "links", "*.link", "in-toto-native"},

@@ -35,10 +35,20 @@ type hostile struct {
 }
 
 // invaded is a board whose host was taken over. It has said hello and holds the log.
-func invaded(t *testing.T) *hostile {
+func invaded(t *testing.T) *hostile { return invadedWith(t, world.Config{}) }
+
+// invadedWith has a policy to which the hostile host's own tables are added.
+func invadedWith(t *testing.T, cfg world.Config) *hostile {
 	t.Helper()
 	h := &hostile{Forge: intaketest.New(world.Origin), tpm: swtpm.Start(t), acks: true, refused: map[message.JobID]*message.Refused{}}
-	h.rig = newRig(t, world.Config{TPM: h.tpm, Policy: func(toml string) string { return toml + h.Tables("packages") }})
+	plain := cfg.Policy
+	cfg.TPM, cfg.Policy = h.tpm, func(toml string) string {
+		if plain != nil {
+			toml = plain(toml)
+		}
+		return toml + h.Tables("packages")
+	}
+	h.rig = newRig(t, cfg)
 	h.must(h.Enrol(h.ctx))
 	h.must(h.StartAppliance(h.ctx))
 	secret, err := api.ReadKey(h.Key("repo1"))
