@@ -24,6 +24,8 @@ type fixture struct {
 	*logtest.Log
 	kept *api.Response // an answer that nobody has taken
 	name []string      // of its items
+
+	watchers int // that came
 }
 
 func must[T any](v T, err error) T { return logtest.Must(v, err) }
@@ -104,6 +106,9 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 		return
 	}
 	switch req.Op {
+	case api.OpWatch:
+		f.watched(&req, say)
+		return
 	case api.OpOrder:
 		must(0, os.WriteFile(arg, req.Note, 0o644))
 		o := &api.Order{State: message.EventShown}

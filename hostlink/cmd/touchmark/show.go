@@ -21,14 +21,26 @@ import (
 )
 
 func (a *app) statusCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:     "status",
-		Short:   "Show link, appliance, log and waiting jobs",
-		Long:    "Exit code 0 means that a job could be signed now; 5 that there is no verified conversation with the\nappliance; 9 that the appliance has halted; 10 that its log contradicts this host's mirror.",
-		Example: "  touchmark status --json",
+	var live bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show link, appliance, log and waiting jobs",
+		Long: "Exit code 0 means that a job could be signed now; 5 that there is no verified conversation with the\nappliance; 9 that the appliance has halted; 10 that its log contradicts this host's mirror.\n\n" +
+			"With --live the terminal shows it and the jobs, painted anew at each change, until Ctrl-C. touchmark watch\ntells the changes line by line, for pipes and programs.",
+		Example: "  touchmark status --json\n  touchmark status --live",
 		Args:    cobra.NoArgs,
-		RunE:    func(*cobra.Command, []string) error { return a.status() },
+		RunE: func(*cobra.Command, []string) error {
+			switch {
+			case live && a.json:
+				return exitf(api.Usage, "--live is for people: touchmark watch --json tells programs")
+			case live:
+				return a.watch(&screenView{app: a})
+			}
+			return a.status()
+		},
 	}
+	c.Flags().BoolVar(&live, "live", false, "go on, and paint it anew at each change")
+	return c
 }
 
 func (a *app) status() error {

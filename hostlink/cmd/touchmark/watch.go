@@ -1,0 +1,240 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/client"
+	"touchmark/tpm/ledger"
+)
+
+func (a *app) watchCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "watch",
+		Short: "Follow link, jobs and log as they change, line by line",
+		Long: `Tells what goes on now, and then every change, until Ctrl-C: the link, the
+appliance, jobs and how they end, and each entry of the log when the TPM has
+taken it. With --json the whole state in one object, and the entries as
+"touchmark log --json" shows them. A touchmark-hostd that goes away is waited
+for, and no entry is missed.
+
+Exit code 10 if the log contradicts this host's mirror.`,
+		Example: "  touchmark watch\n  touchmark watch --json | jq 'select(.kind==\"intent\")'",
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return a.watch(&lineView{app: a, jobs: map[string]string{}}) },
+	}
+}
+
+// view shows what is watched.
+type view interface {
+	state(*api.Status, []api.Job) error // now
+	entry(*api.Entry) error             // was committed
+	lost()                              // the daemon went away and is waited for
+}
+
+// follower follows daemon after daemon.
+type follower struct {
+	socket string
+	view   view
+	met    bool   // there was a daemon
+	next   uint64 // entry that was not told yet; 0: from now on
+}
+
+// watch shows what changes until a signal ends it.
+func (a *app) watch(v view) error {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(stop)
+	f := &follower{socket: a.socket, view: v}
+	for {
+		err := f.follow(stop)
+		if err == nil || codeOf(err) != api.NoDaemon || !f.met {
+			return err
+		}
+		v.lost()
+		select {
+		case <-stop:
+			return nil
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+// lookAgain is how often a daemon that went away is looked for.
+const lookAgain = time.Second
+
+// follow follows one daemon. It returns nil when a signal came.
+func (f *follower) follow(stop <-chan os.Signal) error {
+	d, err := client.Dial(f.socket)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }() // the conversation is over either way
+	if err := d.Say(&api.Request{Op: api.OpWatch, From: f.next}); err != nil {
+		return err
+	}
+	told := make(chan error, 1)
+	go func() { told <- f.tell(d) }()
+	select {
+	case err = <-told:
+		return err
+	case <-stop:
+		_ = d.Close() // ends the reading
+		<-told
+		return nil
+	}
+}
+
+// tell shows what one daemon says.
+func (f *follower) tell(d *client.Conn) error {
+	for {
+		r, err := d.Next()
+		switch {
+		case err != nil:
+			return err
+		case r.Final:
+			return cmp.Or(client.Said(r), exitf(api.Internal, "touchmark-hostd ended the watch"))
+		case r.Entry != nil:
+			f.next = r.Entry.Index + 1
+			err = f.view.entry(r.Entry)
+		case r.Status != nil:
+			if f.met = true; f.next == 0 {
+				f.next = r.Status.Committed
+			}
+			err = f.view.state(r.Status, r.Jobs)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// lineView tells changes, a line each.
+type lineView struct {
+	*app
+	link, board, refuses, alarm string
+	jobs                        map[string]string // what was told of each
+	gone                        bool
+}
+
+func (v *lineView) say(format string, args ...any) {
+	fmt.Fprintf(v.out, "%s  %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
+}
+
+func (v *lineView) state(s *api.Status, jobs []api.Job) error {
+	v.gone = false
+	if v.json {
+		v.object(struct {
+			Status *api.Status `json:"status"`
+			Jobs   []api.Job   `json:"jobs"`
+		}{s, append([]api.Job{}, jobs...)})
+	} else {
+		v.changed(&v.link, s.Link, "link: ")
+		v.changed(&v.board, strings.TrimSpace(s.Board+" "+s.Halt), "appliance: ")
+		v.changed(&v.refuses, s.Refuses, "no request is taken: ")
+		for _, j := range jobs {
+			v.job(j)
+		}
+	}
+	return contradicts(s)
+}
+
+// contradicts is the end of watching: nothing goes on until a person has looked.
+func contradicts(s *api.Status) error {
+	if s.Evidence == "" {
+		return nil
+	}
+	return exitf(api.Evidence, "nothing is signed: %s; see \"Evidence\" in the host guide", s.Evidence)
+}
+
+// changed tells a text that is another than before.
+func (v *lineView) changed(last *string, text, what string) {
+	if text != *last && text != "" {
+		v.say("%s%s", what, text)
+	}
+	*last = text
+}
+
+func (v *lineView) job(j api.Job) {
+	text := jobState(j)
+	if v.jobs[j.Job] == text {
+		return
+	}
+	v.jobs[j.Job] = text
+	if j.State == "ended" || j.State == "signed" {
+		delete(v.jobs, j.Job)
+	}
+	v.say("job %.16s  %s: %s  %s", j.Job, j.Class, strings.Join(j.Names, ", "), text)
+}
+
+// jobState is how a job is, for people.
+func jobState(j api.Job) string {
+	switch {
+	case j.Error != "":
+		return j.Error
+	case j.State == api.EventApprovals:
+		return fmt.Sprintf("waits for approvals: %d of %d", len(j.Persons), j.Need)
+	}
+	return j.State
+}
+
+func (v *lineView) entry(e *api.Entry) error {
+	if v.json {
+		return v.app.entry(e)
+	}
+	h, body, err := ledger.Parse(e.Text)
+	if err != nil {
+		return exitf(api.Evidence, "entry %d: %w", e.Index, err)
+	}
+	v.say("log %d  %s  %s", h.Index, ledger.KindOf(body), summary(body))
+	return nil
+}
+
+func (v *lineView) lost() {
+	if !v.gone && !v.json {
+		v.say("touchmark-hostd went away: waiting for it to come back")
+	}
+	v.gone = true
+}
+
+// screenView is the status, painted anew whenever it changes.
+type screenView struct {
+	*app
+	gone bool
+}
+
+// home clears a terminal (ECMA-48: cursor to the corner, erase what follows).
+const home = "\x1b[H\x1b[J"
+
+func (v *screenView) state(s *api.Status, jobs []api.Job) error {
+	v.gone = false
+	_, _ = io.WriteString(v.out, home)
+	s.Jobs = nil // told below, with more
+	v.printStatus(s)
+	if s.Refuses != "" {
+		fmt.Fprintf(v.out, "\n%s\n", s.Refuses)
+	}
+	for _, j := range jobs {
+		fmt.Fprintf(v.out, "\njob %.16s  since %s  %s\n  %s\n  %s\n", j.Job, j.Created, j.Class, strings.Join(j.Names, ", "), jobState(j))
+	}
+	fmt.Fprintf(v.out, "\nas of %s; Ctrl-C ends this\n", time.Now().Format(time.TimeOnly))
+	return contradicts(s)
+}
+
+func (v *screenView) entry(*api.Entry) error { return nil }
+
+func (v *screenView) lost() {
+	if !v.gone {
+		fmt.Fprintln(v.out, "\ntouchmark-hostd went away: waiting for it to come back")
+	}
+	v.gone = true
+}
