@@ -48,7 +48,8 @@ type job struct {
 	calls []*gpgcompat.Call
 	in    []*input
 	outs  []*output
-	wait  time.Duration
+	wait  time.Duration // for the signature …
+	late  time.Duration // … and for an answer after that
 }
 
 // obtain has the signatures made and checks them against this host's own trust and
@@ -79,7 +80,7 @@ func (j *job) obtain() ([]*verify.Facts, error) {
 	return facts, err
 }
 
-// die ends a process in which something hangs that nobody can interrupt.
+// die ends a process that waits for what nobody can interrupt.
 func (j *job) die(why string) {
 	fmt.Fprintf(j.p.errs, "touchmark-gpg: %s; no signature was written\n", why)
 	os.Exit(exitFailed)
@@ -115,7 +116,7 @@ func (j *job) request() (r *api.Request, err error) {
 // unless it is armed; a second one leaves at once, as does the deadline.
 func (j *job) converse(s *client.Session, req *api.Request) (*api.Response, error) {
 	s.Return = j.wait
-	leave := time.AfterFunc(j.wait+grace, s.Leave)
+	leave := time.AfterFunc(j.wait+j.late, s.Leave)
 	defer leave.Stop()
 	stop := make(chan os.Signal, 2)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -138,7 +139,7 @@ func (j *job) converse(s *client.Session, req *api.Request) (*api.Response, erro
 	case err != nil && s.Job != "":
 		return nil, api.Errorf(api.MaySigned, "no answer any more while job %s was with the appliance: it may be signed yet; touchmark jobs says how it ended", s.Job)
 	case err != nil && s.Left():
-		return nil, api.Errorf(api.TimedOut, "touchmark-hostd did not answer within %s", j.wait+grace)
+		return nil, api.Errorf(api.TimedOut, "touchmark-hostd did not answer within %s", j.wait+j.late)
 	case err != nil:
 		return nil, err
 	case !r.OK:

@@ -43,6 +43,7 @@ func (p *program) perform(j *job) (lines string, err error) {
 	if j.wait, err = timeout(); err != nil {
 		return "", err
 	}
+	j.late = grace
 	for _, c := range j.calls {
 		if err := format(c); err != nil {
 			return "", err
