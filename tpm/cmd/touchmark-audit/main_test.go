@@ -15,6 +15,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/tokenkey"
+	"touchmark/tpm/ledger/tokenkey/tokenkeytest"
 )
 
 // The scripts work on copies of the example log. "audit CODE ARGS" runs the
@@ -56,8 +58,9 @@ func auditCmd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// enrolled makes a trust file "pinned" that admin1 and admin2 of admin1, admin2
-// and admin3 renew, and their key files; newlog.key is another log key.
+// enrolled makes a trust file "pinned" that two of admin1, admin2 and admin3 renew,
+// or safe1 and safe2, who recover it, and their key files; newlog.key is another log
+// key, spare.key the record of a token's.
 func enrolled(ts *testscript.TestScript, _ bool, _ []string) {
 	old, err := readTrust(ts.MkAbs("trust"))
 	ts.Check(err)
@@ -72,8 +75,13 @@ func enrolled(ts *testscript.TestScript, _ bool, _ []string) {
 	for _, name := range []string{"admin1", "admin2", "admin3"} {
 		old.Administrators = append(old.Administrators, key(name, name))
 	}
+	old.RecoveryQuorum, old.Recovery = 2, []string{key("safe1", "safe1"), key("safe2", "safe2")}
 	key("newlog", old.Origin)
 	key("admin4", "admin4")
+	record := tokenkeytest.New(tokenkeytest.Spec{})
+	text, err := tokenkey.Marshal(&record.Record)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("spare.key"), text, 0o600))
 	skey, err := os.ReadFile(ts.MkAbs("log.key"))
 	ts.Check(err)
 	signer, err := note.NewSigner(strings.TrimSpace(string(skey)))

@@ -96,7 +96,7 @@ func printEntry(out io.Writer, h ledger.Header, body any, asJSON bool, status st
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(l.Fields)) {
-		if strings.HasPrefix(k, "key ") { // of the genesis entry, each with its name
+		if strings.HasPrefix(k, "key ") { // of the genesis or a key entry, each with its name
 			fields = append(fields, k+" "+l.Fields[k])
 		}
 	}
