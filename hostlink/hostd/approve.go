@@ -45,7 +45,7 @@ func (d *Daemon) mayPark(j *job, class string) *api.Response {
 		}
 	}
 	if parked >= maxParked {
-		return fail(api.DeviceFault, "%d requests wait for approvals already: have some approved, or withdraw them (Ctrl-C of touchmark fetch JOB FILE)", parked)
+		return fail(api.DeviceFault, "%d requests wait for approvals already: have some approved, or withdraw them (touchmark approvals withdraw JOB)", parked)
 	}
 	return nil
 }
@@ -125,6 +125,26 @@ func (d *Daemon) approval(job string) *api.Response {
 	}
 	c := d.counted(j)
 	return &api.Response{Final: true, OK: true, Job: job, Approval: j.record.Approval, Persons: c.Persons, Need: c.Need}
+}
+
+// withdrawParked ends a job that waits for approvals: of one, the appliance has not
+// heard, so nobody else need agree.
+func (d *Daemon) withdrawParked(job string) *api.Response {
+	id, err := message.ParseJobID(job)
+	if err != nil {
+		return fail(api.Usage, "%v: see touchmark jobs", err)
+	}
+	j := d.find(id)
+	switch {
+	case j == nil && findIn(d.past, id) != nil:
+		return fail(api.BadInput, "job %s has ended", id)
+	case j == nil:
+		return fail(api.BadInput, "job %s does not wait here: see touchmark jobs", id)
+	case j.ever || !d.parked(j):
+		return fail(api.BadInput, "job %s does not wait for approvals (any more): Ctrl-C of touchmark fetch %s FILE withdraws it from the appliance", id, id)
+	}
+	d.withdraw(j, fail(api.Interrupted, "withdrawn by touchmark approvals withdraw; nothing was signed"))
+	return &api.Response{Final: true, OK: true, Job: job}
 }
 
 // tooFew is the end of a job that was not approved in time.

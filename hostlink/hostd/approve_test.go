@@ -229,6 +229,32 @@ func TestNotApprovedInTime(t *testing.T) {
 	w.ask(&api.Request{Op: api.OpApproval, Job: message.JobID{}.String()}).expect(api.Usage, "is not kept here")
 }
 
+// TestWithdrawParked: a request that waits for approvals is taken back by its job, whoever asked;
+// its approvals are worth nothing then. What the appliance has is not.
+func TestWithdrawParked(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	c := w.sign("a.pkg")
+	n := w.request(c)
+	text, err := message.NoteText(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := message.JobOf(text).String()
+	withdraw := func(job string) *client { return w.ask(&api.Request{Op: api.OpWithdraw, Job: job}) }
+	withdraw("42").expect(api.Usage, "see touchmark jobs")
+	withdraw(message.JobID{}.String()).expect(api.BadInput, "does not wait here")
+	withdraw(job).expect(api.OK, "")
+	c.expect(api.Interrupted, "withdrawn by touchmark approvals withdraw; nothing was signed")
+	withdraw(job).expect(api.BadInput, "does not wait here")
+	w.approve(n, "bob").expect(api.BadInput, "does not wait here")
+	other := w.sign("core.db") // of a class without approvals
+	m := w.b.submitted()
+	withdraw(m.Job.String()).expect(api.BadInput, "does not wait for approvals")
+	w.b.run(m, nil)
+	other.expect(api.OK, "")
+}
+
 // TestParkedIsWithdrawn: who asked can take it back before anybody at the appliance hears of it.
 func TestParkedIsWithdrawn(t *testing.T) {
 	w := newWorld(t)

@@ -69,6 +69,8 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 		d.answer(say, func() *api.Response { return d.approval(req.Job) })
 	case api.OpApprove:
 		d.answer(say, func() *api.Response { return d.approve(req.Note) })
+	case api.OpWithdraw:
+		d.answer(say, func() *api.Response { return d.withdrawParked(req.Job) })
 	case api.OpWatch:
 		d.serveWatch(lines, &req, say)
 	case api.OpOrder:

@@ -13,6 +13,7 @@ import (
 
 	"touchmark/appliance/operator"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/message"
 	"touchmark/tests/world"
 )
 
@@ -44,6 +45,16 @@ func (r *rig) approve(code int, key, request, copied string) (approval string, s
 	return approval, r.client(code, "approve", "--key", key, "--class", "package", "--out", approval, request, copied)
 }
 
+// jobOf is the job that a request for approval is about.
+func (r *rig) jobOf(request string) string {
+	r.t.Helper()
+	raw, err := os.ReadFile(request)
+	r.must(err)
+	text, err := message.NoteText(raw)
+	r.must(err)
+	return message.JobOf(text).String()
+}
+
 // A host that was taken over asks for a signature over something else than what the approvers have: nobody approves it,
 // and nothing that it collects itself brings it onto the display. What they do have is signed once two of three approved,
 // over a restart of the daemon, and the operator sees who did.
@@ -69,6 +80,7 @@ func TestApprovals(t *testing.T) {
 	forged, _ := r.approve(api.OK, who["mallory"], evil, file) // the host has a key, and this file
 	r.oneLine(r.client(api.Refused, "approvals", "add", forged), "unknown-approver")
 	r.oneLine(r.client(api.BadInput, "approvals", "add", evil), "nobody has signed this")
+	r.client(api.OK, "approvals", "withdraw", r.jobOf(evil))
 
 	// What they have is.
 	r.must(os.WriteFile(file, good, 0o644))

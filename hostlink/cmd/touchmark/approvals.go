@@ -26,7 +26,7 @@ without a client; the appliance hears of it after that.`,
   touchmark approvals add iso.request.alice iso.request.bob
   touchmark sign --class iso archlinux.iso`,
 	}
-	c.AddCommand(a.requestCmd(), a.addCmd())
+	c.AddCommand(a.requestCmd(), a.addCmd(), a.withdrawCmd())
 	return c
 }
 
@@ -147,6 +147,29 @@ func (a *app) addApproval(path string) error {
 	}
 	a.println(fmt.Sprintf("%s: %s; job %s, %s", path, added, r.Job, counted(r)))
 	return nil
+}
+
+func (a *app) withdrawCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "withdraw JOB...",
+		Short:   "Take requests back that wait for approvals",
+		Long:    "End requests that wait for approvals: whoever waits for one is told, and approvals for it are worth nothing\nfrom then on. JOB is the number that touchmark jobs and approvals request print.",
+		Example: "  touchmark approvals withdraw 7d7c…",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, jobs []string) error {
+			for _, job := range jobs {
+				if _, err := a.ask(&api.Request{Op: api.OpWithdraw, Job: job}); err != nil {
+					return err
+				}
+				if a.json {
+					a.object(map[string]any{"ok": true, "job": job})
+					continue
+				}
+				a.println("withdrawn: job " + job)
+			}
+			return nil
+		},
+	}
 }
 
 func counted(r *api.Response) string {

@@ -39,6 +39,7 @@ const (
 	OpChallenge = "challenge" // have the appliance answer an auditor's challenge
 	OpApproval  = "approval"  // the note of a job, for approvers to sign
 	OpApprove   = "approve"   // add an approver's note to a job
+	OpWithdraw  = "withdraw"  // end a job that waits for approvals
 	OpPublish   = "publish"   // bring the published log up to date and wait for it
 	OpRound     = "round"     // rounds of [[watch]] rules: Action says what
 )
@@ -91,7 +92,7 @@ type Request struct {
 	Timeout int64  `json:"timeout_ms,omitempty"` // sign
 	Park    bool   `json:"park,omitempty"`       // sign: only if it must be approved first, and has not been
 	Key     []byte `json:"key,omitempty"`        // sign: KeySize random bytes, the same when the request is repeated
-	Job     string `json:"job,omitempty"`        // fetch, approval
+	Job     string `json:"job,omitempty"`        // fetch, approval, withdraw
 	Note    []byte `json:"note,omitempty"`       // order, approve
 
 	// Decision has an order wait until it has effect or is refused, instead of until the appliance has it.
