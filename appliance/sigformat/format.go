@@ -61,7 +61,7 @@ func FormatOf(name string) (Format, bool) {
 	}
 	for _, f := range []Format{{Name: sshPrefix, Family: FamilySSH, Over: "the file"}, {Name: rawPrefix, Family: FamilyRaw, Over: "the file"},
 		{Name: dssePrefix, Family: FamilyDSSE, Over: "the payload with its type (PAE)"}} {
-		if label, ok := strings.CutPrefix(name, f.Name); ok && label != "" && message.ValidToken(name) {
+		if label, ok := strings.CutPrefix(name, f.Name); ok && label != "" && (message.ValidToken(name) || f.Family == FamilySSH && message.ValidFormat(name)) {
 			f.Name, f.label = name, label
 			return f, true
 		}

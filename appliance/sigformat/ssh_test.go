@@ -89,7 +89,7 @@ func TestRawInTools(t *testing.T) {
 
 // others are formats that are made of the file's digest alone.
 func others(t *testing.T) []Format {
-	return []Format{formatOf(t, "sshsig-git"), formatOf(t, "sshsig-file"), formatOf(t, "raw-boot")}
+	return []Format{formatOf(t, "sshsig-git"), formatOf(t, "sshsig-file@example.org"), formatOf(t, "raw-boot")}
 }
 
 // TestEveryBitOfOthers: no changed bit, cut or added byte of an SSH or raw
@@ -164,12 +164,12 @@ func TestNoFormatPassesAsAnother(t *testing.T) {
 
 // TestFormatNames: labels are in the names, and only labels that are.
 func TestFormatNames(t *testing.T) {
-	for name, family := range map[string]string{"sshsig-git": FamilySSH, "sshsig-a.b_c": FamilySSH, "raw-boot": FamilyRaw, "openpgp-text": FamilyOpenPGP} {
+	for name, family := range map[string]string{"sshsig-git": FamilySSH, "sshsig-a.b_c": FamilySSH, "sshsig-file@example.org": FamilySSH, "raw-boot": FamilyRaw, "openpgp-text": FamilyOpenPGP} {
 		if f, ok := FormatOf(name); !ok || f.Family != family || f.Name != name {
 			t.Errorf("%s: %+v", name, f)
 		}
 	}
-	for _, name := range []string{"", "sshsig", "sshsig-", "raw-", "raw-A", "sshsig-a b", "sshsig-a\n", "openpgp-", "raw", "cms", "sshsig-" + strings.Repeat("a", 64)} {
+	for _, name := range []string{"", "sshsig", "sshsig-", "raw-", "raw-A", "raw-boot@example.org", "dsse-a@b", "sshsig-A@example.org", "@sshsig-a", "sshsig-a b", "sshsig-a\n", "openpgp-", "raw", "cms", "sshsig-" + strings.Repeat("a", 64)} {
 		if f, ok := FormatOf(name); ok {
 			t.Errorf("%q is taken for %+v", name, f)
 		}

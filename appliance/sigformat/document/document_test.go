@@ -147,7 +147,7 @@ func TestLayoutRefused(t *testing.T) {
 		"keys/" + rsaID + "/keyval": "keys." + rsaID, "inspect/0/run": "inspect[0]", "readme": ""} {
 		refused(t, "without "+path, "in-toto-native", encoded(t, "in-toto-native", without(t, find(t, "layout-openpgp").value(t), path)), Content, where)
 	}
-	for _, threshold := range []string{"0", "-1", "4"} {
+	for _, threshold := range []string{"0", "-1", "3"} {
 		v := find(t, "layout-openpgp").value(t)
 		put(t, v, "steps/0/threshold", num(threshold))
 		refused(t, threshold, "dsse-in-toto", encoded(t, "dsse-in-toto", v), Content, "steps[0].threshold")

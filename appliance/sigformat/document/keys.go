@@ -1,11 +1,19 @@
 package document
 
 import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"slices"
+	"strings"
 	"time"
 
 	"touchmark/appliance/sigformat"
@@ -16,6 +24,7 @@ import (
 type layoutKey struct {
 	id      string
 	what    string
+	same    string // what it has in common with the same key under another id
 	subkeys []layoutKey
 }
 
@@ -23,6 +32,9 @@ type layoutKey struct {
 func (k layoutKey) is(id string) bool {
 	return k.id == id || slices.ContainsFunc(k.subkeys, func(s layoutKey) bool { return s.id == id })
 }
+
+// all are the key and its subkeys.
+func (k layoutKey) all() []layoutKey { return append([]layoutKey{k}, k.subkeys...) }
 
 func (k layoutKey) say(p *page) {
 	p.say(0, "key %s", k.id)
@@ -44,9 +56,25 @@ func (n node) layoutKeys() (keys []layoutKey) {
 			key = k.openPGPKey("?subkeys")
 		}
 		k.check(key.id == ids[i] && k.get("keyid").text() == ids[i], "the key has the id %s, not this one", key.id)
+		k.differs(key, keys)
 		keys = append(keys, key)
 	}
 	return keys
+}
+
+// differs wants a key that no other is, under whatever id: in-toto counts ids
+// towards a threshold.
+func (n node) differs(key layoutKey, others []layoutKey) {
+	seen := map[string]string{}
+	for _, o := range others {
+		for _, k := range o.all() {
+			seen[k.same] = k.id
+		}
+	}
+	for _, k := range key.all() {
+		n.check(seen[k.same] == "", "the same key as %s", seen[k.same])
+		seen[k.same] = k.id
+	}
 }
 
 // nativeKey is one of securesystemslib's own, whose id is the hash of its
@@ -57,7 +85,8 @@ func (n node) nativeKey() layoutKey {
 	val := n.get("keyval")
 	val.only("public", "?private")
 	val.check(!val.has("private") || val.get("private").text() == "", "a private key: it must not be published")
-	k := layoutKey{what: fmt.Sprintf("%s, %s", clip(n.get("keytype").text(), maxFree), clip(n.get("scheme").text(), maxFree))}
+	kind := n.get("keytype").text()
+	k := layoutKey{what: fmt.Sprintf("%s, %s", clip(kind, maxFree), clip(n.get("scheme").text(), maxFree)), same: val.get("public").material(kind)}
 	public, signed := new(strictjson.Object), new(strictjson.Object)
 	public.Set("public", val.get("public").text())
 	signed.Set("keytype", n.get("keytype").v)
@@ -74,6 +103,35 @@ func (n node) nativeKey() layoutKey {
 	}
 	k.id = hashOf(signed)
 	return k
+}
+
+// material is a public key in the form in which OpenPGP has it, if that has such,
+// whatever stands around it here.
+func (n node) material(kind string) string {
+	if kind == "ed25519" {
+		b, err := hex.DecodeString(n.text())
+		n.check(err == nil && len(b) == ed25519.PublicKeySize, "no Ed25519 key of 32 bytes in hexadecimal digits")
+		return string(openPGPMaterial("eddsa", b))
+	}
+	block, rest := pem.Decode([]byte(n.text()))
+	if block == nil || len(bytes.TrimSpace(rest)) > 0 {
+		n.fail("not one public key in PEM")
+		return ""
+	}
+	public, err := x509.ParsePKIXPublicKey(block.Bytes)
+	switch k := public.(type) {
+	case *rsa.PublicKey:
+		n.check(kind == "rsa", "another type of keys than keytype says")
+		return string(openPGPMaterial("rsa", k.N.Bytes(), big.NewInt(int64(k.E)).Bytes()))
+	case *ecdsa.PublicKey:
+		n.check(strings.HasPrefix(kind, "ecdsa"), "another type of keys than keytype says")
+	default:
+		n.fail("no public key that is known here (RSA, ECDSA, Ed25519): %v", err)
+		return ""
+	}
+	der, err := x509.MarshalPKIXPublicKey(public)
+	n.check(err == nil, "no public key: %v", err)
+	return string(der)
 }
 
 func hashOf(o *strictjson.Object) string {
@@ -96,7 +154,7 @@ func (n node) openPGPKey(more ...string) layoutKey {
 	n.get("creation_time").check(0 <= made && made < 1<<32, "not a time of OpenPGP")
 	body, what := n.openPGPBody(val.get("public"), uint32(made))
 	id := sigformat.FingerprintOf(body)
-	k := layoutKey{id: hex.EncodeToString(id[:]), what: what + n.validity(made)}
+	k := layoutKey{id: hex.EncodeToString(id[:]), what: what + n.validity(made), same: string(body[5:])}
 	if n.has("subkeys") {
 		ids, all := n.get("subkeys").members()
 		for i, s := range all {
@@ -142,19 +200,29 @@ func (n node) openPGPBody(public node, made uint32) (body []byte, what string) {
 	hashes := n.get("hashes").texts()
 	n.get("hashes").check(slices.Equal(hashes, []string{"pgp+SHA2"}), "not what in-toto writes")
 	public.only(kind.integers...)
-	body = append(binary.BigEndian.AppendUint32([]byte{4}, made), kind.algorithm)
-	body = append(body, kind.curve...)
-	what = "OpenPGP " + n.get("type").text()
-	for i, name := range kind.integers {
+	var integers [][]byte
+	for _, name := range kind.integers {
 		v, err := hex.DecodeString(public.get(name).text())
-		public.get(name).check(err == nil && 0 < len(v) && len(v) <= 2048, "no integer in hexadecimal digits")
-		if kind.curve != "" {
-			public.get(name).check(len(v) == 32, "not 32 bytes")
-			v = append([]byte{0x40}, v...)
-		} else if i == 0 {
-			what += fmt.Sprintf(" of %d bits", 8*len(v))
-		}
-		body = sigformat.AppendMPI(body, v)
+		public.get(name).check(err == nil && 0 < len(v) && len(v) <= maxInteger, "no integer in hexadecimal digits")
+		public.get(name).check(kind.curve == "" || len(v) == ed25519.PublicKeySize, "not 32 bytes")
+		integers = append(integers, v)
 	}
-	return body, what
+	what = "OpenPGP " + n.get("type").text()
+	if kind.curve == "" && len(integers) > 0 {
+		what += fmt.Sprintf(" of %d bits", new(big.Int).SetBytes(integers[0]).BitLen())
+	}
+	body = binary.BigEndian.AppendUint32([]byte{4}, made)
+	return append(body, openPGPMaterial(n.get("type").text(), integers...)...), what
+}
+
+// openPGPMaterial is what follows the time in the body of a key packet.
+func openPGPMaterial(kind string, integers ...[]byte) []byte {
+	b := append([]byte{openPGPKinds[kind].algorithm}, openPGPKinds[kind].curve...)
+	for _, v := range integers {
+		if openPGPKinds[kind].curve != "" {
+			v = append([]byte{0x40}, v...)
+		}
+		b = sigformat.AppendMPI(b, v)
+	}
+	return b
 }

@@ -60,14 +60,22 @@ func (n node) item(names map[string]bool, kind string, own ...string) string {
 // step reads who may perform a step.
 func (n node) step(p *page, keys []layoutKey) {
 	ids, need := n.get("pubkeys").texts(), n.get("threshold").int()
-	n.get("threshold").check(1 <= need && need <= int64(len(ids)), "from 1 to the number of pubkeys, which is %d", len(ids))
+	people := map[string]bool{}
 	p.say(1, "needs %d of %s", need, count(len(ids), "key"))
 	for i, id := range ids {
 		at := n.get("pubkeys").list()[i]
 		at.check(!slices.Contains(ids[:i], id), "twice")
-		at.check(slices.ContainsFunc(keys, func(k layoutKey) bool { return k.is(id) }), "not one of the layout's keys")
-		p.say(2, "%s", clip(id, maxFree))
+		which := slices.IndexFunc(keys, func(k layoutKey) bool { return k.is(id) })
+		if which < 0 {
+			at.fail("not one of the layout's keys")
+			continue
+		}
+		p.say(2, "%s", id)
+		if people[keys[which].id] = true; keys[which].id != id {
+			p.say(3, "a subkey of %s", keys[which].id)
+		}
 	}
+	n.get("threshold").check(1 <= need && need <= int64(len(people)), "from 1 to the number of different pubkeys, which is %d", len(people))
 	if command := n.get("expected_command").texts(); len(command) > 0 {
 		p.say(1, "command: %s", words(command))
 	} else {

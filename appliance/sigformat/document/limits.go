@@ -20,6 +20,9 @@ const (
 	// nothing of. Others are counted.
 	maxMembers = 24
 
+	// maxInteger bounds an integer of a key in a layout, in bytes: RSA of 16384 bits.
+	maxInteger = 2048
+
 	// maxFree bounds the shown bytes of free text, such as a readme. What is left
 	// out is counted.
 	maxFree = 160
