@@ -238,7 +238,11 @@ func (b *board) submitted() *request {
 	}
 	req := &request{Request: r, submit: m}
 	for i, c := range m.Contents {
-		req.states = append(req.states, must(sigformat.ParseState(r.Approval.Items[i].Digest.Alg, c.State)))
+		it := r.Approval.Items[i]
+		req.states = append(req.states, must(stateOf(api.Item{State: c.State, Document: c.Document}, it.Digest.Alg)))
+		if !it.Digest.Equal(message.Digest{Alg: it.Digest.Alg, Sum: req.states[i].Digest()}) {
+			b.t.Fatalf("item %d is another than the approved one", i)
+		}
 	}
 	return req
 }

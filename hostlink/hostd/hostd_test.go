@@ -117,6 +117,16 @@ func item(name string, alg message.Alg) api.Item {
 		Size: s.Count(), State: s.Bytes()}
 }
 
+// documented is an item that comes as a document of so many bytes.
+func documented(name string, size int) api.Item {
+	it := item(name, message.SHA256)
+	it.State, it.Document = nil, bytes.Repeat([]byte("x"), size)
+	h := sigformat.NewHasher(message.SHA256)
+	h.Write(it.Document)
+	it.Size, it.Digest = uint64(size), message.Digest{Alg: message.SHA256, Sum: h.State().Digest()}.String()
+	return it
+}
+
 func (w *world) ask(req *api.Request) *client {
 	w.t.Helper()
 	c := must(net.Dial("unix", w.socket))
@@ -364,6 +374,9 @@ func TestBadRequests(t *testing.T) {
 		"is not a digest":        with(func(i *api.Item) { i.Digest = "md5:00" }),
 		"hash state":             with(func(i *api.Item) { i.State = i.State[1:] }),
 		"do not belong":          with(func(i *api.Item) { i.Size++ }),
+		"send one of them":       with(func(i *api.Item) { i.Document = []byte("x") }),
+		"a document of 32769":    with(func(i *api.Item) { i.State, i.Document = nil, make([]byte, message.MaxDocument+1) }),
+		"bytes of documents":     {Op: api.OpSign, Timeout: 1000, Key: key, Items: []api.Item{documented("a.db", 30<<10), documented("b.db", 30<<10), documented("c.db", 30<<10)}},
 		"do not belong together": with(func(i *api.Item) { i.Digest = item("b.db", message.SHA256).Digest }),
 	} {
 		w.ask(&req).expect(api.Usage, part)

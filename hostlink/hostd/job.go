@@ -122,6 +122,8 @@ func stateOf(it api.Item, alg message.Alg) (sigformat.State, error) {
 		return sigformat.ParseState(alg, it.State)
 	case it.State != nil:
 		return sigformat.State{}, fmt.Errorf("%s: a hash state and a document: send one of them", it.Name)
+	case len(it.Document) > message.MaxDocument:
+		return sigformat.State{}, fmt.Errorf("%s: a document of %d bytes: at most %d", it.Name, len(it.Document), message.MaxDocument)
 	}
 	h := sigformat.NewHasher(alg)
 	_, _ = h.Write(it.Document) // a hash never fails

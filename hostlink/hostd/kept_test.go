@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,28 @@ func TestJobOutlivesDaemon(t *testing.T) {
 				t.Fatalf("%d files", len(files))
 			}
 		})
+	}
+}
+
+// TestDocumentOutlivesDaemon: what goes to the board as it is goes there again as it was, beside states of other items.
+func TestDocumentOutlivesDaemon(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	req := signing("core.db", "extra.db")
+	req.Items[0] = documented("core.db", message.MaxDocument)
+	c := w.ask(req)
+	first := w.b.submitted()
+	c.event(api.EventAccepted)
+	w.restart()
+	c = w.ask(req)
+	w.b.meet()
+	again := w.b.submitted()
+	if !reflect.DeepEqual(first.submit.Contents, again.submit.Contents) || again.submit.Contents[0].Document == nil || again.submit.Contents[1].State == nil {
+		t.Error("the board is sent something else by the next daemon")
+	}
+	w.b.run(again, nil)
+	if got := c.expect(api.OK, ""); len(got.Signatures) != 2 {
+		t.Errorf("answer %+v", got)
 	}
 }
 

@@ -194,6 +194,11 @@ func TestPeerSigns(t *testing.T) {
 	if says.Entries <= before || says.Verified <= says.Intent {
 		t.Errorf("the log has %d entries after %d, %d proved: %+v", says.Entries, before, says.Verified, says)
 	}
+	mark := r.Views().Mark()
+	r.signs([]string{"--document"}, r.text("Release", release))
+	v, _, err := r.Views().Wait(r.ctx, mark, asks(operator.AskArm))
+	r.must(err)
+	r.means(v, "Suite: stable", "SHA256 of 1 file")
 	r.must(os.Remove(r.log))
 	if again := r.start("log").end(0); again.Entries < says.Entries {
 		t.Errorf("fetched anew the log has %d entries, it had %d", again.Entries, says.Entries)
@@ -225,6 +230,7 @@ func TestPeerIsRefused(t *testing.T) {
 	r.refused("wrong-origin", "--origin", "touchmark.example/other")
 	r.refused("unknown-class", "--class", "nothing")
 	r.refused("name-forbidden", "--class", "pacman-db")
+	r.refused("bad-document", "--document")
 	r.signs(nil, r.file("next.bin", 100))
 }
 

@@ -56,6 +56,7 @@ type Found struct {
 	sig   *sigformat.Signature // nil of one that is not OpenPGP's
 	raw   []byte
 	over  []sigformat.State // of the file, empty if it is missing; with each hash if the signature does not say which
+	named bool
 	taken bool
 }
 
@@ -78,15 +79,17 @@ func New(keys sigformat.Keyring, origin string) *Repository {
 func (r *Repository) Add(name string, signature []byte, over []sigformat.State) {
 	inside := r.enclosed(signature)
 	for _, e := range inside {
-		r.add(name, e.signature, e.over)
+		r.add(name, e.signature, e.over, true)
 	}
 	if len(inside) == 0 {
-		r.add(name, signature, over)
+		r.add(name, signature, over, false)
 	}
 }
 
-func (r *Repository) add(name string, signature []byte, over []sigformat.State) {
-	f := &Found{File: name, over: over}
+// add takes a signature; named says that what it stands in names a key of the log
+// for it.
+func (r *Repository) add(name string, signature []byte, over []sigformat.State, named bool) {
+	f := &Found{File: name, over: over, named: named}
 	_, s, content, err := read(signature)
 	switch {
 	case err != nil && len(over) > 0:
@@ -284,6 +287,9 @@ func (m *Match) Finish() error {
 			}
 			f.taken = true
 			f.State, f.Text = Foreign, "no signature that this log's keys make"
+			if f.named {
+				f.State, f.Text = Mismatch, "it names a key of this log, whose signature over that it is not"
+			}
 			if slices.ContainsFunc(m.r.keys, func(c *sigformat.Certificate) bool { return c.Bare() && c.Key.Made(f.raw, f.over) }) {
 				f.State, f.Text = Unlogged, "no intent announced it"
 			}

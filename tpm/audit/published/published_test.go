@@ -132,6 +132,45 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// Metadata and envelopes are over what they hold, beside whatever file they lie;
+// each signature in them that names a key of the log is looked at, others are not.
+func TestEnclosed(t *testing.T) {
+	s, stranger := newSigner(t), newSigner(t)
+	r := New(s.ring(), origin)
+	envelope, _ := sigformat.FormatOf("dsse-in-toto")
+	const link, payload = `{"_type":"link","name":"build"}`, `{"_type":"https://in-toto.io/Statement/v1"}`
+	file := func(by *signer, f sigformat.Format, around, content string, logged bool) []byte {
+		by.format = f
+		b, err := f.Enclose(by.key, []byte(around), by.sign("x", content, logged, ledger.Signed))
+		s.must(err)
+		return b
+	}
+	add := func(name string, content []byte) {
+		covers, ok := Covers(name)
+		if !ok {
+			t.Fatalf("%s is not looked at", name)
+		}
+		st, err := r.Hash(content, func() (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader("beside " + covers)), nil
+		})
+		s.must(err)
+		r.Add(name, content, st)
+	}
+	both := file(stranger, sigformat.InTotoNative, link, link, false)
+	add("a.link", file(s, sigformat.InTotoNative, string(both), link, true))
+	add("a.json", file(s, envelope, payload, payload, true))
+	add("b.json.sig", file(s, envelope, payload, `{"b":1}`, true))
+	add("c.layout", file(s, sigformat.InTotoNative, link, `{"_type":"link","name":"evil"}`, false))
+	add("d.dsse", file(s, envelope, `{"d":1}`, `{"d":1}`, false))
+	add("e.link", file(stranger, sigformat.InTotoNative, link, link, false))
+	add("f.json", []byte(`{"no":"signature"}`))
+	want := []string{"never-published x", "published a.json", "published a.link", "signature-foreign e.link", "signature-foreign f.json",
+		"signature-mismatch b.json.sig", "signature-mismatch c.layout", "signature-unlogged d.dsse"}
+	if got := s.match(r); !slices.Equal(got, want) {
+		t.Errorf("\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 // A text with its signature is over itself; detached ones over text are over
 // their file's text; neither hides another text.
 func TestTexts(t *testing.T) {
