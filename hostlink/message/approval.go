@@ -64,7 +64,7 @@ func ParseApproval(text []byte) (Approval, error) {
 
 func readItem(r *canon.Reader, before []Item) Item {
 	f := r.Line("item", 4)
-	it := Item{Format: checkToken(r, f[0]), Digest: readDigest(r, f[1]), Size: r.Uint(f[2], MaxItemSize), Name: f[3]}
+	it := Item{Format: checkFormat(r, f[0]), Digest: readDigest(r, f[1]), Size: r.Uint(f[2], MaxItemSize), Name: f[3]}
 	if r.Err() != nil {
 		return Item{}
 	}

@@ -77,11 +77,19 @@ func validSegment(s string) bool {
 
 // ValidToken reports whether s may be a class, state or code: 1..MaxToken
 // bytes, a lowercase letter or digit, then [a-z0-9._-].
-func ValidToken(s string) bool {
+func ValidToken(s string) bool { return validWord(s, "._-") }
+
+// ValidFormat reports whether s may name a signature format: a token in which @
+// may stand too, because namespaces of SSH signatures are such as
+// file@example.org (PROTOCOL.sshsig).
+func ValidFormat(s string) bool { return validWord(s, "._-@") }
+
+// validWord: a-z and 0-9, behind the first of them the characters of also too.
+func validWord(s, also string) bool {
 	for i := range len(s) {
 		c := s[i]
 		plain := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
-		if !plain && (i == 0 || strings.IndexByte("._-", c) < 0) {
+		if !plain && (i == 0 || strings.IndexByte(also, c) < 0) {
 			return false
 		}
 	}

@@ -68,6 +68,20 @@ func TestValidToken(t *testing.T) {
 	}
 }
 
+// A format is a token in which @ may stand too, but not first.
+func TestValidFormat(t *testing.T) {
+	for _, good := range []string{"openpgp-binary", "sshsig-file@example.org", "a@"} {
+		if !ValidFormat(good) {
+			t.Errorf("refused %q", good)
+		}
+	}
+	for _, bad := range []string{"", "@a", "sshsig-a b", "sshsig-A@b", "sshsig-a@b/c", "a\x1b", strings.Repeat("a", MaxToken) + "@"} {
+		if ValidFormat(bad) {
+			t.Errorf("accepted %q", bad)
+		}
+	}
+}
+
 func TestDigests(t *testing.T) {
 	for alg, size := range map[Alg]int{SHA256: 32, SHA512: 64} {
 		if alg.Size() != size || alg.BlockSize() != alg.Hash().New().BlockSize() || alg.Hash().Size() != size || !alg.Valid() {

@@ -26,6 +26,14 @@ func checkToken(r *canon.Reader, s string) string {
 	return s
 }
 
+func checkFormat(r *canon.Reader, s string) string {
+	if r.Err() == nil && !ValidFormat(s) {
+		r.Failf("%s is not a format of at most %d characters a-z 0-9 . _ - @", quote(s), MaxToken)
+		return ""
+	}
+	return s
+}
+
 func readDigest(r *canon.Reader, s string) Digest {
 	if r.Err() != nil {
 		return Digest{}

@@ -108,6 +108,7 @@ def person_text(field):
 
 
 token = matching("[a-z0-9][a-z0-9._-]*", "bad-value", 64)
+signature_format = matching("[a-z0-9][a-z0-9._@-]*", "bad-value", 64)
 digest = matching("sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}", "bad-value")
 name64 = matching("[!-~]{1,64}", "bad-value")
 job = hexadecimal(32)
@@ -134,7 +135,7 @@ def either(key, *lines, times):
     return SimpleNamespace(key=key, times=times, block=None, either=lines)
 
 
-ITEM = (token, digest, number(2**61 - 4096), name)
+ITEM = (signature_format, digest, number(2**61 - 4096), name)
 HEAD = line("head", number(), hexadecimal(32))
 
 FORMS = {
