@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -50,6 +51,24 @@ func TestTranscripts(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(said, "\n"), strings.Join(want, "\n"))
 			}
 		})
+	}
+}
+
+// TestToolsAreDocumented: docs/tools.md names each of them, in the version that was recorded.
+func TestToolsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/tools.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tool := range meant {
+		text, err := os.ReadFile("testdata/calls/" + tool + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		version := regexp.MustCompile(`[0-9]+\.[0-9.]*[0-9]`).FindString(string(text))
+		if version == "" || !strings.Contains(string(page), tool) || !strings.Contains(string(page), version) {
+			t.Errorf("docs/tools.md has no %s %s", tool, version)
+		}
 	}
 }
 

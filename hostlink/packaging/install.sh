@@ -23,12 +23,19 @@ for program in touchmark touchmark-audit touchmark-hostd; do
   made "usr/share/zsh/site-functions/_$program" "$bin/$program" completion zsh
   made "usr/share/fish/vendor_completions.d/$program.fish" "$bin/$program" completion fish
 done
+put 755 "$bin/touchmark-gpg" usr/bin/touchmark-gpg
+put 755 "$bin/touchmark-wait" usr/bin/touchmark-wait
+ln -sfn touchmark-gpg "$dest/usr/bin/touchmark-sign-release"
+install -d "$dest/usr/lib/touchmark/gpg" # for the PATH of tools that call gpg
+for name in gpg gpgconf; do
+  ln -sfn ../../../bin/touchmark-gpg "$dest/usr/lib/touchmark/gpg/$name"
+done
 put 644 "$here/touchmark-hostd.service" usr/lib/systemd/system/touchmark-hostd.service
 put 644 "$here/touchmark.sysusers" usr/lib/sysusers.d/touchmark.conf
 put 644 "$here/touchmark.tmpfiles" usr/lib/tmpfiles.d/touchmark.conf
 put 644 "$here/60-touchmark.rules" usr/lib/udev/rules.d/60-touchmark.rules
 put 644 "$here/hostd.toml" etc/touchmark/hostd.toml
-for page in host-guide auditor-guide findings threat-model; do
+for page in host-guide tools auditor-guide findings threat-model; do
   put 644 "$docs/$page.md" "usr/share/doc/touchmark/$page.md"
 done
 for page in "$docs"/spec/*.md; do

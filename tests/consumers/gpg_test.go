@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -33,6 +34,7 @@ type desk struct {
 	meta  string                       // that of the key for in-toto's metadata
 	gpg   *GPG                         // a real one that knows it
 	deny  atomic.Bool                  // what the operator does
+	hold  sync.Mutex                   // who has it keeps the operator from deciding
 	armed atomic.Int32                 // how often that was to arm
 	shown atomic.Pointer[operator.Job] // what was asked last
 }
@@ -89,7 +91,10 @@ func (d *desk) attend() {
 			} else {
 				d.armed.Add(1)
 			}
-			if d.w.Operator(word+last) != nil {
+			d.hold.Lock()
+			err = d.w.Operator(word + last)
+			d.hold.Unlock()
+			if err != nil {
 				return
 			}
 		}
@@ -248,15 +253,20 @@ func (d *desk) general(calls, dir string) string {
 	return s
 }
 
-// good wants gpg and sqv to accept a signature, and both to refuse it over one other byte.
+// good wants gpg, gpgv and sqv to accept a signature, and all to refuse it over one other byte.
 func (d *desk) good(t *testing.T, sig, file string) {
 	t.Helper()
+	gpgv := func(file string) error {
+		_, err := command{argv: []string{"gpgv", "--keyring", d.cert, sig, file}, log: t.Output()}.run(d.ctx)
+		return err
+	}
 	must(t, d.gpg.Verify(d.ctx, sig, file))
 	must(t, SQV(d.ctx, t.Output(), d.cert, sig, file))
+	must(t, gpgv(file))
 	other := filepath.Join(t.TempDir(), "other")
 	must(t, copyFile(other, file))
 	flipLastByte(t, other)
-	if d.gpg.Verify(d.ctx, sig, other) == nil || SQV(d.ctx, t.Output(), d.cert, sig, other) == nil {
+	if d.gpg.Verify(d.ctx, sig, other) == nil || SQV(d.ctx, t.Output(), d.cert, sig, other) == nil || gpgv(other) == nil {
 		t.Errorf("%s is accepted for another file", sig)
 	}
 }

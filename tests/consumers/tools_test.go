@@ -1,11 +1,19 @@
 package consumers
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/client"
+	"touchmark/tests/world"
 )
 
 // TestToolsThatCallGPG has the tools of repositories sign through the appliance, unchanged, and those of their users
@@ -129,6 +137,7 @@ func signsForPacman(t *testing.T, d *desk) {
 	pac := client("client")
 	must(t, pac.Sync(d.ctx))
 	must(t, pac.Install(d.ctx, "hello"))
+	must(t, client("client4").InstallFile(d.ctx, pkg))
 	db := filepath.Join(dir, "demo.db.tar.gz")
 	flipLastByte(t, db)
 	if client("client2").Sync(d.ctx) == nil {
@@ -138,7 +147,7 @@ func signsForPacman(t *testing.T, d *desk) {
 	flipLastByte(t, pkg)
 	pac = client("client3")
 	must(t, pac.Sync(d.ctx))
-	if pac.Download(d.ctx, "hello") == nil {
+	if pac.Download(d.ctx, "hello") == nil || pac.InstallFile(d.ctx, pkg) == nil {
 		t.Error("pacman accepts a changed package")
 	}
 }
@@ -279,38 +288,74 @@ func failsWithoutDaemon(t *testing.T, d *desk) {
 	absent(t, file+".sig")
 }
 
-// signsManyAtOnce: fifty callers at once all get their signature, each over its own file, and nobody waits for ever.
+// signsManyAtOnce: fifty callers at once all get their signature, each over its own file, and in the order in which the
+// daemon took them; nobody waits for ever.
 func signsManyAtOnce(t *testing.T, d *desk) {
 	const callers = 50
-	dir := d.place(t)
-	type end struct {
-		code int
-		errs string
-	}
-	ends := make(chan end, callers)
-	names := make([]string, callers)
+	dir, mark := d.place(t), d.w.Hostd().Log.Mark()
+	d.hold.Lock() // the operator looks away until all have come
+	back := sync.OnceFunc(d.hold.Unlock)
+	defer back()
+	ends := make(chan world.Result, callers)
 	for i := range callers {
-		names[i] = filepath.Join(dir, "file"+strings.Repeat("x", i))
-		must(t, os.WriteFile(names[i], []byte(names[i]), 0o644))
-	}
-	for _, name := range names {
+		name := filepath.Join(dir, fmt.Sprintf("file%02d", i))
+		must(t, os.WriteFile(name, []byte(name), 0o644))
 		go func() {
 			r, err := d.w.Run(d.ctx, dir, "touchmark-gpg", "--batch", "--detach-sign", "-u", d.key, name)
 			if err != nil {
 				r.Stderr += err.Error()
 			}
-			ends <- end{r.Code, r.Stderr}
+			ends <- r
 		}()
 	}
+	took := d.waiting(t, callers)
+	back()
 	for range callers {
-		if e := <-ends; e.code != 0 || e.errs != "" {
-			t.Errorf("code %d: %s", e.code, e.errs)
+		if r := <-ends; r.Code != 0 || r.Stderr != "" {
+			t.Errorf("code %d: %s", r.Code, r.Stderr)
 		}
 	}
-	if t.Failed() {
-		return
+	if shown := d.submitted(mark); !slices.Equal(shown, took) {
+		t.Errorf("taken in the order\n%s\nshown in the order\n%s", took, shown)
 	}
-	for _, name := range slices.Concat(names[:2], names[callers-1:]) {
-		d.good(t, name+".sig", name)
+	for _, name := range []string{"file00", "file49"} {
+		d.good(t, filepath.Join(dir, name+".sig"), filepath.Join(dir, name))
 	}
+}
+
+// waiting waits until so many jobs are with the daemon, and names them in its order.
+func (d *desk) waiting(t *testing.T, n int) []string {
+	t.Helper()
+	c, err := client.Dial(d.w.Socket)
+	must(t, err)
+	stop := context.AfterFunc(d.ctx, func() { _ = c.Close() })
+	defer func() { stop(); _ = c.Close() }()
+	must(t, c.Say(&api.Request{Op: api.OpWatch}))
+	for {
+		r, err := c.Next()
+		must(t, err)
+		if r.Final {
+			t.Fatal(r.Error)
+		}
+		if len(r.Jobs) >= n {
+			var jobs []string
+			for _, j := range r.Jobs {
+				jobs = append(jobs, j.Job)
+			}
+			return jobs
+		}
+	}
+}
+
+var jobIdentity = regexp.MustCompile("[0-9a-f]{64}")
+
+// submitted names the jobs that the daemon has handed to the appliance since mark, in order.
+func (d *desk) submitted(mark int) []string {
+	var jobs []string
+	for _, line := range d.w.Hostd().Log.All()[mark:] {
+		if job := jobIdentity.FindString(line); strings.Contains(line, "submitted") && !slices.Contains(jobs, job) {
+			jobs = append(jobs, job)
+		}
+	}
+	return jobs
 }

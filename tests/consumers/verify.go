@@ -169,3 +169,9 @@ func (p *Pacman) Install(ctx context.Context, pkg string) error {
 	_, err := p.run(ctx, "-S", "--noscriptlet", pkg)
 	return err
 }
+
+// InstallFile puts a package from a file into the client's own root, checking the signature beside it.
+func (p *Pacman) InstallFile(ctx context.Context, file string) error {
+	_, err := p.run(ctx, "-U", "--noscriptlet", file)
+	return err
+}

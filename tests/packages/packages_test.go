@@ -106,6 +106,7 @@ func TestPackages(t *testing.T) {
 	root := t.TempDir()
 	must(t, "tar", "-C", root, "-xzf", only(t, filepath.Join(dir, "touchmark-*.tar.gz")))
 	t.Run("programs", func(t *testing.T) { testPrograms(t, root) })
+	t.Run("gpg", func(t *testing.T) { testGPG(t, root) })
 	t.Run("manual", func(t *testing.T) { testManual(t, root) })
 	t.Run("completions", func(t *testing.T) { testCompletions(t, root) })
 	t.Run("unit", func(t *testing.T) { testUnit(t, root) })
@@ -121,6 +122,21 @@ func testPrograms(t *testing.T, root string) {
 		if out := must(t, filepath.Join(root, "usr/bin", p), "--help"); !strings.Contains(out, "Usage:\n  "+p) {
 			t.Errorf("%s --help says\n%s", p, out)
 		}
+	}
+}
+
+// testGPG: what tools find on the PATH leads to touchmark-gpg, and gpgme is told of it by its gpgconf.
+func testGPG(t *testing.T, root string) {
+	dir := filepath.Join(root, "usr/lib/touchmark/gpg")
+	if out := must(t, filepath.Join(dir, "gpgconf"), "--list-components"); !strings.Contains(out, "gpg:OpenPGP:"+dir+"/gpg\n") {
+		t.Errorf("gpgconf says\n%s", out)
+	}
+	if out := must(t, filepath.Join(dir, "gpg"), "--version"); !strings.HasPrefix(out, "gpg (GnuPG) ") {
+		t.Errorf("gpg --version says\n%s", out)
+	}
+	out, err := run(t, nil, filepath.Join(root, "usr/bin/touchmark-sign-release"))
+	if err == nil || !strings.Contains(out, "touchmark-sign-release: touchmark-gpg cannot do that") {
+		t.Errorf("%v %s", err, out)
 	}
 }
 

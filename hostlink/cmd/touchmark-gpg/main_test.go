@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -199,6 +200,28 @@ func TestGpgconfAlone(t *testing.T) {
 	must(0, os.Symlink("/proc/self/exe", filepath.Join(dir, "gpg")))
 	if err := p.gpgconf([]string{"--list-components"}); err != nil || !strings.Contains(out.String(), "gpg:OpenPGP:"+dir+"/gpg\n") {
 		t.Errorf("%v %s", err, out.String())
+	}
+}
+
+// TestSettingsAreDocumented: docs/tools.md has every environment variable that the programs look at, and no others.
+func TestSettingsAreDocumented(t *testing.T) {
+	variables := func(pattern string) (found []string) {
+		for _, path := range must(filepath.Glob(pattern)) {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			for _, v := range regexp.MustCompile(`\bTOUCHMARK_[A-Z_]+`).FindAllString(string(must(os.ReadFile(path))), -1) {
+				if !slices.Contains(found, v) {
+					found = append(found, v)
+				}
+			}
+		}
+		slices.Sort(found)
+		return found
+	}
+	code, page := variables("*.go"), variables("../../../docs/tools.md")
+	if len(code) == 0 || !slices.Equal(code, page) {
+		t.Errorf("the programs look at\n%s\nthe page has\n%s", code, page)
 	}
 }
 
