@@ -43,14 +43,16 @@ import (
 
 // Config is what a ceremony is made of.
 type Config struct {
-	Dir         string // the board's data directory: log/, log.key
-	TrustDir    string // written at the end, for auditors and hosts
-	Transcript  string // file that tells the whole ceremony; "" for none
-	PolicyNote  []byte // signed by its administrators
-	UserID      string // of the OpenPGP certificate: "Name <mail>"
+	Dir         string    // the board's data directory: log/, log.key
+	TrustDir    string    // written at the end, for auditors and hosts
+	Transcript  string    // file that tells the whole ceremony; "" for none
+	PolicyNote  []byte    // signed by its administrators
+	UserID      string    // of the OpenPGP certificate: "Name <mail>"
+	Expires     time.Time // of it, whole seconds; zero: never
 	Nonce       [32]byte
 	SetPIN      bool            // the operator sets the token's PIN and PUK
 	Replace     bool            // destroy a key that is in the token's slot
+	Revocations *Revocations    // revocation certificates, kept by the auditors; nil makes none
 	Manage      *Management     // new management keys of the tokens, kept by the administrators; nil leaves them
 	Backup      []age.Recipient // who keep an encrypted copy of the log key; nobody if empty
 	AuthsOut    string          // file for the hierarchies' authorizations; "": they are not set
@@ -115,7 +117,7 @@ func (c *ceremony) steps(ctx context.Context) error {
 		do   func(context.Context) error
 	}{
 		{"policy", c.readPolicy},
-		{"user id", func(context.Context) error { return sigformat.CheckUserID(c.UserID) }},
+		{"user id", c.checkUserID},
 		{"data directory", c.begin},
 		{"trust directory", c.checkTrustDir},
 		{"TPM", c.checkTPM},
@@ -123,6 +125,7 @@ func (c *ceremony) steps(ctx context.Context) error {
 		{"token's keys", c.makeKeys},
 		{"token's management key", c.setManagementKeys},
 		{"certificates", c.certify},
+		{"revocation certificates", c.revocations},
 		{"log key", c.makeLogKey},
 		{"log key's backup", c.backUp},
 		{"TPM's endorsement key", c.readEK},
@@ -201,6 +204,13 @@ func (c *ceremony) readPolicy(context.Context) (err error) {
 		c.keys = append(c.keys, &key{Key: k})
 	}
 	return c.assign()
+}
+
+func (c *ceremony) checkUserID(context.Context) error {
+	if !c.Expires.IsZero() && !c.Expires.After(c.Now) {
+		return fmt.Errorf("the certificate would expire at %s, before it is made", c.Expires.UTC().Format(time.RFC3339))
+	}
+	return sigformat.CheckUserID(c.UserID)
 }
 
 // begin reads how far a ceremony in this directory came, or begins one.
@@ -327,7 +337,7 @@ func (c *ceremony) head() {
 
 // inputs are the beginning of a ceremony's progress.
 func (c *ceremony) inputs() *progress.State {
-	s := &progress.State{Policy: sha256.Sum256(c.PolicyNote), UserID: c.UserID, Nonce: c.Nonce, SameHead: c.SameHead, Time: c.Now, Keys: make([]progress.Key, len(c.keys))}
+	s := &progress.State{Policy: sha256.Sum256(c.PolicyNote), UserID: c.UserID, Expires: c.Expires, Nonce: c.Nonce, SameHead: c.SameHead, Time: c.Now, Keys: make([]progress.Key, len(c.keys))}
 	if c.Predecessor != nil {
 		s.Predecessor = ledger.LogID{Origin: c.Predecessor.Origin, Genesis: c.Predecessor.Genesis}
 	}

@@ -19,12 +19,14 @@ import (
 type Joining struct {
 	Policy    []byte // note with a [[key]] table of the name; nobody's signatures are asked for
 	Name      string
-	UserID    string      // of the OpenPGP certificate, if the family has one
-	SetPIN    bool        // the operator sets the token's PIN and PUK
-	Replace   bool        // destroy a key that is in the slot
-	Manage    *Management // the token's new management key; nil leaves it
-	Managed   []byte      // the token's present management key; nil: the factory's
-	Throwaway bool        // an emulated token is good enough; nothing is asked
+	UserID    string       // of the OpenPGP certificate, if the family has one
+	Expires   time.Time    // of it; zero: never
+	SetPIN    bool         // the operator sets the token's PIN and PUK
+	Replace   bool         // destroy a key that is in the slot
+	Revoke    *Revocations // its revocation certificate; nil makes none
+	Manage    *Management  // the token's new management key; nil leaves it
+	Managed   []byte       // the token's present management key; nil: the factory's
+	Throwaway bool         // an emulated token is good enough; nothing is asked
 	Token     *piv.Token
 	Panel     operator.Panel
 	Now       time.Time // whole seconds
@@ -46,7 +48,7 @@ func TokenKey(ctx context.Context, j Joining) (*ledger.TokenKey, error) {
 	if !ok {
 		return nil, fmt.Errorf("the policy has no [[key]] of the name %q", j.Name)
 	}
-	if named.Family == sigformat.FamilyOpenPGP {
+	if sigformat.Certified(named.Family, named.Algorithm) {
 		if err := sigformat.CheckUserID(j.UserID); err != nil {
 			return nil, fmt.Errorf("user id: %w", err)
 		}
@@ -54,7 +56,7 @@ func TokenKey(ctx context.Context, j Joining) (*ledger.TokenKey, error) {
 	if !j.Throwaway && j.Token.Info().Emulated {
 		return nil, fmt.Errorf("the token's attestation does not lead to Yubico: %w", ErrThrowaway)
 	}
-	c := &ceremony{policy: p, Config: Config{UserID: j.UserID, SetPIN: j.SetPIN, Replace: j.Replace, Manage: j.Manage, Throwaway: j.Throwaway, Token: j.Token, Panel: j.Panel, Now: j.Now}, managed: j.Managed}
+	c := &ceremony{policy: p, Config: Config{UserID: j.UserID, Expires: j.Expires, Revocations: j.Revoke, SetPIN: j.SetPIN, Replace: j.Replace, Manage: j.Manage, Throwaway: j.Throwaway, Token: j.Token, Panel: j.Panel, Now: j.Now}, managed: j.Managed}
 	k := &key{Key: *named, token: j.Token, state: new(progress.Key)}
 	c.keys = []*key{k}
 	if err := c.makeJoining(ctx); err != nil {
@@ -73,7 +75,7 @@ func TokenKey(ctx context.Context, j Joining) (*ledger.TokenKey, error) {
 
 // makeJoining are the steps of a ceremony that concern the token alone.
 func (c *ceremony) makeJoining(ctx context.Context) error {
-	steps := []func(context.Context) error{c.makeKeys, c.setManagementKeys, c.certify}
+	steps := []func(context.Context) error{c.makeKeys, c.setManagementKeys, c.certify, c.revocations}
 	if c.SetPIN {
 		steps = append([]func(context.Context) error{c.typeSecrets}, steps...)
 	}

@@ -199,7 +199,7 @@ func (c *ceremony) certify(ctx context.Context) error {
 			return fmt.Errorf("key %s: %w", k.Name, err)
 		}
 		if sigformat.Certified(k.Family, k.Algorithm) {
-			c.words.Once("certificate %s: %s", k.Name, c.UserID)
+			c.words.Once("certificate %s: %s, expires %s", k.Name, c.UserID, expiry(c.Expires))
 		} else {
 			k.state.Cert = sigformat.BareCertificate(k.pgp) // it certifies nothing, not even itself
 			c.words.Once("no OpenPGP  %s: for %s signatures only", k.Name, k.Family)
@@ -218,11 +218,14 @@ func (c *ceremony) certify(ctx context.Context) error {
 	return nil
 }
 
+// sign has the token sign a digest with the key, by a touch.
+func (k *key) sign(digest []byte, h crypto.Hash) ([]byte, error) {
+	return k.token.Sign(k.Slot, k.made.Public, digest, h)
+}
+
 func (c *ceremony) certifyKey(k *key) (err error) {
 	c.ask("touch", operator.AskTouch, "Touch "+c.called(k.token)+": its key "+k.Name+" signs its own certificate, for "+c.UserID+".")
-	k.state.Cert, err = sigformat.NewCertificate(k.pgp, c.UserID, func(digest []byte, h crypto.Hash) ([]byte, error) {
-		return k.token.Sign(k.Slot, k.made.Public, digest, h)
-	})
+	k.state.Cert, err = sigformat.NewCertificateUntil(k.pgp, c.UserID, c.Expires, k.sign)
 	if err != nil {
 		return err
 	}

@@ -28,15 +28,20 @@ type Certificate struct {
 	revocation []byte    // packet, nil if there is none
 }
 
-// NewCertificate makes the certificate of a token key: primary key, user id
-// and positive self-certification, without expiry, with SHA-256, at the key's
+// NewCertificate makes the certificate of a token key that never expires: primary
+// key, user id and positive self-certification, with SHA-256, at the key's
 // creation time. sign has the token sign the digest and returns what
 // Plan.Finish takes.
 func NewCertificate(k *Key, uid string, sign func(digest []byte, h crypto.Hash) ([]byte, error)) ([]byte, error) {
+	return NewCertificateUntil(k, uid, time.Time{}, sign)
+}
+
+// NewCertificateUntil is NewCertificate for a key that expires then; zero is never.
+func NewCertificateUntil(k *Key, uid string, expires time.Time, sign func(digest []byte, h crypto.Hash) ([]byte, error)) ([]byte, error) {
 	if err := CheckUserID(uid); err != nil {
 		return nil, err
 	}
-	p, err := k.planSelf(uid)
+	p, err := k.planSelf(uid, expires)
 	if err != nil {
 		return nil, err
 	}
@@ -88,11 +93,19 @@ func (c *Certificate) Bytes() []byte {
 	return append(b, c.selfs...)
 }
 
-// planSelf plans the self-signature that a certificate is made with.
-func (k *Key) planSelf(uid string) (*Plan, error) {
+// planSelf plans the self-signature that a certificate is made with; the key
+// expires then, zero is never.
+func (k *Key) planSelf(uid string, expires time.Time) (*Plan, error) {
 	area, err := k.originArea(k.Created)
 	if err != nil {
 		return nil, fmt.Errorf("openpgp certificate: creation %w", err)
+	}
+	if !expires.IsZero() {
+		left, err := k.lifetime(k.Created, expires)
+		if err != nil {
+			return nil, fmt.Errorf("openpgp certificate: %w", err)
+		}
+		area = appendSubpacket(area, subExpires, left...)
 	}
 	return k.plan(typeCertification, k.certAlg(), k.certHash(uid), appendPreferences(area)), nil
 }
@@ -174,14 +187,39 @@ func parseCertificate(cert []byte) (*Certificate, error) {
 
 // certificate is the one that NewCertificate made, of its parts.
 func (k *Key) certificate(uid string, self []byte) (*Certificate, error) {
-	p, err := k.planSelf(uid)
+	expires, err := k.expiry(self)
+	if err != nil {
+		return nil, fmt.Errorf("self-signature: %w", err)
+	}
+	p, err := k.planSelf(uid, expires)
 	if err != nil {
 		return nil, err
 	}
 	if err := p.Verify(self); err != nil {
 		return nil, fmt.Errorf("self-signature: %w", err)
 	}
-	return &Certificate{Key: k, UserID: uid, newest: k.Created, selfs: bytes.Clone(self)}, nil
+	return &Certificate{Key: k, UserID: uid, Expires: expires, newest: k.Created, selfs: bytes.Clone(self)}, nil
+}
+
+// expiry is what a self-signature says of it, zero for never. The rest of it is not
+// looked at.
+func (k *Key) expiry(self []byte) (expires time.Time, err error) {
+	body, _, err := cutPacket(self, tagSignature)
+	if err != nil {
+		return expires, err
+	}
+	var f fields
+	if _, err := f.parse(body, typeCertification); err != nil {
+		return expires, err
+	}
+	_, _, area, err := cutOrigin(f.area)
+	if err != nil {
+		return expires, err
+	}
+	if b, _, err := cutSubpacket(area, subExpires); err == nil && len(b) == 4 {
+		expires = k.after(b)
+	}
+	return expires, nil
 }
 
 // withAll adds renewals, one behind the other, and a revocation.

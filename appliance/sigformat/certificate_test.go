@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 )
@@ -52,6 +53,42 @@ func TestCertificateEveryBit(t *testing.T) {
 		}
 		if _, err := ParseCertificate(append(bytes.Clone(cert), 0)); err == nil {
 			t.Fatal("trailing byte accepted")
+		}
+	}
+}
+
+// A certificate may expire from the beginning, in whole seconds and not before it is
+// made; go-crypto reads the same, and a renewal moves it.
+func TestCertificateUntil(t *testing.T) {
+	for _, k := range tokens() {
+		until := k.Created.AddDate(2, 0, 0)
+		raw, err := NewCertificateUntil(k.Key, "Until <until@touchmark.example>", until, k.sign)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := ParseCertificate(raw)
+		if err != nil || !c.Expires.Equal(until) || !c.Fresh() || c.Usable(until) == nil || c.Usable(until.Add(-time.Second)) != nil || !bytes.Equal(c.Bytes(), raw) {
+			t.Fatalf("%s: %+v, %v", k.Algorithm(), c, err)
+		}
+		ring, err := openpgp.ReadKeyRing(bytes.NewReader(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if self, _ := ring[0].PrimarySelfSignature(); self.KeyLifetimeSecs == nil || int64(*self.KeyLifetimeSecs) != int64(until.Sub(k.Created).Seconds()) {
+			t.Errorf("%s: go-crypto reads another expiry", k.Algorithm())
+		}
+		at := bytes.Index(raw, []byte{5, subExpires})
+		for i := range 6 * 8 { // the subpacket: what it says is signed
+			bad := bytes.Clone(raw)
+			bad[at+i/8] ^= 1 << (i % 8)
+			if _, err := ParseCertificate(bad); at < 0 || err == nil {
+				t.Fatalf("%s: bit %d of the expiry changed, and it is accepted", k.Algorithm(), i)
+			}
+		}
+		for _, never := range []time.Time{k.Created, k.Created.Add(-time.Hour), until.Add(time.Millisecond), k.Created.AddDate(140, 0, 0)} {
+			if _, err := NewCertificateUntil(k.Key, "A", never, k.sign); err == nil {
+				t.Errorf("expiry %s was taken", never)
+			}
 		}
 	}
 }

@@ -111,7 +111,7 @@ func (c *Certificate) planRenewal(x Certification, area, note []byte) (*Plan, er
 		return nil, errors.New("the certificate is full: it can be revoked, no more renewed")
 	}
 	if !x.Expires.IsZero() {
-		left, err := c.lifetime(x)
+		left, err := c.Key.lifetime(x.Created, x.Expires)
 		if err != nil {
 			return nil, err
 		}
@@ -121,14 +121,19 @@ func (c *Certificate) planRenewal(x Certification, area, note []byte) (*Plan, er
 	return c.Key.plan(typeCertification, c.Key.certAlg(), c.Key.certHash(c.UserID), area), nil
 }
 
-// lifetime encodes an expiry: seconds since the key's creation (RFC 9580
-// §5.2.3.13).
-func (c *Certificate) lifetime(x Certification) ([]byte, error) {
-	seconds := x.Expires.Unix() - c.Key.Created.Unix()
-	if x.Expires.Nanosecond() != 0 || !x.Expires.After(x.Created) || seconds > maxTime {
-		return nil, fmt.Errorf("expiry %s is not in whole seconds, after the certification and within 136 years of the key", x.Expires.UTC().Format(time.RFC3339Nano))
+// lifetime encodes an expiry as a signature of that time has it: seconds since the
+// key's creation (RFC 9580 §5.2.3.13).
+func (k *Key) lifetime(signed, expires time.Time) ([]byte, error) {
+	seconds := expires.Unix() - k.Created.Unix()
+	if expires.Nanosecond() != 0 || !expires.After(signed) || seconds > maxTime {
+		return nil, fmt.Errorf("expiry %s is not in whole seconds, after the certification and within 136 years of the key", expires.UTC().Format(time.RFC3339Nano))
 	}
 	return binary.BigEndian.AppendUint32(nil, uint32(seconds)), nil
+}
+
+// after decodes what lifetime encodes.
+func (k *Key) after(lifetime []byte) time.Time {
+	return k.Created.Add(time.Duration(binary.BigEndian.Uint32(lifetime)) * time.Second)
 }
 
 // With is the certificate with a certification that the key signed: sig is the
@@ -176,7 +181,7 @@ func (c *Certificate) parse(area []byte, revoke bool) (x Certification, err erro
 		return x, err
 	}
 	if b, rest, err := cutSubpacket(area, subExpires); err == nil && len(b) == 4 {
-		x.Expires, area = c.Key.Created.Add(time.Duration(binary.BigEndian.Uint32(b))*time.Second), rest
+		x.Expires, area = c.Key.after(b), rest
 	}
 	if b, rest, err := cutSubpacket(area, subReason); err == nil && len(b) == 1 {
 		x.Code, area = Reason(b[0]), rest

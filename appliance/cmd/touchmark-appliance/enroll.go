@@ -9,25 +9,23 @@ import (
 	"path/filepath"
 	"time"
 
-	"filippo.io/age"
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/enrol"
-	"touchmark/appliance/enrol/sealed"
 	"touchmark/appliance/piv"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
 type enrollFlags struct {
-	backupSerial                                uint32
-	backupKeys                                  []string
-	dir, tpm, policy, uid, trust, nonce, manage string
-	auths, transcript, predecessor              string
-	backup                                      []string
-	replace, sameHead, throwaway, setPIN        bool
-	panel                                       panelFlags
-	token                                       tokenFlags
+	backupSerial                         uint32
+	backupKeys                           []string
+	dir, tpm, policy, uid, trust, nonce  string
+	auths, transcript, predecessor       string
+	keep                                 keepFlags
+	replace, sameHead, throwaway, setPIN bool
+	panel                                panelFlags
+	token                                tokenFlags
 }
 
 func enrollCommand() *cobra.Command {
@@ -57,7 +55,8 @@ from; close that one with an order.`,
 		Example: `  touchmark-appliance enroll --dir /data/touchmark --policy policy.note \
       --uid "Example Packages <packages@example.org>" --trust-out /media/usb/trust \
       --management-key-out /media/usb --hierarchy-auth-out /media/usb/tpm.auth \
-      --backup-recipient age1... --transcript /media/usb/ceremony.txt`,
+      --backup-recipient age1... --revocation-out /media/usb --revocation-recipient age1... \
+      --transcript /media/usb/ceremony.txt`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return enroll(c.Context(), f) },
 	}
@@ -68,9 +67,7 @@ from; close that one with an order.`,
 	flags.StringVar(&f.uid, "uid", "", "user id of the OpenPGP certificate: \"Name <mail>\"")
 	flags.StringVar(&f.trust, "trust-out", "", "where to write what hosts and auditors pin")
 	flags.StringVar(&f.nonce, "auditor-nonce", "", "64 hex digits from an auditor who watches")
-	flags.StringVar(&f.manage, "management-key-out", "", "directory: give each token a random management key and write it here, as management-SERIAL.age, encrypted to the --backup-recipient")
 	flags.StringVar(&f.auths, "hierarchy-auth-out", "", "set the authorizations of the TPM's hierarchies to random ones and write them here, for the administrators")
-	flags.StringArrayVar(&f.backup, "backup-recipient", nil, "administrator who can read what is encrypted, an age recipient, age1... (repeatable): a copy of the log key in the trust directory, management keys")
 	flags.StringVar(&f.transcript, "transcript", "", "file to tell the ceremony in")
 	flags.StringVar(&f.predecessor, "predecessor", "", "trust directory of the log that this one goes on from")
 	flags.BoolVar(&f.sameHead, "same-head", false, "go on from the HEAD of the predecessor, after TPM2_Clear")
@@ -79,6 +76,7 @@ from; close that one with an order.`,
 	flags.BoolVar(&f.replace, "replace-key", false, "destroy the key that is in the token's slot")
 	flags.Uint32Var(&f.backupSerial, "backup-serial", 0, "serial number of a second token, plugged in beside the first (--serial), which makes the keys of --backup-key")
 	flags.StringArrayVar(&f.backupKeys, "backup-key", nil, "name of a key of the policy that the second token makes (repeatable)")
+	f.keep.add(c, "a copy of the log key in the trust directory, ")
 	f.panel.add(c)
 	f.token.add(c)
 	required(c, "dir", "policy", "uid", "trust-out")
@@ -90,13 +88,11 @@ func enroll(ctx context.Context, f enrollFlags) error {
 		Dir: f.dir, TrustDir: f.trust, UserID: f.uid, Transcript: f.transcript, AuthsOut: f.auths,
 		SetPIN: f.setPIN, BackupKeys: f.backupKeys, Replace: f.replace, SameHead: f.sameHead, Throwaway: f.throwaway, Now: time.Now().UTC().Truncate(time.Second),
 	}
-	var err error
-	if cfg.Backup, err = sealed.ParseRecipients(f.backup); err != nil {
-		return &usageError{err}
-	}
-	if cfg.Manage, err = management(f.manage, cfg.Backup); err != nil {
+	k, err := f.keep.read()
+	if err != nil {
 		return err
 	}
+	cfg.Expires, cfg.Backup, cfg.Manage, cfg.Revocations = k.expires, k.backup, k.manage, k.revocations
 	if f.predecessor != "" {
 		if cfg.Predecessor, err = readTrust(f.predecessor); err != nil {
 			return fmt.Errorf("predecessor: %w", err)
@@ -144,17 +140,6 @@ func parseNonce(s string) (n [32]byte, err error) {
 		return n, &usageError{errors.New("--auditor-nonce takes 64 hex digits")}
 	}
 	return [32]byte(b), nil
-}
-
-// management says where management keys go and who can read them; "" is nowhere.
-func management(dir string, to []age.Recipient) (*enrol.Management, error) {
-	switch {
-	case dir == "":
-		return nil, nil
-	case len(to) == 0:
-		return nil, &usageError{errors.New("--management-key-out: a management key is written for somebody only: name a --backup-recipient")}
-	}
-	return &enrol.Management{Dir: dir, To: to}, durable.MkdirAll(dir, 0o755)
 }
 
 // readTrust reads the trust note in a trust directory.

@@ -23,12 +23,14 @@ func TestEnrollRefuses(t *testing.T) {
 		f    enrollFlags
 		code int
 	}{
-		"no policy":             {enrollFlags{policy: filepath.Join(dir, "none")}, 1},
-		"no recipient":          {enrollFlags{policy: policy, backup: []string{"bob"}}, 2},
-		"a secret for nobody":   {enrollFlags{policy: policy, manage: dir}, 2},
-		"no predecessor":        {enrollFlags{policy: policy, predecessor: dir}, 1},
-		"a short nonce":         {enrollFlags{policy: policy, nonce: "00"}, 2},
-		"a TPM that is no file": {enrollFlags{policy: policy, tpm: "tpm0"}, 4},
+		"no policy":               {enrollFlags{policy: filepath.Join(dir, "none")}, 1},
+		"no recipient":            {enrollFlags{policy: policy, keep: keepFlags{recipients: []string{"bob"}}}, 2},
+		"a secret for nobody":     {enrollFlags{policy: policy, keep: keepFlags{manage: dir}}, 2},
+		"a revocation for nobody": {enrollFlags{policy: policy, keep: keepFlags{revocations: dir}}, 2},
+		"an expiry that is none":  {enrollFlags{policy: policy, keep: keepFlags{expires: "soon"}}, 2},
+		"no predecessor":          {enrollFlags{policy: policy, predecessor: dir}, 1},
+		"a short nonce":           {enrollFlags{policy: policy, nonce: "00"}, 2},
+		"a TPM that is no file":   {enrollFlags{policy: policy, tpm: "tpm0"}, 4},
 	} {
 		if err := enroll(t.Context(), tt.f); err == nil || exitCode(&runError{err}) != tt.code {
 			t.Errorf("%s: %v, exit code %d", name, err, exitCode(&runError{err}))

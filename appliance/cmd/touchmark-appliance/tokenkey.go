@@ -12,18 +12,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/enrol"
-	"touchmark/appliance/enrol/sealed"
 	"touchmark/tpm/ledger/tokenkey"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
 type tokenKeyFlags struct {
-	policy, name, uid, out, manage string
-	managed, identity              string
-	backup                         []string
-	replace, throwaway, setPIN     bool
-	panel                          panelFlags
-	token                          tokenFlags
+	policy, name, uid, out     string
+	managed, identity          string
+	keep                       keepFlags
+	replace, throwaway, setPIN bool
+	panel                      panelFlags
+	token                      tokenFlags
 }
 
 func tokenKeyCommand() *cobra.Command {
@@ -66,13 +65,12 @@ it on the board when the order comes.`,
 	flags.StringVar(&f.name, "name", "", "the key's name in the policy")
 	flags.StringVar(&f.uid, "uid", "", "user id of the OpenPGP certificate, of a key of that family: \"Name <mail>\"")
 	flags.StringVar(&f.out, "out", "", "file for the record; not overwritten")
-	flags.StringVar(&f.manage, "management-key-out", "", "directory: give the token a random management key and write it here, as management-SERIAL.age, encrypted to the --backup-recipient")
-	flags.StringArrayVar(&f.backup, "backup-recipient", nil, "administrator who can read that, an age recipient, age1... (repeatable)")
 	flags.StringVar(&f.managed, "management-key", "", "the token's management key, as such a file, if it is not the factory's")
 	flags.StringVar(&f.identity, "identity", "", "age identity that decrypts it")
 	flags.BoolVar(&f.setPIN, "set-pin", false, "have the operator set the token's PIN and PUK")
 	flags.BoolVar(&f.replace, "replace-key", false, "destroy the key that is in the token's slot")
 	flags.BoolVar(&f.throwaway, "throwaway", false, "for tests: take an emulated token, ask for no confirmation")
+	f.keep.add(c, "")
 	f.panel.add(c)
 	f.token.add(c)
 	required(c, "policy", "name", "out")
@@ -83,13 +81,11 @@ it on the board when the order comes.`,
 
 func newTokenKey(ctx context.Context, f tokenKeyFlags) error {
 	j := enrol.Joining{Name: f.name, UserID: f.uid, SetPIN: f.setPIN, Replace: f.replace, Throwaway: f.throwaway, Now: time.Now().UTC().Truncate(time.Second)}
-	to, err := sealed.ParseRecipients(f.backup)
+	k, err := f.keep.read()
 	if err != nil {
-		return &usageError{err}
-	}
-	if j.Manage, err = management(f.manage, to); err != nil {
 		return err
 	}
+	j.Expires, j.Manage, j.Revoke = k.expires, k.manage, k.revocations
 	if j.Managed, err = f.present(); err != nil {
 		return err
 	}
@@ -110,11 +106,11 @@ func newTokenKey(ctx context.Context, f tokenKeyFlags) error {
 	}
 	defer panel.restore()
 	j.Panel = panel
-	k, err := enrol.TokenKey(ctx, j)
+	record, err := enrol.TokenKey(ctx, j)
 	if err != nil {
 		return err
 	}
-	text, err := tokenkey.Marshal(k)
+	text, err := tokenkey.Marshal(record)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ const (
 	domain    = "touchmark/enrolment/v1"
 	maxState  = 256 << 10 // three certificates of at most 8 KiB each for a key, in base64
 	maxUserID = 1 << 10
+	never     = "never" // in place of an expiry
 )
 
 // State is how far a ceremony came.
@@ -29,6 +30,7 @@ type State struct {
 	// Inputs: another ceremony has others.
 	Policy      [32]byte // SHA-256 of the note
 	UserID      string
+	Expires     time.Time // of the certificates, zero for never
 	Nonce       [32]byte
 	Predecessor ledger.LogID
 	SameHead    bool
@@ -60,6 +62,8 @@ func (s *State) Differs(want *State) string {
 		return "policy"
 	case s.UserID != want.UserID:
 		return "user id"
+	case !s.Expires.Equal(want.Expires):
+		return "expiry"
 	case s.Nonce != want.Nonce:
 		return "auditor's nonce"
 	case s.Predecessor != want.Predecessor || s.SameHead != want.SameHead:
@@ -72,6 +76,11 @@ func (s *State) marshal() ([]byte, error) {
 	w := canon.NewWriter(domain)
 	w.Line("policy", canon.Hex(s.Policy[:]))
 	w.Line("uid", canon.Base64([]byte(s.UserID)))
+	expires := never
+	if !s.Expires.IsZero() {
+		expires = canon.Time(s.Expires)
+	}
+	w.Line("expires", expires)
 	w.Line("nonce", canon.Hex(s.Nonce[:]))
 	ledger.WriteLogID(w, "predecessor", s.Predecessor)
 	w.Line("same-head", yesNo(s.SameHead))
@@ -112,6 +121,9 @@ func Read(dir string) (*State, error) {
 func parse(text []byte) (*State, error) {
 	r := canon.NewReader(text, domain)
 	s := &State{Policy: [32]byte(r.Hex(r.Line("policy", 1)[0], 32)), UserID: string(r.Base64(r.Line("uid", 1)[0], maxUserID))}
+	if f := r.Line("expires", 1)[0]; f != never {
+		s.Expires = r.Time(f)
+	}
 	s.Nonce = [32]byte(r.Hex(r.Line("nonce", 1)[0], 32))
 	s.Predecessor = ledger.ReadLogID(r, "predecessor")
 	s.SameHead = readYesNo(r, r.Line("same-head", 1)[0])

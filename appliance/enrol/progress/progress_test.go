@@ -13,7 +13,7 @@ import (
 
 func fullState() *State {
 	return &State{
-		Policy: [32]byte{1}, UserID: "Test <t@touchmark.example>", Nonce: [32]byte{2}, SameHead: true,
+		Policy: [32]byte{1}, UserID: "Test <t@touchmark.example>", Nonce: [32]byte{2}, SameHead: true, Expires: time.Date(2028, 5, 1, 12, 0, 0, 0, time.UTC),
 		Predecessor: ledger.LogID{Origin: "touchmark.example/old", Genesis: [32]byte{3}},
 		Time:        time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC),
 		Keys:        []Key{{Asked: true, Before: [32]byte{4}, Attestation: ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("other")}, Cert: []byte("cert")}, {}},

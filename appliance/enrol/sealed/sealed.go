@@ -28,10 +28,10 @@ func ParseRecipients(list []string) ([]age.Recipient, error) {
 	return out, nil
 }
 
-// Write encrypts a secret of one line into a file, which is durable on return.
+// Write encrypts a secret, a text without the last line's end, into a file, which is durable on return.
 func Write(path string, secret string, to []age.Recipient) error {
 	if len(to) == 0 {
-		return errors.New("there is nobody to encrypt a secret to: name a --backup-recipient")
+		return errors.New("there is nobody to encrypt a secret to: name a recipient")
 	}
 	var out bytes.Buffer
 	w, err := age.Encrypt(&out, to...)
