@@ -236,6 +236,34 @@ func (f Format) by(k *Key, s strictjson.Value) bool {
 	return id == f.KeyID(k)
 }
 
+// Claimed takes all signatures out of a file that a reader may take for a key's,
+// as Plan.Finish made them, and what the file says is signed: those that name the
+// key, and of DSSE, where names are hints, those that the key has made. It verifies
+// no others.
+func (f Format) Claimed(k *Key, file []byte) (document []byte, sigs [][]byte, err error) {
+	c, err := f.open(file)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", f.Name, err)
+	}
+	var over []State
+	for _, alg := range message.Algs() {
+		h := NewHasher(alg)
+		_, _ = h.Write(c.document) // a hash never fails
+		over = append(over, h.State())
+	}
+	for _, s := range c.signatures {
+		named := f.by(k, s)
+		if !named && f.Family != FamilyDSSE {
+			continue
+		}
+		sig, err := f.signature(k, s.(*strictjson.Object), c.document)
+		if err == nil && (named || k.Made(sig, over)) {
+			sigs = append(sigs, sig)
+		}
+	}
+	return c.document, sigs, nil
+}
+
 // OpenEnclosed takes a key's signature out of a file, as Plan.Finish made it, and
 // what the file says is signed. It verifies nothing.
 func (f Format) OpenEnclosed(k *Key, file []byte) (document, sig []byte, err error) {

@@ -248,6 +248,46 @@ func (t *token) holds(f Format, alg message.Alg, doc, sig []byte) bool {
 	return err == nil && p.Verify(sig) == nil
 }
 
+// TestClaimed: all that a reader may take for the key's signature is found: behind
+// another that names it, and in an envelope without a name.
+func TestClaimed(t *testing.T) {
+	for _, k := range tokens() {
+		for f, alg := range enclosedBy(k) {
+			file := []byte(metadata)
+			whole := k.enclose(t, f, alg, file)
+			for name, c := range map[string]struct {
+				change func(list strictjson.Array) strictjson.Array
+				want   int
+			}{
+				"as it is": {func(l strictjson.Array) strictjson.Array { return l }, 1},
+				"behind one": {func(l strictjson.Array) strictjson.Array {
+					return append(strictjson.Array{l[0]}, l...)
+				}, 2},
+				"without a name": {func(l strictjson.Array) strictjson.Array {
+					l[0].(*strictjson.Object).Set("keyid", "")
+					return l
+				}, map[bool]int{true: 1}[f.Family == FamilyDSSE]},
+				"no other's": {func(strictjson.Array) strictjson.Array {
+					o := new(strictjson.Object)
+					o.Set("sig", "AAAA")
+					return strictjson.Array{o}
+				}, 0},
+			} {
+				v, err := strictjson.Parse(whole)
+				if err != nil {
+					t.Fatal(err)
+				}
+				l, _ := v.(*strictjson.Object).Get("signatures")
+				v.(*strictjson.Object).Set("signatures", c.change(l.(strictjson.Array)))
+				doc, sigs, err := f.Claimed(k.Key, strictjson.Text(v))
+				if err != nil || len(sigs) != c.want || len(doc) == 0 {
+					t.Errorf("%s, %s, %s: %d signatures, %v", k.Algorithm(), f.Name, name, len(sigs), err)
+				}
+			}
+		}
+	}
+}
+
 // TestEncloseRefuses: only signatures of the format by the key go into a file.
 func TestEncloseRefuses(t *testing.T) {
 	rsa, other := tokens()[1], tokens()[4]

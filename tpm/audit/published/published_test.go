@@ -161,11 +161,13 @@ func TestEnclosed(t *testing.T) {
 	add("a.json", file(s, envelope, payload, payload, true))
 	add("b.json.sig", file(s, envelope, payload, `{"b":1}`, true))
 	add("c.layout", file(s, sigformat.InTotoNative, link, `{"_type":"link","name":"evil"}`, false))
+	stolen := file(s, envelope, `{"g":1}`, `{"g":1}`, false)
+	add("g.dsse", []byte(strings.Replace(string(stolen), `"keyid"`, `"id"`, 1))) // DSSE's readers try every key
 	add("d.dsse", file(s, envelope, `{"d":1}`, `{"d":1}`, false))
 	add("e.link", file(stranger, sigformat.InTotoNative, link, link, false))
 	add("f.json", []byte(`{"no":"signature"}`))
 	want := []string{"never-published x", "published a.json", "published a.link", "signature-foreign e.link", "signature-foreign f.json",
-		"signature-mismatch b.json.sig", "signature-mismatch c.layout", "signature-unlogged d.dsse"}
+		"signature-mismatch b.json.sig", "signature-mismatch c.layout", "signature-unlogged d.dsse", "signature-unlogged g.dsse"}
 	if got := s.match(r); !slices.Equal(got, want) {
 		t.Errorf("\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}

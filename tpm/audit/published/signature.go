@@ -92,17 +92,19 @@ type enclosed struct {
 func (r *Repository) enclosed(file []byte) (found []enclosed) {
 	for _, format := range formatsOf(file) {
 		for _, c := range r.keys {
-			document, sig, err := format.OpenEnclosed(c.Key, file)
-			if err != nil {
+			document, sigs, err := format.Claimed(c.Key, file)
+			if err != nil || len(sigs) == 0 {
 				continue
 			}
-			e := enclosed{signature: sig}
+			var over []sigformat.State
 			for _, alg := range message.Algs() {
 				h := sigformat.NewHasher(alg)
 				_, _ = h.Write(document) // a hash never fails
-				e.over = append(e.over, h.State())
+				over = append(over, h.State())
 			}
-			found = append(found, e)
+			for _, sig := range sigs {
+				found = append(found, enclosed{sig, over})
+			}
 		}
 	}
 	return found
