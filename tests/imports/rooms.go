@@ -68,6 +68,7 @@ var rooms = map[string]kind{
 	"hostlink/hostd/approvals":     pure,
 	"hostlink/hostd/client":        edge,
 	"hostlink/hostd/config":        edge,
+	"hostlink/hostd/metrics":       edge,
 	"hostlink/hostd/mirror":        edge,
 	"hostlink/hostd/round":         pure,
 	"hostlink/hostd/service":       edge,

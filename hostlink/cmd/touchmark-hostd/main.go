@@ -94,6 +94,10 @@ func run(ctx context.Context, path string, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
+	meter, err := measured(c, &opt)
+	if err != nil {
+		return err
+	}
 	d, err := hostd.New(opt)
 	if err != nil {
 		return err
@@ -110,6 +114,7 @@ func run(ctx context.Context, path string, log zerolog.Logger) error {
 	ctx, stop := context.WithCancel(ctx)
 	var driver sync.WaitGroup
 	driver.Go(func() { drive(ctx) })
+	driver.Go(func() { meter(ctx, d, log) })
 	err = d.Run(ctx, link, l)
 	stop()
 	driver.Wait()

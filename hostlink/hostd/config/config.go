@@ -34,6 +34,9 @@ type Config struct {
 	SocketMode string   `toml:"socket_mode"` // octal, default "0660"
 	LinkGrace  Duration `toml:"link_grace"`  // how long a new request waits for a lost link; default 5s
 
+	// Metrics is where Prometheus may read: an address of the loopback, or "unix:" and a path; "" for nowhere.
+	Metrics string `toml:"metrics"`
+
 	Watch []Watch `toml:"watch"` // repositories that are signed in rounds
 }
 
@@ -68,6 +71,9 @@ func Load(path string) (*Config, error) {
 	if _, err := c.Rules(); err != nil {
 		return nil, fmt.Errorf("%s:%w", path, err)
 	}
+	if path, ok := strings.CutPrefix(c.Metrics, UnixPrefix); ok && path != "" && !filepath.IsAbs(path) {
+		c.Metrics = UnixPrefix + filepath.Join(dir, path)
+	}
 	for _, p := range []*string{&c.State, &c.Publish, &c.Trust, &c.Key, &c.Socket, c.devicePath()} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
@@ -99,7 +105,7 @@ func explain(err error) error {
 	var strict *toml.StrictMissingError
 	if errors.As(err, &strict) && len(strict.Errors) > 0 {
 		row, col := strict.Errors[0].Position()
-		key, known := strings.Join(strict.Errors[0].Key(), "."), "device, baud, state, publish, trust, key, socket, socket_mode, link_grace and [[watch]]"
+		key, known := strings.Join(strict.Errors[0].Key(), "."), "device, baud, state, publish, trust, key, socket, socket_mode, link_grace, metrics and [[watch]]"
 		if strings.HasPrefix(key, "watch.") {
 			known = watchKeys
 		}
@@ -126,6 +132,11 @@ func (c *Config) check() error {
 	}
 	if _, _, err := usbtty.ParseAuto(c.Device); err != nil {
 		return fmt.Errorf(" device = %q: %w", c.Device, err)
+	}
+	if c.Metrics != "" {
+		if err := CheckMetrics(c.Metrics); err != nil {
+			return fmt.Errorf(" metrics = %q: %w", c.Metrics, err)
+		}
 	}
 	if mode, err := strconv.ParseUint(c.SocketMode, 8, 32); err != nil || mode > 0o777 {
 		return fmt.Errorf(" socket_mode = %q: write octal permissions such as \"0660\"", c.SocketMode)
