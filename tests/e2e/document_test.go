@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -227,6 +228,70 @@ func TestReleaseAndStatement(t *testing.T) {
 	if n := strings.Count("\n"+res.Stdout, "\npublished "); res.Code != 0 || n != 2 {
 		t.Errorf("exit code %d, %d signatures are found:\n%s%s", res.Code, n, res.Stdout, res.Stderr)
 	}
+}
+
+// TestLayoutApproved: two of three people hold a layout against their own copies of it, in whatever spacing and with
+// whatever signatures those are; the operator sees who did, and until when it holds.
+func TestLayoutApproved(t *testing.T) {
+	t.Parallel()
+	who, tables := newPeople(t, "alice", "bob", "carol")
+	r := up(t, world.Config{Profile: "5.7.1", Policy: func(text string) string {
+		before, after, _ := strings.Cut(documents(text), `name = "layouts"`+"\nkeys")
+		return before + `name = "layouts"` + "\nkeys" + strings.Replace(after, "approvals = 0", "approvals = 2", 1) + tables
+	}})
+	const asked = `{"_type":"layout","expires":"2028-11-22T00:00:00Z","inspect":[],"keys":{},"readme":"","steps":[]}`
+	layout := r.text("root.layout", asked)
+	request := filepath.Join(r.work, "layout.request")
+	r.client(api.OK, "approvals", "request", "--class", "layouts", "--format", "in-toto-gpg", "--timeout", "1h", "--out", request, layout)
+	copies := map[string]string{
+		"alice": strings.ReplaceAll(asked, ",", ",\n  "), "carol": `{"signatures": [], "signed": ` + asked + `}`,
+		"bob": strings.Replace(asked, "2028", "2048", 1),
+	}
+	s := r.ask([]string{"--class", "layouts", "--format", "in-toto-gpg"}, layout)
+	for _, name := range []string{"bob", "alice", "carol"} {
+		own := filepath.Join(t.TempDir(), "root.layout")
+		r.must(os.WriteFile(own, []byte(copies[name]), 0o644))
+		out := filepath.Join(r.work, name+".approval")
+		want := map[bool]int{true: api.Evidence}[name == "bob"] // else 0
+		r.client(want, "approve", "--key", who[name], "--class", "layouts", "--out", out, request, own)
+		if want == api.OK {
+			r.client(api.OK, "approvals", "add", out)
+		}
+	}
+	v := s.view(asks(operator.AskArm))
+	if !slices.Equal(v.Job.Approvers, []string{"alice", "carol"}) {
+		t.Errorf("the display names %q", v.Job.Approvers)
+	}
+	r.means(v, "in-toto layout, expires 2028-11-22T00:00:00Z", "0 steps")
+	r.must(r.Operator("arm " + v.Job.ID))
+	s.touch().end(api.OK)
+	r.verified(layout)
+	r.changedIsFound(layout, "2028-11", "2029-11")
+	r.clean()
+}
+
+// changedIsFound: whatever is changed of a file, of the one with its signature, or of both alike, verify finds.
+func (r *rig) changedIsFound(file, old, new string) {
+	r.t.Helper()
+	for _, which := range [][]string{{""}, {".sig"}, {"", ".sig"}} {
+		before := map[string][]byte{}
+		for _, suffix := range which {
+			b, err := os.ReadFile(file + suffix)
+			r.must(err)
+			before[file+suffix] = b
+			r.must(os.WriteFile(file+suffix, []byte(strings.Replace(string(b), old, new, 1)), 0o644))
+		}
+		r.client(api.Evidence, "verify", file)
+		for path, b := range before {
+			r.must(os.WriteFile(path, b, 0o644))
+		}
+	}
+	b, err := os.ReadFile(file + ".sig")
+	r.must(err)
+	r.must(os.WriteFile(file+".sig", []byte(strings.Replace(string(b), `"keyid": "`, `"keyid": "0`, 1)), 0o644))
+	r.oneLine(r.client(api.Evidence, "verify", file), "no signature by key")
+	r.must(os.WriteFile(file+".sig", b, 0o644))
+	r.verified(file)
 }
 
 // lastPEM is the last of the public keys that are not for OpenPGP: those of statements.
