@@ -21,10 +21,14 @@ var meant = map[string][]string{
 		"sign openpgp-cleartext by [KEYID] of -&7 to - named stdin status 7"},
 	"aptly": {"pass", "pass", "sign openpgp-binary armor sha256 yes by [KEY] of /t/Release to /t/Release.gpg named Release",
 		"sign openpgp-cleartext sha256 yes by [KEY] of /t/Release to /t/InRelease named Release"},
+	"dpkg":             {"sign openpgp-cleartext armor by [KEY] of /d/hello.dsc to /d/hello.dsc.asc named hello.dsc"},
 	"debsigs":          {"sign openpgp-binary by [KEY] of - to - named stdin"},
 	"rpmsign":          {"sign openpgp-binary by [KEY] of - to /d/hello-1-1.noarch.rpm.sig named hello-1-1.noarch.rpm"},
 	"securesystemslib": {"pass", "sign openpgp-binary sha256 by [KEY] of - to - named stdin", "pass"},
 }
+
+// word is one argument; quoted if there are spaces in it.
+var word = regexp.MustCompile(`"[^"]*"|\S+`)
 
 // TestTranscripts holds the parser against the calls that were recorded from the tools themselves (tests/consumers
 // records them anew and compares).
@@ -42,7 +46,7 @@ func TestTranscripts(t *testing.T) {
 			}
 			var said []string
 			for line := range strings.Lines(string(text)) {
-				argv := strings.Fields(strings.NewReplacer("$DIR", "/d", "$TMP", "/t", "$FD", "7", "$", "").Replace(line))
+				argv := word.FindAllString(strings.NewReplacer("$DIR", "/d", "$TMP", "/t", "$FD", "7", "$", "").Replace(line), -1)
 				if argv[0] == "gpg" {
 					said = append(said, describe(t, argv[1:]))
 				}

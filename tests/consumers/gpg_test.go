@@ -244,7 +244,8 @@ var (
 
 // general puts placeholders for what differs from run to run, and once what a tool asks again and again.
 func (d *desk) general(calls, dir string) string {
-	s := strings.ReplaceAll(calls, "\t", " ")
+	spaced := regexp.MustCompile("\t([^\t\n]* [^\t\n]*)")
+	s := strings.ReplaceAll(spaced.ReplaceAllString(calls, "\t\"$1\""), "\t", " ")
 	s = strings.NewReplacer(dir, "$DIR", d.key, "$KEY", d.key[24:], "$KEYID").Replace(s)
 	s = descriptors.ReplaceAllString(temporary.ReplaceAllString(s, "$$TMP"), "${1}$$FD")
 	for strings.Contains(s, repeated+repeated) {

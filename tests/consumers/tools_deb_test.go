@@ -138,3 +138,22 @@ func signsDebs(t *testing.T, d *desk) {
 	must(t, os.WriteFile(data, member("debian-binary", "control.tar.xz", "data.tar.xz"), 0o644))
 	d.good(t, sig, data)
 }
+
+// dscSign signs as dpkg-buildpackage does.
+const dscSign = `my $key = Dpkg::OpenPGP::KeyHandle->new(type => "keyid", handle => $ARGV[0]);
+exit Dpkg::OpenPGP->new()->inline_sign($ARGV[1], $ARGV[2], $key);`
+
+// signsForDpkg has dpkg's own library sign the description of a source package.
+func signsForDpkg(t *testing.T, d *desk) {
+	dir := d.place(t)
+	file := filepath.Join(dir, "hello.dsc")
+	must(t, os.WriteFile(file, []byte("Format: 3.0 (native)\nSource: hello\n"), 0o644))
+	d.began(t)
+	d.works(t, dir, "perl", "-MDpkg::OpenPGP", "-MDpkg::OpenPGP::KeyHandle", "-e", dscSign, d.key, file, file+".asc")
+	d.called(t, dir, "dpkg")
+	must(t, d.gpg.VerifyText(d.ctx, file+".asc"))
+	change(t, file+".asc", "Source: hello", "Source: jello")
+	if d.gpg.VerifyText(d.ctx, file+".asc") == nil {
+		t.Error("a changed description is accepted")
+	}
+}

@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
+	"touchmark/appliance/operator"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/tests/world"
@@ -25,8 +27,8 @@ func TestToolsThatCallGPG(t *testing.T) {
 		run  func(*testing.T, *desk)
 	}{
 		{"gpg", signsAsGPG}, {"git", signsTags}, {"pacman", signsForPacman}, {"reprepro", signsForReprepro}, {"reprepro hook", signsAsHook},
-		{"aptly", signsForAptly}, {"debsigs", signsDebs}, {"rpm", signsForRPM}, {"securesystemslib", signsForLibrary}, {"in-toto", signsForInToto},
-		{"many", signsManyAtOnce}, {"denied", deniesAll}, {"no daemon", failsWithoutDaemon},
+		{"aptly", signsForAptly}, {"debsigs", signsDebs}, {"dpkg", signsForDpkg}, {"rpm", signsForRPM}, {"batch", signsBatch}, {"securesystemslib", signsForLibrary}, {"in-toto", signsForInToto},
+		{"many", signsManyAtOnce}, {"denied", deniesAll}, {"not touched", failsUntouched}, {"interrupted", withdrawsItself}, {"no daemon", failsWithoutDaemon},
 	} {
 		t.Run(tool.name, func(t *testing.T) { tool.run(t, d) })
 	}
@@ -273,6 +275,68 @@ func deniesAll(t *testing.T, d *desk) {
 	d.refused(t, dir, "gpg failed to sign the data", "git", "-c", "user.name=A", "-c", "user.email=a@b.example", "-c", "user.signingkey="+d.key, "commit", "-q", "--allow-empty", "-S", "-m", "evil")
 	d.refused(t, dir, "", "git", "rev-parse", "--verify", "HEAD")
 	absent(t, file+".sig", file+".asc", file+".tmproof")
+}
+
+// signsBatch: an image, the list of sums and that of an rpm repository are one request, which is armed once.
+func signsBatch(t *testing.T, d *desk) {
+	dir, before := d.place(t), d.armed.Load()
+	args := []string{filepath.Join(d.w.Bin, "touchmark"), "sign", "-q", "--armor"}
+	for _, name := range []string{"image.iso", "SHA256SUMS", "repomd.xml"} {
+		path := filepath.Join(dir, name)
+		must(t, os.WriteFile(path, []byte("this is "+name), 0o644))
+		args = append(args, path)
+	}
+	d.works(t, dir, args...)
+	if n := d.armed.Load() - before; n != 1 {
+		t.Errorf("armed %d times", n)
+	}
+	for _, path := range args[4:] {
+		d.good(t, path+".asc", path)
+	}
+}
+
+// failsUntouched: nobody touches the token in time.
+func failsUntouched(t *testing.T, d *desk) {
+	dir := d.place(t)
+	must(t, d.w.Token.Mode(d.ctx, "ask"))
+	defer func() { must(t, d.w.Token.Mode(d.ctx, "auto")) }()
+	expired := make(chan error, 1)
+	go func() {
+		err := d.w.Token.Await(d.ctx)
+		if err == nil {
+			err = d.w.Token.Expire(d.ctx)
+		}
+		expired <- err
+	}()
+	out, errs, code := d.signed(t, dir, "data", "--status-fd", "1", "-ab", "-o", "data.asc")
+	must(t, <-expired)
+	if code != 2 || out != "[GNUPG:] FAILURE sign 33554494\n" || !strings.Contains(errs, "raise the alarm") {
+		t.Errorf("code %d\n%s\n%s", code, out, errs)
+	}
+	absent(t, filepath.Join(dir, "data.asc"))
+}
+
+// withdrawsItself: a caller that is ended takes its request back, from the operator's display too.
+func withdrawsItself(t *testing.T, d *desk) {
+	dir := d.place(t)
+	d.hold.Lock() // nothing is armed meanwhile
+	defer d.hold.Unlock()
+	cmd := d.w.Command(d.ctx, dir, "touchmark-gpg", "-ab", "-o", "data.asc")
+	cmd.Stdin = strings.NewReader("data")
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	mark := d.w.Views().Mark()
+	must(t, cmd.Start())
+	_, mark, err := d.w.Views().Wait(d.ctx, mark, func(v operator.View) bool { return v.Ask == operator.AskArm })
+	must(t, err)
+	must(t, cmd.Process.Signal(syscall.SIGTERM))
+	must(t, world.Exited(cmd.Wait()))
+	if code := cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(errs.String(), "withdrawn, nothing was signed") {
+		t.Errorf("code %d: %s", code, errs.String())
+	}
+	_, _, err = d.w.Views().Wait(d.ctx, mark, func(v operator.View) bool { return v.Ask != operator.AskArm })
+	must(t, err)
+	absent(t, filepath.Join(dir, "data.asc"))
 }
 
 // failsWithoutDaemon: nobody to ask is a failure, at once, with a line that says what to do.
