@@ -16,6 +16,8 @@ func TestAnotherFormatThanAskedFor(t *testing.T) {
 		"openpgp-text":   {finding.Signature},
 		"sshsig-git":     {finding.Signature},
 		"raw-boot":       {finding.Signature},
+		"dsse-in-toto":   {finding.Signature},
+		"in-toto-native": {finding.Signature},
 	} {
 		w := newWorld(t, parts{})
 		w.boot()
