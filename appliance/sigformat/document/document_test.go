@@ -136,6 +136,9 @@ func TestLayoutRefused(t *testing.T) {
 		"keys/" + edID + "/keyval/public/q":    {strings.Repeat("00", 31), "keys." + edID + ".keyval.public.q"},
 		"keys/" + rsaID + "/subkeys/" + subID:  {new(strictjson.Object), "keys." + rsaID + ".subkeys." + subID},
 		"keys/" + rsaID + "/subkeys/" + edID:   {new(strictjson.Object), "keys." + rsaID + ".subkeys." + edID},
+		"rootcas":                              {list{"x"}, "rootcas"},
+		"intermediatecas":                      {nil, "intermediatecas"},
+		"steps/0/cert_constraints":             {list{new(strictjson.Object)}, "steps[0].cert_constraints"},
 		"keys/0000":                            {new(strictjson.Object), "keys.0000"},
 		"keys/" + rsaID + "/subkeys/\x1b[2J\n": {nil, "keys." + rsaID + `.subkeys."\x1b[2J\n"`},
 	} {
@@ -151,6 +154,19 @@ func TestLayoutRefused(t *testing.T) {
 		v := find(t, "layout-openpgp").value(t)
 		put(t, v, "steps/0/threshold", num(threshold))
 		refused(t, threshold, "dsse-in-toto", encoded(t, "dsse-in-toto", v), Content, "steps[0].threshold")
+	}
+}
+
+// TestLayoutOfAnotherLibrary: in-toto's Go library has lists that others do not,
+// which mean nothing if they are empty.
+func TestLayoutOfAnotherLibrary(t *testing.T) {
+	v := find(t, "layout-openpgp").value(t)
+	for _, path := range []string{"rootcas", "intermediatecas", "steps/0/cert_constraints"} {
+		put(t, v, path, list{})
+	}
+	d, err := Parse("in-toto-native", encoded(t, "in-toto-native", v))
+	if err != nil || strings.Join(d.Meaning, "\n")+"\n" != find(t, "layout-openpgp").meaning {
+		t.Errorf("%v\n%s", err, strings.Join(d.Meaning, "\n"))
 	}
 }
 

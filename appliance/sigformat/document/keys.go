@@ -146,6 +146,7 @@ func hashOf(o *strictjson.Object) string {
 // openPGPKey is one as securesystemslib exports it from a keyring. Its id is the
 // fingerprint.
 func (n node) openPGPKey(more ...string) layoutKey {
+	n.check(n.has("creation_time"), "without creation_time its id cannot be computed: export the key again with in-toto 1.0 or newer")
 	n.only(append([]string{"creation_time", "hashes", "keyid", "keyval", "method", "type", "?validity_period"}, more...)...)
 	val := n.get("keyval")
 	val.only("private", "public")

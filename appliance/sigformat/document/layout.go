@@ -13,14 +13,16 @@ func layout(n node, p *page) (Kind, bool) {
 	if typeOf(n.v) != "layout" {
 		return "", false
 	}
-	n.only("_type", "expires", "inspect", "keys", "readme", "steps")
+	n.only("_type", "expires", "inspect", "keys", "readme", "steps", "?rootcas", "?intermediatecas")
+	n.empty("rootcas")
+	n.empty("intermediatecas")
 	p.say(0, "in-toto layout, expires %s", n.get("expires").expiry())
 	keys := n.get("keys").layoutKeys()
 	steps, inspections := n.get("steps").list(), n.get("inspect").list()
 	p.say(0, "%s, %s, %s", count(len(steps), "step"), count(len(inspections), "inspection"), count(len(keys), "key"))
 	names := map[string]bool{}
 	for i, s := range steps {
-		p.say(0, "step %d of %d: %s", i+1, len(steps), s.item(names, "step", "expected_command", "pubkeys", "threshold"))
+		p.say(0, "step %d of %d: %s", i+1, len(steps), s.item(names, "step", "expected_command", "pubkeys", "threshold", "?cert_constraints"))
 		s.step(p, keys)
 	}
 	for i, s := range inspections {
@@ -35,6 +37,15 @@ func layout(n node, p *page) (Kind, bool) {
 		p.say(0, "readme: %s", clip(readme, maxFree))
 	}
 	return Layout, true
+}
+
+// empty wants a list, if it is there, to have nothing in it: in-toto's Go library
+// writes lists of X.509 authorities and what their certificates must say, which let
+// keys through that no layout names, and which no other reader has.
+func (n node) empty(name string) {
+	if n.has(name) {
+		n.get(name).check(len(n.get(name).list()) == 0, "keys by certificate are not shown here, so they are not signed: name the keys")
+	}
 }
 
 // expiry is a time in the form that in-toto has.
@@ -59,6 +70,7 @@ func (n node) item(names map[string]bool, kind string, own ...string) string {
 
 // step reads who may perform a step.
 func (n node) step(p *page, keys []layoutKey) {
+	n.empty("cert_constraints")
 	ids, need := n.get("pubkeys").texts(), n.get("threshold").int()
 	people := map[string]bool{}
 	p.say(1, "needs %d of %s", need, count(len(ids), "key"))
