@@ -99,7 +99,7 @@ func TestRefusedPolicies(t *testing.T) {
 		{"dotted key", "quorum = 1 ", "quorum.x = 1 ", "quorum", "instead of a key with dots"},
 		{"dotted table", "[[host]]", "[[host.x]]", "host.x", "instead of a key with dots"},
 		{"quoted key", "quorum = 1 ", "\"quorum\" = 1 ", "\"quorum\"", "without quotes"},
-		{"inline table", "[administrators]\n", "administrators = {quorum = 1}\n", "administrators = ", "there is no key \"administrators\" here"},
+		{"inline table", "[administrators]\n", "administrators = {quorum = 1}\n", "administrators = ", "write [administrators] on a line of its own"},
 		{"missing key", "max_size = \"4GiB\"\n", "", "class", `max_size is missing: add max_size = "4GiB"`},
 		{"missing in list", "approvals = 0\n", "", "class", "approvals is missing: add approvals = 0"},
 		{"missing at the top", "serial = 1\n", "", "", "serial is missing: add serial = 1"},

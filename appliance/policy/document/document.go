@@ -280,10 +280,7 @@ func (w *walker) meant(name string) {
 func (w *walker) keyValue(n *unstable.Node, name string, at unstable.Position) {
 	f, names := w.table.field(name)
 	if f == nil {
-		w.fail(at, "there is no key %q here%s", name, OrOneOf(name, names))
-		if near := nearest(name, names); near != "" {
-			w.seen[w.path][near] = true // nor is a misspelt key missing
-		}
+		w.unknown(name, names, at)
 		return
 	}
 	path := strings.TrimPrefix(w.path+"."+name, ".")
@@ -292,6 +289,49 @@ func (w *walker) keyValue(n *unstable.Node, name string, at unstable.Position) {
 	if !w.fits(n.Value(), f.Kind, path) {
 		w.fail(at, "%s must be %s: write %s = %s", name, f.Kind, name, f.Example)
 	}
+}
+
+// unknown says what is wrong with a key that the present table does not have: it is
+// misspelt, or a table itself, or another table's.
+func (w *walker) unknown(name string, names []string, at unstable.Position) {
+	if t := w.doc.table(name); t != nil {
+		w.fail(at, "%s is a table: write %s on a line of its own, and its keys below it", name, t.header())
+		w.counts[name]++
+		return
+	}
+	near := nearest(name, names)
+	if homes := w.doc.homes(name); near == "" && len(homes) > 0 {
+		w.fail(at, "there is no key %q here: it belongs %s", name, strings.Join(homes, " or "))
+		return
+	}
+	w.fail(at, "there is no key %q here%s", name, OrOneOf(name, names))
+	if near != "" {
+		w.seen[w.path][near] = true // nor is a misspelt key missing
+	}
+}
+
+// header is how a table begins.
+func (t *Table) header() string {
+	if t.Many {
+		return "[[" + t.Name + "]]"
+	}
+	return "[" + t.Name + "]"
+}
+
+// homes are the places where a key may stand.
+func (d *Document) homes(key string) (homes []string) {
+	for i := range d.schema {
+		t := &d.schema[i]
+		f, _ := t.field(key)
+		switch {
+		case f == nil:
+		case t.Name == "":
+			homes = append(homes, "above the first table")
+		default:
+			homes = append(homes, "below "+t.header())
+		}
+	}
+	return homes
 }
 
 // fits reports whether a value is of kind k and plainly written; it notes

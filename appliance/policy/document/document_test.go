@@ -93,7 +93,9 @@ func TestReadRefuses(t *testing.T) {
 		"missing table":     {"[only]\n  size = 12\n", "", "the table only is missing"},
 		"missing key":       {`name = ""`, "", `line 6, column 3: name is missing: add name = "a"`},
 		"missing at top":    {"title = \"The title\"", "", `title is missing: add title = "x"`},
-		"key after header":  {"[[thing]] # first", "title = \"x\"\n[[thing]]", `there is no key "title" here: choose from size`},
+		"key after header":  {"[[thing]] # first", "title = \"x\"\n[[thing]]", `there is no key "title" here: it belongs above the first table`},
+		"another table's":   {"  size = 12\n", "  size = 12\n  tags = []\n", `line 6, column 3: there is no key "tags" here: it belongs below [[thing]]`},
+		"table as a value":  {"[only]\n  size = 12\n", "only = {size = 12}\n", "only is a table: write [only] on a line of its own, and its keys below it"},
 	} {
 		if !strings.Contains(plain, c.old) {
 			t.Fatalf("%s: %q is not in the text", name, c.old)
