@@ -130,8 +130,8 @@ heal: setup build ## a log of 34 MiB comes back to its board from the host's mir
 soak: setup build ## SOAK ceremonies (20000) with accidents in between: the auditor is content, nothing leaks
 	@$(INPROC_ENV) TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 6h -tags $(EMULATED_TAGS) ./tests/soak -ceremonies $(SOAK) -seed 0
 
-bench: setup build ## measurements into build/bench.json (QUICK=1: on smaller work, within a minute; HUGE=1: a log of 10^7 signatures too)
-	@$(INPROC_ENV) $(GO) run -tags $(EMULATED_TAGS) ./tests/bench --bin $(BIN) --out $(OUT)/bench.json $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(HUGE)),--huge)
+bench: setup build ## measurements into build/bench.json (QUICK=1: on smaller work, within a minute; HUGE=1: a log of 10^7 signatures too; ONLY=sign,ceremony,…: these groups of rows)
+	@$(INPROC_ENV) $(GO) run -tags $(EMULATED_TAGS) ./tests/bench --bin $(BIN) --out $(OUT)/bench.json $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(HUGE)),--huge) $(if $(ONLY),--only $(ONLY))
 
 fuzz: ## every fuzz target for FUZZTIME (20s) each
 	@$(INPROC_ENV) $(GO) list -tags $(EMULATED_TAGS) -f '{{.Dir}}' ./... | while read -r dir; do \

@@ -35,6 +35,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"touchmark/appliance/sigformat"
 )
@@ -56,22 +57,22 @@ type File struct {
 
 // What stands in file names and in allowed_signers needs no quoting anywhere.
 var (
-	nameForm      = regexp.MustCompile(`^[a-z0-9][a-z0-9._+-]{0,63}$`)
-	principalForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@/+-]{0,127}$`)
+	nameForm      = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9._+-]{0,63}$`) })
+	principalForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@/+-]{0,127}$`) })
 )
 
 // check finds what would not survive in one of the files.
 func (o Options) check() error {
-	if !nameForm.MatchString(o.Name) {
+	if !nameForm().MatchString(o.Name) {
 		return fmt.Errorf("%q is no name for a keyring: use up to %d of a-z 0-9 . _ + -", o.Name, maxName)
 	}
 	for _, p := range o.Principals {
-		if !principalForm.MatchString(p) {
+		if !principalForm().MatchString(p) {
 			return fmt.Errorf("%q is no principal for allowed_signers: use letters, digits and . _ @ / + -", p)
 		}
 	}
 	for _, n := range o.Namespaces {
-		if !principalForm.MatchString(n) {
+		if !principalForm().MatchString(n) {
 			return fmt.Errorf("%q is no namespace of SSH signatures: use a name such as file or git", n)
 		}
 	}

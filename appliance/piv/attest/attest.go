@@ -167,7 +167,7 @@ func (f *Facts) add(id asn1.ObjectIdentifier, v []byte) error {
 // check builds the chain from leaf through device to a root.
 func (r *Roots) check(leaf, device *x509.Certificate) error {
 	if r == nil {
-		r = &yubico
+		r = yubico()
 	}
 	if !device.BasicConstraintsValid { // some YubiKey 4: a CA in all but name
 		d := *device

@@ -81,7 +81,7 @@ func TestMixedTokens(t *testing.T) {
 // A device certificate signed by Yubico is no attestation, though the chain is
 // fine.
 func TestDeviceCertificateIsNoAttestation(t *testing.T) {
-	root := yubico.roots[0]
+	root := yubico().roots[0]
 	f, err := Verify(load(t, "yubikey5-device"), root.Raw, nil)
 	if err == nil {
 		t.Errorf("%+v", f)
@@ -270,10 +270,10 @@ func TestEmbeddedCertificates(t *testing.T) {
 			shipped = append(shipped, c.Raw)
 		}
 	}
-	if len(yubico.roots) != 3 || len(yubico.intermediates) != 4 {
-		t.Fatalf("%d roots, %d intermediates", len(yubico.roots), len(yubico.intermediates))
+	if len(yubico().roots) != 3 || len(yubico().intermediates) != 4 {
+		t.Fatalf("%d roots, %d intermediates", len(yubico().roots), len(yubico().intermediates))
 	}
-	for _, c := range append(yubico.intermediates[:4:4], yubico.roots...) {
+	for _, c := range append(yubico().intermediates[:4:4], yubico().roots...) {
 		found := false
 		for _, s := range shipped {
 			found = found || bytes.Equal(s, c.Raw)
@@ -282,7 +282,7 @@ func TestEmbeddedCertificates(t *testing.T) {
 			t.Errorf("%s (%s…) is not what piv-go ships", c.Subject, hex.EncodeToString(c.Raw[:8]))
 		}
 	}
-	for _, c := range yubico.intermediates {
+	for _, c := range yubico().intermediates {
 		if !Genuine(c.Raw, nil) {
 			t.Errorf("%s does not chain to a root", c.Subject)
 		}

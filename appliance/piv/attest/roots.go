@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	_ "embed" // the certificates
 	"encoding/pem"
+	"sync"
 )
 
 // Roots decides which device certificates are genuine.
@@ -27,9 +28,10 @@ var yubicoRoots []byte
 //go:embed roots/yubico-intermediates.pem
 var yubicoIntermediates []byte
 
-var yubico = loadYubico()
+// yubico are the embedded ones, parsed when they are asked for: most commands never do.
+var yubico = sync.OnceValue(loadYubico)
 
-func loadYubico() Roots {
+func loadYubico() *Roots {
 	roots := certificates(yubicoRoots)
 	for _, c := range roots {
 		// Yubico's U2F root also signed PIV device certificates (2017–2018),
@@ -40,7 +42,7 @@ func loadYubico() Roots {
 	}
 	r := NewRoots(roots...)
 	r.intermediates = certificates(yubicoIntermediates)
-	return *r
+	return r
 }
 
 // certificates parses an embedded file: failure is a broken build.

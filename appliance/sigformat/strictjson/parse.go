@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -154,10 +155,12 @@ func (p *parser) array(depth int) Array {
 }
 
 // number is one of RFC 8259 §6.
-var number = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?`)
+var number = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?`)
+})
 
 func (p *parser) number() Number {
-	s := string(number.Find(p.b[p.at:min(len(p.b), p.at+maxNumber+1)]))
+	s := string(number().Find(p.b[p.at:min(len(p.b), p.at+maxNumber+1)]))
 	n, whole := Number(s), !strings.ContainsAny(s, ".eE")
 	_, fits := n.Int()
 	_, err := strconv.ParseFloat(s, 64)
