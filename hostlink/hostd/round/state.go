@@ -80,6 +80,7 @@ type Progress struct {
 	Missed uint64    `json:"missed,omitempty"` // rounds in a row that ended with nothing signed
 	Why    string    `json:"why,omitempty"`    // there is no signature yet
 
+	Look   string    `json:"look,omitempty"`   // how the directory looked when the last snapshot was taken, in the driver's words
 	Newest *Snapshot `json:"newest,omitempty"` // waits
 	Held   *Snapshot `json:"held,omitempty"`   // an older one whose job may have been armed
 	Live   *Snapshot `json:"live,omitempty"`   // is published

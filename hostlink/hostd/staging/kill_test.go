@@ -104,7 +104,7 @@ func check(err error) {
 // TestKilledAtEveryStep publishes one snapshot after the other, with a kill at each step of it, while a client looks all
 // the time: whoever opens the directory finds database, files, links and signatures of one snapshot in it, always.
 func TestKilledAtEveryStep(t *testing.T) {
-	dir := t.TempDir()
+	dir := quickDir(t)
 	r := pacmanRepository(dir)
 	stageForKill(r, 0)
 	must(t, os.MkdirAll(filepath.Dir(r.Into), 0o755))

@@ -1,13 +1,14 @@
 package staging
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -21,14 +22,14 @@ import (
 // maxFiles bounds a snapshot: each file is a link that is made under the lock.
 const maxFiles = 1 << 18
 
-// Look gives a text that changes when a file that is signed does, by what the
-// file system says of it. It is "" while there is none.
+// Look gives a short text that changes when a file that is signed does, by what
+// the file system says of it. It is "" while there is none.
 func (r *Repository) Look() (string, error) {
 	list, err := r.staged()
-	if err != nil {
+	if err != nil || len(list) == 0 {
 		return "", err
 	}
-	var b strings.Builder
+	h := sha256.New()
 	for _, a := range list {
 		st, err := os.Lstat(filepath.Join(r.Dir, a.name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -37,9 +38,9 @@ func (r *Repository) Look() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintln(&b, a.name, identity(st))
+		fmt.Fprintln(h, a.name, identity(st))
 	}
-	return b.String(), nil
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // identity is what changes when a file does.

@@ -25,6 +25,18 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// quickDir is a directory in memory where the machine has such: nothing here is about disks, and a busy one is slow to
+// sync.
+func quickDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "touchmark-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	return dir
+}
+
 func put(t testing.TB, path, content string) {
 	t.Helper()
 	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -92,7 +104,7 @@ func names(t testing.TB, dir string) (out []string) {
 // TestPublish: everything of a snapshot and nothing else is published, with
 // signatures and links to them, though the staging directory has moved on.
 func TestPublish(t *testing.T) {
-	r := pacmanRepository(t.TempDir())
+	r := pacmanRepository(quickDir(t))
 	stage(t, r, 1)
 	items := snapshot(t, r, 1)
 	if len(items) != 2 || items[0].Name != "core.db.tar.gz" || items[0].Size != 4 || items[0].Format != "openpgp-binary" {
@@ -134,7 +146,7 @@ func TestPublish(t *testing.T) {
 // TestOwnCopy: what is written into a staged file afterwards does not reach the
 // snapshot, and times are kept for clients that ask for what is newer.
 func TestOwnCopy(t *testing.T) {
-	r := pacmanRepository(t.TempDir())
+	r := pacmanRepository(quickDir(t))
 	stage(t, r, 1)
 	db := filepath.Join(r.Dir, "core.db.tar.gz")
 	then := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -177,7 +189,7 @@ func formats(items []round.Item) (out []string) {
 
 // TestApt: one file in two formats under names of its own, in a tree.
 func TestApt(t *testing.T) {
-	dir := t.TempDir()
+	dir := quickDir(t)
 	clear, _ := sigformat.FormatOf("openpgp-cleartext")
 	r := &Repository{Rule: "apt", Dir: filepath.Join(dir, "dists", "stable"), Into: filepath.Join(dir, "www", "stable"), Sign: []Sign{
 		{File: "Release", Format: clear, Alg: message.SHA256, As: "InRelease"},
@@ -203,7 +215,7 @@ func TestApt(t *testing.T) {
 // TestLock: neither do we look while a repository tool works, nor it while we
 // do; what a killed daemon left is known again, and nobody else's is touched.
 func TestLock(t *testing.T) {
-	r := pacmanRepository(t.TempDir())
+	r := pacmanRepository(quickDir(t))
 	stage(t, r, 1)
 	must(t, os.WriteFile(r.Lock, []byte("4711\n"), 0o644))
 	if _, _, err := r.Snapshot(1); !errors.Is(err, ErrLocked) {
@@ -251,7 +263,7 @@ func TestRefused(t *testing.T) {
 		"a missing picture": {func(t *testing.T, r *Repository) { must(t, os.RemoveAll(r.generation(1))) }, "damaged or gone"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := pacmanRepository(t.TempDir())
+			r := pacmanRepository(quickDir(t))
 			stage(t, r, 1)
 			items := snapshot(t, r, 1)
 			tc.spoil(t, r)
@@ -278,7 +290,7 @@ func TestUnfitStaging(t *testing.T) {
 		"signed as text": {func(t *testing.T, r *Repository) { put(t, filepath.Join(r.Dir, "Release"), "a\x00b\x80") }, "Release"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := pacmanRepository(t.TempDir())
+			r := pacmanRepository(quickDir(t))
 			clear, _ := sigformat.FormatOf("openpgp-cleartext")
 			r.Sign, r.Lock = append(r.Sign, Sign{File: "Release", Format: clear, Alg: message.SHA256}), ""
 			tc.make(t, r)
@@ -294,7 +306,7 @@ func TestUnfitStaging(t *testing.T) {
 
 // TestLookSeesChanges: a new file, a replaced one and a changed one look different.
 func TestLookSeesChanges(t *testing.T) {
-	r := pacmanRepository(t.TempDir())
+	r := pacmanRepository(quickDir(t))
 	stage(t, r, 1)
 	seen := map[string]bool{}
 	for i, change := range []func(){

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -9,7 +10,6 @@ import (
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/round"
-	"touchmark/hostlink/hostd/staging"
 )
 
 // waiting is a client that wants what is staged now to be published.
@@ -100,11 +100,11 @@ func (r *Runner) open(now time.Time, rules []*round.Rule, urgent bool) *api.Resp
 func (r *Runner) await(now time.Time, o *round.Rule, final chan *api.Response) *waiting {
 	v, p := r.seen[o.Name], r.state.Of(o.Name)
 	v.notBefore = time.Time{}
-	if look, err := r.files[o.Name].Look(); err != nil || look != v.look {
+	if look, err := r.files[o.Name].Look(); err != nil || look == "" || look != p.Look {
 		v.last = look
 		r.look(now, o)
-		if v.look != look {
-			final <- fail(api.BadInput, "what is staged for %q cannot be taken: %s", o.Name, orLocked(v.problem))
+		if look == "" || p.Look != look {
+			final <- fail(api.BadInput, "what is staged for %q cannot be taken: %s", o.Name, cmp.Or(v.problem, "a repository tool is at work in it, or there is nothing to sign"))
 			return nil
 		}
 	}
@@ -116,13 +116,6 @@ func (r *Runner) await(now time.Time, o *round.Rule, final chan *api.Response) *
 	}
 	r.waits = append(r.waits, w)
 	return w
-}
-
-func orLocked(problem string) string {
-	if problem == "" {
-		return staging.ErrLocked.Error()
-	}
-	return problem
 }
 
 // answerWaits tells clients what they wait for.

@@ -16,7 +16,10 @@ import (
 
 // store is the queue on disk: the state in one file, each signature with its
 // proof in two more, named by what they are of.
-type store struct{ dir string }
+type store struct {
+	dir  string
+	kept []byte // what the file of the state holds
+}
 
 const (
 	stateFile = "queue.json"
@@ -26,9 +29,9 @@ const (
 	maxSigned = 1 << 20
 )
 
-func (s store) path() string { return filepath.Join(s.dir, stateFile) }
+func (s *store) path() string { return filepath.Join(s.dir, stateFile) }
 
-func (s store) load() (*round.State, error) {
+func (s *store) load() (*round.State, error) {
 	b, err := durable.ReadFile(durable.OS, s.path(), round.MaxState)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &round.State{}, nil
@@ -44,15 +47,20 @@ func (s store) load() (*round.State, error) {
 }
 
 // save writes the state if it is not as it stands there.
-func (s store) save(st *round.State) error {
+func (s *store) save(st *round.State) error {
 	b, err := st.Marshal()
 	if err != nil {
 		return err
 	}
-	if old, err := os.ReadFile(s.path()); err == nil && bytes.Equal(old, b) {
+	if bytes.Equal(s.kept, b) {
 		return nil
 	}
-	return durable.WriteFile(s.path(), b, 0o600)
+	s.kept = nil
+	if err := durable.WriteFile(s.path(), b, 0o600); err != nil {
+		return err
+	}
+	s.kept = b
+	return nil
 }
 
 // nameOf is that of an item's signature: another content has another one.
@@ -60,18 +68,27 @@ func nameOf(it round.Item) string {
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(it.Format+"\n"+it.Name+"\n"+it.Digest+"\n")))
 }
 
-func (s store) signed(it round.Item, suffix string) string {
+func (s *store) signed(it round.Item, suffix string) string {
 	return filepath.Join(s.dir, signedDir, nameOf(it)+suffix)
 }
 
-func (s store) put(it round.Item, sig *staging.Signature) error {
-	if err := durable.WriteFile(s.signed(it, ".sig"), sig.Signature, 0o600); err != nil {
-		return err
+// put keeps the signatures of a job, durably.
+func (s *store) put(items []round.Item, sigs []staging.Signature) error {
+	if len(items) != len(sigs) {
+		return fmt.Errorf("%d signatures for %d files", len(sigs), len(items))
 	}
-	return durable.WriteFile(s.signed(it, ".tmproof"), sig.Proof, 0o600)
+	for i, it := range items {
+		if err := durable.Replace(s.signed(it, ".sig"), sigs[i].Signature, 0o600); err != nil {
+			return err
+		}
+		if err := durable.Replace(s.signed(it, ".tmproof"), sigs[i].Proof, 0o600); err != nil {
+			return err
+		}
+	}
+	return durable.SyncAll(filepath.Join(s.dir, signedDir))
 }
 
-func (s store) get(it round.Item) (*staging.Signature, error) {
+func (s *store) get(it round.Item) (*staging.Signature, error) {
 	sig, err := durable.ReadFile(durable.OS, s.signed(it, ".sig"), maxSigned)
 	if err != nil {
 		return nil, err
@@ -81,7 +98,7 @@ func (s store) get(it round.Item) (*staging.Signature, error) {
 }
 
 // clean removes signatures of what is in no snapshot any more.
-func (s store) clean(st *round.State) error {
+func (s *store) clean(st *round.State) error {
 	needed := map[string]bool{}
 	for _, p := range st.Rules {
 		for _, n := range p.Numbers() {

@@ -22,7 +22,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -90,7 +89,6 @@ type asking struct {
 
 // view is what is known of a rule's directories, and lost with the program.
 type view struct {
-	look      string    // of the snapshot taken last
 	last      string    // of the last look: without a lock, what is looked at twice stands still
 	force     bool      // the snapshot is needed even if it is as the one before
 	notBefore time.Time // for what failed
@@ -112,7 +110,7 @@ func New(o Options) (*Runner, error) {
 	}
 	r := &Runner{
 		o: o, log: o.Log, files: map[string]*staging.Repository{}, inbox: make(chan func(), 64), done: make(chan struct{}),
-		disk: store{o.State}, asked: map[round.Key]*asking{}, seen: map[string]*view{}, hooked: map[string]bool{},
+		disk: store{dir: o.State}, asked: map[round.Key]*asking{}, seen: map[string]*view{}, hooked: map[string]bool{},
 	}
 	for i := range o.Rules {
 		rule := &o.Rules[i]
@@ -199,7 +197,7 @@ func (r *Runner) save() bool {
 // look takes a snapshot if the staging directory has changed, and reports
 // whether it did.
 func (r *Runner) look(now time.Time, rule *round.Rule) bool {
-	v, files := r.seen[rule.Name], r.files[rule.Name]
+	v, files, p := r.seen[rule.Name], r.files[rule.Name], r.state.Of(rule.Name)
 	if now.Before(v.notBefore) {
 		return false
 	}
@@ -207,7 +205,7 @@ func (r *Runner) look(now time.Time, rule *round.Rule) bool {
 	still := look == v.last || files.Lock != ""
 	v.last = look
 	switch {
-	case errors.Is(err, staging.ErrMoved), err == nil && (look == "" || !still || look == v.look && !v.force):
+	case errors.Is(err, staging.ErrMoved), err == nil && (look == "" || !still || look == p.Look && !v.force):
 		return false
 	case err != nil:
 		r.fail(now, rule.Name, err)
@@ -225,7 +223,7 @@ func (r *Runner) look(now time.Time, rule *round.Rule) bool {
 		r.fail(now, rule.Name, err)
 		return false
 	}
-	v.look, v.force, v.problem = look, false, ""
+	p.Look, v.force, v.problem = look, false, ""
 	return true
 }
 
@@ -320,16 +318,7 @@ func (r *Runner) keepSignatures(key round.Key, a *Answer) error {
 	if a.Result != round.Signed {
 		return nil
 	}
-	items := r.state.Items(r.state.Job(key))
-	if len(items) != len(a.Signatures) {
-		return fmt.Errorf("%d signatures for %d files", len(a.Signatures), len(items))
-	}
-	for i, it := range items {
-		if err := r.disk.put(it, &a.Signatures[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.disk.put(r.state.Items(r.state.Job(key)), a.Signatures)
 }
 
 // forgetAsked drops requests that the state has no job for.

@@ -1,0 +1,546 @@
+package watch
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/round"
+	"touchmark/hostlink/hostd/staging"
+	"touchmark/hostlink/message"
+)
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// quickDir is a directory in memory where the machine has such: nothing here is about disks, and a busy one is slow to
+// sync.
+func quickDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "touchmark-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+// board is daemon, link, appliance and operator behind a Daemon. It remembers jobs by key, as the daemon's spool does, and
+// outlives the runners that ask it. Everything is done by its owner's goroutine: calls back wait in due.
+type board struct {
+	down   bool // the link
+	jobs   map[round.Key]*boardJob
+	order  map[string][]string // of each class: what was signed, in order
+	signed map[string]int      // by name and digest
+	due    []func()            // what a runner is told next
+	asked  int
+}
+
+type boardJob struct {
+	req       *Request
+	done      func(*Answer) // nil while nobody waits
+	armed     bool
+	withdrawn bool
+	signed    bool
+	denied    bool
+}
+
+func newBoard() *board {
+	return &board{jobs: map[round.Key]*boardJob{}, order: map[string][]string{}, signed: map[string]int{}}
+}
+
+func (b *board) Sign(_ context.Context, r *Request, armed func(), done func(*Answer)) (cancel func()) {
+	b.asked++
+	j := b.jobs[r.Key]
+	switch {
+	case j == nil && b.down:
+		b.due = append(b.due, func() { done(&Answer{Result: round.Faulty, Why: "no link", Close: func(bool) {}}) })
+		return func() {}
+	case j == nil:
+		j = &boardJob{req: r}
+		b.jobs[r.Key] = j
+	}
+	j.done = done
+	if j.armed {
+		b.due = append(b.due, armed)
+	}
+	if j.signed {
+		b.answer(j)
+	}
+	return func() {
+		if !j.armed {
+			j.withdrawn = true
+			b.end(j, &Answer{Result: round.Withdrawn, Why: "withdrawn"})
+		}
+	}
+}
+
+// take gives what a runner is told next.
+func (b *board) take() []func() {
+	due := b.due
+	b.due = nil
+	return due
+}
+
+func (b *board) end(j *boardJob, a *Answer) {
+	if j.done == nil {
+		return
+	}
+	done := j.done
+	j.done = nil
+	a.Close = func(taken bool) {
+		if taken {
+			delete(b.jobs, j.req.Key)
+		}
+	}
+	b.due = append(b.due, func() { done(a) })
+}
+
+func (b *board) answer(j *boardJob) {
+	a := &Answer{Result: round.Signed}
+	for _, it := range j.req.Items {
+		a.Signatures = append(a.Signatures, staging.Signature{Signature: []byte("signature of " + it.Digest), Proof: []byte("proof of " + it.Name)})
+	}
+	b.end(j, a)
+}
+
+// touch signs an armed job: the appliance does so whether anybody listens or not.
+func (b *board) touch(t testing.TB, j *boardJob) {
+	j.signed = true
+	for _, it := range j.req.Items {
+		b.signed[it.Name+it.Digest]++
+		if b.signed[it.Name+it.Digest] > 1 {
+			t.Fatalf("%s was signed twice", it.Name)
+		}
+		b.order[j.req.Class] = append(b.order[j.req.Class], it.Name)
+	}
+	b.answer(j)
+}
+
+// open lists jobs that wait for the operator, in an order that does not change from run to run.
+func (b *board) open() []*boardJob {
+	var out []*boardJob
+	for _, j := range b.jobs {
+		if !j.signed && !j.withdrawn && !j.denied {
+			out = append(out, j)
+		}
+	}
+	slices.SortFunc(out, func(x, y *boardJob) int { return slices.Compare(x.req.Key[:], y.req.Key[:]) })
+	return out
+}
+
+// desk is a runner under a test's clock, without a goroutine of its own.
+type desk struct {
+	*Runner
+	t     *testing.T
+	dir   string
+	rules []Rule
+	board *board
+	now   time.Time
+	keys  uint64
+}
+
+func newDesk(t *testing.T, rules func(dir string) []Rule) *desk {
+	t.Helper()
+	d := &desk{t: t, dir: quickDir(t), board: newBoard(), now: noon}
+	d.rules = rules(d.dir)
+	for i := range d.rules {
+		must(t, os.MkdirAll(d.rules[i].Files.Dir, 0o755))
+		must(t, os.MkdirAll(filepath.Dir(d.rules[i].Files.Into), 0o755))
+	}
+	d.start()
+	return d
+}
+
+// start begins with what is on disk, as after a kill.
+func (d *desk) start() {
+	d.t.Helper()
+	r, err := New(Options{
+		State: filepath.Join(d.dir, "state"), Rules: d.rules, Daemon: d.board, Log: zerolog.Nop(),
+		Clock: func() time.Time { return d.now },
+		NewKey: func() (k round.Key) {
+			d.keys++
+			binary.BigEndian.PutUint64(k[:], d.keys)
+			return k
+		},
+	})
+	must(d.t, err)
+	r.begin(d.t.Context())
+	d.Runner = r
+}
+
+// kill ends the runner without a word: what it was to be told is lost, and nobody waits for its jobs.
+func (d *desk) kill() {
+	d.board.due = nil
+	for _, j := range d.board.jobs {
+		j.done = nil
+	}
+	d.start()
+}
+
+// turn lets some time pass, and everything happen that is due.
+func (d *desk) turn(pass time.Duration) {
+	d.now = d.now.Add(pass)
+	d.tick()
+	for len(d.board.due) > 0 {
+		for _, f := range d.board.take() {
+			f()
+		}
+		d.handle()
+		d.tick()
+	}
+}
+
+// handle does what was posted.
+func (d *desk) handle() {
+	for {
+		select {
+		case f := <-d.inbox:
+			f()
+		default:
+			return
+		}
+	}
+}
+
+func (d *desk) stage(rule, name, content string) {
+	d.t.Helper()
+	path := filepath.Join(d.ruleOf(rule).Files.Dir, name)
+	must(d.t, os.WriteFile(path+".tmp", []byte(content), 0o644))
+	must(d.t, os.Rename(path+".tmp", path))
+}
+
+// published is a file as clients get it, with its signature checked; "" if there is none.
+func (d *desk) published(rule, name string) string {
+	d.t.Helper()
+	into := d.ruleOf(rule).Files.Into
+	b, err := os.ReadFile(filepath.Join(into, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	must(d.t, err)
+	sig, err := os.ReadFile(filepath.Join(into, name+".sig"))
+	must(d.t, err)
+	h := sigformat.NewHasher(message.SHA256)
+	_, _ = h.Write(b) // takes everything
+	if want := "signature of " + (message.Digest{Alg: message.SHA256, Sum: h.State().Digest()}).String(); string(sig) != want {
+		d.t.Fatalf("%s has the signature %q, want %q", name, sig, want)
+	}
+	return string(b)
+}
+
+// signAll is an operator who arms and touches all that is shown.
+func (d *desk) signAll() {
+	for _, j := range d.board.open() {
+		j.armed = true
+		d.board.touch(d.t, j)
+	}
+}
+
+func aRule(dir, name string, r round.Rule, files ...string) Rule {
+	r.Name = name
+	if r.Batch == 0 {
+		r.Batch = round.MaxBatch
+	}
+	if r.Window == 0 {
+		r.Window = time.Hour
+	}
+	out := Rule{Rule: r, Files: staging.Repository{Rule: name, Dir: filepath.Join(dir, "staging", name), Into: filepath.Join(dir, "www", name), Lock: filepath.Join(dir, "staging", name, "lck")}}
+	for _, f := range files {
+		out.Files.Sign = append(out.Files.Sign, staging.Sign{File: f, Format: sigformat.OpenPGPBinary, Alg: message.SHA256})
+	}
+	return out
+}
+
+// TestSupersedeAndPublish: a newer version takes the place of one that is not armed; one that is, is published though
+// staging moved on; what is unchanged is not asked for again.
+func TestSupersedeAndPublish(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule {
+		return []Rule{aRule(dir, "core", round.Rule{Class: "db", Always: true}, "db", "files")}
+	})
+	d.stage("core", "db", "db 1")
+	d.stage("core", "files", "files 1")
+	d.turn(time.Second)
+	one := d.board.open()
+	if len(one) != 1 || len(one[0].req.Items) != 2 {
+		t.Fatalf("%+v", one)
+	}
+	d.stage("core", "db", "db 2")
+	d.turn(time.Second)
+	two := d.board.open()
+	if !one[0].withdrawn || len(two) != 1 || two[0].req.Key == one[0].req.Key {
+		t.Fatalf("%+v, %+v", one[0], two)
+	}
+	two[0].armed = true
+	d.stage("core", "db", "db 3")
+	d.turn(time.Second)
+	d.turn(time.Minute)
+	d.board.touch(t, two[0])
+	d.turn(time.Second)
+	if got := d.published("core", "db"); got != "db 2" {
+		t.Errorf("published %q", got)
+	}
+	d.turn(time.Second)
+	three := d.board.open()
+	if len(three) != 1 || len(three[0].req.Items) != 1 || three[0].req.Items[0].Name != "db" {
+		t.Fatalf("%+v", three)
+	}
+	d.signAll()
+	d.turn(time.Second)
+	if d.published("core", "db") != "db 3" || d.published("core", "files") != "files 1" {
+		t.Errorf("published %q, %q", d.published("core", "db"), d.published("core", "files"))
+	}
+}
+
+// TestThousandItemsOverAnHourWithoutALink: a thousand files wait in four classes, the link is down for an hour, the
+// daemon is killed again and again, and so is the appliance between arming and touch. Each is signed once, none is lost,
+// and of a class what came first is signed first.
+func TestThousandItemsOverAnHourWithoutALink(t *testing.T) {
+	const rules, files = 20, 50
+	names := func(i int) (out []string) {
+		for f := range files {
+			out = append(out, fmt.Sprintf("r%02d-%02d.pkg", i, f))
+		}
+		return out
+	}
+	d := newDesk(t, func(dir string) (out []Rule) {
+		for i := range rules {
+			out = append(out, aRule(dir, fmt.Sprintf("r%02d", i), round.Rule{Class: fmt.Sprint("class", i%4), Always: true, Window: 3 * time.Hour}, "*.pkg"))
+		}
+		return out
+	})
+	d.board.down = true
+	dice := rand.New(rand.NewPCG(1, 2))
+	want := map[string][]string{}
+	for i := range rules { // one rule's files come together, the rules one after the other
+		for _, name := range names(i) {
+			d.stage(fmt.Sprintf("r%02d", i), name, "package "+name)
+		}
+		class := fmt.Sprint("class", i%4)
+		want[class] = append(want[class], names(i)...)
+		d.turn(2 * time.Second)
+	}
+	for end := d.now.Add(time.Hour); d.now.Before(end); {
+		d.turn(time.Duration(dice.IntN(240)) * time.Second)
+		if dice.IntN(4) == 0 {
+			d.kill()
+		}
+	}
+	if len(d.board.signed) != 0 {
+		t.Fatal("signed without a link")
+	}
+	d.board.down = false
+	for turns := 0; len(d.board.signed) < rules*files; turns++ {
+		if turns > 5000 {
+			t.Fatalf("%d of %d signed", len(d.board.signed), rules*files)
+		}
+		d.turn(time.Duration(dice.IntN(30)) * time.Second)
+		for _, j := range d.board.open() {
+			switch {
+			case dice.IntN(4) == 0:
+			case j.armed:
+				d.board.touch(t, j)
+			default:
+				j.armed = true
+			}
+		}
+		if dice.IntN(8) == 0 {
+			d.kill()
+		}
+	}
+	for range 10 { // whatever was killed last is told the end of its jobs, and publishes
+		d.turn(time.Minute)
+	}
+	for class, names := range want {
+		if !slices.Equal(d.board.order[class], names) {
+			t.Errorf("%s was signed in the order %v", class, d.board.order[class])
+		}
+	}
+	for i := range rules {
+		for _, name := range names(i) {
+			if got := d.published(fmt.Sprintf("r%02d", i), name); got != "package "+name {
+				t.Fatalf("published %s as %q", name, got)
+			}
+		}
+	}
+	if len(d.board.jobs) != 0 {
+		t.Errorf("the daemon still keeps %d answers", len(d.board.jobs))
+	}
+}
+
+// TestSnapshotLostInACrash: the files of a snapshot that was signed did not survive: it is taken again, and needs no
+// other signature.
+func TestSnapshotLostInACrash(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule {
+		return []Rule{aRule(dir, "core", round.Rule{Class: "db", Always: true}, "db")}
+	})
+	d.stage("core", "db", "db 1")
+	d.turn(time.Second)
+	d.signAll()
+	must(t, os.RemoveAll(filepath.Join(d.dir, "www", ".core.touchmark")))
+	d.turn(time.Second)
+	if got := d.published("core", "db"); got != "" {
+		t.Errorf("published %q", got)
+	}
+	d.turn(time.Minute)
+	d.turn(time.Minute)
+	if got := d.published("core", "db"); got != "db 1" || len(d.board.order["db"]) != 1 {
+		t.Errorf("published %q, signed %v", got, d.board.order)
+	}
+}
+
+// TestAlarmAndHook: a hook is run until it succeeds; an alarm is raised once and withdrawn.
+func TestAlarmAndHook(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule {
+		r := aRule(dir, "core", round.Rule{Class: "db", Stale: 2 * time.Hour}, "db")
+		r.Alarm = []string{"/bin/sh", "-c", `echo "$TOUCHMARK_RULE:$TOUCHMARK_ALARM" >> ` + filepath.Join(dir, "alarms")}
+		r.Hook = []string{"/bin/sh", "-c", `echo "$TOUCHMARK_RULE $TOUCHMARK_SNAPSHOT $TOUCHMARK_DIR" >> ` + filepath.Join(dir, "hooks") + `; mkdir ` + filepath.Join(dir, "second") + ` && echo not yet && exit 3; true`}
+		return []Rule{r}
+	})
+	text := func(name string) string {
+		b, err := os.ReadFile(filepath.Join(d.dir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	d.stage("core", "db", "db 1")
+	for range 5 {
+		d.turn(time.Hour)
+	}
+	d.wg.Wait()
+	if got := text("alarms"); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, "core:what changed has waited for its signature since 2026-11-21T13:00:00Z") {
+		t.Errorf("alarms: %q", got)
+	}
+	if resp := d.request(t, api.RoundOpen); !resp.OK || !resp.Rounds[0].Open || resp.Rounds[0].Alarm == "" || len(resp.Rounds[0].Unsigned) != 1 {
+		t.Errorf("%+v", resp)
+	}
+	d.turn(time.Second)
+	d.signAll()
+	d.turn(time.Second)
+	for range 6 {
+		d.wg.Wait() // the hook has ended, and its end is posted
+		d.handle()
+		d.turn(2 * time.Minute)
+	}
+	d.wg.Wait()
+	d.handle()
+	hook := fmt.Sprintf("core %d %s\n", d.state.Of("core").Live.Number, filepath.Join(d.dir, "www", "core"))
+	if got := text("hooks"); got != hook+hook {
+		t.Errorf("hooks: %q", got)
+	}
+	if got := text("alarms"); strings.Count(got, "\n") < 2 || !strings.HasSuffix(got, "core:\n") {
+		t.Errorf("alarms: %q", got)
+	}
+	d.turn(time.Hour)
+	d.wg.Wait()
+	if got := text("hooks"); got != hook+hook {
+		t.Errorf("hooks after it succeeded: %q", got)
+	}
+}
+
+// request asks what a client asks, at the desk's own pace.
+func (d *desk) request(t *testing.T, action string, rules ...string) *api.Response {
+	t.Helper()
+	final := make(chan *api.Response, 1)
+	d.serve(&api.Request{Op: api.OpRound, Action: action, Rules: rules}, final)
+	select {
+	case r := <-final:
+		return r
+	default:
+		t.Fatalf("%s has no answer", action)
+		return nil
+	}
+}
+
+// TestRequests: what clients may ask, and what they are told.
+func TestRequests(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule {
+		return []Rule{aRule(dir, "core", round.Rule{Class: "db", Urgent: "db-now"}, "db"), aRule(dir, "extra", round.Rule{Class: "db"}, "*.db")}
+	})
+	d.turn(time.Second)
+	for _, tc := range []struct {
+		action string
+		rules  []string
+		want   string
+	}{
+		{api.RoundOpen, []string{"none"}, "no rule \"none\": there are core, extra"},
+		{api.RoundUrgent, []string{"extra"}, "no class for urgent rounds"},
+		{api.RoundWait, nil, "nothing that touchmark-hostd does"},
+		{api.RoundWait, []string{"core", "extra"}, "nothing that touchmark-hostd does"},
+		{"", nil, "nothing that touchmark-hostd does"},
+		{api.RoundWait, []string{"core"}, "cannot be taken"},
+	} {
+		if r := d.request(t, tc.action, tc.rules...); r.OK || !strings.Contains(r.Error, tc.want) {
+			t.Errorf("%s %v: %+v", tc.action, tc.rules, r)
+		}
+	}
+	d.stage("core", "db", "db 1")
+	final := make(chan *api.Response, 1)
+	d.serve(&api.Request{Op: api.OpRound, Action: api.RoundWait, Rules: []string{"core"}}, final)
+	if r := d.request(t, api.RoundUrgent, "core"); !r.OK || !r.Rounds[0].Urgent {
+		t.Errorf("%+v", r)
+	}
+	d.turn(time.Second)
+	if open := d.board.open(); len(open) != 1 || open[0].req.Class != "db-now" {
+		t.Fatalf("%+v", open)
+	}
+	d.signAll()
+	d.turn(time.Second)
+	d.turn(time.Second)
+	select {
+	case r := <-final:
+		if !r.OK {
+			t.Errorf("%+v", r)
+		}
+	default:
+		t.Error("a client still waits")
+	}
+	if r := d.request(t, api.RoundList); len(r.Rounds) != 2 || r.Rounds[0].Urgent || r.Rounds[0].Waiting != "" || r.Rounds[0].Published == 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestRun: the real loop answers, and ends with what it started.
+func TestRun(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule { return []Rule{aRule(dir, "core", round.Rule{Class: "db"}, "db")} })
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { d.Run(ctx); close(ended) }()
+	if r := d.Serve(ctx, &api.Request{Action: api.RoundList}); !r.OK {
+		t.Errorf("%+v", r)
+	}
+	stop()
+	<-ended
+	if r := d.Serve(t.Context(), &api.Request{Action: api.RoundList}); r.OK || r.Code != api.NoDaemon {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestDamagedQueue: a daemon does not begin with half a queue.
+func TestDamagedQueue(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule { return []Rule{aRule(dir, "core", round.Rule{Class: "db"}, "db")} })
+	must(t, os.WriteFile(filepath.Join(d.dir, "state", stateFile), []byte(`{"count":1,"rules":null,"jobs":null} x`), 0o600))
+	if _, err := New(d.o); err == nil || !strings.Contains(err.Error(), "move it away") {
+		t.Errorf("%v", err)
+	}
+}
