@@ -28,7 +28,7 @@ func TestToolsThatCallGPG(t *testing.T) {
 	}{
 		{"gpg", signsAsGPG}, {"git", signsTags}, {"pacman", signsForPacman}, {"reprepro", signsForReprepro}, {"reprepro hook", signsAsHook},
 		{"aptly", signsForAptly}, {"debsigs", signsDebs}, {"dpkg", signsForDpkg}, {"rpm", signsForRPM}, {"batch", signsBatch}, {"securesystemslib", signsForLibrary}, {"in-toto", signsForInToto},
-		{"many", signsManyAtOnce}, {"denied", deniesAll}, {"not touched", failsUntouched}, {"interrupted", withdrawsItself}, {"no daemon", failsWithoutDaemon},
+		{"many", signsManyAtOnce}, {"denied", deniesAll}, {"not touched", failsUntouched}, {"interrupted", withdrawsItself}, {"nobody there", endsInTime}, {"no daemon", failsWithoutDaemon},
 	} {
 		t.Run(tool.name, func(t *testing.T) { tool.run(t, d) })
 	}
@@ -336,6 +336,22 @@ func withdrawsItself(t *testing.T, d *desk) {
 	}
 	_, _, err = d.w.Views().Wait(d.ctx, mark, func(v operator.View) bool { return v.Ask != operator.AskArm })
 	must(t, err)
+	absent(t, filepath.Join(dir, "data.asc"))
+}
+
+// endsInTime: where nobody looks at the display, a caller ends by itself, as its time says.
+func endsInTime(t *testing.T, d *desk) {
+	dir := d.place(t)
+	d.hold.Lock()
+	defer d.hold.Unlock()
+	cmd := d.w.Command(d.ctx, dir, "touchmark-gpg", "--status-fd", "1", "-ab", "-o", "data.asc")
+	cmd.Env = append(cmd.Env, "TOUCHMARK_TIMEOUT=1s")
+	cmd.Stdin = strings.NewReader("data that nobody looks at")
+	out, err := cmd.Output()
+	must(t, world.Exited(err))
+	if code := cmd.ProcessState.ExitCode(); code != 2 || string(out) != "[GNUPG:] FAILURE sign 33554494\n" {
+		t.Errorf("code %d: %s", code, out)
+	}
 	absent(t, filepath.Join(dir, "data.asc"))
 }
 

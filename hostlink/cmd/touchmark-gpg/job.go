@@ -52,19 +52,23 @@ type job struct {
 	late  time.Duration // … and for an answer after that
 }
 
-// obtain has the signatures made and checks them against this host's own trust and
-// hashes. Nothing is written.
-func (j *job) obtain() ([]*verify.Facts, error) {
-	overdue := time.AfterFunc(reading, func() { j.die("what is to be signed was not written within " + reading.String()) })
+// do has the signatures made, checks them against this host's own trust and
+// hashes, and writes them. On failure nothing is written; the daemon offers a
+// result that nobody took to the same call again.
+func (j *job) do() ([]*verify.Facts, error) {
+	connected := j.within(j.wait+j.late, "touchmark-hostd takes no connection")
 	s, err := client.Open(env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"))
+	connected()
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
-	if err := j.read(); err != nil {
+	read := j.within(reading, "what is to be signed does not come to an end")
+	err = j.read()
+	read()
+	if err != nil {
 		return nil, err
 	}
-	overdue.Stop()
 	req, err := j.request()
 	if err != nil {
 		return nil, err
@@ -75,15 +79,23 @@ func (j *job) obtain() ([]*verify.Facts, error) {
 	}
 	facts, err := j.accept(r)
 	if err == nil {
-		s.Taken()
+		err = writeAll(j.outs)
 	}
-	return facts, err
+	if err != nil {
+		return nil, err
+	}
+	s.Taken()
+	return facts, nil
 }
 
-// die ends a process that waits for what nobody can interrupt.
-func (j *job) die(why string) {
-	fmt.Fprintf(j.p.errs, "touchmark-gpg: %s; no signature was written\n", why)
-	os.Exit(exitFailed)
+// within ends the process if what nothing can interrupt takes longer than d;
+// nothing is written yet. The caller says when it is over.
+func (j *job) within(d time.Duration, why string) (over func()) {
+	t := time.AfterFunc(d, func() {
+		fmt.Fprintf(j.p.errs, "touchmark-gpg: %s, after %s: no signature was written\n", why, d)
+		os.Exit(exitFailed)
+	})
+	return func() { t.Stop() }
 }
 
 func (j *job) read() error {

@@ -9,6 +9,7 @@ import (
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/gpgcompat"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // sign has the appliance sign, if it is its key that the caller means.
@@ -32,7 +33,7 @@ func (p *program) sign(c *gpgcompat.Call, args []string) error {
 	if err != nil {
 		lines = gpgcompat.NotSigned(failure(err))
 	}
-	if _, told := io.WriteString(status, lines); told != nil && err == nil {
+	if told := status(lines); told != nil && err == nil {
 		return fmt.Errorf("the signature is written, but the status cannot be: %w", told)
 	}
 	return err
@@ -54,11 +55,8 @@ func (p *program) perform(j *job) (lines string, err error) {
 		}
 		j.outs = append(j.outs, o)
 	}
-	facts, err := j.obtain()
+	facts, err := j.do()
 	if err != nil {
-		return "", err
-	}
-	if err := writeAll(j.outs); err != nil {
 		return "", err
 	}
 	for i, f := range facts {
@@ -83,14 +81,15 @@ func format(c *gpgcompat.Call) error {
 	return nil
 }
 
-// openStatus opens where gpg is to write status lines.
-func openStatus(name string) (io.Writer, error) {
+// openStatus finds where gpg is to write status lines: a file descriptor, or a
+// file by its path. What it returns writes them.
+func openStatus(name string) (write func(lines string) error, err error) {
 	if name == "" {
-		return io.Discard, nil
+		return func(string) error { return nil }, nil
 	}
 	fd, err := strconv.ParseUint(name, 10, 16)
 	if err != nil {
-		return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		return func(lines string) error { return durable.Replace(name, []byte(lines), 0o600) }, nil
 	}
 	f := os.NewFile(uintptr(fd), "status")
 	if f == nil {
@@ -99,7 +98,7 @@ func openStatus(name string) (io.Writer, error) {
 	if _, err := f.Stat(); err != nil {
 		return nil, fmt.Errorf("file descriptor %d for status lines is not open", fd)
 	}
-	return f, nil
+	return func(lines string) error { _, err := io.WriteString(f, lines); return err }, nil
 }
 
 // release is the hook that reprepro calls: what to sign, and where InRelease and
