@@ -146,7 +146,7 @@ func TestLayoutRefused(t *testing.T) {
 		put(t, v, path, c.to)
 		refused(t, path, "in-toto-gpg", encoded(t, "in-toto-gpg", v), Content, c.where)
 	}
-	for path, where := range map[string]string{"steps": "", "expires": "", "steps/0/threshold": "steps[0]", "keys/" + edID: "steps[0].pubkeys[1]", "keys/" + rsaID + "/creation_time": "keys." + rsaID,
+	for path, where := range map[string]string{"steps": "", "expires": "", "steps/0/threshold": "steps[0]", "keys/" + edID: "steps[0].pubkeys[1]",
 		"keys/" + rsaID + "/keyval": "keys." + rsaID, "inspect/0/run": "inspect[0]", "readme": ""} {
 		refused(t, "without "+path, "in-toto-native", encoded(t, "in-toto-native", without(t, find(t, "layout-openpgp").value(t), path)), Content, where)
 	}
@@ -167,6 +167,41 @@ func TestLayoutOfAnotherLibrary(t *testing.T) {
 	d, err := Parse("in-toto-native", encoded(t, "in-toto-native", v))
 	if err != nil || strings.Join(d.Meaning, "\n")+"\n" != find(t, "layout-openpgp").meaning {
 		t.Errorf("%v\n%s", err, strings.Join(d.Meaning, "\n"))
+	}
+}
+
+// TestClaimedIds: older versions of in-toto left out what an id is made of; it is
+// then shown as what it is, a claim, and the key itself beside it.
+func TestClaimedIds(t *testing.T) {
+	v := find(t, "layout-openpgp").value(t)
+	for _, key := range []string{edID, rsaID + "/subkeys/" + subID} {
+		without(t, v, "keys/"+key+"/creation_time")
+	}
+	d, err := Parse("in-toto-gpg", encoded(t, "in-toto-gpg", v))
+	text := strings.Join(d.Meaning, "\n")
+	for _, want := range []string{
+		"    " + edID + "\n      claimed: it cannot be computed from the key\n",
+		"    " + subID + "\n      a subkey of " + rsaID + "\n      claimed: it cannot be computed from the key\n",
+		"key " + edID + "\n  OpenPGP eddsa, does not expire\n  without creation_time its id is only claimed; SHA-256 of the key:\n    ",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%v, no %q in\n%s", err, want, text)
+		}
+	}
+	if strings.Count(text, "claimed") != 4 {
+		t.Errorf("the other keys are claimed too:\n%s", text)
+	}
+	for _, id := range []string{"x", "", strings.ToUpper(edID), edID + "00"} {
+		v := find(t, "layout-openpgp").value(t)
+		k, _ := at(t, v, "keys/"+edID+"/x")
+		without(t, k, "creation_time")
+		put(t, k, "keyid", id)
+		without(t, v, "keys/"+edID)
+		put(t, v, "keys/"+id, k)
+		put(t, v, "steps/0/pubkeys/1", id)
+		if d, err := Parse("in-toto-gpg", encoded(t, "in-toto-gpg", v)); err == nil {
+			t.Errorf("%s is taken for an id:\n%s", id, strings.Join(d.Meaning, "\n"))
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
@@ -20,28 +21,38 @@ import (
 	"touchmark/appliance/sigformat/strictjson"
 )
 
-// layoutKey is a functionary's key. Its id was computed from the key itself.
+// layoutKey is a functionary's key. Its id was computed from the key itself, or
+// else is marked as claimed.
 type layoutKey struct {
 	id      string
+	claimed bool
 	what    string
 	same    string // what it has in common with the same key under another id
 	subkeys []layoutKey
 }
 
-// is reports whether the key or one of its subkeys has this id.
-func (k layoutKey) is(id string) bool {
-	return k.id == id || slices.ContainsFunc(k.subkeys, func(s layoutKey) bool { return s.id == id })
+// find is the key or the one of its subkeys with this id, nil if none has it.
+func (k layoutKey) find(id string) *layoutKey {
+	for _, s := range k.all() {
+		if s.id == id {
+			return &s
+		}
+	}
+	return nil
 }
 
 // all are the key and its subkeys.
 func (k layoutKey) all() []layoutKey { return append([]layoutKey{k}, k.subkeys...) }
 
-func (k layoutKey) say(p *page) {
-	p.say(0, "key %s", k.id)
-	p.say(1, "%s", k.what)
+func (k layoutKey) say(p *page, depth int, what string) {
+	p.say(depth, "%s %s", what, k.id)
+	p.say(depth+1, "%s", k.what)
+	if k.claimed {
+		p.say(depth+1, "without creation_time its id is only claimed; SHA-256 of the key:")
+		p.say(depth+2, "%x", sha256.Sum256([]byte(k.same)))
+	}
 	for _, s := range k.subkeys {
-		p.say(1, "subkey %s", s.id)
-		p.say(2, "%s", s.what)
+		s.say(p, depth+1, "subkey")
 	}
 }
 
@@ -144,25 +155,32 @@ func hashOf(o *strictjson.Object) string {
 }
 
 // openPGPKey is one as securesystemslib exports it from a keyring. Its id is the
-// fingerprint.
+// fingerprint, which nobody can compute where older versions left the time of
+// creation out.
 func (n node) openPGPKey(more ...string) layoutKey {
-	n.check(n.has("creation_time"), "without creation_time its id cannot be computed: export the key again with in-toto 1.0 or newer")
-	n.only(append([]string{"creation_time", "hashes", "keyid", "keyval", "method", "type", "?validity_period"}, more...)...)
+	n.only(append([]string{"?creation_time", "hashes", "keyid", "keyval", "method", "type", "?validity_period"}, more...)...)
 	val := n.get("keyval")
 	val.only("private", "public")
 	val.get("private").check(val.get("private").text() == "", "a private key: it must not be published")
-	made := n.get("creation_time").int()
-	n.get("creation_time").check(0 <= made && made < 1<<32, "not a time of OpenPGP")
-	body, what := n.openPGPBody(val.get("public"), uint32(made))
-	id := sigformat.FingerprintOf(body)
-	k := layoutKey{id: hex.EncodeToString(id[:]), what: what + n.validity(made), same: string(body[5:])}
-	if n.has("subkeys") {
-		ids, all := n.get("subkeys").members()
-		for i, s := range all {
-			sub := s.openPGPKey()
-			s.check(sub.id == ids[i] && s.get("keyid").text() == ids[i], "the key has the id %s, not this one", sub.id)
-			k.subkeys = append(k.subkeys, sub)
-		}
+	material, what := n.openPGPNumbers(val.get("public"))
+	k := layoutKey{id: n.get("keyid").text(), claimed: true, same: string(material), what: what + ", does not expire"}
+	if n.has("creation_time") {
+		made := n.get("creation_time").int()
+		n.get("creation_time").check(0 <= made && made < 1<<32, "not a time of OpenPGP")
+		id := sigformat.FingerprintOf(append(binary.BigEndian.AppendUint32([]byte{4}, uint32(made)), material...))
+		k.id, k.claimed, k.what = hex.EncodeToString(id[:]), false, what+n.validity(made)
+	}
+	if b, err := hex.DecodeString(k.id); err != nil || len(b) != sha1.Size || hex.EncodeToString(b) != k.id {
+		n.get("keyid").fail("not 40 lowercase hexadecimal digits")
+	}
+	if !n.has("subkeys") {
+		return k
+	}
+	ids, all := n.get("subkeys").members()
+	for i, s := range all {
+		sub := s.openPGPKey()
+		s.check(sub.id == ids[i] && s.get("keyid").text() == ids[i], "the key has the id %s, not this one", sub.id)
+		k.subkeys = append(k.subkeys, sub)
 	}
 	return k
 }
@@ -193,8 +211,9 @@ var openPGPKinds = map[string]struct {
 	"eddsa": {"pgp+eddsa-ed25519", 22, "\x09\x2b\x06\x01\x04\x01\xda\x47\x0f\x01", []string{"q"}},
 }
 
-// openPGPBody makes the body of the key packet (RFC 9580 §5.5.2.2) again.
-func (n node) openPGPBody(public node, made uint32) (body []byte, what string) {
+// openPGPNumbers makes what follows the time in the body of the key packet
+// (RFC 9580 §5.5.2.2) again.
+func (n node) openPGPNumbers(public node) (material []byte, what string) {
 	kind, known := openPGPKinds[n.get("type").text()]
 	n.get("type").check(known, "no type of keys that in-toto has")
 	n.get("method").check(n.get("method").text() == kind.method, "not the method of this type of keys")
@@ -212,8 +231,7 @@ func (n node) openPGPBody(public node, made uint32) (body []byte, what string) {
 	if kind.curve == "" && len(integers) > 0 {
 		what += fmt.Sprintf(" of %d bits", new(big.Int).SetBytes(integers[0]).BitLen())
 	}
-	body = binary.BigEndian.AppendUint32([]byte{4}, made)
-	return append(body, openPGPMaterial(n.get("type").text(), integers...)...), what
+	return openPGPMaterial(n.get("type").text(), integers...), what
 }
 
 // openPGPMaterial is what follows the time in the body of a key packet.

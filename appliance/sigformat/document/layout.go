@@ -31,7 +31,7 @@ func layout(n node, p *page) (Kind, bool) {
 		s.rules(p)
 	}
 	for _, k := range keys {
-		k.say(p)
+		k.say(p, 0, "key")
 	}
 	if readme := n.get("readme").text(); readme != "" {
 		p.say(0, "readme: %s", clip(readme, maxFree))
@@ -77,7 +77,7 @@ func (n node) step(p *page, keys []layoutKey) {
 	for i, id := range ids {
 		at := n.get("pubkeys").list()[i]
 		at.check(!slices.Contains(ids[:i], id), "twice")
-		which := slices.IndexFunc(keys, func(k layoutKey) bool { return k.is(id) })
+		which := slices.IndexFunc(keys, func(k layoutKey) bool { return k.find(id) != nil })
 		if which < 0 {
 			at.fail("not one of the layout's keys")
 			continue
@@ -85,6 +85,9 @@ func (n node) step(p *page, keys []layoutKey) {
 		p.say(2, "%s", id)
 		if people[keys[which].id] = true; keys[which].id != id {
 			p.say(3, "a subkey of %s", keys[which].id)
+		}
+		if keys[which].find(id).claimed {
+			p.say(3, "claimed: it cannot be computed from the key")
 		}
 	}
 	n.get("threshold").check(1 <= need && need <= int64(len(people)), "from 1 to the number of different pubkeys, which is %d", len(people))
