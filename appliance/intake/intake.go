@@ -57,7 +57,7 @@ func Admit(p *policy.Policy, log Log, rates *policy.History, req *policy.Request
 	if err := checkHead(log, req.Submission); err != nil {
 		return nil, nil, err
 	}
-	artifacts, err := checkContents(req.Approval.Items, contents)
+	artifacts, err := checkContents(req.Approval.Items, contents, now)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -85,14 +85,14 @@ func checkHead(log Log, sub message.Submission) error {
 }
 
 // checkContents reads what came of each item.
-func checkContents(items []message.Item, contents []message.Content) (artifacts []Artifact, err error) {
+func checkContents(items []message.Item, contents []message.Content, now time.Time) (artifacts []Artifact, err error) {
 	if len(contents) != len(items) {
 		return nil, Refuse(message.CodeBadState, "%d hash states and documents for %d items", len(contents), len(items))
 	}
 	for i, it := range items {
 		var a Artifact
 		if contents[i].Document != nil {
-			a, err = readDocument(it, contents[i].Document)
+			a, err = readDocument(it, contents[i].Document, now)
 		} else {
 			a.State, err = checkState(it, contents[i].State)
 		}
@@ -114,8 +114,8 @@ func inItem(i int, err error) error {
 }
 
 // readDocument hashes a document, confirms that it is the approved one, and says
-// what it means.
-func readDocument(it message.Item, doc []byte) (a Artifact, err error) {
+// what it means now.
+func readDocument(it message.Item, doc []byte, now time.Time) (a Artifact, err error) {
 	h := sigformat.NewHasher(it.Digest.Alg)
 	_, _ = h.Write(doc) // a hash never fails
 	a.State = h.State()
@@ -126,7 +126,7 @@ func readDocument(it message.Item, doc []byte) (a Artifact, err error) {
 	if err != nil {
 		return a, Refuse(message.CodeBadDocument, "%v", err)
 	}
-	a.Meaning = d.Meaning
+	a.Meaning = d.At(now)
 	return a, nil
 }
 

@@ -13,6 +13,8 @@ package document
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"touchmark/appliance/sigformat"
 	"touchmark/appliance/sigformat/strictjson"
@@ -34,7 +36,30 @@ const (
 // Document is a document that was understood.
 type Document struct {
 	Kind    Kind
-	Meaning []string // 1 to MaxLines lines of 1 to MaxColumns printable ASCII characters
+	Meaning []string  // 1 to MaxLines - 1 lines of 1 to MaxColumns printable ASCII characters
+	Expires time.Time // when nobody takes it any more; zero if it says nothing of that
+}
+
+// At is the meaning at a time, with a line more about what is left until the
+// document expires.
+func (d Document) At(now time.Time) []string {
+	if d.Expires.IsZero() {
+		return d.Meaning
+	}
+	left := "expires " + span(d.Expires.Sub(now)) + " from now"
+	if !now.Before(d.Expires) {
+		left = "EXPIRED " + span(now.Sub(d.Expires)) + " ago"
+	}
+	return slices.Insert(slices.Clone(d.Meaning), 1, left)
+}
+
+// span is a time without what a person does not need of it.
+func span(t time.Duration) string {
+	const day = 24 * time.Hour
+	if t >= 2*day {
+		return fmt.Sprintf("%d days", t/day)
+	}
+	return count(int(t/time.Hour), "hour")
 }
 
 // Problem is a way in which bytes are no document.
@@ -118,17 +143,17 @@ func whole(v strictjson.Value, readers ...func(node, *page) (Kind, bool)) (Docum
 		if !mine {
 			continue
 		}
-		if mistake == nil && len(p.lines) > MaxLines {
+		if mistake == nil && p.long() {
 			mistake = tooMuch(p)
 		}
 		if mistake != nil {
 			return Document{}, mistake
 		}
-		return Document{kind, p.lines}, nil
+		return Document{kind, p.lines, p.expires}, nil
 	}
 	return Document{}, &Error{Content, "_type", fmt.Sprintf("%s is no type of metadata that this format has", clip(typeOf(v), maxFree))}
 }
 
 func tooMuch(p *page) *Error {
-	return &Error{Unreadable, "", fmt.Sprintf("its meaning has %d lines, a person is shown %d at most: make it smaller", len(p.lines), MaxLines)}
+	return &Error{Unreadable, "", fmt.Sprintf("its meaning has %d lines, a person is shown %d at most: make it smaller", len(p.lines), MaxLines-1)}
 }

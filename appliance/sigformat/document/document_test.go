@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -522,4 +523,30 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestExpiry: what is left of a document's time is said beside the time itself.
+func TestExpiry(t *testing.T) {
+	layout := find(t, "layout-openpgp")
+	d, err := Parse("in-toto-gpg", layout.document(t, "in-toto-gpg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Date(2028, 11, 22, 0, 0, 0, 0, time.UTC)
+	for left, want := range map[time.Duration]string{
+		730 * 24 * time.Hour: "expires 730 days from now", 47 * time.Hour: "expires 47 hours from now", time.Hour: "expires 1 hour from now", 1: "expires 0 hours from now",
+		0: "EXPIRED 0 hours ago", -time.Hour: "EXPIRED 1 hour ago", -50 * 24 * time.Hour: "EXPIRED 50 days ago",
+	} {
+		lines := d.At(end.Add(-left))
+		if lines[1] != want || lines[0] != d.Meaning[0] || len(lines) != len(d.Meaning)+1 || lines[2] != d.Meaning[1] {
+			t.Errorf("%s before: %q, want %q", left, lines[:3], want)
+		}
+	}
+	for name, want := range map[string]string{"release-dak": "2024-06-08T07:05:44Z", "link": "0001-01-01T00:00:00Z", "statement-v1": "0001-01-01T00:00:00Z"} {
+		g := find(t, name)
+		d, err := Parse(g.format, g.document(t, g.format))
+		if err != nil || d.Expires.Format(time.RFC3339) != want || (len(d.At(end)) == len(d.Meaning)) != d.Expires.IsZero() {
+			t.Errorf("%s: %v, %s", name, err, d.Expires)
+		}
+	}
 }

@@ -195,7 +195,7 @@ func (n node) validity(made int64) string {
 	if lasts == 0 {
 		return ", does not expire"
 	}
-	return ", expires " + time.Unix(made+lasts, 0).UTC().Format("2006-01-02T15:04:05Z")
+	return ", expires " + time.Unix(made+lasts, 0).UTC().Format(expiryForm)
 }
 
 // openPGPKinds are the types of keys that in-toto knows: method, algorithm

@@ -16,7 +16,8 @@ func layout(n node, p *page) (Kind, bool) {
 	n.only("_type", "expires", "inspect", "keys", "readme", "steps", "?rootcas", "?intermediatecas")
 	n.empty("rootcas")
 	n.empty("intermediatecas")
-	p.say(0, "in-toto layout, expires %s", n.get("expires").expiry())
+	p.expires = n.get("expires").expiry()
+	p.say(0, "in-toto layout, expires %s", p.expires.Format(expiryForm))
 	keys := n.get("keys").layoutKeys()
 	steps, inspections := n.get("steps").list(), n.get("inspect").list()
 	p.say(0, "%s, %s, %s", count(len(steps), "step"), count(len(inspections), "inspection"), count(len(keys), "key"))
@@ -48,13 +49,15 @@ func (n node) empty(name string) {
 	}
 }
 
-// expiry is a time in the form that in-toto has.
-func (n node) expiry() string {
-	const form = "2006-01-02T15:04:05Z"
+// expiryForm is that of in-toto's times.
+const expiryForm = "2006-01-02T15:04:05Z"
+
+// expiry is such a time.
+func (n node) expiry() time.Time {
 	s := n.text()
-	t, err := time.Parse(form, s)
-	n.check(err == nil && t.Format(form) == s, "not a time like 2028-02-29T12:00:00Z")
-	return show(s)
+	t, err := time.Parse(expiryForm, s)
+	n.check(err == nil && t.Format(expiryForm) == s, "not a time like 2028-02-29T12:00:00Z")
+	return t
 }
 
 // item reads what steps and inspections share, beside their own members, and gives

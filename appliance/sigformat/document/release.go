@@ -232,10 +232,13 @@ func (r *releaseFile) document() (Document, error) {
 			p.say(1, "%s: %s", clip(f.name, maxFree), f.shown())
 		}
 	}
-	if len(p.lines) > MaxLines {
+	if p.long() {
 		return Document{}, tooMuch(p)
 	}
-	return Document{Release, p.lines}, nil
+	if f := r.get("valid-until"); f != nil {
+		p.expires = dateOf(f.value)
+	}
+	return Document{Release, p.lines, p.expires}, nil
 }
 
 // shown is the value; times are checked, and blanks between words are not worth

@@ -4,11 +4,18 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
 // page collects lines.
-type page struct{ lines []string }
+type page struct {
+	lines   []string
+	expires time.Time
+}
+
+// long reports whether there are too many lines; At may add one.
+func (p *page) long() bool { return len(p.lines) >= MaxLines }
 
 // indent is one level.
 const indent = "  "
