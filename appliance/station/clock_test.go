@@ -198,6 +198,16 @@ func TestClockAheadNeedsAdministrators(t *testing.T) {
 	}
 }
 
+// A ceremony takes as long as people do: its entries have the time at which it began.
+func TestFirstStartAfterALongCeremony(t *testing.T) {
+	b := obedient(t)
+	b.cfg.Clock, b.away = func() time.Time { return time.Now().Add(time.Hour) }, time.Hour
+	b.start()
+	b.event("ready")
+	b.connect()
+	b.signs("a.db", "content")
+}
+
 // A board that comes out of a drawer after a year goes on by its operator's word.
 func TestAYearInADrawer(t *testing.T) {
 	b := ahead(t, 366*24*time.Hour, false)

@@ -113,8 +113,13 @@ func (p *Past) ReadClock() error {
 }
 
 // Stated is what the newest attestation in the log says of the time, once ReadClock
-// has read it.
-func (p *Past) Stated() recovery.Stated { return recovery.Stated{Time: p.newest.at, Clock: p.Clock} }
+// has read it. The ceremony's says nothing: its entries have the time at which it began.
+func (p *Past) Stated() recovery.Stated {
+	if p.LastBoot == nil {
+		return recovery.Stated{}
+	}
+	return recovery.Stated{Time: p.newest.at, Clock: p.Clock}
+}
 
 // Add takes the next entry into account.
 func (h *History) Add(hdr ledger.Header, body any) error {

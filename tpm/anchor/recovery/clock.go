@@ -6,8 +6,8 @@ import (
 	"touchmark/tpm/quote"
 )
 
-// Stated is what the log's newest attestation with a quote says of the time: when its entry was
-// made, and the TPM's clock in it.
+// Stated is what the newest boot entry, or attest entry with a quote behind it, says of the time:
+// when it was made, and the TPM's clock in it.
 type Stated struct {
 	Time  time.Time
 	Clock *quote.Clock // nil if there is none
