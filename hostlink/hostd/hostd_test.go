@@ -24,6 +24,7 @@ import (
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/find"
 	"touchmark/tpm/ledgerstore/tiles"
 )
 
@@ -457,6 +458,16 @@ func TestLogOp(t *testing.T) {
 		t.Fatalf("entry %+v", r)
 	}
 	c.expect(api.OK, "")
+	for kind, want := range map[string]int{ledger.KindGenesis: 1, ledger.KindOutcome: 0} {
+		c, n := w.ask(&api.Request{Op: api.OpLog, Find: &find.Query{Kinds: []string{kind}}}), 0
+		for r = c.read(); !r.Final; r = c.read() {
+			n++
+		}
+		if n != want || !r.OK {
+			t.Errorf("%d entries of kind %s: %+v", n, kind, r)
+		}
+	}
+	w.ask(&api.Request{Op: api.OpLog, Find: &find.Query{Digest: "1"}}).expect(api.Usage, "8 or more")
 	if got := w.ask(&api.Request{Op: api.OpCert}).expect(api.OK, ""); !bytes.Equal(got.Cert, w.b.Trust.Certs[0]) {
 		t.Fatal("certificate differs")
 	}

@@ -2,6 +2,7 @@ package hostd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/socket"
 	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger/find"
 )
 
 // serve answers clients until ctx ends.
@@ -253,19 +255,31 @@ func (d *Daemon) serveLog(ctx context.Context, req *api.Request, say func(*api.R
 	case <-d.done:
 		return
 	}
-	size := d.mirror.Size()
-	from, to := span(req, size)
+	_ = say(d.tellEntries(ctx, req, committed, say))
+}
+
+// tellEntries sends the entries that a log request asks for; the last word is
+// what it returns.
+func (d *Daemon) tellEntries(ctx context.Context, req *api.Request, committed uint64, say func(*api.Response) error) *api.Response {
+	finder, err := find.New(*cmp.Or(req.Find, &find.Query{}))
+	if err != nil {
+		return fail(api.Usage, "%v", err)
+	}
+	from, to := span(req, d.mirror.Size())
 	for i := from; i < to && ctx.Err() == nil; i++ {
 		e, err := d.mirror.Store.Entry(i)
-		if err != nil {
-			_ = say(fail(api.Internal, "%v", err))
-			return
+		wanted := req.Find == nil
+		if err == nil && !wanted {
+			wanted, err = finder.Match(e)
 		}
-		if say(&api.Response{Entry: &api.Entry{Index: i, Committed: i < committed, Text: e}}) != nil {
-			return
+		if err != nil {
+			return fail(api.Internal, "%v", err)
+		}
+		if wanted && say(&api.Response{Entry: &api.Entry{Index: i, Committed: i < committed, Text: e}}) != nil {
+			break // the client is gone
 		}
 	}
-	_ = say(&api.Response{Final: true, OK: true})
+	return &api.Response{Final: true, OK: true}
 }
 
 // span is the range of entries that a log request means.

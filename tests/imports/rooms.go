@@ -102,6 +102,7 @@ var rooms = map[string]kind{
 	"tpm/audit/report":                 pure,
 	"tpm/audit/task":                   pure,
 	"tpm/ledger":                       pure,
+	"tpm/ledger/find":                  pure,
 	"tpm/ledger/order":                 pure,
 	"tpm/ledger/tokenkey":              pure,
 	"tpm/quote":                        pure,

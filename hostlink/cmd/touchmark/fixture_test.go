@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/audit/challenge"
+	"touchmark/tpm/ledger/find"
 	"touchmark/tpm/quote"
 )
 
@@ -99,7 +101,15 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 		return
 	}
 	if req.Op == api.OpLog {
+		finder, err := find.New(*cmp.Or(req.Find, &find.Query{}))
+		if err != nil {
+			say(&api.Response{Final: true, Code: api.Usage, Error: err.Error()})
+			return
+		}
 		for i, e := range f.Entries {
+			if !must(finder.Match(e)) {
+				continue
+			}
 			say(&api.Response{Entry: &api.Entry{Index: uint64(i), Committed: i == 0, Text: e}})
 		}
 		say(&api.Response{Final: true, OK: true})

@@ -18,6 +18,7 @@ import (
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/find"
 )
 
 func (a *app) statusCmd() *cobra.Command {
@@ -103,14 +104,33 @@ func (a *app) printStatus(s *api.Status) {
 func (a *app) logCmd() *cobra.Command {
 	var req api.Request
 	c := &cobra.Command{
-		Use:     "log",
-		Short:   "Show the mirrored log",
-		Long:    "Shows entries of this host's mirror, oldest first. A * marks entries not covered by a checkpoint yet.\nThis is for reading; touchmark-audit is for checking.",
-		Example: "  touchmark log --last 5\n  touchmark log --json | jq 'select(.kind==\"intent\")'",
-		Args:    cobra.NoArgs,
-		RunE:    func(*cobra.Command, []string) error { return a.log(&req) },
+		Use:   "log",
+		Short: "Show the mirrored log",
+		Long: `Shows entries of this host's mirror, oldest first. A * marks entries not covered
+by a checkpoint yet. This is for reading; touchmark-audit is for checking.
+
+With --artifact, --digest, --class or --job the intents that fit are shown, with
+their files, and how each ended; all that is given must fit, name and digest one
+and the same file. The digest is what sha256sum prints of the file, but for texts
+and documents, which are signed over another form (docs/spec/signature.md §4).`,
+		Example: "  touchmark log --last 5\n  touchmark log --artifact 'core.db*' --since 2026-05-01 --until 2026-06-01\n" +
+			"  touchmark log --digest 9f86d081884c\n  touchmark log --json | jq 'select(.kind==\"intent\")'",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if q := req.Find; q.Name+q.Digest+q.Class+q.Job+q.From+q.To == "" && len(q.Kinds) == 0 {
+				req.Find = nil
+			}
+			return a.log(&req)
+		},
 	}
-	req.Op = api.OpLog
+	req.Op, req.Find = api.OpLog, &find.Query{Outcomes: true}
+	c.Flags().StringVar(&req.Find.Name, "artifact", "", "only files of this name, with * and ?")
+	c.Flags().StringVar(&req.Find.Digest, "digest", "", "only files of this digest: its first 8 or more digits")
+	c.Flags().StringVar(&req.Find.Class, "class", "", "only jobs of this policy class")
+	c.Flags().StringVar(&req.Find.Job, "job", "", "only this job: its first 8 or more digits")
+	c.Flags().StringArrayVar(&req.Find.Kinds, "kind", nil, "only entries of this kind, once for each")
+	c.Flags().StringVar(&req.Find.From, "since", "", "only entries of this time (2026-05-01 or 2026-05-01T12:00:00Z) or later")
+	c.Flags().StringVar(&req.Find.To, "until", "", "only entries before this time")
 	c.Flags().Uint64Var(&req.From, "from", 0, "first entry")
 	c.Flags().Uint64Var(&req.Count, "count", 0, "how many (0: all)")
 	c.Flags().Uint64Var(&req.Last, "last", 0, "only the last so many")
@@ -134,6 +154,9 @@ func (a *app) log(req *api.Request) error {
 		if r.Entry != nil {
 			if err := a.entry(r.Entry); err != nil {
 				return err
+			}
+			if req.Find != nil && !a.json {
+				a.files(r.Entry.Text)
 			}
 		}
 		if r.Final {
@@ -189,6 +212,26 @@ func summary(body any) string {
 		return fmt.Sprintf("of size %d", b.Size)
 	}
 	return ""
+}
+
+// files shows the files of an intent, a line each.
+func (a *app) files(entry []byte) {
+	_, body, err := ledger.Parse(entry)
+	in, ok := body.(*ledger.Intent)
+	if err != nil || !ok {
+		return
+	}
+	text, err := message.NoteText(in.Approval)
+	if err != nil {
+		return
+	}
+	ap, err := message.ParseApproval(text)
+	if err != nil {
+		return
+	}
+	for _, it := range ap.Items {
+		fmt.Fprintf(a.out, "        %s  %d bytes  %s  %s\n", it.Digest, it.Size, it.Format, it.Name)
+	}
 }
 
 func intentNames(b *ledger.Intent) string {

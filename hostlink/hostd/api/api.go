@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"touchmark/hostlink/message"
+	"touchmark/tpm/ledger/find"
 )
 
 // Operations.
@@ -106,6 +107,8 @@ type Request struct {
 	From  uint64 `json:"from,omitempty"`  // log: first index; watch: likewise, 0 for what is to come
 	Count uint64 `json:"count,omitempty"` // log: how many, 0 for all
 	Last  uint64 `json:"last,omitempty"`  // log: the last so many, instead of From
+
+	Find *find.Query `json:"find,omitempty"` // log: only these, of that range
 }
 
 // KeySize is the length of a request's key in bytes.
