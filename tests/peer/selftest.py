@@ -4,6 +4,7 @@ import hashlib
 import os
 
 import frame
+import document
 import hashstate
 import log
 import session
@@ -199,7 +200,20 @@ def states(case):
         check(hashlib.new(algorithm.name, content).digest() == digest, "is not the content's")
 
 
-FILES = {"frames": frames, "streams": streams, "sessions": sessions, "texts": texts, "notes": notes, "keys": vkeys,
+def documents(case):
+    def read():
+        try:
+            return document.document_of(case.get("format"), case.get("file"))
+        except document.BadDocument:
+            raise document.BadDocument("bad-document") from None  # the board has one word for all of them
+
+    if refused(case, document.BadDocument, read):
+        return
+    got = read()
+    check(got == case.get("document"), "is over %r" % got)
+
+
+FILES = {"documents": documents, "frames": frames, "streams": streams, "sessions": sessions, "texts": texts, "notes": notes, "keys": vkeys,
          "messages": messages, "states": states}
 
 

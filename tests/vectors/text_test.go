@@ -261,6 +261,23 @@ func TestMessages(t *testing.T) {
 	})
 }
 
+func TestDocuments(t *testing.T) {
+	run(t, "documents.txt", func(t *testing.T, v vector) {
+		format, ok := sigformat.FormatOf(v.get("format").text)
+		if !ok {
+			t.Fatalf("no format %s", v.get("format").text)
+		}
+		refused := ""
+		doc, err := format.DocumentOf(v.get("file").bytes)
+		if err != nil {
+			refused = message.CodeBadDocument
+		}
+		if !v.refused(t, refused) && !bytes.Equal(doc, v.get("document").bytes) {
+			t.Errorf("it is over %q", doc)
+		}
+	})
+}
+
 func TestStates(t *testing.T) {
 	run(t, "states.txt", func(t *testing.T, v vector) {
 		alg := message.Alg(v.get("algorithm").text)
