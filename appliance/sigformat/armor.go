@@ -57,14 +57,14 @@ func crc24(data []byte) []byte {
 	return []byte{byte(crc >> 16), byte(crc >> 8), byte(crc)}
 }
 
-// dearmor undoes the armor of a signature, which is all there is in the text.
+// dearmor undoes the armor of a block, which is all there is in the text.
 // Headers and checksum are not looked at: what is in it is verified.
-func dearmor(text string) ([]byte, error) {
+func dearmor(block, text string) ([]byte, error) {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
-	body, ok := strings.CutPrefix(text, "-----BEGIN "+blockSignature+"-----\n")
-	body, rest, ended := strings.Cut(body, "\n-----END "+blockSignature+"-----")
+	body, ok := strings.CutPrefix(text, "-----BEGIN "+block+"-----\n")
+	body, rest, ended := strings.Cut(body, "\n-----END "+block+"-----")
 	if !ok || !ended || strings.Trim(rest, "\n") != "" {
-		return nil, errors.New("not one armored signature")
+		return nil, fmt.Errorf("not one armored %s", block)
 	}
 	if empty, found := strings.CutPrefix(body, "\n"); found {
 		body = empty
@@ -134,7 +134,7 @@ func ReadSignatureFile(content []byte) (*SignatureFile, error) {
 	if !bytes.HasPrefix(content, []byte("-----BEGIN ")) {
 		return &SignatureFile{Packet: content}, nil
 	}
-	packet, err := dearmor(string(content))
+	packet, err := dearmor(blockSignature, string(content))
 	if err != nil {
 		return nil, err
 	}
@@ -162,6 +162,6 @@ func readClear(rest string) (*SignatureFile, error) {
 		f.Text = append(f.Text, escaped...)
 	}
 	var err error
-	f.Packet, err = dearmor(rest[i:])
+	f.Packet, err = dearmor(blockSignature, rest[i:])
 	return f, err
 }

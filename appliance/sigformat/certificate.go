@@ -23,6 +23,10 @@ type Certificate struct {
 	Revoked bool
 	Code    Reason // of the revocation
 
+	// Bound is the newest agreement to be another's subkey, nil if there is none. It
+	// is no part of this certificate, and a parsed one has none.
+	Bound *Binding
+
 	newest     time.Time // creation of the newest self-signature
 	selfs      []byte    // self-signature packets, oldest first
 	revocation []byte    // packet, nil if there is none

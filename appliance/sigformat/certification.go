@@ -26,9 +26,11 @@ const (
 func (r Reason) Hard() bool { return r == NoReason || r == Compromised }
 
 // Certification is what administrators have a key say of itself: a renewal,
-// which moves the expiry, or a revocation.
+// which moves the expiry, a revocation, or that it agrees to be the signing subkey
+// of a primary, which changes nothing in its own certificate.
 type Certification struct {
 	Created time.Time // of the signature: the time of its log entry, whole seconds
+	Primary *Primary  // that it agrees to; nil for the others
 	Revoke  bool
 	Expires time.Time // renewal: when the key expires, zero for never
 	Code    Reason    // revocation
@@ -83,7 +85,10 @@ func (c *Certificate) plan(x Certification) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if x.Revoke {
+	switch {
+	case x.Primary != nil:
+		return c.planBinding(x, area, note)
+	case x.Revoke:
 		return c.planRevocation(x, area, note)
 	}
 	return c.planRenewal(x, area, note)
@@ -147,6 +152,10 @@ func (c *Certificate) With(x Certification, sig []byte) (*Certificate, error) {
 		return nil, fmt.Errorf("openpgp certification: %w", err)
 	}
 	next := *c
+	if x.Primary != nil {
+		next.Bound = &Binding{x.Primary, c.Key, slices.Clone(sig)}
+		return &next, nil
+	}
 	if x.Revoke {
 		next.Revoked, next.Code, next.revocation = true, x.Code, slices.Clone(sig)
 		return &next, nil

@@ -40,8 +40,8 @@ func (r Keyring) Find(fingerprint [20]byte) *Certificate {
 	return r[i]
 }
 
-// VerifyCertification checks a renewal or revocation that one of the keys made of
-// itself, over the digest that the log announced (docs/spec/ledger.md §1.8). What
+// VerifyCertification checks a renewal, a revocation or an agreement to a primary that
+// one of the keys made of itself, over the digest that the log announced (docs/spec/ledger.md §1.8). What
 // the packet says of time and expiry is not held against that digest: With does it.
 func (r Keyring) VerifyCertification(sig []byte, announced message.Digest) error {
 	err := r.verifyCertification(sig, announced)
@@ -57,7 +57,7 @@ func (r Keyring) verifyCertification(sig []byte, announced message.Digest) error
 		return err
 	}
 	var f fields
-	alg, err := f.parse(body, typeCertification, typeRevocation)
+	alg, err := f.parse(body, typeCertification, typeRevocation, typeBinding)
 	if err != nil {
 		return err
 	}

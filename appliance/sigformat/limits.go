@@ -43,5 +43,9 @@ const (
 	// others do not.
 	MaxLine = 19000
 
+	// MaxPrimary bounds the packet body of a primary key that is kept elsewhere: one
+	// of RSA-8192 has 1037 bytes.
+	MaxPrimary = 1100
+
 	rsaExponent = 65537 // what PIV tokens generate; anything else is not ours
 )

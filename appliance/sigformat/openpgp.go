@@ -19,6 +19,7 @@ const (
 	typeBinary        = 0x00
 	typeText          = 0x01
 	typeCertification = 0x13
+	typeBinding       = 0x19 // a subkey agrees to its primary
 	typeRevocation    = 0x20
 )
 

@@ -11,6 +11,7 @@ const (
 	tagSignature = 2
 	tagPublicKey = 6
 	tagUserID    = 13
+	tagSubkey    = 14
 )
 
 var errPacket = errors.New("not a packet of the expected kind and size")

@@ -2,6 +2,7 @@ package station
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -119,15 +120,18 @@ func (s *Station) certInForce(d *decree, end ledger.ItemResult, denied bool) {
 		s.alarm = touchAlarm
 	}
 	if end.State == ledger.Signed {
-		s.announce(d, "order-done", certDone(s.past.Named(d.order.Action.(*order.Cert).Key)))
+		a := d.order.Action.(*order.Cert)
+		s.announce(d, "order-done", certDone(a, s.past.Named(a.Key)))
 		return
 	}
 	s.announce(d, "order-dropped", certUndone(end, denied))
 }
 
 // certDone says what the certificate is now.
-func certDone(k *past.Key) string {
+func certDone(a *order.Cert, k *past.Key) string {
 	switch {
+	case a.Primary != nil:
+		return fmt.Sprintf("Key %s agreed to be a subkey of %X. Its owner makes the rest, with the binding request from the log.", k.Name, a.Primary.Fingerprint())
 	case k.Cert.Revoked:
 		return "Key " + k.Name + " is revoked."
 	case k.Cert.Expires.IsZero():

@@ -57,6 +57,7 @@ var rooms = map[string]kind{
 	"hostlink/approve":             pure,
 	"hostlink/approve/pacman":      edge,
 	"hostlink/keyring":             pure,
+	"hostlink/binding":             pure,
 	"hostlink/frame":               pure,
 	"hostlink/gpgcompat":           pure,
 	"hostlink/hostd/verify":        pure,

@@ -179,6 +179,7 @@ var infos = []remark{
 	}),
 	plain(finding.Closed, func(w *world) { w.do(&order.Close{}) }),
 	plain(finding.Renewed, func(w *world) { w.renew(time.Time{}) }),
+	plain(finding.Bound, func(w *world) { w.bind() }),
 	plain(finding.Revoked, func(w *world) { w.revoke(sigformat.Retired) }),
 }
 

@@ -91,6 +91,14 @@ func (w *world) revoke(code sigformat.Reason) {
 	w.orderedCert(&order.Cert{Key: "packages", Revoke: true, Code: code}).run()
 }
 
+// bind has the key agree to a primary, always the same.
+func (w *world) bind() {
+	w.t.Helper()
+	p, err := sigformat.ParsePrimary([]byte{4, 0x60, 1, 2, 3, 22, 1, 2, 3, 4})
+	w.must(err)
+	w.orderedCert(&order.Cert{Key: "packages", Primary: p}).run()
+}
+
 // asked ends a cert entry in a state without signature.
 func (w *world) asked(s ledger.State) {
 	w.t.Helper()
@@ -141,6 +149,9 @@ var certHistories = []struct {
 	}, finding.Warnings, []string{finding.OrderTaken}},
 	{"retired", func(w *world) { w.renew(year(w)); w.revoke(sigformat.Retired); w.boot() }, finding.Clean,
 		[]string{finding.OrderTaken, finding.Renewed, finding.Revoked}},
+	{"bound to a primary", func(w *world) { w.bind(); w.ceremony(1) }, finding.Clean, []string{finding.OrderTaken, finding.Bound}},
+	{"bound, renewed, bound", func(w *world) { w.bind(); w.renew(year(w)); w.bind() }, finding.Clean,
+		[]string{finding.OrderTaken, finding.Bound, finding.Renewed}},
 	{"compromised", func(w *world) { w.revoke(sigformat.Compromised) }, finding.Warnings, []string{finding.OrderTaken}},
 }
 
@@ -197,6 +208,17 @@ func TestCertificateSinceLongAgo(t *testing.T) {
 
 // certAttacks are lies about the key.
 var certAttacks = []attack{
+	{"agreed to another primary than ordered", finding.Cert, func(_ *testing.T, w *world) Input {
+		p, err := sigformat.ParsePrimary([]byte{4, 0x60, 1, 2, 3, 22, 5, 6, 7, 8})
+		w.must(err)
+		c := w.orderedCert(&order.Cert{Key: "packages"})
+		c.x.Primary = p
+		c.plan, err = w.cert.Plan(c.x)
+		w.must(err)
+		c.entry.Sign = message.Digest{Alg: c.plan.Alg, Sum: c.plan.Digest}
+		c.run()
+		return w.input()
+	}, []string{finding.Signature}},
 	{"renewal for longer than ordered", finding.Cert, func(_ *testing.T, w *world) Input {
 		c := w.orderedCert(&order.Cert{Key: "packages", Expires: w.now.Add(time.Hour)})
 		c.x.Expires = time.Time{}

@@ -73,10 +73,10 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.socket, "socket", env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"), "socket of touchmark-hostd ($TOUCHMARK_SOCKET)")
 	f.StringVar(&a.trust, "trust", env("TOUCHMARK_TRUST", "/etc/touchmark/trust"), "trust directory or file ($TOUCHMARK_TRUST)")
 	f.BoolVar(&a.json, "json", false, "print JSON for programs")
-	c.AddCommand(a.signCmd(), a.approvalsCmd(), a.approveCmd(), a.fetchCmd(), a.jobsCmd(), a.verifyCmd(), a.statusCmd(), a.watchCmd(), a.logCmd(), a.publishCmd(), a.roundCmd(),
+	c.AddCommand(a.signCmd(), a.approvalsCmd(), a.approveCmd(), a.fetchCmd(), a.jobsCmd(), a.queueCmd(), a.verifyCmd(), a.statusCmd(), a.watchCmd(), a.logCmd(), a.publishCmd(), a.roundCmd(),
 		a.repoCmd("repo-add", "Run repo-add on a watched repository, and fail unless the result is signed and published", "  touchmark repo-add core.db.tar.gz hello-2.0-1-any.pkg.tar.zst"),
 		a.repoCmd("repo-remove", "Run repo-remove on a watched repository, and fail unless the result is signed and published", "  touchmark repo-remove core.db.tar.gz hello"),
-		a.certCmd(), a.keyringCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), exitCodes(), manual.Command())
+		a.certCmd(), a.keyringCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), a.bindCmd(), exitCodes(), manual.Command())
 	return c
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/binding"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/message"
@@ -69,7 +70,7 @@ denies, is an error.`,
 
 // draft are the flags of order new.
 type draft struct {
-	checkpoint, reason, out, time, halt, head, pcr, successor, genesis, logKey, tokenKey, key, renew string
+	checkpoint, reason, out, time, halt, head, pcr, successor, genesis, logKey, tokenKey, key, renew, bind string
 
 	revoke int // -1: not given
 }
@@ -85,7 +86,8 @@ func (a *app) newOrderCmd() *cobra.Command {
   touchmark order new key --log-key touchmark.example/demo+254fe022+AXYj… --checkpoint log/checkpoint --reason "yearly" --out key.order
   touchmark order new key --token-key spare.key --checkpoint log/checkpoint --reason "a spare token" --out spare.order
   touchmark order new cert --key packages --renew 2028-01-01T00:00:00Z --checkpoint log/checkpoint --reason "two years more" --out renew.order
-  touchmark order new cert --key packages --revoke 1 --checkpoint log/checkpoint --reason "superseded" --out revoke.order`,
+  touchmark order new cert --key packages --revoke 1 --checkpoint log/checkpoint --reason "superseded" --out revoke.order
+  touchmark order new cert --key packages --bind release.asc --checkpoint log/checkpoint --reason "a subkey of our release key" --out bind.order`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.newOrder(args[0], d) },
 	}
@@ -103,6 +105,7 @@ func (a *app) newOrderCmd() *cobra.Command {
 	f.StringVar(&d.tokenKey, "token-key", "", "key: record of a token's key that joins the log's, as touchmark-appliance token-key new writes it")
 	f.StringVar(&d.key, "key", "", "cert: the key's name in the policy")
 	f.StringVar(&d.renew, "renew", "", "cert: when the key shall expire: a time, or never")
+	f.StringVar(&d.bind, "bind", "", "cert: have it agree to be a signing subkey of the primary key in this certificate")
 	f.IntVar(&d.revoke, "revoke", -1, "cert: revoke it; 0 no reason, 1 superseded, 2 compromised, 3 retired")
 	return c
 }
@@ -191,11 +194,36 @@ func joining(path string) (order.Action, error) {
 	return &order.Key{Token: k}, nil
 }
 
+// forms counts what a cert order is asked for.
+func (d *draft) forms() (n int) {
+	for _, given := range []bool{d.renew != "", d.revoke >= 0, d.bind != ""} {
+		if given {
+			n++
+		}
+	}
+	return n
+}
+
+// agree is an order that has a key agree to the primary in a certificate.
+func (d *draft) agree() (order.Action, error) {
+	b, err := api.ReadSmall(d.bind, binding.MaxSecret)
+	if err != nil {
+		return nil, exitf(api.BadInput, "certificate: %w", err)
+	}
+	p, err := sigformat.ReadPrimary(b)
+	if err != nil {
+		return nil, exitf(api.BadInput, "%s: %w", d.bind, err)
+	}
+	return &order.Cert{Key: d.key, Primary: p}, nil
+}
+
 // cert is what the key shall certify of itself.
 func (d *draft) cert() (order.Action, error) {
 	switch {
-	case d.key == "" || (d.renew == "") == (d.revoke < 0):
-		return nil, exitf(api.Usage, "order new cert needs --key, and either --renew or --revoke")
+	case d.key == "" || d.forms() != 1:
+		return nil, exitf(api.Usage, "order new cert needs --key, and one of --renew, --revoke and --bind")
+	case d.bind != "":
+		return d.agree()
 	case d.revoke >= 0:
 		if d.revoke > 3 {
 			return nil, exitf(api.Usage, "--revoke: 0 no reason, 1 superseded, 2 compromised, 3 retired")

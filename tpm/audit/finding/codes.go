@@ -81,6 +81,7 @@ const (
 	TimeCorrected  = "time-corrected"         // administrators set the clock
 	Cert           = "cert-mismatch"          // what a cert entry has the token sign is not what was ordered
 	Renewed        = "certificate-renewed"    // the key certified itself with another expiry
+	Bound          = "certificate-bound"      // the key agreed to be a subkey of another
 	Revoked        = "certificate-revoked"    // the key revoked itself
 	KeyRevoked     = "key-revoked"            // an intent after that
 	KeyExpired     = "key-expired"            // an intent after the certificate's expiry

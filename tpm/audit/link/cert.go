@@ -86,6 +86,10 @@ func (l *Linker) certified(t *task.Task, b *ledger.Outcome) {
 		return
 	}
 	k.Cert = next
+	if p := in.Cert.Order.Primary; p != nil {
+		t.Add(finding.Info, finding.Bound, "key %q agreed with entry %d to be a subkey of the primary key %X", k.Name, t.Index, p.Fingerprint())
+		return
+	}
 	switch {
 	case !next.Revoked && next.Expires.IsZero():
 		t.Add(finding.Info, finding.Renewed, "the certificate of key %q never expires from entry %d on", k.Name, t.Index)

@@ -51,6 +51,7 @@ type Certificate struct {
 	OpenPGP []byte     `json:"openpgp"` // binary, base64 in JSON; null if the log's does not parse
 	Expires *time.Time `json:"expires"` // null: never
 	Revoked bool       `json:"revoked"`
+	Binding []byte     `json:"binding"` // request to the primary that the key agreed to last, base64 in JSON; null for none
 }
 
 // CertificateOf tells of a key's certificate, which may be nil.
@@ -62,6 +63,9 @@ func CertificateOf(key string, c *sigformat.Certificate) Certificate {
 	out.OpenPGP, out.Revoked = c.Bytes(), c.Revoked
 	if !c.Expires.IsZero() {
 		out.Expires = &c.Expires
+	}
+	if c.Bound != nil {
+		out.Binding = c.Bound.Bytes()
 	}
 	return out
 }

@@ -2,12 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/sigformat"
 	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/report"
 )
 
 func certificateCommand() *cobra.Command {
@@ -25,6 +27,7 @@ report, on standard error.
 Exit codes: 0 printed, 1 printed, and the audit has warnings, 2 evidence,
 3 something cannot be read.`,
 		Example: `  touchmark-audit certificate /srv/mirror --trust trust > packages.asc
+  touchmark-audit certificate /srv/mirror --trust trust --name packages --binding > packages.binding
   touchmark-audit certificate /srv/mirror --trust trust --since last.checkpoint | gpg --import`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -34,6 +37,7 @@ Exit codes: 0 printed, 1 printed, and the audit has warnings, 2 evidence,
 	trustFlag(cmd, &o.trust)
 	cmd.Flags().StringVar(&o.since, "since", "", "the checkpoint up to which the log was audited before")
 	cmd.Flags().StringVar(&o.name, "name", "", "what the policy calls the key (default: all keys)")
+	cmd.Flags().BoolVar(&o.binding, "binding", false, "with --name: print the binding request for the primary key that it agreed to last, binary, for touchmark bind")
 	cmd.Flags().BoolVar(&o.quiet, "quiet", false, "no progress bar")
 	return cmd
 }
@@ -48,6 +52,9 @@ func (o verifyOptions) certificate(out, stderr io.Writer, dir string) error {
 			return unreadable(err)
 		}
 		return &exitError{code: exitEvidence}
+	}
+	if o.binding {
+		return o.printBinding(out, r)
 	}
 	var certs [][]byte
 	for _, c := range r.Certificates {
@@ -65,4 +72,21 @@ func (o verifyOptions) certificate(out, stderr io.Writer, dir string) error {
 		return &exitError{code: exitWarnings}
 	}
 	return nil
+}
+
+// printBinding prints a key's binding request.
+func (o verifyOptions) printBinding(out io.Writer, r *report.Report) error {
+	for _, c := range r.Certificates {
+		if c.Key != o.name || c.Binding == nil {
+			continue
+		}
+		if _, err := out.Write(c.Binding); err != nil {
+			return unreadable(err)
+		}
+		if r.Verdict == finding.Warnings {
+			return &exitError{code: exitWarnings}
+		}
+		return nil
+	}
+	return unreadable(fmt.Errorf("the log tells of no key %q that agreed to a primary key (--name)", o.name))
 }

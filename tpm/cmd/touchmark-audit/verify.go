@@ -31,6 +31,7 @@ type verifyOptions struct {
 	successor        string
 	successorTrust   string
 	json, quiet      bool
+	binding          bool // of certificate: the request, not the certificate
 }
 
 func verifyCommand() *cobra.Command {

@@ -10,9 +10,11 @@ import (
 	"touchmark/tpm/ledger"
 )
 
-// Cert has the token certify its own OpenPGP key anew, or revoke it.
+// Cert has the token certify its own OpenPGP key anew, revoke it, or agree that it
+// be the signing subkey of a primary.
 type Cert struct {
-	Key     string // name of the key in the policy
+	Key     string             // name of the key in the policy
+	Primary *sigformat.Primary // to which it agrees; nil for the others
 	Revoke  bool
 	Expires time.Time        // renewal: when the key expires, whole seconds; zero for never
 	Code    sigformat.Reason // revocation
@@ -22,6 +24,7 @@ type Cert struct {
 const (
 	certRenew  = "renew"
 	certRevoke = "revoke"
+	certBind   = "bind"
 	never      = "never"
 )
 
@@ -31,6 +34,9 @@ func (*Cert) Kind() string { return ledger.KindCert }
 func (a *Cert) write(w *canon.Writer) {
 	w.Line("key", a.Key)
 	switch {
+	case a.Primary != nil:
+		w.Line("certificate", certBind)
+		w.Line("primary", canon.Base64(a.Primary.Body()))
 	case a.Revoke:
 		w.Line("certificate", certRevoke)
 		w.Line("code", canon.Uint(uint64(a.Code)))
@@ -52,12 +58,25 @@ func (a *Cert) read(r *canon.Reader, _ string) {
 	case certRevoke:
 		a.Revoke = true
 		a.Code = sigformat.Reason(r.Uint(r.Line("code", 1)[0], uint64(sigformat.Retired)))
+	case certBind:
+		a.readPrimary(r)
 	case certRenew:
 		if at := r.Line("expires", 1)[0]; at != never {
 			a.Expires = r.Time(at)
 		}
 	default:
-		r.Failf("a certificate is %s or %s, not %q", certRenew, certRevoke, word)
+		r.Failf("a certificate is %s, %s or %s, not %q", certRenew, certRevoke, certBind, word)
+	}
+}
+
+func (a *Cert) readPrimary(r *canon.Reader) {
+	body := r.Base64(r.Line("primary", 1)[0], sigformat.MaxPrimary)
+	if r.Err() != nil {
+		return
+	}
+	var err error
+	if a.Primary, err = sigformat.ParsePrimary(body); err != nil {
+		r.Failf("primary: %v", err)
 	}
 }
 
@@ -68,5 +87,5 @@ func (o *Order) Certification(at time.Time, hash [32]byte) (sigformat.Certificat
 	if !ok {
 		return sigformat.Certification{}, fmt.Errorf("a %s order is about no certificate", o.Action.Kind())
 	}
-	return sigformat.Certification{Created: at, Revoke: a.Revoke, Expires: a.Expires, Code: a.Code, Origin: o.Origin, Order: message.JobID(hash)}, nil
+	return sigformat.Certification{Created: at, Primary: a.Primary, Revoke: a.Revoke, Expires: a.Expires, Code: a.Code, Origin: o.Origin, Order: message.JobID(hash)}, nil
 }

@@ -52,6 +52,7 @@ func samples(t testing.TB) map[string]*Order {
 		"key-token":  of(&Key{Token: tokenKey("spare")}, "a spare token"),
 		"cert-renew": of(&Cert{Key: "packages", Expires: time.Date(2028, 3, 4, 0, 0, 0, 0, time.UTC)}, "two more years"),
 		"cert-never": of(&Cert{Key: "packages"}, "who renews it when we are gone?"),
+		"cert-bind":  of(&Cert{Key: "packages", Primary: primary()}, "our release key"),
 		"cert-end":   of(&Cert{Key: "packages", Revoke: true, Code: sigformat.Compromised}, "the token was stolen"),
 	}
 }
@@ -62,6 +63,15 @@ func tokenKey(name string) *ledger.TokenKey {
 		Name: name, Slot: "9a", Family: "openpgp-data", Algorithm: "rsa2048", Fingerprint: [20]byte{6, 7}, SPKI: []byte("public"),
 		Token: ledger.TokenInfo{Serial: 12345678, Firmware: "5.7.1"}, Attestation: ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("device")}, Cert: []byte("cert"),
 	}
+}
+
+// primary is a public key that is none, in the form of one.
+func primary() *sigformat.Primary {
+	p, err := sigformat.ParsePrimary([]byte{4, 0x60, 1, 2, 3, 22, 1, 2, 3, 4})
+	if err != nil {
+		panic(err)
+	}
+	return p
 }
 
 // The golden files were written on 2026-11-22 and are never regenerated.
@@ -118,6 +128,10 @@ func TestRefused(t *testing.T) {
 		{"cert-renew", "expires 2028-03-04T00:00:00Z", "expires 2028-03-04", "time"},
 		{"cert-never", "never", "Never", "time"},
 		{"cert-never", "expires never", "code 1", "expires"},
+		{"cert-bind", "primary BA", "primary AA", "version 4"},
+		{"cert-bind", "primary ", "primary -\nprimary ", "version 4"},
+		{"cert-bind", "certificate bind", "certificate renew", "expires"},
+		{"cert-bind", "\nreason ", "\nexpires never\nreason ", "reason"},
 		{"cert-end", "code 2", "code 4", "large"},
 		{"cert-end", "code 2", "code 02", "zeros"},
 		{"cert-end", "code 2\n", "code 2\nexpires never\n", "reason"},

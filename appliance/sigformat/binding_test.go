@@ -1,0 +1,187 @@
+package sigformat
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"touchmark/hostlink/message"
+)
+
+// owner is a primary key that is kept elsewhere.
+func owner(t testing.TB) (*openpgp.Entity, *Primary) {
+	t.Helper()
+	e, err := openpgp.NewEntity("Owner", "", "owner@touchmark.example", &packet.Config{Time: func() time.Time { return time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var raw bytes.Buffer
+	if err := e.PrimaryKey.Serialize(&raw); err != nil {
+		t.Fatal(err)
+	}
+	p, err := ReadPrimary(raw.Bytes())
+	if err != nil || !bytes.Equal(e.PrimaryKey.Fingerprint, p.fingerprint[:]) {
+		t.Fatalf("%v", err)
+	}
+	return e, p
+}
+
+// agreed is a key's certificate after it agreed to a primary.
+func (k *token) agreed(t testing.TB, p *Primary) *Certificate {
+	t.Helper()
+	c, err := ParseCertificate(k.certificate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := Certification{Created: k.Created.Add(time.Hour), Primary: p, Origin: "touchmark.example/test", Order: message.JobID{7}}
+	plan, err := c.Plan(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := k.sign(plan.Digest, plan.Alg.Hash())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig, err := plan.Finish(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := c.With(x, sig)
+	if err != nil || !bytes.Equal(next.Bytes(), c.Bytes()) || next.Bound == nil {
+		t.Fatalf("the certificate is another one: %v", err)
+	}
+	if err := (Keyring{c}).VerifyCertification(sig, message.Digest{Alg: plan.Alg, Sum: plan.Digest}); err != nil {
+		t.Error(err)
+	}
+	return next
+}
+
+// A binding request is one encoding, whose every bit counts, and go-crypto takes the
+// agreement in it below the primary's own signature.
+func TestBinding(t *testing.T) {
+	e, p := owner(t)
+	for _, k := range tokens() {
+		raw := k.agreed(t, p).Bound.Bytes()
+		b, err := ParseBinding(raw)
+		if err != nil || !bytes.Equal(b.Bytes(), raw) || b.Primary.Fingerprint() != p.fingerprint || b.Key.Fingerprint() != k.fingerprint {
+			t.Fatalf("%s: %v", k.Algorithm(), err)
+		}
+		if err := bound(e, b); err != nil {
+			t.Errorf("%s: go-crypto: %v", k.Algorithm(), err)
+		}
+		step := 1 + len(raw)/512 // an RSA key's parts in steps
+		for n := 0; n < len(raw); n += step {
+			if _, err := ParseBinding(raw[:n]); err == nil {
+				t.Fatalf("%s: cut to %d bytes, and it is accepted", k.Algorithm(), n)
+			}
+			bad := bytes.Clone(raw)
+			bad[n] ^= 1
+			if _, err := ParseBinding(bad); err == nil {
+				t.Fatalf("%s: byte %d changed, and it is accepted", k.Algorithm(), n)
+			}
+		}
+	}
+}
+
+// bound has the primary take the key for a subkey and go-crypto look at both.
+func bound(e *openpgp.Entity, b *Binding) error {
+	read, err := packet.Read(bytes.NewReader(b.Agreed))
+	if err != nil {
+		return err
+	}
+	sub, err := packet.Read(bytes.NewReader(b.Subkey()))
+	if err != nil {
+		return err
+	}
+	agreed, ok := read.(*packet.Signature)
+	key, isKey := sub.(*packet.PublicKey)
+	if !ok || !isKey {
+		return errors.New("other packets")
+	}
+	sig := &packet.Signature{Version: 4, SigType: packet.SigTypeSubkeyBinding, PubKeyAlgo: e.PrimaryKey.PubKeyAlgo, Hash: agreed.Hash,
+		CreationTime: time.Date(2026, 2, 2, 0, 0, 0, 0, time.UTC), FlagsValid: true, FlagSign: true, EmbeddedSignature: agreed}
+	if err := sig.SignKey(key, e.PrivateKey, nil); err != nil {
+		return err
+	}
+	return e.PrimaryKey.VerifyKeySignature(key, sig)
+}
+
+func TestBindingRefused(t *testing.T) {
+	_, p := owner(t)
+	k := tokens()[0]
+	c, err := ParseCertificate(k.certificate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := ParsePrimary(k.body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, x := range map[string]Certification{
+		"a primary and an expiry":  {Primary: p, Expires: k.Created.AddDate(1, 0, 0)},
+		"a primary and a code":     {Primary: p, Code: Retired},
+		"a primary and revocation": {Primary: p, Revoke: true},
+		"itself":                   {Primary: self},
+	} {
+		x.Created, x.Origin = k.Created.Add(time.Hour), "touchmark.example/test"
+		if _, err := c.Plan(x); err == nil {
+			t.Errorf("%s: planned", name)
+		}
+	}
+	early := Certification{Primary: p, Created: k.Created.Add(-time.Second), Origin: "touchmark.example/test"}
+	if _, err := c.Plan(early); err == nil {
+		t.Error("an agreement from before the key")
+	}
+	bare := &Certificate{Key: k.Key}
+	if _, err := bare.Plan(Certification{Primary: p, Created: k.Created, Origin: "touchmark.example/test"}); err == nil {
+		t.Error("a key for no OpenPGP signatures agreed")
+	}
+	gone := *c
+	gone.Revoked = true
+	if _, err := gone.Plan(Certification{Primary: p, Created: k.Created, Origin: "touchmark.example/test"}); !errors.Is(err, ErrRevoked) {
+		t.Errorf("a revoked key agreed: %v", err)
+	}
+	for name, body := range map[string][]byte{
+		"none": nil, "short": {4, 0, 0, 0, 0, 1, 0}, "version 3": append([]byte{3}, p.body[1:]...), "for encryption": {4, 0, 0, 0, 0, 18, 0, 0, 0}, "huge": append(bytes.Clone(p.body), make([]byte, MaxPrimary)...),
+	} {
+		if _, err := ParsePrimary(body); err == nil {
+			t.Errorf("%s was taken for a primary", name)
+		}
+	}
+}
+
+func FuzzParseBinding(f *testing.F) {
+	_, p := owner(f)
+	for _, k := range tokens() {
+		f.Add(k.agreed(f, p).Bound.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if b, err := ParseBinding(raw); err == nil && !bytes.Equal(b.Bytes(), raw) {
+			t.Fatal("not in canonical form")
+		}
+	})
+}
+
+// FuzzReadPrimary: a file from outside, in whatever framing.
+func FuzzReadPrimary(f *testing.F) {
+	e, p := owner(f)
+	var raw bytes.Buffer
+	if err := e.Serialize(&raw); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw.Bytes())
+	f.Add(appendPacket(nil, tagPublicKey, p.body))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		p, err := ReadPrimary(raw)
+		if err != nil {
+			return
+		}
+		if again, err := ParsePrimary(p.Body()); err != nil || again.fingerprint != p.fingerprint {
+			t.Fatal("a primary that is none")
+		}
+	})
+}
