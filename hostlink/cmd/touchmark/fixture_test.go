@@ -116,6 +116,9 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 		return
 	}
 	switch req.Op {
+	case api.OpRound:
+		say(&api.Response{Final: true, Code: api.Usage, Error: "there are no rules"})
+		return
 	case api.OpWatch:
 		f.watched(&req, say)
 		return
