@@ -16,7 +16,7 @@ PACKAGES := gcc libc6-dev pkg-config binutils \
             gnupg gpgv sqv openssl python3 in-toto \
             qemu-system-x86 strace \
             groff-base systemd udev pacman-package-manager makepkg fakeroot libarchive-tools curl xz-utils zstd \
-            git reprepro aptly debsigs dpkg-dev rpm createrepo-c dnf
+            git reprepro aptly debsigs dpkg-dev apt-transport-in-toto rpm createrepo-c dnf
 
 # What `make arm64` needs beyond that: a C compiler for the board, and qemu to run what it made.
 ARM64_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static

@@ -30,7 +30,7 @@ var tools = map[string]string{
 	"makepkg": "makepkg", "repo-add": "pacman-package-manager", "pacman": "pacman-package-manager", "fakeroot": "fakeroot",
 	"bsdtar": "libarchive-tools", "gpg": "gnupg", "sqv": "sqv", "xz": "xz-utils", "zstd": "zstd", "openssl": "openssl", "tpm2_checkquote": "tpm2-tools",
 	"git": "git", "reprepro": "reprepro", "aptly": "aptly", "debsigs": "debsigs", "ar": "binutils", "dpkg-deb": "dpkg", "dpkg-buildpackage": "dpkg-dev", "apt-get": "apt", "gpgconf": "gnupg",
-	"rpmbuild": "rpm", "rpmsign": "rpm", "rpmkeys": "rpm", "createrepo_c": "createrepo-c", "dnf": "dnf", "in-toto-run": "in-toto",
+	"rpmbuild": "rpm", "rpmsign": "rpm", "rpmkeys": "rpm", "createrepo_c": "createrepo-c", "dnf": "dnf", "in-toto-run": "in-toto", "/usr/lib/apt/methods/intoto": "apt-transport-in-toto",
 }
 
 // Installed reports, in one error, every program that is missing and what brings it.

@@ -32,18 +32,33 @@ func (d *desk) deb(t *testing.T, dir string) string {
 	return path
 }
 
-// apt is apt-get with directories of its own, which knows one repository and the appliance's key for it.
-func (d *desk) apt(t *testing.T, name, repository, suite string) []string {
+// aptConf keeps apt to directories of its own: %[1]s. %[2]s is more of the configuration.
+const aptConf = `Dir::Etc { sourcelist "%[1]s/sources.list"; sourceparts "-"; main "-"; parts "-"; };
+Dir::State "%[1]s/state";
+Dir::State::status "%[1]s/root/var/lib/dpkg/status";
+Dir::Cache "%[1]s/cache";
+Dir::Log "%[1]s";
+Debug::NoLocking "1";
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+APT::Architecture "amd64";
+DPkg::Options { "--root=%[1]s/root"; "--force-not-root"; "--log=%[1]s/dpkg.log"; };
+%[2]s`
+
+// apt is apt-get with directories of its own, which knows one repository and the appliance's key for it. What it installs
+// goes below root in its directory.
+func (d *desk) apt(t *testing.T, name, source, more string, args ...string) []string {
 	t.Helper()
 	dir := filepath.Join(d.place(t), name)
-	must(t, os.MkdirAll(filepath.Join(dir, "state/lists/partial"), 0o755))
-	must(t, os.MkdirAll(filepath.Join(dir, "cache/archives/partial"), 0o755))
-	list := filepath.Join(dir, "sources.list")
-	must(t, os.WriteFile(list, fmt.Appendf(nil, "deb [signed-by=%s] file://%s %s main\n", d.cert, repository, suite), 0o644))
-	must(t, os.WriteFile(filepath.Join(dir, "status"), nil, 0o644))
-	return []string{"apt-get", "-o", "Dir::Etc::sourcelist=" + list, "-o", "Dir::Etc::sourceparts=-", "-o", "Dir::Etc::main=-", "-o", "Dir::Etc::parts=-",
-		"-o", "Dir::State=" + filepath.Join(dir, "state"), "-o", "Dir::State::status=" + filepath.Join(dir, "status"), "-o", "Dir::Cache=" + filepath.Join(dir, "cache"),
-		"-o", "Dir::Log=" + dir, "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root", "-o", "APT::Update::Error-Mode=any", "-o", "APT::Architecture=amd64", "update"}
+	for _, sub := range []string{"state/lists/partial", "cache/archives/partial", "root/var/lib/dpkg/info", "root/var/lib/dpkg/updates"} {
+		must(t, os.MkdirAll(filepath.Join(dir, sub), 0o755))
+	}
+	for file, text := range map[string]string{
+		"sources.list": fmt.Sprintf("deb [signed-by=%s] %s main\n", d.cert, source), "root/var/lib/dpkg/status": "", "apt.conf": fmt.Sprintf(aptConf, dir, more),
+	} {
+		must(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644))
+	}
+	return append([]string{"env", "APT_CONFIG=" + filepath.Join(dir, "apt.conf"), "apt-get"}, args...)
 }
 
 // judgedByAPT: apt takes the repository, and takes neither of its signatures over another Release file.
@@ -52,17 +67,18 @@ func (d *desk) judgedByAPT(t *testing.T, repository, suite string) {
 	dir := d.place(t)
 	release := filepath.Join(repository, "dists", suite, "Release")
 	inline := filepath.Join(repository, "dists", suite, "InRelease")
-	if out := d.works(t, dir, d.apt(t, "good", repository, suite)...); !strings.Contains(out, "InRelease") {
+	source := "file://" + repository + " " + suite
+	if out := d.works(t, dir, d.apt(t, "good", source, "", "update")...); !strings.Contains(out, "InRelease") {
 		t.Errorf("apt did not read InRelease: %s", out)
 	}
 	change(t, inline, "Codename: "+suite, "Codename: "+strings.Repeat("x", len(suite)))
-	d.refused(t, dir, "invalid: BADSIG", d.apt(t, "changed", repository, suite)...)
+	d.refused(t, dir, "invalid: BADSIG", d.apt(t, "changed", source, "", "update")...)
 	must(t, os.Remove(inline))
-	if out := d.works(t, dir, d.apt(t, "detached", repository, suite)...); !strings.Contains(out, "Release.gpg") {
+	if out := d.works(t, dir, d.apt(t, "detached", source, "", "update")...); !strings.Contains(out, "Release.gpg") {
 		t.Errorf("apt did not read Release.gpg: %s", out)
 	}
 	change(t, release, "Codename: "+suite, "Codename: "+strings.Repeat("x", len(suite)))
-	d.refused(t, dir, "invalid: BADSIG", d.apt(t, "detached-changed", repository, suite)...)
+	d.refused(t, dir, "invalid: BADSIG", d.apt(t, "detached-changed", source, "", "update")...)
 }
 
 // reprepro makes a repository that is signed in the given way.

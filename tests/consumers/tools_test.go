@@ -27,7 +27,7 @@ func TestToolsThatCallGPG(t *testing.T) {
 		run  func(*testing.T, *desk)
 	}{
 		{"gpg", signsAsGPG}, {"git", signsTags}, {"pacman", signsForPacman}, {"reprepro", signsForReprepro}, {"reprepro hook", signsAsHook},
-		{"aptly", signsForAptly}, {"debsigs", signsDebs}, {"dpkg", signsForDpkg}, {"rpm", signsForRPM}, {"batch", signsBatch}, {"securesystemslib", signsForLibrary}, {"in-toto", signsForInToto},
+		{"aptly", signsForAptly}, {"debsigs", signsDebs}, {"dpkg", signsForDpkg}, {"rpm", signsForRPM}, {"batch", signsBatch}, {"securesystemslib", signsForLibrary}, {"in-toto", signsForInToto}, {"apt-transport-in-toto", signsForTransport},
 		{"many", signsManyAtOnce}, {"denied", deniesAll}, {"not touched", failsUntouched}, {"interrupted", withdrawsItself}, {"nobody there", endsInTime}, {"no daemon", failsWithoutDaemon},
 	} {
 		t.Run(tool.name, func(t *testing.T) { tool.run(t, d) })
@@ -166,77 +166,12 @@ func (d *desk) lastSigned(t *testing.T) string {
 	return words[len(words)-1]
 }
 
-// python runs a script of ours in a directory, with our gpg for securesystemslib's.
-func (d *desk) python(t *testing.T, dir string, argv ...string) (string, error) {
-	t.Helper()
-	return command{argv: argv, dir: dir, env: d.env("GNUPG="+filepath.Join(d.tools, "gpg"), "TOUCHMARK_FORMAT=in-toto-gpg", "TOUCHMARK_TIMEOUT=1h30m"), log: t.Output()}.run(d.ctx)
-}
-
-// layout makes a layout of one step, whose links the owner of the layout signs.
-const layout = `import sys
-from in_toto.models.layout import Layout, Step
-from in_toto.models.metadata import Metablock
-from securesystemslib.gpg.functions import export_pubkey
-key = export_pubkey(sys.argv[1])
-layout = Layout()
-layout.set_relative_expiration(months=24)
-layout.add_functionary_key(key)
-step = Step(name="build")
-step.pubkeys = [key["keyid"]]
-step.add_product_rule_from_string("CREATE demo.tar")
-step.add_product_rule_from_string("DISALLOW *")
-layout.steps = [step]
-Metablock(signed=layout).dump("root.layout")
-`
-
-// patience prints how long securesystemslib waits for gpg.
-const patience = `#!/usr/bin/python3
-import inspect
-from securesystemslib import process
-print(inspect.signature(process.run).parameters["timeout"].default)
-`
-
-// signsForInToto has in-toto's own programs sign layout and link, of which the operator sees the meaning; they wait as
-// long as it takes. in-toto-verify accepts them, and neither with a letter changed.
-func signsForInToto(t *testing.T, d *desk) {
-	dir := d.place(t)
-	wait := filepath.Join(d.tools, "touchmark-wait")
-	for name, text := range map[string]string{"layout.py": layout, "patience.py": patience} {
-		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
-		must(t, os.Chmod(filepath.Join(dir, name), 0o755))
-	}
-	if out, err := d.python(t, dir, wait, "./patience.py"); err != nil || out != "5460\n" {
-		t.Errorf("it waits %s %v", out, err)
-	}
-	works := func(argv ...string) {
-		t.Helper()
-		_, err := d.python(t, dir, argv...)
-		must(t, err)
-	}
-	works("/usr/bin/python3", "layout.py", d.meta)
-	works(wait, "in-toto-sign", "-f", "root.layout", "-g", d.meta)
-	d.showed(t, "layout.in-toto", "in-toto layout", "expires 20", "build")
-	must(t, os.WriteFile(filepath.Join(dir, "demo.tar"), []byte("demo"), 0o644))
-	works(wait, "in-toto-run", "-n", "build", "-p", "demo.tar", "-g", d.meta, "--no-command")
-	d.showed(t, "link.in-toto", "in-toto link", "demo.tar")
-	verify := []string{"in-toto-verify", "-l", "root.layout", "-g", d.meta}
-	works(verify...)
-	for _, spoiled := range [][3]string{{"root.layout", "CREATE", "MODIFY"}, {"build." + strings.ToLower(d.meta[:8]) + ".link", "demo.tar", "demo.tax"}} {
-		path := filepath.Join(dir, spoiled[0])
-		change(t, path, spoiled[1], spoiled[2])
-		if out, err := d.python(t, dir, verify...); err == nil {
-			t.Errorf("in-toto-verify takes a changed %s: %s", spoiled[0], out)
-		}
-		change(t, path, spoiled[2], spoiled[1])
-	}
-	works(verify...)
-}
-
 // signsForLibrary calls it as securesystemslib does, which waits for three seconds unless it is told.
 func signsForLibrary(t *testing.T, d *desk) {
 	dir := d.place(t)
 	script := filepath.Join(dir, "sign.py")
-	must(t, os.WriteFile(script, []byte(`import sys
+	must(t, os.WriteFile(script, []byte(`#!/usr/bin/python3
+import sys
 from securesystemslib.gpg.functions import create_signature, export_pubkey, verify_signature
 key, data = sys.argv[1], b'{"a":1}'
 signature = create_signature(data, key)
@@ -246,7 +181,7 @@ assert not verify_signature(signature, public, data + b' ')
 print("verified")
 `), 0o755))
 	d.began(t)
-	out, err := command{argv: []string{"/usr/bin/python3", script, d.key}, dir: dir, env: d.env("GNUPG=" + filepath.Join(d.tools, "gpg")), log: t.Output()}.run(d.ctx)
+	out, err := command{argv: []string{filepath.Join(d.tools, "touchmark-wait"), script, d.key}, dir: dir, env: d.env("GNUPG=" + filepath.Join(d.tools, "gpg")), log: t.Output()}.run(d.ctx)
 	if err != nil || !strings.Contains(out, "verified") {
 		t.Fatalf("%v %s", err, out)
 	}
