@@ -138,7 +138,10 @@ func (s *State) sign(p *Progress, ref Ref) {
 		return
 	}
 	for i := range p.Newest.Items {
-		if o := &p.Newest.Items[i]; o.of(*it) && !o.same(*it) {
+		switch o := &p.Newest.Items[i]; {
+		case o.same(*it):
+			o.Signed = true
+		case o.of(*it):
 			o.Place = s.NewNumber()
 		}
 	}
@@ -176,9 +179,6 @@ func (s *State) Published(rule string, number uint64) {
 		p.Newest = nil
 	}
 	p.Until, p.Urgent, p.Missed, p.Why = time.Time{}, false, 0, ""
-	if p.Newest != nil {
-		p.carry(p.Newest)
-	}
 }
 
 // Hooked takes the driver's word that the hook for a snapshot has succeeded.

@@ -63,21 +63,16 @@ func ruleOf(rules []Rule, name string) *Rule {
 	return &rules[i]
 }
 
-// tidy lets unchanged files keep their signatures, and drops a snapshot that a
-// newer one has taken the place of.
+// tidy drops a snapshot that a newer one has taken the place of.
 func (s *State) tidy(p *Progress) {
-	for _, snap := range []*Snapshot{p.Held, p.Newest} {
-		if snap != nil {
-			p.carry(snap)
-		}
-	}
 	if p.Held != nil && p.Newest != nil && !p.Held.complete() && !s.inJob(p.Rule, p.Held.Number) {
 		p.Newest.First = earlier(p.Newest.First, p.Held.First)
 		p.Held = nil
 	}
 }
 
-// carry marks as signed what has a signature from another snapshot.
+// carry marks as signed what has a signature from another snapshot: a file that
+// is as it was keeps it.
 func (p *Progress) carry(to *Snapshot) {
 	for i := range to.Items {
 		it := &to.Items[i]

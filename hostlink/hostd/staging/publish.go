@@ -51,6 +51,10 @@ func (r *Repository) complete(number uint64, items []round.Item, signature func(
 	if err := durable.Sweep(durable.OS, dir); err != nil {
 		return err
 	}
+	links, err := linksIn(dir)
+	if err != nil {
+		return err
+	}
 	for _, it := range items {
 		s := r.signOf(it)
 		if s == nil {
@@ -63,7 +67,7 @@ func (r *Repository) complete(number uint64, items []round.Item, signature func(
 		if err != nil {
 			return err
 		}
-		if err := r.write(dir, it.Name, s, sig); err != nil {
+		if err := r.write(dir, it.Name, links[it.Name], s, sig); err != nil {
 			return err
 		}
 	}
@@ -104,9 +108,9 @@ func (s *Sign) verify(dir string, it round.Item) error {
 	return nil
 }
 
-// write puts one signature and its proof beside the file, and links where the
-// file has some.
-func (r *Repository) write(dir, name string, s *Sign, sig *Signature) error {
+// write puts one signature and its proof beside the file, and gives each symbolic
+// link to the file, such as core.db to core.db.tar.gz, a link to its signature.
+func (r *Repository) write(dir, name string, links []string, s *Sign, sig *Signature) error {
 	data, err := s.file(filepath.Join(dir, name), sig.Signature)
 	if err != nil {
 		return err
@@ -119,10 +123,19 @@ func (r *Repository) write(dir, name string, s *Sign, sig *Signature) error {
 	if err := durable.Replace(filepath.Join(dir, s.proof(name)), sig.Proof, 0o644); err != nil {
 		return err
 	}
-	if s.As != "" {
-		return nil
+	for _, link := range links {
+		if s.As != "" {
+			break
+		}
+		link = filepath.Join(dir, link+out[len(name):])
+		if err := durable.IgnoreMissing(os.Remove(link)); err != nil {
+			return err
+		}
+		if err := os.Symlink(out, link); err != nil {
+			return err
+		}
 	}
-	return linkSignature(dir, name, out)
+	return nil
 }
 
 // file is what is published of a signature.
@@ -140,30 +153,22 @@ func (s *Sign) file(path string, sig []byte) ([]byte, error) {
 	return sig, nil
 }
 
-// linkSignature gives each symbolic link to a file, such as core.db to
-// core.db.tar.gz, a link to its signature.
-func linkSignature(dir, name, out string) error {
+// linksIn lists the symbolic links in a directory by the file that they lead to.
+func linksIn(dir string) (map[string][]string, error) {
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", ErrDamaged, dir)
 	}
-	suffix := out[len(name):]
+	links := map[string][]string{}
 	for _, e := range entries {
 		if e.Type() != fs.ModeSymlink {
 			continue
 		}
-		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err != nil || target != name {
-			continue
-		}
-		link := filepath.Join(dir, e.Name()+suffix)
-		if err := durable.IgnoreMissing(os.Remove(link)); err != nil {
-			return err
-		}
-		if err := os.Symlink(out, link); err != nil {
-			return err
+		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
+			links[target] = append(links[target], e.Name())
 		}
 	}
-	return nil
+	return links, err
 }
 
 // exchange is the one step in which clients come to see the snapshot.

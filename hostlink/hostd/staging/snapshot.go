@@ -25,12 +25,12 @@ const maxFiles = 1 << 18
 // Look gives a short text that changes when a file that is signed does, by what
 // the file system says of it. It is "" while there is none.
 func (r *Repository) Look() (string, error) {
-	list, err := r.staged()
-	if err != nil || len(list) == 0 {
+	now, err := r.staged()
+	if err != nil || len(now.list) == 0 {
 		return "", err
 	}
 	h := sha256.New()
-	for _, a := range list {
+	for _, a := range now.list {
 		st, err := os.Lstat(filepath.Join(r.Dir, a.name))
 		if errors.Is(err, fs.ErrNotExist) {
 			return "", ErrMoved
@@ -53,10 +53,10 @@ func identity(st fs.FileInfo) string {
 }
 
 // staged lists what is signed of the staging directory as it is now.
-func (r *Repository) staged() ([]artifact, error) {
+func (r *Repository) staged() (picked, error) {
 	entries, err := os.ReadDir(r.Dir)
 	if err != nil {
-		return nil, err
+		return picked{}, err
 	}
 	var names []string
 	for _, e := range entries {
@@ -64,7 +64,7 @@ func (r *Repository) staged() ([]artifact, error) {
 			names = append(names, e.Name())
 		}
 	}
-	return r.artifacts(names), nil
+	return r.pick(names), nil
 }
 
 // Snapshot takes snapshot number of the staging directory as it is now, durably,
@@ -109,14 +109,15 @@ func (r *Repository) link(dir string) (list []artifact, look string, err error) 
 	if look, err = r.Look(); err != nil {
 		return nil, "", err
 	}
-	if list, err = r.staged(); err == nil && len(list) == 0 {
+	now, err := r.staged()
+	if err == nil && len(now.list) == 0 {
 		err = fmt.Errorf("%s has no file that the rule signs", r.Dir)
 	}
 	if err != nil {
 		return nil, "", err
 	}
 	left := maxFiles
-	return list, look, filepath.WalkDir(r.Dir, func(path string, e fs.DirEntry, err error) error {
+	return now.list, look, filepath.WalkDir(r.Dir, func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return ErrMoved // who changes it does not lock it
 		}
@@ -126,12 +127,12 @@ func (r *Repository) link(dir string) (list []artifact, look string, err error) 
 		if left--; left < 0 {
 			return fmt.Errorf("%s has more than %d files: have fewer in one rule", r.Dir, maxFiles)
 		}
-		return r.take(dir, list, path, e)
+		return r.take(dir, now.outputs, path, e)
 	})
 }
 
 // take puts one entry of the staging directory into the snapshot.
-func (r *Repository) take(dir string, list []artifact, path string, e fs.DirEntry) error {
+func (r *Repository) take(dir string, outputs map[string]bool, path string, e fs.DirEntry) error {
 	rel, err := filepath.Rel(r.Dir, path)
 	if err != nil {
 		return err
@@ -142,7 +143,7 @@ func (r *Repository) take(dir string, list []artifact, path string, e fs.DirEntr
 		return os.Mkdir(to, 0o755)
 	case r.skipped(e.Name()) && e.IsDir():
 		return fs.SkipDir
-	case r.skipped(e.Name()), outputOf(list, rel):
+	case r.skipped(e.Name()), outputs[rel]:
 		return nil
 	case e.IsDir():
 		return os.Mkdir(to, 0o755)

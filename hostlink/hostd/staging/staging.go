@@ -177,34 +177,39 @@ type artifact struct {
 	sign []*Sign
 }
 
-// artifacts picks what is signed out of the names of regular files.
-func (r *Repository) artifacts(names []string) []artifact {
-	var out []artifact
+// picked is what is signed of a directory, and what the signatures will be
+// called: a file of such a name in the staging directory is neither signed nor
+// published.
+type picked struct {
+	list    []artifact
+	outputs map[string]bool
+}
+
+// pick chooses what is signed out of the names of regular files, which are in
+// order: so the file of a signature comes before the signature.
+func (r *Repository) pick(names []string) picked {
+	p := picked{outputs: map[string]bool{}}
+	for _, s := range r.Sign {
+		if s.As != "" {
+			p.outputs[s.As], p.outputs[s.proof("")] = true, true
+		}
+	}
 	for _, name := range names {
-		if r.skipped(name) || outputOf(out, name) {
+		if r.skipped(name) || p.outputs[name] {
 			continue
 		}
 		a := artifact{name: name}
 		for i := range r.Sign {
-			if matches(r.Sign[i].File, name) {
-				a.sign = append(a.sign, &r.Sign[i])
+			if s := &r.Sign[i]; matches(s.File, name) {
+				a.sign = append(a.sign, s)
+				p.outputs[s.output(name)], p.outputs[s.proof(name)] = true, true
 			}
 		}
 		if len(a.sign) > 0 {
-			out = append(out, a)
+			p.list = append(p.list, a)
 		}
 	}
-	return out
-}
-
-// outputOf reports whether a name is that of a signature or proof of ours: one
-// that lies in the staging directory is neither signed nor published. Names come
-// in order, so the file of a signature comes before it, or the signature's name
-// is fixed and known to be one.
-func outputOf(list []artifact, name string) bool {
-	return slices.ContainsFunc(list, func(a artifact) bool {
-		return slices.ContainsFunc(a.sign, func(s *Sign) bool { return name == s.output(a.name) || name == s.proof(a.name) })
-	})
+	return p
 }
 
 // check says what cannot be signed: an item of each artifact and format.

@@ -99,7 +99,7 @@ func (r *Runner) open(now time.Time, rules []*round.Rule, urgent bool) *api.Resp
 // await takes a snapshot of what is staged now, and has the client wait for it.
 func (r *Runner) await(now time.Time, o *round.Rule, final chan *api.Response) *waiting {
 	v, p := r.seen[o.Name], r.state.Of(o.Name)
-	v.notBefore = time.Time{}
+	v.notBefore, v.nextLook = time.Time{}, time.Time{}
 	if look, err := r.files[o.Name].Look(); err != nil || look == "" || look != p.Look {
 		v.last = look
 		r.look(now, o)

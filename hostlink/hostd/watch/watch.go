@@ -89,7 +89,8 @@ type asking struct {
 
 // view is what is known of a rule's directories, and lost with the program.
 type view struct {
-	last      string    // of the last look: without a lock, what is looked at twice stands still
+	last      string // of the last look: without a lock, what is looked at twice stands still
+	nextLook  time.Time
 	force     bool      // the snapshot is needed even if it is as the one before
 	notBefore time.Time // for what failed
 	hookAfter time.Time
@@ -198,9 +199,10 @@ func (r *Runner) save() bool {
 // whether it did.
 func (r *Runner) look(now time.Time, rule *round.Rule) bool {
 	v, files, p := r.seen[rule.Name], r.files[rule.Name], r.state.Of(rule.Name)
-	if now.Before(v.notBefore) {
+	if now.Before(v.notBefore) || now.Before(v.nextLook) {
 		return false
 	}
+	v.nextLook = now.Add(r.o.Poll)
 	look, err := files.Look()
 	still := look == v.last || files.Lock != ""
 	v.last = look

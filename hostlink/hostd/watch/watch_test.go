@@ -279,33 +279,33 @@ func TestSupersedeAndPublish(t *testing.T) {
 	})
 	d.stage("core", "db", "db 1")
 	d.stage("core", "files", "files 1")
-	d.turn(time.Second)
+	d.turn(2 * time.Second)
 	one := d.board.open()
 	if len(one) != 1 || len(one[0].req.Items) != 2 {
 		t.Fatalf("%+v", one)
 	}
 	d.stage("core", "db", "db 2")
-	d.turn(time.Second)
+	d.turn(2 * time.Second)
 	two := d.board.open()
 	if !one[0].withdrawn || len(two) != 1 || two[0].req.Key == one[0].req.Key {
 		t.Fatalf("%+v, %+v", one[0], two)
 	}
 	two[0].armed = true
 	d.stage("core", "db", "db 3")
-	d.turn(time.Second)
+	d.turn(2 * time.Second)
 	d.turn(time.Minute)
 	d.board.touch(t, two[0])
-	d.turn(time.Second)
+	d.turn(2 * time.Second)
 	if got := d.published("core", "db"); got != "db 2" {
 		t.Errorf("published %q", got)
 	}
-	d.turn(time.Second)
+	d.turn(2 * time.Second)
 	three := d.board.open()
 	if len(three) != 1 || len(three[0].req.Items) != 1 || three[0].req.Items[0].Name != "db" {
 		t.Fatalf("%+v", three)
 	}
 	d.signAll()
-	d.turn(time.Second)
+	d.turn(2 * time.Second)
 	if d.published("core", "db") != "db 3" || d.published("core", "files") != "files 1" {
 		t.Errorf("published %q, %q", d.published("core", "db"), d.published("core", "files"))
 	}
@@ -340,7 +340,7 @@ func TestThousandItemsOverAnHourWithoutALink(t *testing.T) {
 		d.turn(2 * time.Second)
 	}
 	for end := d.now.Add(time.Hour); d.now.Before(end); {
-		d.turn(time.Duration(dice.IntN(240)) * time.Second)
+		d.turn(time.Duration(60+dice.IntN(300)) * time.Second)
 		if dice.IntN(4) == 0 {
 			d.kill()
 		}
@@ -355,15 +355,12 @@ func TestThousandItemsOverAnHourWithoutALink(t *testing.T) {
 		}
 		d.turn(time.Duration(dice.IntN(30)) * time.Second)
 		for _, j := range d.board.open() {
-			switch {
-			case dice.IntN(4) == 0:
-			case j.armed:
+			j.armed = true
+			if dice.IntN(4) > 0 {
 				d.board.touch(t, j)
-			default:
-				j.armed = true
 			}
 		}
-		if dice.IntN(8) == 0 {
+		if dice.IntN(5) == 0 {
 			d.kill()
 		}
 	}
@@ -394,10 +391,10 @@ func TestSnapshotLostInACrash(t *testing.T) {
 		return []Rule{aRule(dir, "core", round.Rule{Class: "db", Always: true}, "db")}
 	})
 	d.stage("core", "db", "db 1")
-	d.turn(time.Second)
+	d.turn(2 * time.Second)
 	d.signAll()
 	must(t, os.RemoveAll(filepath.Join(d.dir, "www", ".core.touchmark")))
-	d.turn(time.Second)
+	d.turn(2 * time.Second)
 	if got := d.published("core", "db"); got != "" {
 		t.Errorf("published %q", got)
 	}
@@ -434,9 +431,9 @@ func TestAlarmAndHook(t *testing.T) {
 	if resp := d.request(t, api.RoundOpen); !resp.OK || !resp.Rounds[0].Open || resp.Rounds[0].Alarm == "" || len(resp.Rounds[0].Unsigned) != 1 {
 		t.Errorf("%+v", resp)
 	}
-	d.turn(time.Second)
+	d.turn(2 * time.Second)
 	d.signAll()
-	d.turn(time.Second)
+	d.turn(2 * time.Second)
 	for range 6 {
 		d.wg.Wait() // the hook has ended, and its end is posted
 		d.handle()
@@ -477,7 +474,7 @@ func TestRequests(t *testing.T) {
 	d := newDesk(t, func(dir string) []Rule {
 		return []Rule{aRule(dir, "core", round.Rule{Class: "db", Urgent: "db-now"}, "db"), aRule(dir, "extra", round.Rule{Class: "db"}, "*.db")}
 	})
-	d.turn(time.Second)
+	d.turn(2 * time.Second)
 	for _, tc := range []struct {
 		action string
 		rules  []string
@@ -500,13 +497,13 @@ func TestRequests(t *testing.T) {
 	if r := d.request(t, api.RoundUrgent, "core"); !r.OK || !r.Rounds[0].Urgent {
 		t.Errorf("%+v", r)
 	}
-	d.turn(time.Second)
+	d.turn(2 * time.Second)
 	if open := d.board.open(); len(open) != 1 || open[0].req.Class != "db-now" {
 		t.Fatalf("%+v", open)
 	}
 	d.signAll()
-	d.turn(time.Second)
-	d.turn(time.Second)
+	d.turn(2 * time.Second)
+	d.turn(2 * time.Second)
 	select {
 	case r := <-final:
 		if !r.OK {
