@@ -175,7 +175,7 @@ func testCompletions(t *testing.T, root string) {
 }
 
 // exposure is the figure of "systemd-analyze security" that the host guide quotes, and the version that it is by.
-var exposure = regexp.MustCompile("exposure level of \\*\\*([0-9]\\.[0-9])\\*\\* \\(systemd ([0-9]+)\\)")
+var exposure = regexp.MustCompile(`exposure level of \*\*([0-9]\.[0-9])\*\* \(systemd ([0-9]+)\)`)
 
 // testUnit: systemd reads the unit without a word, and finds it as little exposed as the guide says. A version that
 // looks at more may find a little more.
