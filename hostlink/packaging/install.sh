@@ -25,6 +25,9 @@ for program in touchmark touchmark-audit touchmark-hostd; do
 done
 put 755 "$bin/touchmark-gpg" usr/bin/touchmark-gpg
 put 755 "$bin/touchmark-wait" usr/bin/touchmark-wait
+put 755 "$here/touchmark-log-sync" usr/bin/touchmark-log-sync
+put 644 "$here/touchmark-gpg.1" usr/share/man/man1/touchmark-gpg.1
+gzip -9 -n -f "$dest/usr/share/man/man1/touchmark-gpg.1"
 ln -sfn touchmark-gpg "$dest/usr/bin/touchmark-sign-release"
 install -d "$dest/usr/lib/touchmark/gpg" # for the PATH of tools that call gpg
 for name in gpg gpgconf; do
@@ -35,7 +38,7 @@ put 644 "$here/touchmark.sysusers" usr/lib/sysusers.d/touchmark.conf
 put 644 "$here/touchmark.tmpfiles" usr/lib/tmpfiles.d/touchmark.conf
 put 644 "$here/60-touchmark.rules" usr/lib/udev/rules.d/60-touchmark.rules
 put 644 "$here/hostd.toml" etc/touchmark/hostd.toml
-for page in host-guide tools auditor-guide findings threat-model; do
+for page in host-guide rounds tools auditor-guide findings threat-model; do
   put 644 "$docs/$page.md" "usr/share/doc/touchmark/$page.md"
 done
 for page in "$docs"/spec/*.md; do

@@ -106,13 +106,87 @@ func TestPackages(t *testing.T) {
 	root := t.TempDir()
 	must(t, "tar", "-C", root, "-xzf", only(t, filepath.Join(dir, "touchmark-*.tar.gz")))
 	t.Run("programs", func(t *testing.T) { testPrograms(t, root) })
-	t.Run("gpg", func(t *testing.T) { testGPG(t, root) })
 	t.Run("manual", func(t *testing.T) { testManual(t, root) })
 	t.Run("completions", func(t *testing.T) { testCompletions(t, root) })
+	t.Run("gpg", func(t *testing.T) { testGPG(t, root) })
+	t.Run("gpg-page", func(t *testing.T) { testGPGPage(t, root) })
+	t.Run("log-sync", func(t *testing.T) { testLogSync(t, root) })
 	t.Run("unit", func(t *testing.T) { testUnit(t, root) })
 	t.Run("udev", func(t *testing.T) { testUdev(t, root) })
 	t.Run("dpkg", func(t *testing.T) { testDpkg(t, only(t, filepath.Join(dir, "*.deb")), tree(t, root)) })
 	t.Run("pacman", func(t *testing.T) { testPacman(t, only(t, filepath.Join(dir, "*.pkg.tar.zst")), tree(t, root)) })
+}
+
+// testGPGPage: its manual page, which no program makes, has every setting that the guide has.
+func testGPGPage(t *testing.T, root string) {
+	guide, err := os.ReadFile("../../docs/tools.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, settings := must(t, "gzip", "-dc", filepath.Join(root, "usr/share/man/man1/touchmark-gpg.1.gz")), regexp.MustCompile("(?m)^\\| `(TOUCHMARK_[A-Z]+)` \\|").FindAllSubmatch(guide, -1)
+	for _, s := range settings {
+		if !strings.Contains(page, "\n.B "+string(s[1])+"\n") {
+			t.Errorf("touchmark-gpg(1) lacks %s", s[1])
+		}
+	}
+	if len(settings) < 5 {
+		t.Errorf("docs/tools.md lists %d settings", len(settings))
+	}
+	if out := must(t, "groff", "-man", "-Tutf8", "-ww", "-z", "../../hostlink/packaging/touchmark-gpg.1"); out != "" {
+		t.Errorf("touchmark-gpg(1): %s", out)
+	}
+}
+
+// testLogSync: the remote has a whole log after each step that rclone is asked for, and keeps the old one when a step fails.
+// A stand-in does what rclone would: the real one is not installed for this alone.
+func testLogSync(t *testing.T, root string) {
+	dir := t.TempDir()
+	standIn := `#!/bin/bash
+set -e
+echo "$1 $2" >>"$STEPS"
+[ "$1" != "$FAIL" ] || exit 3
+case $1 in
+copy) [ "$2" = --immutable ]; mkdir -p "$4"; cp -rn "$3/." "$4/" ;;
+copyto) [ -d "$(dirname "$3")/tile" ]; cp "$2" "$3" ;;
+esac
+`
+	write := func(name, text string) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("rclone", standIn)
+	write("log/tile/0/000", "t")
+	write("log/checkpoint", "old")
+	write("log/pending", "p")
+	sync := func(fail string) error {
+		_, err := run(t, []string{"RCLONE=" + dir + "/rclone", "STEPS=" + dir + "/steps", "FAIL=" + fail}, filepath.Join(root, "usr/bin/touchmark-log-sync"), dir+"/log", dir+"/remote")
+		return err
+	}
+	if err := sync(""); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "diff", "-r", dir+"/log", dir+"/remote")
+	steps, err := os.ReadFile(filepath.Join(dir, "steps"))
+	if order := regexp.MustCompile(`^copy --immutable\ncopyto \S+/checkpoint\ncopyto \S+/pending\n$`); err != nil || !order.Match(steps) {
+		t.Errorf("the order is\n%s%v", steps, err)
+	}
+	write("log/tile/0/001", "u")
+	write("log/checkpoint", "new")
+	if err := sync("copy"); err == nil {
+		t.Error("a failure is not told")
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, "remote/checkpoint")); err != nil || string(got) != "old" {
+		t.Errorf("a checkpoint without its tiles: %q, %v", got, err)
+	}
+	if err := os.Remove(filepath.Join(dir, "log/checkpoint")); err != nil {
+		t.Fatal(err)
+	}
+	if err := sync(""); err == nil {
+		t.Error("a directory without a checkpoint is a log")
+	}
 }
 
 var programs = map[string]string{"touchmark": "1", "touchmark-audit": "1", "touchmark-hostd": "8"}
