@@ -1,5 +1,5 @@
-// Package gpgcompat understands how repository tools call gpg, and answers as
-// gpg does, as far as signing needs it.
+// Package gpgcompat understands how repository tools call gpg, as far as signing
+// needs it; package reply has the answers.
 //
 // Parse reads a command line by gpg's own table of options, so that nothing it
 // does not know shifts the meaning of what follows. There are three kinds of
@@ -10,8 +10,8 @@
 //
 // Which calls tools really make stands in testdata/calls, recorded from them.
 //
-// Sources: gpg(1) of GnuPG 2.2, doc/DETAILS of GnuPG for status lines and
-// listings, the manual of libgpg-error for how arguments are taken.
+// Sources: gpg(1) of GnuPG 2.2, and the manual of libgpg-error for how arguments
+// are taken.
 package gpgcompat
 
 import (

@@ -60,6 +60,7 @@ var rooms = map[string]kind{
 	"hostlink/binding":             pure,
 	"hostlink/frame":               pure,
 	"hostlink/gpgcompat":           pure,
+	"hostlink/gpgcompat/reply":     pure,
 	"hostlink/hostd/verify":        pure,
 	"hostlink/message":             pure,
 	"hostlink/message/canon":       pure,

@@ -11,6 +11,7 @@ import (
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/gpgcompat"
+	"touchmark/hostlink/gpgcompat/reply"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/hostd/verify"
@@ -44,7 +45,7 @@ func timeout() (time.Duration, error) {
 type job struct {
 	p     *program
 	trust *verify.Trust
-	ring  gpgcompat.Ring // one of these keys must have signed
+	ring  reply.Ring // one of these keys must have signed
 	calls []*gpgcompat.Call
 	in    []*input
 	outs  []*output
@@ -208,16 +209,16 @@ func (j *job) accept(r *api.Response) ([]*verify.Facts, error) {
 }
 
 // failure says an error in gpgme's terms.
-func failure(err error) gpgcompat.Failure {
+func failure(err error) reply.Failure {
 	var e *api.Error
 	switch {
 	case !errors.As(err, &e):
 	case e.Code == api.TimedOut:
-		return gpgcompat.TimedOut
+		return reply.TimedOut
 	case e.Code == api.Denied, e.Code == api.Interrupted:
-		return gpgcompat.Denied
+		return reply.Denied
 	}
-	return gpgcompat.Failed
+	return reply.Failed
 }
 
 // certificateOf is the certificate of the key that signed.

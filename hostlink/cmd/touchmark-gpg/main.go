@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"touchmark/hostlink/gpgcompat"
+	"touchmark/hostlink/gpgcompat/reply"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/verify"
 )
@@ -91,7 +92,7 @@ func (p *program) list(c *gpgcompat.Call, args []string) error {
 }
 
 // loadKeys reads what this host pins.
-func loadKeys() (*verify.Trust, gpgcompat.Ring, error) {
+func loadKeys() (*verify.Trust, reply.Ring, error) {
 	path := env("TOUCHMARK_TRUST", "/etc/touchmark/trust")
 	text, err := api.ReadTrust(path)
 	if err != nil {
@@ -101,7 +102,7 @@ func loadKeys() (*verify.Trust, gpgcompat.Ring, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("trust %s: %w", path, err)
 	}
-	return t, gpgcompat.NewRing(t.Keys), nil
+	return t, reply.NewRing(t.Keys), nil
 }
 
 func env(name, fallback string) string {

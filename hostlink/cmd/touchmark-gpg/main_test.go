@@ -17,6 +17,7 @@ import (
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/gpgcompat"
+	"touchmark/hostlink/gpgcompat/reply"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/hostd/logtest"
@@ -162,7 +163,7 @@ func silent(t *testing.T) *client.Session {
 func TestNobodyHangs(t *testing.T) {
 	j := &job{p: &program{errs: &strings.Builder{}}, wait: time.Millisecond, late: time.Millisecond}
 	_, err := j.converse(silent(t), &api.Request{Op: api.OpSign})
-	if err == nil || api.CodeOf(err, 0) != api.TimedOut || failure(err) != gpgcompat.TimedOut || !strings.Contains(err.Error(), "did not answer within 2ms") {
+	if err == nil || api.CodeOf(err, 0) != api.TimedOut || failure(err) != reply.TimedOut || !strings.Contains(err.Error(), "did not answer within 2ms") {
 		t.Errorf("%v", err)
 	}
 }
@@ -174,7 +175,7 @@ func TestOtherKeyThanMeant(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	must(0, os.WriteFile(path, []byte("f"), 0o644))
 	call := must(gpgcompat.Parse([]string{"-b", path}))
-	j := &job{p: &program{}, trust: trust, ring: gpgcompat.NewRing(keys), calls: []*gpgcompat.Call{call}, outs: []*output{{}}}
+	j := &job{p: &program{}, trust: trust, ring: reply.NewRing(keys), calls: []*gpgcompat.Call{call}, outs: []*output{{}}}
 	if err := j.read(); err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +183,7 @@ func TestOtherKeyThanMeant(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "class test signs with key") {
 		t.Errorf("%v", err)
 	}
-	j.ring = gpgcompat.NewRing(trust.Keys)
+	j.ring = reply.NewRing(trust.Keys)
 	if _, err := j.accept(answer(l, must(j.request()))); err != nil {
 		t.Errorf("%v", err)
 	}

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"touchmark/hostlink/gpgcompat"
+	"touchmark/hostlink/gpgcompat/reply"
 )
 
 // passed is in the environment of what a call was passed on to: if that is this
@@ -91,6 +91,6 @@ func (p *program) gpgconf(args []string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	_, err = fmt.Fprint(p.out, gpgcompat.Gpgconf(string(text), gpg))
+	_, err = fmt.Fprint(p.out, reply.Gpgconf(string(text), gpg))
 	return err
 }

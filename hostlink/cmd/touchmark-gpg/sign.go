@@ -9,6 +9,7 @@ import (
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/gpgcompat"
+	"touchmark/hostlink/gpgcompat/reply"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -31,7 +32,7 @@ func (p *program) sign(c *gpgcompat.Call, args []string) error {
 	}
 	lines, err := p.perform(&job{p: p, trust: trust, ring: chosen, calls: []*gpgcompat.Call{c}})
 	if err != nil {
-		lines = gpgcompat.NotSigned(failure(err))
+		lines = reply.NotSigned(failure(err))
 	}
 	if told := status(lines); told != nil && err == nil {
 		return fmt.Errorf("the signature is written, but the status cannot be: %w", told)
@@ -60,7 +61,7 @@ func (p *program) perform(j *job) (lines string, err error) {
 		return "", err
 	}
 	for i, f := range facts {
-		lines += gpgcompat.Signed(j.certificateOf(f), j.calls[i].Format, f.Digest.Alg, f.Created)
+		lines += reply.Signed(j.certificateOf(f), j.calls[i].Format, f.Digest.Alg, f.Created)
 	}
 	return lines, nil
 }

@@ -1,4 +1,4 @@
-package gpgcompat
+package reply
 
 import (
 	"fmt"

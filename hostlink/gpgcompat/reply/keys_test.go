@@ -1,4 +1,4 @@
-package gpgcompat
+package reply
 
 import (
 	"crypto"
@@ -10,12 +10,12 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/gpgcompat"
 	"touchmark/hostlink/message"
 )
 
@@ -111,7 +111,7 @@ func TestChoose(t *testing.T) {
 	if _, err := r.Choose([]string{"packages"}, made.Add(time.Hour)); !errors.Is(err, sigformat.ErrExpired) {
 		t.Errorf("expired: %v", err)
 	}
-	if _, err := Ring(nil).Choose(nil, made); !errors.Is(err, ErrRefused) {
+	if _, err := Ring(nil).Choose(nil, made); !errors.Is(err, gpgcompat.ErrRefused) {
 		t.Errorf("no key: %v", err)
 	}
 }
@@ -208,37 +208,5 @@ func TestGpgconf(t *testing.T) {
 	want := "gpg:OpenPGP:/opt/a%3ab%25/gpg\ngpgsm:S/MIME:/usr/bin/gpgsm\n"
 	if got := Gpgconf(in, "/opt/a:b%/gpg"); got != want {
 		t.Errorf("%q", got)
-	}
-}
-
-func TestName(t *testing.T) {
-	for _, c := range []struct{ args, head, want string }{
-		{"-b", "object 12\ntype commit\ntag v1.0\ntagger A\n\nx", "v1.0.git-tag"},
-		{"-b", "object 12\ntype commit\ntag a/b c\n", "b_c.git-tag"},
-		{"-b", "tree 12\nparent 13\nauthor A\ncommitter A\n\nx", "git-commit"},
-		{"-b", "Origin: x\nSuite: stable\nSHA256:\n 00 1 a\n", "Release"},
-		{"-b", `{"_type":"layout","expires"`, "layout.in-toto"},
-		{"-b", `{"_type":"link","byproducts"`, "link.in-toto"},
-		{"-b", "tree of life", "stdin"},
-		{"-b", "", "stdin"},
-		{"-b -o /x/InRelease", "", "InRelease"},
-		{"-b -o x.rpm.sig", "", "x.rpm"},
-		{"-b -o .sig", "", ".sig"},
-		{"-b /d/.tmp.core.db.tar.gz", "", "core.db.tar.gz"},
-		{"-b /d/Release.new", "", "Release"},
-		{"-b .new", "", ".new"},
-		{"-b /d/my.key.gpg", "", "my.key.gpg"},
-		{"-b a\x00b\u00e9..c", "", "a_b__._c"},
-		{"-b -- -rf", "", "_-rf"},
-		{"-b /d/" + strings.Repeat("x", 300), "", strings.Repeat("x", 200)},
-	} {
-		call, err := Parse(strings.Fields(c.args))
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := call.Name([]byte(c.head))
-		if got != c.want || message.ValidName(got) != nil {
-			t.Errorf("%s %q: %q, want %q", filepath.Base(c.args), c.head, got, c.want)
-		}
 	}
 }

@@ -1,4 +1,10 @@
-package gpgcompat
+// Package reply is what touchmark-gpg answers in gpg's place: which of the
+// appliance's keys a caller means, the listing of secret keys, the status lines
+// behind a signature or a failure, and where gpgconf says that gpg is.
+//
+// Sources: gpg(1) of GnuPG 2.2, "How to specify a user ID"; doc/DETAILS of GnuPG;
+// gpgconf(1).
+package reply
 
 import (
 	"encoding/hex"
@@ -8,6 +14,7 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/gpgcompat"
 	"touchmark/hostlink/message"
 )
 
@@ -86,7 +93,7 @@ func (r Ring) Choose(users []string, now time.Time) (Ring, error) {
 		case len(m) == 0:
 			others++
 		case i > 0 && others == 0 && !slices.Equal(m, chosen):
-			return nil, fmt.Errorf("%w: signatures by several keys at once", ErrRefused)
+			return nil, fmt.Errorf("%w: signatures by several keys at once", gpgcompat.ErrRefused)
 		default:
 			chosen = m
 		}
@@ -95,9 +102,9 @@ func (r Ring) Choose(users []string, now time.Time) (Ring, error) {
 	case others > 0 && others == len(users):
 		return nil, nil
 	case others > 0:
-		return nil, fmt.Errorf("%w: signatures by the appliance's key and another at once", ErrRefused)
+		return nil, fmt.Errorf("%w: signatures by the appliance's key and another at once", gpgcompat.ErrRefused)
 	case len(chosen) == 0:
-		return nil, fmt.Errorf("%w: the appliance has no OpenPGP key", ErrRefused)
+		return nil, fmt.Errorf("%w: the appliance has no OpenPGP key", gpgcompat.ErrRefused)
 	}
 	return chosen.usable(now)
 }
@@ -137,7 +144,7 @@ func (r Ring) Hash(said message.Alg) (message.Alg, error) {
 func (r Ring) signs(alg message.Alg) error {
 	for _, c := range r {
 		if err := c.Key.Signs(alg); err != nil {
-			return fmt.Errorf("%w: %w", ErrRefused, err)
+			return fmt.Errorf("%w: %w", gpgcompat.ErrRefused, err)
 		}
 	}
 	return nil
