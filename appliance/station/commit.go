@@ -6,6 +6,7 @@ import (
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/station/chain"
 	"touchmark/hostlink/message"
+	"touchmark/tpm/quote"
 )
 
 // extendHead has the TPM's worker run NV_Extend.
@@ -56,47 +57,46 @@ func (s *Station) pcrExtended(j *job, applied bool, err error) {
 
 // attest makes both attestations of a commit beside the touch.
 func (s *Station) attest(j *job) {
-	m := j.commit
+	m, certified := j.commit, s.signCheckpoint(j)
 	s.tpm.Do(func() func() {
-		a, err := s.chain.Attestation(m)
+		a, err := s.chain.Attestation(m, certified)
 		return func() {
-			j.attest = a
 			if err != nil {
 				s.log.Error().Err(err).Msg("attestation")
 				s.chain.Dirty = true
-			} else if s.job == j && j.order == nil {
-				s.signCheckpoint(j)
 			}
+			j.attest = a
 			s.step(j, ceremony.Attested{Err: err})
 		}
 	})
 }
 
-// signCheckpoint has the TPM's worker sign the checkpoint of a job's commit. The host
-// verifies it while the token waits for its touch; where that came at once already, it
-// is signed while the outcome is written.
-func (s *Station) signCheckpoint(j *job) {
+// signCheckpoint prepares the checkpoint of a job's commit. What it returns signs that,
+// beside the loop, and has the host told: who can then verify it while the TPM makes the
+// quote and the token waits for its touch.
+func (s *Station) signCheckpoint(j *job) (certified func(quote.Attestation)) {
 	unsigned, err := s.chain.Unsigned()
-	if err != nil {
-		return // the release meets it again, and halts
+	if err != nil || j.order != nil { // the release meets the error again, and halts; an order's checkpoint is told at its end
+		return nil
 	}
-	a, signed := j.attest, make(chan []byte, 1)
+	signed := make(chan []byte, 1)
 	j.checkpoint = signed
-	s.tpm.Do(func() func() {
+	return func(a quote.Attestation) {
 		note, err := unsigned.Sign(a)
-		if err == nil {
-			signed <- note
+		if err != nil {
+			return
 		}
-		return func() {
-			if err == nil && s.job == j && !j.machine.Phase().Over() {
-				_ = s.takeCheckpoint(j) // there is nothing left to do that can fail
+		signed <- note
+		s.loop.Post(func() {
+			if s.job == j && !j.machine.Phase().Over() {
+				_ = s.takeCheckpoint(j) // it is there, so that nothing can fail
 			}
-		}
-	})
+		})
+	}
 }
 
-// takeCheckpoint makes the checkpoint of a job's commit the newest, signed now if the
-// worker is not done with it, and tells the host, once in a session.
+// takeCheckpoint makes the checkpoint of a job's commit the newest, signed now if it is
+// not yet, and tells the host, once in a session.
 func (s *Station) takeCheckpoint(j *job) (err error) {
 	if !j.proven {
 		select {

@@ -356,7 +356,7 @@ func (s *Station) commitDecree(d *decree) {
 		}
 		var a *ledger.Attest
 		if applied, err = s.chain.ExtendPCR(m); applied {
-			a, err = s.chain.Attestation(m)
+			a, err = s.chain.Attestation(m, nil)
 		}
 		return func() { s.taken(d, a, err) }
 	})

@@ -99,7 +99,7 @@ func (r *rig) commits(c *chain.Chain, body any) {
 	_, err = c.ExtendPCR(m)
 	r.must(err)
 	c.TookPCR(m)
-	a, err := c.Attestation(m)
+	a, err := c.Attestation(m, nil)
 	r.must(err)
 	r.must(c.AppendNow(now, a))
 }

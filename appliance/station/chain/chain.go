@@ -135,9 +135,9 @@ func (c *Chain) Unsigned() (*Unsigned, error) {
 	return &Unsigned{ledger.CheckpointBody(c.Past.Trust.Origin, c.Plan.Size, root), c.Plan.Prev, c.key, c.Past.InForce()}, nil
 }
 
-// Sign signs it with the log key and a commit's attestation.
-func (u *Unsigned) Sign(a *ledger.Attest) ([]byte, error) {
-	note, err := anchor.SignCheckpoint(u.body, u.key, u.trust, u.prev, a.Certify)
+// Sign signs it with the log key and the commit's NV_Certify.
+func (u *Unsigned) Sign(certify quote.Attestation) ([]byte, error) {
+	note, err := anchor.SignCheckpoint(u.body, u.key, u.trust, u.prev, certify)
 	if err != nil {
 		return nil, fmt.Errorf("signing the checkpoint: %w", err)
 	}
@@ -150,7 +150,7 @@ func (c *Chain) Sign(a *ledger.Attest) error {
 	if err != nil {
 		return err
 	}
-	note, err := u.Sign(a)
+	note, err := u.Sign(a.Certify)
 	if err != nil {
 		return err
 	}

@@ -72,8 +72,9 @@ func settle(err error, before, after [32]byte, read func() ([32]byte, error)) (a
 }
 
 // Attestation makes both attestations of a commit and verifies them as any
-// auditor would, the first while the TPM makes the second.
-func (c *Chain) Attestation(m Commit) (*ledger.Attest, error) {
+// auditor would, the first while the TPM makes the second; certified, unless nil, is
+// then told the first, on a goroutine that has ended when Attestation returns.
+func (c *Chain) Attestation(m Commit, certified func(quote.Attestation)) (*ledger.Attest, error) {
 	tag := quote.CertifyTag(m.Plan.X)
 	certify, err := c.cfg.TPM.CertifyHead(tag)
 	if err != nil {
@@ -84,6 +85,9 @@ func (c *Chain) Attestation(m Commit) (*ledger.Attest, error) {
 		facts, err := c.certifies(certify, tag, m.After.Head)
 		if err == nil && !sameRun(facts.Clock, m.clock) {
 			err = ErrUnexplained
+		}
+		if err == nil && certified != nil {
+			certified(certify)
 		}
 		checked <- err
 	}()
