@@ -80,7 +80,7 @@ func TestRefused(t *testing.T) {
 
 // TestOptionsAreGPGs holds the table against the gpg that is here. One of another version may have more.
 func TestOptionsAreGPGs(t *testing.T) {
-	out, err := exec.Command("gpg", "--dump-option-table").Output()
+	out, err := exec.Command("gpg", "--no-options", "--dump-option-table").Output()
 	if err != nil {
 		t.Fatalf("%v: gpg is not installed? run make setup", err)
 	}
