@@ -369,6 +369,7 @@ func FuzzParse(f *testing.F) {
 	for _, b := range wire() {
 		f.Add(b)
 	}
+	f.Add((&Submit{Approval: []byte("a\n"), Submission: []byte("s\n"), Contents: []Content{{Document: []byte("{}")}, {State: []byte{1}}}}).Marshal())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := Parse(b)
 		if err != nil {

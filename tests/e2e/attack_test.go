@@ -410,6 +410,43 @@ func TestAttackOnTheDisplay(t *testing.T) {
 	a.leaves()
 }
 
+// TestAttackElsewhere: what one class, or another appliance of the same origin, gave for the very same file passes nowhere
+// else: signatures and proofs belong to one job of one log.
+func TestAttackElsewhere(t *testing.T) {
+	t.Parallel()
+	r, other := up(t, world.Config{}), up(t, world.Config{})
+	const name, content = "same-1-any.pkg.tar.zst", "the same content"
+	file := r.text(name, content)
+	made := func(at *rig, class string) (sig, proof []byte) {
+		f := at.text(name, content)
+		at.sign([]string{"--class", class}, f)
+		sig, err := os.ReadFile(f + ".sig")
+		at.must(err)
+		proof, err = os.ReadFile(f + ".tmproof")
+		at.must(err)
+		return sig, proof
+	}
+	sig, proof := made(r, "anything")
+	for what, from := range map[string]func() (sig, proof []byte){
+		"another class":     func() ([]byte, []byte) { return made(r, "package") },
+		"another appliance": func() ([]byte, []byte) { return made(other, "anything") },
+	} {
+		sig2, proof2 := from()
+		put := func(sig, proof []byte, code int) {
+			r.must(os.WriteFile(file+".sig", sig, 0o644))
+			r.must(os.WriteFile(file+".tmproof", proof, 0o644))
+			r.client(code, "verify", file)
+		}
+		put(sig, proof2, api.Evidence)
+		put(sig2, proof, api.Evidence)
+		if what == "another appliance" {
+			put(sig2, proof2, api.Evidence)
+		}
+		put(sig, proof, api.OK)
+	}
+	r.clean()
+}
+
 // TestThreatModelNamesTests: each test that the threat model names is there.
 func TestThreatModelNamesTests(t *testing.T) {
 	root := filepath.Join("..", "..")

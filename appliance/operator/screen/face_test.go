@@ -105,6 +105,38 @@ func TestNoItemIsSkippedWhenPagesShift(t *testing.T) {
 	}
 }
 
+// A document cannot be armed before its last line, and all after it, was on the
+// screen; no line of it looks like one of the display's own.
+func TestADocumentIsReadBeforeItIsArmed(t *testing.T) {
+	v := documentView()
+	for _, size := range [][2]int{{leastWidth, leastHeight}, {80, 24}, {132, 50}} {
+		s := newTerminal(size[0], size[1])
+		s.show(v)
+		seen, armed := s.text(), false
+		for range 200 {
+			s.wait(Reflexes)
+			if _, armed = s.press("a"); armed {
+				break
+			}
+			s.wait(Reflexes)
+			s.press(" ")
+			seen += s.text()
+		}
+		last := v.Job.Items[0].Meaning[len(v.Job.Items[0].Meaning)-1]
+		for word := range strings.FieldsSeq(last + " " + v.Job.Items[1].Claimed) {
+			if !armed || !strings.Contains(seen, word) {
+				t.Errorf("%v: armed %v, and %q was never on the screen", size, armed, word)
+			}
+		}
+		for line := range strings.Lines(seen) {
+			_, text, _ := strings.Cut(line, "|")
+			if strings.Contains(text, "TOUCH THE TOKEN") && !strings.HasPrefix(text, indent+"|") {
+				t.Errorf("%v: a line of the document is one of the display's: %q", size, line)
+			}
+		}
+	}
+}
+
 // Pages that were turned faster than they were drawn were not seen.
 func TestPagesThatWereNeverDrawnCountAsUnseen(t *testing.T) {
 	s := newTerminal(80, 24)
