@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/document/form"
+	"touchmark/appliance/sigformat/document/release"
 	"touchmark/appliance/sigformat/strictjson"
 	"touchmark/hostlink/message"
 )
@@ -36,7 +38,7 @@ const (
 // Document is a document that was understood.
 type Document struct {
 	Kind    Kind
-	Meaning []string  // 1 to MaxLines - 1 lines of 1 to MaxColumns printable ASCII characters
+	Meaning []string  // 1 to form.MaxLines - 1 lines of 1 to form.MaxColumns printable ASCII characters
 	Expires time.Time // when nobody takes it any more; zero if it says nothing of that
 }
 
@@ -59,35 +61,11 @@ func span(t time.Duration) string {
 	if t >= 2*day {
 		return fmt.Sprintf("%d days", t/day)
 	}
-	return count(int(t/time.Hour), "hour")
+	return form.Count(int(t/time.Hour), "hour")
 }
-
-// Problem is a way in which bytes are no document.
-type Problem string
-
-// The problems.
-const (
-	Forbidden  Problem = "forbidden"  // the format is over files, not over documents
-	TooLarge   Problem = "too-large"  // more than message.MaxDocument bytes
-	Encoding   Problem = "encoding"   // not in the one form, or to be read in two ways
-	Content    Problem = "content"    // something is missing, unknown or not what it should be
-	Unreadable Problem = "unreadable" // its meaning is more than a person reads
-)
 
 // Error refuses bytes as a document.
-type Error struct {
-	Problem Problem
-	Where   string // in the document, such as "steps[0].threshold"; may be empty
-	Reason  string // printable ASCII
-}
-
-// Error implements error.
-func (e *Error) Error() string {
-	if e.Where == "" {
-		return e.Reason
-	}
-	return e.Where + ": " + e.Reason
-}
+type Error = form.Error
 
 // Parse reads the document that a format of this name is over. The error is an
 // *[Error].
@@ -95,9 +73,9 @@ func Parse(format string, doc []byte) (Document, error) {
 	f, known := sigformat.FormatOf(format)
 	switch {
 	case !known || f.Document() == sigformat.Never:
-		return Document{}, &Error{Forbidden, "", fmt.Sprintf("format %s is over files, not over documents", clip(format, maxFree))}
+		return Document{}, form.Refuse(form.Forbidden, "", "format %s is over files, not over documents", form.Clip(format, form.MaxFree))
 	case len(doc) > message.MaxDocument:
-		return Document{}, &Error{TooLarge, "", fmt.Sprintf("%d bytes, a document has at most %d", len(doc), message.MaxDocument)}
+		return Document{}, form.Refuse(form.TooLarge, "", "%d bytes, a document has at most %d", len(doc), message.MaxDocument)
 	case f.Family == sigformat.FamilyInToto:
 		v, err := strictjson.ParseCanonical(doc)
 		if err != nil {
@@ -107,15 +85,19 @@ func Parse(format string, doc []byte) (Document, error) {
 	case f.Family == sigformat.FamilyDSSE:
 		return payload(f, doc)
 	}
-	return release(f, doc)
+	p, err := release.Read(f, doc)
+	if err != nil {
+		return Document{}, err
+	}
+	return Document{Release, p.Lines, p.Expires}, nil
 }
 
 func encoding(err error) error {
 	var e *strictjson.Error
 	if errors.As(err, &e) {
-		return &Error{Encoding, fmt.Sprintf("byte %d", e.Offset), e.Reason}
+		return form.Refuse(form.Encoding, fmt.Sprintf("byte %d", e.Offset), "%s", e.Reason)
 	}
-	return &Error{Encoding, "", err.Error()}
+	return form.Refuse(form.Encoding, "", "%s", err.Error())
 }
 
 // payload reads what stands in a DSSE envelope.
@@ -131,29 +113,25 @@ func payload(f sigformat.Format, doc []byte) (Document, error) {
 	if f.PayloadType() == inTotoPayload {
 		return whole(v, layout, link, statement)
 	}
-	return whole(v, func(n node, p *page) (Kind, bool) { return other(n, p, f.PayloadType()), true })
+	return whole(v, func(n form.Node, p *form.Page) (Kind, bool) { return other(n, p, f.PayloadType()), true })
 }
 
 // whole has the readers look at a value, one of which must know it.
-func whole(v strictjson.Value, readers ...func(node, *page) (Kind, bool)) (Document, error) {
+func whole(v strictjson.Value, readers ...func(form.Node, *form.Page) (Kind, bool)) (Document, error) {
 	var mistake *Error
-	n, p := node{v: v, err: &mistake}, new(page)
+	n, p := form.Whole(v, &mistake), new(form.Page)
 	for _, read := range readers {
 		kind, mine := read(n, p)
 		if !mine {
 			continue
 		}
-		if mistake == nil && p.long() {
-			mistake = tooMuch(p)
+		if mistake == nil && p.Long() {
+			mistake = form.TooMuch(p)
 		}
 		if mistake != nil {
 			return Document{}, mistake
 		}
-		return Document{kind, p.lines, p.expires}, nil
+		return Document{kind, p.Lines, p.Expires}, nil
 	}
-	return Document{}, &Error{Content, "_type", fmt.Sprintf("%s is no type of metadata that this format has", clip(typeOf(v), maxFree))}
-}
-
-func tooMuch(p *page) *Error {
-	return &Error{Unreadable, "", fmt.Sprintf("its meaning has %d lines, a person is shown %d at most: make it smaller", len(p.lines), MaxLines-1)}
+	return Document{}, form.Refuse(form.Content, "_type", "%s is no type of metadata that this format has", form.Clip(n.Type(), form.MaxFree))
 }

@@ -10,12 +10,13 @@ import (
 
 	"pgregory.net/rapid"
 
+	"touchmark/appliance/sigformat/document/form"
 	"touchmark/appliance/sigformat/strictjson"
 	"touchmark/hostlink/message"
 )
 
 // refused wants an error of a kind at a place.
-func refused(t *testing.T, name, format string, doc []byte, problem Problem, where string) {
+func refused(t *testing.T, name, format string, doc []byte, problem form.Problem, where string) {
 	t.Helper()
 	d, err := Parse(format, doc)
 	var e *Error
@@ -145,16 +146,16 @@ func TestLayoutRefused(t *testing.T) {
 	} {
 		v := find(t, "layout-openpgp").value(t)
 		put(t, v, path, c.to)
-		refused(t, path, "in-toto-gpg", encoded(t, "in-toto-gpg", v), Content, c.where)
+		refused(t, path, "in-toto-gpg", encoded(t, "in-toto-gpg", v), form.Content, c.where)
 	}
 	for path, where := range map[string]string{"steps": "", "expires": "", "steps/0/threshold": "steps[0]", "keys/" + edID: "steps[0].pubkeys[1]",
 		"keys/" + rsaID + "/keyval": "keys." + rsaID, "inspect/0/run": "inspect[0]", "readme": ""} {
-		refused(t, "without "+path, "in-toto-native", encoded(t, "in-toto-native", without(t, find(t, "layout-openpgp").value(t), path)), Content, where)
+		refused(t, "without "+path, "in-toto-native", encoded(t, "in-toto-native", without(t, find(t, "layout-openpgp").value(t), path)), form.Content, where)
 	}
 	for _, threshold := range []string{"0", "-1", "3"} {
 		v := find(t, "layout-openpgp").value(t)
 		put(t, v, "steps/0/threshold", num(threshold))
-		refused(t, threshold, "dsse-in-toto", encoded(t, "dsse-in-toto", v), Content, "steps[0].threshold")
+		refused(t, threshold, "dsse-in-toto", encoded(t, "dsse-in-toto", v), form.Content, "steps[0].threshold")
 	}
 }
 
@@ -296,7 +297,7 @@ func TestLinkRefused(t *testing.T) {
 	} {
 		v := find(t, "link").value(t)
 		put(t, v, path, c.to)
-		refused(t, path, "in-toto-native", encoded(t, "in-toto-native", v), Content, c.where)
+		refused(t, path, "in-toto-native", encoded(t, "in-toto-native", v), form.Content, c.where)
 	}
 }
 
@@ -318,11 +319,11 @@ func TestStatementRefused(t *testing.T) {
 	} {
 		v := find(t, "statement-v1").value(t)
 		put(t, v, path, c.to)
-		refused(t, path, "dsse-in-toto", encoded(t, "dsse-in-toto", v), Content, c.where)
+		refused(t, path, "dsse-in-toto", encoded(t, "dsse-in-toto", v), form.Content, c.where)
 	}
 	old := find(t, "statement-v1").value(t)
 	put(t, old, "_type", statementV01)
-	refused(t, "v0.1 with members of v1", "dsse-in-toto", encoded(t, "dsse-in-toto", old), Content, "subject[1]")
+	refused(t, "v0.1 with members of v1", "dsse-in-toto", encoded(t, "dsse-in-toto", old), form.Content, "subject[1]")
 	put(t, old, "subject", list{at0(t, old)})
 	if d, err := Parse("dsse-in-toto", encoded(t, "dsse-in-toto", old)); err != nil || d.Meaning[0] != "in-toto statement v0.1" {
 		t.Errorf("v0.1: %v, %q", err, d.Meaning)
@@ -365,17 +366,17 @@ func TestEncodingRefused(t *testing.T) {
 		{"dsse-in-toto", pae + `13 {"a":1,"a":2}`, "byte 10"},
 		{"dsse-in-toto", pae + `6 {}\n{}`, "byte 2"},
 	} {
-		refused(t, c.format+" "+c.doc, c.format, []byte(c.doc), Encoding, c.where)
+		refused(t, c.format+" "+c.doc, c.format, []byte(c.doc), form.Encoding, c.where)
 	}
-	refused(t, "no type", "in-toto-gpg", []byte(`{"a":1}`), Content, "_type")
-	refused(t, "no object", "in-toto-gpg", []byte(`[]`), Content, "_type")
-	refused(t, "no object", "dsse-cyclonedx", []byte("DSSEv1 30 application/vnd.cyclonedx+json 2 []"), Content, "")
-	refused(t, "a statement as metadata", "in-toto-gpg", []byte(`{"_type":"https://in-toto.io/Statement/v1"}`), Content, "_type")
+	refused(t, "no type", "in-toto-gpg", []byte(`{"a":1}`), form.Content, "_type")
+	refused(t, "no object", "in-toto-gpg", []byte(`[]`), form.Content, "_type")
+	refused(t, "no object", "dsse-cyclonedx", []byte("DSSEv1 30 application/vnd.cyclonedx+json 2 []"), form.Content, "")
+	refused(t, "a statement as metadata", "in-toto-gpg", []byte(`{"_type":"https://in-toto.io/Statement/v1"}`), form.Content, "_type")
 	for _, format := range []string{"sshsig-git", "raw-boot", "", "cms", "in-toto", "\x1b[2J"} {
-		refused(t, format, format, []byte(`{}`), Forbidden, "")
+		refused(t, format, format, []byte(`{}`), form.Forbidden, "")
 	}
 	for _, format := range []string{"in-toto-gpg", "dsse-in-toto", "openpgp-binary"} {
-		refused(t, format, format, make([]byte, message.MaxDocument+1), TooLarge, "")
+		refused(t, format, format, make([]byte, message.MaxDocument+1), form.TooLarge, "")
 	}
 }
 
@@ -393,7 +394,7 @@ func TestMuchIsCountedOrRefused(t *testing.T) {
 	}
 	v = find(t, "link").value(t)
 	put(t, v, "name", strings.Repeat("x", 20000))
-	refused(t, "a long name", "in-toto-gpg", encoded(t, "in-toto-gpg", v), Unreadable, "")
+	refused(t, "a long name", "in-toto-gpg", encoded(t, "in-toto-gpg", v), form.Unreadable, "")
 
 	v = find(t, "layout-openpgp").value(t)
 	steps, _ := at(t, v, "steps/0")
@@ -407,7 +408,7 @@ func TestMuchIsCountedOrRefused(t *testing.T) {
 		many = append(many, step)
 	}
 	put(t, v, "steps", many)
-	refused(t, "many steps", "in-toto-gpg", encoded(t, "in-toto-gpg", v), Unreadable, "")
+	refused(t, "many steps", "in-toto-gpg", encoded(t, "in-toto-gpg", v), form.Unreadable, "")
 
 	v = find(t, "layout-openpgp").value(t)
 	put(t, v, "readme", strings.Repeat("é", 1000))
@@ -440,7 +441,7 @@ func TestDeceptiveText(t *testing.T) {
 		"\u00a0":                 `"\u00a0"`,
 		"\U000e0061":             `"\U000e0061"`,
 	} {
-		if got := show(text); got != shown {
+		if got := form.Show(text); got != shown {
 			t.Errorf("%q is shown as %s", text, got)
 		}
 		v := find(t, "link").value(t)
@@ -457,11 +458,11 @@ func TestDeceptiveText(t *testing.T) {
 
 // fits reports whether lines are fit for a console.
 func fits(lines []string) error {
-	if len(lines) == 0 || len(lines) > MaxLines {
+	if len(lines) == 0 || len(lines) > form.MaxLines {
 		return fmt.Errorf("%d lines", len(lines))
 	}
 	for _, l := range lines {
-		if len(l) > MaxColumns || !printable(l) || strings.TrimSpace(l) == "" || strings.HasSuffix(l, " ") {
+		if len(l) > form.MaxColumns || !printable(l) || strings.TrimSpace(l) == "" || strings.HasSuffix(l, " ") {
 			return fmt.Errorf("line %q", l)
 		}
 	}
@@ -483,7 +484,7 @@ func TestLinesProperty(t *testing.T) {
 		put(t, v, "products", products)
 		d, err := Parse("in-toto-gpg", encoded(t, "in-toto-gpg", v))
 		var e *Error
-		if errors.As(err, &e) && e.Problem == Unreadable {
+		if errors.As(err, &e) && e.Problem == form.Unreadable {
 			return
 		}
 		if err != nil || fits(d.Meaning) != nil {

@@ -3,6 +3,7 @@ package document
 import (
 	"bytes"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -14,6 +15,26 @@ import (
 	"touchmark/appliance/sigformat"
 	"touchmark/appliance/sigformat/strictjson"
 )
+
+// hashOf is the id of a key in the form of securesystemslib.
+func hashOf(o *strictjson.Object) string {
+	text, err := strictjson.Canonical(o)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(text))
+}
+
+// integers are those of OpenPGP's keys, in order.
+var integers = map[string][]string{"rsa": {"n", "e"}, "eddsa": {"q"}}
+
+// material is what stands behind the time in OpenPGP's public key packet.
+func material(kind string, numbers [][]byte) []byte {
+	if kind == "rsa" {
+		return sigformat.AppendMPI(sigformat.AppendMPI([]byte{1}, numbers[0]), numbers[1])
+	}
+	return sigformat.AppendMPI([]byte("\x16\x09\x2b\x06\x01\x04\x01\xda\x47\x0f\x01"), append([]byte{0x40}, numbers[0]...))
+}
 
 // native is a key in the form of securesystemslib, under its own id.
 func native(kind, scheme, public string, hashes ...strictjson.Value) *strictjson.Object {
@@ -31,10 +52,10 @@ func native(kind, scheme, public string, hashes ...strictjson.Value) *strictjson
 
 // openPGP is a key in the form of a keyring, under its own id.
 func openPGP(kind, method string, made int, public map[string]string) *strictjson.Object {
-	val, integers, k := new(strictjson.Object), new(strictjson.Object), new(strictjson.Object)
+	val, numbers, k := new(strictjson.Object), new(strictjson.Object), new(strictjson.Object)
 	var bytes [][]byte
-	for _, name := range openPGPKinds[kind].integers {
-		integers.Set(name, public[name])
+	for _, name := range integers[kind] {
+		numbers.Set(name, public[name])
 		b, err := hex.DecodeString(public[name])
 		if err != nil {
 			panic(err)
@@ -42,13 +63,13 @@ func openPGP(kind, method string, made int, public map[string]string) *strictjso
 		bytes = append(bytes, b)
 	}
 	val.Set("private", "")
-	val.Set("public", integers)
+	val.Set("public", numbers)
 	k.Set("creation_time", num(fmt.Sprint(made)))
 	k.Set("hashes", list{"pgp+SHA2"})
 	k.Set("keyval", val)
 	k.Set("method", method)
 	k.Set("type", kind)
-	body := append([]byte{4, byte(made >> 24), byte(made >> 16), byte(made >> 8), byte(made)}, openPGPMaterial(kind, bytes...)...)
+	body := append([]byte{4, byte(made >> 24), byte(made >> 16), byte(made >> 8), byte(made)}, material(kind, bytes)...)
 	k.Set("keyid", fmt.Sprintf("%x", sigformat.FingerprintOf(body)))
 	return k
 }

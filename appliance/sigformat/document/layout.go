@@ -4,38 +4,41 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"touchmark/appliance/sigformat/document/form"
+	"touchmark/appliance/sigformat/document/keys"
 )
 
 // layout reads an in-toto layout (in-toto specification 1.0, §4.3). Everything that
 // decides what it lets through is shown: expiry, keys, steps and inspections with
 // their rules and commands.
-func layout(n node, p *page) (Kind, bool) {
-	if typeOf(n.v) != "layout" {
+func layout(n form.Node, p *form.Page) (Kind, bool) {
+	if n.Type() != "layout" {
 		return "", false
 	}
-	n.only("_type", "expires", "inspect", "keys", "readme", "steps", "?rootcas", "?intermediatecas")
-	n.empty("rootcas")
-	n.empty("intermediatecas")
-	p.expires = n.get("expires").expiry()
-	p.say(0, "in-toto layout, expires %s", p.expires.Format(expiryForm))
-	keys := n.get("keys").layoutKeys()
-	steps, inspections := n.get("steps").list(), n.get("inspect").list()
-	p.say(0, "%s, %s, %s", count(len(steps), "step"), count(len(inspections), "inspection"), count(len(keys), "key"))
+	n.Only("_type", "expires", "inspect", "keys", "readme", "steps", "?rootcas", "?intermediatecas")
+	empty(n, "rootcas")
+	empty(n, "intermediatecas")
+	p.Expires = expiry(n.Get("expires"))
+	p.Say(0, "in-toto layout, expires %s", p.Expires.Format(keys.TimeForm))
+	known := keys.Read(n.Get("keys"))
+	steps, inspections := n.Get("steps").List(), n.Get("inspect").List()
+	p.Say(0, "%s, %s, %s", form.Count(len(steps), "step"), form.Count(len(inspections), "inspection"), form.Count(len(known), "key"))
 	names := map[string]bool{}
 	for i, s := range steps {
-		p.say(0, "step %d of %d: %s", i+1, len(steps), s.item(names, "step", "expected_command", "pubkeys", "threshold", "?cert_constraints"))
-		s.step(p, keys)
+		p.Say(0, "step %d of %d: %s", i+1, len(steps), item(s, names, "step", "expected_command", "pubkeys", "threshold", "?cert_constraints"))
+		step(s, p, known)
 	}
 	for i, s := range inspections {
-		p.say(0, "inspection %d of %d: %s", i+1, len(inspections), s.item(names, "inspection", "run"))
-		p.say(1, "runs at every client: %s", words(s.get("run").texts()))
-		s.rules(p)
+		p.Say(0, "inspection %d of %d: %s", i+1, len(inspections), item(s, names, "inspection", "run"))
+		p.Say(1, "runs at every client: %s", form.Words(s.Get("run").Texts()))
+		rules(s, p)
 	}
-	for _, k := range keys {
-		k.say(p, 0, "key")
+	for _, k := range known {
+		k.Say(p, 0, "key")
 	}
-	if readme := n.get("readme").text(); readme != "" {
-		p.say(0, "readme: %s", clip(readme, maxFree))
+	if readme := n.Get("readme").Text(); readme != "" {
+		p.Say(0, "readme: %s", form.Clip(readme, form.MaxFree))
 	}
 	return Layout, true
 }
@@ -43,93 +46,90 @@ func layout(n node, p *page) (Kind, bool) {
 // empty wants a list, if it is there, to have nothing in it: in-toto's Go library
 // writes lists of X.509 authorities and what their certificates must say, which let
 // keys through that no layout names, and which no other reader has.
-func (n node) empty(name string) {
-	if n.has(name) {
-		n.get(name).check(len(n.get(name).list()) == 0, "keys by certificate are not shown here, so they are not signed: name the keys")
+func empty(n form.Node, name string) {
+	if n.Has(name) {
+		n.Get(name).Check(len(n.Get(name).List()) == 0, "keys by certificate are not shown here, so they are not signed: name the keys")
 	}
 }
 
-// expiryForm is that of in-toto's times.
-const expiryForm = "2006-01-02T15:04:05Z"
-
 // expiry is such a time.
-func (n node) expiry() time.Time {
-	s := n.text()
-	t, err := time.Parse(expiryForm, s)
-	n.check(err == nil && t.Format(expiryForm) == s, "not a time like 2028-02-29T12:00:00Z")
+func expiry(n form.Node) time.Time {
+	s := n.Text()
+	t, err := time.Parse(keys.TimeForm, s)
+	n.Check(err == nil && t.Format(keys.TimeForm) == s, "not a time like 2028-02-29T12:00:00Z")
 	return t
 }
 
 // item reads what steps and inspections share, beside their own members, and gives
 // the name, which no other of them has.
-func (n node) item(names map[string]bool, kind string, own ...string) string {
-	n.only(append([]string{"_type", "name", "expected_materials", "expected_products"}, own...)...)
-	n.get("_type").check(typeOf(n.v) == kind, "not %q", kind)
-	name := n.get("name").text()
-	n.get("name").check(name != "" && !names[name], "empty, or the name of another step or inspection")
+func item(n form.Node, names map[string]bool, kind string, own ...string) string {
+	n.Only(append([]string{"_type", "name", "expected_materials", "expected_products"}, own...)...)
+	n.Get("_type").Check(n.Type() == kind, "not %q", kind)
+	name := n.Get("name").Text()
+	n.Get("name").Check(name != "" && !names[name], "empty, or the name of another step or inspection")
 	names[name] = true
-	return show(name)
+	return form.Show(name)
 }
 
 // step reads who may perform a step.
-func (n node) step(p *page, keys []layoutKey) {
-	n.empty("cert_constraints")
-	ids, need := n.get("pubkeys").texts(), n.get("threshold").int()
+func step(n form.Node, p *form.Page, known []keys.Key) {
+	empty(n, "cert_constraints")
+	ids, need := n.Get("pubkeys").Texts(), n.Get("threshold").Int()
 	people := map[string]bool{}
-	p.say(1, "needs %d of %s", need, count(len(ids), "key"))
+	p.Say(1, "needs %d of %s", need, form.Count(len(ids), "key"))
 	for i, id := range ids {
-		at := n.get("pubkeys").list()[i]
-		at.check(!slices.Contains(ids[:i], id), "twice")
-		which := slices.IndexFunc(keys, func(k layoutKey) bool { return k.find(id) != nil })
+		at := n.Get("pubkeys").List()[i]
+		at.Check(!slices.Contains(ids[:i], id), "twice")
+		which := slices.IndexFunc(known, func(k keys.Key) bool { return k.Find(id) != nil })
 		if which < 0 {
-			at.fail("not one of the layout's keys")
+			at.Fail("not one of the layout's keys")
 			continue
 		}
-		p.say(2, "%s", id)
-		if people[keys[which].id] = true; keys[which].id != id {
-			p.say(3, "a subkey of %s", keys[which].id)
+		p.Say(2, "%s", id)
+		if people[known[which].ID] = true; known[which].ID != id {
+			p.Say(3, "a subkey of %s", known[which].ID)
 		}
-		if keys[which].find(id).claimed {
-			p.say(3, "claimed: it cannot be computed from the key")
+		if known[which].Find(id).Claimed {
+			p.Say(3, "claimed: it cannot be computed from the key")
 		}
 	}
-	n.get("threshold").check(1 <= need && need <= int64(len(people)), "from 1 to the number of different pubkeys, which is %d", len(people))
-	if command := n.get("expected_command").texts(); len(command) > 0 {
-		p.say(1, "command: %s", words(command))
+	n.Get("threshold").Check(1 <= need && need <= int64(len(people)), "from 1 to the number of different pubkeys, which is %d", len(people))
+	if command := n.Get("expected_command").Texts(); len(command) > 0 {
+		p.Say(1, "command: %s", form.Words(command))
 	} else {
-		p.say(1, "command: any")
+		p.Say(1, "command: any")
 	}
-	n.rules(p)
+	rules(n, p)
 }
 
 // rules reads those about artifacts.
-func (n node) rules(p *page) {
+func rules(n form.Node, p *form.Page) {
 	for _, what := range []string{"material", "product"} {
-		rules := n.get("expected_" + what + "s").list()
+		rules := n.Get("expected_" + what + "s").List()
 		for _, r := range rules {
-			p.say(1, "%s rule: %s", what, r.rule())
+			p.Say(1, "%s rule: %s", what, rule(r))
 		}
 		if len(rules) == 0 {
-			p.say(1, "%s rules: none, anything goes", what)
+			p.Say(1, "%s rules: none, anything goes", what)
 		}
 	}
 }
 
 // rule is one of in-toto's artifact rules (§4.3.3): a word and a pattern, or the
 // longer one that compares with another step.
-func (n node) rule() string {
-	r := n.texts()
+func rule(n form.Node) string {
+	r := n.Texts()
 	if len(r) == 0 {
-		n.fail("an empty rule")
+		n.Fail("an empty rule")
 		return ""
 	}
 	word := strings.ToUpper(r[0])
 	if word == "MATCH" {
-		n.check(matchRule(r[1:]), "not of the form MATCH pattern [IN path] WITH MATERIALS|PRODUCTS [IN path] FROM step")
+		n.Check(matchRule(r[1:]), "not of the form MATCH pattern [IN path] WITH MATERIALS|PRODUCTS [IN path] FROM step")
 	} else {
-		n.check(len(r) == 2 && slices.Contains([]string{"CREATE", "MODIFY", "DELETE", "ALLOW", "DISALLOW", "REQUIRE"}, word), "no rule that in-toto has")
+		n.Check(len(r) == 2 && slices.Contains([]string{"CREATE", "MODIFY", "DELETE", "ALLOW", "DISALLOW", "REQUIRE"}, word), "no rule that in-toto has")
 	}
-	return words(append([]string{word}, r[1:]...))
+	return form.Words(append([]string{word}, r[1:]...))
 }
 
 // matchRule reports whether these are the words behind MATCH.

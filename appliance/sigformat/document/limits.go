@@ -1,17 +1,7 @@
 package document
 
-// Bounds of what is shown. The bytes of a document are bounded by
-// message.MaxDocument.
+// Bounds of lists; those of lines and text are form's.
 const (
-	// MaxColumns bounds a line: it fits a console of 80 columns with an indent
-	// of its own, and a digest of 64 digits fits it.
-	MaxColumns = 72
-
-	// MaxLines bounds what a person is asked to read of one document. One that
-	// means more is refused, not shortened: who authorises thirty steps does not
-	// look at them on a console.
-	MaxLines = 200
-
 	// maxArtifacts bounds the artifacts that are listed: of a link's products,
 	// and of a statement's subjects. Others are counted.
 	maxArtifacts = 24
@@ -19,11 +9,4 @@ const (
 	// maxMembers bounds the listed members of an object that this package knows
 	// nothing of. Others are counted.
 	maxMembers = 24
-
-	// maxInteger bounds an integer of a key in a layout, in bytes: RSA of 16384 bits.
-	maxInteger = 2048
-
-	// maxFree bounds the shown bytes of free text, such as a readme. What is left
-	// out is counted.
-	maxFree = 160
 )

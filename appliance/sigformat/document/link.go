@@ -4,55 +4,56 @@ import (
 	"encoding/hex"
 	"strconv"
 
+	"touchmark/appliance/sigformat/document/form"
 	"touchmark/appliance/sigformat/strictjson"
 )
 
 // link reads in-toto's link metadata (in-toto specification 1.0, §4.4). What was
 // made is listed with its digests; what it was made of, counted.
-func link(n node, p *page) (Kind, bool) {
-	if typeOf(n.v) != "link" {
+func link(n form.Node, p *form.Page) (Kind, bool) {
+	if n.Type() != "link" {
 		return "", false
 	}
-	n.only("_type", "byproducts", "command", "environment", "materials", "name", "products")
-	name := n.get("name").text()
-	n.get("name").check(name != "", "empty")
-	p.say(0, "in-toto link of step %s", show(name))
-	names, products := n.get("products").members()
-	p.say(0, "%s", count(len(products), "product"))
+	n.Only("_type", "byproducts", "command", "environment", "materials", "name", "products")
+	name := n.Get("name").Text()
+	n.Get("name").Check(name != "", "empty")
+	p.Say(0, "in-toto link of step %s", form.Show(name))
+	names, products := n.Get("products").Members()
+	p.Say(0, "%s", form.Count(len(products), "product"))
 	for i, a := range products {
-		digests(p, i, a.hashes(), show(names[i]))
+		digests(p, i, hashes(a), form.Show(names[i]))
 	}
 	more(p, len(products)-maxArtifacts, "product")
-	names, materials := n.get("materials").members()
+	names, materials := n.Get("materials").Members()
 	for _, a := range materials {
-		a.hashes()
+		hashes(a)
 	}
-	p.say(0, "%s", count(len(names), "material"))
-	if command := n.get("command").texts(); len(command) > 0 {
-		p.say(0, "command: %s", shorten(words(command)))
+	p.Say(0, "%s", form.Count(len(names), "material"))
+	if command := n.Get("command").Texts(); len(command) > 0 {
+		p.Say(0, "command: %s", form.Shorten(form.Words(command)))
 	}
-	if v, there := n.get("byproducts").object().Get("return-value"); there {
-		p.say(0, "return value: %s", scalar(v))
+	if v, there := n.Get("byproducts").Object().Get("return-value"); there {
+		p.Say(0, "return value: %s", scalar(v))
 	}
-	p.say(0, "%s, environment of %s", count(len(n.get("byproducts").object().Members), "byproduct"), count(len(n.get("environment").object().Members), "member"))
+	p.Say(0, "%s, environment of %s", form.Count(len(n.Get("byproducts").Object().Members), "byproduct"), form.Count(len(n.Get("environment").Object().Members), "member"))
 	return Link, true
 }
 
 // digests lists an artifact, if it is one of the first.
-func digests(p *page, i int, hashes []string, name string) {
+func digests(p *form.Page, i int, hashes []string, name string) {
 	if i >= maxArtifacts {
 		return
 	}
-	p.say(1, "%s", name)
+	p.Say(1, "%s", name)
 	for _, h := range hashes {
-		p.say(2, "%s", h)
+		p.Say(2, "%s", h)
 	}
 }
 
 // more counts what is not listed.
-func more(p *page, n int, one string) {
+func more(p *form.Page, n int, one string) {
 	if n > 0 {
-		p.say(1, "and %s more", count(n, one))
+		p.Say(1, "and %s more", form.Count(n, one))
 	}
 }
 
@@ -62,23 +63,23 @@ var strong = map[string]int{"sha256": 64, "sha512": 128, "sha384": 96}
 
 // hashes reads the digests of an artifact and gives them in lines: one of a hash
 // that nobody breaks, or else all.
-func (n node) hashes() (lines []string) {
-	names, all := n.members()
-	n.check(len(all) > 0, "no digest")
+func hashes(n form.Node) (lines []string) {
+	names, all := n.Members()
+	n.Check(len(all) > 0, "no digest")
 	for i, h := range all {
-		v := h.text()
+		v := h.Text()
 		b, err := hex.DecodeString(v)
-		h.check(err == nil && hex.EncodeToString(b) == v && v != "", "not lowercase hexadecimal digits")
+		h.Check(err == nil && hex.EncodeToString(b) == v && v != "", "not lowercase hexadecimal digits")
 		size, known := strong[names[i]]
-		h.check(!known || len(v) == size, "not as long as a %s digest", clip(names[i], maxFree))
+		h.Check(!known || len(v) == size, "not as long as a %s digest", form.Clip(names[i], form.MaxFree))
 	}
 	for _, alg := range []string{"sha256", "sha512", "sha384"} {
-		if n.has(alg) {
-			return []string{named(alg, n.get(alg).text())}
+		if n.Has(alg) {
+			return []string{named(alg, n.Get(alg).Text())}
 		}
 	}
 	for i, h := range all {
-		lines = append(lines, "weak: "+clip(names[i], maxFree)+" "+clip(h.text(), maxFree))
+		lines = append(lines, "weak: "+form.Clip(names[i], form.MaxFree)+" "+form.Clip(h.Text(), form.MaxFree))
 	}
 	return lines
 }
@@ -99,16 +100,16 @@ func scalar(v strictjson.Value) string {
 	case bool:
 		return strconv.FormatBool(v)
 	case string:
-		if clip(v, maxFree) == v {
+		if form.Clip(v, form.MaxFree) == v {
 			return strconv.Quote(v) // null and "null" are not the same
 		}
-		return clip(v, maxFree)
+		return form.Clip(v, form.MaxFree)
 	case strictjson.Number:
 		return string(v)
 	case strictjson.Array:
-		return count(len(v), "element")
+		return form.Count(len(v), "element")
 	case *strictjson.Object:
-		return count(len(v.Members), "member")
+		return form.Count(len(v.Members), "member")
 	}
 	return ""
 }

@@ -1,6 +1,10 @@
 package document
 
-import "strings"
+import (
+	"strings"
+
+	"touchmark/appliance/sigformat/document/form"
+)
 
 // inTotoPayload is the payload type under which in-toto's metadata is signed.
 const inTotoPayload = "application/vnd.in-toto+json"
@@ -14,41 +18,41 @@ const (
 // statement reads an in-toto attestation's statement, version 1 or 0.1 (in-toto
 // attestation framework, Statement). Subjects are listed, of the predicate its type
 // and what stands at its top.
-func statement(n node, p *page) (Kind, bool) {
-	version := typeOf(n.v)
+func statement(n form.Node, p *form.Page) (Kind, bool) {
+	version := n.Type()
 	if version != statementV1 && version != statementV01 {
 		return "", false
 	}
-	n.only("_type", "predicateType", "subject", "?predicate")
-	kind := n.get("predicateType").text()
-	n.get("predicateType").check(kind != "", "empty")
-	p.say(0, "in-toto statement %s", version[strings.LastIndex(version, "/")+1:])
-	p.say(0, "predicate: %s", show(kind))
-	subjects := n.get("subject").list()
-	n.get("subject").check(len(subjects) > 0, "a statement about nothing")
-	p.say(0, "%s", count(len(subjects), "subject"))
+	n.Only("_type", "predicateType", "subject", "?predicate")
+	kind := n.Get("predicateType").Text()
+	n.Get("predicateType").Check(kind != "", "empty")
+	p.Say(0, "in-toto statement %s", version[strings.LastIndex(version, "/")+1:])
+	p.Say(0, "predicate: %s", form.Show(kind))
+	subjects := n.Get("subject").List()
+	n.Get("subject").Check(len(subjects) > 0, "a statement about nothing")
+	p.Say(0, "%s", form.Count(len(subjects), "subject"))
 	for i, s := range subjects {
 		if version == statementV01 {
-			s.only("name", "digest")
+			s.Only("name", "digest")
 		} else {
-			s.only("digest", "?name", "?uri", "?content", "?downloadLocation", "?mediaType", "?annotations")
+			s.Only("digest", "?name", "?uri", "?content", "?downloadLocation", "?mediaType", "?annotations")
 		}
-		digests(p, i, s.get("digest").hashes(), s.subject())
+		digests(p, i, hashes(s.Get("digest")), subject(s))
 	}
 	more(p, len(subjects)-maxArtifacts, "subject")
-	if n.has("predicate") {
-		p.say(0, "of the predicate")
-		n.get("predicate").say(p)
+	if n.Has("predicate") {
+		p.Say(0, "of the predicate")
+		top(n.Get("predicate"), p)
 	}
 	return Statement, true
 }
 
 // subject is what a subject is called.
-func (n node) subject() string {
+func subject(n form.Node) string {
 	var names []string
 	for _, what := range []string{"name", "uri", "downloadLocation", "mediaType"} {
-		if n.has(what) {
-			names = append(names, show(n.get(what).text()))
+		if n.Has(what) {
+			names = append(names, form.Show(n.Get(what).Text()))
 		}
 	}
 	if len(names) == 0 {
@@ -58,17 +62,17 @@ func (n node) subject() string {
 }
 
 // other shows an object of a payload type that nothing here knows.
-func other(n node, p *page, kind string) Kind {
-	p.say(0, "JSON of type %s, not known here", kind)
-	n.say(p)
+func other(n form.Node, p *form.Page, kind string) Kind {
+	p.Say(0, "JSON of type %s, not known here", kind)
+	top(n, p)
 	return Other
 }
 
-// say shows the top of an object.
-func (n node) say(p *page) {
-	names, all := n.members()
+// top shows the top of an object.
+func top(n form.Node, p *form.Page) {
+	names, all := n.Members()
 	for i, m := range all[:min(len(all), maxMembers)] {
-		p.say(1, "%s: %s", clip(names[i], maxFree), scalar(m.v))
+		p.Say(1, "%s: %s", form.Clip(names[i], form.MaxFree), scalar(m.Value))
 	}
 	more(p, len(all)-maxMembers, "member")
 }

@@ -1,4 +1,5 @@
-package document
+// Package release reads the Release files of apt repositories.
+package release
 
 import (
 	"encoding/hex"
@@ -10,12 +11,13 @@ import (
 	"unicode/utf8"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/document/form"
 )
 
-// release reads the Release file of an apt repository (Debian's repository format,
+// Read reads the Release file of an apt repository (Debian's repository format,
 // "Release" files): one paragraph of fields, without comments or blank lines.
 // Every field is shown, lists of files as counts.
-func release(f sigformat.Format, doc []byte) (Document, error) {
+func Read(f sigformat.Format, doc []byte) (*form.Page, error) {
 	r := &releaseFile{seen: map[string]bool{}}
 	lines, err := linesOf(f, doc)
 	for i := 0; i < len(lines) && err == nil; i++ {
@@ -26,14 +28,14 @@ func release(f sigformat.Format, doc []byte) (Document, error) {
 		err = r.finish()
 	}
 	if err != nil {
-		return Document{}, err
+		return nil, err
 	}
-	return r.document()
+	return r.page()
 }
 
 // linesOf undoes what the format did to the lines' ends.
 func linesOf(f sigformat.Format, doc []byte) ([]string, error) {
-	bad := func(reason string) ([]string, error) { return nil, &Error{Encoding, "", reason} }
+	bad := func(reason string) ([]string, error) { return nil, form.Refuse(form.Encoding, "", "%s", reason) }
 	end := "\n"
 	if f.Text() {
 		end = "\r\n"
@@ -52,10 +54,10 @@ func linesOf(f sigformat.Format, doc []byte) ([]string, error) {
 	lines := strings.Split(text, end)
 	for i, l := range lines {
 		if strings.ContainsFunc(l, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
-			return nil, &Error{Encoding, fmt.Sprintf("line %d", i+1), "a control character"}
+			return nil, form.Refuse(form.Encoding, fmt.Sprintf("line %d", i+1), "a control character")
 		}
 		if f.Cleartext() && l != strings.TrimRight(l, " \t") {
-			return nil, &Error{Encoding, fmt.Sprintf("line %d", i+1), "blanks at its end: the format leaves them out"}
+			return nil, form.Refuse(form.Encoding, fmt.Sprintf("line %d", i+1), "blanks at its end: the format leaves them out")
 		}
 	}
 	return lines, nil
@@ -86,7 +88,7 @@ type fileList struct {
 var fileHashes = map[string]int{"SHA512": 128, "SHA256": 64, "SHA1": 40, "MD5Sum": 32}
 
 func (r *releaseFile) fail(format string, a ...any) error {
-	return &Error{Content, fmt.Sprintf("line %d", r.line), fmt.Sprintf(format, a...)}
+	return form.Refuse(form.Content, fmt.Sprintf("line %d", r.line), format, a...)
 }
 
 func (r *releaseFile) read(line string) error {
@@ -98,7 +100,7 @@ func (r *releaseFile) read(line string) error {
 		return r.fail("not \"Field: value\": a Release file is one paragraph without comments")
 	}
 	if r.seen[strings.ToLower(name)] {
-		return r.fail("field %s is there twice", clip(name, maxFree))
+		return r.fail("field %s is there twice", form.Clip(name, form.MaxFree))
 	}
 	r.seen[strings.ToLower(name)] = true
 	value = strings.Trim(value, " \t")
@@ -145,7 +147,7 @@ func (r *releaseFile) file(list *fileList, parts []string) error {
 	case sizeErr != nil || strconv.FormatUint(size, 10) != parts[1]:
 		return r.fail("no size")
 	case twice:
-		return r.fail("%s is there twice", clip(parts[2], maxFree))
+		return r.fail("%s is there twice", form.Clip(parts[2], form.MaxFree))
 	}
 	list.sizes[parts[2]] = size
 	return nil
@@ -154,7 +156,7 @@ func (r *releaseFile) file(list *fileList, parts []string) error {
 // finish checks what can be checked only at the end.
 func (r *releaseFile) finish() error {
 	bad := func(where, format string, a ...any) error {
-		return &Error{Content, where, fmt.Sprintf(format, a...)}
+		return form.Refuse(form.Content, where, format, a...)
 	}
 	if r.get("suite") == nil && r.get("codename") == nil {
 		return bad("", "neither Suite nor Codename: no Release file")
@@ -209,36 +211,36 @@ func dateOf(s string) time.Time {
 // first are the fields that stand first, under the names that people know.
 var first = []string{"Origin", "Label", "Suite", "Codename", "Version", "Date", "Valid-Until"}
 
-func (r *releaseFile) document() (Document, error) {
-	p := new(page)
-	p.say(0, "Release file of an apt repository")
+func (r *releaseFile) page() (*form.Page, error) {
+	p := new(form.Page)
+	p.Say(0, "Release file of an apt repository")
 	for _, name := range first {
 		f := r.get(strings.ToLower(name))
 		switch {
 		case f != nil:
-			p.say(1, "%s: %s", name, f.shown())
+			p.Say(1, "%s: %s", name, f.shown())
 		case name == "Valid-Until":
-			p.say(1, "Valid-Until: none, it never expires")
+			p.Say(1, "Valid-Until: none, it never expires")
 		}
 	}
 	for _, l := range r.lists {
-		p.say(1, "%s of %s", l.name, count(len(l.sizes), "file"))
+		p.Say(1, "%s of %s", l.name, form.Count(len(l.sizes), "file"))
 	}
 	if !slices.ContainsFunc(r.lists, func(l *fileList) bool { return l.name == "SHA256" || l.name == "SHA512" }) {
-		p.say(1, "weak: no SHA256 or SHA512 of its files")
+		p.Say(1, "weak: no SHA256 or SHA512 of its files")
 	}
 	for _, f := range r.fields {
 		if f != nil && !slices.ContainsFunc(first, func(n string) bool { return strings.EqualFold(n, f.name) }) {
-			p.say(1, "%s: %s", clip(f.name, maxFree), f.shown())
+			p.Say(1, "%s: %s", form.Clip(f.name, form.MaxFree), f.shown())
 		}
 	}
-	if p.long() {
-		return Document{}, tooMuch(p)
+	if p.Long() {
+		return nil, form.TooMuch(p)
 	}
 	if f := r.get("valid-until"); f != nil {
-		p.expires = dateOf(f.value)
+		p.Expires = dateOf(f.value)
 	}
-	return Document{Release, p.lines, p.expires}, nil
+	return p, nil
 }
 
 // shown is the value; times are checked, and blanks between words are not worth
@@ -247,8 +249,8 @@ func (f *field) shown() string {
 	if t := dateOf(f.value); !t.IsZero() {
 		return t.Format("2006-01-02 15:04:05 UTC")
 	}
-	if words := strings.Split(f.value, " "); !slices.Contains(words, "") && !strings.ContainsAny(f.value, "\"\\") && show(strings.Join(words, "")) == strings.Join(words, "") {
-		return shorten(f.value)
+	if words := strings.Split(f.value, " "); !slices.Contains(words, "") && !strings.ContainsAny(f.value, "\"\\") && form.Show(strings.Join(words, "")) == strings.Join(words, "") {
+		return form.Shorten(f.value)
 	}
-	return clip(f.value, maxFree)
+	return form.Clip(f.value, form.MaxFree)
 }
