@@ -18,8 +18,8 @@ PACKAGES := gcc libc6-dev pkg-config binutils \
             groff-base systemd udev pacman-package-manager makepkg fakeroot libarchive-tools curl xz-utils zstd \
             git reprepro aptly debsigs dpkg-dev apt-transport-in-toto rpm createrepo-c dnf
 
-# What `make arm64` needs beyond that: a C compiler for the board, and qemu to run what it made.
-ARM64_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
+# What `make arm64` needs beyond that: a C compiler for the board, qemu to run what it made, and a machine with a GPIO chip.
+ARM64_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static qemu-system-arm
 
 # appliance/pcsc serves the PC/SC functions that piv-go links against, so pkg-config must find our stub and never the
 # system's libpcsclite. Go's build cache ignores pkg-config's answers: the -D marker keeps the two kinds of objects apart.
@@ -74,7 +74,7 @@ packages: setup build ## the host's programs as .deb and, by makepkg, for Arch, 
 	@rm -rf $(OUT)/packages
 	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) hostlink/packaging/packages.sh $(BIN) $(OUT)/packages $(VERSION)
 
-arm64: ## the board's binaries for arm64, static, tried under qemu with the tests of what they do to a token
+arm64: ## the board's binaries for arm64, static, tried under qemu: what they do to a token, buttons and lamps on a real chip
 	@$(MAKE) --no-print-directory setup PACKAGES="$(PACKAGES) $(ARM64_PACKAGES)"
 	@mkdir -p $(OUT)/arm64
 	@$(ARM64_ENV) $(PURE_ENV) $(GOBUILD) -ldflags '$(STRIP)' -o $(OUT)/arm64/ ./appliance/cmd/touchmark-link
@@ -88,6 +88,9 @@ arm64: ## the board's binaries for arm64, static, tried under qemu with the test
 	  $(ARM64_ENV) $(INPROC_ENV) $(GO) test -c -tags $(EMULATED_TAGS) -ldflags '$(STATIC)' -o $(OUT)/arm64/test ./$$p; \
 	  (cd $$p && qemu-aarch64-static $(CURDIR)/$(OUT)/arm64/test -test.skip "Build|Flags" -test.timeout $(TEST_TIMEOUT)) || exit 1; done
 	@rm $(OUT)/arm64/test
+	@tests/gpio/kernel.sh $(OUT)/kernel-arm64/vmlinuz
+	@$(INPROC_ENV) $(GO) vet -tags $(EMULATED_TAGS),arm64machine ./tests/gpio
+	@TOUCHMARK_ARM64_KERNEL="$(CURDIR)/$(OUT)/kernel-arm64/vmlinuz" $(INPROC_ENV) $(GO) test -count=1 -tags $(EMULATED_TAGS),arm64machine ./tests/gpio
 	@echo "arm64: ok"
 
 demo: setup build ## the main job, narrated: sign a real pacman database by a touch (DEMO_AUTO=1: hands off)

@@ -143,6 +143,8 @@ var rooms = map[string]kind{
 	"tests/powercut":          test,
 	"tests/gpio":              test,
 	"tests/gpio/guest":        test,
+	"tests/gpio":              test,
+	"tests/gpio/guest":        test,
 	"tests/serial":            test,
 	"tests/serial/courier":    test,
 	"tests/serial/guest":      test,
