@@ -121,9 +121,9 @@ func (f *follower) tell(d *client.Conn) error {
 // lineView tells changes, a line each.
 type lineView struct {
 	*app
-	link, board, refuses, alarm string
-	jobs                        map[string]string // what was told of each
-	gone                        bool
+	link, board, refuses string
+	jobs                 map[string]string // what was told of each
+	gone                 bool
 }
 
 func (v *lineView) say(format string, args ...any) {
