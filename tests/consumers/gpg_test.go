@@ -53,7 +53,7 @@ func newDesk(t *testing.T) *desk {
 	if bin == "" {
 		bin = filepath.Join("..", "..", "build", "bin")
 	}
-	if d.w, err = world.Up(d.ctx, world.Config{Dir: filepath.Join(dir, "world"), Bin: bin, Touch: "auto", Algorithm: "rsa2048", Policy: withMetadata}); err != nil {
+	if d.w, err = world.Up(d.ctx, world.Config{Dir: filepath.Join(dir, "world"), Bin: bin, Touch: "auto", Algorithm: algorithm(), Policy: withMetadata}); err != nil {
 		t.Fatalf("%v (are the programs built? run make build)", err)
 	}
 	d.attend()
@@ -61,6 +61,14 @@ func newDesk(t *testing.T) *desk {
 	d.keys()
 	d.open()
 	return d
+}
+
+// algorithm is the type of the key that tools sign with: RSA, which all of them take, or what TOUCHMARK_CONSUMERS_KEY says.
+func algorithm() string {
+	if a := os.Getenv("TOUCHMARK_CONSUMERS_KEY"); a != "" {
+		return a
+	}
+	return "rsa2048"
 }
 
 // withMetadata gives the policy a key for in-toto's metadata alone.

@@ -41,7 +41,7 @@ func signsAsGPG(t *testing.T, d *desk) {
 	must(t, os.WriteFile(file, []byte("- dash\nplain \n"), 0o644))
 
 	out, _, code := d.signed(t, dir, "", "--batch", "--status-fd", "1", "-b", "-u", d.key, "iso.txt")
-	for _, want := range []string{"[GNUPG:] KEY_CONSIDERED " + d.key + " 2\n", "[GNUPG:] BEGIN_SIGNING H8\n", "\n[GNUPG:] SIG_CREATED D 1 8 00 ", " " + d.key + "\n"} {
+	for _, want := range []string{"[GNUPG:] KEY_CONSIDERED " + d.key + " 2\n", "[GNUPG:] BEGIN_SIGNING H", "\n[GNUPG:] SIG_CREATED D ", " 00 ", " " + d.key + "\n"} {
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("code %d, no %q in %s", code, want, out)
 		}
@@ -76,7 +76,7 @@ func passesOn(t *testing.T, d *desk, dir string) {
 	if out, _, code := d.signed(t, dir, "", "--version"); code != 0 || !strings.HasPrefix(out, "gpg (GnuPG) 2.") {
 		t.Errorf("%d %s", code, out)
 	}
-	if out, _, code := d.signed(t, dir, "", "--with-colons", "--list-secret-keys", "<demo@touchmark.example>"); code != 0 || !strings.HasPrefix(out, "sec:u:2048:1:"+d.key[24:]+":") {
+	if out, _, code := d.signed(t, dir, "", "--with-colons", "--list-secret-keys", "<demo@touchmark.example>"); code != 0 || !strings.HasPrefix(out, "sec:u:") || !strings.Contains(out, ":"+d.key[24:]+":") {
 		t.Errorf("%d %s", code, out)
 	}
 	if _, errs, code := d.signed(t, dir, "", "--list-secret-keys", "somebody"); code != 2 || !strings.Contains(errs, "No secret key") {
