@@ -117,7 +117,7 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 	}
 	switch req.Op {
 	case api.OpRound:
-		say(&api.Response{Final: true, Code: api.Usage, Error: "there are no rules"})
+		say(rounds(&req, mode, arg))
 		return
 	case api.OpWatch:
 		f.watched(&req, say)
