@@ -35,6 +35,8 @@ func costly() map[string][]byte {
 		"hello of notes":     fill("touchmark/hello/v1\n\n", sigPrefix+"a AAAAAAAA\n"),
 		"signatures":         sigs,
 		"states":             fill("touchmark/submit/v1\napproval 2\na\nsubmission 2\na\n", "state "+canon.Base64(make([]byte, MaxState))+"\n"),
+		"documents":          fill("touchmark/submit/v1\napproval 2\na\nsubmission 2\na\n", "document "+canon.Base64(make([]byte, MaxDocument))+"\n"),
+		"small documents":    fill("touchmark/submit/v1\napproval 2\na\nsubmission 2\na\n", "document QQ==\n"),
 		"a block that lies":  fill("touchmark/submit/v1\napproval 16384\n", "a\n"),
 		"entries":            fill("touchmark/entries/v1\nstart 0\ntotal 64\n", fmt.Sprintf("entry %d\n%s", len(entry), entry)),
 		"empty lines inside": fill("touchmark/cancel/v1\n", "\n\n"),
