@@ -17,6 +17,8 @@ func TestParse(t *testing.T) {
 	for line, want := range map[string]string{
 		// dak: options with = and everything on pipes
 		"--no-options --no-tty --batch --armour --personal-digest-preferences SHA256 --homedir /h --passphrase-file /p --keyring /k --secret-keyring /s --local-user=KEY --detach-sign": "sign openpgp-binary armor by [KEY] of - to - named stdin",
+		// debsign of devscripts
+		"--no-auto-check-trustdb --local-user KEY --clearsign --list-options no-show-policy-urls --armor --textmode --output f.asc f": "sign openpgp-cleartext armor by [KEY] of f to f.asc named f",
 		"-uKEY -abo out.asc in":                   "sign openpgp-binary armor by [KEY] of in to out.asc named in",
 		"-t --detach-sign -u KEY in":              "sign openpgp-text by [KEY] of in to in.sig named in",
 		"--clear-sign in":                         "sign openpgp-cleartext by [] of in to in.asc named in",
