@@ -34,6 +34,8 @@ var behaviours = []struct {
 	{"info", pivemu.Config{Serial: 4711}, info},
 	{"secrets change", pivemu.Config{}, secretsChange},
 	{"secrets change on 5.4.3", pivemu.Config{Profile: "5.4.3"}, secretsChange},
+	{"management key", pivemu.Config{}, managementKey},
+	{"management key on 5.4.3", pivemu.Config{Profile: "5.4.3"}, managementKey},
 	{"enrol refuses", pivemu.Config{}, enrolRefuses},
 	{"PIN required", pivemu.Config{}, pinRequired},
 	{"wrong PIN, last try protected", pivemu.Config{}, wrongPIN},
@@ -76,6 +78,36 @@ func signs(alg string) func(*testing.T, *world) {
 		if err == nil || len(w.log.commands()) > 0 {
 			t.Errorf("a digest of the wrong size reached the token: %v", err)
 		}
+	}
+}
+
+// managementKey: whether it is the factory's can be asked for, as often as one likes,
+// and whoever knows it can change it.
+func managementKey(t *testing.T, w *world) {
+	tok := w.open()
+	factory := func(want bool) {
+		t.Helper()
+		for range 2 {
+			if is, err := tok.FactoryManaged(); is != want || err != nil {
+				t.Errorf("the factory's: %v, %v", is, err)
+			}
+		}
+	}
+	factory(true)
+	key := piv.NewManagementKey()
+	w.ok(tok.SetManagementKey(nil, key))
+	factory(false)
+	w.ok(tok.SetManagementKey(nil, key)) // it has that one already
+	if err := tok.SetManagementKey(nil, piv.NewManagementKey()); err == nil {
+		t.Error("the factory's key changed another one")
+	}
+	_, err := tok.Enrol(piv.EnrolConfig{Key: piv.KeySpec{Slot: "9a", Algorithm: "p256"}, ManagementKey: key})
+	w.ok(err)
+	w.ok(tok.SetManagementKey(key, piv.FactoryManagementKey()))
+	factory(true)
+	w.ok(tok.Close())
+	if is, err := tok.FactoryManaged(); is || err == nil {
+		t.Errorf("a closed token: %v, %v", is, err)
 	}
 }
 

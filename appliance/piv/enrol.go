@@ -175,7 +175,8 @@ func wrongManagementKey(err error) bool {
 }
 
 // FactoryManaged reports whether the token's management key is the factory's. The
-// token is told to keep it: piv-go proves to know a key by nothing less.
+// token is told to take that again, from firmware 5.4 on as an AES key whatever it
+// was before: piv-go proves to know a key by nothing less.
 func (t *Token) FactoryManaged() (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
