@@ -11,6 +11,7 @@ import (
 	"touchmark/appliance/operator"
 	"touchmark/hostlink/message"
 	"touchmark/tests/swtpm"
+	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/device"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
@@ -108,6 +109,24 @@ func TestPowerOfARealTPM(t *testing.T) {
 			b.replays()
 		})
 	}
+}
+
+// A TPM that ran on knows how much time passed; one that lost its power does not.
+func TestClockOfARealTPM(t *testing.T) {
+	b, server := rooted(t)
+	b.start()
+	b.connect()
+	b.signs("a.db", "content")
+	b.kill()
+	b.cfg.Clock, b.away = func() time.Time { return time.Now().Add(time.Hour) }, time.Hour
+	b.start()
+	b.view("a halt", func(v operator.View) bool { return v.Halt == string(recovery.ClockAhead) })
+	b.kill()
+	must(t, server.PowerCycle())
+	b.start()
+	b.connect()
+	b.signs("b.db", "content")
+	b.replays()
 }
 
 // The same while the board runs: an idle board notices a PCR that was cleared by

@@ -30,6 +30,9 @@ cmp plain data
 piv-tool --name | grep -q 'Personal Identity Verification Card'
 opensc-tool -s 00:A4:04:00:05:A0:00:00:03:08 -s 00:FD:00:00:00 | grep -q "$(printf %s "$PROFILE" | sed 's/\./ 0/g; s/^/0/')"
 
+# Its own examination of the module. Random numbers it asks for with Triple DES only.
+if [ "$MANAGEMENT" = TDES ]; then p11 --login --pin 123456 --test | grep -q 'No errors'; fi
+
 # piv-tool as an administrator. What version 0.23 returns says nothing: a number of
 # bytes, or what its OpenSSL 3 makes of a public key. So what it did is looked at.
 printf 01:02:03:04:05:06:07:08:01:02:03:04:05:06:07:08:01:02:03:04:05:06:07:08 >management
