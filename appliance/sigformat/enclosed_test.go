@@ -41,7 +41,7 @@ print(t.decode(), p.decode(), len(e["signatures"]), sorted(e))`
 		b := &bench{t: t, dir: t.TempDir()}
 		key := b.write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 		envelope := b.write("envelope", k.enclose(t, f, alg, []byte(statement)))
-		out, err := run(t, b.dir, debianPython, "-c", pae, envelope, b.dir+"/pae", b.dir+"/sig")
+		out, err := run(t, b.dir, debianPython, "-I", "-c", pae, envelope, b.dir+"/pae", b.dir+"/sig")
 		if want := "application/vnd.in-toto+json " + statement + " 1 ['payload', 'payloadType', 'signatures']\n"; err != nil || out != want {
 			t.Fatalf("%v: %q, want %q", err, out, want)
 		}

@@ -19,7 +19,7 @@ const debianPython = "/usr/bin/python3"
 // inToto runs Debian's in-toto on a directory.
 func inToto(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := run(t, t.TempDir(), append([]string{debianPython, "testdata/intoto.py"}, args...)...)
+	out, err := run(t, t.TempDir(), append([]string{debianPython, "-I", "testdata/intoto.py"}, args...)...)
 	if err != nil {
 		t.Fatalf("in-toto: %v: run \"make setup\"\n%s", err, out)
 	}
