@@ -77,6 +77,7 @@ func (r *rig) inPlace(class, format, file string) operator.View {
 	s.touch().end(api.OK)
 	r.verified(file)
 	r.must(os.Rename(file+".sig", file))
+	r.client(api.OK, "verify", "--sig", file, file)
 	return v
 }
 
