@@ -26,13 +26,10 @@ func (r *Repository) lock() (release func() error, err error) {
 		return func() error { return nil }, nil
 	}
 	temp := filepath.Join(filepath.Dir(r.Lock), "."+filepath.Base(r.Lock)+".touchmark")
-	if err := durable.IgnoreMissing(os.Remove(temp)); err != nil {
+	if err := durable.Replace(temp, []byte(r.lockText()), 0o644); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(temp, []byte(r.lockText()), 0o644); err != nil {
-		return nil, err
-	}
-	err = os.Link(temp, r.Lock)
+	err = durable.Link(temp, r.Lock)
 	if err = errors.Join(err, os.Remove(temp)); errors.Is(err, fs.ErrExist) {
 		return nil, ErrLocked
 	}

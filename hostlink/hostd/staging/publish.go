@@ -128,10 +128,7 @@ func (r *Repository) write(dir, name string, links []string, s *Sign, sig *Signa
 			break
 		}
 		link = filepath.Join(dir, link+out[len(name):])
-		if err := durable.IgnoreMissing(os.Remove(link)); err != nil {
-			return err
-		}
-		if err := os.Symlink(out, link); err != nil {
+		if err := durable.Symlink(out, link); err != nil {
 			return err
 		}
 	}
@@ -198,7 +195,7 @@ func (r *Repository) settle(number uint64) error {
 		return durable.IgnoreMissing(err)
 	}
 	dead := filepath.Join(r.base(), "dead") // so that what is called old is always whole
-	if err := durable.IgnoreMissing(os.Rename(r.old(), dead)); err != nil {
+	if err := durable.IgnoreMissing(durable.OS.Rename(r.old(), dead)); err != nil {
 		return err
 	}
 	r.at("old dead")

@@ -9,9 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/round"
@@ -38,18 +35,9 @@ func (r *Repository) Look() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintln(h, a.name, identity(st))
+		fmt.Fprintln(h, a.name, durable.Identity(st))
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// identity is what changes when a file does.
-func identity(st fs.FileInfo) string {
-	ino := uint64(0)
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		ino = sys.Ino
-	}
-	return fmt.Sprint(ino, st.Size(), st.ModTime().UnixNano())
 }
 
 // staged lists what is signed of the staging directory as it is now.
@@ -140,34 +128,23 @@ func (r *Repository) take(dir string, outputs map[string]bool, path string, e fs
 	to := filepath.Join(dir, rel)
 	switch {
 	case rel == ".":
-		return os.Mkdir(to, 0o755)
+		return durable.OS.Mkdir(to, 0o755)
 	case r.skipped(e.Name()) && e.IsDir():
 		return fs.SkipDir
 	case r.skipped(e.Name()), outputs[rel]:
 		return nil
 	case e.IsDir():
-		return os.Mkdir(to, 0o755)
+		return durable.OS.Mkdir(to, 0o755)
 	case e.Type() == fs.ModeSymlink:
 		target, err := os.Readlink(path)
 		if err == nil {
-			err = os.Symlink(target, to)
+			err = durable.Symlink(target, to)
 		}
 		return err
 	case e.Type().IsRegular():
-		return linkOrCopy(path, to)
+		return durable.LinkOrCopy(path, to)
 	}
 	return fmt.Errorf("%s is neither file, directory nor symbolic link: it cannot be published", path)
-}
-
-func linkOrCopy(from, to string) error {
-	err := os.Link(from, to)
-	if errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EMLINK) {
-		return copyFile(from, to, io.Discard)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return ErrMoved
-	}
-	return err
 }
 
 // own replaces the links of what is signed by copies that nobody else can
@@ -183,10 +160,10 @@ func (r *Repository) own(dir string, list []artifact) ([]round.Item, error) {
 			return nil, err
 		}
 		hashes, all := a.hashes()
-		if err := copyFile(path, path+".new", all); err != nil {
+		if err := durable.Copy(path, path+".new", all); err != nil {
 			return nil, err
 		}
-		if err := os.Rename(path+".new", path); err != nil {
+		if err := durable.OS.Rename(path+".new", path); err != nil {
 			return nil, err
 		}
 		for i, s := range a.sign {
@@ -239,28 +216,4 @@ func (x hashing) item(name string, s *Sign) (round.Item, error) {
 	st := x.h.State()
 	digest := message.Digest{Alg: s.Alg, Sum: st.Digest()}
 	return round.Item{Name: name, Format: s.Format.Name, Digest: digest.String(), Size: st.Count(), State: st.Bytes()}, nil
-}
-
-// copyFile makes a file that is no link to from, with its times, because clients
-// ask for what is newer. from must stand still meanwhile.
-func copyFile(from, to string, also io.Writer) error {
-	in, err := os.OpenFile(from, os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }() // read only: nothing can be lost
-	before, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, before.Mode().Perm())
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(io.MultiWriter(out, also), in)
-	after, serr := in.Stat()
-	if err == nil && serr == nil && identity(before) != identity(after) {
-		err = ErrMoved
-	}
-	return errors.Join(err, serr, out.Close(), os.Chtimes(to, before.ModTime(), before.ModTime()))
 }

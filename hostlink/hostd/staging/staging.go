@@ -86,7 +86,7 @@ type Repository struct {
 // Errors that pass by themselves.
 var (
 	ErrLocked = errors.New("a repository tool is at work")
-	ErrMoved  = errors.New("the directory was changed while it was looked at")
+	ErrMoved  = durable.ErrMoved
 )
 
 // ErrDamaged says that the files of a snapshot are not those that were signed.
