@@ -62,8 +62,8 @@ func (r *Repository) Snapshot(number uint64) (items []round.Item, look string, e
 	if _, err := r.Published(); err != nil {
 		return nil, "", err
 	}
-	if err := durable.MkdirAll(r.base(), 0o700); err != nil {
-		return nil, "", err
+	if err := durable.OS.Mkdir(r.base(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, "", fmt.Errorf("%w: the directory that into is in must be there, and be this user's to write in", err)
 	}
 	dir := r.generation(number) + ".new"
 	if err := errors.Join(os.RemoveAll(dir), os.RemoveAll(r.generation(number))); err != nil {
@@ -127,14 +127,12 @@ func (r *Repository) take(dir string, outputs map[string]bool, path string, e fs
 	}
 	to := filepath.Join(dir, rel)
 	switch {
-	case rel == ".":
-		return durable.OS.Mkdir(to, 0o755)
-	case r.skipped(e.Name()) && e.IsDir():
+	case rel != "." && r.skipped(e.Name()) && e.IsDir():
 		return fs.SkipDir
-	case r.skipped(e.Name()), outputs[rel]:
+	case rel != "." && (r.skipped(e.Name()) || outputs[rel]):
 		return nil
 	case e.IsDir():
-		return durable.OS.Mkdir(to, 0o755)
+		return mkdirLike(to, e)
 	case e.Type() == fs.ModeSymlink:
 		target, err := os.Readlink(path)
 		if err == nil {
@@ -145,6 +143,15 @@ func (r *Repository) take(dir string, outputs map[string]bool, path string, e fs
 		return durable.LinkOrCopy(path, to)
 	}
 	return fmt.Errorf("%s is neither file, directory nor symbolic link: it cannot be published", path)
+}
+
+// mkdirLike makes a directory with the permissions of another, whatever the umask.
+func mkdirLike(dir string, e fs.DirEntry) error {
+	st, err := e.Info()
+	if err != nil {
+		return err
+	}
+	return errors.Join(durable.OS.Mkdir(dir, 0o700), os.Chmod(dir, st.Mode().Perm()|0o700))
 }
 
 // own replaces the links of what is signed by copies that nobody else can

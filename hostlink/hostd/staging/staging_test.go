@@ -37,6 +37,13 @@ func quickDir(t testing.TB) string {
 	return dir
 }
 
+// inPlace makes the directory that a repository is published in.
+func inPlace(t testing.TB, r *Repository) *Repository {
+	t.Helper()
+	must(t, os.MkdirAll(filepath.Dir(r.Into), 0o755))
+	return r
+}
+
 func put(t testing.TB, path, content string) {
 	t.Helper()
 	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -104,8 +111,10 @@ func names(t testing.TB, dir string) (out []string) {
 // TestPublish: everything of a snapshot and nothing else is published, with
 // signatures and links to them, though the staging directory has moved on.
 func TestPublish(t *testing.T) {
-	r := pacmanRepository(quickDir(t))
+	r := inPlace(t, pacmanRepository(quickDir(t)))
 	stage(t, r, 1)
+	must(t, os.Chmod(r.Dir, 0o755))
+	must(t, os.Chmod(filepath.Join(r.Dir, "core.db.tar.gz"), 0o640))
 	items := snapshot(t, r, 1)
 	if len(items) != 2 || items[0].Name != "core.db.tar.gz" || items[0].Size != 4 || items[0].Format != "openpgp-binary" {
 		t.Fatalf("%+v", items)
@@ -123,10 +132,10 @@ func TestPublish(t *testing.T) {
 	if content(t, filepath.Join(r.Into, "core.db")) != "db 1" || content(t, filepath.Join(r.Into, "core.db.sig")) != items[0].Digest {
 		t.Error("the links lead elsewhere")
 	}
-	st, err := os.Stat(r.base())
-	must(t, err)
-	if st.Mode().Perm() != 0o700 {
-		t.Errorf("what is not signed can be seen: %v", st.Mode())
+	for path, want := range map[string]fs.FileMode{r.base(): 0o700, r.Into: 0o755, filepath.Join(r.Into, "core.db.tar.gz"): 0o640, filepath.Join(r.Into, "core.db.tar.gz.sig"): 0o644} {
+		if st, err := os.Stat(path); err != nil || st.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v, want %v", path, st.Mode(), err, want)
+		}
 	}
 	next := snapshot(t, r, 2)
 	must(t, r.Publish(2, next, fakeSignature))
@@ -146,7 +155,7 @@ func TestPublish(t *testing.T) {
 // TestOwnCopy: what is written into a staged file afterwards does not reach the
 // snapshot, and times are kept for clients that ask for what is newer.
 func TestOwnCopy(t *testing.T) {
-	r := pacmanRepository(quickDir(t))
+	r := inPlace(t, pacmanRepository(quickDir(t)))
 	stage(t, r, 1)
 	db := filepath.Join(r.Dir, "core.db.tar.gz")
 	then := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -195,6 +204,7 @@ func TestApt(t *testing.T) {
 		{File: "Release", Format: clear, Alg: message.SHA256, As: "InRelease"},
 		{File: "Release", Format: sigformat.OpenPGPBinary, Alg: message.SHA256, Armor: true, As: "Release.gpg"},
 	}}
+	inPlace(t, r)
 	put(t, filepath.Join(r.Dir, "Release"), "Suite: stable\n")
 	put(t, filepath.Join(r.Dir, "InRelease"), "an old one")
 	put(t, filepath.Join(r.Dir, "main", "binary-amd64", "Packages"), "Package: hello\n")
@@ -215,7 +225,7 @@ func TestApt(t *testing.T) {
 // TestLock: neither do we look while a repository tool works, nor it while we
 // do; what a killed daemon left is known again, and nobody else's is touched.
 func TestLock(t *testing.T) {
-	r := pacmanRepository(quickDir(t))
+	r := inPlace(t, pacmanRepository(quickDir(t)))
 	stage(t, r, 1)
 	must(t, os.WriteFile(r.Lock, []byte("4711\n"), 0o644))
 	if _, _, err := r.Snapshot(1); !errors.Is(err, ErrLocked) {
@@ -263,7 +273,7 @@ func TestRefused(t *testing.T) {
 		"a missing picture": {func(t *testing.T, r *Repository) { must(t, os.RemoveAll(r.generation(1))) }, "damaged or gone"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := pacmanRepository(quickDir(t))
+			r := inPlace(t, pacmanRepository(quickDir(t)))
 			stage(t, r, 1)
 			items := snapshot(t, r, 1)
 			tc.spoil(t, r)
@@ -287,10 +297,11 @@ func TestUnfitStaging(t *testing.T) {
 		"a bad name":     {func(t *testing.T, r *Repository) { put(t, filepath.Join(r.Dir, "core.a b.tar.gz"), "x") }, "rename the file"},
 		"a socket":       {func(t *testing.T, r *Repository) { stage(t, r, 1); socketAt(t, filepath.Join(r.Dir, "s")) }, "neither file, directory nor"},
 		"no directory":   {func(*testing.T, *Repository) {}, "no such file"},
+		"nowhere to go":  {func(t *testing.T, r *Repository) { stage(t, r, 1); must(t, os.Remove(filepath.Dir(r.Into))) }, "must be there"},
 		"signed as text": {func(t *testing.T, r *Repository) { put(t, filepath.Join(r.Dir, "Release"), "a\x00b\x80") }, "Release"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := pacmanRepository(quickDir(t))
+			r := inPlace(t, pacmanRepository(quickDir(t)))
 			clear, _ := sigformat.FormatOf("openpgp-cleartext")
 			r.Sign, r.Lock = append(r.Sign, Sign{File: "Release", Format: clear, Alg: message.SHA256}), ""
 			tc.make(t, r)
@@ -306,7 +317,7 @@ func TestUnfitStaging(t *testing.T) {
 
 // TestLookSeesChanges: a new file, a replaced one and a changed one look different.
 func TestLookSeesChanges(t *testing.T) {
-	r := pacmanRepository(quickDir(t))
+	r := inPlace(t, pacmanRepository(quickDir(t)))
 	stage(t, r, 1)
 	seen := map[string]bool{}
 	for i, change := range []func(){

@@ -54,11 +54,13 @@ func Copy(from, to string, also io.Writer) error {
 	if err != nil {
 		return err
 	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, before.Mode().Perm())
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.MultiWriter(out, also), in)
+	if err = out.Chmod(before.Mode().Perm()); err == nil {
+		_, err = io.Copy(io.MultiWriter(out, also), in)
+	}
 	after, serr := in.Stat()
 	if err == nil && serr == nil && Identity(before) != Identity(after) {
 		err = ErrMoved
