@@ -56,9 +56,7 @@ func TestSigningSubkey(t *testing.T) {
 	primary := r.text("primary.asc", o.gpg("--export", "--armor"))
 	secret := r.text("secret.asc", o.gpg("--export-secret-keys", "--armor"))
 	r.certifies(r.order("cert", "--key", "packages", "--bind", primary), "agreed to be a subkey of")
-	file := r.file("file.bin", 100)
-	r.sign(nil, file)
-	r.clean()
+	r.client(api.OK, "publish")
 	res, err := r.Run(r.ctx, r.work, "touchmark-audit", "certificate", r.Mirror, "--trust", r.Trust, "--name", "packages", "--binding", "--quiet")
 	r.must(err)
 	if res.Code != 0 {
@@ -70,6 +68,8 @@ func TestSigningSubkey(t *testing.T) {
 	r.client(api.BadInput, "bind", "--secret-key", secret, "--out", cert, primary)
 	r.client(api.OK, "bind", "--secret-key", secret, "--expires", "2099-01-01T00:00:00Z", "--out", cert, request)
 	r.client(api.OK, "bind", "--secret-key", secret, "--out", cert, request)
+	file := r.file("file.bin", 100)
+	r.sign(nil, file) // behind the binding: tools judge by the one of then
 
 	other := newOwner(r)
 	other.gpg("--import", cert)
@@ -82,4 +82,5 @@ func TestSigningSubkey(t *testing.T) {
 			t.Errorf("%s: %v\n%s", judge[0], err, out)
 		}
 	}
+	r.clean()
 }
