@@ -10,12 +10,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"touchmark/hostlink/message"
 	"touchmark/tests/pivemu"
 	"touchmark/tpm/device"
+	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
+	"touchmark/tpm/ledger/tokenkey/tokenkeytest"
 )
 
 // scenario is something that the board does, and that is ended at each step.
@@ -47,6 +50,7 @@ func scenarios() []scenario {
 		{name: "time order", least: 15, prepare: clockBehind, act: ordering(theTime), wanted: (*run).timed, halts: "the clock"},
 		{name: "resume", least: 15, prepare: foreign, act: ordering(resume), wanted: (*run).resumed, halts: "head-"},
 		{name: "log key", least: 14, prepare: secondKey, act: ordering(theKey), wanted: obeyed(theKey)},
+		{name: "a further token's key", least: 12, prepare: joinable, act: ordering(aToken), wanted: joined},
 		{name: "renewal", least: 14, prepare: laterOn, act: ordering(aRenewal), wanted: (*run).renewed},
 		{name: "close", least: 12, prepare: (*run).up, act: ordering(theEnd), wanted: (*run).closed, closes: true},
 		{name: "shutdown", least: 4, prepare: (*run).up, act: (*run).leave, wanted: nothing},
@@ -235,6 +239,40 @@ func secondKey(r *run) error {
 		return err
 	}
 	return r.up()
+}
+
+// spare is the key of a further token.
+var spare = sync.OnceValue(func() ledger.TokenKey { return tokenkeytest.New(tokenkeytest.Spec{}).Record })
+
+// joinable is a board whose policy has a table for that key.
+func joinable(r *run) error {
+	if err := r.up(); err != nil {
+		return err
+	}
+	return ordering(spareTable)(r)
+}
+
+func spareTable(r *run) ([]byte, error) {
+	hash := sha256.Sum256([]byte(r.base.policy))
+	const table = "[[key]]\nname = \"spare\"\nslot = \"9a\"\nfamily = \"openpgp-data\"\nalgorithm = \"p256\"\n\n[[key]]"
+	next := strings.NewReplacer("serial = 1", "serial = 2", `previous = ""`, fmt.Sprintf("previous = \"%x\"", hash), "[[key]]", table).Replace(r.base.policy)
+	return message.SignNote([]byte(next), r.base.admin)
+}
+
+func aToken(r *run) ([]byte, error) {
+	k := spare()
+	return r.order(&order.Key{Token: &k})
+}
+
+// joined wants the order behind the policy's to be in force.
+func joined(r *run) error {
+	if len(r.orders) < 2 {
+		return ordering(aToken)(r)
+	}
+	if err := r.bring(r.orders[1]); err != nil {
+		return err
+	}
+	return r.inForce()
 }
 
 // laterOn is a board that signed its certificate more than a second ago.
