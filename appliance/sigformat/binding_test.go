@@ -31,31 +31,31 @@ func owner(t testing.TB) (*openpgp.Entity, *Primary) {
 }
 
 // agreed is a key's certificate after it agreed to a primary.
-func (k *token) agreed(t testing.TB, p *Primary) *Certificate {
-	t.Helper()
-	c, err := ParseCertificate(k.certificate(t))
+func (t *token) agreed(tb testing.TB, p *Primary) *Certificate {
+	tb.Helper()
+	c, err := ParseCertificate(t.certificate(tb))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	x := Certification{Created: k.Created.Add(time.Hour), Primary: p, Origin: "touchmark.example/test", Order: message.JobID{7}}
+	x := Certification{Created: t.Created.Add(time.Hour), Primary: p, Origin: "touchmark.example/test", Order: message.JobID{7}}
 	plan, err := c.Plan(x)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	raw, err := k.sign(plan.Digest, plan.Alg.Hash())
+	raw, err := t.sign(plan.Digest, plan.Alg.Hash())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	sig, err := plan.Finish(raw)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	next, err := c.With(x, sig)
 	if err != nil || !bytes.Equal(next.Bytes(), c.Bytes()) || next.Bound == nil {
-		t.Fatalf("the certificate is another one: %v", err)
+		tb.Fatalf("the certificate is another one: %v", err)
 	}
 	if err := (Keyring{c}).VerifyCertification(sig, message.Digest{Alg: plan.Alg, Sum: plan.Digest}); err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 	return next
 }
