@@ -206,6 +206,14 @@ func (d *desk) showed(t *testing.T, words ...string) {
 	}
 }
 
+// asRoot is a command that installs into a root of its own, for who is not root: as root of a user namespace.
+func asRoot(argv ...string) []string {
+	if os.Geteuid() == 0 {
+		return argv
+	}
+	return append([]string{"unshare", "-r", "--"}, argv...)
+}
+
 // works runs a tool that has to succeed.
 func (d *desk) works(t *testing.T, dir string, argv ...string) string {
 	t.Helper()

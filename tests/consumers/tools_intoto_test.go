@@ -115,7 +115,8 @@ const transport = `Dir::Bin::methods "%[3]s";
 APT::Intoto { LogLevel {"20"}; Rebuilders { "%[4]s/one"; "%[4]s/two"; }; Layout {"%[5]s"}; Keyids { "%[6]s" }; GPGHomedir {"%[7]s"}; };
 `
 
-// methods are apt's, with the transport made patient: on a busy machine gpg may take more than three seconds.
+// methods are apt's, with the transport made patient: on a busy machine gpg may take more than three seconds. Its log,
+// which has one place for all users of a machine, is put into dir.
 func (d *desk) methods(t *testing.T, dir string) string {
 	t.Helper()
 	own := filepath.Join(dir, "methods")
@@ -128,8 +129,13 @@ func (d *desk) methods(t *testing.T, dir string) string {
 			must(t, os.Symlink(filepath.Join(theirs, e.Name()), filepath.Join(own, e.Name())))
 		}
 	}
-	script := fmt.Sprintf("#!/bin/sh\nexec %s %s/intoto\n", filepath.Join(d.tools, "touchmark-wait"), theirs)
-	must(t, os.WriteFile(filepath.Join(own, "intoto"), []byte(script), 0o755))
+	text, err := os.ReadFile(filepath.Join(theirs, "intoto"))
+	must(t, err)
+	program := filepath.Join(own, "intoto.py")
+	script := fmt.Sprintf("#!/bin/sh\nexec %s %s\n", filepath.Join(d.tools, "touchmark-wait"), program)
+	for path, content := range map[string]string{filepath.Join(own, "intoto"): script, program: strings.Replace(string(text), "/tmp/intoto.log", filepath.Join(dir, "intoto.log"), 1)} {
+		must(t, os.WriteFile(path, []byte(content), 0o755))
+	}
 	return own
 }
 
@@ -172,7 +178,7 @@ func signsForTransport(t *testing.T, d *desk) {
 	installs := func(layout, key string) (string, error) {
 		text := fmt.Sprintf(aptConf+transport, client, "", methods, server.URL, filepath.Join(dir, layout), key, d.gpg.Home)
 		must(t, os.WriteFile(filepath.Join(client, "apt.conf"), []byte(text), 0o644))
-		return d.run(t, dir, append(conf[:3:3], "-y", "install", "hello")...)
+		return d.run(t, dir, asRoot(append(conf[:3:3], "-y", "install", "hello")...)...)
 	}
 	refuses := func(what, layout, key, words string) {
 		t.Helper()

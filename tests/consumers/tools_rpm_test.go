@@ -72,6 +72,6 @@ func (d *desk) dnf(t *testing.T, name string, args ...string) []string {
 	must(t, os.MkdirAll(filepath.Join(root, "repos"), 0o755))
 	text := fmt.Sprintf("[demo]\nname=demo\nbaseurl=file://%s\nenabled=1\ngpgcheck=1\nrepo_gpgcheck=1\ngpgkey=file://%s\nskip_if_unavailable=0\n", dir, d.armor)
 	must(t, os.WriteFile(filepath.Join(root, "repos", "demo.repo"), []byte(text), 0o644))
-	return append([]string{"dnf", "-y", "--installroot=" + root, "--releasever=1", "--setopt=reposdir=" + filepath.Join(root, "repos"),
-		"--setopt=cachedir=" + filepath.Join(root, "cache"), "--setopt=install_weak_deps=0"}, args...)
+	return asRoot(append([]string{"dnf", "-y", "--installroot=" + root, "--releasever=1", "--setopt=reposdir=" + filepath.Join(root, "repos"),
+		"--setopt=cachedir=" + filepath.Join(root, "cache"), "--setopt=install_weak_deps=0"}, args...)...)
 }
