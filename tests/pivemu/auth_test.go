@@ -75,6 +75,23 @@ func TestManagementKeyWithTouch(t *testing.T) {
 	}
 }
 
+func TestManagementKeyWithCachedTouch(t *testing.T) {
+	h := newCard(t, Config{})
+	h.manageDefault()
+	next := append([]byte{byte(mgmtAES192), 0x9b, 24}, factoryManagement()...)
+	h.refused(iso7816.WrongP1P2, insSetManagement, 0xff, setMgmtCached-1, next)
+	h.ok(insSetManagement, 0xff, setMgmtCached, next)
+	if p := h.inner(h.ok(insMetadata, 0, 0x9b, nil), metaPolicy); !bytes.Equal(p, []byte{0, byte(pivkey.TouchCached)}) {
+		t.Errorf("policy %x", p)
+	}
+	if sw := h.tryManage(mgmtAES192, factoryManagement()); sw != iso7816.OK {
+		t.Errorf("%04x", uint16(sw))
+	}
+	if _, _, touches := h.card.TouchStatus(); touches != 1 {
+		t.Errorf("%d touches", touches)
+	}
+}
+
 func TestPINPolicies(t *testing.T) {
 	h := newCard(t, Config{})
 	set := func(p pivkey.PINPolicy) {

@@ -158,11 +158,15 @@ func (c *Card) admitManager(proof, want []byte) iso7816.SW {
 const (
 	setMgmtNoTouch = 0xff
 	setMgmtTouch   = 0xfe
+	setMgmtCached  = 0xfd
 )
 
 // setManagement is SET MANAGEMENT KEY: algorithm, slot 9b, length, key.
 func (c *Card) setManagement(cmd iso7816.Command) iso7816.SW {
-	if cmd.P1 != 0xff || cmd.P2 != setMgmtNoTouch && cmd.P2 != setMgmtTouch {
+	touch, known := map[byte]pivkey.TouchPolicy{
+		setMgmtNoTouch: pivkey.TouchNone, setMgmtTouch: pivkey.TouchAlways, setMgmtCached: pivkey.TouchCached,
+	}[cmd.P2]
+	if cmd.P1 != 0xff || !known {
 		return iso7816.WrongP1P2
 	}
 	if !c.session.managed {
@@ -175,10 +179,6 @@ func (c *Card) setManagement(cmd iso7816.Command) iso7816.SW {
 	alg := mgmtAlg(d[0])
 	if alg.keyLen() == 0 || int(d[2]) != alg.keyLen() || len(d) != 3+alg.keyLen() {
 		return iso7816.WrongData
-	}
-	touch := pivkey.TouchNone
-	if cmd.P2 == setMgmtTouch {
-		touch = pivkey.TouchAlways
 	}
 	c.state.Management = managementKey{alg, touch, bytes.Clone(d[3:])}
 	return c.save()

@@ -40,7 +40,8 @@ func newState(p profile, serial uint32) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &pivkey.Key{Alg: alg, PIN: pivkey.PINNever, Touch: pivkey.TouchNone, Origin: pivkey.Generated, Private: key}
+	// As Yubico's manual of PIV commands shows it of a real one (GET METADATA): the maker imported it.
+	k := &pivkey.Key{Alg: alg, PIN: pivkey.PINOnce, Touch: pivkey.TouchNone, Origin: pivkey.Imported, Private: key}
 	cert, err := attest.Device(k.Public(), serial)
 	if err != nil {
 		return nil, err

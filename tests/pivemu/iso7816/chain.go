@@ -101,7 +101,7 @@ func (ch *Channel) deliver(c Command, data []byte, sw SW) []byte {
 
 func (ch *Channel) fetch(c Command) []byte {
 	if len(ch.rest) == 0 {
-		return Respond(nil, ConditionsNotMet)
+		return Respond(nil, WrongData) // as Yubico's manual shows it of a real token
 	}
 	return ch.deliver(c, ch.rest, ch.restSW)
 }

@@ -152,9 +152,9 @@ func TestChannel(t *testing.T) {
 		"another command ends a chain":     "10db000001aa>9000,0020008001bb>2080bb9000,00db000001cc>db00cc9000",
 		"a chain ends with its last link":  "10db000001aa>9000,00db000001bb>db00aabb9000,00db000001cc>db00cc9000",
 		"another chain replaces it":        "10db000001aa>9000,10cb000001bb>9000,00cb000001cc>cb00bbcc9000",
-		"nothing to fetch":                 "00c0000000>6985",
-		"the rest is lost by a command":    "00db00000311223302>db006103,00fd000000>fd009000,00c0000000>6985",
-		"the rest comes in pieces":         "00db00000311223302>db006103,00c0000002>11226101,00c0000002>339000,00c0000000>6985",
+		"nothing to fetch":                 "00c0000000>6a80",
+		"the rest is lost by a command":    "00db00000311223302>db006103,00fd000000>fd009000,00c0000000>6a80",
+		"the rest comes in pieces":         "00db00000311223302>db006103,00c0000002>11226101,00c0000002>339000,00c0000000>6a80",
 		"malformed ends a chain":           "10db000001aa>9000,00>6700,00db000001bb>db00bb9000",
 		"secure messaging":                 "0cdb0000>6e00",
 		"logical channel":                  "01db0000>6881",
@@ -162,7 +162,7 @@ func TestChannel(t *testing.T) {
 		"last link over the bound":         overflow + ",00db0000ff" + big + ">6700",
 		"extended answer at once":          "00db0000000003112233>db001122339000",
 		"extended with a small Le":         "00db00000000031122330002>db006103,00c0000000>1122339000",
-		"GET RESPONSE does not disturb it": "10db000001aa>9000,00c0000000>6985,00db000001bb>db00aabb9000",
+		"GET RESPONSE does not disturb it": "10db000001aa>9000,00c0000000>6a80,00db000001bb>db00aabb9000",
 	} {
 		t.Run(name, func(t *testing.T) {
 			var ch Channel

@@ -55,7 +55,7 @@ hexed("00200080000000", "63c3")  # extended Le, no data: a question
 hexed("008711" "9a" "047c7f8200", "6a80")  # a length beyond the end
 hexed("0087119a027c00", "6a88")  # nothing asked of no key
 hexed("00200080" "04" "31323334", "6a80")  # no PIN: no try is spent on it
-hexed("00c0000000", "6985")  # nothing waits
+hexed("00c0000000", "6a80")  # nothing waits
 if hexed("0020008000", "63c3"):
     sys.exit("data beside the tries left")
 hexed("00f7009600", "6a88")  # no metadata of a biometric sensor: clients ask whether there is one
