@@ -143,8 +143,6 @@ var rooms = map[string]kind{
 	"tests/powercut":          test,
 	"tests/gpio":              test,
 	"tests/gpio/guest":        test,
-	"tests/gpio":              test,
-	"tests/gpio/guest":        test,
 	"tests/serial":            test,
 	"tests/serial/courier":    test,
 	"tests/serial/guest":      test,
