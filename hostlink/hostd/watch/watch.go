@@ -146,12 +146,22 @@ func (r *Runner) Run(ctx context.Context) {
 	r.wg.Wait()
 }
 
-// begin puts in order what a killed daemon left.
+// begin puts in order what a killed daemon left, and holds the queue against
+// what is published: a number that is there is never given again, and where
+// another snapshot is than the queue knows, or none, one is published anew.
 func (r *Runner) begin(ctx context.Context) {
 	r.ctx = ctx
 	for name, files := range r.files {
 		if err := files.Unlock(); err != nil {
 			r.log.Error().Err(err).Str("rule", name).Msg("a lock of our own stays")
+		}
+		number, err := files.Published()
+		if err != nil {
+			continue // the first snapshot says so
+		}
+		r.state.Count = max(r.state.Count, number)
+		if p := r.state.Of(name); p != nil && p.Live != nil && p.Find(number) == nil {
+			r.seen[name].force = true
 		}
 	}
 }

@@ -172,6 +172,36 @@ func TestSnapshotLostInACrash(t *testing.T) {
 	}
 }
 
+// TestOtherThanPublished: a queue that was lost gives no number again that is published, and a published directory that
+// is gone is made anew, without another signature.
+func TestOtherThanPublished(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule { return []Rule{aRule(dir, "core", round.Rule{Class: "db", Always: true}, "db")} })
+	publish := func(v string) {
+		d.stage("core", "db", v)
+		for range 3 {
+			d.turn(2 * time.Second)
+			d.signAll()
+		}
+		d.turn(2 * time.Second)
+		if got := d.published("core", "db"); got != v {
+			t.Fatalf("published %q, want %q", got, v)
+		}
+	}
+	publish("db 1")
+	must(t, os.RemoveAll(filepath.Join(d.dir, "state")))
+	d.start()
+	publish("db 3") // the first number would be that of before
+	signed := len(d.board.order["db"])
+	must(t, os.RemoveAll(d.ruleOf("core").Files.Into))
+	d.start()
+	for range 3 {
+		d.turn(2 * time.Second)
+	}
+	if got := d.published("core", "db"); got != "db 3" || len(d.board.order["db"]) != signed {
+		t.Errorf("published %q, signed %v", got, d.board.order)
+	}
+}
+
 // TestAlarmAndHook: a hook is run until it succeeds; an alarm is raised once and withdrawn.
 func TestAlarmAndHook(t *testing.T) {
 	d := newDesk(t, func(dir string) []Rule {
