@@ -73,7 +73,10 @@ func TestBinding(t *testing.T) {
 		if err := bound(e, b); err != nil {
 			t.Errorf("%s: go-crypto: %v", k.Algorithm(), err)
 		}
-		step := 1 + len(raw)/512 // an RSA key's parts in steps
+		step := 1
+		if len(raw) > 512 {
+			step = len(raw) / 64 // RSA takes its time
+		}
 		for n := 0; n < len(raw); n += step {
 			if _, err := ParseBinding(raw[:n]); err == nil {
 				t.Fatalf("%s: cut to %d bytes, and it is accepted", k.Algorithm(), n)

@@ -51,7 +51,7 @@ func (d *Daemon) renew() {
 		d.log.Error().Err(err).Msg("the trust file that lies there now does not follow the one in use")
 		return
 	}
-	d.log.Warn().Uint64("version", tr.Version).Msg("the next trust file is in use")
+	d.log.Warn().Uint64("version", tr.Version).Bool("by_recovery_keys", d.o.Trust.Recovers(text)).Msg("the next trust file is in use")
 	d.o.Trust = tr
 	d.mirror.Retrust(tr)
 }
