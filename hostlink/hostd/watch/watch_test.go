@@ -175,7 +175,9 @@ func TestSnapshotLostInACrash(t *testing.T) {
 // TestOtherThanPublished: a queue that was lost gives no number again that is published, and a published directory that
 // is gone is made anew, without another signature.
 func TestOtherThanPublished(t *testing.T) {
-	d := newDesk(t, func(dir string) []Rule { return []Rule{aRule(dir, "core", round.Rule{Class: "db", Always: true}, "db")} })
+	d := newDesk(t, func(dir string) []Rule {
+		return []Rule{aRule(dir, "core", round.Rule{Class: "db", Always: true}, "db")}
+	})
 	publish := func(v string) {
 		d.stage("core", "db", v)
 		for range 3 {
