@@ -4,7 +4,13 @@
 // build/bench.json: one object a line, ours and the peer measured alternately in the same run.
 //
 // The operator of the bench arms and touches at once, so that a row times the machine and not a person. Files are read
-// from the page cache, for both sides.
+// from the page cache, for both sides. Board, host, cable, TPM, token and operator are seven processes on one machine and
+// one disk: where it has less than four processors, or other work, they wait for each other, and ceremony_vs_parts and the
+// sign_small rows show that more than anything else. A ceremony costs about 10 ms of processors, a third of them the
+// emulated TPM's, token's, cable's and display's; its parts, one after the other, leave one processor idle.
+//
+// sign_small_vs_piv_tool cannot reach its target: yubico-piv-tool asks for a bare signature, and the syncs on two disks and
+// the TPM commands that make ours evidence take about as long as half of that process.
 package main
 
 import (

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"slices"
@@ -60,11 +61,10 @@ func (a *app) sign(paths []string, f *signFlags) error {
 	if err != nil {
 		return err
 	}
+	writable := make(chan error, 1)
+	go func() { writable <- checkOutputs(paths, format) }() // the disk and the processor need not wait for each other
 	trust, err := a.loadTrust()
-	if err != nil {
-		return err
-	}
-	if err := checkOutputs(paths, format); err != nil {
+	if err = cmp.Or(err, <-writable); err != nil {
 		return err
 	}
 	files, s, err := a.prepare(paths, format, total, f)
