@@ -14,7 +14,7 @@ const UnixPrefix = "unix:"
 func CheckMetrics(address string) error {
 	if path, ok := strings.CutPrefix(address, UnixPrefix); ok {
 		if path == "" {
-			return errors.New("write the path of a socket behind unix:")
+			return errors.New("unix: is followed by the path of a socket")
 		}
 		return nil
 	}

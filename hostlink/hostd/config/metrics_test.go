@@ -11,7 +11,7 @@ func TestMetricsAddress(t *testing.T) {
 	for address, want := range map[string]string{
 		"127.0.0.1:9469": "", "127.1.2.3:1": "", "[::1]:9469": "", "unix:/run/touchmark/metrics.sock": "", "unix:m": "",
 		"0.0.0.0:9469": "only the loopback", "[::]:9469": "only the loopback", "192.0.2.1:80": "only the loopback", "[fe80::1%lo]:80": "only the loopback",
-		":9469": "write an address", "localhost:9469": "write an address", "127.0.0.1": "write an address", "127.0.0.1:x": "write an address", "unix:": "write the path",
+		":9469": "write an address", "localhost:9469": "write an address", "127.0.0.1": "write an address", "127.0.0.1:x": "write an address", "unix:": "the path of a socket",
 	} {
 		path := filepath.Join(t.TempDir(), "hostd.toml")
 		if err := os.WriteFile(path, []byte(goodConfig+"metrics = \""+address+"\"\n"), 0o600); err != nil {
