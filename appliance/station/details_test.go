@@ -1,10 +1,53 @@
 package station
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
+	"touchmark/appliance/intake/intaketest"
 	"touchmark/appliance/operator"
+	"touchmark/hostlink/message"
 )
+
+// What a document says stands with its item and no other, also when the request
+// has waited behind another one; what is signed is those bytes, and nothing of
+// them comes into the log.
+func TestTheDisplayTellsWhatADocumentSays(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	first, m1 := b.job([]string{"a.db"}, "content")
+	sid := strings.Replace(intaketest.Release, "stable", "sid", 1)
+	second, m2 := b.job([]string{"b.db", "c.db", "d.db"}, intaketest.Release, "plain", sid)
+	m2.Contents[0], m2.Contents[2] = message.Content{Document: []byte(intaketest.Release)}, message.Content{Document: []byte(sid)}
+	b.submit(m1)
+	b.submit(m2)
+	b.arm(first)
+	b.awaitTouch()
+	b.token.touch <- nil
+	b.end(first)
+	v := b.view("the documents", func(v operator.View) bool {
+		return v.Ask == operator.AskArm && v.Token == tokenReady && v.Job.ID == second.String()
+	})
+	for i, suite := range []string{"Suite: stable", "", "Suite: sid"} {
+		means := slices.ContainsFunc(v.Job.Items[i].Meaning, func(l string) bool { return strings.TrimSpace(l) == suite })
+		if means != (suite != "") || (v.Job.Items[i].Meaning != nil) != means {
+			t.Errorf("item %d means %q", i+1, v.Job.Items[i].Meaning)
+		}
+	}
+	b.command(operator.Command{Verb: operator.Arm, Job: second.String()})
+	for range 3 {
+		b.awaitTouch()
+		b.token.touch <- nil
+	}
+	b.proves(b.end(second), intaketest.Release)
+	for i, e := range b.entries {
+		if strings.Contains(string(e), "Suite") {
+			t.Errorf("entry %d has something of the document", i)
+		}
+	}
+}
 
 // The display tells what waits, what was, and how the board is; of what was, the
 // log still knows after a restart.
