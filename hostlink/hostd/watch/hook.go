@@ -45,6 +45,8 @@ func (r *Runner) alarms(now time.Time) {
 		rule := &r.rules[i]
 		v, text := r.seen[rule.Name], ""
 		switch p := r.state.Of(rule.Name); {
+		case r.unkept != "":
+			text = r.unkept
 		case p.Overdue(now, rule):
 			text = fmt.Sprintf("what changed has waited for its signature since %s%s", p.Waiting().Format(time.RFC3339), because(p.Why))
 		case v.problem != "":

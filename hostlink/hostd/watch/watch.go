@@ -78,6 +78,7 @@ type Runner struct {
 	seen   map[string]*view
 	hooked map[string]bool // its hook runs now
 	waits  []*waiting
+	unkept string // why the queue is not on disk, "" if it is
 }
 
 // asking is a request that is with the daemon, or will be again at notBefore.
@@ -185,24 +186,23 @@ func (r *Runner) tick() {
 			acts = r.state.Step(now, r.rules, r.o.NewKey)
 		}
 	}
-	if !r.save() {
-		return
+	if r.save() {
+		for _, a := range acts {
+			r.act(now, a)
+		}
+		r.forgetAsked()
 	}
-	for _, a := range acts {
-		r.act(now, a)
-	}
-	r.forgetAsked()
 	r.alarms(now)
 	r.answerWaits()
 }
 
 // save keeps the state on disk. Without that nothing is done.
 func (r *Runner) save() bool {
-	err := r.disk.save(r.state)
-	if err != nil {
-		r.log.Error().Err(err).Msg("the queue cannot be kept: nothing is asked for or published")
+	r.unkept = ""
+	if err := r.disk.save(r.state); err != nil {
+		r.unkept = "the queue cannot be kept, nothing is asked for or published: " + err.Error()
 	}
-	return err == nil
+	return r.unkept == ""
 }
 
 // look takes a snapshot if the staging directory has changed, and reports

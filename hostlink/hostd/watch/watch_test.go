@@ -332,6 +332,36 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestNothingWithoutTheQueue: what cannot be kept on disk is not acted on, and is an alarm until it can.
+func TestNothingWithoutTheQueue(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule {
+		return []Rule{aRule(dir, "core", round.Rule{Class: "db", Always: true}, "db")}
+	})
+	d.turn(2 * time.Second)
+	state := filepath.Join(d.dir, "state")
+	must(t, os.Rename(state, state+".away"))
+	d.stage("core", "db", "db 1")
+	d.turn(2 * time.Second)
+	d.turn(2 * time.Second)
+	if r := d.request(t, api.RoundList); d.board.asked != 0 || !strings.Contains(r.Rounds[0].Alarm, "the queue cannot be kept") {
+		t.Errorf("asked %d times, %+v", d.board.asked, r)
+	}
+	if r := d.request(t, api.RoundOpen); r.OK || r.Code != api.CannotWrite {
+		t.Errorf("%+v", r)
+	}
+	must(t, os.Rename(state+".away", state))
+	d.turn(2 * time.Second)
+	d.signAll()
+	d.turn(2 * time.Second)
+	d.turn(2 * time.Second)
+	if got := d.published("core", "db"); got != "db 1" {
+		t.Errorf("published %q", got)
+	}
+	if r := d.request(t, api.RoundList); r.Rounds[0].Alarm != "" {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestDamagedQueue: a daemon does not begin with half a queue.
 func TestDamagedQueue(t *testing.T) {
 	d := newDesk(t, func(dir string) []Rule { return []Rule{aRule(dir, "core", round.Rule{Class: "db"}, "db")} })
