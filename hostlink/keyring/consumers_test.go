@@ -137,7 +137,9 @@ func TestApt(t *testing.T) {
 	}
 	write(t, filepath.Join(dir, "state/status"), nil)
 	write(t, filepath.Join(dir, "sources.list"), []byte("deb [arch=amd64 signed-by="+dir+"/apt/example-keyring.gpg] file:"+dir+"/repo stable main\n"))
-	apt := []string{"apt-get", "update", "-o", "APT::Update::Error-Mode=any", "-o", "APT::Sandbox::User=", "-o", "Dir::Etc=" + dir + "/etc", "-o", "Dir::Etc::SourceList=" + dir + "/sources.list",
+	// Read before everything else: with it nothing of this machine's settings is, such as hooks.
+	write(t, filepath.Join(dir, "apt.conf"), []byte("Dir::Etc::main \"/dev/null\";\nDir::Etc::parts \"/dev/null\";\n"))
+	apt := []string{"env", "APT_CONFIG=" + dir + "/apt.conf", "apt-get", "update", "-o", "APT::Update::Error-Mode=any", "-o", "APT::Sandbox::User=", "-o", "Dir::Etc=" + dir + "/etc", "-o", "Dir::Etc::SourceList=" + dir + "/sources.list",
 		"-o", "Dir::Etc::SourceParts=-", "-o", "Dir::State=" + dir + "/state", "-o", "Dir::State::status=" + dir + "/state/status", "-o", "Dir::Cache=" + dir + "/cache"}
 	inRelease := filepath.Join(dir, "repo/dists/stable/InRelease")
 	write(t, inRelease, must(sigformat.Clearsign(release, good.sign("openpgp-cleartext", release))))
