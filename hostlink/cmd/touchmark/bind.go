@@ -25,7 +25,7 @@ func (a *app) bindCmd() *cobra.Command {
 take the key of a binding request for a signing subkey, and write the primary's
 certificate with it. The token's key agreed by the administrators' order ('touchmark
 order new cert --bind'), and the request comes from the log ('touchmark-audit
-certificate --binding').
+certificate --binding'); the secret half from 'gpg --export-secret-keys'.
 
 Publish the certificate in the place of the key's own one. Before the subkey expires,
 bind the same request again: the token is not needed for that. To end it, revoke the
