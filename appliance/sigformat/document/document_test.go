@@ -316,6 +316,8 @@ func TestStatementRefused(t *testing.T) {
 		"subject/0/name":          {nil, "subject[0].name"},
 		"subject/0/digest":        {new(strictjson.Object), "subject[0].digest"},
 		"subject/0/digest/sha256": {"aa", "subject[0].digest.sha256"},
+		"subject/0/content":       {list{}, "subject[0].content"},
+		"subject/0/annotations":   {"x", "subject[0].annotations"},
 	} {
 		v := find(t, "statement-v1").value(t)
 		put(t, v, path, c.to)
@@ -327,6 +329,32 @@ func TestStatementRefused(t *testing.T) {
 	put(t, old, "subject", list{at0(t, old)})
 	if d, err := Parse("dsse-in-toto", encoded(t, "dsse-in-toto", old)); err != nil || d.Meaning[0] != "in-toto statement v0.1" {
 		t.Errorf("v0.1: %v, %q", err, d.Meaning)
+	}
+}
+
+// TestAllDigestsAreShown: readers take an artifact for the one that is meant if one of
+// its digests is its own; so one that is not shown could be of another. What else a
+// subject has does not stand where its name would.
+func TestAllDigestsAreShown(t *testing.T) {
+	v := find(t, "statement-v1").value(t)
+	put(t, v, "subject/0/digest/sha384", strings.Repeat("cd", 48))
+	put(t, v, "subject/0/digest/gitCommit", strings.Repeat("ef", 20))
+	put(t, v, "subject/0/content", "ZXZpbA==")
+	put(t, v, "subject/0/annotations", digestOf("00"))
+	put(t, v, "subject/0/mediaType", "text/plain")
+	d, err := Parse("dsse-in-toto", encoded(t, "dsse-in-toto", v))
+	want := []string{
+		"  hello_2.10-3_amd64.deb",
+		"    4da1e83ffcf7c0a33bd3f9a86e2c54c6ee6ad8f4a0d2f4e5a6ebd1a1e3e1d8cb",
+		"    sha384 " + strings.Repeat("cd", 30) + "c",
+		"      | d" + strings.Repeat("cd", 17),
+		"    weak: gitCommit " + strings.Repeat("ef", 20),
+		"    mediaType: text/plain",
+		"    content: ZXZpbA==",
+		"    1 annotation",
+	}
+	if err != nil || !strings.Contains(strings.Join(d.Meaning, "\n"), strings.Join(want, "\n")) {
+		t.Errorf("%v:\n%s", err, strings.Join(d.Meaning, "\n"))
 	}
 }
 

@@ -21,7 +21,7 @@ func link(n form.Node, p *form.Page) (Kind, bool) {
 	names, products := n.Get("products").Members()
 	p.Say(0, "%s", form.Count(len(products), "product"))
 	for i, a := range products {
-		digests(p, i, hashes(a), form.Show(names[i]))
+		artifact(p, i, form.Show(names[i]), hashes(a))
 	}
 	more(p, len(products)-maxArtifacts, "product")
 	names, materials := n.Get("materials").Members()
@@ -39,14 +39,14 @@ func link(n form.Node, p *form.Page) (Kind, bool) {
 	return Link, true
 }
 
-// digests lists an artifact, if it is one of the first.
-func digests(p *form.Page, i int, hashes []string, name string) {
+// artifact lists one with what is said of it, if it is one of the first.
+func artifact(p *form.Page, i int, name string, lines []string) {
 	if i >= maxArtifacts {
 		return
 	}
 	p.Say(1, "%s", name)
-	for _, h := range hashes {
-		p.Say(2, "%s", h)
+	for _, l := range lines {
+		p.Say(2, "%s", l)
 	}
 }
 
@@ -57,12 +57,12 @@ func more(p *form.Page, n int, one string) {
 	}
 }
 
-// strong are the hashes by which artifacts are told apart; the first that there is
-// is shown.
+// strong are the hashes by which artifacts are told apart.
 var strong = map[string]int{"sha256": 64, "sha512": 128, "sha384": 96}
 
-// hashes reads the digests of an artifact and gives them in lines: one of a hash
-// that nobody breaks, or else all.
+// hashes reads the digests of an artifact and gives them in lines: all of them,
+// since readers of attestations take an artifact that one of them is of (in-toto
+// attestation framework, DigestSet); first those of hashes that nobody breaks.
 func hashes(n form.Node) (lines []string) {
 	names, all := n.Members()
 	n.Check(len(all) > 0, "no digest")
@@ -75,11 +75,13 @@ func hashes(n form.Node) (lines []string) {
 	}
 	for _, alg := range []string{"sha256", "sha512", "sha384"} {
 		if n.Has(alg) {
-			return []string{named(alg, n.Get(alg).Text())}
+			lines = append(lines, named(alg, n.Get(alg).Text()))
 		}
 	}
 	for i, h := range all {
-		lines = append(lines, "weak: "+form.Clip(names[i], form.MaxFree)+" "+form.Clip(h.Text(), form.MaxFree))
+		if strong[names[i]] == 0 {
+			lines = append(lines, "weak: "+form.Clip(names[i], form.MaxFree)+" "+form.Clip(h.Text(), form.MaxFree))
+		}
 	}
 	return lines
 }

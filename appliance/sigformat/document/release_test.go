@@ -76,7 +76,8 @@ func TestReleaseRefused(t *testing.T) {
 // TestReleaseDangers: fields that change what apt trusts are shown, whatever they
 // are called, and what is missing is said.
 func TestReleaseDangers(t *testing.T) {
-	doc := "Codename: trixie\nDate: Sat, 10 Feb 2024 11:07:25 +0000\nSigned-By: 0123ABCD\nX-Odd: a\u202eb\nNotAutomatic: yes\nMD5Sum:\n d41d8cd98f00b204e9800998ecf8427e 0 main/Contents-all\n"
+	signers := strings.Repeat("0123456789ABCDEF0123456789ABCDEF01234567, ", 5) + "BAD"
+	doc := "Codename: trixie\nDate: Sat, 10 Feb 2024 11:07:25 +0000\nSigned-By: " + signers + "\nX-Odd: a\u202eb\nNotAutomatic: yes\nMD5Sum:\n d41d8cd98f00b204e9800998ecf8427e 0 main/Contents-all\n"
 	d, err := Parse("openpgp-binary", []byte(doc))
 	want := []string{
 		"Release file of an apt repository",
@@ -85,7 +86,10 @@ func TestReleaseDangers(t *testing.T) {
 		"  Valid-Until: none, it never expires",
 		"  MD5Sum of 1 file",
 		"  weak: no SHA256 or SHA512 of its files",
-		"  Signed-By: 0123ABCD",
+		"  Signed-By: " + signers[:59],
+		"    | " + signers[59:125],
+		"    | " + signers[125:191],
+		"    | " + signers[191:],
 		`  X-Odd: "a\u202eb"`,
 		"  NotAutomatic: yes",
 	}

@@ -37,7 +37,8 @@ func statement(n form.Node, p *form.Page) (Kind, bool) {
 		} else {
 			s.Only("digest", "?name", "?uri", "?content", "?downloadLocation", "?mediaType", "?annotations")
 		}
-		digests(p, i, hashes(s.Get("digest")), subject(s))
+		name, lines := subject(s)
+		artifact(p, i, name, append(hashes(s.Get("digest")), lines...))
 	}
 	more(p, len(subjects)-maxArtifacts, "subject")
 	if n.Has("predicate") {
@@ -47,18 +48,26 @@ func statement(n form.Node, p *form.Page) (Kind, bool) {
 	return Statement, true
 }
 
-// subject is what a subject is called.
-func subject(n form.Node) string {
-	var names []string
-	for _, what := range []string{"name", "uri", "downloadLocation", "mediaType"} {
+// subject is what a subject is called, and lines of what else it has beside its
+// digests: each with its name, for a place is no name.
+func subject(n form.Node) (name string, lines []string) {
+	name = "(without a name)"
+	if n.Has("name") {
+		name = form.Show(n.Get("name").Text())
+	}
+	for _, what := range []string{"uri", "downloadLocation", "mediaType"} {
 		if n.Has(what) {
-			names = append(names, form.Show(n.Get(what).Text()))
+			lines = append(lines, what+": "+form.Show(n.Get(what).Text()))
 		}
 	}
-	if len(names) == 0 {
-		return "(without a name)"
+	if n.Has("content") {
+		lines = append(lines, "content: "+form.Clip(n.Get("content").Text(), form.MaxFree))
 	}
-	return strings.Join(names, " ")
+	if n.Has("annotations") {
+		names, _ := n.Get("annotations").Members()
+		lines = append(lines, form.Count(len(names), "annotation"))
+	}
+	return name, lines
 }
 
 // other shows an object of a payload type that nothing here knows.

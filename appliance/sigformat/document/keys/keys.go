@@ -4,7 +4,6 @@
 package keys
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -132,9 +131,9 @@ func material(n form.Node, kind string) string {
 		n.Check(err == nil && len(b) == ed25519.PublicKeySize, "no Ed25519 key of 32 bytes in hexadecimal digits")
 		return string(openPGPMaterial("eddsa", b))
 	}
-	block, rest := pem.Decode([]byte(n.Text()))
-	if block == nil || len(bytes.TrimSpace(rest)) > 0 {
-		n.Fail("not one public key in PEM")
+	block, _ := pem.Decode([]byte(n.Text()))
+	if block == nil || strings.TrimSuffix(n.Text(), "\n") != plainPEM(block) {
+		n.Fail("not one public key in PEM, without anything else, in lines of 64")
 		return ""
 	}
 	public, err := x509.ParsePKIXPublicKey(block.Bytes)
@@ -151,6 +150,12 @@ func material(n form.Node, kind string) string {
 	der, err := x509.MarshalPKIXPublicKey(public)
 	n.Check(err == nil, "no public key: %v", err)
 	return string(der)
+}
+
+// plainPEM is how a public key is written. Of what stands around it or has other
+// lines, readers do not find the same key: this one would skip what another takes.
+func plainPEM(b *pem.Block) string {
+	return strings.TrimSuffix(string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: b.Bytes})), "\n")
 }
 
 func hashOf(o *strictjson.Object) string {

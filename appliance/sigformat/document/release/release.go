@@ -244,13 +244,19 @@ func (r *releaseFile) page() (*form.Page, error) {
 }
 
 // shown is the value; times are checked, and blanks between words are not worth
-// quotes.
+// quotes. Only a description is free text that may be cut: a list of keys
+// (Signed-By) would hide its last ones.
 func (f *field) shown() string {
 	if t := dateOf(f.value); !t.IsZero() {
 		return t.Format("2006-01-02 15:04:05 UTC")
 	}
-	if words := strings.Split(f.value, " "); !slices.Contains(words, "") && !strings.ContainsAny(f.value, "\"\\") && form.Show(strings.Join(words, "")) == strings.Join(words, "") {
-		return form.Shorten(f.value)
+	most := len(f.value)
+	if strings.EqualFold(f.name, "Description") {
+		most = form.MaxFree
 	}
-	return form.Clip(f.value, form.MaxFree)
+	joined := strings.ReplaceAll(f.value, " ", "")
+	if joined != "" && form.Show(joined) == joined && !slices.Contains(strings.Split(f.value, " "), "") && len(f.value) <= most {
+		return f.value
+	}
+	return form.Clip(f.value, most)
 }
