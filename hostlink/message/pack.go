@@ -30,7 +30,7 @@ type Packer struct {
 
 // NewPacker makes a Packer.
 func NewPacker() *Packer {
-	w, err := flate.NewWriter(nil, flate.BestSpeed)
+	w, err := flate.NewWriter(nil, flate.DefaultCompression)
 	if err != nil {
 		panic(err) // the level is a constant
 	}
