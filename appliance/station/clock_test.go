@@ -142,6 +142,46 @@ func TestCorrectionOutlivesADeath(t *testing.T) {
 	}
 }
 
+// A board that halted over its clock and died behind the order that corrects it halts again
+// as long as its clock is as wrong as it was: administrators vouched for the time that they
+// ordered, and for no other.
+func TestWrongClockOutlivesNoOrder(t *testing.T) {
+	for name, appends := range map[string]int64{"behind the commit": 2, "behind the attestation": 3} {
+		t.Run(name, func(t *testing.T) {
+			b := obedient(t)
+			disk := new(atomic.Int64)
+			disk.Store(1 << 40)
+			b.log = func(s *ledgerstore.Store) past.Log { return dying{s, disk} }
+			b.start()
+			b.connect()
+			b.signs("before.db", "content")
+			b.kill()
+			b.cfg.Clock = func() time.Time { return time.Now().Add(100 * time.Hour) }
+			b.start()
+			b.view("a halt", func(v operator.View) bool { return v.Halt == string(recovery.ClockAhead) })
+			b.connect()
+			id := b.bring(b.order(&order.Time{To: b.now()}))
+			b.ordered(id)
+			disk.Store(appends) // a boot entry comes first
+			b.command(operator.Command{Verb: operator.Arm, Job: id})
+			if v := b.serve("halted"); !strings.Contains(v.Halted, "log-unwritable") {
+				t.Fatal(v.Halted)
+			}
+			b.kill()
+			disk.Store(1 << 40)
+			b.start()
+			b.view("a halt", func(v operator.View) bool { return v.Halt == string(recovery.ClockAhead) })
+			b.kill()
+			b.cfg.Clock = nil
+			b.start()
+			b.event("ready")
+			b.connect()
+			b.signs("after.db", "content")
+			b.replays()
+		})
+	}
+}
+
 // ahead is a board whose clock was set ahead before a start.
 func ahead(t *testing.T, by time.Duration, power bool) *board {
 	t.Helper()

@@ -57,7 +57,7 @@ func (s *Station) startNow() error {
 	if s.now().Before(last) {
 		return chain.Halted(recovery.ClockBehind, &chain.ClockError{Now: s.now(), Last: last})
 	}
-	return s.startChain(taken)
+	return s.startChain(last, taken)
 }
 
 // lastTime is what the next entry must not be earlier than: the time of the
@@ -88,10 +88,12 @@ func (s *Station) lastTime() (last time.Time, taken bool, err error) {
 }
 
 // startChain brings log and TPM into agreement and writes a boot entry. taken says
-// that HEAD took a time order that no attest entry names.
-func (s *Station) startChain(taken bool) error {
-	c := s.past.Correction
-	return s.chain.Start(s.now(), taken || c != nil && c.Taken, s.cfg.Firmware, s.vouched())
+// that HEAD took a time order that no attest entry names; last is what lastTime answers.
+func (s *Station) startChain(last time.Time, taken bool) error {
+	if c := s.past.Correction; !taken && (c == nil || !c.Taken) {
+		last = time.Time{}
+	}
+	return s.chain.Start(s.now(), last, s.cfg.Firmware, s.vouched())
 }
 
 var errClosed = chain.Halted(recovery.LogClosed, nil)

@@ -142,7 +142,7 @@ func (s *Station) afterFault() error {
 	if !s.chain.Dirty {
 		return nil
 	}
-	err := s.startChain(false)
+	err := s.startChain(s.past.LastTime, false)
 	if err == nil || !chain.Passes(err) {
 		return err
 	}

@@ -20,9 +20,9 @@ import (
 // have been reset in between.
 //
 // A time that is further ahead of the log than the TPM's clock explains halts it
-// before anything is written, as recovery.ClockAhead; ordered says that administrators vouch
-// for the time.
-func (c *Chain) Start(now time.Time, ordered bool, firmware, clock string) error {
+// before anything is written, as recovery.ClockAhead. Behind a time order that HEAD took and no
+// boot entry accounts for, ordered is the time that it set, or of what was logged since; else zero.
+func (c *Chain) Start(now, ordered time.Time, firmware, clock string) error {
 	recovery, err := c.reconcile(now, ordered)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func (c *Chain) Start(now time.Time, ordered bool, firmware, clock string) error
 // it catches the PCR up if a crash came between the two extends, attests the
 // newest commit if that is missing, and gives every intent without an outcome
 // its outcome. It answers one word for the boot entry.
-func (c *Chain) reconcile(now time.Time, ordered bool) (string, error) {
+func (c *Chain) reconcile(now, ordered time.Time) (string, error) {
 	plans, d, err := c.conclude(now, ordered)
 	if err != nil {
 		return "", err
@@ -114,7 +114,7 @@ func (c *Chain) mend(now time.Time) error {
 
 // conclude decides what the TPM's state means, and reads the whole log before
 // it says that the board must halt.
-func (c *Chain) conclude(now time.Time, ordered bool) ([]anchor.Plan, recovery.Decision, error) {
+func (c *Chain) conclude(now, ordered time.Time) ([]anchor.Plan, recovery.Decision, error) {
 	plans, o, d, err := c.decide()
 	if err == nil && d.Halt != "" && !c.Past.Whole {
 		c.cfg.Log.Warn().Str("halt", string(d.Halt)).Msg("reading the whole log")
@@ -130,15 +130,21 @@ func (c *Chain) conclude(now time.Time, ordered bool) ([]anchor.Plan, recovery.D
 		err = &HaltError{Halt: d.Halt, Observed: o, Decision: d}
 	case d.Committed < 0:
 		err = Halted(recovery.NotEnrolled, errors.New("HEAD never took the genesis entry"))
-	case !ordered:
-		err = c.plausible(now, o.Clock)
+	default:
+		err = c.plausible(now, ordered, o.Clock)
 	}
 	return plans, d, err
 }
 
-// plausible refuses a time that nobody but the administrators can vouch for.
-func (c *Chain) plausible(now time.Time, clock quote.Clock) error {
-	latest := recovery.Latest(c.Past.Stated(), c.Past.LastTime, clock)
+// plausible refuses a time that nobody but the administrators can vouch for. Behind an order
+// of theirs the time went on from what they ordered, for no longer than since the newest
+// statement.
+func (c *Chain) plausible(now, ordered time.Time, clock quote.Clock) error {
+	stated, last := c.Past.Stated(), c.Past.LastTime
+	if !ordered.IsZero() {
+		stated.Time, last = ordered, ordered
+	}
+	latest := recovery.Latest(stated, last, clock)
 	if !now.After(latest) {
 		return nil
 	}
