@@ -59,6 +59,7 @@ var rooms = map[string]kind{
 
 	"hostlink/approve":             pure,
 	"hostlink/approve/pacman":      edge,
+	"hostlink/intoto":              pure,
 	"hostlink/keyring":             pure,
 	"hostlink/binding":             pure,
 	"hostlink/frame":               pure,

@@ -82,7 +82,7 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 		return // a client that found its own inputs wrong says nothing
 	}
 	say := func(r *api.Response) { _ = lines.Write(r) }
-	if mode == "fail" && req.Op != api.OpSign {
+	if mode == "fail" && (req.Op != api.OpSign || req.Items[0].Document != nil) {
 		var code int
 		must(fmt.Sscan(arg, &code))
 		say(&api.Response{Final: true, Code: code, Error: "so says the daemon"})

@@ -36,6 +36,8 @@ type hashed struct {
 	format sigformat.Format
 	state  sigformat.State // as the format has the file
 	id     identity
+
+	inPlace bool // a signature that stands in a file with what it is over goes into this one
 }
 
 func (h *hashed) digest() message.Digest {

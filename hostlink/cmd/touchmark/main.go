@@ -76,7 +76,7 @@ func (a *app) root() *cobra.Command {
 	c.AddCommand(a.signCmd(), a.approvalsCmd(), a.approveCmd(), a.fetchCmd(), a.jobsCmd(), a.queueCmd(), a.verifyCmd(), a.statusCmd(), a.watchCmd(), a.logCmd(), a.publishCmd(), a.roundCmd(),
 		a.repoCmd("repo-add", "Run repo-add on a watched repository, and fail unless the result is signed and published", "  touchmark repo-add core.db.tar.gz hello-2.0-1-any.pkg.tar.zst"),
 		a.repoCmd("repo-remove", "Run repo-remove on a watched repository, and fail unless the result is signed and published", "  touchmark repo-remove core.db.tar.gz hello"),
-		a.certCmd(), a.keyringCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), a.bindCmd(), exitCodes(), manual.Command())
+		a.certCmd(), a.keyringCmd(), a.inTotoCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), a.bindCmd(), exitCodes(), manual.Command())
 	return c
 }
 

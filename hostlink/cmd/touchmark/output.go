@@ -89,7 +89,9 @@ func (h *hashed) wholeFile(k *sigformat.Key, sig []byte) (*output, error) {
 	}
 	o := &output{path: h.path + textSuffix}
 	if h.format.Enclosed() {
-		o.path = h.path + sigSuffix
+		if o.path = h.path + sigSuffix; h.inPlace {
+			o.path = h.path
+		}
 		o.data, err = h.format.Enclose(k, content, sig)
 	} else {
 		o.data, err = sigformat.Clearsign(content, sig)

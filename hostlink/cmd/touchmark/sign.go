@@ -27,6 +27,7 @@ type signFlags struct {
 	allowEmpty bool
 	quiet      bool
 	reconnect  time.Duration
+	inPlace    bool // enclosed formats: the signature goes into the file itself
 }
 
 func (a *app) signCmd() *cobra.Command {
@@ -49,11 +50,15 @@ func (a *app) signCmd() *cobra.Command {
 		RunE: func(_ *cobra.Command, files []string) error { return a.sign(files, &f) },
 	}
 	f.ask(c)
-	fl := c.Flags()
-	fl.BoolVar(&f.armor, "armor", false, "write the signature as text, to FILE.asc")
-	fl.DurationVar(&f.reconnect, "reconnect", time.Minute, "how long to wait for a touchmark-hostd that went away meanwhile")
-	fl.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing while waiting")
+	f.wait(c)
+	c.Flags().BoolVar(&f.armor, "armor", false, "write the signature as text, to FILE.asc")
 	return c
+}
+
+// wait are the flags about the time until the signature is there.
+func (f *signFlags) wait(c *cobra.Command) {
+	c.Flags().DurationVar(&f.reconnect, "reconnect", time.Minute, "how long to wait for a touchmark-hostd that went away meanwhile")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "say nothing while waiting")
 }
 
 func (a *app) sign(paths []string, f *signFlags) error {
@@ -72,6 +77,9 @@ func (a *app) sign(paths []string, f *signFlags) error {
 		return err
 	}
 	defer s.Close()
+	for _, h := range files {
+		h.inPlace = f.inPlace
+	}
 	s.Return = f.reconnect
 	req, err := request(files, f)
 	if err != nil {

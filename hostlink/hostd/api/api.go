@@ -68,6 +68,7 @@ const (
 	Evidence    = 10  // a signature, proof or log does not verify
 	MaySigned   = 11  // a signature may exist that we do not have
 	CannotWrite = 12  // the result cannot be written
+	Lapsing     = 13  // something that was signed lapses soon, or has lapsed
 	Interrupted = 130 // Ctrl-C before anything was signed
 )
 

@@ -21,5 +21,6 @@ var Codes = []Code{
 	{Evidence, "something does not verify, or the log contradicts the mirror", "see \"Evidence\" in the host guide"},
 	{MaySigned, "a signature may exist that you do not have", "run the `touchmark fetch` of the message; see the host guide"},
 	{CannotWrite, "the result cannot be written", "make room, check permissions"},
+	{Lapsing, "a layout of in-toto lapses soon, or has lapsed", "renew it: `touchmark intoto resign-due`"},
 	{Interrupted, "interrupted before anything was signed", ""},
 }

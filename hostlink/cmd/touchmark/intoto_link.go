@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/intoto"
+	"touchmark/hostlink/message"
+)
+
+// linkFlags are those of link.
+type linkFlags struct {
+	signFlags
+	step, key, out string
+}
+
+func (a *app) linkCmd() *cobra.Command {
+	var f linkFlags
+	c := &cobra.Command{
+		Use:   "link [flags] PRODUCT...",
+		Short: "Record what a step made, and have the link signed",
+		Long: `Writes a link: the step, and of each product its name without directories and its SHA-256
+digest. Then it is signed, as 'touchmark sign' does, into the file. Its name is the one that
+in-toto-verify looks for, STEP.KEYID.link, unless --out says otherwise: apt's transport asks
+a rebuilder's server for sources/PACKAGE/VERSION/metadata.
+
+If nobody signs it, it stays there without a signature; the same call goes on from there.`,
+		Example: "  touchmark intoto link hello_1.0_amd64.deb\n  touchmark intoto link --step build --format in-toto-native --key 47699aa3 --class links demo.tar",
+		Args:    someFiles,
+		RunE:    func(_ *cobra.Command, products []string) error { return a.link(products, &f) },
+	}
+	f.askMetadata(c)
+	c.Flags().StringVar(&f.step, "step", "rebuild", "name of the step in the layout")
+	c.Flags().StringVar(&f.key, "key", "", "id of the key that will sign, or its first 8 or more digits (default: the only one that can)")
+	c.Flags().StringVar(&f.out, "out", "", "file to write (default: STEP.KEYID.link)")
+	return c
+}
+
+func (a *app) link(products []string, f *linkFlags) error {
+	if err := f.isMetadata(); err != nil {
+		return err
+	}
+	id, err := a.linkKey(f)
+	if err != nil {
+		return err
+	}
+	file, err := record(f.step, products)
+	if err != nil {
+		return err
+	}
+	if f.out == "" {
+		f.out = intoto.LinkName(f.step, id)
+	}
+	if err := writeOnce(f.out, file); err != nil {
+		return err
+	}
+	if err := a.sign([]string{f.out}, &f.signFlags); err != nil {
+		return err
+	}
+	m, err := readMetadata(f.out)
+	if err == nil && id != "" && !slices.Contains(m.Signers, id) {
+		return exitf(api.BadInput, "%s was signed by another key, %s, so nobody looks for it there: take --key for the key that the class signs with", f.out, strings.Join(m.Signers, ", "))
+	}
+	return err
+}
+
+// linkKey is the id of the key that will sign, which the file's name depends on;
+// empty if the name is given and the key is not.
+func (a *app) linkKey(f *linkFlags) (string, error) {
+	if f.out != "" && f.key == "" {
+		return "", nil
+	}
+	if f.key != "" && len(f.key) < 8 {
+		return "", exitf(api.Usage, "--key %s: 8 digits at least", f.key)
+	}
+	t, err := a.loadTrust()
+	if err != nil {
+		return "", err
+	}
+	format, _ := sigformat.FormatOf(f.format)
+	var ids []string
+	for _, k := range t.Keys {
+		able := format.Signs(k.Key.Algorithm(), message.Alg(f.alg)) == nil && k.Fits(format.Family) == nil
+		if id := format.KeyID(k.Key); able && strings.HasPrefix(id, strings.ToLower(f.key)) {
+			ids = append(ids, id)
+		}
+	}
+	switch {
+	case len(ids) == 1:
+		return ids[0], nil
+	case len(ids) == 0:
+		return "", exitf(api.BadInput, "no such key of the trust file signs %s over %s", f.format, f.alg)
+	}
+	return "", exitf(api.Usage, "several keys can sign it, say which by --key: %s", strings.Join(ids, ", "))
+}
+
+// record makes the link of a step that made these files.
+func record(step string, paths []string) ([]byte, error) {
+	hashed, err := hashFiles(paths, sigformat.OpenPGPBinary, message.SHA256, new(atomic.Int64))
+	if err != nil {
+		return nil, err
+	}
+	products := make([]intoto.Product, len(hashed))
+	for i, h := range hashed {
+		products[i].Name = base(h.path)
+		copy(products[i].SHA256[:], h.state.Digest())
+	}
+	file, err := intoto.Link(step, products)
+	if err != nil {
+		return nil, exitf(api.BadInput, "%w", err)
+	}
+	return file, nil
+}
+
+// writeOnce writes a file, or finds it there from a call before.
+func writeOnce(path string, file []byte) error {
+	if _, err := os.Lstat(path); err == nil {
+		if old, err := api.ReadSmall(path, intoto.MaxFile); err == nil && bytes.Equal(old, file) {
+			return nil
+		}
+	}
+	return writeNew(path, file)
+}
