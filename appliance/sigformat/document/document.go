@@ -48,20 +48,22 @@ func (d Document) At(now time.Time) []string {
 	if d.Expires.IsZero() {
 		return d.Meaning
 	}
-	left := "expires " + span(d.Expires.Sub(now)) + " from now"
+	left := "expires " + span(now, d.Expires) + " from now"
 	if !now.Before(d.Expires) {
-		left = "EXPIRED " + span(now.Sub(d.Expires)) + " ago"
+		left = "EXPIRED " + span(d.Expires, now) + " ago"
 	}
 	return slices.Insert(slices.Clone(d.Meaning), 1, left)
 }
 
-// span is a time without what a person does not need of it.
-func span(t time.Duration) string {
-	const day = 24 * time.Hour
+// span is what lies between two times, without what a person does not need of it.
+// A time.Duration ends after 292 years.
+func span(from, to time.Time) string {
+	const hour, day = 3600, 24 * 3600
+	t := to.Unix() - from.Unix()
 	if t >= 2*day {
 		return fmt.Sprintf("%d days", t/day)
 	}
-	return form.Count(int(t/time.Hour), "hour")
+	return form.Count(int(t/hour), "hour")
 }
 
 // Error refuses bytes as a document.

@@ -571,6 +571,14 @@ func TestExpiry(t *testing.T) {
 			t.Errorf("%s before: %q, want %q", left, lines[:3], want)
 		}
 	}
+	far := Document{Meaning: []string{"layout"}, Expires: time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)} // further than a Duration goes
+	if lines := far.At(end); lines[1] != "expires 2911386 days from now" {
+		t.Errorf("%q", lines)
+	}
+	far.Expires = time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC)
+	if lines := far.At(end); lines[1] != "EXPIRED 740671 days ago" {
+		t.Errorf("%q", lines)
+	}
 	for name, want := range map[string]string{"release-dak": "2024-06-08T07:05:44Z", "link": "0001-01-01T00:00:00Z", "statement-v1": "0001-01-01T00:00:00Z"} {
 		g := find(t, name)
 		d, err := Parse(g.format, g.document(t, g.format))
