@@ -77,7 +77,9 @@ func (r *rig) inPlace(class, format, file string) operator.View {
 	s.touch().end(api.OK)
 	r.verified(file)
 	r.must(os.Rename(file+".sig", file))
-	r.client(api.OK, "verify", "--sig", file, file)
+	if out := r.client(api.OK, "verify", "--sig", file, file).Stdout; strings.Contains(out, " by  ") {
+		r.t.Errorf("signed by nobody: %s", out)
+	}
 	return v
 }
 
@@ -132,13 +134,15 @@ func TestInToto(t *testing.T) {
 		}
 		r.must(os.WriteFile(change[0], good, 0o644))
 	}
-	r.signedByOthersToo(layout, home, owner)
+	other := r.signedByOthersToo(layout, home, owner)
+	r.rebuiltByTwo(home, owner, other, keys[0], strings.Split(string(name), ".")[1])
 	r.wantsADocument(layout)
 	r.clean()
 }
 
-// signedByOthersToo: a signature by somebody else's gpg key stays in the layout when the board signs it once more.
-func (r *rig) signedByOthersToo(layout, home, owner string) {
+// signedByOthersToo: a signature by somebody else's gpg key, whose name is returned, stays in the layout when the board
+// signs it once more.
+func (r *rig) signedByOthersToo(layout, home, owner string) string {
 	r.t.Helper()
 	r.t.Cleanup(func() { _ = exec.Command("gpgconf", "--homedir", home, "--kill", "all").Run() }) // its agent, if one began
 	for _, argv := range [][]string{
@@ -157,6 +161,7 @@ func (r *rig) signedByOthersToo(layout, home, owner string) {
 	if out, err := r.verifies(layout, home, owner, strings.ToLower(other)); err != nil {
 		r.t.Errorf("in-toto-verify, two owners: %v\n%s", err, out)
 	}
+	return other
 }
 
 // wantsADocument: what is no layout or link is not signed as one.

@@ -59,7 +59,7 @@ func (a *app) verify(files []string, sig, proof string, quiet bool) error {
 		list = append(list, d)
 		if !a.json && !quiet {
 			fmt.Fprintf(a.out, "%s: good, signed %s by %s%s\n  key %s, log %s entry %d, class %s, as %s for host %s\n",
-				path, f.Created.Format(time.RFC3339), f.UserID, emulatedNote(f), d.Key, f.Origin, f.Index, f.Class, f.Name, f.SubmittedBy)
+				path, f.Created.Format(time.RFC3339), or(f.UserID, "a key without user id,"), emulatedNote(f), d.Key, f.Origin, f.Index, f.Class, f.Name, f.SubmittedBy)
 		}
 		if base(path) != base(f.Name) {
 			// Not an error: a detached signature is over content, and mirrors rename.
