@@ -108,7 +108,21 @@ func (p *parser) signing(files []string) error {
 	if c.Output == "" {
 		c.Output = c.beside()
 	}
-	return nil
+	return p.noPassphrase()
+}
+
+// noPassphrase refuses a passphrase in front of the data, on one descriptor with
+// it: gpg takes that line away, we would sign and, below a text, publish it.
+func (p *parser) noPassphrase() error {
+	from := p.call.FD(p.call.File)
+	if p.call.File == "-" {
+		from = 0
+	}
+	fd, err := strconv.ParseInt(p.passphraseFD, 0, 32)
+	if p.passphraseFD == "" || err == nil && (from < 0 || fd != int64(from)) {
+		return nil
+	}
+	return fmt.Errorf("--passphrase-fd %s, where the data comes too: there is no passphrase, leave it out", p.passphraseFD)
 }
 
 // beside is where gpg writes a signature when nobody says where.

@@ -28,6 +28,8 @@ func TestParse(t *testing.T) {
 		"--default-key A -u B -b -- -":            "sign openpgp-binary by [B] of - to - named stdin",
 		"--digest-algo H10 -b -- -x":              "sign openpgp-binary sha512 by [] of -x to -x.sig named _-x",
 		"--passphrase --batch -b x":               "sign openpgp-binary by [] of x to x.sig named x",
+		"--passphrase-fd 0 -b x":                  "sign openpgp-binary by [] of x to x.sig named x",
+		"--passphrase-fd 3 -b":                    "sign openpgp-binary by [] of - to - named stdin",
 		"--passphrase secret -b x":                "sign openpgp-binary by [] of x to x.sig named x",
 		"--status-file s -b -&3":                  "sign openpgp-binary by [] of -&3 to -&3.sig named _-_3 status s", // no special names without the option
 		"-K":                                      "list ",
@@ -72,6 +74,10 @@ func TestRefused(t *testing.T) {
 		"-b -u":                                    "-u without its argument",
 		"-b --version":                             "another command",
 		"-bK x":                                    "another command",
+		"--batch --passphrase-fd 0 --clearsign":    "there is no passphrase",
+		"-b --passphrase-fd=0x0 -- -":              "there is no passphrase",
+		"-b --passphrase-fd 3 --enable-special-filenames -- -&3": "there is no passphrase",
+		"-b --passphrase-fd x y":                                 "there is no passphrase",
 	} {
 		_, err := Parse(strings.Fields(line))
 		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), why) {

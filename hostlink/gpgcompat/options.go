@@ -62,6 +62,7 @@ type parser struct {
 	sign, detach, clear, list, other bool // commands
 	text                             bool
 	defaultKey                       string
+	passphraseFD                     string
 	wrong                            []error // what keeps us from signing
 }
 
@@ -192,6 +193,8 @@ func (p *parser) take(o option, value string) {
 		c.Colons = true
 	case "enable-special-filenames":
 		c.special = true
+	case "passphrase-fd":
+		p.passphraseFD = value
 	case "status-fd", "status-file":
 		c.Status = value
 	case "digest-algo":

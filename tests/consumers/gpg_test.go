@@ -183,7 +183,7 @@ func (d *desk) place(t *testing.T) string {
 
 // env is what a tool runs with: our gpg first on the PATH.
 func (d *desk) env(more ...string) []string {
-	return append(append(d.w.Env(), "PATH="+d.tools+":"+os.Getenv("PATH")+":/usr/sbin:/sbin", "GNUPGHOME="+d.gpg.Home, "HOME="+d.dir), more...)
+	return append(append(d.w.Env(), "PATH="+d.tools+":"+os.Getenv("PATH")+":/usr/sbin:/sbin", "GNUPGHOME="+d.gpg.Home, "HOME="+d.dir, "GIT_CONFIG_NOSYSTEM=1"), more...)
 }
 
 // run runs a tool in a directory.

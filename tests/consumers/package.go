@@ -88,7 +88,9 @@ func (p Package) Build(ctx context.Context, destDir string) (string, error) {
 
 // prepare writes PKGBUILD and configuration into work and gives it all to whoever will run makepkg.
 func (p Package) prepare(work string) error {
+	give := []string{work}
 	for name, text := range map[string]string{"PKGBUILD": fmt.Sprintf(pkgbuild, p.Name, p.Version), "makepkg.conf": makepkgConf} {
+		give = append(give, filepath.Join(work, name))
 		if err := os.WriteFile(filepath.Join(work, name), []byte(text), 0o644); err != nil {
 			return err
 		}
@@ -104,7 +106,12 @@ func (p Package) prepare(work string) error {
 	if err != nil {
 		return err
 	}
-	return os.Chown(work, uid, -1)
+	for _, path := range give {
+		if err := os.Chown(path, uid, -1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // RepoAdd runs the real repo-add. A package's FILE.sig beside it is embedded into the database, as pacman expects.

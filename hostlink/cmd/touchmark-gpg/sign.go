@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -30,12 +31,13 @@ func (p *program) sign(c *gpgcompat.Call, args []string) error {
 	if err != nil {
 		return err
 	}
-	lines, err := p.perform(&job{p: p, trust: trust, ring: chosen, calls: []*gpgcompat.Call{c}})
+	j := &job{p: p, trust: trust, ring: chosen, calls: []*gpgcompat.Call{c}}
+	lines, err := p.perform(j)
 	if err != nil {
 		lines = reply.NotSigned(failure(err))
 	}
 	if told := status(lines); told != nil && err == nil {
-		return fmt.Errorf("the signature is written, but the status cannot be: %w", told)
+		return errors.Join(fmt.Errorf("the status cannot be written, so no file with the signature is left: %w", told), remove(j.outs))
 	}
 	return err
 }
