@@ -31,7 +31,7 @@ func (r *Repository) lock() (release func() error, err error) {
 	}
 	err = durable.Link(temp, r.Lock)
 	if err = errors.Join(err, os.Remove(temp)); errors.Is(err, fs.ErrExist) {
-		return nil, ErrLocked
+		return nil, fmt.Errorf("%w: it holds %s; if none runs, remove that", ErrLocked, r.Lock)
 	}
 	if err != nil {
 		return nil, err

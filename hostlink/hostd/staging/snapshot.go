@@ -1,6 +1,7 @@
 package staging
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -104,8 +105,21 @@ func (r *Repository) link(dir string) (list []artifact, look string, err error) 
 	if err != nil {
 		return nil, "", err
 	}
+	if err = r.takeAll(dir, now.outputs); err != nil {
+		return nil, "", err
+	}
+	r.at("linked")
+	if again, err := r.Look(); err != nil || again != look {
+		return nil, "", cmp.Or(err, ErrMoved) // who changes it does not lock it
+	}
+	return now.list, look, nil
+}
+
+// takeAll puts the staging directory, or the one that a link of its name leads
+// to, into the snapshot.
+func (r *Repository) takeAll(dir string, outputs map[string]bool) error {
 	left := maxFiles
-	return now.list, look, filepath.WalkDir(r.Dir, func(path string, e fs.DirEntry, err error) error {
+	return filepath.WalkDir(r.Dir+"/", func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return ErrMoved // who changes it does not lock it
 		}
@@ -115,7 +129,7 @@ func (r *Repository) link(dir string) (list []artifact, look string, err error) 
 		if left--; left < 0 {
 			return fmt.Errorf("%s has more than %d files: have fewer in one rule", r.Dir, maxFiles)
 		}
-		return r.take(dir, now.outputs, path, e)
+		return r.take(dir, outputs, path, e)
 	})
 }
 
@@ -127,9 +141,10 @@ func (r *Repository) take(dir string, outputs map[string]bool, path string, e fs
 	}
 	to := filepath.Join(dir, rel)
 	switch {
-	case rel != "." && r.skipped(e.Name()) && e.IsDir():
-		return fs.SkipDir
 	case rel != "." && (r.skipped(e.Name()) || outputs[rel]):
+		if e.IsDir() {
+			return fs.SkipDir
+		}
 		return nil
 	case e.IsDir():
 		return mkdirLike(to, e)

@@ -122,6 +122,9 @@ func (r *Repository) markerText(number uint64) []byte {
 // Published is the number of the snapshot that clients are served, 0 if there
 // is none. A directory that was not made here is an error.
 func (r *Repository) Published() (uint64, error) {
+	if st, err := os.Lstat(r.Into); err == nil && st.Mode().Type() == fs.ModeSymlink {
+		return 0, fmt.Errorf("%s is a symbolic link: name the directory that it leads to", r.Into)
+	}
 	text, err := durable.ReadFile(durable.OS, filepath.Join(r.Into, marker), maxMarker)
 	if errors.Is(err, fs.ErrNotExist) {
 		names, err := durable.OS.List(r.Into)

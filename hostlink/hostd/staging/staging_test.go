@@ -347,3 +347,45 @@ func TestMarker(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestLinkedDirectory: a staging directory that is named by a symbolic link is the one that it leads to; a published one
+// is never put in the place of a link.
+func TestLinkedDirectory(t *testing.T) {
+	r := inPlace(t, pacmanRepository(quickDir(t)))
+	real := filepath.Join(filepath.Dir(r.Dir), "elsewhere")
+	must(t, os.Mkdir(real, 0o755))
+	must(t, os.Symlink(real, r.Dir))
+	stage(t, r, 1)
+	staged := names(t, real)
+	items := snapshot(t, r, 1)
+	must(t, r.Publish(1, items, fakeSignature))
+	if got := names(t, real); !slices.Equal(got, staged) {
+		t.Errorf("staged %v, now %v", staged, got)
+	}
+	if st, err := os.Lstat(r.Into); err != nil || !st.IsDir() {
+		t.Fatalf("published as %v, %v", st, err)
+	}
+	must(t, os.Rename(r.Into, r.Into+".moved"))
+	must(t, os.Symlink(r.Into+".moved", r.Into))
+	if _, _, err := r.Snapshot(2); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestMovedWhileTaken: what changes while a snapshot is taken, by a tool that does not lock, is not taken.
+func TestMovedWhileTaken(t *testing.T) {
+	r := inPlace(t, pacmanRepository(quickDir(t)))
+	stage(t, r, 1)
+	r.Lock = ""
+	r.step = func(step string) {
+		if step == "linked" {
+			stage(t, r, 2)
+		}
+	}
+	if _, _, err := r.Snapshot(1); !errors.Is(err, ErrMoved) {
+		t.Errorf("%v", err)
+	}
+	r.step = nil
+	put(t, filepath.Join(r.Dir, "core.db.tar.gz.sig", "x"), "a directory where a signature goes")
+	snapshot(t, r, 1)
+}

@@ -15,7 +15,7 @@ import (
 // waiting is a client that wants what is staged now to be published.
 type waiting struct {
 	rule   string
-	number uint64 // of the snapshot; a later one will do
+	number uint64 // of the snapshot, a later one will do; 0 before it is taken
 	missed uint64 // rounds that had been when it came
 	final  chan *api.Response
 }
@@ -96,26 +96,52 @@ func (r *Runner) open(now time.Time, rules []*round.Rule, urgent bool) *api.Resp
 	return r.list(now, rules)
 }
 
-// await takes a snapshot of what is staged now, and has the client wait for it.
+// await has a client wait for what is staged now.
 func (r *Runner) await(now time.Time, o *round.Rule, final chan *api.Response) *waiting {
+	w := &waiting{rule: o.Name, missed: r.state.Of(o.Name).Missed, final: final}
+	if resp := r.take(now, o, w); resp != nil {
+		final <- resp
+		return nil
+	}
+	r.waits = append(r.waits, w)
+	return w
+}
+
+// take takes a snapshot of what is staged now for a client, unless a repository
+// tool is at work: then w.number stays 0, and it is tried again.
+func (r *Runner) take(now time.Time, o *round.Rule, w *waiting) *api.Response {
 	v, p := r.seen[o.Name], r.state.Of(o.Name)
 	v.notBefore, v.nextLook = time.Time{}, time.Time{}
 	if look, err := r.files[o.Name].Look(); err != nil || look == "" || look != p.Look {
 		v.last = look
-		r.look(now, o)
-		if look == "" || p.Look != look {
-			final <- fail(api.BadInput, "what is staged for %q cannot be taken: %s", o.Name, cmp.Or(v.problem, "a repository tool is at work in it, or there is nothing to sign"))
+		switch taken := r.look(now, o); {
+		case !taken && !v.busy.IsZero() && now.Sub(v.busy) < longWork:
 			return nil
+		case !taken:
+			return fail(api.BadInput, "what is staged for %q cannot be taken: %s", o.Name, cmp.Or(v.problem, "there is nothing to sign"))
 		}
 	}
-	w := &waiting{rule: o.Name, missed: p.Missed, final: final}
 	for _, snap := range []*round.Snapshot{p.Live, p.Held, p.Newest} { // the newest counts
 		if snap != nil {
 			w.number = snap.Number
 		}
 	}
-	r.waits = append(r.waits, w)
-	return w
+	return nil
+}
+
+// takeWaits tries again for the clients that a repository tool was in the way of.
+func (r *Runner) takeWaits(now time.Time) {
+	r.waits = slices.DeleteFunc(r.waits, func(w *waiting) bool {
+		i := slices.IndexFunc(r.rules, func(o round.Rule) bool { return o.Name == w.rule })
+		if w.number != 0 {
+			return false
+		}
+		resp := r.take(now, &r.rules[i], w)
+		if resp != nil {
+			w.final <- resp
+		}
+		return resp != nil
+	})
 }
 
 // answerWaits tells clients what they wait for.
@@ -132,6 +158,8 @@ func (r *Runner) answerWaits() {
 func (r *Runner) outcome(w *waiting) *api.Response {
 	p := r.state.Of(w.rule)
 	switch {
+	case w.number == 0:
+		return nil
 	case p.Live != nil && p.Live.Number >= w.number:
 		return &api.Response{Final: true, OK: true}
 	case p.Denied != 0 && p.Denied >= w.number:

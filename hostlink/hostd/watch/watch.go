@@ -22,6 +22,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -59,6 +60,7 @@ const (
 	retryDisk   = 30 * time.Second // what failed on a disk is tried again
 	retryHook   = 5 * time.Minute  // a hook that failed is run again
 	hookLimit   = 10 * time.Minute // a hook takes no longer
+	longWork    = 10 * time.Minute // nor does a repository tool: then something is wrong
 )
 
 // Runner is at work. Its fields belong to Run.
@@ -92,11 +94,13 @@ type asking struct {
 type view struct {
 	last      string // of the last look: without a lock, what is looked at twice stands still
 	nextLook  time.Time
+	taken     bool      // a snapshot, and what it took the place of is still on disk
 	force     bool      // the snapshot is needed even if it is as the one before
 	notBefore time.Time // for what failed
 	hookAfter time.Time
-	problem   string // of the last try
-	alarm     string // that is raised
+	busy      time.Time // since when a repository tool was found at work, each time
+	problem   string    // of the last try
+	alarm     string    // that is raised
 }
 
 // New opens the queue.
@@ -180,6 +184,7 @@ func (r *Runner) post(f func()) bool {
 // tick is everything that is due now.
 func (r *Runner) tick() {
 	now := r.o.Clock()
+	r.takeWaits(now)
 	acts := r.state.Step(now, r.rules, r.o.NewKey) // knows every rule from here on
 	for i := range r.rules {
 		if r.look(now, &r.rules[i]) {
@@ -187,6 +192,7 @@ func (r *Runner) tick() {
 		}
 	}
 	if r.save() {
+		r.cleanTaken()
 		for _, a := range acts {
 			r.act(now, a)
 		}
@@ -217,26 +223,52 @@ func (r *Runner) look(now time.Time, rule *round.Rule) bool {
 	still := look == v.last || files.Lock != ""
 	v.last = look
 	switch {
-	case errors.Is(err, staging.ErrMoved), err == nil && (look == "" || !still || look == p.Look && !v.force):
+	case err == nil && (look == "" || look == p.Look && !v.force):
+		v.rest()
 		return false
+	case err == nil && !still:
+		err = staging.ErrMoved
+		fallthrough
 	case err != nil:
-		r.fail(now, rule.Name, err)
+		r.notTaken(now, rule.Name, err)
 		return false
 	}
 	number := r.state.Count + 1 // taken when it is offered
 	items, look, err := files.Snapshot(number)
-	if errors.Is(err, staging.ErrLocked) || errors.Is(err, staging.ErrMoved) {
-		return false // the next look comes soon
-	}
 	if err == nil {
 		err = r.offer(now, rule.Name, number, items)
 	}
 	if err != nil {
-		r.fail(now, rule.Name, err)
+		r.notTaken(now, rule.Name, err)
 		return false
 	}
-	p.Look, v.force, v.problem = look, false, ""
+	p.Look, v.taken, v.force, v.problem, v.busy = look, true, false, "", time.Time{}
 	return true
+}
+
+// notTaken waits for a repository tool to end its work: the next look comes
+// soon. One that never ends it, because it was killed and has left its lock, is
+// a failure like others.
+func (r *Runner) notTaken(now time.Time, rule string, err error) {
+	v := r.seen[rule]
+	passes := errors.Is(err, staging.ErrLocked) || errors.Is(err, staging.ErrMoved)
+	if passes && v.busy.IsZero() {
+		v.busy = now
+	}
+	switch {
+	case !passes:
+		v.busy = time.Time{}
+		r.fail(now, rule, err)
+	case now.Sub(v.busy) >= longWork:
+		r.fail(now, rule, fmt.Errorf("nothing can be taken since %s: %w", v.busy.Format(time.RFC3339), err))
+	}
+}
+
+// rest notes that there is nothing to take.
+func (v *view) rest() {
+	if !v.busy.IsZero() {
+		v.busy, v.problem = time.Time{}, ""
+	}
 }
 
 // offer queues a snapshot, unless everything in it that is signed is as before.
@@ -370,6 +402,16 @@ func (r *Runner) publish(now time.Time, rule string, number uint64) {
 	r.log.Info().Str("rule", rule).Uint64("snapshot", number).Msg("repository published")
 	if r.save() {
 		r.clean(rule)
+	}
+}
+
+// cleanTaken removes the snapshots that newer ones have taken the place of.
+func (r *Runner) cleanTaken() {
+	for name, v := range r.seen {
+		if v.taken {
+			v.taken = false
+			r.clean(name)
+		}
 	}
 }
 

@@ -316,6 +316,79 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// TestToolAtWork: a client that comes while a repository tool works waits for that too; a tool that never ends is an
+// alarm, and who waits is told.
+func TestToolAtWork(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule {
+		return []Rule{aRule(dir, "core", round.Rule{Class: "db", Always: true}, "db")}
+	})
+	d.turn(2 * time.Second)
+	lock := d.ruleOf("core").Files.Lock
+	must(t, os.WriteFile(lock, []byte("4711\n"), 0o644))
+	d.stage("core", "db", "db 1")
+	wait := func() chan *api.Response {
+		final := make(chan *api.Response, 1)
+		d.serve(&api.Request{Op: api.OpRound, Action: api.RoundWait, Rules: []string{"core"}}, final)
+		return final
+	}
+	first := wait()
+	d.turn(2 * time.Second)
+	d.stage("core", "db", "db 2")
+	d.turn(2 * time.Second)
+	must(t, os.Remove(lock))
+	for range 3 {
+		d.turn(2 * time.Second)
+		d.signAll()
+	}
+	select {
+	case r := <-first:
+		if got := d.published("core", "db"); !r.OK || got != "db 2" {
+			t.Errorf("%+v, %q", r, got)
+		}
+	default:
+		t.Error("a client still waits")
+	}
+	must(t, os.WriteFile(lock, []byte("4711\n"), 0o644))
+	d.stage("core", "db", "db 3")
+	first = wait()
+	d.turn(longWork - time.Second)
+	if r := d.request(t, api.RoundList); r.Rounds[0].Alarm != "" || len(first) != 0 {
+		t.Errorf("%+v, %d", r, len(first))
+	}
+	d.turn(2 * time.Second)
+	if r := d.request(t, api.RoundList); !strings.Contains(r.Rounds[0].Alarm, lock) {
+		t.Errorf("%+v", r)
+	}
+	for _, final := range []chan *api.Response{first, wait()} {
+		select {
+		case r := <-final:
+			if r.OK || r.Code != api.BadInput || !strings.Contains(r.Error, lock) {
+				t.Errorf("%+v", r)
+			}
+		default:
+			t.Error("a client still waits")
+		}
+	}
+	must(t, os.Remove(lock))
+	d.turn(time.Minute)
+	if r := d.request(t, api.RoundList); r.Rounds[0].Alarm != "" || r.Rounds[0].Snapshot == 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestSupersededIsRemoved: of what waits for a signature only the newest is on disk.
+func TestSupersededIsRemoved(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule { return []Rule{aRule(dir, "core", round.Rule{Class: "db"}, "db")} })
+	for i := range 5 {
+		d.stage("core", "db", fmt.Sprint("db ", i))
+		d.turn(2 * time.Second)
+	}
+	left, err := os.ReadDir(filepath.Join(d.dir, "www", ".core.touchmark"))
+	if err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
 // TestRun: the real loop answers, and ends with what it started.
 func TestRun(t *testing.T) {
 	d := newDesk(t, func(dir string) []Rule { return []Rule{aRule(dir, "core", round.Rule{Class: "db"}, "db")} })

@@ -45,7 +45,7 @@ func LinkOrCopy(from, to string) error {
 // Copy makes a file of its own, with the time and permissions of another, whose
 // content goes to also as well. The other must stand still meanwhile.
 func Copy(from, to string, also io.Writer) error {
-	in, err := os.OpenFile(from, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	in, err := os.OpenFile(from, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) // waits for nobody at a pipe
 	if err != nil {
 		return err
 	}
@@ -53,6 +53,9 @@ func Copy(from, to string, also io.Writer) error {
 	before, err := in.Stat()
 	if err != nil {
 		return err
+	}
+	if !before.Mode().IsRegular() {
+		return ErrMoved
 	}
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

@@ -2,10 +2,13 @@ package durable
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestExchange: two directories change places; without one of them nothing happens.
@@ -32,6 +35,18 @@ func TestExchange(t *testing.T) {
 		t.Errorf("%v, %v", names, err)
 	}
 	if err := SyncAll(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestCopyOfAPipe: what is no file is not waited for.
+func TestCopyOfAPipe(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Copy(pipe, filepath.Join(dir, "copy"), io.Discard); !errors.Is(err, ErrMoved) {
 		t.Errorf("%v", err)
 	}
 }
