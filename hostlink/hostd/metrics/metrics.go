@@ -29,6 +29,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 	source   Source
 	requests *prometheus.CounterVec
+	ended    *prometheus.GaugeVec // what alerts look at: a counter's first event is no increase
 	files    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 }
@@ -38,11 +39,12 @@ func New() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "touchmark_requests_total", Help: "Requests that ended, by policy class and result."}, []string{"class", "result"}),
+		ended:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "touchmark_request_ended_timestamp_seconds", Help: "When a request last ended in this way, in seconds since 1970."}, []string{"result"}),
 		files:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "touchmark_files_signed_total", Help: "Files whose signature was given out, by policy class."}, []string{"class"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "touchmark_signed_seconds", Help: "Time from the acceptance of a request to its signatures, by policy class.",
 			Buckets: []float64{1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}}, []string{"class"}),
 	}
-	m.registry.MustRegister(m.requests, m.files, m.seconds, state{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.requests, m.ended, m.files, m.seconds, state{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -52,6 +54,7 @@ func (m *Metrics) Set(s Source) { m.source = s }
 // Ended counts a request; it is hostd's Options.Ended.
 func (m *Metrics) Ended(e hostd.Ended) {
 	m.requests.WithLabelValues(e.Class, result(e.Code)).Inc()
+	m.ended.WithLabelValues(result(e.Code)).SetToCurrentTime()
 	if e.Code == api.OK {
 		m.files.WithLabelValues(e.Class).Add(float64(e.Files))
 		m.seconds.WithLabelValues(e.Class).Observe(e.Took.Seconds())

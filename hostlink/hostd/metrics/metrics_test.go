@@ -136,6 +136,9 @@ func TestCounters(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, strings.Join(ours(text), "\n"))
 		}
 	}
+	if !regexp.MustCompile(`\ntouchmark_request_ended_timestamp_seconds\{result="may-be-signed"\} [1-9]`).MatchString(text) {
+		t.Errorf("when is not told:\n%s", strings.Join(ours(text), "\n"))
+	}
 }
 
 // TestUnixSocket: with the permissions that it shall have, and the process's own figures beside ours.
