@@ -3,6 +3,7 @@ package document
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -443,6 +444,50 @@ func TestMuchIsCountedOrRefused(t *testing.T) {
 	d, err = Parse("in-toto-gpg", encoded(t, "in-toto-gpg", v))
 	if text := strings.Join(d.Meaning, "\n"); err != nil || !strings.Contains(text, "(and 1840 more bytes)") {
 		t.Errorf("%v:\n%s", err, text)
+	}
+}
+
+// TestDocumentsCostLittle: whatever a document has many of, it is read with effort
+// that is in proportion to its length.
+func TestDocumentsCostLittle(t *testing.T) {
+	const times = 256 // its length
+	many := func(n int, each func(i int) string) string {
+		var all []string
+		for i := range n {
+			all = append(all, each(i))
+		}
+		return strings.Join(all, ",")
+	}
+	layout := string(find(t, "layout-openpgp").document(t, "in-toto-gpg"))
+	link := string(find(t, "link").document(t, "in-toto-gpg"))
+	fill := func(doc, before string, each func(i int) string) string {
+		n := (message.MaxDocument - len(doc)) / (len(each(9999)) + 1)
+		if !strings.Contains(doc, before) {
+			t.Fatalf("no %s", before)
+		}
+		return strings.Replace(doc, before, before+many(n, each)+",", 1)
+	}
+	id := `"` + rsaID + `"`
+	for name, doc := range map[string]string{
+		"a key again and again": fill(layout, `"pubkeys":[`, func(int) string { return id }),
+		"unknown keys":          fill(layout, `"pubkeys":[`, func(int) string { return `""` }),
+		"other unknown keys":    fill(layout, `"pubkeys":[`, func(i int) string { return fmt.Sprintf("%q", fmt.Sprint(i)) }),
+		"keys":                  fill(layout, `"keys":{`, func(i int) string { return fmt.Sprintf(`"%04d":{}`, i) }),
+		"steps":                 fill(layout, `"steps":[`, func(int) string { return `{}` }),
+		"rules":                 fill(layout, `"expected_products":[`, func(int) string { return `[]` }),
+		"good rules":            fill(layout, `"expected_products":[`, func(int) string { return `["ALLOW",""]` }),
+		"products":              fill(link, `"products":{`, func(i int) string { return fmt.Sprintf(`"!%04d":{}`, i) }),
+		"words":                 fill(link, `"command":[`, func(int) string { return `""` }),
+		"one text":              strings.Replace(link, `"name":"`, `"name":"`+strings.Repeat(" ", message.MaxDocument-len(link)), 1),
+		"nothing but lists":     strings.Repeat("[", 8<<10),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, _ = Parse("in-toto-gpg", []byte(doc))
+		runtime.ReadMemStats(&after)
+		if cost := after.TotalAlloc - before.TotalAlloc; cost > times*message.MaxDocument {
+			t.Errorf("%s: %d bytes allocated for a document of %d", name, cost, len(doc))
+		}
 	}
 }
 

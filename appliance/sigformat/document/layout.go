@@ -26,6 +26,9 @@ func layout(n form.Node, p *form.Page) (Kind, bool) {
 	p.Say(0, "%s, %s, %s", form.Count(len(steps), "step"), form.Count(len(inspections), "inspection"), form.Count(len(known), "key"))
 	names := map[string]bool{}
 	for i, s := range steps {
+		if n.Failed() {
+			break
+		}
 		p.Say(0, "step %d of %d: %s", i+1, len(steps), item(s, names, "step", "expected_command", "pubkeys", "threshold", "?cert_constraints"))
 		step(s, p, known)
 	}
@@ -74,16 +77,17 @@ func item(n form.Node, names map[string]bool, kind string, own ...string) string
 // step reads who may perform a step.
 func step(n form.Node, p *form.Page, known []keys.Key) {
 	empty(n, "cert_constraints")
-	ids, need := n.Get("pubkeys").Texts(), n.Get("threshold").Int()
-	people := map[string]bool{}
-	p.Say(1, "needs %d of %s", need, form.Count(len(ids), "key"))
-	for i, id := range ids {
-		at := n.Get("pubkeys").List()[i]
-		at.Check(!slices.Contains(ids[:i], id), "twice")
+	pubkeys, need := n.Get("pubkeys").List(), n.Get("threshold").Int()
+	people, seen := map[string]bool{}, map[string]bool{}
+	p.Say(1, "needs %d of %s", need, form.Count(len(pubkeys), "key"))
+	for _, at := range pubkeys {
+		id := at.Text()
+		at.Check(!seen[id], "twice")
+		seen[id] = true
 		which := slices.IndexFunc(known, func(k keys.Key) bool { return k.Find(id) != nil })
 		if which < 0 {
 			at.Fail("not one of the layout's keys")
-			continue
+			return
 		}
 		p.Say(2, "%s", id)
 		if people[known[which].ID] = true; known[which].ID != id {

@@ -9,7 +9,8 @@ import (
 )
 
 // Node is a value with its place. The first mistake anywhere in a document is
-// kept; after it, values are empty.
+// kept; after it, objects and lists are empty, so that a document full of mistakes
+// costs no more than one.
 type Node struct {
 	Value strictjson.Value
 
@@ -32,6 +33,9 @@ func (n Node) Fail(format string, a ...any) {
 	}
 }
 
+// Failed reports whether there was a mistake, anywhere.
+func (n Node) Failed() bool { return *n.err != nil }
+
 // Check fails unless ok.
 func (n Node) Check(ok bool, format string, a ...any) {
 	if !ok {
@@ -41,6 +45,9 @@ func (n Node) Check(ok bool, format string, a ...any) {
 
 // Object is the value as an object, an empty one if it is none.
 func (n Node) Object() *strictjson.Object {
+	if n.Failed() {
+		return new(strictjson.Object)
+	}
 	o, ok := n.Value.(*strictjson.Object)
 	if !ok {
 		n.Fail("not an object")
@@ -99,6 +106,9 @@ func (n Node) Members() (names []string, all []Node) {
 
 // List is the value as a list of values, an empty one if it is none.
 func (n Node) List() []Node {
+	if n.Failed() {
+		return nil
+	}
 	a, ok := n.Value.(strictjson.Array)
 	n.Check(ok, "not a list")
 	all := make([]Node, len(a))

@@ -67,6 +67,9 @@ func (k Key) Say(p *form.Page, depth int, what string) {
 func Read(n form.Node) (keys []Key) {
 	ids, all := n.Members()
 	for i, k := range all {
+		if n.Failed() {
+			return nil
+		}
 		var key Key
 		if k.Has("keytype") {
 			key = nativeKey(k)
