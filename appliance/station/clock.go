@@ -75,6 +75,9 @@ func (s *Station) keepShift(taken bool) bool {
 
 // vouched is who vouches for the clock, for a boot entry.
 func (s *Station) vouched() string {
+	if !s.held.IsZero() {
+		return ledger.ClockHostUnset
+	}
 	if s.shift.Abs() < noCorrection {
 		return s.clock
 	}

@@ -160,7 +160,8 @@ func TestWrongClockOutlivesNoOrder(t *testing.T) {
 			b.start()
 			b.view("a halt", func(v operator.View) bool { return v.Halt == string(recovery.ClockAhead) })
 			b.connect()
-			id := b.bring(b.order(&order.Time{To: b.now()}))
+			note := b.order(&order.Time{To: b.now()})
+			id := b.bring(note)
 			b.ordered(id)
 			disk.Store(appends) // a boot entry comes first
 			b.command(operator.Command{Verb: operator.Arm, Job: id})
@@ -171,6 +172,14 @@ func TestWrongClockOutlivesNoOrder(t *testing.T) {
 			disk.Store(1 << 40)
 			b.start()
 			b.view("a halt", func(v operator.View) bool { return v.Halt == string(recovery.ClockAhead) })
+			b.connect()
+			if id := b.bring(note); appends == 2 { // else it is refused before it is shown
+				b.ordered(id)
+				b.command(operator.Command{Verb: operator.Arm, Job: id})
+				if v := b.serve("order-dropped"); !strings.Contains(v.Message, "took effect already") {
+					t.Errorf("the same order again: %q", v.Message)
+				}
+			}
 			b.kill()
 			b.cfg.Clock = nil
 			b.start()

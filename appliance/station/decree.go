@@ -81,7 +81,7 @@ func (s *Station) readOrder(raw []byte) (*decree, error) {
 	}
 	d := &decree{id: hex.EncodeToString(hash[:]), hash: hash, note: raw, state: decreeShown, alone: s.link.host == ""}
 	if s.past.Done[hash] {
-		return nil, intake.Refuse(message.CodeInForce, "this order took effect already")
+		return nil, errDone
 	}
 	text, err := message.NoteText(raw)
 	if err != nil {
@@ -100,6 +100,8 @@ func (s *Station) readOrder(raw []byte) (*decree, error) {
 	}
 	return d, s.fits(d)
 }
+
+var errDone = intake.Refuse(message.CodeInForce, "this order took effect already")
 
 // fits says why an order does not fit this log, or the state of the board.
 func (s *Station) fits(d *decree) error {
@@ -270,11 +272,17 @@ func (s *Station) prepareDecree(d *decree) error {
 		return s.prepareResume(d)
 	}
 	if s.clockHalt() {
-		s.held = s.past.LastTime // entries go on from where they are until the order has effect
-		s.chain.Dirty = true
+		last, _, err := s.lastTime()
+		if err != nil {
+			return failedOrder("reading where the log stands", err)
+		}
+		s.held, s.chain.Dirty = last, true // entries go on from where they are until the order has effect
 	}
 	if err := s.afterFault(); err != nil {
 		return err
+	}
+	if s.past.Done[d.hash] { // as that found, of an order that a death cut off
+		return errDone
 	}
 	if s.now().Before(s.past.LastTime) {
 		return intake.Refuse(message.CodeClockSkew, "the board's clock went backwards")

@@ -48,6 +48,7 @@ func scenarios() []scenario {
 		{name: "note", least: 12, prepare: (*run).up, act: ordering(aNote), wanted: obeyed(aNote)},
 		{name: "note without a host", least: 8, prepare: withoutHost, act: onStick, wanted: obeyed(aNote)},
 		{name: "time order", least: 15, prepare: clockBehind, act: ordering(theTime), wanted: (*run).timed, halts: "the clock"},
+		{name: "time order of a clock that is ahead", least: 15, prepare: clockAhead, act: ordering(theTime), wanted: (*run).timed, halts: "the clock"},
 		{name: "resume", least: 15, prepare: foreign, act: ordering(resume), wanted: (*run).resumed, halts: "head-"},
 		{name: "log key", least: 14, prepare: secondKey, act: ordering(theKey), wanted: obeyed(theKey)},
 		{name: "a further token's key", least: 12, prepare: joinable, act: ordering(aToken), wanted: joined},
@@ -213,9 +214,13 @@ func newPolicy(r *run) ([]byte, error) {
 	return message.SignNote([]byte(next), r.base.admin)
 }
 
-func aNote(r *run) ([]byte, error)   { return r.order(&order.Note{}) }
-func theTime(r *run) ([]byte, error) { return r.order(&order.Time{To: now()}) }
-func theEnd(r *run) ([]byte, error)  { return r.order(&order.Close{}) }
+func aNote(r *run) ([]byte, error)  { return r.order(&order.Note{}) }
+func theEnd(r *run) ([]byte, error) { return r.order(&order.Close{}) }
+
+// theTime is another order each time: one that a death cut off may have had its effect.
+func theTime(r *run) ([]byte, error) {
+	return r.order(&order.Time{To: now().Add(time.Duration(len(r.orders)) * time.Second)})
+}
 
 func theKey(r *run) ([]byte, error) {
 	return r.order(&order.Key{LogKey: r.host.trust.LogKey})
@@ -418,6 +423,16 @@ func clockBehind(r *run) error {
 		return err
 	}
 	r.advanced = 0
+	r.begin()
+	return r.haltsWith("the clock")
+}
+
+// clockAhead is a board whose clock was set further ahead than any TPM explains: it has halted.
+func clockAhead(r *run) error {
+	if err := errors.Join(r.up(), r.down()); err != nil {
+		return err
+	}
+	r.advanced = 450 * 24 * time.Hour
 	r.begin()
 	return r.haltsWith("the clock")
 }

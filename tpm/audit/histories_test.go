@@ -101,6 +101,28 @@ func (w *world) step(r *rand.Rand) string {
 		}},
 		{"reset in a ceremony", w.resetInside},
 		{"warm start", func() { w.boot() }},
+		{"warm start, the clock set ahead by minutes", func() {
+			w.now = w.now.Add(time.Duration(r.IntN(601)) * time.Second)
+			w.boot()
+		}},
+		{"a slow TPM", func() {
+			d := time.Duration(r.IntN(60*24)) * time.Hour
+			w.pass(d)
+			w.tpm.Clock.Millis -= uint64(d.Milliseconds() * 15 / 100)
+			w.boot()
+		}},
+		{"an order for a halted clock that came to nothing", func() {
+			d := time.Duration(r.IntN(60*24)) * time.Hour
+			w.tpm.Clock.Millis += uint64(d.Milliseconds())
+			w.boot(func(b *ledger.Boot) { b.Clock = ledger.ClockHostUnset })
+			w.now = w.now.Add(d)
+			w.boot()
+		}},
+		{"in a drawer", func() {
+			w.tpm.PowerCycle()
+			w.now = w.now.Add(time.Duration(r.IntN(400*24)) * time.Hour)
+			w.boot()
+		}},
 		{"suspend", func() { w.tpm.Clock.RestartCount++; w.boot() }},
 		{"time passes", func() { w.pass(time.Duration(r.IntN(60*24)) * time.Hour); w.boot() }},
 		{"policy", func() { w.adopt(w.nextPolicy("max_skew", "max_skew")) }},

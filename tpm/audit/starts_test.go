@@ -7,6 +7,7 @@ import (
 
 	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
 )
 
@@ -49,6 +50,24 @@ func TestStartsAreBoundedAsTheBoardBoundsThem(t *testing.T) {
 			if want := over > 0 && !c.blind; got != want {
 				t.Errorf("%s, %s later than the board takes: found %t", name, over, got)
 			}
+		}
+	}
+}
+
+// A board that halted over its clock, and went on without the order that came for it, has a
+// boot entry with a time that nobody set: the next start is not held against that.
+func TestATimeThatNobodySetBoundsNoStart(t *testing.T) {
+	for clock, want := range map[string]bool{ledger.ClockHostUnset: false, ledger.ClockOperator: true} {
+		w := newWorld(t, parts{genuine: true})
+		w.boot()
+		w.ceremony(1)
+		w.tpm.Clock.Millis += uint64((72 * time.Hour).Milliseconds())
+		w.boot(func(b *ledger.Boot) { b.Clock = clock })
+		w.now = w.now.Add(72 * time.Hour)
+		w.boot()
+		w.ceremony(1)
+		if got := slices.Contains(codes(audited(t, w.input()), finding.Warning), finding.Stretched); got != want {
+			t.Errorf("clock %s: found %t", clock, got)
 		}
 	}
 }

@@ -140,11 +140,11 @@ func (c *Chain) conclude(now, ordered time.Time) ([]anchor.Plan, recovery.Decisi
 // of theirs the time went on from what they ordered, for no longer than since the newest
 // statement.
 func (c *Chain) plausible(now, ordered time.Time, clock quote.Clock) error {
-	stated, last := c.Past.Stated(), c.Past.LastTime
+	last := c.Past.LastTime
 	if !ordered.IsZero() {
-		stated.Time, last = ordered, ordered
+		last = ordered
 	}
-	latest := recovery.Latest(stated, last, clock)
+	latest := recovery.Latest(c.Past.Stated(ordered), last, clock)
 	if !now.After(latest) {
 		return nil
 	}

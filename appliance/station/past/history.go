@@ -113,9 +113,16 @@ func (p *Past) ReadClock() error {
 }
 
 // Stated is what the newest attestation in the log says of the time, once ReadClock
-// has read it. The ceremony's says nothing: its entries have the time at which it began.
-func (p *Past) Stated() recovery.Stated {
-	if p.LastBoot == nil {
+// has read it. The ceremony's says nothing: its entries have the time at which it began; nor
+// does a boot entry whose time nobody set. What administrators ordered since, if it is not
+// zero, stands for its time.
+func (p *Past) Stated(ordered time.Time) recovery.Stated {
+	switch {
+	case p.LastBoot == nil:
+		return recovery.Stated{}
+	case !ordered.IsZero():
+		return recovery.Stated{Time: ordered, Clock: p.Clock}
+	case p.newest.boot && p.LastBoot.Clock == ledger.ClockHostUnset:
 		return recovery.Stated{}
 	}
 	return recovery.Stated{Time: p.newest.at, Clock: p.Clock}

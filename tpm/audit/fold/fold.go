@@ -180,7 +180,7 @@ func (f *Fold) boot(t *task.Task, b *ledger.Boot) {
 		f.report.Boots++
 	}
 	f.noQuote = false
-	if text := f.segment.begin(t); text != "" {
+	if text := f.segment.begin(t, b.Clock != ledger.ClockHostUnset); text != "" {
 		f.note(finding.Warning, finding.Stretched, t.Index, "boot entry %d: %s", t.Index, text)
 	}
 	f.checkFirmware(t, b)

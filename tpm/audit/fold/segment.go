@@ -32,8 +32,9 @@ func statedBy(t *task.Task) stated {
 }
 
 // begin starts the segment of a boot entry. It says by how much the time ran
-// ahead between the newest statement and this one, "" if the TPM's clock explains it.
-func (s *segment) begin(t *task.Task) (jumped string) {
+// ahead between the newest statement and this one, "" if the TPM's clock explains it. The next
+// start is not held against one whose time nobody set.
+func (s *segment) begin(t *task.Task, set bool) (jumped string) {
 	now := statedBy(t)
 	if s.newest.known && now.known {
 		log, tpm, ok := s.newest.until(now.time, now.clock)
@@ -41,7 +42,10 @@ func (s *segment) begin(t *task.Task) (jumped string) {
 			jumped = fmt.Sprintf("%s passed in the log since the statement before this start, and %s on the TPM's clock", log, tpm.Round(time.Second))
 		}
 	}
-	*s = segment{stated: now, newest: now}
+	*s = segment{stated: now}
+	if set {
+		s.newest = now
+	}
 	return jumped
 }
 
