@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,12 +129,18 @@ type signing struct {
 // ask starts touchmark sign with flags and files.
 func (r *rig) ask(flags []string, files ...string) *signing {
 	r.t.Helper()
+	return r.asking(append([]string{"sign"}, flags...), files...)
+}
+
+// asking starts a command of touchmark's that has something signed.
+func (r *rig) asking(words []string, files ...string) *signing {
+	r.t.Helper()
 	s := &signing{r: r, files: files, done: make(chan world.Result, 1)}
 	if r.Appliance() != nil {
 		s.mark = r.Views().Mark()
 	}
 	go func() {
-		res, err := r.Run(r.ctx, r.work, "touchmark", append(append([]string{"sign"}, flags...), files...)...)
+		res, err := r.Run(r.ctx, r.work, "touchmark", append(slices.Clone(words), files...)...)
 		if err != nil {
 			res = world.Result{Code: -1, Stderr: err.Error()}
 		}
