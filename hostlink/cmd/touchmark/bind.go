@@ -31,8 +31,8 @@ Publish the certificate in the place of the key's own one. Before the subkey exp
 bind the same request again: the token is not needed for that. To end it, revoke the
 subkey with the primary (gpg --edit-key), or order the key to revoke itself.`,
 		Example: `  touchmark bind --secret-key secret.asc --passphrase-file pass --expires 2028-01-01T00:00:00Z --out release.asc packages.binding`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return a.bind(args[0], f) },
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(_ *cobra.Command, args []string) error { return a.bind(args[0], f) },
 	}
 	c.Flags().StringVar(&f.secret, "secret-key", "", "the primary's secret key, as gpg --export-secret-keys --armor writes it")
 	c.Flags().StringVar(&f.passphrase, "passphrase-file", "", "file with the passphrase that opens it; the line's end does not count")
