@@ -79,7 +79,7 @@ func (a *app) park(paths []string, f *signFlags) (job string, err error) {
 			s.Leave()
 		}
 	}
-	req, err := request(files, f)
+	req, err := a.requestFor(files, f)
 	if err != nil {
 		return "", err
 	}

@@ -81,7 +81,7 @@ func (a *app) sign(paths []string, f *signFlags) error {
 		h.inPlace = f.inPlace
 	}
 	s.Return = f.reconnect
-	req, err := request(files, f)
+	req, err := a.requestFor(files, f)
 	if err != nil {
 		return err
 	}
@@ -170,15 +170,24 @@ func checkInputs(paths []string, format sigformat.Format, allowEmpty bool) (tota
 	return total, nil
 }
 
-func request(files []*hashed, f *signFlags) (r *api.Request, err error) {
+// requestFor is what is asked of the appliance. It warns where an operator who may
+// expect to read a file's meaning will not.
+func (a *app) requestFor(files []*hashed, f *signFlags) (r *api.Request, err error) {
 	r = &api.Request{Op: api.OpSign, Class: f.class, Timeout: f.timeout.Milliseconds(), Key: make([]byte, api.KeySize)}
 	rand.Read(r.Key) // never fails: crypto/rand ends the program instead
 	var list []client.File
 	for _, h := range files {
 		list = append(list, client.File{Name: base(h.path), Format: h.format, State: h.state, Read: h.read})
 	}
-	r.Items, err = client.Items(list)
-	return r, err
+	if r.Items, err = client.Items(list); err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if err := list[i].Unshown(r.Items[i]); err != nil {
+			fmt.Fprintf(a.errs, "touchmark: warning: the operator is shown a digest and no meaning: %v\n", err)
+		}
+	}
+	return r, nil
 }
 
 // accept verifies everything once more, against this command's own trust and

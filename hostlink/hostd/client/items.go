@@ -42,7 +42,7 @@ func Items(files []File) ([]api.Item, error) {
 		items[i].State, items[i].Document = nil, doc
 	}
 	for i, f := range files {
-		if f.Format.Document() != sigformat.Allowed || path.Base(f.Name) != "Release" || f.State.Count() > uint64(min(room, message.MaxDocument)) {
+		if !f.release() || f.State.Count() > uint64(min(room, message.MaxDocument)) {
 			continue
 		}
 		if doc, err := f.document(); err == nil {
@@ -51,6 +51,24 @@ func Items(files []File) ([]api.Item, error) {
 		}
 	}
 	return items, nil
+}
+
+// release reports whether the file is a Release file by its name, in a format that
+// may be shown.
+func (f *File) release() bool {
+	return f.Format.Document() == sigformat.Allowed && path.Base(f.Name) == "Release"
+}
+
+// Unshown says why a Release file goes as this item without what it says, so that the
+// operator sees a digest only. It is nil if that goes too, or of another file.
+func (f *File) Unshown(it api.Item) error {
+	if !f.release() || it.Document != nil {
+		return nil
+	}
+	if _, err := f.document(); err != nil {
+		return err
+	}
+	return api.Errorf(api.BadInput, "%s: no room beside the other files", f.Name)
 }
 
 // document is all that the format is over, as far as the appliance can make

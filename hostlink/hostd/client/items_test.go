@@ -110,9 +110,12 @@ func TestItemsShareTheRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum, documents := 0, 0
-	for _, it := range items {
+	for i, it := range items {
 		if sum += len(it.Document); it.Document != nil {
 			documents++
+		}
+		if why := files[i].Unshown(it); (why == nil) != (it.Document != nil) {
+			t.Errorf("%s: %v", files[i].Name, why)
 		}
 	}
 	if sum > message.MaxDocuments || documents != 3 || items[4].Document == nil {
