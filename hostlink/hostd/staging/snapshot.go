@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/round"
@@ -53,12 +54,18 @@ func (r *Repository) staged() (picked, error) {
 			names = append(names, e.Name())
 		}
 	}
-	return r.pick(names), nil
+	now := r.pick(names)
+	for i := range r.Sign {
+		if s := &r.Sign[i]; len(now.list) > 0 && !s.pattern() && !slices.Contains(names, s.File) {
+			return picked{}, fmt.Errorf("%w: %s", ErrPartial, s.File)
+		}
+	}
+	return now, nil
 }
 
 // Snapshot takes snapshot number of the staging directory as it is now, durably,
-// and gives what of it is to be signed, and Look as it was. ErrLocked and
-// ErrMoved pass: try again later.
+// and gives what of it is to be signed, and Look as it was. ErrLocked, ErrMoved
+// and ErrPartial pass: try again later.
 func (r *Repository) Snapshot(number uint64) (items []round.Item, look string, err error) {
 	if _, err := r.Published(); err != nil {
 		return nil, "", err

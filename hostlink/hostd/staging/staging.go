@@ -52,6 +52,9 @@ type Sign struct {
 	As     string // name of the signature; "": the file's with .sig, or .asc where it is text
 }
 
+// pattern reports whether File may be the name of more than one file, or of none.
+func (s *Sign) pattern() bool { return strings.ContainsAny(s.File, `*?[\`) }
+
 // output is the name of a file's signature.
 func (s *Sign) output(name string) string {
 	switch {
@@ -87,7 +90,15 @@ type Repository struct {
 var (
 	ErrLocked = errors.New("a repository tool is at work")
 	ErrMoved  = durable.ErrMoved
+	// ErrPartial: of a database and its list of files, say, one is there. To
+	// publish that would take the other from clients, with nobody's signature.
+	ErrPartial = errors.New("a file that the rule signs is not there")
 )
+
+// Passes reports whether an error is one of those.
+func Passes(err error) bool {
+	return errors.Is(err, ErrLocked) || errors.Is(err, ErrMoved) || errors.Is(err, ErrPartial)
+}
 
 // ErrDamaged says that the files of a snapshot are not those that were signed.
 // Another snapshot is needed.

@@ -303,7 +303,7 @@ func TestUnfitStaging(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := inPlace(t, pacmanRepository(quickDir(t)))
 			clear, _ := sigformat.FormatOf("openpgp-cleartext")
-			r.Sign, r.Lock = append(r.Sign, Sign{File: "Release", Format: clear, Alg: message.SHA256}), ""
+			r.Sign, r.Lock = append(r.Sign, Sign{File: "Rel*", Format: clear, Alg: message.SHA256}), ""
 			tc.make(t, r)
 			if _, _, err := r.Snapshot(1); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%v", err)
@@ -388,4 +388,27 @@ func TestMovedWhileTaken(t *testing.T) {
 	r.step = nil
 	put(t, filepath.Join(r.Dir, "core.db.tar.gz.sig", "x"), "a directory where a signature goes")
 	snapshot(t, r, 1)
+}
+
+// TestPartOfAPair: while one of the files that a rule names is not there, nothing is taken.
+func TestPartOfAPair(t *testing.T) {
+	r := inPlace(t, pacmanRepository(quickDir(t)))
+	r.Sign = []Sign{{File: "core.db.tar.gz", Format: sigformat.OpenPGPBinary, Alg: message.SHA256}, {File: "core.files.tar.gz", Format: sigformat.OpenPGPBinary, Alg: message.SHA256}}
+	must(t, os.Mkdir(r.Dir, 0o755))
+	if look, err := r.Look(); look != "" || err != nil {
+		t.Errorf("%q, %v", look, err)
+	}
+	stage(t, r, 1)
+	files := filepath.Join(r.Dir, "core.files.tar.gz")
+	must(t, os.Rename(files, files+".old"))
+	if _, err := r.Look(); !errors.Is(err, ErrPartial) || !Passes(err) {
+		t.Errorf("%v", err)
+	}
+	if _, _, err := r.Snapshot(1); !errors.Is(err, ErrPartial) || !strings.Contains(err.Error(), "core.files.tar.gz") {
+		t.Errorf("%v", err)
+	}
+	must(t, os.Rename(files+".old", files))
+	if items := snapshot(t, r, 1); len(items) != 2 {
+		t.Errorf("%+v", items)
+	}
 }

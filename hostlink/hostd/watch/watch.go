@@ -251,7 +251,7 @@ func (r *Runner) look(now time.Time, rule *round.Rule) bool {
 // a failure like others.
 func (r *Runner) notTaken(now time.Time, rule string, err error) {
 	v := r.seen[rule]
-	passes := errors.Is(err, staging.ErrLocked) || errors.Is(err, staging.ErrMoved)
+	passes := staging.Passes(err)
 	if passes && v.busy.IsZero() {
 		v.busy = now
 	}
