@@ -204,6 +204,35 @@ func TestOtherThanPublished(t *testing.T) {
 	}
 }
 
+// TestRenamedRule: what docs/rounds.md says of that.
+func TestRenamedRule(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule {
+		return []Rule{aRule(dir, "core", round.Rule{Class: "db", Always: true}, "db")}
+	})
+	d.stage("core", "db", "db 1")
+	for range 3 {
+		d.turn(2 * time.Second)
+		d.signAll()
+	}
+	before := d.state.Of("core").Live.Number
+	d.rules[0].Name, d.rules[0].Files.Rule = "kernel", "kernel"
+	d.start()
+	d.turn(2 * time.Second)
+	if r := d.request(t, api.RoundList); !strings.Contains(r.Rounds[0].Alarm, "is published by rule \"core\"") {
+		t.Errorf("%+v", r)
+	}
+	must(t, os.WriteFile(filepath.Join(d.rules[0].Files.Into, ".touchmark"), fmt.Appendf(nil, "touchmark/snapshot/v1\nrule kernel\nnumber %d\n", before), 0o644))
+	d.board.signed = map[string]int{}
+	d.start()
+	for range 3 {
+		d.turn(2 * time.Second)
+		d.signAll()
+	}
+	if p := d.state.Of("kernel"); d.published("kernel", "db") != "db 1" || p.Live == nil || p.Live.Number <= before {
+		t.Errorf("%+v", p)
+	}
+}
+
 // TestAlarmAndHook: a hook is run until it succeeds; an alarm is raised once and withdrawn.
 func TestAlarmAndHook(t *testing.T) {
 	d := newDesk(t, func(dir string) []Rule {
