@@ -412,3 +412,20 @@ func TestPartOfAPair(t *testing.T) {
 		t.Errorf("%+v", items)
 	}
 }
+
+// TestElsewhere: a staging directory on another file system, where the machine has two, is copied: nothing of it is
+// linked, and all of it is as it was.
+func TestElsewhere(t *testing.T) {
+	r := pacmanRepository(t.TempDir())
+	r.Into = filepath.Join(quickDir(t), "core")
+	stage(t, r, 1)
+	pkg := filepath.Join(r.Dir, "sub dir", "a\nb.pkg")
+	put(t, pkg, "package")
+	then := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	must(t, errors.Join(os.Chmod(pkg, 0o604), os.Chtimes(pkg, then, then)))
+	must(t, r.Publish(1, snapshot(t, r, 1), fakeSignature))
+	out := filepath.Join(r.Into, "sub dir", "a\nb.pkg")
+	if st, err := os.Stat(out); err != nil || st.Mode().Perm() != 0o604 || !st.ModTime().Equal(then) || content(t, out) != "package" {
+		t.Errorf("%v, %v", st, err)
+	}
+}
