@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,12 +25,12 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run executes one command line and returns the exit code.
 func run(args []string, out, errs io.Writer) int {
-	a := &app{out: out, errs: errs}
+	a := &app{out: &printer{to: out}, errs: errs}
 	root := a.root()
 	root.SetArgs(args)
-	root.SetOut(out)
+	root.SetOut(a.out)
 	root.SetErr(errs)
-	err := root.Execute()
+	err := cmp.Or(root.Execute(), a.out.failed())
 	if err == nil {
 		return api.OK
 	}
@@ -50,10 +51,11 @@ type failure struct {
 
 // app holds what all commands share.
 type app struct {
-	out, errs io.Writer
-	socket    string
-	trust     string
-	json      bool
+	out    *printer
+	errs   io.Writer
+	socket string
+	trust  string
+	json   bool
 }
 
 func (a *app) root() *cobra.Command {

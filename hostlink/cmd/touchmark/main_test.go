@@ -41,6 +41,7 @@ func setup(e *testscript.Env) error {
 	}
 	e.Defer(func() { _ = os.RemoveAll(dir) })
 	trust := filepath.Join(e.WorkDir, "trust")
+	e.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's exit takes a second else
 	e.Setenv("TOUCHMARK_TRUST", trust)
 	e.Setenv("TOUCHMARK_SOCKET", filepath.Join(dir, "s"))
 	if err := newFixture().writeTrust(filepath.Join(e.WorkDir, "other-trust")); err != nil {

@@ -45,8 +45,9 @@ type view interface {
 type follower struct {
 	socket string
 	view   view
-	met    bool   // there was a daemon
-	next   uint64 // entry that was not told yet; 0: from now on
+	out    *printer // that it writes to
+	met    bool     // there was a daemon
+	next   uint64   // entry that was not told yet; 0: from now on
 }
 
 // watch shows what changes until a signal ends it.
@@ -54,7 +55,7 @@ func (a *app) watch(v view) error {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(stop)
-	f := &follower{socket: a.socket, view: v}
+	f := &follower{socket: a.socket, view: v, out: a.out}
 	for {
 		err := f.follow(stop)
 		if err == nil || codeOf(err) != api.NoDaemon || !f.met {
@@ -112,7 +113,7 @@ func (f *follower) tell(d *client.Conn) error {
 			}
 			err = f.view.state(r.Status, r.Jobs)
 		}
-		if err != nil {
+		if err = cmp.Or(err, f.out.failed()); err != nil {
 			return err
 		}
 	}
