@@ -450,7 +450,7 @@ func TestMuchIsCountedOrRefused(t *testing.T) {
 // TestDocumentsCostLittle: whatever a document has many of, it is read with effort
 // that is in proportion to its length.
 func TestDocumentsCostLittle(t *testing.T) {
-	const times = 256 // its length
+	const times = 512 // its length
 	many := func(n int, each func(i int) string) string {
 		var all []string
 		for i := range n {
