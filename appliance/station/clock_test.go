@@ -146,7 +146,14 @@ func TestCorrectionOutlivesADeath(t *testing.T) {
 // as long as its clock is as wrong as it was: administrators vouched for the time that they
 // ordered, and for no other.
 func TestWrongClockOutlivesNoOrder(t *testing.T) {
-	for name, appends := range map[string]int64{"behind the commit": 2, "behind the attestation": 3} {
+	for name, c := range map[string]struct {
+		appends int64
+		passed  time.Duration
+	}{
+		"behind the commit":             {2, 0},
+		"behind the attestation":        {3, 0},
+		"behind the commit, after long": {2, 500 * 24 * time.Hour},
+	} {
 		t.Run(name, func(t *testing.T) {
 			b := obedient(t)
 			disk := new(atomic.Int64)
@@ -156,14 +163,15 @@ func TestWrongClockOutlivesNoOrder(t *testing.T) {
 			b.connect()
 			b.signs("before.db", "content")
 			b.kill()
-			b.cfg.Clock = func() time.Time { return time.Now().Add(100 * time.Hour) }
+			b.away = c.passed
+			b.cfg.Clock = func() time.Time { return time.Now().Add(c.passed + 100*time.Hour) }
 			b.start()
 			b.view("a halt", func(v operator.View) bool { return v.Halt == string(recovery.ClockAhead) })
 			b.connect()
 			note := b.order(&order.Time{To: b.now()})
 			id := b.bring(note)
 			b.ordered(id)
-			disk.Store(appends) // a boot entry comes first
+			disk.Store(c.appends) // a boot entry comes first
 			b.command(operator.Command{Verb: operator.Arm, Job: id})
 			if v := b.serve("halted"); !strings.Contains(v.Halted, "log-unwritable") {
 				t.Fatal(v.Halted)
@@ -173,7 +181,7 @@ func TestWrongClockOutlivesNoOrder(t *testing.T) {
 			b.start()
 			b.view("a halt", func(v operator.View) bool { return v.Halt == string(recovery.ClockAhead) })
 			b.connect()
-			if id := b.bring(note); appends == 2 { // else it is refused before it is shown
+			if id := b.bring(note); c.appends == 2 { // else it is refused before it is shown
 				b.ordered(id)
 				b.command(operator.Command{Verb: operator.Arm, Job: id})
 				if v := b.serve("order-dropped"); !strings.Contains(v.Message, "took effect already") {
@@ -181,7 +189,7 @@ func TestWrongClockOutlivesNoOrder(t *testing.T) {
 				}
 			}
 			b.kill()
-			b.cfg.Clock = nil
+			b.cfg.Clock = func() time.Time { return time.Now().Add(c.passed) }
 			b.start()
 			b.event("ready")
 			b.connect()

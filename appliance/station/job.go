@@ -142,7 +142,10 @@ func (s *Station) afterFault() error {
 	if !s.chain.Dirty {
 		return nil
 	}
-	err := s.startChain(s.past.LastTime, false)
+	last, taken, err := s.lastTime()
+	if err == nil {
+		err = s.startChain(last, taken)
+	}
 	if err == nil || !chain.Passes(err) {
 		return err
 	}
