@@ -44,6 +44,10 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's exit takes a second else
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": code, "hardware": hardware, "policy": policyNote, "biglog": bigLog, "identity": identity, "challenge": askBoard, "trusted": trusted,
 		},
