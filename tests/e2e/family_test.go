@@ -36,6 +36,9 @@ algorithm = "rsa2048"
 // judge runs a program that nobody here wrote, with this on its standard input.
 func (r *rig) judge(stdin string, argv ...string) (string, error) {
 	r.t.Helper()
+	if strings.HasPrefix(argv[0], "in-toto-") { // its library gives gpg three seconds, and a busy machine may take longer
+		argv = append([]string{filepath.Join(r.Bin, "touchmark-wait")}, argv...)
+	}
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
 		r.t.Fatalf("%v: run \"make setup\"", err)
