@@ -43,7 +43,7 @@ type target struct {
 var targets = map[string]target{
 	"appliance": {"appliance", usual, "exit code 0", boardFiles, []string{"run"}, (*run).faulty, (*run).recovered},
 	"mirror":    {"hostd", usual, "exit code 0", func(w *world.World) string { return filepath.Join(w.Host, "mirror") }, nil, (*run).faulty, (*run).recovered},
-	"published": {"hostd", usual, "exit code 0", func(w *world.World) string { return w.Mirror }, nil, (*run).faulty, (*run).recovered},
+	"published": {"hostd", usual, "exit code 0", func(w *world.World) string { return w.Mirror }, nil, (*run).publishes, (*run).recovered},
 	"enrolment": {"enroll", blank, "exit code 0", func(w *world.World) string { return w.Dir }, []string{"calls"}, (*run).enrols, (*run).enrolled},
 	"orders":    {"appliance", usual, "exit code 0", boardFiles, []string{"run"}, bringing("policy", "note"), obeying("policy", "note")},
 	"close":     {"appliance", usual, closedText, boardFiles, []string{"run"}, bringing("close"), (*run).closed},
@@ -116,6 +116,29 @@ func (r *run) faulty() (said string, err error) {
 		return r.Hostd().LogTail(), err
 	}
 	return r.state(fmt.Sprintf("exit code %d", code)), nil
+}
+
+// publishes is such a life, and a daemon that lived through it brings what it
+// publishes up to date: by itself it does when nothing else is under way, which
+// may be after it was stopped here.
+func (r *run) publishes() (said string, err error) {
+	if said, err = r.faulty(); err != nil || r.Hostd() == nil {
+		return said, err
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	go func(hostd *world.Process) {
+		select {
+		case <-hostd.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}(r.Hostd())
+	out, _ := r.Command(ctx, r.work, "touchmark", "publish").CombinedOutput() // what it says is the daemon's affair
+	if r.ctx.Err() != nil {
+		return said, fmt.Errorf("touchmark publish hangs: %s", out)
+	}
+	return said, nil
 }
 
 // rises starts both programs and answers what keeps them from being ready.
