@@ -23,8 +23,11 @@
 //   - What is published as signed was hashed again just before.
 //   - A directory that was not made here is never replaced.
 //
-// Paths come from the administrator's configuration and are trusted; what is in
-// the directories is not followed out of them.
+// Paths come from the administrator's configuration and are trusted; a symbolic
+// link in the directories is not followed. But directories are walked by name:
+// who may write to staging and puts a link into the place of a directory during
+// a snapshot can have files from elsewhere linked that the daemon may read, with
+// the permissions that they have.
 package staging
 
 import (
