@@ -16,6 +16,7 @@ import (
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/hostd/round"
 	"touchmark/hostlink/message"
+	"touchmark/tpm/ledgerstore/durable/disktest"
 )
 
 func must(t testing.TB, err error) {
@@ -23,18 +24,6 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// quickDir is a directory in memory where the machine has such: nothing here is about disks, and a busy one is slow to
-// sync.
-func quickDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "touchmark-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
-	return dir
 }
 
 // inPlace makes the directory that a repository is published in.
@@ -111,7 +100,7 @@ func names(t testing.TB, dir string) (out []string) {
 // TestPublish: everything of a snapshot and nothing else is published, with
 // signatures and links to them, though the staging directory has moved on.
 func TestPublish(t *testing.T) {
-	r := inPlace(t, pacmanRepository(quickDir(t)))
+	r := inPlace(t, pacmanRepository(disktest.QuickDir(t)))
 	stage(t, r, 1)
 	must(t, os.Chmod(r.Dir, 0o755))
 	must(t, os.Chmod(filepath.Join(r.Dir, "core.db.tar.gz"), 0o640))
@@ -155,7 +144,7 @@ func TestPublish(t *testing.T) {
 // TestOwnCopy: what is written into a staged file afterwards does not reach the
 // snapshot, and times are kept for clients that ask for what is newer.
 func TestOwnCopy(t *testing.T) {
-	r := inPlace(t, pacmanRepository(quickDir(t)))
+	r := inPlace(t, pacmanRepository(disktest.QuickDir(t)))
 	stage(t, r, 1)
 	db := filepath.Join(r.Dir, "core.db.tar.gz")
 	then := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -198,7 +187,7 @@ func formats(items []round.Item) (out []string) {
 
 // TestApt: one file in two formats under names of its own, in a tree.
 func TestApt(t *testing.T) {
-	dir := quickDir(t)
+	dir := disktest.QuickDir(t)
 	clear, _ := sigformat.FormatOf("openpgp-cleartext")
 	r := &Repository{Rule: "apt", Dir: filepath.Join(dir, "dists", "stable"), Into: filepath.Join(dir, "www", "stable"), Sign: []Sign{
 		{File: "Release", Format: clear, Alg: message.SHA256, As: "InRelease"},
@@ -225,7 +214,7 @@ func TestApt(t *testing.T) {
 // TestLock: neither do we look while a repository tool works, nor it while we
 // do; what a killed daemon left is known again, and nobody else's is touched.
 func TestLock(t *testing.T) {
-	r := inPlace(t, pacmanRepository(quickDir(t)))
+	r := inPlace(t, pacmanRepository(disktest.QuickDir(t)))
 	stage(t, r, 1)
 	must(t, os.WriteFile(r.Lock, []byte("4711\n"), 0o644))
 	if _, _, err := r.Snapshot(1); !errors.Is(err, ErrLocked) {
@@ -273,7 +262,7 @@ func TestRefused(t *testing.T) {
 		"a missing picture": {func(t *testing.T, r *Repository) { must(t, os.RemoveAll(r.generation(1))) }, "damaged or gone"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := inPlace(t, pacmanRepository(quickDir(t)))
+			r := inPlace(t, pacmanRepository(disktest.QuickDir(t)))
 			stage(t, r, 1)
 			items := snapshot(t, r, 1)
 			tc.spoil(t, r)
@@ -301,7 +290,7 @@ func TestUnfitStaging(t *testing.T) {
 		"signed as text": {func(t *testing.T, r *Repository) { put(t, filepath.Join(r.Dir, "Release"), "a\x00b\x80") }, "Release"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := inPlace(t, pacmanRepository(quickDir(t)))
+			r := inPlace(t, pacmanRepository(disktest.QuickDir(t)))
 			clear, _ := sigformat.FormatOf("openpgp-cleartext")
 			r.Sign, r.Lock = append(r.Sign, Sign{File: "Rel*", Format: clear, Alg: message.SHA256}), ""
 			tc.make(t, r)
@@ -317,7 +306,7 @@ func TestUnfitStaging(t *testing.T) {
 
 // TestLookSeesChanges: a new file, a replaced one and a changed one look different.
 func TestLookSeesChanges(t *testing.T) {
-	r := inPlace(t, pacmanRepository(quickDir(t)))
+	r := inPlace(t, pacmanRepository(disktest.QuickDir(t)))
 	stage(t, r, 1)
 	seen := map[string]bool{}
 	for i, change := range []func(){
@@ -351,7 +340,7 @@ func TestMarker(t *testing.T) {
 // TestLinkedDirectory: a staging directory that is named by a symbolic link is the one that it leads to; a published one
 // is never put in the place of a link.
 func TestLinkedDirectory(t *testing.T) {
-	r := inPlace(t, pacmanRepository(quickDir(t)))
+	r := inPlace(t, pacmanRepository(disktest.QuickDir(t)))
 	real := filepath.Join(filepath.Dir(r.Dir), "elsewhere")
 	must(t, os.Mkdir(real, 0o755))
 	must(t, os.Symlink(real, r.Dir))
@@ -374,7 +363,7 @@ func TestLinkedDirectory(t *testing.T) {
 
 // TestMovedWhileTaken: what changes while a snapshot is taken, by a tool that does not lock, is not taken.
 func TestMovedWhileTaken(t *testing.T) {
-	r := inPlace(t, pacmanRepository(quickDir(t)))
+	r := inPlace(t, pacmanRepository(disktest.QuickDir(t)))
 	stage(t, r, 1)
 	r.Lock = ""
 	r.step = func(step string) {
@@ -392,7 +381,7 @@ func TestMovedWhileTaken(t *testing.T) {
 
 // TestPartOfAPair: while one of the files that a rule names is not there, nothing is taken.
 func TestPartOfAPair(t *testing.T) {
-	r := inPlace(t, pacmanRepository(quickDir(t)))
+	r := inPlace(t, pacmanRepository(disktest.QuickDir(t)))
 	r.Sign = []Sign{{File: "core.db.tar.gz", Format: sigformat.OpenPGPBinary, Alg: message.SHA256}, {File: "core.files.tar.gz", Format: sigformat.OpenPGPBinary, Alg: message.SHA256}}
 	must(t, os.Mkdir(r.Dir, 0o755))
 	if look, err := r.Look(); look != "" || err != nil {
@@ -417,7 +406,7 @@ func TestPartOfAPair(t *testing.T) {
 // linked, and all of it is as it was.
 func TestElsewhere(t *testing.T) {
 	r := pacmanRepository(t.TempDir())
-	r.Into = filepath.Join(quickDir(t), "core")
+	r.Into = filepath.Join(disktest.QuickDir(t), "core")
 	stage(t, r, 1)
 	pkg := filepath.Join(r.Dir, "sub dir", "a\nb.pkg")
 	put(t, pkg, "package")

@@ -17,6 +17,7 @@ import (
 	"touchmark/hostlink/hostd/round"
 	"touchmark/hostlink/hostd/staging"
 	"touchmark/hostlink/message"
+	"touchmark/tpm/ledgerstore/durable/disktest"
 )
 
 // board is daemon, link, appliance and operator behind a Daemon. It remembers jobs by key, as the daemon's spool does, and
@@ -136,7 +137,7 @@ type desk struct {
 
 func newDesk(t *testing.T, rules func(dir string) []Rule) *desk {
 	t.Helper()
-	d := &desk{t: t, dir: quickDir(t), board: newBoard(), now: noon}
+	d := &desk{t: t, dir: disktest.QuickDir(t), board: newBoard(), now: noon}
 	d.rules = rules(d.dir)
 	for i := range d.rules {
 		must(t, os.MkdirAll(d.rules[i].Files.Dir, 0o755))

@@ -26,18 +26,6 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// quickDir is a directory in memory where the machine has such: nothing here is about disks, and a busy one is slow to
-// sync.
-func quickDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "touchmark-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
-	return dir
-}
-
 // TestSupersedeAndPublish: a newer version takes the place of one that is not armed; one that is, is published though
 // staging moved on; what is unchanged is not asked for again.
 func TestSupersedeAndPublish(t *testing.T) {
