@@ -59,7 +59,7 @@ func (w *world) commit(size uint64, root [32]byte) []byte {
 	x, prev := ledger.X(body), w.tpm.Head
 	w.tpm.ExtendHead(x)
 	w.tpm.ExtendPCR(x)
-	msg, err := SignCheckpoint(body, w.logKey, w.trust, prev, w.tpm.CertifyHead(quote.CertifyTag(x)))
+	msg, _, err := SignCheckpoint(body, w.logKey, w.trust, prev, w.tpm.CertifyHead(quote.CertifyTag(x)))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestCheckpointRefused(t *testing.T) {
 			t.Errorf("%s: the reason is more than a line: %q", name, err)
 		}
 	}
-	if _, err := SignCheckpoint(body, w.logKey, w.trust, [32]byte{8}, a); err == nil {
+	if _, _, err := SignCheckpoint(body, w.logKey, w.trust, [32]byte{8}, a); err == nil {
 		t.Error("a checkpoint that does not verify was signed")
 	}
 }

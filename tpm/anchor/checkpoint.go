@@ -98,20 +98,22 @@ func (l *tpmLine) verify(body, sig []byte) error {
 
 // SignCheckpoint makes the checkpoint note of a committed size: body is its
 // ledger.CheckpointBody, prev the HEAD before the commit, a the NV_Certify
-// after it with CertifyTag(x). The note is verified before it is returned.
-func SignCheckpoint(body []byte, logKey note.Signer, tr Trust, prev [32]byte, a quote.Attestation) ([]byte, error) {
+// after it with CertifyTag(x). The note, and so the NV_Certify, is verified before it is
+// returned, with what it says.
+func SignCheckpoint(body []byte, logKey note.Signer, tr Trust, prev [32]byte, a quote.Attestation) ([]byte, *Checkpoint, error) {
 	ak, err := quote.ParseAK(tr.AK)
 	if err != nil {
-		return nil, fmt.Errorf("checkpoint: %w", err)
+		return nil, nil, fmt.Errorf("checkpoint: %w", err)
 	}
 	msg, err := message.SignNote(body, logKey, TPMLine(tr.Origin, ak, tr.HeadName, prev, a))
 	if err != nil {
-		return nil, fmt.Errorf("checkpoint: %w", err)
+		return nil, nil, fmt.Errorf("checkpoint: %w", err)
 	}
-	if _, err := tr.OpenCheckpoint(msg); err != nil {
-		return nil, err
+	cp, err := tr.OpenCheckpoint(msg)
+	if err != nil {
+		return nil, nil, err
 	}
-	return msg, nil
+	return msg, cp, nil
 }
 
 // Checkpoint is a verified checkpoint: the log key and the TPM both say it.
@@ -198,13 +200,19 @@ func (t *Trust) checkpoint(text []byte, line *tpmLine) (*Checkpoint, error) {
 // a checkpoint that the TPM committed, and returns it. That the intent speaks
 // of a particular file and signature is for the caller to compare.
 func (t *Trust) VerifyProof(p *ledger.Proof) (*ledger.Intent, ledger.Header, error) {
+	return VerifyProof(p, t.Origin, t.OpenCheckpoint)
+}
+
+// VerifyProof is that of a Trust, for who knows already what becomes of a checkpoint note:
+// open gives what the OpenCheckpoint of a Trust of this origin gives.
+func VerifyProof(p *ledger.Proof, origin string, open func(note []byte) (*Checkpoint, error)) (*ledger.Intent, ledger.Header, error) {
 	fail := func(format string, a ...any) (*ledger.Intent, ledger.Header, error) {
 		return nil, ledger.Header{}, fmt.Errorf("proof: "+format, a...)
 	}
-	if p.Origin != t.Origin {
-		return fail("it is from log %q, want %q", p.Origin, t.Origin)
+	if p.Origin != origin {
+		return fail("it is from log %q, want %q", p.Origin, origin)
 	}
-	cp, err := t.OpenCheckpoint(p.Checkpoint)
+	cp, err := open(p.Checkpoint)
 	if err != nil {
 		return fail("%w", err)
 	}

@@ -31,6 +31,7 @@ import (
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/fold"
+	"touchmark/tpm/audit/golden"
 	"touchmark/tpm/audit/history"
 	"touchmark/tpm/audit/link"
 	"touchmark/tpm/audit/report"
@@ -65,6 +66,9 @@ type Input struct {
 	Dialogue *Dialogue
 	// TokenRoots are the roots of genuine tokens, nil meaning Yubico's.
 	TokenRoots *attest.Roots
+	// Golden are builds of the image, one of which each start should have booted; nil
+	// compares none.
+	Golden []golden.Image
 
 	// Progress, if not nil, is told how many of the checkpoint's entries are
 	// through.

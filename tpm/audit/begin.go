@@ -22,6 +22,7 @@ func (a *auditor) begin() error {
 	}
 	a.log = history.New(start.Tree, a.in.Tile, a.watch())
 	a.fold = fold.New(audited)
+	a.fold.Builds = a.in.Golden
 	c := link.Config{Trust: a.in.Trust, AK: a.ak, TokenRoots: a.in.TokenRoots, Tile: a.in.Tile, Limit: a.limit, Audited: audited}
 	if start.Boot == nil {
 		a.link = link.New(c, a.log)

@@ -12,6 +12,7 @@ import (
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/golden"
 	"touchmark/tpm/audit/history"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -54,6 +55,7 @@ func far(code string, do func(w *world)) remark {
 
 var warnings = []remark{
 	fresh(finding.EUCLEAK, parts{firmware: "5.4.3"}, func(*world) {}),
+	booted(finding.BootForeign, func(m *ledger.Measured) { m.Programs = [32]byte{4} }),
 	plain(finding.NoOutcome, func(w *world) {
 		w.newJob(1).record()
 		w.commit()
@@ -153,6 +155,7 @@ var infos = []remark{
 	fresh(anchor.CodeInherited, parts{head: [32]byte{5}, genesis: func(g *ledger.Genesis) { g.Base = [32]byte{5} }}, func(*world) {}),
 	fresh(finding.Predecessor, parts{genesis: func(g *ledger.Genesis) { g.Predecessor = ledger.LogID{Origin: "old.example"} }}, func(*world) {}),
 	plain(finding.BootRecovery, func(w *world) { w.boot(func(b *ledger.Boot) { b.Recovery = "outcomes" }) }),
+	booted(finding.BootUnknown, func(m *ledger.Measured) { m.Image = [32]byte{} }),
 	plain(finding.ClockUnset, func(w *world) { w.boot(func(b *ledger.Boot) { b.Clock = ledger.ClockHostUnset }) }),
 	plain(finding.Updated, func(w *world) { w.update("2") }),
 	plain(anchor.CodeResets, func(w *world) { w.tpm.PowerCycle(); w.tpm.PowerCycle(); w.boot() }),
@@ -181,6 +184,19 @@ var infos = []remark{
 	plain(finding.Renewed, func(w *world) { w.renew(time.Time{}) }),
 	plain(finding.Bound, func(w *world) { w.bind() }),
 	plain(finding.Revoked, func(w *world) { w.revoke(sigformat.Retired) }),
+}
+
+// booted is a start that is held against a build; change is how it differs from that.
+func booted(code string, change func(*ledger.Measured)) remark {
+	return remark{code, func(t *testing.T, w *world) Input {
+		build := golden.Image{Firmware: w.version, Measured: ledger.Measured{Image: [32]byte{1}, Programs: [32]byte{3}}}
+		measured := build.Measured
+		change(&measured)
+		w.boot(func(b *ledger.Boot) { b.Measured = measured })
+		in := w.input()
+		in.Golden = []golden.Image{build}
+		return in
+	}}
 }
 
 func TestWarnings(t *testing.T) {

@@ -199,6 +199,17 @@ var honestOrders = []struct {
 		w.obey(w.entry(ledger.KindNote, msg))
 	}, nil, []string{finding.OrderVoid, finding.OrderTaken}},
 	{"open", func(w *world) { w.add(w.entry(ledger.KindNote, w.orderNote(&order.Note{}))) }, nil, []string{finding.OrderOpen}},
+	{"image", func(w *world) {
+		image := [32]byte{1}
+		w.do(&order.Image{Board: "test", Version: "2", Serial: 2, Size: 512, Image: image})
+		w.add(&ledger.Update{From: w.version, To: "2", Image: image[:]})
+		w.version = "2"
+		w.boot()
+		w.ceremony(1)
+		w.update("1") // it was on trial, and fell back
+		w.boot()
+		w.ceremony(1)
+	}, nil, []string{finding.OrderTaken, finding.Updated}},
 	{"update", func(w *world) { w.update("2"); w.boot(); w.update("3"); w.ceremony(1) }, nil, []string{finding.Updated}},
 }
 

@@ -227,6 +227,22 @@ var moreAttacks = []attack{
 		return w.input()
 	}, nil},
 
+	{"update by an image that nobody ordered", finding.Firmware, func(_ *testing.T, w *world) Input {
+		w.do(&order.Image{Board: "test", Version: "2", Serial: 2, Size: 512, Image: [32]byte{1}})
+		w.add(&ledger.Update{From: w.version, To: "2", Image: make([]byte, 32)})
+		w.version = "2"
+		w.boot()
+		return w.input()
+	}, nil},
+	{"update by an image of another version", finding.Firmware, func(_ *testing.T, w *world) Input {
+		image := [32]byte{1}
+		w.do(&order.Image{Board: "test", Version: "3", Serial: 2, Size: 512, Image: image})
+		w.add(&ledger.Update{From: w.version, To: "2", Image: image[:]})
+		w.version = "2"
+		w.boot()
+		return w.input()
+	}, nil},
+
 	// Approvals and time.
 	{"approval used again with a new submission", finding.Repeated, func(_ *testing.T, w *world) Input {
 		first := w.ceremony(1)
@@ -401,7 +417,7 @@ var moreAttacks = []attack{
 		head, x := w.tpm.Head, ledger.X(body)
 		w.tpm.Head = w.prev
 		w.tpm.ExtendHead(x)
-		fork, err := anchor.SignCheckpoint(body, w.log, *w.trust, w.prev, w.tpm.CertifyHead(quote.CertifyTag(x)))
+		fork, _, err := anchor.SignCheckpoint(body, w.log, *w.trust, w.prev, w.tpm.CertifyHead(quote.CertifyTag(x)))
 		w.must(err)
 		w.tpm.Head = head
 		in.Dialogue.Answer.Checkpoint = fork

@@ -358,7 +358,7 @@ func (w *world) checkpoint() []byte {
 	p := w.shown
 	if p.note == nil {
 		var err error
-		p.note, err = anchor.SignCheckpoint(p.body, p.log, p.trust, p.prev, p.certify)
+		p.note, _, err = anchor.SignCheckpoint(p.body, p.log, p.trust, p.prev, p.certify)
 		w.must(err)
 	}
 	return p.note

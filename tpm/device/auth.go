@@ -1,21 +1,41 @@
 package device
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/google/go-tpm/tpm2"
 )
 
-// AuthSize is the size of an authorization that SetAuths takes: no longer than
+// AuthSize is the size of an authorization that SetAuth takes: no longer than
 // the digest of any hierarchy's.
 const AuthSize = 32
 
-// Auths are the authorizations of the three hierarchies that outlast a reset.
-type Auths struct {
-	Owner, Endorsement, Lockout []byte // of AuthSize bytes each
+// Hierarchy is one of the three whose authorization outlasts a reset.
+type Hierarchy int
+
+// The hierarchies.
+const (
+	Owner Hierarchy = iota
+	Endorsement
+	Lockout
+)
+
+// Hierarchies are all of them.
+func Hierarchies() []Hierarchy { return []Hierarchy{Owner, Endorsement, Lockout} }
+
+var hierarchies = [...]struct {
+	name   string
+	handle tpm2.TPMHandle
+	bit    uint32 // of permanent
+}{
+	Owner:       {"owner", tpm2.TPMRHOwner, ownerAuthSet},
+	Endorsement: {"endorsement", tpm2.TPMRHEndorsement, endorsementAuthSet},
+	Lockout:     {"lockout", tpm2.TPMRHLockout, lockoutAuthSet},
 }
+
+// String is the name of a hierarchy.
+func (h Hierarchy) String() string { return hierarchies[h].name }
 
 // permanent are the bits of TPM_PT_PERMANENT (Part 2, TPMA_PERMANENT).
 const (
@@ -24,64 +44,43 @@ const (
 	lockoutAuthSet     = 1 << 2
 )
 
-// SetAuths sets the authorizations of owner, endorsement and lockout, which
-// must be empty, or these already: then it changes nothing, so that it can be
-// repeated after a failure. Afterwards nobody without them removes the AK, uses
-// an endorsement key or clears the TPM (but for the platform, until the board
-// replaces its authorization at each start). HEAD and what a running board asks
-// of the TPM need none of them.
-func (t *TPM) SetAuths(a Auths) error {
-	if len(a.Owner) != AuthSize || len(a.Endorsement) != AuthSize || len(a.Lockout) != AuthSize {
+// SetAuth sets the authorization of a hierarchy that has none (ErrAuthSet: it has,
+// and none is tried, since for the lockout hierarchy a wrong one locks it for a day:
+// Part 1, "Lockout Mode Configuration Parameters"). With all three set nobody without
+// them removes the AK, uses an endorsement key or clears the TPM (but for the
+// platform, until the board replaces its authorization at each start). HEAD and what
+// a running board asks of the TPM need none of them.
+func (t *TPM) SetAuth(h Hierarchy, auth []byte) error {
+	if len(auth) != AuthSize {
 		return fmt.Errorf("tpm: an authorization has %d bytes", AuthSize)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	set, err := t.permanent()
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case set&hierarchies[h].bit != 0:
+		return ErrAuthSet
 	}
-	for _, h := range []struct {
-		handle tpm2.TPMHandle
-		bit    uint32
-		auth   []byte
-		name   string
-	}{
-		{tpm2.TPMRHOwner, ownerAuthSet, a.Owner, "owner"},
-		{tpm2.TPMRHEndorsement, endorsementAuthSet, a.Endorsement, "endorsement"},
-		{tpm2.TPMRHLockout, lockoutAuthSet, a.Lockout, "lockout"},
-	} {
-		if err := t.setAuth(h.handle, h.auth, set&h.bit != 0); err != nil {
-			return fmt.Errorf("the authorization of the %s hierarchy: %w", h.name, err)
-		}
-	}
-	return nil
-}
-
-// setAuth sets one authorization. One that is set must be this one: to change
-// it into itself shows that. For the lockout hierarchy a wrong one locks it for
-// a day (Part 1, "Lockout Mode Configuration Parameters"); that is what a file
-// that belongs to another TPM costs.
-func (t *TPM) setAuth(h tpm2.TPMHandle, auth []byte, set bool) error {
-	var old []byte
-	if set {
-		old = auth
-	}
-	_, err := tpm2.HierarchyChangeAuth{
-		AuthHandle: tpm2.AuthHandle{Handle: h, Auth: tpm2.PasswordAuth(old)},
+	_, err = tpm2.HierarchyChangeAuth{
+		AuthHandle: tpm2.AuthHandle{Handle: hierarchies[h].handle, Auth: tpm2.PasswordAuth(nil)},
 		NewAuth:    tpm2.TPM2BAuth{Buffer: auth},
 	}.Execute(t.wire)
-	if err = explain(tpm2.TPMCCHierarchyChanegAuth, err); errors.Is(err, tpm2.TPMRCBadAuth) || errors.Is(err, tpm2.TPMRCAuthFail) {
-		return fmt.Errorf("%w (%w)", ErrAuthSet, err)
-	}
-	return err
+	return explain(tpm2.TPMCCHierarchyChanegAuth, err)
 }
 
-// AuthsSet tells whether any of the three authorizations is set.
-func (t *TPM) AuthsSet() (bool, error) {
+// AuthSet tells whether one of these hierarchies has an authorization.
+func (t *TPM) AuthSet(of ...Hierarchy) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	set, err := t.permanent()
-	return set&(ownerAuthSet|endorsementAuthSet|lockoutAuthSet) != 0, err
+	for _, h := range of {
+		if set&hierarchies[h].bit != 0 {
+			return true, err
+		}
+	}
+	return false, err
 }
 
 func (t *TPM) permanent() (uint32, error) { return t.property(tpm2.TPMPTPermanent) }

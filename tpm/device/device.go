@@ -1,5 +1,6 @@
 // Package device drives the TPM of the appliance: the attestation key (AK),
-// the NV index HEAD and one PCR of the SHA-256 bank, and nothing else.
+// the NV index HEAD, one PCR of the SHA-256 bank and the counter of image
+// serials, and nothing else.
 //
 // It speaks to a device of the kernel's resource manager ("/dev/tpmrm0") or to
 // an swtpm unix socket ("swtpm:/path"). docs/spec/tpm.md has the objects and
@@ -31,7 +32,7 @@ import (
 
 // Config names the objects; zero fields get the defaults.
 type Config struct {
-	Head    uint32        // NV index of HEAD, default 0x01800100 (0x01800000–0x01bfffff)
+	Head    uint32        // NV index of HEAD, default 0x01800100 (0x01800000–0x01bffffd); the image counter has the two after it
 	PCR     int           // default 14; 8–15: others are reset or used by firmware
 	AK      uint32        // persistent handle of the AK, default 0x81010010 (owner: 0x81000000–0x817fffff)
 	Timeout time.Duration // for one command with all its retries, default DefaultTimeout
@@ -51,8 +52,8 @@ func (c Config) withDefaults() (Config, error) {
 		c.Timeout = DefaultTimeout
 	}
 	switch {
-	case c.Head < 0x01800000 || c.Head > 0x01bfffff:
-		return c, fmt.Errorf("tpm: HEAD index %#08x is not in the owner's range 0x01800000–0x01bfffff", c.Head)
+	case c.Head < 0x01800000 || c.Head > 0x01bffffd: // two more indexes follow it: MakeFloor
+		return c, fmt.Errorf("tpm: HEAD index %#08x is not in the owner's range 0x01800000–0x01bffffd", c.Head)
 	case c.PCR < 8 || c.PCR > 15:
 		return c, fmt.Errorf("tpm: PCR %d is not one of 8–15", c.PCR)
 	case c.AK < 0x81000000 || c.AK > 0x817fffff:

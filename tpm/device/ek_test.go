@@ -37,28 +37,23 @@ func TestActivate(t *testing.T) {
 	if _, ok := cert.PublicKey.(*rsa.PublicKey); !ok {
 		t.Fatalf("a %T, swtpm_setup makes RSA-2048", cert.PublicKey)
 	}
-	var auths device.Auths
-	for i, a := range []*[]byte{&auths.Owner, &auths.Endorsement, &auths.Lockout} {
-		*a = bytes.Repeat([]byte{byte(i + 1)}, device.AuthSize)
-	}
 	activates(t, tpm, cert, ak, nil)
-	must(t, tpm.SetAuths(auths))
-	must(t, tpm.SetAuths(auths))
-	activates(t, tpm, cert, ak, auths.Endorsement)
+	for _, h := range device.Hierarchies() {
+		must(t, tpm.SetAuth(h, authOf(h)))
+		if err := tpm.SetAuth(h, authOf(h)); !errors.Is(err, device.ErrAuthSet) {
+			t.Errorf("%s, which is set: %v", h, err)
+		}
+	}
+	activates(t, tpm, cert, ak, authOf(device.Endorsement))
 	c, _ := credential(t, cert, ak.Name())
 	if _, err := tpm.Activate(c.Blob, c.Secret, nil); !errors.Is(err, device.ErrEndorsementLocked) {
 		t.Errorf("without authorization: %v", err)
 	}
-	if _, err := tpm.Activate(c.Blob, c.Secret, auths.Owner); !errors.Is(err, device.ErrEndorsementLocked) {
+	if _, err := tpm.Activate(c.Blob, c.Secret, authOf(device.Owner)); !errors.Is(err, device.ErrEndorsementLocked) {
 		t.Errorf("with another authorization: %v", err)
 	}
-	if again, err := tpm.EK(auths.Endorsement); err != nil || !bytes.Equal(again, der) {
+	if again, err := tpm.EK(authOf(device.Endorsement)); err != nil || !bytes.Equal(again, der) {
 		t.Errorf("certificate read again: %v", err)
-	}
-	other := auths
-	other.Owner = auths.Lockout
-	if err := tpm.SetAuths(other); !errors.Is(err, device.ErrAuthSet) {
-		t.Errorf("other authorizations: %v", err)
 	}
 	noTransients(t, s)
 	// A running board needs none of them.
@@ -68,6 +63,9 @@ func TestActivate(t *testing.T) {
 	must(t, second(tpm.QuotePCR(x1)))
 	values(t, tpm, extend([32]byte{}, x1), extend([32]byte{}, x1))
 }
+
+// authOf is a hierarchy's authorization in these tests.
+func authOf(h device.Hierarchy) []byte { return bytes.Repeat([]byte{byte(h + 1)}, device.AuthSize) }
 
 func credential(t *testing.T, cert *x509.Certificate, name []byte) (*challenge.Credential, []byte) {
 	t.Helper()
@@ -177,24 +175,29 @@ func inNV(t *testing.T, s *swtpm.Server, data []byte) {
 	}
 }
 
-// TestAuthFaults: each command of setting the authorizations fails, applied or
-// not; the same call again ends with all three set.
+// An authorization that the TPM was given, or not, before something went wrong: who
+// asks again sees which it is.
 func TestAuthFaults(t *testing.T) {
-	auth := func(b byte) []byte { return bytes.Repeat([]byte{b}, device.AuthSize) }
-	auths := device.Auths{Owner: auth(1), Endorsement: auth(2), Lockout: auth(3)}
-	for nth := 1; nth <= 4; nth++ {
+	for nth := 1; nth <= 2; nth++ {
 		for _, kind := range []swtpm.Kind{swtpm.Refuse, swtpm.ApplyAndRefuse, swtpm.Close, swtpm.ApplyAndClose} {
 			s := swtpm.Start(t)
 			tpm := open(t, s, device.Config{})
 			s.Fail(swtpm.Fault{Nth: nth, Kind: kind, RC: swtpm.RCFailure})
-			if err := tpm.SetAuths(auths); err == nil {
+			if err := tpm.SetAuth(device.Lockout, authOf(device.Lockout)); err == nil {
 				t.Errorf("command %d, kind %d: no error", nth, kind)
 			}
-			must(t, tpm.SetAuths(auths))
-			if set, err := tpm.AuthsSet(); err != nil || !set {
+			set, err := tpm.AuthSet(device.Lockout)
+			must(t, err)
+			if applied := nth == 2 && (kind == swtpm.ApplyAndRefuse || kind == swtpm.ApplyAndClose); set != applied {
+				t.Errorf("command %d, kind %d: set %v", nth, kind, set)
+			}
+			if !set {
+				must(t, tpm.SetAuth(device.Lockout, authOf(device.Lockout)))
+			}
+			if set, err := tpm.AuthSet(device.Owner, device.Lockout); err != nil || !set {
 				t.Errorf("command %d, kind %d: %v, %v", nth, kind, set, err)
 			}
-			if _, err := s.Tool("tpm2_clear", "-c", "l", "hex:"+fmt.Sprintf("%x", auths.Lockout)); err != nil {
+			if _, err := s.Tool("tpm2_clear", "-c", "l", "hex:"+fmt.Sprintf("%x", authOf(device.Lockout))); err != nil {
 				t.Errorf("command %d, kind %d: %v", nth, kind, err)
 			}
 			must(t, s.Stop())

@@ -206,6 +206,11 @@ func (t *TPM) defineHead() error {
 	if _, readErr := t.headWritten(); readErr == nil {
 		return nil
 	}
+	return definition(err)
+}
+
+// definition explains why an index could not be defined.
+func definition(err error) error {
 	if errors.Is(err, tpm2.TPMRCBadAuth) || errors.Is(err, tpm2.TPMRCAuthFail) {
 		return fmt.Errorf("%w (%w)", ErrPlatformLocked, explain(tpm2.TPMCCNVDefineSpace, err))
 	}

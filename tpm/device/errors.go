@@ -16,14 +16,13 @@ var (
 	ErrHeadExists = errors.New("tpm: HEAD exists and has been written: this TPM roots a log already; HEAD cannot be removed, choose another index for a new log")
 	// ErrAKExists: Enrol found a key at the AK's handle.
 	ErrAKExists = errors.New("tpm: there is a key at the attestation key's handle already; if no log depends on it, remove it (tpm2_evictcontrol -C o -c HANDLE) and enrol again")
-	// ErrPlatformLocked: HEAD cannot be defined because the platform
-	// authorization is not empty.
-	ErrPlatformLocked = errors.New("tpm: the platform authorization is set: HEAD can only be defined in an enrolment boot, before that authorization is replaced")
+	// ErrPlatformLocked: the platform authorization is not empty.
+	ErrPlatformLocked = errors.New("tpm: the platform authorization is set already, since the last reset of the TPM: HEAD and the image counter can only be defined in an enrolment boot, before that")
 	// ErrEndorsementLocked: the endorsement hierarchy has an authorization and
 	// another one, or none, was given.
 	ErrEndorsementLocked = errors.New("tpm: the endorsement hierarchy wants its authorization: it was set at the enrolment and is in the file that the administrators keep")
-	// ErrAuthSet: SetAuths found an authorization that is set to something else.
-	ErrAuthSet = errors.New("tpm: it is set to something else already: give the file with it, or clear the TPM first (tpm2_clear)")
+	// ErrAuthSet: a hierarchy has an authorization already.
+	ErrAuthSet = errors.New("tpm: the hierarchy has an authorization already: clear the TPM first (tpm2_clear, with the lockout authorization)")
 	// ErrCredential: a credential was made for another endorsement key or
 	// another attestation key.
 	ErrCredential = errors.New("tpm: the credential is for another TPM or another attestation key than this one")

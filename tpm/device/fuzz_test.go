@@ -28,7 +28,7 @@ var methods = []func(*TPM) error{
 	func(t *TPM) error { _, err := t.EK(nil); return err },
 	func(t *TPM) error { _, err := t.Activate([]byte{1}, []byte{2}, nil); return err },
 	func(t *TPM) error { _, err := t.Maker(); return err },
-	func(t *TPM) error { auth := make([]byte, AuthSize); return t.SetAuths(Auths{auth, auth, auth}) },
+	func(t *TPM) error { return t.SetAuth(Lockout, make([]byte, AuthSize)) },
 	func(t *TPM) error {
 		var list []error
 		for _, check := range []func() error{t.checkCurve, t.checkBank, t.flushTransient} {

@@ -29,4 +29,8 @@ const (
 	// nvChunk is read of an NV index at once: TPM_PT_NV_BUFFER_MAX is at
 	// least 512 on TPMs for the PC.
 	nvChunk = 512
+
+	// maxRaise bounds how far the image counter is raised at once: a step is a
+	// write of flash, 10-50 ms.
+	maxRaise = 256
 )

@@ -19,6 +19,7 @@ type Boot struct {
 	Certify   quote.Attestation
 	Quote     quote.Attestation
 	Recovery  string // what recovery did, one word; "clean" when nothing
+	Measured  Measured
 }
 
 func (b *Boot) kind() string { return KindBoot }
@@ -35,6 +36,7 @@ func (b *Boot) write(w *canon.Writer) {
 	writeAttestation(w, "certify", b.Certify)
 	writeAttestation(w, "quote", b.Quote)
 	w.Line("recovery", b.Recovery)
+	w.Line("measured", b.Measured.Fields()...)
 }
 
 func (b *Boot) read(r *canon.Reader) {
@@ -49,6 +51,7 @@ func (b *Boot) read(r *canon.Reader) {
 	b.Certify = readAttestation(r, "certify")
 	b.Quote = readAttestation(r, "quote")
 	b.Recovery = readToken(r, r.Line("recovery", 1)[0])
+	b.Measured = ReadMeasured(r, r.Line("measured", 3))
 }
 
 // Attest records the attestations made right after the commit of size Size:

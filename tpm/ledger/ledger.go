@@ -4,7 +4,7 @@
 // An entry is a canonical text (package canon):
 //
 //	touchmark/entry/v1
-//	kind genesis|boot|intent|outcome|attest|policy|key|cert|time|resume|note|close|update
+//	kind genesis|boot|intent|outcome|attest|policy|key|cert|time|resume|note|close|image|update
 //	index I
 //	time T
 //	...                     lines of the kind, in fixed order
@@ -52,6 +52,7 @@ const (
 	KindResume = "resume" // the way out of a halt state
 	KindNote   = "note"   // words that shall stand in the log
 	KindClose  = "close"  // the end of the log
+	KindImage  = "image"  // another image of the board's operating system
 )
 
 // Header is what all entries begin with. Index is the entry's position in the

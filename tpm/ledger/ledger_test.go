@@ -55,7 +55,8 @@ func samples(t testing.TB) map[string]any {
 			},
 			Policy: []byte("version = 1\n\n\u2014 key c2ln\n"),
 		},
-		KindBoot: &Boot{Number: 3, Firmware: "0.1.0", Clock: ClockOperator, Admin: 4, Committed: 5, Certify: a, Quote: a, Recovery: "clean"},
+		KindBoot: &Boot{Number: 3, Firmware: "0.1.0", Clock: ClockOperator, Admin: 4, Committed: 5, Certify: a, Quote: a, Recovery: "clean",
+			Measured: Measured{Image: [32]byte{1}, Programs: [32]byte{2}}},
 		KindIntent: &Intent{Sequence: 7, Key: [20]byte{1}, Refusals: 2, Job: message.JobID{5},
 			Approval: []byte("approval\n\n"), Submission: []byte("submission\n\n"), SignDigests: []message.Digest{digest, digest512}},
 		KindOutcome: &Outcome{Intent: 6, Job: message.JobID{5}, Items: []ItemResult{
@@ -70,6 +71,7 @@ func samples(t testing.TB) map[string]any {
 		KindResume: &Order{Action: KindResume, Previous: 4, PCR: [32]byte{1}, Certify: a, Note: []byte("text\n\n\u2014 key c2ln\n")},
 		KindNote:   order(KindNote),
 		KindClose:  order(KindClose),
+		KindImage:  order(KindImage),
 	}
 }
 
@@ -169,7 +171,9 @@ func TestRefused(t *testing.T) {
 		{"year 2300", KindBoot, "2026-", "2300-", "time"},
 		{"unknown clock", KindBoot, "clock operator", "clock gps", "none of"},
 		{"missing attestation", KindBoot, "certify " + canon.Base64(fill(40, 1)), "certify -", "missing"},
-		{"trailing line", KindBoot, "recovery clean\n", "recovery clean\nmore x\n", "nothing more"},
+		{"trailing line", KindBoot, " - 02" + strings.Repeat("0", 62) + "\n", " - 02" + strings.Repeat("0", 62) + "\nmore x\n", "nothing more"},
+		{"measured zeros", KindBoot, " - 02", " " + strings.Repeat("0", 64) + " 02", "zeros"},
+		{"measured once less", KindBoot, " - 02", " 02", "measured"},
 		{"bad word", KindBoot, "recovery clean", "recovery Clean", "word"},
 		{"other domain", KindBoot, "touchmark/entry/v1", "touchmark/entry/v2", "want"},
 		{"foreign log key", KindGenesis, "origin " + testOrigin, "origin other.example", "named"},

@@ -22,7 +22,7 @@ type Order struct {
 // administrative tells the kinds whose body is an *Order.
 func administrative(kind string) bool {
 	switch kind {
-	case KindPolicy, KindKey, KindCert, KindTime, KindResume, KindNote, KindClose:
+	case KindPolicy, KindKey, KindCert, KindTime, KindResume, KindNote, KindClose, KindImage:
 		return true
 	}
 	return false

@@ -26,6 +26,7 @@ const (
 	LogKeyWrong   Halt = "log-key-wrong"  // the log key is missing, or is not the one that the log names
 	ClockBehind   Halt = "clock-behind"   // the clock is behind the log
 	ClockAhead    Halt = "clock-ahead"    // the clock is further ahead than an operator alone can vouch for
+	ImageOld      Halt = "image-old"      // this image is older than the TPM's counter allows
 	LogClosed     Halt = "log-closed"     // the administrators ended the log
 	Internal      Halt = "internal"       // the program found itself wrong
 )
@@ -33,7 +34,7 @@ const (
 // Halts are all of them, in the order of docs/spec/anchor.md, section 5.
 var Halts = []Halt{
 	HeadMissing, AKMissing, HeadAhead, HeadUnknown, HeadBehind, PCRUnexplained,
-	NotEnrolled, LogUnreadable, LogDamaged, LogUnwritable, LogKeyWrong, ClockBehind, ClockAhead, LogClosed, Internal,
+	NotEnrolled, LogUnreadable, LogDamaged, LogUnwritable, LogKeyWrong, ClockBehind, ClockAhead, ImageOld, LogClosed, Internal,
 }
 
 var advice = map[Halt]string{
@@ -50,6 +51,7 @@ var advice = map[Halt]string{
 	LogKeyWrong:    "the log key on this board is not the one that the log names: put the right file back (restore-log-key) and start again",
 	ClockBehind:    "the clock is behind the newest log entry: set it and start again; if that entry has a wrong time, administrators must order a time",
 	ClockAhead:     "the clock is further ahead of the log than the TPM's clock explains: set it and start again; if it is right, administrators must order the time",
+	ImageOld:       "this is an older image than the board has run: somebody put it back; write the newest one to the card",
 	LogClosed:      "the administrators ended this log: nothing is signed with it any more, use its successor",
 	Internal:       "the appliance found something that cannot be: start again; if it stays, keep the board as it is and call the administrators",
 }

@@ -66,6 +66,8 @@ const (
 	OldInvalid    = "previous-invalid"     // an earlier checkpoint given does not verify
 	RefusedJobs   = "requests-refused"     // how many requests were refused
 	BootRecovery  = "boot-recovered"       // starts that had something to recover
+	BootForeign   = "boot-foreign"         // a start says that something was booted which no given build published
+	BootUnknown   = "boot-unmeasured"      // a start does not say all of what was booted
 
 	// Administrative entries, updates, wear.
 	OrderInvalid   = "order-invalid"          // an administrative entry that the administrators in force did not sign so

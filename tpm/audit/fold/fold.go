@@ -17,10 +17,12 @@ import (
 	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/golden"
 	"touchmark/tpm/audit/incremental"
 	"touchmark/tpm/audit/report"
 	"touchmark/tpm/audit/task"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/quote"
 )
 
@@ -45,8 +47,13 @@ type Fold struct {
 	validity time.Duration // the longest that a policy so far gives an approval
 	looked   time.Time     // how far back what was judged depends on the log; zero if nothing was
 
+	// Builds are the image's that were published, to compare each start with; set them
+	// before an entry is added.
+	Builds []golden.Image
+
 	closed            bool
-	firmware, updated string // of the newest boot entry; of an update entry behind it
+	firmware, updated string        // of the newest boot entry; of an update entry behind it
+	images            []order.Image // that were ordered
 }
 
 // New begins at the genesis entry. Nothing is said of entries below quiet: they
@@ -196,6 +203,19 @@ func (f *Fold) boot(t *task.Task, b *ledger.Boot) {
 	}
 	if b.Recovery != "clean" {
 		f.note(finding.Info, finding.BootRecovery, t.Index, "this start found something to recover: %s", b.Recovery)
+	}
+	if f.Builds != nil {
+		f.measured(t, b)
+	}
+}
+
+// measured compares what a start says that it booted with what was published.
+func (f *Fold) measured(t *task.Task, b *ledger.Boot) {
+	switch golden.Compare(b, f.Builds) {
+	case golden.Foreign:
+		f.note(finding.Warning, finding.BootForeign, t.Index, "this start booted what none of the builds given is: firmware %s, measured %s", b.Firmware, b.Measured)
+	case golden.Unknown:
+		f.note(finding.Info, finding.BootUnknown, t.Index, "this start does not say all of what it booted: firmware %s, measured %s", b.Firmware, b.Measured)
 	}
 }
 

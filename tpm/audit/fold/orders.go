@@ -1,6 +1,9 @@
 package fold
 
 import (
+	"bytes"
+	"slices"
+
 	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/finding"
@@ -24,6 +27,8 @@ func (f *Fold) Effect(w *task.Order) {
 		f.note(finding.Warning, finding.TimeCorrected, w.Index, "entry %d set the clock from %s to %s (%s): times before it are not what they say", w.Index, canon.Time(f.last), canon.Time(act.To), w.Order.Reason)
 		f.last = act.To
 		f.segment = segment{}
+	case *order.Image:
+		f.images = append(f.images, *act)
 	case *order.Close:
 		f.closed, f.report.Closed = true, true
 		f.report.Successor = report.IDOf(act.Successor)
@@ -44,6 +49,9 @@ func (f *Fold) afterClose(t *task.Task) {
 func (f *Fold) update(t *task.Task, b *ledger.Update) {
 	if f.firmware != "" && b.From != f.firmware {
 		f.note(finding.Evidence, finding.Firmware, t.Index, "entry %d speaks of an update from %s, the boot entry before of %s", t.Index, b.From, f.firmware)
+	}
+	if b.Image != nil && !slices.ContainsFunc(f.images, func(im order.Image) bool { return im.Version == b.To && bytes.Equal(im.Image[:], b.Image) }) {
+		f.note(finding.Evidence, finding.Firmware, t.Index, "entry %d speaks of an update to %s by image %x, which no image order before it names", t.Index, b.To, b.Image)
 	}
 	f.updated = b.To
 }

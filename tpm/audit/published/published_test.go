@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -173,6 +174,65 @@ func TestEnclosed(t *testing.T) {
 	}
 }
 
+// However a file is written so that programs of others read a signature of the log's key in it and ours would not take it
+// for an envelope or metadata, it is found.
+func TestEnclosedAroundUs(t *testing.T) {
+	s, stranger := newSigner(t), newSigner(t)
+	r := New(s.ring(), origin)
+	envelope, _ := sigformat.FormatOf("dsse-in-toto")
+	stolen := func(f sigformat.Format, content string) string {
+		s.format = f
+		b, err := f.Enclose(s.key, []byte(content), s.sign("x", content, false, ""))
+		s.must(err)
+		return string(b)
+	}
+	dsse, link := stolen(envelope, `{"_type":"https://in-toto.io/Statement/v1","n":"\u00ff\u00fe"}`), stolen(sigformat.InTotoNative, `{"_type":"link","name":"evil"}`)
+	sig := regexp.MustCompile(`"sig": "([^"]*)"`).FindStringSubmatch(dsse)[1]
+	other, err := sigformat.InTotoNative.Enclose(stranger.key, []byte(`{"_type":"link","name":"good"}`), func() []byte {
+		stranger.format = sigformat.InTotoNative
+		return stranger.sign("x", `{"_type":"link","name":"good"}`, false, "")
+	}())
+	s.must(err)
+	files := map[string]string{
+		"more.dsse":       strings.Replace(dsse, `"payload":`, `"more": {"a": [1e400]}, "payload":`, 1),
+		"more.link":       strings.Replace(link, `"signatures":`, `"more": null, "signatures":`, 1),
+		"payload.dsse":    strings.Replace(dsse, `"payload":`, `"payload": "e30=", "payload":`, 1),
+		"payload2.dsse":   strings.Replace(dsse, `"payloadType":`, `"payload": "e30=", "payloadType":`, 1),
+		"type.dsse":       strings.Replace(dsse, `"payloadType":`, `"payloadType": "application/vnd.x+json", "payloadType":`, 1),
+		"sig.dsse":        strings.Replace(dsse, `"sig":`, `"sig": "AAAA", "sig":`, 1),
+		"sig2.dsse":       strings.Replace(dsse, `"keyid":`, `"more": 1, "sig": "`+sig+`", "keyid":`, 1),
+		"url.dsse":        strings.Replace(dsse, sig, strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(sig), 1),
+		"lines.dsse":      strings.Replace(dsse, sig, sig[:8]+`\n`+sig[8:], 1),
+		"signed.link":     strings.Replace(link, `"signed":`, `"signed": {}, "signed":`, 1),
+		"list.link":       strings.Replace(link, `"signatures":`, `"signatures": [], "signatures":`, 1),
+		"two.link":        strings.Replace(string(other), `"signatures":`, `"signatures": `+regexp.MustCompile(`(?s)\[.*\]`).FindString(link)+`, "signatures":`, 1),
+		"behind.dsse":     dsse + "{}",
+		"byte-order.link": "\ufeff" + link,
+	}
+	for name, content := range files {
+		st, err := r.Hash([]byte(content), func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil })
+		s.must(err)
+		r.Add(name, []byte(content), st)
+	}
+	var want []string
+	for name := range files {
+		states := []string{"signature-unlogged"}
+		switch name {
+		case "two.link":
+			states = []string{"signature-mismatch"}
+		case "payload.dsse", "payload2.dsse", "type.dsse", "sig.dsse", "signed.link": // to some readers the one, to others the other
+			states = append(states, "signature-mismatch")
+		}
+		for _, state := range states {
+			want = append(want, state+" "+name)
+		}
+	}
+	slices.Sort(want)
+	if got := slices.Compact(s.match(r)); !slices.Equal(got, want) {
+		t.Errorf("\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 // A text with its signature is over itself; detached ones over text are over
 // their file's text; neither hides another text.
 func TestTexts(t *testing.T) {
@@ -266,9 +326,15 @@ func TestCovers(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	f.Add([]byte("-----BEGIN PGP SIGNATURE-----\nComment: x\n\niQ==\n=abcd\n-----END PGP SIGNATURE-----\n"))
 	f.Add([]byte("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nx\n"))
+	f.Add([]byte(`{"signatures": [{"sig": "AA", "sig": "_-=="}], "payloadType": "application/vnd.x+json", "payload": "e30", "signed": {}, "signed": {"a": 1}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if _, s, f, err := read(b); err == nil && (s == nil || len(f.Packet) == 0) {
 			t.Error("nothing was read")
+		}
+		for _, x := range readings(b) {
+			if len(x.document) == 0 || len(x.formats) == 0 || len(x.objects) == 0 {
+				t.Errorf("a reading of nothing: %+v", x)
+			}
 		}
 	})
 }

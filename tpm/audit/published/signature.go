@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"touchmark/appliance/sigformat"
-	"touchmark/appliance/sigformat/strictjson"
 	"touchmark/hostlink/message"
 )
 
@@ -38,9 +37,9 @@ func Encloses(name string) bool {
 	return slices.Contains([]string{".link", ".layout", ".dsse", ".json"}, path.Ext(name))
 }
 
-// MaxEnclosed bounds such a file in bytes: another one holds none of our
-// signatures.
-const MaxEnclosed = strictjson.MaxBytes
+// MaxEnclosed bounds such a file in bytes: a document has 32 KiB, and whoever hides a
+// signature in more than this hides it from the programs that would read it too.
+const MaxEnclosed = 1 << 20
 
 // Hash hashes what a signature is over as its format has it: the file beside
 // it, or the text that it stands below. A signature that does not say with which
@@ -79,55 +78,6 @@ func hash(format sigformat.Format, algs []message.Alg, file func() (io.ReadClose
 		all = append(all, state)
 	}
 	return all, nil
-}
-
-// enclosed is a signature that stands in one file with what it is over.
-type enclosed struct {
-	signature []byte // as the log has it
-	over      []sigformat.State
-}
-
-// enclosed takes those by keys of the log out of a file; none if it is no such
-// file.
-func (r *Repository) enclosed(file []byte) (found []enclosed) {
-	for _, format := range formatsOf(file) {
-		for _, c := range r.keys {
-			document, sigs, err := format.Claimed(c.Key, file)
-			if err != nil || len(sigs) == 0 {
-				continue
-			}
-			var over []sigformat.State
-			for _, alg := range message.Algs() {
-				h := sigformat.NewHasher(alg)
-				_, _ = h.Write(document) // a hash never fails
-				over = append(over, h.State())
-			}
-			for _, sig := range sigs {
-				found = append(found, enclosed{sig, over})
-			}
-		}
-	}
-	return found
-}
-
-// formatsOf are the formats that a file with signatures may be of.
-func formatsOf(file []byte) []sigformat.Format {
-	v, err := strictjson.Parse(file)
-	o, ok := v.(*strictjson.Object)
-	if err != nil || !ok {
-		return nil
-	}
-	formats := []sigformat.Format{sigformat.InTotoGPG, sigformat.InTotoNative}
-	if kind, ok := o.Get("payloadType"); ok {
-		text, _ := kind.(string)
-		label := strings.TrimSuffix(strings.TrimPrefix(text, "application/vnd."), "+json")
-		f, known := sigformat.FormatOf("dsse-" + label)
-		if !known || f.PayloadType() != text {
-			return nil
-		}
-		return []sigformat.Format{f}
-	}
-	return formats
 }
 
 // read takes the one signature out of a signature file.

@@ -51,7 +51,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.Execute()
+	c, err := root.ExecuteC()
 	var exit *exitError
 	switch {
 	case err == nil:
@@ -62,7 +62,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return exit.code
 	}
-	fmt.Fprintf(stderr, "touchmark-audit: %v\nTry 'touchmark-audit --help'.\n", err)
+	fmt.Fprintf(stderr, "touchmark-audit: %v\nTry '%s --help'.\n", err, c.CommandPath())
 	return exitUsage
 }
 
@@ -73,6 +73,7 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "touchmark-audit",
 		Short:         "Check a published Touchmark log, offline",
+		Version:       manpage.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,

@@ -115,7 +115,7 @@ func printEntry(out io.Writer, h ledger.Header, body any, asJSON bool, status st
 	return nil
 }
 
-var fieldOrder = []string{"origin", "boot", "firmware", "clock", "committed", "recovery", "size", "quote", "sequence", "class", "intent", "job", "from", "to", "image", "previous", "mirrored", "sign", "error"}
+var fieldOrder = []string{"origin", "boot", "firmware", "clock", "committed", "recovery", "measured", "size", "quote", "sequence", "class", "intent", "job", "from", "to", "image", "previous", "mirrored", "sign", "error"}
 
 func lineOf(h ledger.Header, body any) line {
 	l := line{Index: h.Index, Time: h.Time, Kind: ledger.KindOf(body)}
@@ -126,7 +126,7 @@ func lineOf(h ledger.Header, body any) line {
 			l.Fields["key "+k.Name] = tokenKeyText(&k)
 		}
 	case *ledger.Boot:
-		l.Fields = map[string]string{"boot": fmt.Sprint(b.Number), "committed": fmt.Sprint(b.Committed), "recovery": b.Recovery, "firmware": b.Firmware, "clock": b.Clock}
+		l.Fields = map[string]string{"boot": fmt.Sprint(b.Number), "committed": fmt.Sprint(b.Committed), "recovery": b.Recovery, "firmware": b.Firmware, "clock": b.Clock, "measured": strings.Join(b.Measured.Fields(), " ")}
 	case *ledger.Attest:
 		l.Fields = map[string]string{"size": fmt.Sprint(b.Size)}
 		if !b.HasQuote() {

@@ -14,6 +14,7 @@ import (
 
 	"touchmark/tpm/audit"
 	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/golden"
 	"touchmark/tpm/audit/report"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/tiles"
@@ -22,6 +23,7 @@ import (
 type verifyOptions struct {
 	trust            string
 	proofs, previous []string
+	golden           []string
 	since            string
 	name             string // of a key
 	challenge        string
@@ -65,6 +67,7 @@ whom.`,
 	trustFlag(cmd, &o.trust)
 	cmd.Flags().StringArrayVar(&o.proofs, "proof", nil, "a proof of this log, from anywhere (repeatable)")
 	cmd.Flags().StringArrayVar(&o.previous, "previous", nil, "a checkpoint of this log, from earlier (repeatable)")
+	cmd.Flags().StringArrayVar(&o.golden, "golden", nil, "what a build of the board's image published: each start must have booted one of those given (repeatable)")
 	cmd.Flags().StringVar(&o.since, "since", "", "the checkpoint up to which the log was audited before")
 	cmd.Flags().StringVar(&o.challenge, "challenge", "", "a challenge that the board was given")
 	cmd.Flags().StringVar(&o.answer, "answer", "", "its answer, which proves freshness")
@@ -171,6 +174,13 @@ func (o verifyOptions) input(dir, trust string) (in audit.Input, err error) {
 		}
 		in.Previous = append(in.Previous, cp)
 	}
+	for _, path := range o.golden {
+		g, err := readGolden(path)
+		if err != nil {
+			return in, err
+		}
+		in.Golden = append(in.Golden, g)
+	}
 	if o.challenge != "" {
 		if in.Dialogue, err = readDialogue(o.challenge, o.answer); err != nil {
 			return in, err
@@ -182,6 +192,19 @@ func (o verifyOptions) input(dir, trust string) (in audit.Input, err error) {
 		}
 	}
 	return in, nil
+}
+
+// readGolden reads what a build published.
+func readGolden(path string) (golden.Image, error) {
+	text, err := readFile(path, golden.MaxText)
+	if err != nil {
+		return golden.Image{}, err
+	}
+	g, err := golden.Parse(text)
+	if err != nil {
+		return g, fmt.Errorf("%s: %w", path, err)
+	}
+	return g, nil
 }
 
 // spread begins to run f(0..n-1) on all processors.

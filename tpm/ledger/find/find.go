@@ -90,7 +90,7 @@ func hexed(what string, s *string) error {
 // kinds of entries.
 var kinds = []string{
 	ledger.KindGenesis, ledger.KindBoot, ledger.KindIntent, ledger.KindOutcome, ledger.KindAttest, ledger.KindUpdate,
-	ledger.KindPolicy, ledger.KindKey, ledger.KindCert, ledger.KindTime, ledger.KindResume, ledger.KindNote, ledger.KindClose,
+	ledger.KindPolicy, ledger.KindKey, ledger.KindCert, ledger.KindTime, ledger.KindResume, ledger.KindNote, ledger.KindClose, ledger.KindImage,
 }
 
 // moment reads a time; a day is its first moment, UTC.

@@ -48,7 +48,7 @@ type State struct {
 	Root [32]byte
 }
 
-// Action is a *Time, *Resume, *Note, *Close, *Key or *Cert.
+// Action is a *Time, *Resume, *Note, *Close, *Key, *Cert or *Image.
 type Action interface {
 	// Kind is the kind of the order's entry in the log.
 	Kind() string
@@ -143,7 +143,7 @@ func domain(kind string) string { return "touchmark/order-" + kind + "/v1" }
 
 // actions makes an empty action of the kind that a domain names.
 func action(d string) (Action, bool) {
-	for _, a := range []Action{new(Time), new(Resume), new(Note), new(Close), new(Key), new(Cert)} {
+	for _, a := range []Action{new(Time), new(Resume), new(Note), new(Close), new(Key), new(Cert), new(Image)} {
 		if d == domain(a.Kind()) {
 			return a, true
 		}

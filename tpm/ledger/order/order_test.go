@@ -53,6 +53,7 @@ func samples(t testing.TB) map[string]*Order {
 		"cert-renew": of(&Cert{Key: "packages", Expires: time.Date(2028, 3, 4, 0, 0, 0, 0, time.UTC)}, "two more years"),
 		"cert-never": of(&Cert{Key: "packages"}, "who renews it when we are gone?"),
 		"cert-bind":  of(&Cert{Key: "packages", Primary: primary()}, "our release key"),
+		"image":      of(&Image{Board: "rpi4", Version: "0.2.0", Serial: 2, Size: 24 << 20, Slot: [32]byte{8, 9}, Image: [32]byte{10, 11}}, "the kernel's CVE of May"),
 		"cert-end":   of(&Cert{Key: "packages", Revoke: true, Code: sigformat.Compromised}, "the token was stolen"),
 	}
 }
@@ -121,6 +122,15 @@ func TestRefused(t *testing.T) {
 		{"key-token", "5.7.1 yubico", "5.7.1 yubikey", "yubico"},
 		{"key-token", "\nattestation ", "\nlog-key x\nattestation ", "attestation"},
 		{"key-token", "\nreason ", "\nlog-key " + samples(t)["key"].Action.(*Key).LogKey + "\nreason ", "reason"},
+		{"image", "board rpi4", "board RPi4", "kind of board"},
+		{"image", "version 0.2.0", "version " + strings.Repeat("1", ledger.MaxName+1), "no version"},
+		{"image", "serial 2", "serial 0", "serial"},
+		{"image", "serial 2", "serial 1099511627777", "large"},
+		{"image", "slot 25165824", "slot 25165825", "sectors"},
+		{"image", "slot 25165824", "slot 0", "sectors"},
+		{"image", "slot 25165824", "slot 268435968", "large"},
+		{"image", "slot 25165824 08", "slot 25165824 0", "hex"},
+		{"image", "\nimage ", "\nIMAGE ", "image"},
 		{"cert-renew", "key packages", "key", "fields"},
 		{"cert-renew", "key packages", "key " + strings.Repeat("a", ledger.MaxName+1), "no name of a key"},
 		{"cert-renew", "certificate renew", "certificate extend", "renew, revoke or bind"},

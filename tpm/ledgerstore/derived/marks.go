@@ -21,6 +21,7 @@ var markKinds = [...]string{
 	8:  ledger.KindNote,
 	9:  ledger.KindClose,
 	10: ledger.KindCert,
+	11: ledger.KindImage,
 }
 
 // Mark is where an entry of one of these kinds stands.

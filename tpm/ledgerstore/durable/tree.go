@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -29,39 +30,130 @@ func Symlink(target, path string) error {
 	return os.Symlink(target, path)
 }
 
-// LinkOrCopy gives a file a second name in another directory, or copies it where
-// that cannot be: on another file system, of another user.
-func LinkOrCopy(from, to string) error {
-	err := os.Link(from, to)
-	switch {
-	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EPERM), errors.Is(err, unix.EMLINK):
-		return Copy(from, to, io.Discard)
-	case errors.Is(err, fs.ErrNotExist):
-		return ErrMoved
+// What follows takes files out of directories that others may write to. They are
+// named below open directories, and no symbolic link is followed: what is put
+// into the place of something else meanwhile is ErrMoved.
+
+// OpenDir opens a directory.
+func OpenDir(path string) (*os.File, error) { return openDirAt(unix.AT_FDCWD, path, path, 0) }
+
+// OpenDirAt opens a directory of an open one.
+func OpenDirAt(dir *os.File, name string) (*os.File, error) {
+	return openDirAt(int(dir.Fd()), name, filepath.Join(dir.Name(), name), unix.O_NOFOLLOW)
+}
+
+func openDirAt(at int, name, path string, flags int) (*os.File, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|flags, 0)
+	})
+	if err != nil {
+		return nil, Error("open", path, moved(err, flags != 0))
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// ReadlinkAt reads a symbolic link of an open directory.
+func ReadlinkAt(dir *os.File, name string) (string, error) {
+	b := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(int(dir.Fd()), name, b)
+	if err != nil {
+		return "", Error("read", filepath.Join(dir.Name(), name), moved(err, true))
+	}
+	return string(b[:n]), nil
+}
+
+// LinkOrCopyAt gives a regular file of an open directory a second name, or copies
+// it where that cannot be: on another file system, of another user.
+func LinkOrCopyAt(dir *os.File, name, to string) error {
+	path := filepath.Join(dir.Name(), name)
+	err := unix.Linkat(int(dir.Fd()), name, unix.AT_FDCWD, to, 0)
+	if errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EMLINK) {
+		in, err := openRegularAt(int(dir.Fd()), name, path)
+		if err != nil {
+			return err
+		}
+		return copyOf(in, to, io.Discard)
+	}
+	if err != nil {
+		return Error("link", path, moved(err, true))
+	}
+	if st, err := os.Lstat(to); err != nil || !st.Mode().IsRegular() {
+		return errors.Join(err, Error("link", path, ErrMoved))
+	}
+	return nil
+}
+
+// moved is ErrMoved for what says that a name is gone, or is something else now.
+func moved(err error, inside bool) error {
+	for _, gone := range []error{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EINVAL, unix.ENXIO} {
+		if inside && errors.Is(err, gone) {
+			return ErrMoved
+		}
 	}
 	return err
 }
 
-// Copy makes a file of its own, with the time and permissions of another, whose
-// content goes to also as well. The other must stand still meanwhile.
+func retry(do func() (int, error)) (n int, err error) {
+	for {
+		if n, err = do(); !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
+// openRegularAt opens a regular file, and waits for nobody at a pipe.
+func openRegularAt(at int, name, path string) (*os.File, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Openat(at, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, Error("read", path, moved(err, true))
+	}
+	f := os.NewFile(uintptr(fd), path)
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = ErrMoved
+	}
+	if err != nil {
+		return nil, errors.Join(Error("read", path, err), f.Close())
+	}
+	return f, nil
+}
+
+// ReadRegular reads a file of at most limit bytes where others may put something
+// that is none, which is ErrMoved, as is one that is not there.
+func ReadRegular(path string, limit int64) ([]byte, error) {
+	f, err := openRegularAt(unix.AT_FDCWD, path, path)
+	if err != nil {
+		return nil, err
+	}
+	b, err := readAll(osFile{f}, path, limit)
+	return b, Error("read", path, errors.Join(err, f.Close()))
+}
+
+// Copy makes a file of its own, with the time and permissions of another, but for
+// others' to write, whose content goes to also as well. The other must stand
+// still meanwhile.
 func Copy(from, to string, also io.Writer) error {
-	in, err := os.OpenFile(from, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) // waits for nobody at a pipe
+	in, err := openRegularAt(unix.AT_FDCWD, from, from)
 	if err != nil {
 		return err
 	}
+	return copyOf(in, to, also)
+}
+
+// copyOf copies an open file and closes it.
+func copyOf(in *os.File, to string, also io.Writer) error {
 	defer func() { _ = in.Close() }() // read only: nothing can be lost
 	before, err := in.Stat()
 	if err != nil {
 		return err
 	}
-	if !before.Mode().IsRegular() {
-		return ErrMoved
-	}
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	if err = out.Chmod(before.Mode().Perm()); err == nil {
+	if err = out.Chmod(before.Mode().Perm() &^ 0o022); err == nil {
 		_, err = io.Copy(io.MultiWriter(out, also), in)
 	}
 	after, serr := in.Stat()

@@ -39,14 +39,54 @@ func TestExchange(t *testing.T) {
 	}
 }
 
-// TestCopyOfAPipe: what is no file is not waited for.
-func TestCopyOfAPipe(t *testing.T) {
-	dir := t.TempDir()
-	pipe := filepath.Join(dir, "pipe")
-	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+// TestOnlyWhatItSeems: what is no file, or no directory, is neither waited for nor followed.
+func TestOnlyWhatItSeems(t *testing.T) {
+	path := t.TempDir()
+	for _, err := range []error{
+		unix.Mkfifo(filepath.Join(path, "pipe"), 0o600), os.Mkdir(filepath.Join(path, "dir"), 0o700),
+		os.WriteFile(filepath.Join(path, "file"), []byte("content"), 0o666), os.Symlink("dir", filepath.Join(path, "todir")), os.Symlink("file", filepath.Join(path, "tofile")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir, err := OpenDir(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Copy(pipe, filepath.Join(dir, "copy"), io.Discard); !errors.Is(err, ErrMoved) {
+	defer dir.Close()
+	to := filepath.Join(path, "to")
+	for _, name := range []string{"pipe", "dir", "todir", "tofile", "nothing"} {
+		if err := Copy(filepath.Join(path, name), to, io.Discard); !errors.Is(err, ErrMoved) {
+			t.Errorf("copy of %s: %v", name, err)
+		}
+		if _, err := ReadRegular(filepath.Join(path, name), 100); !errors.Is(err, ErrMoved) {
+			t.Errorf("read of %s: %v", name, err)
+		}
+		if err := LinkOrCopyAt(dir, name, to); !errors.Is(err, ErrMoved) {
+			t.Errorf("link of %s: %v", name, err)
+		}
+		if err := IgnoreMissing(os.Remove(to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"pipe", "file", "todir", "tofile", "nothing"} {
+		if d, err := OpenDirAt(dir, name); !errors.Is(err, ErrMoved) {
+			t.Errorf("%s is opened as a directory: %v, %v", name, d, err)
+		}
+	}
+	for _, name := range []string{"pipe", "file", "dir", "nothing"} {
+		if _, err := ReadlinkAt(dir, name); !errors.Is(err, ErrMoved) {
+			t.Errorf("%s is read as a link: %v", name, err)
+		}
+	}
+	if target, err := ReadlinkAt(dir, "tofile"); err != nil || target != "file" {
+		t.Errorf("%q, %v", target, err)
+	}
+	if err := LinkOrCopyAt(dir, "file", to); err != nil || content(t, to) != "content" {
+		t.Errorf("%v", err)
+	}
+	if _, err := OpenDir(filepath.Join(path, "nothing")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
 }

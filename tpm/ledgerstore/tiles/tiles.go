@@ -84,7 +84,11 @@ func OpenOn(d durable.Disk, dir string) (*Tiles, error) {
 		if errors.Is(err, unix.ENOTDIR) {
 			return nil, fmt.Errorf("%s is not a directory with a published log", dir)
 		}
-		return nil, durable.Error("open", dir, err)
+		err = durable.Error("open", dir, err)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w (nothing is published there yet? `touchmark publish` on the host waits until it is)", err)
+		}
+		return nil, err
 	}
 	return &Tiles{disk: d, dir: dir}, nil
 }
