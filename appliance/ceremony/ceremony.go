@@ -321,7 +321,7 @@ func (m *Machine) committed() []Effect {
 		return []Effect{Attest{}}
 	}
 	m.phase = Touching
-	return []Effect{Sign{0}, Attest{}}
+	return []Effect{Attest{}, Sign{0}} // the TPM begins before the operator is shown what to touch
 }
 
 func (m *Machine) touching(e Event) []Effect {

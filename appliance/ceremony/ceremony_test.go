@@ -31,7 +31,7 @@ func arm(t *testing.T, n int) *Machine {
 	wantEffects(t, m.Step(Appended{}), AwaitMirror{})
 	wantEffects(t, m.Step(Mirrored{}), ExtendHead{})
 	wantEffects(t, m.Step(HeadExtended{}), ExtendPCR{})
-	wantEffects(t, m.Step(PCRExtended{}), Sign{0}, Attest{})
+	wantEffects(t, m.Step(PCRExtended{}), Attest{}, Sign{0})
 	return m
 }
 

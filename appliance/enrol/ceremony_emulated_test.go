@@ -19,7 +19,6 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/mod/sumdb/note"
 
-	"touchmark/appliance/enrol/authfile"
 	"touchmark/appliance/enrol/progress"
 	"touchmark/appliance/enrol/stopped"
 	"touchmark/appliance/operator"
@@ -229,7 +228,7 @@ func TestCutShortAnywhere(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			r := newRig(t, swtpm.Start(t))
 			manager(r)
-			r.cfg.AuthsOut = filepath.Join(filepath.Dir(r.cfg.Dir), "auths")
+			id := authorizer(r)
 			err := r.killedAt(n)
 			if over = err == nil; over {
 				return
@@ -242,6 +241,7 @@ func TestCutShortAnywhere(t *testing.T) {
 			if key != nil && !bytes.Equal(key, r.tokenKey()) {
 				t.Error("the token made a second key")
 			}
+			authorized(r, id)
 		})
 	}
 }
@@ -487,7 +487,7 @@ func TestSameHead(t *testing.T) {
 func TestEndorsement(t *testing.T) {
 	roots := t.TempDir()
 	r := newRig(t, swtpm.StartCertified(t, roots))
-	r.cfg.AuthsOut = filepath.Join(filepath.Dir(r.cfg.Dir), "auths")
+	id := authorizer(r)
 	trust := r.complete()
 	store, err := ledgerstore.Open(stopped.LogDir(r.cfg.Dir))
 	ok(t, err)
@@ -505,13 +505,12 @@ func TestEndorsement(t *testing.T) {
 	if _, err := stopped.Answer(r.cfg.Dir, r.cfg.TPM, nil, c); !errors.Is(err, device.ErrEndorsementLocked) {
 		t.Errorf("without the authorization: %v", err)
 	}
-	auths, err := authfile.Read(r.cfg.AuthsOut)
-	ok(t, err)
-	a, err := stopped.Answer(r.cfg.Dir, r.cfg.TPM, auths.Endorsement, c)
+	auths := authorized(r, id)
+	a, err := stopped.Answer(r.cfg.Dir, r.cfg.TPM, auths[device.Endorsement], c)
 	ok(t, err)
 	ok(t, c.Check(a, kept))
 	c.Origin = "other.example/log"
-	if _, err := stopped.Answer(r.cfg.Dir, r.cfg.TPM, auths.Endorsement, c); err == nil {
+	if _, err := stopped.Answer(r.cfg.Dir, r.cfg.TPM, auths[device.Endorsement], c); err == nil {
 		t.Error("a challenge for another log was answered")
 	}
 	text, err := os.ReadFile(r.cfg.Transcript)
@@ -521,7 +520,7 @@ func TestEndorsement(t *testing.T) {
 			t.Errorf("the transcript lacks %q:\n%s", want, text)
 		}
 	}
-	for _, secret := range []string{fmt.Sprintf("%x", auths.Owner), "PRIVATE", "123456\n"} {
+	for _, secret := range []string{fmt.Sprintf("%x", auths[device.Owner]), "PRIVATE", "123456\n"} {
 		if strings.Contains(string(text), secret) {
 			t.Errorf("the transcript holds the secret %q", secret)
 		}

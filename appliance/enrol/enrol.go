@@ -55,7 +55,7 @@ type Config struct {
 	Revocations *Revocations    // revocation certificates, kept by the auditors; nil makes none
 	Manage      *Management     // new management keys of the tokens, kept by the administrators; nil leaves them
 	Backup      []age.Recipient // who keep an encrypted copy of the log key; nobody if empty
-	AuthsOut    string          // file for the hierarchies' authorizations; "": they are not set
+	Auths       *Authorizations // of the TPM's hierarchies, kept by the administrators; nil: they are not set
 	Predecessor *anchor.Trust   // of the log that this one goes on from; nil for none
 	SameHead    bool            // go on from the HEAD of the predecessor, after TPM2_Clear
 	Throwaway   bool            // emulators and development hardware are good enough; nothing is asked
@@ -131,6 +131,7 @@ func (c *ceremony) steps(ctx context.Context) error {
 		{"TPM's endorsement key", c.readEK},
 		{"TPM's attestation key", c.makeAK},
 		{"HEAD", c.makeHead},
+		{"image counter", c.makeFloor},
 		{"genesis", c.commit},
 		{"TPM's authorizations", c.setAuths},
 		{"trust", c.writeTrust},
@@ -245,6 +246,11 @@ func (c *ceremony) begin(context.Context) error {
 	if s == nil {
 		if err := transcript.Absent(c.Transcript); err != nil {
 			return err
+		}
+		for _, name := range []string{"trust", logkey.BackupFile} {
+			if err := absent(filepath.Join(c.TrustDir, name), "--trust-out"); err != nil {
+				return err
+			}
 		}
 	}
 	if err := c.save(); err != nil {

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"filippo.io/age"
@@ -30,17 +28,23 @@ func ManagementFile(serial uint32) string { return fmt.Sprintf("management-%d.ag
 // OpenManagement decrypts a token's management key with an age identity; the caller
 // zeroes it.
 func OpenManagement(path string, identity io.Reader) ([]byte, error) {
+	return openHex(path, identity, len(piv.FactoryManagementKey()), "management key")
+}
+
+// openHex decrypts a secret of so many bytes, which stands in hex; the caller zeroes
+// it.
+func openHex(path string, identity io.Reader, size int, what string) ([]byte, error) {
 	text, err := sealed.Read(path, identity)
 	defer clear(text)
 	if err != nil {
 		return nil, err
 	}
-	key := make([]byte, hex.DecodedLen(max(len(text)-1, 0)))
-	if _, err := hex.Decode(key, bytes.TrimSuffix(text, []byte("\n"))); err != nil || len(key) != len(piv.FactoryManagementKey()) {
-		clear(key)
-		return nil, fmt.Errorf("%s holds no management key", path)
+	secret := make([]byte, hex.DecodedLen(max(len(text)-1, 0)))
+	if _, err := hex.Decode(secret, bytes.TrimSuffix(text, []byte("\n"))); err != nil || len(secret) != size {
+		clear(secret)
+		return nil, fmt.Errorf("%s holds no %s", path, what)
 	}
-	return key, nil
+	return secret, nil
 }
 
 // setManagementKeys gives each token a management key in place of the factory's.
@@ -68,12 +72,7 @@ func (c *ceremony) setManagementKey(t *piv.Token) error {
 		return err
 	}
 	if !fresh {
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("its management key is not the factory's, and %s does not hold it: reset the token (ykman piv reset) and begin again", path)
-		} else if err != nil {
-			return err
-		}
-		return nil
+		return has(path, "its management key is not the factory's, and %s does not hold it: reset the token (ykman piv reset) and begin again")
 	}
 	if err := c.interrupt(); err != nil {
 		return err

@@ -225,7 +225,7 @@ func (k *key) sign(digest []byte, h crypto.Hash) ([]byte, error) {
 
 func (c *ceremony) certifyKey(k *key) (err error) {
 	c.ask("touch", operator.AskTouch, "Touch "+c.called(k.token)+": its key "+k.Name+" signs its own certificate, for "+c.UserID+".")
-	k.state.Cert, err = sigformat.NewCertificateUntil(k.pgp, c.UserID, c.Expires, k.sign)
+	k.state.Cert, err = sigformat.NewCertificateOf(k.pgp, c.UserID, sigformat.Terms{Expires: c.Expires, Family: k.Family, Origin: c.policy.Origin}, k.sign)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 
-	"touchmark/appliance/enrol/authfile"
 	"touchmark/tpm/device"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
@@ -49,10 +48,13 @@ func (c *ceremony) knownAK() error {
 
 // newTPM looks at a TPM that nothing was made in yet.
 func (c *ceremony) newTPM() error {
-	if set, err := c.TPM.AuthsSet(); err != nil {
+	if set, err := c.TPM.AuthSet(device.Hierarchies()...); err != nil {
 		return err
 	} else if set {
 		return fmt.Errorf("an authorization of a hierarchy is set: clear the TPM first (tpm2_clear, with the lockout authorization from --hierarchy-auth-out of the enrolment before): %w", device.ErrAuthSet)
+	}
+	if err := c.foreignAuths(); err != nil {
+		return err
 	}
 	if err := c.checkHead(); err != nil {
 		return err
@@ -168,7 +170,7 @@ func (c *ceremony) noAK() error {
 func (c *ceremony) makeHead(ctx context.Context) error {
 	cfg := c.TPM.Config()
 	if !c.state.HeadAsked {
-		text := fmt.Sprintf("Make HEAD, index %#08x? It can NEVER be removed from this TPM, which then serves this log, %s, for its lifetime.", cfg.Head, c.policy.Origin)
+		text := fmt.Sprintf("Make HEAD, index %#08x? It and the counter of image serials beside it can NEVER be removed from this TPM, which then serves this log, %s, for its lifetime.", cfg.Head, c.policy.Origin)
 		if c.SameHead {
 			text = fmt.Sprintf("Begin the log %s on the HEAD that %s left? No entry of that log can follow any more.", c.policy.Origin, c.Predecessor.Origin)
 		}
@@ -190,29 +192,15 @@ func (c *ceremony) makeHead(ctx context.Context) error {
 	return nil
 }
 
-// setAuths sets the hierarchies' authorizations, the last thing the TPM needs
-// to be asked for.
-func (c *ceremony) setAuths(ctx context.Context) error {
-	if c.AuthsOut == "" {
-		c.words.Once("WARNING     the authorizations of the TPM's hierarchies are NOT set (no --hierarchy-auth-out): whoever has root can clear the TPM, which stops the board")
-		return nil
+// makeFloor makes the counter of image serials. Who agreed to HEAD agreed to it.
+func (c *ceremony) makeFloor(context.Context) error {
+	if err := c.TPM.MakeFloor(); err != nil {
+		return err
 	}
-	set, err := c.TPM.AuthsSet()
+	floor, err := c.TPM.Floor()
 	if err != nil {
 		return err
 	}
-	if !set {
-		if err := c.confirm(ctx, "Set the authorizations of the TPM's hierarchies? They will be only in the file "+c.AuthsOut+": without it nobody clears this TPM or uses its endorsement key."); err != nil {
-			return err
-		}
-	}
-	auths, err := authfile.Make(c.AuthsOut)
-	if err != nil {
-		return err
-	}
-	if err := c.TPM.SetAuths(auths); err != nil {
-		return err
-	}
-	c.words.Once("authorizations of owner, endorsement and lockout hierarchy: set, kept in %s", c.AuthsOut)
+	c.words.Once("counter     of image serials, indexes %#08x and %#08x, at %d", c.TPM.Config().Head+1, c.TPM.Config().Head+2, floor)
 	return nil
 }

@@ -57,7 +57,8 @@ func Admit(p *policy.Policy, log Log, rates *policy.History, req *policy.Request
 	if err := checkHead(log, req.Submission); err != nil {
 		return nil, nil, err
 	}
-	artifacts, err := checkContents(req.Approval.Items, contents, now)
+	class, _ := p.Class(grant.Class) // it is there: it grants
+	artifacts, err := checkContents(class, req.Approval.Items, contents, now)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -85,7 +86,7 @@ func checkHead(log Log, sub message.Submission) error {
 }
 
 // checkContents reads what came of each item.
-func checkContents(items []message.Item, contents []message.Content, now time.Time) (artifacts []Artifact, err error) {
+func checkContents(class *policy.Class, items []message.Item, contents []message.Content, now time.Time) (artifacts []Artifact, err error) {
 	if len(contents) != len(items) {
 		return nil, Refuse(message.CodeBadState, "%d hash states and documents for %d items", len(contents), len(items))
 	}
@@ -94,7 +95,7 @@ func checkContents(items []message.Item, contents []message.Content, now time.Ti
 		if contents[i].Document != nil {
 			a, err = readDocument(it, contents[i].Document, now)
 		} else {
-			a.State, err = checkState(it, contents[i].State)
+			a.State, err = checkState(class, it, contents[i].State)
 		}
 		if err != nil {
 			return nil, inItem(i, err)
@@ -132,9 +133,9 @@ func readDocument(it message.Item, doc []byte, now time.Time) (a Artifact, err e
 
 // checkState confirms that a hash state is one that a file of the approved size
 // with the approved digest leaves behind, and that a state will do.
-func checkState(it message.Item, b []byte) (st sigformat.State, err error) {
-	if f, known := sigformat.FormatOf(it.Format); known && f.Document() == sigformat.Demanded {
-		return st, Refuse(message.CodeDocumentMissing, "%s is over a document that must come with the request", f.Name)
+func checkState(class *policy.Class, it message.Item, b []byte) (st sigformat.State, err error) {
+	if class.Demands(it.Format) {
+		return st, Refuse(message.CodeDocumentMissing, "what class %s signs as %s must come as a document, so that the operator is shown what it says", class.Name, it.Format)
 	}
 	if st, err = sigformat.ParseState(it.Digest.Alg, b); err != nil {
 		return st, Refuse(message.CodeBadState, "%v", err)
@@ -156,22 +157,34 @@ func matches(it message.Item, st sigformat.State, what string) error {
 // OpenCancel verifies a cancellation: signed by one known host, for this
 // appliance, made now, give or take the policy's max_skew. The error is a
 // *policy.Refusal.
-func OpenCancel(p *policy.Policy, note []byte, now time.Time) (c *message.Cancel, host string, err error) {
+func OpenCancel(p *policy.Policy, note []byte, now time.Time) (*message.Cancel, string, error) {
+	return open(p, note, "cancellation", message.ParseCancel, func(c *message.Cancel) (string, time.Time) { return c.Origin, c.HostTime }, now)
+}
+
+// OpenRounds verifies an announcement of rounds in the same way.
+func OpenRounds(p *policy.Policy, note []byte, now time.Time) (*message.Rounds, string, error) {
+	return open(p, note, "announcement", message.ParseRounds, func(r *message.Rounds) (string, time.Time) { return r.Origin, r.HostTime }, now)
+}
+
+// open verifies what a host signed by itself: by one known host, for this
+// appliance, made now.
+func open[T any](p *policy.Policy, note []byte, what string, parse func([]byte) (*T, error), head func(*T) (origin string, at time.Time), now time.Time) (m *T, host string, err error) {
 	text, host, err := p.AuthenticateHost(note)
 	if err != nil {
 		return nil, "", err
 	}
-	if c, err = message.ParseCancel(text); err != nil {
-		return nil, "", Refuse(message.CodeBadMessage, "cancellation: %v", err)
+	if m, err = parse(text); err != nil {
+		return nil, "", Refuse(message.CodeBadMessage, "%s: %v", what, err)
 	}
-	if err := p.CheckOrigin(c.Origin); err != nil {
+	origin, at := head(m)
+	if err := p.CheckOrigin(origin); err != nil {
 		return nil, "", err
 	}
-	if off := c.HostTime.Sub(now).Abs(); off > p.MaxSkew {
-		return nil, "", Refuse(message.CodeClockSkew, "the cancellation was made at %s, it is %s, more than %s apart: it is a replay, or a clock is wrong",
-			c.HostTime.Format(time.RFC3339), now.UTC().Format(time.RFC3339), p.MaxSkew)
+	if off := at.Sub(now).Abs(); off > p.MaxSkew {
+		return nil, "", Refuse(message.CodeClockSkew, "the %s was made at %s, it is %s, more than %s apart: it is a replay, or a clock is wrong",
+			what, at.Format(time.RFC3339), now.UTC().Format(time.RFC3339), p.MaxSkew)
 	}
-	return c, host, nil
+	return m, host, nil
 }
 
 // Refuse makes a *policy.Refusal.

@@ -394,3 +394,62 @@ func TestPropertyRation(t *testing.T) {
 		}
 	})
 }
+
+// A class that demands documents takes nothing by its state, and no document that
+// nothing can be shown of.
+func TestAClassThatDemandsDocuments(t *testing.T) {
+	d := newDesk(t, `[[class]]
+name = "suite"
+keys = ["packages"]
+hosts = ["repo1"]
+names = ["*.db"]
+formats = ["openpgp-binary"]
+max_size = "1MiB"
+rates = ["20/1h"]
+approvals = 0
+batch = 4
+documents = "demanded"
+`)
+	ask := func(contents ...message.Content) error {
+		r := d.Honest(intaketest.Release)
+		r.Approval.Class = "suite"
+		if len(contents) > 0 {
+			r.Contents = contents
+		}
+		return d.ask(r.Submit())
+	}
+	wantCode(t, ask(), message.CodeDocumentMissing)
+	if err := ask(message.Content{Document: []byte(intaketest.Release)}); err != nil {
+		t.Error(err)
+	}
+	wantCode(t, ask(message.Content{Document: []byte(intaketest.Release + "\n")}), message.CodeStateMismatch)
+	r := d.Honest("no Release file")
+	r.Approval.Class, r.Contents = "suite", []message.Content{{Document: []byte("no Release file")}}
+	wantCode(t, d.ask(r.Submit()), message.CodeBadDocument)
+	r.Approval.Items[0].Size = message.MaxDocument + 1
+	wantCode(t, d.ask(r.Submit()), message.CodeDocumentMissing)
+}
+
+// An announcement of rounds is opened by the same rules.
+func TestOpenRounds(t *testing.T) {
+	d := newDesk(t)
+	m := message.Rounds{Origin: origin, HostTime: noon, More: 3}
+	if r, host, err := OpenRounds(d.policy, intaketest.Sign(m.Marshal(), d.Host), noon); err != nil || host != "repo1" || r.More != 3 {
+		t.Errorf("%+v, %s, %v", r, host, err)
+	}
+	cancel := d.Cancel(d.Host, message.JobID{}, noon)
+	old := m
+	old.HostTime = noon.Add(-intaketest.MaxSkew - time.Second)
+	elsewhere := m
+	elsewhere.Origin = "other.example/log"
+	for code, note := range map[string][]byte{
+		message.CodeUnknownHost:  intaketest.Sign(m.Marshal(), d.Alice),
+		message.CodeBadSignature: intaketest.Sign(m.Marshal()),
+		message.CodeBadMessage:   cancel,
+		message.CodeClockSkew:    intaketest.Sign(old.Marshal(), d.Host),
+		message.CodeWrongOrigin:  intaketest.Sign(elsewhere.Marshal(), d.Host),
+	} {
+		_, _, err := OpenRounds(d.policy, note, noon)
+		wantCode(t, err, code)
+	}
+}

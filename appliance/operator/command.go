@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"touchmark/hostlink/message"
 )
 
 // Verb is what the operator says.
@@ -18,6 +20,7 @@ const (
 	Time       Verb = "time"       // the time shown is right
 	Confirm    Verb = "confirm"    // do what cannot be undone
 	Unmirrored Verb = "unmirrored" // commit the order shown although no host holds it
+	Open       Verb = "open"       // have the host open a round
 	Quit       Verb = "quit"       // stop the appliance in good order
 )
 
@@ -28,6 +31,7 @@ const (
 type Command struct {
 	Verb Verb
 	Job  string
+	Rule string // of Open
 	PIN  []byte // the receiver zeroes it
 }
 
@@ -48,12 +52,16 @@ func ParseCommand(line []byte) (Command, error) {
 	switch v := Verb(verb); {
 	case (v == Arm || v == Deny || v == Unmirrored) && isJob(arg):
 		return Command{Verb: v, Job: arg}, nil
+	case v == Open && message.ValidToken(arg):
+		return Command{Verb: v, Rule: arg}, nil
+	case v == Open:
+		return Command{}, errors.New("open needs the rule of a round shown")
 	case v == Arm || v == Deny || v == Unmirrored:
 		return Command{}, fmt.Errorf("%s needs the job or order shown: the 64 hex digits of its identity", v)
 	case (v == Time || v == Confirm) && arg == "yes", v == Quit && arg == "":
 		return Command{Verb: v}, nil
 	}
-	return Command{}, errors.New("unknown command; known are: arm JOB, deny JOB, unmirrored ORDER, pin DIGITS, time yes, confirm yes, quit")
+	return Command{}, errors.New("unknown command; known are: arm JOB, deny JOB, unmirrored ORDER, open RULE, pin DIGITS, time yes, confirm yes, quit")
 }
 
 func isJob(s string) bool {

@@ -24,7 +24,7 @@ func TestGuideNamesEveryMember(t *testing.T) {
 			}
 		}
 	}
-	for _, v := range []any{View{}, Job{}, Item{}, Order{}, Waiting{}, Ended{}} {
+	for _, v := range []any{View{}, Job{}, Item{}, Order{}, Waiting{}, Round{}, Ended{}} {
 		named(reflect.TypeOf(v))
 	}
 	for _, a := range []Ask{AskTime, AskConfirm, AskPIN, AskArm, AskUnmirrored, AskTouch, AskNoTouch} {

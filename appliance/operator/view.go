@@ -8,8 +8,8 @@
 // tests are driven by the same Views, so nothing is visible on one and hidden
 // on the other.
 //
-// Everything in a View was computed by the appliance, but for artifact names,
-// which are the host's claims and are marked so.
+// Everything in a View was computed by the appliance, but for artifact names and
+// what rounds wait, which are the host's claims and are marked so.
 package operator
 
 import "time"
@@ -41,35 +41,37 @@ const (
 // View is the whole display. Event names what changed last ("update" for a
 // change of no consequence); the words are listed in docs/operator-guide.md.
 type View struct {
-	Event    string    `json:"event"`
-	Ask      Ask       `json:"ask,omitempty"`
-	Origin   string    `json:"origin,omitempty"`
-	Time     time.Time `json:"time"`
-	Clock    string    `json:"clock,omitempty"`   // who vouches for Time, as the log's boot entries say it; empty: nobody yet
-	LogTime  time.Time `json:"log_time"`          // of the newest entry of the log, zero if there is none
-	Left     int       `json:"left,omitempty"`    // seconds until what is asked ends by itself, 0 if it does not
-	Emulated bool      `json:"emulated"`          // the token or TPM is not the real thing
-	Token    string    `json:"token"`             // missing, wrong, pin-needed or ready
-	Device   string    `json:"device,omitempty"`  // which token it is, in words
-	TPM      string    `json:"tpm"`               // one of the words above
-	LogSize  uint64    `json:"log_size"`          // leaves, those not committed yet included
-	Sealed   uint64    `json:"committed"`         // leaves that HEAD has committed
-	Head     string    `json:"head,omitempty"`    // HEAD in the TPM as the board knows it, hex
-	Scrub    string    `json:"log_check"`         // how far reading the whole log since the start has come, or what it found
-	Host     string    `json:"host"`              // link state: down, up, or the name the host proved
-	Queue    int       `json:"queue"`             // jobs waiting behind the one shown
-	Waiting  []Waiting `json:"waiting,omitempty"` // what they are, in order
-	Recent   []Ended   `json:"recent,omitempty"`  // what came of the requests before, newest first
-	Job      *Job      `json:"job,omitempty"`
-	Order    *Order    `json:"order,omitempty"`   // never beside a job
-	Alarm    string    `json:"alarm,omitempty"`   // the message begins with it: not to be wiped off by what comes next
-	Message  string    `json:"message,omitempty"` // one line for the operator: what happened, what to do
-	State    string    `json:"state"`             // ready, halted, or what it is busy with, as hosts are told
-	Halt     string    `json:"halt,omitempty"`    // the halt state (docs/spec/anchor.md §5)
-	Halted   string    `json:"halted,omitempty"`  // why the board refuses to go on, and what to do
-	Warning  string    `json:"warning,omitempty"` // what does not stop the board and must not be forgotten
-	Writes   uint64    `json:"nv_writes"`         // how often the TPM's memory was written
-	Days     int       `json:"nv_days"`           // until that may be worn out at the present rate, -1 when nobody can tell
+	Event      string    `json:"event"`
+	Ask        Ask       `json:"ask,omitempty"`
+	Origin     string    `json:"origin,omitempty"`
+	Time       time.Time `json:"time"`
+	Clock      string    `json:"clock,omitempty"`       // who vouches for Time, as the log's boot entries say it; empty: nobody yet
+	LogTime    time.Time `json:"log_time"`              // of the newest entry of the log, zero if there is none
+	Left       int       `json:"left,omitempty"`        // seconds until what is asked ends by itself, 0 if it does not
+	Emulated   bool      `json:"emulated"`              // the token or TPM is not the real thing
+	Token      string    `json:"token"`                 // missing, wrong, pin-needed or ready
+	Device     string    `json:"device,omitempty"`      // which token it is, in words
+	TPM        string    `json:"tpm"`                   // one of the words above
+	LogSize    uint64    `json:"log_size"`              // leaves, those not committed yet included
+	Sealed     uint64    `json:"committed"`             // leaves that HEAD has committed
+	Head       string    `json:"head,omitempty"`        // HEAD in the TPM as the board knows it, hex
+	Scrub      string    `json:"log_check"`             // how far reading the whole log since the start has come, or what it found
+	Host       string    `json:"host"`                  // link state: down, up, or the name the host proved
+	Queue      int       `json:"queue"`                 // jobs waiting behind the one shown
+	Waiting    []Waiting `json:"waiting,omitempty"`     // what they are, in order
+	Recent     []Ended   `json:"recent,omitempty"`      // what came of the requests before, newest first
+	Rounds     []Round   `json:"rounds,omitempty"`      // what waits on the host, in its words
+	MoreRounds int       `json:"more_rounds,omitempty"` // how many it does not tell one by one, in its words
+	Job        *Job      `json:"job,omitempty"`
+	Order      *Order    `json:"order,omitempty"`   // never beside a job
+	Alarm      string    `json:"alarm,omitempty"`   // the message begins with it: not to be wiped off by what comes next
+	Message    string    `json:"message,omitempty"` // one line for the operator: what happened, what to do
+	State      string    `json:"state"`             // ready, halted, or what it is busy with, as hosts are told
+	Halt       string    `json:"halt,omitempty"`    // the halt state (docs/spec/anchor.md §5)
+	Halted     string    `json:"halted,omitempty"`  // why the board refuses to go on, and what to do
+	Warning    string    `json:"warning,omitempty"` // what does not stop the board and must not be forgotten
+	Writes     uint64    `json:"nv_writes"`         // how often the TPM's memory was written
+	Days       int       `json:"nv_days"`           // until that may be worn out at the present rate, -1 when nobody can tell
 }
 
 // Job is the one request on display.
@@ -102,6 +104,21 @@ type Waiting struct {
 	Host  string `json:"host"`
 	Items int    `json:"items"`
 }
+
+// Round is what the host says of one of its rules under which files wait for a
+// signature: its claims, all of it. They come on display as a request when a round
+// of the rule is open.
+type Round struct {
+	Rule  string    `json:"rule"`
+	Files int       `json:"files"` // without a signature
+	State string    `json:"state"` // RoundAsked, or as message.Round has it
+	Since time.Time `json:"since"`
+	Next  time.Time `json:"next,omitzero"` // a round opens by the host's schedule
+}
+
+// RoundAsked is the state of a round that the host was asked to open, until it
+// says what became of that.
+const RoundAsked = "asked"
 
 // Ended is what came of a request.
 type Ended struct {

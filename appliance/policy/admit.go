@@ -104,6 +104,8 @@ func (c *Class) admitsItem(it message.Item) error {
 		return refuse(message.CodeNameForbidden, "%s: class %s signs only %s", it.Name, c.Name, strings.Join(c.Names, ", "))
 	case it.Size > c.MaxSize:
 		return refuse(message.CodeTooLarge, "%s: %d bytes, class %s allows %d", it.Name, it.Size, c.Name, c.MaxSize)
+	case it.Size > message.MaxDocument && c.Demands(it.Format):
+		return refuse(message.CodeDocumentMissing, "%s: class %s takes %s as documents only, and %d bytes are none: at most %d are", it.Name, c.Name, it.Format, it.Size, message.MaxDocument)
 	}
 	return nil
 }

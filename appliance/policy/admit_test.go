@@ -235,6 +235,26 @@ func TestAdmitRefuses(t *testing.T) {
 	}
 }
 
+// What is larger than a document cannot have come as one: the auditor sees that too.
+func TestAdmitDocuments(t *testing.T) {
+	text := readExample(t, "distribution.toml")
+	for value, code := range map[string]string{"": "", "documents = \"demanded\"\n": message.CodeDocumentMissing} {
+		p := mustPolicy(t, strings.Replace(text, "batch = 16\n", "batch = 16\n"+value, 1))
+		for _, size := range []uint64{message.MaxDocument, message.MaxDocument + 1} {
+			j := newJob("pacman-db", "core.db.tar.gz")
+			j.approval.Items[0].Size = size
+			_, err := p.Admit(authenticated(t, p, j), NewHistory(), noon)
+			if code == "" || size == message.MaxDocument {
+				if err != nil {
+					t.Errorf("%q, %d bytes: %v", value, size, err)
+				}
+				continue
+			}
+			wantRefusal(t, "too large for a document", code, err)
+		}
+	}
+}
+
 // The bounds themselves are allowed, and fractions of a second never decide,
 // so that a replay with a log entry's time gives the same answer.
 // TestAdmitByHash: only keys that sign over every item's hash are granted, and

@@ -232,8 +232,29 @@ func (c *checker) class(p *Policy, f *fileClass, at string) Class {
 	persons = slices.Compact(persons)
 	c.check(f.Approvals <= uint64(len(persons)), at+".approvals", "%d approvals, but the policy has only %d approving persons: add [[approver]] tables or ask for fewer", f.Approvals, len(persons))
 	c.check(f.Batch >= 1 && f.Batch <= message.MaxItems, at+".batch", "a batch is from 1 to %d items", message.MaxItems)
+	cl.Documents = c.documents(at+".documents", f)
 	return cl
 }
+
+// documents reads whether a class takes documents only.
+func (c *checker) documents(at string, f *fileClass) bool {
+	if f.Documents == nil {
+		return false
+	}
+	c.oneOf(at, "use of documents", *f.Documents, []string{documentsAllowed, documentsDemanded})
+	for _, name := range f.Formats {
+		format, known := sigformat.FormatOf(name)
+		c.check(!known || *f.Documents != documentsDemanded || format.Document() != sigformat.Never, at, "what is signed as %s never comes as a document: give it a class of its own, or write documents = %q", name, documentsAllowed)
+	}
+	return *f.Documents == documentsDemanded
+}
+
+// What a class says of documents: whether an item comes as one is the host's
+// choice where its format leaves it, or not.
+const (
+	documentsAllowed  = "allowed"
+	documentsDemanded = "demanded"
+)
 
 func (c *checker) rates(path string, texts []string) []Rate {
 	var rates []Rate

@@ -185,6 +185,10 @@ func TestRefusedPolicies(t *testing.T) {
 		{"approvals without approvers", "approvals = 0", "approvals = 1", "approvals", "only 0 approving persons"},
 		{"batch zero", "batch = 16", "batch = 0", "batch", "from 1 to 16"},
 		{"batch too large", "batch = 16", "batch = 17", "batch", "from 1 to 16"},
+		{"documents of another word", "batch = 16", "batch = 16\ndocuments = \"demand\"", `"demand"`, `did you mean "demanded"?`},
+		{"documents of no word", "batch = 16", "batch = 16\ndocuments = \"\"", "", "choose from allowed, demanded"},
+		{"documents that are a number", "batch = 16", "batch = 16\ndocuments = 1", "documents", `write documents = "demanded"`},
+		{"documents twice", "batch = 16", "batch = 16\ndocuments = \"allowed\"\ndocuments = \"demanded\"", "", "correct the TOML"},
 		{"no class at all", second, "", "", "the table class is missing"},
 	}
 	for _, c := range cases {
@@ -216,6 +220,31 @@ func TestRefusedPolicies(t *testing.T) {
 				t.Errorf("stands at %d:%d, want %d:%d (%s)", e.Line, e.Column, line, at-start, e.Reason)
 			}
 		})
+	}
+}
+
+// A class takes documents only if it says so, and of formats that are over some.
+func TestDocumentsDemanded(t *testing.T) {
+	good := readExample(t, "arch.toml")
+	with := func(value, family, format string) (*Policy, error) {
+		return Parse([]byte(strings.NewReplacer("batch = 16", "batch = 16\n"+value, `"openpgp-data"`, `"`+family+`"`, `"openpgp-binary"`, `"`+format+`"`).Replace(good)))
+	}
+	for value, want := range map[string]bool{"": false, `documents = "allowed"`: false, `documents = "demanded"`: true} {
+		p, err := with(value, "openpgp-data", "openpgp-cleartext")
+		if err != nil || p.Classes[0].Documents != want || p.Classes[0].Demands("openpgp-cleartext") != want || !p.Classes[0].Demands("dsse-in-toto") {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+	for format, family := range map[string]string{"sshsig-git": "sshsig", "raw-firmware": "raw"} {
+		if _, err := with(`documents = "demanded"`, family, format); err == nil || !strings.Contains(err.Error(), "never comes as a document") {
+			t.Errorf("%s: %v", format, err)
+		}
+		if _, err := with(`documents = "allowed"`, family, format); err != nil {
+			t.Errorf("%s: %v", format, err)
+		}
+	}
+	if _, err := with(`documents = "demanded"`, "in-toto", "in-toto-native"); err != nil {
+		t.Error(err)
 	}
 }
 

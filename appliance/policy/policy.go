@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"touchmark/appliance/sigformat"
 )
 
 // Policy is a checked policy. It must not be changed.
@@ -79,8 +81,16 @@ type Class struct {
 	Formats   []string
 	MaxSize   uint64 // bytes
 	Rates     []Rate
-	Approvals int // approving persons needed
-	Batch     int // most items in one approval
+	Approvals int  // approving persons needed
+	Batch     int  // most items in one approval
+	Documents bool // everything comes as a document, whose meaning the operator is shown
+}
+
+// Demands reports whether an item of this format must come as a document: because
+// the class says so, or the format.
+func (c *Class) Demands(format string) bool {
+	f, known := sigformat.FormatOf(format)
+	return c.Documents || known && f.Document() == sigformat.Demanded
 }
 
 // Rate allows at most Count items within Window.

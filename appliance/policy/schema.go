@@ -45,12 +45,13 @@ type fileClass struct {
 	Rates     []string `toml:"rates"`
 	Approvals uint64   `toml:"approvals"`
 	Batch     uint64   `toml:"batch"`
+	Documents *string  `toml:"documents"`
 }
 
 const exampleKey = `"name+hash+base64"`
 
-// schema lists every table and key there is; all keys are required, so that
-// no rule is ever a silent default.
+// schema lists every table and key there is; all keys are required, so that no
+// rule is ever a silent default, but for one that only makes a class stricter.
 var schema = []document.Table{
 	{Fields: []document.Field{
 		{Name: "version", Kind: document.Number, Example: "1"},
@@ -92,5 +93,6 @@ var schema = []document.Table{
 		{Name: "rates", Kind: document.List, Example: `["60/1h"]`},
 		{Name: "approvals", Kind: document.Number, Example: "0"},
 		{Name: "batch", Kind: document.Number, Example: "16"},
+		{Name: "documents", Kind: document.Text, Example: `"demanded"`, Optional: true},
 	}},
 }

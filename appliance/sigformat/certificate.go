@@ -19,6 +19,7 @@ import (
 type Certificate struct {
 	Key     *Key
 	UserID  string
+	Family  string    // of the key: what its signatures are for; empty if the certificate is bare
 	Expires time.Time // of the key; zero: never
 	Revoked bool
 	Code    Reason // of the revocation
@@ -32,20 +33,32 @@ type Certificate struct {
 	revocation []byte    // packet, nil if there is none
 }
 
-// NewCertificate makes the certificate of a token key that never expires: primary
-// key, user id and positive self-certification, with SHA-256, at the key's
-// creation time. sign has the token sign the digest and returns what
-// Plan.Finish takes.
-func NewCertificate(k *Key, uid string, sign func(digest []byte, h crypto.Hash) ([]byte, error)) ([]byte, error) {
-	return NewCertificateUntil(k, uid, time.Time{}, sign)
+// Terms are what a certificate says beside key and user id.
+type Terms struct {
+	Expires time.Time // of the key; zero: never
+	Family  string    // of the key: FamilyOpenPGP, empty is that too, or FamilyInToto
+	Origin  string    // of the log; not looked at for FamilyOpenPGP
 }
 
-// NewCertificateUntil is NewCertificate for a key that expires then; zero is never.
-func NewCertificateUntil(k *Key, uid string, expires time.Time, sign func(digest []byte, h crypto.Hash) ([]byte, error)) ([]byte, error) {
+// NewCertificate makes the certificate of a token key of family openpgp-data that
+// never expires: primary key, user id and positive self-certification, with SHA-256,
+// at the key's creation time. sign has the token sign the digest and returns what
+// Plan.Finish takes.
+func NewCertificate(k *Key, uid string, sign func(digest []byte, h crypto.Hash) ([]byte, error)) ([]byte, error) {
+	return NewCertificateOf(k, uid, Terms{}, sign)
+}
+
+// NewCertificateOf is NewCertificate with terms.
+func NewCertificateOf(k *Key, uid string, t Terms, sign func(digest []byte, h crypto.Hash) ([]byte, error)) ([]byte, error) {
 	if err := CheckUserID(uid); err != nil {
 		return nil, err
 	}
-	p, err := k.planSelf(uid, expires)
+	host, _, _ := strings.Cut(t.Origin, "/")
+	note, err := familyNotation(host, t.Family)
+	if err != nil {
+		return nil, fmt.Errorf("openpgp certificate: %w", err)
+	}
+	p, err := k.planSelf(uid, t.Expires, note)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +94,8 @@ func (c *Certificate) Fits(family string) error {
 		return fmt.Errorf("a %s key of family %s needs a certificate with a user id", c.Key.name, family)
 	case !c.Bare() && !certified:
 		return fmt.Errorf("a %s key of family %s has made OpenPGP certifications", c.Key.name, family)
+	case !c.Bare() && c.Family != family:
+		return fmt.Errorf("the certificate says that the key is of family %s, not %s", c.Family, family)
 	}
 	return nil
 }
@@ -98,8 +113,8 @@ func (c *Certificate) Bytes() []byte {
 }
 
 // planSelf plans the self-signature that a certificate is made with; the key
-// expires then, zero is never.
-func (k *Key) planSelf(uid string, expires time.Time) (*Plan, error) {
+// expires then, zero is never. note is empty, or says the key's family.
+func (k *Key) planSelf(uid string, expires time.Time, note []byte) (*Plan, error) {
 	area, err := k.originArea(k.Created)
 	if err != nil {
 		return nil, fmt.Errorf("openpgp certificate: creation %w", err)
@@ -111,7 +126,30 @@ func (k *Key) planSelf(uid string, expires time.Time) (*Plan, error) {
 		}
 		area = appendSubpacket(area, subExpires, left...)
 	}
-	return k.plan(typeCertification, k.certAlg(), k.certHash(uid), appendPreferences(area)), nil
+	if area = appendPreferences(area); len(note) > 0 {
+		area = appendSubpacket(area, subNotation, note...)
+	}
+	return k.plan(typeCertification, k.certAlg(), k.certHash(uid), area), nil
+}
+
+// familyNotation is the body of the notation that tells keys for in-toto's metadata
+// from those for files (docs/spec/signature.md §5). Keys for files have none.
+func familyNotation(host, family string) ([]byte, error) {
+	switch family {
+	case "", FamilyOpenPGP:
+		return nil, nil
+	case FamilyInToto:
+		return notationOf("family@"+host, family), message.ValidOrigin(host + "/x")
+	}
+	return nil, fmt.Errorf("keys of family %s have no certificate", family)
+}
+
+// parseFamily is the inverse of familyNotation.
+func parseFamily(note []byte) (host, family string) {
+	if name, value, ok := cutNotation(note); ok {
+		host, family = strings.TrimPrefix(name, "family@"), value
+	}
+	return host, family
 }
 
 // originArea begins the hashed subpackets of every signature: when and by whom.
@@ -191,39 +229,51 @@ func parseCertificate(cert []byte) (*Certificate, error) {
 
 // certificate is the one that NewCertificate made, of its parts.
 func (k *Key) certificate(uid string, self []byte) (*Certificate, error) {
-	expires, err := k.expiry(self)
+	expires, note, err := k.saidOfSelf(self)
 	if err != nil {
 		return nil, fmt.Errorf("self-signature: %w", err)
 	}
-	p, err := k.planSelf(uid, expires)
+	c := &Certificate{Key: k, UserID: uid, Family: FamilyOpenPGP, Expires: expires, newest: k.Created, selfs: bytes.Clone(self)}
+	if len(note) > 0 {
+		var host string
+		host, c.Family = parseFamily(note)
+		if note, err = familyNotation(host, c.Family); err != nil {
+			return nil, fmt.Errorf("self-signature: %w", err)
+		}
+	}
+	p, err := k.planSelf(uid, expires, note)
 	if err != nil {
 		return nil, err
 	}
 	if err := p.Verify(self); err != nil {
 		return nil, fmt.Errorf("self-signature: %w", err)
 	}
-	return &Certificate{Key: k, UserID: uid, Expires: expires, newest: k.Created, selfs: bytes.Clone(self)}, nil
+	return c, nil
 }
 
-// expiry is what a self-signature says of it, zero for never. The rest of it is not
-// looked at.
-func (k *Key) expiry(self []byte) (expires time.Time, err error) {
+// saidOfSelf is what a self-signature says of the expiry, zero for never, and the
+// body of its notation. The rest of it is not looked at.
+func (k *Key) saidOfSelf(self []byte) (expires time.Time, note []byte, err error) {
 	body, _, err := cutPacket(self, tagSignature)
 	if err != nil {
-		return expires, err
+		return expires, nil, err
 	}
 	var f fields
 	if _, err := f.parse(body, typeCertification); err != nil {
-		return expires, err
+		return expires, nil, err
 	}
 	_, _, area, err := cutOrigin(f.area)
 	if err != nil {
-		return expires, err
+		return expires, nil, err
 	}
-	if b, _, err := cutSubpacket(area, subExpires); err == nil && len(b) == 4 {
-		expires = k.after(b)
+	if b, rest, err := cutSubpacket(area, subExpires); err == nil && len(b) == 4 {
+		expires, area = k.after(b), rest
 	}
-	return expires, nil
+	area = area[min(len(area), len(appendPreferences(nil))):]
+	if b, _, err := cutSubpacket(area, subNotation); err == nil {
+		note = b
+	}
+	return expires, note, nil
 }
 
 // withAll adds renewals, one behind the other, and a revocation.

@@ -62,7 +62,7 @@ func TestCertificateEveryBit(t *testing.T) {
 func TestCertificateUntil(t *testing.T) {
 	for _, k := range tokens() {
 		until := k.Created.AddDate(2, 0, 0)
-		raw, err := NewCertificateUntil(k.Key, "Until <until@touchmark.example>", until, k.sign)
+		raw, err := NewCertificateOf(k.Key, "Until <until@touchmark.example>", Terms{Expires: until}, k.sign)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,8 +86,64 @@ func TestCertificateUntil(t *testing.T) {
 			}
 		}
 		for _, never := range []time.Time{k.Created, k.Created.Add(-time.Hour), until.Add(time.Millisecond), k.Created.AddDate(140, 0, 0)} {
-			if _, err := NewCertificateUntil(k.Key, "A", never, k.sign); err == nil {
+			if _, err := NewCertificateOf(k.Key, "A", Terms{Expires: never}, k.sign); err == nil {
 				t.Errorf("expiry %s was taken", never)
+			}
+		}
+	}
+}
+
+// TestCertificateFamily: the certificate of a key for in-toto's metadata says so, and what it says is signed; go-crypto
+// reads it as one that is for signatures.
+func TestCertificateFamily(t *testing.T) {
+	for _, k := range tokens() {
+		terms := Terms{Expires: k.Created.AddDate(2, 0, 0), Family: FamilyInToto, Origin: testOrigin}
+		raw, err := NewCertificateOf(k.Key, "Layouts <layouts@touchmark.example>", terms, k.sign)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := ParseCertificate(raw)
+		if err != nil || c.Family != FamilyInToto || !c.Expires.Equal(terms.Expires) || !c.Fresh() || !bytes.Equal(c.Bytes(), raw) || c.Fits(FamilyOpenPGP) == nil {
+			t.Fatalf("%s: %+v, %v", k.Algorithm(), c, err)
+		}
+		if plain, err := ParseCertificate(k.certificate(t)); err != nil || plain.Family != FamilyOpenPGP || plain.Fits(FamilyInToto) == nil {
+			t.Errorf("%s: %+v, %v", k.Algorithm(), plain, err)
+		}
+		ring, err := openpgp.ReadKeyRing(bytes.NewReader(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if self, _ := ring[0].PrimarySelfSignature(); len(self.Notations) != 1 || self.Notations[0].Name != "family@touchmark.example" || string(self.Notations[0].Value) != "in-toto" || !self.FlagSign {
+			t.Errorf("%s: go-crypto reads %+v", k.Algorithm(), self.Notations)
+		}
+		at := bytes.Index(raw, []byte("family@"))
+		for i := range (len("family@touchmark.examplein-toto") + 9) * 8 {
+			bad := bytes.Clone(raw)
+			bad[at-9+i/8] ^= 1 << (i % 8)
+			if _, err := ParseCertificate(bad); err == nil {
+				t.Fatalf("%s: bit %d of the family changed, and it is accepted", k.Algorithm(), i)
+			}
+		}
+		for what, wrong := range map[string]Terms{"no log": {Family: FamilyInToto}, "no host": {Family: FamilyInToto, Origin: "/x"}, "SSH": {Family: FamilySSH, Origin: testOrigin}, "unknown": {Family: "x", Origin: testOrigin}} {
+			if _, err := NewCertificateOf(k.Key, "A", wrong, k.sign); err == nil {
+				t.Errorf("%s was taken", what)
+			}
+		}
+		for _, note := range [][]byte{notationOf("family@touchmark.example", "openpgp-data"), notationOf("other@touchmark.example", "in-toto"), notationOf("family@touchmark.example", ""), notationOf("family@", "in-toto"), {0}} {
+			p, err := k.planSelf("A", time.Time{}, note)
+			if err != nil {
+				t.Fatal(err)
+			}
+			value, err := k.sign(p.Signed())
+			if err != nil {
+				t.Fatal(err)
+			}
+			sig, err := p.Finish(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := ParseCertificate((&Certificate{Key: k.Key, UserID: "A", selfs: sig}).Bytes()); err == nil {
+				t.Errorf("a self-signature with the notation %q is accepted", note)
 			}
 		}
 	}

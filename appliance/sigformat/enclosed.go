@@ -14,17 +14,38 @@ import (
 
 // enclosedKind is a form of enclosed signatures with a type of keys.
 type enclosedKind struct {
-	packet    bool
+	form      enclosedForm
 	algorithm string
 }
 
+type enclosedForm byte
+
+const (
+	packetForm enclosedForm = iota // OpenPGP packets
+	nativeForm                     // of in-toto's own
+	dsseForm
+)
+
+func (f Format) form() enclosedForm {
+	switch {
+	case f.Family == FamilyDSSE:
+		return dsseForm
+	case f.Packet():
+		return packetForm
+	}
+	return nativeForm
+}
+
 // enclosedHashes are the hashes that verifiers take: in-toto's library knows
-// OpenPGP over SHA-256 and no ECDSA there, and of bare ECDSA the hash follows from
-// the curve. An Ed25519 key would have to sign the whole document, which is more
-// than tokens take.
+// OpenPGP over SHA-256 and no ECDSA there, of bare ECDSA the hash follows from the
+// curve, and of bare RSA its schemes have SHA-256. An Ed25519 key would have to sign
+// the whole document, which is more than tokens take, and which no log of digests
+// could be checked by.
 var enclosedHashes = map[enclosedKind]only{
-	{true, "rsa2048"}: {message.SHA256}, {true, "rsa3072"}: {message.SHA256}, {true, "rsa4096"}: {message.SHA256}, {true, "ed25519"}: {message.SHA256},
-	{false, "p256"}: {message.SHA256}, {false, "p384"}: {message.SHA384},
+	{packetForm, "rsa2048"}: {message.SHA256}, {packetForm, "rsa3072"}: {message.SHA256}, {packetForm, "rsa4096"}: {message.SHA256}, {packetForm, "ed25519"}: {message.SHA256},
+	{nativeForm, "p256"}: {message.SHA256}, {nativeForm, "p384"}: {message.SHA384},
+	{dsseForm, "p256"}: {message.SHA256}, {dsseForm, "p384"}: {message.SHA384},
+	{dsseForm, "rsa2048"}: {message.SHA256}, {dsseForm, "rsa3072"}: {message.SHA256}, {dsseForm, "rsa4096"}: {message.SHA256},
 }
 
 type only struct{ alg message.Alg }
@@ -236,32 +257,27 @@ func (f Format) by(k *Key, s strictjson.Value) bool {
 	return id == f.KeyID(k)
 }
 
-// Claimed takes all signatures out of a file that a reader may take for a key's,
-// as Plan.Finish made them, and what the file says is signed: those that name the
-// key, and of DSSE, where names are hints, those that the key has made. It verifies
-// no others.
-func (f Format) Claimed(k *Key, file []byte) (document []byte, sigs [][]byte, err error) {
-	c, err := f.open(file)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", f.Name, err)
-	}
+// Claimed takes all signatures over a document out of a file's objects that a reader
+// may take for a key's, as Plan.Finish made them: those that name the key, and of DSSE,
+// where names are hints, those that the key has made. It verifies no others.
+func (f Format) Claimed(k *Key, document []byte, objects []*strictjson.Object) (sigs [][]byte) {
 	var over []State
 	for _, alg := range message.Algs() {
 		h := NewHasher(alg)
-		_, _ = h.Write(c.document) // a hash never fails
+		_, _ = h.Write(document) // a hash never fails
 		over = append(over, h.State())
 	}
-	for _, s := range c.signatures {
-		named := f.by(k, s)
+	for _, o := range objects {
+		named := f.by(k, o)
 		if !named && f.Family != FamilyDSSE {
 			continue
 		}
-		sig, err := f.signature(k, s.(*strictjson.Object), c.document)
+		sig, err := f.signature(k, o, document)
 		if err == nil && (named || k.Made(sig, over)) {
 			sigs = append(sigs, sig)
 		}
 	}
-	return c.document, sigs, nil
+	return sigs
 }
 
 // OpenEnclosed takes a key's signature out of a file, as Plan.Finish made it, and

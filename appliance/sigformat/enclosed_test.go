@@ -19,15 +19,24 @@ const (
 	statement = "{\"_type\": \"https://in-toto.io/Statement/v1\"}\n"
 )
 
-// TestDSSEInTools: openssl accepts the signature that stands in an envelope over
-// the encoding (PAE) that Debian's Python makes of what stands in it.
+// TestDSSEInTools: openssl and securesystemslib, by its own key and under its own id of
+// that, accept the signature that stands in an envelope over the encoding (PAE) that
+// Debian's Python makes of what stands in it.
 func TestDSSEInTools(t *testing.T) {
 	const pae = `import base64,json,sys
 e = json.load(open(sys.argv[1]))
 p, t = base64.b64decode(e["payload"], validate=True), e["payloadType"].encode()
 open(sys.argv[2], "wb").write(b"DSSEv1 %d %s %d %s" % (len(t), t, len(p), p))
 open(sys.argv[3], "wb").write(base64.b64decode(e["signatures"][0]["sig"], validate=True))
-print(t.decode(), p.decode(), len(e["signatures"]), sorted(e))`
+from securesystemslib import interface, keys
+if sys.argv[4] == "rsa":
+    key = interface.import_rsa_publickey_from_file(sys.argv[5], "rsa-pkcs1v15-sha256")
+else:
+    key = interface.import_ecdsa_publickey_from_file(sys.argv[6])
+s, over = e["signatures"][0], open(sys.argv[2], "rb").read()
+hexed = {"keyid": s["keyid"], "sig": base64.b64decode(s["sig"]).hex()}
+judged = [keys.verify_signature(key, hexed, x) for x in (over, over + b" ")] if s["keyid"] == key["keyid"] else key["keyid"]
+print(t.decode(), p.decode(), len(e["signatures"]), sorted(e), judged)`
 	f := formatOf(t, "dsse-in-toto")
 	for _, k := range tokens() {
 		alg, ok := enclosedBy(k)[f]
@@ -41,8 +50,9 @@ print(t.decode(), p.decode(), len(e["signatures"]), sorted(e))`
 		b := &bench{t: t, dir: t.TempDir()}
 		key := b.write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 		envelope := b.write("envelope", k.enclose(t, f, alg, []byte(statement)))
-		out, err := run(t, b.dir, debianPython, "-I", "-c", pae, envelope, b.dir+"/pae", b.dir+"/sig")
-		if want := "application/vnd.in-toto+json " + statement + " 1 ['payload', 'payloadType', 'signatures']\n"; err != nil || out != want {
+		kind, _ := k.SecureSystems().Get("keytype")
+		out, err := run(t, b.dir, debianPython, "-I", "-c", pae, envelope, b.dir+"/pae", b.dir+"/sig", kind.(string), key, b.write("key.json", strictjson.Text(k.SecureSystems())))
+		if want := "application/vnd.in-toto+json " + statement + " 1 ['payload', 'payloadType', 'signatures'] [True, False]\n"; err != nil || out != want {
 			t.Fatalf("%v: %q, want %q", err, out, want)
 		}
 		if out, err := b.run("openssl", "dgst", "-"+string(alg), "-verify", key, "-signature", b.dir+"/sig", b.dir+"/pae"); err != nil {
@@ -57,7 +67,7 @@ print(t.decode(), p.decode(), len(e["signatures"]), sorted(e))`
 // TestEnclosedHashes: of each key type in-toto and DSSE have one hash or none.
 func TestEnclosedHashes(t *testing.T) {
 	want := map[string]string{
-		"rsa2048": "in-toto-gpg/sha256", "rsa3072": "in-toto-gpg/sha256", "rsa4096": "in-toto-gpg/sha256", "ed25519": "in-toto-gpg/sha256",
+		"rsa2048": "in-toto-gpg/sha256 dsse-x/sha256", "rsa3072": "in-toto-gpg/sha256 dsse-x/sha256", "rsa4096": "in-toto-gpg/sha256 dsse-x/sha256", "ed25519": "in-toto-gpg/sha256",
 		"p256": "in-toto-native/sha256 dsse-x/sha256", "p384": "in-toto-native/sha384 dsse-x/sha384", "p521": "",
 	}
 	for algorithm, w := range want {
@@ -78,7 +88,11 @@ func TestEnclosedHashes(t *testing.T) {
 		}
 	}
 	for _, k := range tokens() {
-		whole, err := ParseCertificate(k.certificate(t))
+		raw, err := NewCertificateOf(k.Key, "Layouts <layouts@touchmark.example>", Terms{Family: FamilyInToto, Origin: testOrigin}, k.sign)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole, err := ParseCertificate(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -277,11 +291,17 @@ func TestClaimed(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				doc, err := f.DocumentOf(whole)
+				if err != nil {
+					t.Fatal(err)
+				}
 				l, _ := v.(*strictjson.Object).Get("signatures")
-				v.(*strictjson.Object).Set("signatures", c.change(l.(strictjson.Array)))
-				doc, sigs, err := f.Claimed(k.Key, strictjson.Text(v))
-				if err != nil || len(sigs) != c.want || len(doc) == 0 {
-					t.Errorf("%s, %s, %s: %d signatures, %v", k.Algorithm(), f.Name, name, len(sigs), err)
+				var objects []*strictjson.Object
+				for _, o := range c.change(l.(strictjson.Array)) {
+					objects = append(objects, o.(*strictjson.Object))
+				}
+				if sigs := f.Claimed(k.Key, doc, objects); len(sigs) != c.want {
+					t.Errorf("%s, %s, %s: %d signatures", k.Algorithm(), f.Name, name, len(sigs))
 				}
 			}
 		}
@@ -297,7 +317,7 @@ func TestEncloseRefuses(t *testing.T) {
 			t.Errorf("%s: %s", name, whole)
 		}
 	}
-	if InTotoNative.KeyID(rsa.Key) != "" || rsa.SecureSystems() != nil {
+	if InTotoNative.KeyID(rsa.Key) != "" || tokens()[3].SecureSystems() != nil {
 		t.Error("an RSA key has an id that in-toto's own format knows")
 	}
 	// An integer as long as another type's, under this key's fingerprint.

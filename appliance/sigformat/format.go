@@ -89,7 +89,7 @@ func (f Format) Signs(algorithm string, alg message.Alg) error {
 		return nil
 	case f.Family == FamilyRaw && algorithm == "ed25519":
 		return fmt.Errorf("%s: an Ed25519 key signs messages, no digests", f.Name)
-	case f.Enclosed() && !enclosedHashes[enclosedKind{f.Packet(), algorithm}].is(alg):
+	case f.Enclosed() && !enclosedHashes[enclosedKind{f.form(), algorithm}].is(alg):
 		return fmt.Errorf("%s: nothing that verifies it takes a %s key over %s", f.Name, algorithm, alg)
 	}
 	return CheckHash(algorithm, alg)

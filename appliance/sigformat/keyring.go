@@ -76,21 +76,15 @@ func (r Keyring) verifyCertification(sig []byte, announced message.Digest) error
 	return c.Key.verify(&f, alg, fpr, announced.Sum)
 }
 
-// OpenPGP are the certificates that OpenPGP tools take, one behind the other.
-func OpenPGP(certs [][]byte) []byte {
+// ArmorAll puts the certificates that OpenPGP tools take into one ASCII-armored block,
+// which gpg and sq take as a keyring; nil if there are none.
+func ArmorAll(certs [][]byte) []byte {
 	var all []byte
 	for _, b := range certs {
 		if c, err := ParseCertificate(b); err == nil && !c.Bare() {
 			all = append(all, b...)
 		}
 	}
-	return all
-}
-
-// ArmorAll puts those into one ASCII-armored block, which gpg and sq take as a
-// keyring; nil if there are none.
-func ArmorAll(certs [][]byte) []byte {
-	all := OpenPGP(certs)
 	if all == nil {
 		return nil
 	}

@@ -376,22 +376,36 @@ func notation(origin string, job message.JobID) ([]byte, error) {
 		return nil, err
 	}
 	host, _, _ := strings.Cut(origin, "/")
-	name, value := "touchmark@"+host, origin+"#"+job.String()
+	return notationOf("touchmark@"+host, origin+"#"+job.String()), nil
+}
+
+// notationOf is the body of a notation for people, not critical.
+func notationOf(name, value string) []byte {
 	b := []byte{0x80, 0, 0, 0}
 	b = binary.BigEndian.AppendUint16(b, uint16(len(name)))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(value)))
-	return append(append(b, name...), value...), nil
+	return append(append(b, name...), value...)
+}
+
+// cutNotation takes name and value out of what notationOf made; it looks at nothing
+// else.
+func cutNotation(b []byte) (name, value string, ok bool) {
+	if len(b) < 8 {
+		return "", "", false
+	}
+	n := int(binary.BigEndian.Uint16(b[4:]))
+	if len(b) < 8+n {
+		return "", "", false
+	}
+	return string(b[8 : 8+n]), string(b[8+n:]), true
 }
 
 func parseNotation(b []byte) (origin string, job message.JobID, err error) {
-	if len(b) < 8 {
+	_, value, ok := cutNotation(b)
+	if !ok {
 		return "", job, errPacket
 	}
-	name := int(binary.BigEndian.Uint16(b[4:]))
-	if len(b) < 8+name {
-		return "", job, errPacket
-	}
-	origin, id, _ := strings.Cut(string(b[8+name:]), "#")
+	origin, id, _ := strings.Cut(value, "#")
 	if job, err = message.ParseJobID(id); err != nil {
 		return "", job, fmt.Errorf("notation: %w", err)
 	}

@@ -9,6 +9,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"touchmark/appliance/sigformat/strictjson"
 	"touchmark/hostlink/message"
@@ -24,7 +26,7 @@ func (f Format) KeyID(k *Key) string {
 		return hex.EncodeToString(k.fingerprint[:])
 	}
 	public := k.SecureSystems()
-	if public == nil {
+	if public == nil || !slices.ContainsFunc(message.Algs(), func(a message.Alg) bool { return f.Signs(k.name, a) == nil }) {
 		return ""
 	}
 	text, err := strictjson.Canonical(public)
@@ -35,10 +37,14 @@ func (f Format) KeyID(k *Key) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// SecureSystems is an ECDSA public key as securesystemslib writes it into a file,
-// nil for keys of another type.
+// SecureSystems is an ECDSA or RSA public key as securesystemslib writes it into a file,
+// nil for keys of another type. It strips the PEM of an RSA key of its last line end.
 func (k *Key) SecureSystems() *strictjson.Object {
-	scheme := map[string]string{"p256": "ecdsa-sha2-nistp256", "p384": "ecdsa-sha2-nistp384"}[k.name]
+	kind, scheme := "ecdsa", map[string]string{"p256": "ecdsa-sha2-nistp256", "p384": "ecdsa-sha2-nistp384"}[k.name]
+	_, isRSA := k.kind.(rsaType)
+	if isRSA {
+		kind, scheme = "rsa", "rsa-pkcs1v15-sha256"
+	}
 	if scheme == "" {
 		return nil
 	}
@@ -46,10 +52,14 @@ func (k *Key) SecureSystems() *strictjson.Object {
 	if err != nil {
 		panic("sigformat: a key that was encoded before has no SPKI: " + err.Error())
 	}
+	text := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	if isRSA {
+		text = strings.TrimSuffix(text, "\n")
+	}
 	val, o := new(strictjson.Object), new(strictjson.Object)
-	val.Set("public", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
+	val.Set("public", text)
 	o.Set("keyid_hash_algorithms", strictjson.Array{"sha256", "sha512"})
-	o.Set("keytype", "ecdsa")
+	o.Set("keytype", kind)
 	o.Set("keyval", val)
 	o.Set("scheme", scheme)
 	return o

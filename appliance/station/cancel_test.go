@@ -231,10 +231,9 @@ func TestCancelOfWhatIsArmedIsTooLate(t *testing.T) {
 	b.submit(r.Submit())
 	b.shown(r.Job())
 	b.command(operator.Command{Verb: operator.Arm, Job: r.Job().String()})
-	b.told(message.EventArmed)
+	b.until(func() bool { return len(b.entries) > 0 && isIntent(b.entries[len(b.entries)-1]) })
 	b.cancelAt(b.host, r, 1)
 	b.told(message.EventArmed)
-	b.until(func() bool { return len(b.entries) > 0 && isIntent(b.entries[len(b.entries)-1]) })
 	b.acks = true
 	b.ack()
 	b.awaitTouch()

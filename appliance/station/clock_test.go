@@ -2,6 +2,8 @@ package station
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"touchmark/appliance/operator"
 	"touchmark/appliance/operator/screen"
 	"touchmark/appliance/station/past"
+	"touchmark/appliance/update"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/anchor/recovery"
@@ -142,6 +145,55 @@ func TestCorrectionOutlivesADeath(t *testing.T) {
 	}
 }
 
+// diedBehindOrder is a board whose clock is 100 h ahead, some time after it signed last. It
+// halted over that, and died with so many appends left to its disk behind the order, given
+// too, that corrects it; the disk is whole again.
+func diedBehindOrder(t *testing.T, appends int64, passed time.Duration) (b *board, note []byte) {
+	t.Helper()
+	b = obedient(t)
+	disk := new(atomic.Int64)
+	disk.Store(1 << 40)
+	b.log = func(s *ledgerstore.Store) past.Log { return dying{s, disk} }
+	b.start()
+	b.connect()
+	b.signs("before.db", "content")
+	b.kill()
+	b.away = passed
+	b.cfg.Clock = func() time.Time { return time.Now().Add(passed + 100*time.Hour) }
+	b.haltsAhead()
+	note = b.order(&order.Time{To: b.now()})
+	id := b.bring(note)
+	b.ordered(id)
+	disk.Store(appends) // a boot entry comes first
+	b.command(operator.Command{Verb: operator.Arm, Job: id})
+	if v := b.serve("halted"); !strings.Contains(v.Halted, "log-unwritable") {
+		t.Fatal(v.Halted)
+	}
+	b.kill()
+	disk.Store(1 << 40)
+	return b, note
+}
+
+// haltsAhead starts a board, which finds its clock ahead.
+func (b *board) haltsAhead() {
+	b.t.Helper()
+	b.start()
+	b.view("a halt", func(v operator.View) bool { return v.Halt == string(recovery.ClockAhead) })
+	b.connect()
+}
+
+// isRight starts a board whose clock was set right: it serves, and the log replays.
+func (b *board) isRight(passed time.Duration) {
+	b.t.Helper()
+	b.kill()
+	b.cfg.Clock = func() time.Time { return time.Now().Add(passed) }
+	b.start()
+	b.event("ready")
+	b.connect()
+	b.signs("right.db", "content")
+	b.replays()
+}
+
 // A board that halted over its clock and died behind the order that corrects it halts again
 // as long as its clock is as wrong as it was: administrators vouched for the time that they
 // ordered, and for no other.
@@ -155,32 +207,8 @@ func TestWrongClockOutlivesNoOrder(t *testing.T) {
 		"behind the commit, after long": {2, 500 * 24 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := obedient(t)
-			disk := new(atomic.Int64)
-			disk.Store(1 << 40)
-			b.log = func(s *ledgerstore.Store) past.Log { return dying{s, disk} }
-			b.start()
-			b.connect()
-			b.signs("before.db", "content")
-			b.kill()
-			b.away = c.passed
-			b.cfg.Clock = func() time.Time { return time.Now().Add(c.passed + 100*time.Hour) }
-			b.start()
-			b.view("a halt", func(v operator.View) bool { return v.Halt == string(recovery.ClockAhead) })
-			b.connect()
-			note := b.order(&order.Time{To: b.now()})
-			id := b.bring(note)
-			b.ordered(id)
-			disk.Store(c.appends) // a boot entry comes first
-			b.command(operator.Command{Verb: operator.Arm, Job: id})
-			if v := b.serve("halted"); !strings.Contains(v.Halted, "log-unwritable") {
-				t.Fatal(v.Halted)
-			}
-			b.kill()
-			disk.Store(1 << 40)
-			b.start()
-			b.view("a halt", func(v operator.View) bool { return v.Halt == string(recovery.ClockAhead) })
-			b.connect()
+			b, note := diedBehindOrder(t, c.appends, c.passed)
+			b.haltsAhead()
 			if id := b.bring(note); c.appends == 2 { // else it is refused before it is shown
 				b.ordered(id)
 				b.command(operator.Command{Verb: operator.Arm, Job: id})
@@ -188,13 +216,34 @@ func TestWrongClockOutlivesNoOrder(t *testing.T) {
 					t.Errorf("the same order again: %q", v.Message)
 				}
 			}
-			b.kill()
-			b.cfg.Clock = func() time.Time { return time.Now().Add(c.passed) }
-			b.start()
-			b.event("ready")
-			b.connect()
+			b.isRight(c.passed)
+		})
+	}
+}
+
+// A board that died behind the order that corrects a clock which is ahead, and whose clock
+// is as wrong as it was, is led out by another order: the one before is in force already.
+func TestAnotherTimeOrderLeadsOut(t *testing.T) {
+	for name, c := range map[string]struct {
+		appends int64
+		passed  time.Duration
+	}{
+		"behind the commit":                  {2, 0},
+		"behind the attestation":             {3, 0},
+		"behind the commit, after long":      {2, 500 * 24 * time.Hour},
+		"behind the attestation, after long": {3, 500 * 24 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, _ := diedBehindOrder(t, c.appends, c.passed)
+			old, err := filepath.Glob(filepath.Join(b.cfg.Orders, "*.note"))
+			must(t, err)
+			for _, name := range old { // whoever brought it takes it away
+				must(t, os.Remove(name))
+			}
+			b.haltsAhead()
+			b.obeys(b.order(&order.Time{To: b.now()}))
 			b.signs("after.db", "content")
-			b.replays()
+			b.isRight(c.passed)
 		})
 	}
 }
@@ -355,7 +404,7 @@ func TestUpdateEntry(t *testing.T) {
 			kinds = append(kinds, e.From+">"+e.To)
 		}
 	}
-	want := Version + " " + Version + ">9.9.9 9.9.9 9.9.9"
+	want := update.Version + " " + update.Version + ">9.9.9 9.9.9 9.9.9"
 	if got := strings.Join(kinds, " "); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -373,7 +422,7 @@ func TestUpdateEntryOnce(t *testing.T) {
 	if u := s.past.Update("9.9.9"); u != nil {
 		t.Errorf("another one: %+v", u)
 	}
-	if u := s.past.Update("10.0.0"); u == nil || u.From != Version {
+	if u := s.past.Update("10.0.0"); u == nil || u.From != update.Version {
 		t.Errorf("%+v", u)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/station/chain"
 	"touchmark/hostlink/message"
-	"touchmark/tpm/quote"
 )
 
 // extendHead has the TPM's worker run NV_Extend.
@@ -57,9 +56,10 @@ func (s *Station) pcrExtended(j *job, applied bool, err error) {
 
 // attest makes both attestations of a commit beside the touch.
 func (s *Station) attest(j *job) {
-	m, certified := j.commit, s.signCheckpoint(j)
+	m := j.commit
+	unsigned, told := s.signCheckpoint(j)
 	s.tpm.Do(func() func() {
-		a, err := s.chain.Attestation(m, certified)
+		a, err := s.chain.Attestation(m, unsigned, told)
 		return func() {
 			if err != nil {
 				s.log.Error().Err(err).Msg("attestation")
@@ -71,21 +71,17 @@ func (s *Station) attest(j *job) {
 	})
 }
 
-// signCheckpoint prepares the checkpoint of a job's commit. What it returns signs that,
-// beside the loop, and has the host told: who can then verify it while the TPM makes the
-// quote and the token waits for its touch.
-func (s *Station) signCheckpoint(j *job) (certified func(quote.Attestation)) {
+// signCheckpoint prepares the checkpoint of a job's commit, to be signed beside the loop,
+// and what then has the host told: who can verify it while the TPM makes the quote and the
+// token waits for its touch.
+func (s *Station) signCheckpoint(j *job) (unsigned *chain.Unsigned, told func(note []byte)) {
 	unsigned, err := s.chain.Unsigned()
 	if err != nil || j.order != nil { // the release meets the error again, and halts; an order's checkpoint is told at its end
-		return nil
+		return nil, nil
 	}
 	signed := make(chan []byte, 1)
 	j.checkpoint = signed
-	return func(a quote.Attestation) {
-		note, err := unsigned.Sign(a)
-		if err != nil {
-			return
-		}
+	return unsigned, func(note []byte) {
 		signed <- note
 		s.loop.Post(func() {
 			if s.job == j && !j.machine.Phase().Over() {

@@ -3,6 +3,7 @@ package station
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"time"
 
 	"touchmark/appliance/intake"
@@ -35,13 +36,16 @@ type decree struct {
 	linked bool      // a host brought it: it does not stay on display for ever
 	until  time.Time // when it leaves the display, if it is linked
 	timer  *time.Timer
-	job    *job // of a cert order that is armed: its ceremony
+	job    *job   // of a cert order that is armed: its ceremony
+	staged bool   // the image of an image order is in its slot
+	cancel func() // ends the writing of it; nil if none is under way
 	chain.Commit
 }
 
 // The states of a decree.
 const (
 	decreeShown      = "shown"
+	decreeStaging    = "staging"
 	decreeMirroring  = "mirroring"
 	decreeCommitting = "committing"
 )
@@ -89,8 +93,11 @@ func (s *Station) readOrder(raw []byte) (*decree, error) {
 	}
 	if o, perr := order.Parse(text); perr == nil {
 		d.kind = o.Action.Kind()
-		d.note = s.possess(raw, o)
-		d.order, err = order.Open(d.note, s.past.Policy.Administrators.Keys, s.past.Policy.Administrators.Quorum)
+		var without error
+		d.note, without = s.possess(raw, o)
+		if d.order, err = order.Open(d.note, s.past.Policy.Administrators.Keys, s.past.Policy.Administrators.Quorum); err != nil {
+			err = joinLine(err, without)
+		}
 	} else {
 		d.kind = ledger.KindPolicy
 		d.policy, err = s.past.Policy.Successor(raw)
@@ -99,6 +106,14 @@ func (s *Station) readOrder(raw []byte) (*decree, error) {
 		return nil, intake.Refuse(message.CodeBadSignature, "%v", err)
 	}
 	return d, s.fits(d)
+}
+
+// joinLine is one line of two errors, of which the second may be nil.
+func joinLine(err, more error) error {
+	if more == nil {
+		return err
+	}
+	return fmt.Errorf("%w; %w", err, more)
 }
 
 var errDone = intake.Refuse(message.CodeInForce, "this order took effect already")
@@ -127,6 +142,11 @@ func (s *Station) fits(d *decree) error {
 		}
 		if k, ok := o.Action.(*order.Key); ok {
 			if err := s.fitsKey(k); err != nil {
+				return err
+			}
+		}
+		if im, ok := o.Action.(*order.Image); ok {
+			if err := s.fitsImage(im); err != nil {
 				return err
 			}
 		}
@@ -207,6 +227,8 @@ func (s *Station) decideOrder(c operator.Command) bool {
 		return false
 	}
 	switch {
+	case d.state == decreeStaging && c.Verb != operator.Deny:
+		s.say("The image is being written.")
 	case d.state == decreeCommitting || d.state == decreeMirroring && c.Verb != operator.Deny:
 		s.say("Too late: it is being committed.")
 	case c.Verb == operator.Deny:
@@ -227,6 +249,10 @@ func (s *Station) decideOrder(c operator.Command) bool {
 func (s *Station) armDecree(d *decree) {
 	if d.timer != nil {
 		d.timer.Stop()
+	}
+	if im, ok := imageOf(d); ok && !d.staged {
+		s.stage(d, im)
+		return
 	}
 	err := s.prepareDecree(d)
 	var r *policy.Refusal
@@ -364,7 +390,7 @@ func (s *Station) commitDecree(d *decree) {
 		}
 		var a *ledger.Attest
 		if applied, err = s.chain.ExtendPCR(m); applied {
-			a, err = s.chain.Attestation(m, nil)
+			a, err = s.chain.Attestation(m, nil, nil)
 		}
 		return func() { s.taken(d, a, err) }
 	})
@@ -409,12 +435,21 @@ func (s *Station) taken(d *decree, a *ledger.Attest, err error) {
 		s.startUp(s.cfg.TPMRetry)
 	}
 	s.announce(d, "order-done", "The order is in force: "+d.kind+".")
+	s.follow()
 }
 
 // haltOrder halts the board over an order, and says so to who brought it.
 func (s *Station) haltOrder(d *decree, err error) {
 	s.halt(err)
 	s.refuse(d.hash, message.CodeHalted, haltedText(s.halted))
+}
+
+// imageOf is the image that an order is about.
+func imageOf(d *decree) (im *order.Image, ok bool) {
+	if d.order != nil {
+		im, ok = d.order.Action.(*order.Image)
+	}
+	return im, ok
 }
 
 // reload lets the log say what is in force now, and signs the checkpoint with the
@@ -484,6 +519,9 @@ func (s *Station) dropDecree(code, text string) {
 	s.decree = nil
 	if d.timer != nil {
 		d.timer.Stop()
+	}
+	if d.cancel != nil {
+		d.cancel()
 	}
 	s.decline(d, code)
 	s.letGo()

@@ -27,6 +27,7 @@ func (s *Station) details() {
 		v.Head = hex.EncodeToString(s.chain.Head[:])
 	}
 	v.Left = s.left(time.Now())
+	v.Rounds, v.MoreRounds = s.rounds.shown, s.rounds.more
 	v.Recent, v.Waiting = s.recent, nil
 	for _, j := range s.queue {
 		v.Waiting = append(v.Waiting, operator.Waiting{ID: j.id.String(), Class: j.grant.Class, Host: j.request.Host, Items: len(j.items)})

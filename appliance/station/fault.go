@@ -40,11 +40,16 @@ func (s *Station) startUp(pause time.Duration) {
 	default:
 		s.keepLogKey()
 		s.ready()
+		s.follow()
+		s.keepTrial()
 		s.next()
 	}
 }
 
 func (s *Station) startNow() error {
+	if err := s.checkImage(); err != nil {
+		return err
+	}
 	last, taken, err := s.lastTime()
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"touchmark/appliance/operator"
 	"touchmark/appliance/station/chain"
 	"touchmark/appliance/station/past"
+	"touchmark/appliance/update"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/anchor/recovery"
@@ -130,6 +131,9 @@ func haltCases() []haltCase {
 		{halt: recovery.LogKeyWrong, make: wrongKey, out: rightKey},
 		{halt: recovery.ClockBehind, make: early, out: now},
 		{halt: recovery.ClockAhead, make: late, out: now},
+		{halt: recovery.ImageOld, make: func(b *board) {
+			b.cfg.Updates = &Updates{Fault: update.ErrDamaged, Floor: &fakeFloor{at: 2}, Board: update.Board{Serial: 1}}
+		}, out: func(b *board) { b.cfg.Updates.Board.Serial = 2 }},
 	}
 }
 

@@ -542,7 +542,7 @@ func (b *board) receive() any {
 
 // fromBoard reads a message as a host does.
 func fromBoard(m linkpipe.Msg) (any, error) {
-	text, err := message.Unpack(m.Body)
+	text, err := message.NewUnpacker().Unpack(m.Body)
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,7 @@ func (s *Station) hello(h *message.HelloNote) {
 	if d := s.decree; d != nil && d.state == decreeShown {
 		d.alone = false
 	}
+	s.keepTrial()
 	s.update()
 	s.noteHead(h.Hello.HeadSize, h.Hello.HeadRoot)
 	s.welcome(h.Hello.Nonce)

@@ -20,6 +20,7 @@ import (
 	"touchmark/appliance/intake"
 	"touchmark/appliance/intake/intaketest"
 	"touchmark/appliance/operator"
+	"touchmark/appliance/update"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
@@ -387,10 +388,11 @@ func TestTheOperatorGoesBeforeTheHost(t *testing.T) {
 func TestEvents(t *testing.T) {
 	b := newBoard(t)
 	b.start()
+	b.view("the PIN checked", func(v operator.View) bool { return v.Token == tokenReady })
 	b.connect()
 	r := b.forge.Honest("one", "two")
 	want := []message.Event{
-		{State: message.EventShown, Seconds: 600}, {State: message.EventArmed},
+		{State: message.EventShown, Seconds: 600}, // that it is armed, its intent tells
 		{State: message.EventTouch, Seconds: 15}, {State: message.EventTouch, Seconds: 15, Item: 1},
 	}
 	var got []message.Event
@@ -404,8 +406,7 @@ func TestEvents(t *testing.T) {
 	}
 	b.submit(r.Submit())
 	next()
-	b.command(operator.Command{Verb: operator.Arm, Job: r.Job().String()})
-	next()
+	b.arm(r.Job())
 	next()
 	b.token.touch <- nil
 	next()
@@ -445,7 +446,7 @@ func TestTheWelcomeProvesWhoSpeaks(t *testing.T) {
 	must(t, err)
 	policyText, err := message.NoteText(body.(*ledger.Genesis).Policy)
 	must(t, err)
-	if w.Origin != origin || w.Firmware != Version || w.Policy != sha256.Sum256(policyText) || w.Nonce != [16]byte{b.nonce} || w.Total != uint64(len(b.entries)) {
+	if w.Origin != origin || w.Firmware != update.Version || w.Policy != sha256.Sum256(policyText) || w.Nonce != [16]byte{b.nonce} || w.Total != uint64(len(b.entries)) {
 		t.Errorf("%+v", w)
 	}
 	nonce := [16]byte{b.nonce}

@@ -159,7 +159,9 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 		s.appendIntent(j)
 	case ceremony.AwaitMirror:
 		s.awaitMirror(j)
-		s.tell(j)
+		if j.order != nil { // of another job the intent tells
+			s.tell(j)
+		}
 	case ceremony.ExtendHead:
 		j.timer.Stop()
 		s.extendHead(j)
@@ -197,6 +199,8 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 	}
 }
 
+// appendIntent makes the intent durable, before any host sees it: one that held what the
+// board then lost could accuse an honest board of two histories.
 func (s *Station) appendIntent(j *job) {
 	err := s.chain.Append(&j.commit.Plan, j.intent)
 	if err == nil {

@@ -45,6 +45,7 @@ const (
 // startLink keeps a link process alive: when it dies, a new one follows.
 func (s *Station) startLink(ctx context.Context) {
 	s.link.ration = intake.NewRation(helloBurst, helloEvery, time.Now())
+	s.rounds.ration, s.rounds.newest = intake.NewRation(roundsBurst, roundsEvery, time.Now()), map[string]time.Time{}
 	s.challenges.ration = intake.NewRation(challengeBurst, challengeEvery, time.Now())
 	s.link.wg.Go(func() {
 		for ctx.Err() == nil {
@@ -79,6 +80,7 @@ func (s *Station) oneLink(ctx context.Context) error {
 
 func (s *Station) linkDown() {
 	s.link.out, s.link.bulk, s.link.up, s.link.host, s.link.waiting = nil, nil, false, "", nil
+	s.forgetRounds()
 	s.update()
 }
 
@@ -90,12 +92,14 @@ func (s *Station) fromLink(m linkpipe.Msg) {
 		s.link.session++
 		s.link.sid = m.SID
 		s.dropQueued()
+		s.forgetRounds()
 		s.update()
 	case linkpipe.Down:
 		if !s.link.up { // none could be made: the host speaks another version
 			s.hostLog.Warn().Str("link", m.Text).Send()
 		}
 		s.link.up, s.link.host, s.link.waiting = false, "", nil
+		s.forgetRounds()
 		s.update()
 	case linkpipe.Message:
 		s.fromHost(m.Body)
@@ -164,6 +168,8 @@ func (s *Station) fromHost(raw []byte) {
 		s.submit(m)
 	case *message.CancelNote:
 		s.cancel(m)
+	case *message.RoundsNote:
+		s.announced(m)
 	case *message.Mirrored:
 		s.mirrored(m)
 	case *message.Fetch:

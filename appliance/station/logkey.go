@@ -59,21 +59,22 @@ func (s *Station) fitsKey(k *order.Key) error {
 }
 
 // possess adds to a key order the signature of the log key that it brings, if
-// this board has it: that is what shows that it does. A note that it cannot be
-// added to, or that has it, stays as it is, for order.Open to judge.
-func (s *Station) possess(raw []byte, o *order.Order) []byte {
+// this board has it: that is what shows that it does; or says why it cannot. A
+// note that it cannot be added to, or that has it, stays as it is, for order.Open
+// to judge.
+func (s *Station) possess(raw []byte, o *order.Order) ([]byte, error) {
 	k, ok := o.Action.(*order.Key)
 	if !ok || k.Token != nil {
-		return raw
+		return raw, nil
 	}
 	signer, err := s.cfg.LogKeys.Find(k.LogKey)
 	if err != nil {
-		return raw
+		return raw, fmt.Errorf("this board cannot sign it with that key: %w", err)
 	}
 	if signed, err := message.CosignNote(raw, signer); err == nil {
-		return signed
+		return signed, nil
 	}
-	return raw
+	return raw, nil
 }
 
 // keepLogKey removes the log key that was replaced. That it stays harms nothing

@@ -126,7 +126,7 @@ func TestLogKeyRefused(t *testing.T) {
 		note []byte
 		want string
 	}{
-		{b.order(&order.Key{LogKey: strange}), "must sign too"},
+		{b.order(&order.Key{LogKey: strange}), "must sign too; this board cannot sign it with that key"},
 		{b.order(&order.Key{LogKey: old}), "in force"},
 	} {
 		b.bring(c.note)

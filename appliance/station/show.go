@@ -28,13 +28,18 @@ func (s *Station) redraw() {
 	s.view.Token, s.view.LogSize = s.token.state, s.cfg.Store.Size()
 	s.view.Host, s.view.Queue = s.hostWord(), len(s.queue)
 	s.view.State, s.view.Halt = s.state(), s.haltWord()
-	s.view.Warning = strings.Join(strings.Fields(s.clockWarning()+" "+s.keyWarning()+" "+s.cfg.Notice), " ")
+	s.view.Warning = strings.Join(strings.Fields(s.clockWarning()+" "+s.keyWarning()+" "+s.imageWarning()+" "+s.cfg.Notice), " ")
 	s.view.Writes, s.view.Days = s.wear.Writes, s.wear.Days
 	s.view.Job, s.view.Order, s.view.Ask, s.view.Halted = s.jobView(), s.orderView(), s.ask(), ""
 	if s.halted != nil && s.job == nil {
 		s.view.Halted = s.halted.Error()
 	}
 	s.details()
+	s.paint()
+}
+
+// paint shows the view as it is.
+func (s *Station) paint() {
 	s.cfg.Panel.Show(s.view)
 	s.cfg.Status(s.view)
 }

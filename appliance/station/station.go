@@ -30,6 +30,7 @@ import (
 	"touchmark/appliance/station/linkproc"
 	"touchmark/appliance/station/loop"
 	"touchmark/appliance/station/past"
+	"touchmark/appliance/update"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/ledger"
@@ -71,8 +72,10 @@ type Config struct {
 	Status   func(operator.View) // told of every view; may be nil
 	Clock    func() time.Time    // the board's clock
 	Confirm  bool                // the operator must confirm the clock first
-	Firmware string              // default Version
+	Firmware string              // default update.Version
 	Notice   string              // what the operator must not forget of the board, "" for nothing
+	Measured ledger.Measured     // what was booted, zero where nobody knows
+	Updates  *Updates            // how the board replaces its own image; nil: it does not
 	Orders   string              // directory where administrators' orders are put as NAME.note; may be empty
 
 	ArmTimeout    time.Duration // default 10 min: an unattended board frees the queue
@@ -94,6 +97,7 @@ type Station struct {
 	token      tokenKeeper
 	link       linkState
 	challenges challenges
+	rounds     rounds
 	chain      *chain.Chain // log and TPM
 	past       *past.Past   // what the chain's log says
 
@@ -102,6 +106,7 @@ type Station struct {
 	lost      *job  // a restart came upon it; the host is told how it ended
 	healing   *healing
 	ordered   *decree             // a restart came upon it; the host is told what became of it
+	updates   *updates            // nil if Config has none
 	decree    *decree             // an administrators' order that is shown or under way
 	declined  map[[32]byte]string // orders of hosts that came to nothing: the code of that
 	shift     time.Duration       // what an order corrects the clock by
@@ -129,7 +134,7 @@ type Station struct {
 // be loaded halts the board once it runs.
 func New(cfg Config) *Station {
 	cfg = withDefaults(cfg)
-	c := chain.New(chain.Config{Store: cfg.Store, TPM: cfg.TPM, Key: cfg.LogKeys.Find, Genesis: cfg.Genesis, Log: cfg.Log})
+	c := chain.New(chain.Config{Store: cfg.Store, TPM: cfg.TPM, Key: cfg.LogKeys.Find, Genesis: cfg.Genesis, Log: cfg.Log, Measured: cfg.Measured})
 	s := &Station{cfg: cfg, log: cfg.Log, loop: loop.New(), chain: c, past: c.Past}
 	s.hostLog = cfg.Log.Sample(&zerolog.BurstSampler{Burst: hostLogBurst, Period: hostLogPeriod})
 	s.fault = cfg.Fault
@@ -168,7 +173,7 @@ func withDefaults(c Config) Config {
 	def(&c.TPMPoll, 30*time.Second)
 	def(&c.OrderPoll, 2*time.Second)
 	def(&c.TPMRetry, time.Second)
-	c.Firmware = cmp.Or(c.Firmware, Version)
+	c.Firmware = cmp.Or(c.Firmware, update.Version)
 	if c.Status == nil {
 		c.Status = func(operator.View) {}
 	}
@@ -184,6 +189,8 @@ func (s *Station) Run(outer context.Context) {
 	defer context.AfterFunc(outer, func() { s.loop.PostOperator(s.stop) })()
 	s.tpm.Start(ctx, s.loop)
 	defer s.tpm.Wait()
+	s.startUpdates(ctx)
+	defer s.waitUpdates()
 	s.startToken(ctx)
 	defer s.token.stop()
 	s.startOperator(ctx)

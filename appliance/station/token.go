@@ -119,6 +119,7 @@ func (s *Station) setToken(state string, holds []string, err error) {
 		return
 	}
 	s.token.state, s.token.holds = state, holds
+	defer s.keepTrial()
 	switch state {
 	case tokenMissing:
 		s.token.device = ""
@@ -248,6 +249,8 @@ func (s *Station) command(c operator.Command) {
 		s.enterPIN(c.PIN)
 	case operator.Time:
 		s.confirmTime()
+	case operator.Open:
+		s.openRound(c.Rule)
 	case operator.Arm, operator.Deny, operator.Unmirrored:
 		s.decided(c)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"touchmark/appliance/enrol/authfile"
+	"touchmark/appliance/enrol"
 	"touchmark/appliance/enrol/stopped"
 	"touchmark/tpm/audit/challenge"
 	"touchmark/tpm/device"
@@ -16,7 +16,7 @@ import (
 )
 
 type answerFlags struct {
-	dir, tpm, challenge, out, auth string
+	dir, tpm, challenge, out, auth, identity string
 }
 
 func answerCommand() *cobra.Command {
@@ -30,18 +30,22 @@ has a credential, the secret in it (TPM2_ActivateCredential). The answer holds
 no secret of the board's. Carry it back to the auditor.
 
 The board must not be running. Once the hierarchy authorizations are set, a
-credential needs --hierarchy-auth, the file that the enrolment wrote for the
-administrators.`,
-		Example: `  touchmark-appliance answer --dir /data/touchmark --challenge /media/usb/monday.challenge --out /media/usb/monday.answer`,
-		Args:    cobra.NoArgs,
-		RunE:    func(*cobra.Command, []string) error { return answer(f) },
+credential needs that of the endorsement hierarchy: --hierarchy-auth, the file
+hierarchy-endorsement.age that the enrolment wrote for the administrators, and
+--identity, which decrypts it.`,
+		Example: `  touchmark-appliance answer --dir /data/touchmark --challenge /media/usb/monday.challenge --out /media/usb/monday.answer
+  touchmark-appliance answer --dir /data/touchmark --challenge c --out a --hierarchy-auth /media/admin/hierarchy-endorsement.age --identity /media/admin/age.key`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return answer(f) },
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.dir, "dir", "", "data directory made by enroll")
 	flags.StringVar(&f.tpm, "tpm", "/dev/tpmrm0", "TPM: a device, or swtpm:/path/to/socket")
 	flags.StringVar(&f.challenge, "challenge", "", "file with the challenge")
 	flags.StringVar(&f.out, "out", "", "file to write")
-	flags.StringVar(&f.auth, "hierarchy-auth", "", "file with the authorizations of the TPM's hierarchies, if they are set")
+	flags.StringVar(&f.auth, "hierarchy-auth", "", "file with the authorization of the TPM's endorsement hierarchy, if that is set")
+	flags.StringVar(&f.identity, "identity", "", "file with an age identity that decrypts it")
+	c.MarkFlagsRequiredTogether("hierarchy-auth", "identity")
 	required(c, "dir", "challenge", "out")
 	return c
 }
@@ -55,21 +59,20 @@ func answer(f answerFlags) error {
 	if err != nil {
 		return fmt.Errorf("%s is not a challenge: %w", f.challenge, err)
 	}
-	var auths device.Auths
-	if f.auth != "" {
-		if auths, err = authfile.Read(f.auth); err != nil {
-			return err
-		}
+	endorsement, err := f.endorsement()
+	if err != nil {
+		return err
 	}
+	defer clear(endorsement)
 	tpm, err := openTPM(f.tpm)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tpm.Close() }()
-	a, err := stopped.Answer(f.dir, tpm, auths.Endorsement, c)
+	a, err := stopped.Answer(f.dir, tpm, endorsement, c)
 	if err != nil {
 		if errors.Is(err, device.ErrEndorsementLocked) && f.auth == "" {
-			return fmt.Errorf("%w: give it with --hierarchy-auth", err)
+			return fmt.Errorf("%w: give it with --hierarchy-auth and --identity", err)
 		}
 		return err
 	}
@@ -77,6 +80,20 @@ func answer(f answerFlags) error {
 		return err
 	}
 	return durable.WriteFile(f.out, text, 0o644)
+}
+
+// endorsement decrypts the authorization of the endorsement hierarchy, nil if none
+// is given.
+func (f *answerFlags) endorsement() ([]byte, error) {
+	if f.auth == "" {
+		return nil, nil
+	}
+	identity, err := os.Open(f.identity)
+	if err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	defer func() { _ = identity.Close() }()
+	return enrol.OpenAuth(f.auth, identity)
 }
 
 // readSmall reads a whole file of at most limit bytes.

@@ -18,6 +18,7 @@ import (
 	"touchmark/appliance/operator/gpio"
 	"touchmark/appliance/sandbox"
 	"touchmark/appliance/station"
+	"touchmark/appliance/update/card"
 )
 
 // pipesTo names, in the environment of the second stage, the pipes to the keeper;
@@ -116,6 +117,9 @@ func (f *runFlags) profile(u *sandbox.User) sandbox.Profile {
 		if up := filepath.Dir(filepath.Clean(f.orders)); up != "/" {
 			p.Read = append(p.Read, up)
 		}
+	}
+	if f.card.path != "" {
+		p.Devices, p.Read = append(p.Devices, f.card.path), append(p.Read, card.BootID)
 	}
 	if pins, err := gpio.ParsePins(f.panel.buttons); err == nil {
 		p.Devices = append(p.Devices, pins.Chip)

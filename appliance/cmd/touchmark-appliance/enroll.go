@@ -21,7 +21,7 @@ type enrollFlags struct {
 	backupSerial                         uint32
 	backupKeys                           []string
 	dir, tpm, policy, uid, trust, nonce  string
-	auths, transcript, predecessor       string
+	transcript, predecessor              string
 	keep                                 keepFlags
 	replace, sameHead, throwaway, setPIN bool
 	panel                                panelFlags
@@ -54,7 +54,7 @@ stands. --predecessor alone says which log on another board this one goes on
 from; close that one with an order.`,
 		Example: `  touchmark-appliance enroll --dir /data/touchmark --policy policy.note \
       --uid "Example Packages <packages@example.org>" --trust-out /media/usb/trust \
-      --management-key-out /media/usb --hierarchy-auth-out /media/usb/tpm.auth \
+      --management-key-out /media/usb --hierarchy-auth-out /media/usb \
       --backup-recipient age1... --revocation-out /media/usb --revocation-recipient age1... \
       --transcript /media/usb/ceremony.txt`,
 		Args: cobra.NoArgs,
@@ -67,7 +67,7 @@ from; close that one with an order.`,
 	flags.StringVar(&f.uid, "uid", "", "user id of the OpenPGP certificate: \"Name <mail>\"")
 	flags.StringVar(&f.trust, "trust-out", "", "where to write what hosts and auditors pin")
 	flags.StringVar(&f.nonce, "auditor-nonce", "", "64 hex digits from an auditor who watches")
-	flags.StringVar(&f.auths, "hierarchy-auth-out", "", "set the authorizations of the TPM's hierarchies to random ones and write them here, for the administrators")
+	flags.StringVar(&f.keep.auths, "hierarchy-auth-out", "", "directory: set the authorizations of the TPM's hierarchies to random ones and write them here, as hierarchy-NAME.age, encrypted to the --backup-recipient")
 	flags.StringVar(&f.transcript, "transcript", "", "file to tell the ceremony in")
 	flags.StringVar(&f.predecessor, "predecessor", "", "trust directory of the log that this one goes on from")
 	flags.BoolVar(&f.sameHead, "same-head", false, "go on from the HEAD of the predecessor, after TPM2_Clear")
@@ -76,7 +76,7 @@ from; close that one with an order.`,
 	flags.BoolVar(&f.replace, "replace-key", false, "destroy the key that is in the token's slot")
 	flags.Uint32Var(&f.backupSerial, "backup-serial", 0, "serial number of a second token, plugged in beside the first (--serial), which makes the keys of --backup-key")
 	flags.StringArrayVar(&f.backupKeys, "backup-key", nil, "name of a key of the policy that the second token makes (repeatable)")
-	f.keep.add(c, "a copy of the log key in the trust directory, ")
+	f.keep.add(c, "a copy of the log key in the trust directory, the TPM's authorizations, ")
 	f.panel.add(c)
 	f.token.add(c)
 	required(c, "dir", "policy", "uid", "trust-out")
@@ -85,14 +85,14 @@ from; close that one with an order.`,
 
 func enroll(ctx context.Context, f enrollFlags) error {
 	cfg := enrol.Config{
-		Dir: f.dir, TrustDir: f.trust, UserID: f.uid, Transcript: f.transcript, AuthsOut: f.auths,
+		Dir: f.dir, TrustDir: f.trust, UserID: f.uid, Transcript: f.transcript,
 		SetPIN: f.setPIN, BackupKeys: f.backupKeys, Replace: f.replace, SameHead: f.sameHead, Throwaway: f.throwaway, Now: time.Now().UTC().Truncate(time.Second),
 	}
 	k, err := f.keep.read()
 	if err != nil {
 		return err
 	}
-	cfg.Expires, cfg.Backup, cfg.Manage, cfg.Revocations = k.expires, k.backup, k.manage, k.revocations
+	cfg.Expires, cfg.Backup, cfg.Auths, cfg.Manage, cfg.Revocations = k.expires, k.backup, k.auths, k.manage, k.revocations
 	if f.predecessor != "" {
 		if cfg.Predecessor, err = readTrust(f.predecessor); err != nil {
 			return fmt.Errorf("predecessor: %w", err)

@@ -17,6 +17,7 @@ import (
 // certificate lasts, and secrets, each encrypted for who keeps it.
 type keepFlags struct {
 	expires              string
+	auths                string // of enroll only
 	manage, revocations  string
 	recipients, auditors []string
 }
@@ -34,6 +35,7 @@ func (f *keepFlags) add(c *cobra.Command, alsoSealed string) {
 type kept struct {
 	expires     time.Time
 	backup      []age.Recipient
+	auths       *enrol.Authorizations
 	manage      *enrol.Management
 	revocations *enrol.Revocations
 }
@@ -54,10 +56,15 @@ func (f *keepFlags) read() (k kept, err error) {
 		return k, &usageError{err}
 	case f.manage != "" && len(k.backup) == 0:
 		return k, &usageError{errors.New("--management-key-out: a management key is written for somebody only: name a --backup-recipient")}
+	case f.auths != "" && len(k.backup) == 0:
+		return k, &usageError{errors.New("--hierarchy-auth-out: an authorization is written for somebody only: name a --backup-recipient")}
 	case (f.revocations == "") != (len(auditors) == 0):
 		return k, &usageError{errors.New("--revocation-out and --revocation-recipient go together")}
 	}
-	if f.manage != "" {
+	if f.auths != "" {
+		k.auths, err = &enrol.Authorizations{Dir: f.auths, To: k.backup}, durable.MkdirAll(f.auths, 0o755)
+	}
+	if err == nil && f.manage != "" {
 		k.manage, err = &enrol.Management{Dir: f.manage, To: k.backup}, durable.MkdirAll(f.manage, 0o755)
 	}
 	if err == nil && f.revocations != "" {

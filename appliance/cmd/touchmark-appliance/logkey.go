@@ -26,6 +26,8 @@ commit on and REMOVES THE OLD PRIVATE KEY. Then the administrators make the next
 version of the trust file ('touchmark-audit trust next').`,
 		Example: `  touchmark-appliance log-key new --dir /data/touchmark --backup-recipient age1... --backup-out /media/admin/log.key.age
   touchmark-appliance log-key show --dir /data/touchmark --json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(begun(newLogKeyCommand()), begun(showLogKeyCommand()))
 	return c

@@ -18,7 +18,7 @@ import (
 	"touchmark/appliance/enrol"
 	"touchmark/appliance/piv"
 	"touchmark/appliance/sandbox"
-	"touchmark/appliance/station"
+	"touchmark/appliance/update"
 	"touchmark/tpm/device"
 )
 
@@ -52,7 +52,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not enrolled or already enrolled,
 4 the TPM, 5 the token, 6 a policy that is not good.`,
 		Example: `  touchmark-appliance enroll --help
   touchmark-appliance run --dir /data/touchmark --device /dev/ttyGS0`,
-		Version:       station.Version,
+		Version:       update.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

@@ -27,6 +27,8 @@ wrong, does not follow, is not signed as it must be, or would have refused a job
 		Example: `  touchmark-appliance policy check --in-force policy-1.note policy-2.toml
   touchmark-appliance policy explain policy-2.toml
   touchmark-appliance policy simulate policy-2.toml /srv/www/touchmark-log`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(begun(checkPolicyCommand()), begun(explainPolicyCommand()), begun(simulatePolicyCommand()))
 	return c

@@ -15,15 +15,18 @@ import (
 
 	"touchmark/appliance/keeper"
 	"touchmark/appliance/station"
+	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
 type runFlags struct {
 	dir, tpm, link, device, clock, runDir, orders string
 	user, linkUser                                string
+	measured, notice                              string
 	baud                                          int
 	panel                                         panelFlags
 	token                                         tokenFlags
+	card                                          cardFlags
 }
 
 func runCommand() *cobra.Command {
@@ -64,9 +67,12 @@ that, and stop; a second signal ends the process at once.`,
 	flags.StringVar(&f.orders, "orders", "", "directory that administrators' orders and policies are brought to as NAME.note, such as where a USB stick is mounted")
 	flags.StringVar(&f.user, "user", "", "whom the core becomes when root starts it: a name, or UID:GID[,GID...]")
 	flags.StringVar(&f.linkUser, "link-user", "", "whom the process that parses the wire becomes")
+	flags.StringVar(&f.measured, "measured", "-,-,-", "SHA-256 of boot image, command line and programs, for the boot entry, as the first process of an image has them")
+	flags.StringVar(&f.notice, "notice", "", "what that process has to say to the operator")
 	f.panel.add(c)
 	f.panel.addButtons(c)
 	f.token.add(c)
+	f.card.add(c)
 	required(c, "dir", "device")
 	return c
 }
@@ -81,16 +87,8 @@ func required(c *cobra.Command, names ...string) {
 
 // run opens everything a station is made of and serves until it is told to stop.
 func run(ctx context.Context, f runFlags) error {
-	if f.clock != "ask" && f.clock != "system" {
-		return &usageError{fmt.Errorf("--clock %s: it is ask or system", f.clock)}
-	}
-	if err := f.panel.check(); err != nil {
-		return err
-	}
-	if f.panel.kind == noScreen && f.clock != "system" {
-		return &usageError{errors.New("--operator none: nobody could confirm the time: give --clock system, on a board whose clock is kept right")}
-	}
-	if err := f.defaults(); err != nil {
+	measured, err := f.check()
+	if err != nil {
 		return err
 	}
 	// A terminal that hangs up is noticed by who reads it, and then the operator is
@@ -122,11 +120,11 @@ func run(ctx context.Context, f runFlags) error {
 	defer status.Close()
 	start := time.Now()
 	c := b.config()
-	c.TPM, c.Token, c.Link = tpm, f.token.opener(), link
+	c.TPM, c.Token, c.Link, c.Updates = tpm, f.token.opener(), link, f.card.updates(tpm)
 	c.Panel, c.Log, c.Status = panel, panel.log, status.Show
 	c.Clock = func() time.Time { return start.Add(time.Since(start)) } // monotonic from here on
 	c.Confirm, c.Orders = f.clock == "ask", f.orders
-	c.Notice = strings.TrimSpace(missing + " " + report.String())
+	c.Measured, c.Notice = measured, strings.TrimSpace(f.notice+" "+missing+" "+report.String())
 	if len(report.Missing) > 0 {
 		panel.log.Warn().Strs("missing", report.Missing).Msg("the sandbox is not whole")
 	}
@@ -135,6 +133,27 @@ func run(ctx context.Context, f runFlags) error {
 		return err
 	}
 	return nil
+}
+
+// check says what is wrong with the flags, fills in those that depend on others, and reads
+// what was booted.
+func (f *runFlags) check() (measured ledger.Measured, err error) {
+	if f.clock != "ask" && f.clock != "system" {
+		return measured, &usageError{fmt.Errorf("--clock %s: it is ask or system", f.clock)}
+	}
+	if err := f.panel.check(); err != nil {
+		return measured, err
+	}
+	if err := f.card.check(); err != nil {
+		return measured, err
+	}
+	if f.panel.kind == noScreen && f.clock != "system" {
+		return measured, &usageError{errors.New("--operator none: nobody could confirm the time: give --clock system, on a board whose clock is kept right")}
+	}
+	if measured, err = ledger.ParseMeasured(f.measured); err != nil {
+		return measured, &usageError{fmt.Errorf("--measured: %w", err)}
+	}
+	return measured, f.defaults()
 }
 
 // defaults fills in what depends on other flags.

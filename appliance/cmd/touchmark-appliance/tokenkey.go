@@ -35,6 +35,8 @@ token makes the key ('token-key new'); hosts and auditors get the next trust fil
 with its certificate ('touchmark-audit trust next --token-key'); the administrators
 order it ('touchmark order new key --token-key') and the operator arms that.`,
 		Example: `  touchmark-appliance token-key new --policy policy.note --name spare --uid "Example Packages <packages@example.org>" --out spare.key`,
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(begun(newTokenKeyCommand()))
 	return c

@@ -103,7 +103,8 @@ func Checkpoint(dir string, store *ledgerstore.Store, p *past.Past) ([]byte, err
 			return nil, err
 		}
 		if plan.Size == p.Attest.Size {
-			return anchor.SignCheckpoint(ledger.CheckpointBody(p.Trust.Origin, plan.Size, root), key, p.InForce(), plan.Prev, p.Attest.Certify)
+			note, _, err := anchor.SignCheckpoint(ledger.CheckpointBody(p.Trust.Origin, plan.Size, root), key, p.InForce(), plan.Prev, p.Attest.Certify)
+			return note, err
 		}
 	}
 	return nil, fmt.Errorf("the log has no commit of size %d", p.Attest.Size)

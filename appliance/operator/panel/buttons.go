@@ -46,7 +46,8 @@ type Face interface {
 // error says why they are. The buttons are closed then.
 //
 // ARM turns a request's pages, and arms it once the last one was on the screen;
-// DENY denies. While the PIN is asked for, it is entered by counting: ARM as many
+// DENY denies. ARM held for a second arms nothing; while nothing is asked it opens
+// the round that waits longest. While the PIN is asked for, it is entered by counting: ARM as many
 // times as the digit says, DENY after each digit; ARM held for a second sends it,
 // DENY held begins again.
 func Fit(ctx context.Context, face Face, f Fittings, tick <-chan time.Time) error {
@@ -79,6 +80,13 @@ func press(face Face, f Fittings) error {
 			continue
 		}
 		pin = counter{}
+		if p.Button == ArmButton && p.Held >= long {
+			// It may have begun before what is asked now was shown: it arms nothing.
+			if ask == operator.AskNothing {
+				face.Key(openRound)
+			}
+			continue
+		}
 		face.Key(meant(p.Button, all))
 	}
 }
@@ -102,6 +110,7 @@ const (
 	maxPIN   = 8 // SP 800-73-4, 2.4.3
 
 	enter, backspace = '\r', 0x7f
+	openRound        = 'o'
 )
 
 // counter enters a PIN by two buttons.

@@ -117,6 +117,33 @@ type discard struct{}
 
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 
+// Without a screen, ARM held while nothing is asked opens the round that waits
+// longest. Held while a request is asked about, it does nothing: the request may
+// have come in between.
+func TestButtonsOpenARound(t *testing.T) {
+	f := fit(t)
+	held := Press{Button: ArmButton, Held: long}
+	v := operator.View{State: "ready", Token: "ready", Rounds: []operator.Round{{Rule: "extra", State: "open"}, {Rule: "core", State: "waiting"}}}
+	f.Show(v)
+	f.arm() // briefly: nothing
+	f.presses <- held
+	if c := <-f.Commands(); c.Verb != operator.Open || c.Rule != "core" {
+		t.Fatalf("%+v", c)
+	}
+	v.Job, v.Ask = shown().Job, operator.AskArm
+	f.Show(v)
+	f.pass(screen.Reflexes)
+	f.presses <- held
+	f.deny()
+	if c := <-f.Commands(); c.Verb != operator.Deny {
+		t.Fatalf("%+v", c)
+	}
+	f.arm()
+	if c := <-f.Commands(); c.Verb != operator.Arm || c.Job != v.Job.ID {
+		t.Fatalf("%+v", c)
+	}
+}
+
 // PIN 203, entered by counting, with a slip that is taken back.
 func TestAPINByTwoButtons(t *testing.T) {
 	f := fit(t)

@@ -8,7 +8,7 @@ import (
 )
 
 // body is what stands below the headline, in blocks.
-func body(v *operator.View, width int) (blocks []block) {
+func body(v *operator.View, mark, width int) (blocks []block) {
 	add := func(f func(*writer)) {
 		p := &writer{width: width}
 		if f(p); len(p.lines) > 0 {
@@ -23,6 +23,11 @@ func body(v *operator.View, width int) (blocks []block) {
 		blocks = append(blocks, jobBlocks(v.Job, width)...)
 	default:
 		add(func(p *writer) { p.waiting(v) })
+	}
+	if restful(v) {
+		blocks = append(blocks, roundBlocks(v, mark, width)...)
+	}
+	if v.Job == nil && v.Order == nil {
 		add(func(p *writer) { p.recent(v, 3) })
 	}
 	return blocks
@@ -134,8 +139,10 @@ func itemBlock(j *operator.Job, i, width int) block {
 // said shows a line of what a document says, all of it, behind a bar that no line
 // of the display's own has; the rows after its first stand further in. So nothing
 // in a document can look like the display's word or like another line.
-func (p *writer) said(line string) {
-	prefix := indent + "| "
+func (p *writer) said(line string) { p.behind(indent+"| ", line) }
+
+// behind writes a line like that, with what is left of the bar in its first row.
+func (p *writer) behind(prefix, line string) {
 	for first := true; first || line != ""; first = false {
 		n := min(len(line), max(1, p.width-len(prefix)))
 		if n < len(line) {

@@ -15,8 +15,8 @@ const Reflexes = time.Second
 const maxPIN = 8
 
 // Face is a display and the keys before it. Keys: a = arm, d = deny, u = go on
-// unmirrored, y = yes, space and b = the next and the last page, Tab = the next
-// view; printable keys, Backspace and Enter = the PIN, when it is asked for;
+// unmirrored, y = yes, o and n = open a round and mark the next, space and b = the
+// next and the last page, Tab = the next view; printable keys, Backspace and Enter = the PIN, when it is asked for;
 // Ctrl-C = stop the appliance.
 //
 // Whatever is consented to was on the screen whole, each page of it painted, for
@@ -37,7 +37,9 @@ type Face struct {
 	layout []int // lines on each page of what is asked
 	seen   int   // pages of it that were painted, from the first
 	calm   time.Time
-	ring   bool // what is asked is new, and nothing of it was painted yet
+	ring   bool   // what is asked is new, and nothing of it was painted yet
+	rule   string // of the round that is marked, "" for the one that waits longest
+	follow bool   // the next frame is to show it
 	pin    []byte
 	keys   decoder
 }
@@ -91,14 +93,14 @@ func (f *Face) View(now time.Time) operator.View {
 // Frame draws the display. Tell Painted once it is on the screen.
 func (f *Face) Frame(width, height int, now time.Time) Frame {
 	v := f.View(now)
-	s := state{tab: f.tab, page: f.page, left: v.Left, typed: len(f.pin), keys: f.help(now)}
+	s := state{tab: f.tab, page: f.page, rule: f.rule, mark: f.follow, left: v.Left, typed: len(f.pin), keys: f.help(now)}
 	fr := layout(&v, s, width, height)
 	if f.tab == Main && !slices.Equal(fr.layout, f.layout) { // lines moved between pages: begin again
 		f.layout, f.seen, f.page, f.calm = fr.layout, 0, 0, now
 		s.page, s.keys = 0, f.help(now)
 		fr = layout(&v, s, width, height)
 	}
-	f.page = min(f.page, max(0, fr.Pages-1))
+	f.page, f.follow = fr.Page, false
 	fr.number, fr.Ring = f.number, f.ring
 	return fr
 }
@@ -157,6 +159,8 @@ func (f *Face) Press(b byte, now time.Time) (operator.Command, bool) {
 		f.turn(1)
 	case key == 'b':
 		f.turn(-1)
+	case key == 'o' || key == 'n':
+		return f.roundKey(key, now)
 	default:
 		return f.consent(key, now)
 	}
@@ -241,7 +245,7 @@ func (f *Face) help(now time.Time) string {
 	if f.view.Ask == operator.AskTime || f.view.Ask == operator.AskConfirm {
 		deny = "Ctrl-C = stop  "
 	}
-	return keys + deny + "Tab = more"
+	return keys + deny + f.roundHelp() + "Tab = more"
 }
 
 var agreeKeys = map[operator.Ask]string{

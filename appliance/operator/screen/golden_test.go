@@ -95,6 +95,10 @@ func TestGoldenScreens(t *testing.T) {
 	s.face.Press('\t', s.now)
 	s.paint()
 	golden(t, "tab-health-80x24", s.text())
+	s = newTerminal(80, 24)
+	s.pages(roundsView())
+	s.press("\tn")
+	golden(t, "tab-rounds-80x24", s.text())
 	golden(t, "text-80", strings.Join(Text(scenes["batch"], 80), "\n")+"\n")
 }
 

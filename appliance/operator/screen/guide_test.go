@@ -28,13 +28,14 @@ func TestGuideTellsTheLamps(t *testing.T) {
 	for scene, meaning := range map[string]string{
 		"ready": "ready", "arm": "a request to decide", "touch": "**touch the token**", "late": "**do not touch**", "halted": "halted or stopped",
 		"alarm": "alarm: you did not touch in time, says the board. If you did, see below", "pin": "the PIN, the time or an order waits for you",
-		"time": "the PIN, the time or an order waits for you", "order": "the PIN, the time or an order waits for you",
+		"rounds": "ready; rounds wait for somebody who opens one",
+		"time":   "the PIN, the time or an order waits for you", "order": "the PIN, the time or an order waits for you",
 	} {
 		if v := scenes[scene]; told[meaning] != LampsOf(&v) {
 			t.Errorf("%s: the guide has %v for %q, the lamps show %v", scene, told[meaning], meaning, LampsOf(&v))
 		}
 	}
-	if len(told) != 9 {
+	if len(told) != 10 {
 		t.Errorf("the guide has %d rhythms", len(told))
 	}
 }

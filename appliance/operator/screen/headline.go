@@ -2,6 +2,7 @@ package screen
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"touchmark/appliance/operator"
@@ -86,6 +87,8 @@ func quietHeadline(v *operator.View) headline {
 		return headline{"TOKEN?", "*** Insert the token (" + v.Token + ") ***", false}
 	case v.Token == "enrolling":
 		return headline{"", "Key ceremony", false}
+	case v.State == "ready" && slices.ContainsFunc(v.Rounds, waits):
+		return headline{"READY", "Ready. No request; rounds wait.", false}
 	case v.State == "ready":
 		return headline{"READY", "Ready. No request.", false}
 	}

@@ -1,6 +1,10 @@
 package screen
 
-import "touchmark/appliance/operator"
+import (
+	"slices"
+
+	"touchmark/appliance/operator"
+)
 
 // Lamps is what the two lamps of a board without a screen, or beside one, show in
 // a second: eight steps each, on for '#'. They are told apart by their places and
@@ -35,6 +39,8 @@ func LampsOf(v *operator.View) Lamps {
 		return Lamps{dark, slow}
 	case v.Ask != operator.AskNothing:
 		return Lamps{twice, twice}
+	case openable(v, Main) && v.State == "ready" && v.Token == "ready" && slices.ContainsFunc(v.Rounds, waits):
+		return Lamps{twice, dark}
 	case v.Job != nil && v.Job.Over() || v.Job == nil && v.Order == nil && v.State == "ready" && v.Token == "ready":
 		return Lamps{flash, dark}
 	case v.Job != nil || v.Order != nil:

@@ -33,9 +33,19 @@ type Frame struct {
 type state struct {
 	tab   Tab
 	page  int
+	rule  string // of the round that is marked, "" for the one that waits longest
+	mark  bool   // the page is to be the one with the mark
 	left  int    // seconds
 	typed int    // characters of the PIN
 	keys  string // what the keys do now
+}
+
+// marked is the index of the round that a key would open, -1 for none.
+func (s *state) marked(v *operator.View) int {
+	if !openable(v, s.tab) {
+		return -1
+	}
+	return marked(v, s.rule)
 }
 
 // layout makes the frame of a view for a display of the given size in cells.
@@ -48,7 +58,7 @@ func layout(v *operator.View, s state, width, height int) Frame {
 		h.text += strings.Repeat("*", s.typed)
 	}
 	head := header(v, width, height)
-	blocks := tabBlocks(v, s.tab, width)
+	blocks := tabBlocks(v, s.tab, s.marked(v), width)
 	room := height - len(head) - 2 // banner, and the line of keys
 	pages := paginate(blocks, room)
 	if b := big(h.word, width, h.style()); b != nil && height >= bigFrom {
@@ -60,6 +70,9 @@ func layout(v *operator.View, s state, width, height int) Frame {
 	}
 	if room < leastBody {
 		return tooSmall(width, height)
+	}
+	if s.mark {
+		s.page = pageOf(pages)
 	}
 	f := Frame{Page: min(s.page, len(pages)-1), Pages: len(pages), tab: s.tab}
 	for _, p := range pages {
@@ -168,7 +181,7 @@ func Text(v operator.View, width int) (lines []string) {
 		if t == History && len(v.Waiting)+len(v.Recent) == 0 {
 			continue
 		}
-		blocks = append(append(blocks, block{{}}), tabBlocks(&v, t, width)...)
+		blocks = append(append(blocks, block{{}}), tabBlocks(&v, t, -1, width)...)
 	}
 	for _, b := range blocks {
 		for _, l := range b {

@@ -18,25 +18,27 @@ const (
 	tabs
 )
 
-// tabBlocks is what a tab shows below the headline.
-func tabBlocks(v *operator.View, t Tab, width int) []block {
+// tabBlocks is what a tab shows below the headline; mark is the index of the round
+// that a key would open, -1 for none.
+func tabBlocks(v *operator.View, t Tab, mark, width int) []block {
 	switch t {
 	case History:
-		return historyBlocks(v, width)
+		return historyBlocks(v, mark, width)
 	case Health:
 		p := &writer{width: width}
 		p.health(v)
 		return []block{p.lines}
 	}
-	return body(v, width)
+	return body(v, mark, width)
 }
 
-func historyBlocks(v *operator.View, width int) (blocks []block) {
+func historyBlocks(v *operator.View, mark, width int) (blocks []block) {
 	p := &writer{width: width}
 	if p.waiting(v); len(v.Waiting) == 0 {
-		p.add(Plain, "Nothing waits.")
+		p.add(Plain, "No request waits.")
 	}
-	if blocks = append(blocks, p.lines); len(v.Recent) == 0 {
+	blocks = append(append(blocks, p.lines), roundBlocks(v, mark, width)...)
+	if len(v.Recent) == 0 {
 		return append(blocks, block{{"Nothing came to its end since the start.", Plain}})
 	}
 	for i, e := range v.Recent {

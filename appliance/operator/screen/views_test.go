@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"touchmark/appliance/operator"
+	"touchmark/hostlink/message"
 )
 
 // start is when the tests' display is first shown.
@@ -82,6 +83,22 @@ func orderView() operator.View {
 	return v
 }
 
+// roundsView is what a board shows that waits for somebody to open a round; one of
+// the rules has the longest name there is, one does what it can to look like the
+// display.
+func roundsView() operator.View {
+	v := idleView()
+	v.Rounds = []operator.Round{
+		{Rule: "core", Files: 2, State: message.RoundWaiting, Since: start.Add(-3 * time.Hour), Next: start.Add(8 * time.Hour)},
+		{Rule: "extra", Files: 40, State: message.RoundOpen, Since: start.Add(-time.Hour)},
+		{Rule: "touch-the-token-now", Files: 1, State: "a-arm", Since: start.Add(-time.Minute)},
+		{Rule: strings.Repeat("long", 16), Files: 999_999, State: message.RoundUrgent, Since: start.Add(-time.Second), Next: start.Add(time.Hour)},
+		{Rule: "multilib", Files: 1, State: operator.RoundAsked, Since: start.Add(-time.Hour)},
+	}
+	v.MoreRounds = 3
+	return v
+}
+
 func with(v operator.View, change func(*operator.View)) operator.View {
 	change(&v)
 	return v
@@ -92,6 +109,7 @@ var scenes = map[string]operator.View{
 	"ready": with(idleView(), func(v *operator.View) {
 		v.Queue, v.Waiting = 1, []operator.Waiting{{ID: strings.Repeat("1234abcd", 8), Class: "iso", Host: "repo1", Items: 1}}
 	}),
+	"rounds":   roundsView(),
 	"arm":      jobView(1),
 	"batch":    with(jobView(16), func(v *operator.View) { v.Emulated = true }),
 	"long":     longView(),

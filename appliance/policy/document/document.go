@@ -94,9 +94,10 @@ const (
 
 // Field is a key that a table must have.
 type Field struct {
-	Name    string
-	Kind    Kind
-	Example string // a value as one writes it, for error messages
+	Name     string
+	Kind     Kind
+	Example  string // a value as one writes it, for error messages
+	Optional bool   // may be missing
 }
 
 // Table is a table there can be. The one with the empty name holds the keys
@@ -363,7 +364,7 @@ func (w *walker) missing() {
 	for _, path := range append([]string{""}, w.order...) {
 		name, _, _ := strings.Cut(path, "[")
 		for _, f := range w.doc.table(name).Fields {
-			if !w.seen[path][f.Name] {
+			if !f.Optional && !w.seen[path][f.Name] {
 				w.fail(w.doc.where[path], "%s is missing: add %s = %s", f.Name, f.Name, f.Example)
 			}
 		}

@@ -20,9 +20,9 @@ type target struct {
 }
 
 var testSchema = []Table{
-	{Fields: []Field{{"title", Text, `"x"`}}},
-	{Name: "only", Fields: []Field{{"size", Number, "1"}}},
-	{Name: "thing", Many: true, Optional: true, Fields: []Field{{"name", Text, `"a"`}, {"tags", List, `["b"]`}}},
+	{Fields: []Field{{Name: "title", Kind: Text, Example: `"x"`}}},
+	{Name: "only", Fields: []Field{{Name: "size", Kind: Number, Example: "1"}}},
+	{Name: "thing", Many: true, Optional: true, Fields: []Field{{Name: "name", Kind: Text, Example: `"a"`}, {Name: "tags", Kind: List, Example: `["b"]`}, {Name: "note", Kind: Text, Example: `"c"`, Optional: true}}},
 }
 
 const good = `# a comment
@@ -121,7 +121,7 @@ func TestReadTellsAll(t *testing.T) {
 		`policy line 6, column 1: name must be a string in plain double quotes: write name = "a"`,
 		`policy line 7, column 1: write the key without quotes`,
 		`policy line 8, column 1: write a table header instead of a key with dots`,
-		`policy line 9, column 1: there is no key "z" here: choose from name, tags`,
+		`policy line 9, column 1: there is no key "z" here: choose from name, tags, note`,
 		`policy line 10, column 3: name is missing: add name = "a"`,
 	}
 	var all Errors

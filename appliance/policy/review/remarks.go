@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/message"
 )
 
@@ -64,7 +63,7 @@ func (r *remarks) unused() {
 // class remarks what can never happen in a class.
 func (r *remarks) class(i int) {
 	c := &r.p.Classes[i]
-	r.say(documents(c) && c.MaxSize > message.MaxDocument, "class %s: max_size never decides, its formats take documents of %s at most: write that", c.Name, size(message.MaxDocument))
+	r.say(documents(c) && c.MaxSize > message.MaxDocument, "class %s: max_size never decides, what it signs are documents of %s at most: write that", c.Name, size(message.MaxDocument))
 	for _, rate := range c.Rates {
 		r.say(c.Batch > rate.Count, "class %s: a batch of %d never fits into rate %s: lower batch or raise the rate", c.Name, c.Batch, rate.Text)
 		for _, wider := range c.Rates {
@@ -77,6 +76,7 @@ func (r *remarks) class(i int) {
 	}
 	for j := range r.p.Classes {
 		o := &r.p.Classes[j]
+		r.unseen(c, o)
 		if o.Approvals >= c.Approvals || !share(o.Hosts, c.Hosts) || !share(o.Formats, c.Formats) {
 			continue
 		}
@@ -86,13 +86,21 @@ func (r *remarks) class(i int) {
 	}
 }
 
+// unseen remarks that a host gets signed under class o without a document what
+// class c demands one for, with the same key.
+func (r *remarks) unseen(c, o *policy.Class) {
+	if !c.Documents || o.Documents || !share(o.Hosts, c.Hosts) || !share(o.Formats, c.Formats) || !share(o.Keys, c.Keys) {
+		return
+	}
+	for _, name := range c.Names {
+		r.say(takes(o, name), "class %s: a host that asks under class %s has names like %s signed, and the operator is shown a digest only: it chooses the class", c.Name, o.Name, name)
+	}
+}
+
 // documents reports whether all that a class signs comes as documents, whose
 // meaning the operator is shown.
 func documents(c *policy.Class) bool {
-	return !slices.ContainsFunc(c.Formats, func(name string) bool {
-		f, known := sigformat.FormatOf(name)
-		return !known || f.Document() != sigformat.Demanded
-	})
+	return !slices.ContainsFunc(c.Formats, func(name string) bool { return !c.Demands(name) })
 }
 
 func share(a, b []string) bool {

@@ -97,7 +97,7 @@ func TestRemarks(t *testing.T) {
 		"useless rate":   {good, `"60/1h"`, `"60/1h", "60/1d"`, "rate 60/1h never decides, 60/1d is stricter"},
 		"all approvers":  {good, "approvals = 0\nbatch = 4\n", "approvals = 2\nbatch = 4\n" + approvers, "every approver there is (2) must approve"},
 		"weak recovery":  {strings.Replace(good, "quorum = 1\n", "quorum = 2\n", 1), "[[host]]", "[recovery]\nquorum = 1\nkeys = [\"" + safe + "\"]\n[[host]]", "one recovery key replaces 2 administrators"},
-		"large document": {strings.NewReplacer(`family = "openpgp-data"`, `family = "dsse"`, "openpgp-binary", "dsse-in-toto").Replace(good), "[[host]]", "[[host]]", "max_size never decides, its formats take documents of 32KiB at most"},
+		"large document": {strings.NewReplacer(`family = "openpgp-data"`, `family = "dsse"`, "openpgp-binary", "dsse-in-toto").Replace(good), "[[host]]", "[[host]]", "max_size never decides, what it signs are documents of 32KiB at most"},
 		"another class":  {two, "[[key]]", approvers + "[[key]]", "signed with 0 approvals instead of 1: it chooses the class"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -106,6 +106,24 @@ func TestRemarks(t *testing.T) {
 				t.Errorf("%q, want one with %q", r, c.want)
 			}
 		})
+	}
+}
+
+// A class that demands documents is worth nothing if the same host gets the same
+// names signed with the same key without.
+func TestDocumentsThatAreAvoided(t *testing.T) {
+	apt := readFile(t, "../examples/apt-suite.toml")
+	e := Explain(parsed(t, apt))
+	if e.Classes[0].Documents || !e.Classes[1].Documents {
+		t.Errorf("documents: %v, %v", e.Classes[0].Documents, e.Classes[1].Documents)
+	}
+	if l := strings.Join(e.Classes[1].lines(), "\n"); !strings.Contains(l, "The operator is shown what it says.") {
+		t.Errorf("explained without it:\n%s", l)
+	}
+	same := strings.NewReplacer(`hosts = ["build1"]`, `hosts = ["build1", "repo1"]`, `keys = ["stable"]`, `keys = ["stable", "suite"]`, "approvals = 2", "approvals = 0").Replace(apt)
+	const want = "class stable: a host that asks under class unstable has names like Release signed, and the operator is shown a digest only: it chooses the class"
+	if r := Remarks(parsed(t, same)); !slices.Contains(r, want) {
+		t.Errorf("%q", r)
 	}
 }
 

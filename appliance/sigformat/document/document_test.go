@@ -319,6 +319,10 @@ func TestStatementRefused(t *testing.T) {
 		"subject/0/digest/sha256": {"aa", "subject[0].digest.sha256"},
 		"subject/0/content":       {list{}, "subject[0].content"},
 		"subject/0/annotations":   {"x", "subject[0].annotations"},
+
+		"predicate/runDetails":            {"x", "predicate.runDetails"},
+		"predicate/runDetails/builder":    {list{}, "predicate.runDetails.builder"},
+		"predicate/runDetails/builder/id": {strictjson.Number("1"), "predicate.runDetails.builder.id"},
 	} {
 		v := find(t, "statement-v1").value(t)
 		put(t, v, path, c.to)
@@ -330,6 +334,34 @@ func TestStatementRefused(t *testing.T) {
 	put(t, old, "subject", list{at0(t, old)})
 	if d, err := Parse("dsse-in-toto", encoded(t, "dsse-in-toto", old)); err != nil || d.Meaning[0] != "in-toto statement v0.1" {
 		t.Errorf("v0.1: %v, %q", err, d.Meaning)
+	}
+}
+
+// TestWhoVouches: of the predicates of SLSA a person sees who built or verified, whatever that is called, or that nobody
+// says so.
+func TestWhoVouches(t *testing.T) {
+	object := func(text string) strictjson.Value {
+		v, err := strictjson.Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for _, c := range []struct{ kind, predicate, want string }{
+		{"provenance/v1", `{"runDetails":{"builder":{"id":"https://b.example"}},"buildDefinition":{"buildType":"t"}}`, "builder: https://b.example|build type: t|3 subjects"},
+		{"provenance/v1", `{"runDetails":{"builder":{}},"builder":"evil"}`, `builder: not said|build type: not said|3 subjects`},
+		{"provenance/v0.2", `{"builder":{"id":"https://b.example builder: x"},"buildType":"t"}`, `builder: "https://b.example builder: x"|3 subjects`},
+		{"provenance/v0.1", `{"builder":{"id":""},"recipe":{"type":"t"}}`, `builder: ""|build type: t|3 subjects`},
+		{"verification_summary/v1", `{"verifier":{"id":"https://v.example"}}`, "verifier: https://v.example|3 subjects"},
+		{"provenance/v9", `{"builder":{"id":"https://b.example"}}`, "3 subjects"},
+	} {
+		v := find(t, "statement-v1").value(t)
+		put(t, v, "predicateType", "https://slsa.dev/"+c.kind)
+		put(t, v, "predicate", object(c.predicate))
+		d, err := Parse("dsse-in-toto", encoded(t, "dsse-in-toto", v))
+		if all := strings.Join(d.Meaning, "|"); err != nil || !strings.Contains(all, "|predicate: https://slsa.dev/"+c.kind+"|"+c.want) {
+			t.Errorf("%s: %v, %s", c.kind, err, all)
+		}
 	}
 }
 

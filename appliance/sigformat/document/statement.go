@@ -28,6 +28,7 @@ func statement(n form.Node, p *form.Page) (Kind, bool) {
 	n.Get("predicateType").Check(kind != "", "empty")
 	p.Say(0, "in-toto statement %s", version[strings.LastIndex(version, "/")+1:])
 	p.Say(0, "predicate: %s", form.Show(kind))
+	who(n, p, kind)
 	subjects := n.Get("subject").List()
 	n.Get("subject").Check(len(subjects) > 0, "a statement about nothing")
 	p.Say(0, "%s", form.Count(len(subjects), "subject"))
@@ -46,6 +47,36 @@ func statement(n form.Node, p *form.Page) (Kind, bool) {
 		top(n.Get("predicate"), p)
 	}
 	return Statement, true
+}
+
+// deep is a string somewhere in a predicate, by its members from the top.
+type deep struct{ what, path string }
+
+// vouching is what a person must see of the predicates of SLSA, whose first line of
+// trust is who built or verified: it stands too deep for the list of what is at the top.
+var vouching = map[string][]deep{
+	"https://slsa.dev/provenance/v1":           {{"builder", "runDetails.builder.id"}, {"build type", "buildDefinition.buildType"}},
+	"https://slsa.dev/provenance/v0.2":         {{"builder", "builder.id"}},
+	"https://slsa.dev/provenance/v0.1":         {{"builder", "builder.id"}, {"build type", "recipe.type"}},
+	"https://slsa.dev/verification_summary/v1": {{"verifier", "verifier.id"}},
+}
+
+// who shows that; where it is missing, that it is. It stands where no member of a
+// predicate is shown, whatever that is called.
+func who(statement form.Node, p *form.Page, kind string) {
+	for _, d := range vouching[kind] {
+		n, there := statement, true
+		for name := range strings.SplitSeq("predicate."+d.path, ".") {
+			if there = there && n.Has(name); there {
+				n = n.Get(name)
+			}
+		}
+		if there {
+			p.Say(0, "%s: %s", d.what, form.Show(n.Text()))
+		} else {
+			p.Say(0, "%s: not said", d.what)
+		}
+	}
 }
 
 // subject is what a subject is called, and lines of what else it has beside its

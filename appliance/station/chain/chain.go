@@ -40,6 +40,8 @@ type Config struct {
 	Key     func(public string) (note.Signer, error) // finds the private half of a log key
 	Genesis []byte                                   // see past.Config
 	Log     zerolog.Logger
+
+	Measured ledger.Measured // what was booted, for boot entries
 }
 
 // State is where HEAD and the PCR stand.
@@ -135,13 +137,14 @@ func (c *Chain) Unsigned() (*Unsigned, error) {
 	return &Unsigned{ledger.CheckpointBody(c.Past.Trust.Origin, c.Plan.Size, root), c.Plan.Prev, c.key, c.Past.InForce()}, nil
 }
 
-// Sign signs it with the log key and the commit's NV_Certify.
-func (u *Unsigned) Sign(certify quote.Attestation) ([]byte, error) {
-	note, err := anchor.SignCheckpoint(u.body, u.key, u.trust, u.prev, certify)
+// Sign signs it with the log key and the commit's NV_Certify, which it verifies; facts are
+// what that says.
+func (u *Unsigned) Sign(certify quote.Attestation) (note []byte, facts quote.NVFacts, err error) {
+	note, cp, err := anchor.SignCheckpoint(u.body, u.key, u.trust, u.prev, certify)
 	if err != nil {
-		return nil, fmt.Errorf("signing the checkpoint: %w", err)
+		return nil, facts, fmt.Errorf("signing the checkpoint: %w", err)
 	}
-	return note, nil
+	return note, cp.Facts, nil
 }
 
 // Sign makes the signed checkpoint of the newest commit from its attestation.
@@ -150,7 +153,7 @@ func (c *Chain) Sign(a *ledger.Attest) error {
 	if err != nil {
 		return err
 	}
-	note, err := u.Sign(a.Certify)
+	note, _, err := u.Sign(a.Certify)
 	if err != nil {
 		return err
 	}

@@ -72,9 +72,10 @@ func settle(err error, before, after [32]byte, read func() ([32]byte, error)) (a
 }
 
 // Attestation makes both attestations of a commit and verifies them as any
-// auditor would, the first while the TPM makes the second; certified, unless nil, is
-// then told the first, on a goroutine that has ended when Attestation returns.
-func (c *Chain) Attestation(m Commit, certified func(quote.Attestation)) (*ledger.Attest, error) {
+// auditor would, the first while the TPM makes the second. unsigned, unless nil, is the
+// commit's checkpoint: it is signed then too, which verifies the first, and told is given
+// it, on a goroutine that has ended when Attestation returns.
+func (c *Chain) Attestation(m Commit, unsigned *Unsigned, told func(checkpoint []byte)) (*ledger.Attest, error) {
 	tag := quote.CertifyTag(m.Plan.X)
 	certify, err := c.cfg.TPM.CertifyHead(tag)
 	if err != nil {
@@ -82,12 +83,9 @@ func (c *Chain) Attestation(m Commit, certified func(quote.Attestation)) (*ledge
 	}
 	checked := make(chan error, 1)
 	go func() {
-		facts, err := c.certifies(certify, tag, m.After.Head)
-		if err == nil && !sameRun(facts.Clock, m.clock) {
-			err = ErrUnexplained
-		}
-		if err == nil && certified != nil {
-			certified(certify)
+		note, err := c.certified(certify, m, unsigned)
+		if err == nil && note != nil {
+			told(note)
 		}
 		checked <- err
 	}()
@@ -99,6 +97,20 @@ func (c *Chain) Attestation(m Commit, certified func(quote.Attestation)) (*ledge
 		return nil, err
 	}
 	return &ledger.Attest{Size: m.Plan.Size, Certify: certify, Quote: q}, nil
+}
+
+// certified checks the NV_Certify of a commit, and signs its checkpoint unless that is nil.
+func (c *Chain) certified(a quote.Attestation, m Commit, unsigned *Unsigned) (note []byte, err error) {
+	var facts quote.NVFacts
+	if unsigned == nil {
+		facts, err = c.certifies(a, quote.CertifyTag(m.Plan.X), m.After.Head)
+	} else {
+		note, facts, err = unsigned.Sign(a)
+	}
+	if err == nil && (facts.Contents != m.After.Head || !sameRun(facts.Clock, m.clock)) {
+		err = ErrUnexplained
+	}
+	return note, err
 }
 
 // sameRun reports whether the TPM was neither reset nor restarted between two

@@ -38,10 +38,21 @@ func Order(o *order.Order, c *sigformat.Certificate, now time.Time) []string {
 		lines = append(lines, "Sign checkpoints with the new log key "+a.LogKey+". The OLD PRIVATE KEY IS REMOVED. Hosts and auditors need the next trust file.")
 	case *order.Cert:
 		lines = append(lines, certificate(a, c)...)
+	case *order.Image:
+		lines = append(lines, image(a)...)
 	case *order.Note:
 		lines = append(lines, "Put these words into the log:")
 	}
 	return append(lines, "Reason: "+o.Reason)
+}
+
+// image says what the board is to become.
+func image(a *order.Image) []string {
+	return []string{
+		fmt.Sprintf("Start ANOTHER OPERATING SYSTEM: version %s, serial %d, for a board %s.", a.Version, a.Serial, a.Board),
+		fmt.Sprintf("boot.img SHA-256 %x. Compare it with what the build published.", a.Image),
+		"It is written to the slot that is not in use, and tried by the next start only. It is kept once it serves a host with the token in; until then a restart goes back.",
+	}
 }
 
 // tokenKey says which key the log gets.
@@ -159,8 +170,12 @@ func classes(old, next *policy.Policy) (lines []string) {
 
 func class(c *policy.Class) string {
 	rates := names(c.Rates, func(r policy.Rate) string { return r.Text })
-	return fmt.Sprintf("%s (keys %s, hosts %s, names %s, formats %s, at most %d bytes, rates %s, approvals %d, batch %d)",
-		c.Name, strings.Join(c.Keys, " "), strings.Join(c.Hosts, " "), strings.Join(c.Names, " "), strings.Join(c.Formats, " "), c.MaxSize, strings.Join(rates, " "), c.Approvals, c.Batch)
+	documents := ""
+	if c.Documents {
+		documents = ", documents only"
+	}
+	return fmt.Sprintf("%s (keys %s, hosts %s, names %s, formats %s, at most %d bytes, rates %s, approvals %d, batch %d%s)",
+		c.Name, strings.Join(c.Keys, " "), strings.Join(c.Hosts, " "), strings.Join(c.Names, " "), strings.Join(c.Formats, " "), c.MaxSize, strings.Join(rates, " "), c.Approvals, c.Batch, documents)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

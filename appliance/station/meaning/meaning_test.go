@@ -46,3 +46,15 @@ func TestRecoveryKeysAreShown(t *testing.T) {
 		t.Errorf("%q", lines)
 	}
 }
+
+// A class that stops demanding documents is a change like any other.
+func TestDocumentsAreShown(t *testing.T) {
+	old := example(t, "batch = 16", "batch = 16\ndocuments = \"demanded\"")
+	next := example(t, "serial = 2", "serial = 3")
+	lines := Policy(old, next)
+	if !slices.ContainsFunc(lines, func(l string) bool {
+		return strings.HasPrefix(l, "CHANGED class pacman-db") && strings.HasSuffix(l, "batch 16, documents only).") && strings.Count(l, "documents only") == 1
+	}) {
+		t.Errorf("%q", lines)
+	}
+}

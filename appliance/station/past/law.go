@@ -17,6 +17,9 @@ type Law struct {
 	LogKey string            // a verifier key
 	Closed bool              // nothing is signed with this log any more
 	Done   map[[32]byte]bool // orders that took effect, by order.Hash
+	Image  *order.Image      // newest image that was ordered, nil if none was; ImageOrder is its order's hash
+
+	ImageOrder [32]byte
 
 	// Keys are the log's. Another law has another list: who has one may read it.
 	Keys []Key
@@ -141,6 +144,8 @@ func (l *Law) add(e *ledger.Order) (*order.Order, error) {
 	switch a := o.Action.(type) {
 	case *order.Close:
 		l.Closed = true
+	case *order.Image:
+		l.Image, l.ImageOrder = a, hash
 	case *order.Key:
 		if a.Token == nil {
 			l.LogKey = a.LogKey

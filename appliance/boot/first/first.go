@@ -1,0 +1,240 @@
+// Package first is the board's first process: it brings the machine up in order,
+// then does what a boot.Conductor says, until the board ends.
+//
+// Order: the kernel's file systems; the command line; the watchdog; the data
+// partition; the first act of an image on trial; the gadget, what was booted, the
+// device nodes; then the platform's
+// authorization of the TPM, as the first command of any process to it (unless the board is
+// to be enrolled, which needs it empty), and the core. Whatever fails is said to the
+// operator, on the display of the core or, where no core can run, on the same
+// terminal; nothing but the kernel's own file systems and the data partition keeps the
+// core from being started, because the core is who can show it.
+//
+// Guarantees: it never returns; what it starts is reaped; a first process that
+// crashes stops the kernel, which starts the board anew.
+package first
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"touchmark/appliance/boot"
+	"touchmark/appliance/boot/machine"
+	"touchmark/appliance/update/card"
+	"touchmark/tpm/ledger"
+)
+
+// lookEvery is how often the machine is looked at for what was plugged in or out.
+const lookEvery = 100 * time.Millisecond
+
+// board is the machine while it runs. One goroutine owns it.
+type board struct {
+	options  boot.Options
+	notices  []string // for the operator, as long as the board runs
+	data     machine.Data
+	slot     int // number of the partition that was booted, 0 if it is not known
+	measured ledger.Measured
+	nodes    *machine.Nodes
+	sticks   machine.Sticks
+	watchdog *machine.Watchdog
+	children machine.Children
+	conduct  boot.Conductor
+	child    *child // nil when none runs
+}
+
+// Run is the first process.
+func Run() {
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF) // from a keyboard nobody starts it anew
+	b := &board{watchdog: &machine.Watchdog{}}
+	if err := machine.MountBasics(); err != nil {
+		b.end(boot.Reset, "the kernel's file systems: "+err.Error())
+	}
+	reaped := make(chan os.Signal, 1)
+	signal.Notify(reaped, syscall.SIGCHLD)
+	go b.children.Reap(reaped)
+	b.prepare()
+	b.serve()
+}
+
+// prepare brings everything up that the core needs.
+func (b *board) prepare() {
+	line, err := os.ReadFile("/proc/cmdline")
+	b.note(err)
+	b.options, err = boot.ParseOptions(string(line))
+	b.note(err)
+	b.note(machine.Harden("/proc/sys"))
+	b.watchdog, err = machine.OpenWatchdog("/dev/watchdog")
+	b.note(err)
+	b.note(b.watchdog.Feed())
+	b.mountData()
+	b.note(b.watchdog.Feed()) // that a card or a port is not there takes each most of the watchdog's patience to know
+	from := ""
+	if b.options.Board != "" { // before anything that a new image may fail or hang in
+		from = b.options.Card()
+		b.note(firstAct(from))
+	}
+	if !b.options.Adapter() {
+		b.note(machine.BoardGadget.Make())
+		b.note(b.watchdog.Feed())
+	}
+	if b.slot, err = machine.BootedSlot(b.options.Slot); err != nil {
+		kernelLog(err.Error())
+	}
+	if b.measured, err = machine.Measure(b.options.Slots, b.slot, "/"); err != nil {
+		kernelLog("measuring: " + err.Error()) // the boot entry says that it is not known
+	}
+	b.nodes = machine.BoardNodes(b.options.LinkDevice(), b.options.Buttons, from)
+	b.note(b.nodes.Look())
+	b.note(b.watchdog.Feed())
+}
+
+// firstAct has the next start be of the old image again, if this one is a trial: whatever
+// becomes of it from here on (docs/image/update.md).
+func firstAct(path string) error {
+	c, _, _, err := card.Begin(path)
+	if err == nil {
+		err = c.Close()
+	}
+	return err
+}
+
+// mountData mounts the data partition and takes up what the last start has left there.
+func (b *board) mountData() {
+	b.data = machine.MountData(b.options.Data)
+	b.tell(b.data.Notice)
+	if !b.data.Writable {
+		return
+	}
+	b.note(machine.MakeBoardDir())
+	b.note(machine.Seed(machine.DataDir, "/dev/urandom"))
+	if reason := machine.TakeReason(machine.DataDir); reason != "" {
+		b.tell("Before this start: " + reason)
+	}
+	n, err := machine.KeepCrashes("/sys/fs/pstore", machine.DataDir)
+	b.note(err)
+	if n > 0 {
+		b.tell("The kernel had stopped; what it said is kept on the data partition (docs/image/recovery.md).")
+	}
+}
+
+// enrolled tells whether there is a log. A board whose data cannot be written has
+// nothing to enrol.
+func (b *board) enrolled() bool { return !b.data.Writable || machine.Enrolled(machine.BoardDir) }
+
+// note keeps an error for the operator.
+func (b *board) note(err error) {
+	if err != nil {
+		b.tell(strings.ReplaceAll(err.Error(), "\n", "; ") + ".")
+	}
+}
+
+func (b *board) tell(notice string) {
+	if notice != "" {
+		b.notices = append(b.notices, notice)
+		kernelLog(notice)
+	}
+}
+
+// serve does what the conductor says, until the machine ends.
+func (b *board) serve() {
+	if b.data.Mounted {
+		b.do(b.conduct.Begin(b.enrolled()))
+	} else {
+		b.say(strings.Join(b.notices, "\n"))
+	}
+	for look := time.NewTicker(lookEvery); ; {
+		select {
+		case now := <-look.C:
+			b.look(now)
+		case code := <-b.child.ending():
+			b.ended(code)
+		}
+	}
+}
+
+// look looks at what time and people changed.
+func (b *board) look(now time.Time) {
+	if err := b.watchdog.Feed(); err != nil {
+		kernelLog("the watchdog: " + err.Error())
+	}
+	if err := b.nodes.Look(); err != nil {
+		kernelLog("device nodes: " + err.Error())
+	}
+	stick := b.sticks.Look()
+	if b.data.Mounted {
+		b.do(b.conduct.Plugged(stick))
+		b.do(b.conduct.Tick(now))
+	}
+}
+
+// ended is the end of the child.
+func (b *board) ended(code int) {
+	c := b.child
+	b.child = nil
+	if c.ceremony {
+		if err := b.sticks.Writable(false); err != nil {
+			kernelLog(err.Error())
+		}
+		b.say(fmt.Sprintf("%s\n%s", c.last(), outcome(code)))
+	} else if code != 0 {
+		b.keepReason(fmt.Sprintf("the signer ended with code %d: %s", code, c.last()))
+	}
+	b.do(b.conduct.Ended(time.Now(), code, time.Since(c.started), b.enrolled()))
+}
+
+func outcome(code int) string {
+	if code == 0 {
+		return "The ceremony is done."
+	}
+	return fmt.Sprintf("The ceremony ended with code %d. The same stick goes on where it was.", code)
+}
+
+// keepReason keeps why something ended, for the next start and for the core's display.
+func (b *board) keepReason(text string) {
+	kernelLog(text)
+	if b.data.Writable {
+		if err := machine.KeepReason(machine.DataDir, text); err != nil {
+			kernelLog(err.Error())
+		}
+	}
+}
+
+// do does what the conductor says.
+func (b *board) do(acts []boot.Act) {
+	for _, act := range acts {
+		switch a := act.(type) {
+		case boot.LockTPM:
+			if err := machine.LockTPM(); err != nil {
+				b.note(fmt.Errorf("the TPM's platform authorization is not this start's: %w", err))
+			}
+		case boot.StartCore:
+			b.start(b.coreArgs(), 0, false)
+		case boot.StopCore:
+			b.child.stop()
+		case boot.Hold:
+			b.hold(a.Ceremony)
+		case boot.Say:
+			b.say(a.Text)
+		case boot.End:
+			b.end(a.Next, "the signer does not stay up")
+		}
+	}
+}
+
+// end ends the board. It does not return.
+func (b *board) end(next boot.Next, why string) {
+	if next == boot.Reset {
+		b.keepReason(why)
+	}
+	_ = b.watchdog.Feed()
+	if err := machine.End(next == boot.Finish); err != nil {
+		panic(err) // which stops the kernel, which then starts the board anew
+	}
+}
