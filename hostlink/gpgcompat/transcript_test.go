@@ -21,7 +21,9 @@ var meant = map[string][]string{
 		"sign openpgp-cleartext by [KEYID] of -&7 to - named stdin status 7"},
 	"aptly": {"pass", "pass", "sign openpgp-binary armor sha256 yes by [KEY] of /t/Release to /t/Release.gpg named Release",
 		"sign openpgp-cleartext sha256 yes by [KEY] of /t/Release to /t/InRelease named Release"},
-	"dpkg":             {"sign openpgp-cleartext armor by [KEY] of /d/hello.dsc to /d/hello.dsc.asc named hello.dsc"},
+	"dpkg": {"sign openpgp-cleartext armor by [KEY] of /d/hello.dsc to /d/hello.dsc.asc named hello.dsc"},
+	"debsign": {"pass", "sign openpgp-cleartext armor by [KEY] of /t/hello_1.0.dsc to /t/hello_1.0.dsc.asc named hello_1.0.dsc",
+		"pass", "sign openpgp-cleartext armor by [KEY] of /t/hello_1.0_source.changes to /t/hello_1.0_source.changes.asc named hello_1.0_source.changes"},
 	"debsigs":          {"sign openpgp-binary by [KEY] of - to - named stdin"},
 	"rpmsign":          {"sign openpgp-binary by [KEY] of - to /d/hello-1-1.noarch.rpm.sig named hello-1-1.noarch.rpm"},
 	"securesystemslib": {"pass", "sign openpgp-binary sha256 by [KEY] of - to - named stdin", "pass"},
@@ -31,7 +33,7 @@ var meant = map[string][]string{
 var word = regexp.MustCompile(`"[^"]*"|\S+`)
 
 // TestTranscripts holds the parser against the calls that were recorded from the tools themselves (tests/consumers
-// records them anew and compares).
+// records them anew and compares, but for debsign's).
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/calls/*.txt")
 	if err != nil || len(files) != len(meant) {

@@ -31,11 +31,12 @@ type conversation struct {
 	suspect     bool   // what comes over the link contradicts what is proven
 	fetching    uint64 // number of the fetch that is not answered yet, 0 if none
 	fetches     uint64
-	reread      bool   // entries were dropped and asked for again a moment ago
-	total       uint64 // leaves the board says it holds
-	offered     uint64 // entries up to which a board that lacks them was given them, 0 if none
-	handed      bool   // orders under way were handed over in it
-	asked       *asked // the auditor's challenge that the board has, nil if none
+	reread      bool           // entries were dropped and asked for again a moment ago
+	total       uint64         // leaves the board says it holds
+	offered     uint64         // entries up to which a board that lacks them was given them, 0 if none
+	handed      bool           // orders under way were handed over in it
+	asked       *asked         // the auditor's challenge that the board has, nil if none
+	told        message.Rounds // what it was told of rounds; it begins with none
 }
 
 func (d *Daemon) fromLink(ctx context.Context, ev serialport.Event) {
@@ -162,7 +163,7 @@ func (d *Daemon) reread() {
 }
 
 func (d *Daemon) fromBoard(raw []byte) {
-	text, err := message.Unpack(raw)
+	text, err := d.unpacker.Unpack(raw)
 	var parsed any
 	if err == nil {
 		parsed, err = message.Parse(text)
@@ -188,6 +189,8 @@ func (d *Daemon) fromBoard(raw []byte) {
 		d.offer(m.From)
 	case *message.Answer:
 		d.boardAnswers(m)
+	case *message.OpenRound:
+		d.openRound(m)
 	default:
 		d.log.Warn().Msgf("the board sent a %T, which only hosts send", m)
 	}
@@ -250,11 +253,23 @@ func (d *Daemon) entries(m *message.Entries) {
 	}
 	if changed {
 		d.acknowledge()
+		d.tellArmed()
 	}
 	d.fetch()
 	d.settleWelcome()
 	d.settle()
 	d.publishIdle()
+}
+
+// tellArmed tells who waits for a job that the log has its intent.
+func (d *Daemon) tellArmed() {
+	for _, j := range d.jobs {
+		if armed := d.armed(j); armed != j.said {
+			if j.said = armed; armed {
+				j.tell(message.EventArmed, "")
+			}
+		}
+	}
 }
 
 // acknowledge says what this host holds durably.

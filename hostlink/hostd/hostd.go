@@ -33,6 +33,7 @@ import (
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/mirror"
+	"touchmark/hostlink/hostd/round"
 	"touchmark/hostlink/hostd/spool"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
@@ -68,10 +69,12 @@ type Timing struct {
 	BusyRetry  time.Duration // a busy board is asked again: 1 s
 	CancelWait time.Duration // for the answer to a cancel: 5 s
 	Rejoin     time.Duration // for the clients of a daemon before this one to come back: 30 s
+	InOrder    time.Duration // … before a job behind theirs overtakes: 10 s; they look every second, on a host that may be busy
 	ArmedGrace time.Duration // beyond the client's timeout once a job is armed: 5 min
 	SendWait   time.Duration // for room in the link's queue: 10 s
 	AnswerWait time.Duration // for the answer to an auditor's challenge: 2 min, the board rations them and commits first
 	FreshWait  time.Duration // for the answer to the greeting that a status makes: 2 s
+	RoundsLook time.Duration // between looks at what waits for a round: 1 s
 }
 
 func (t Timing) withDefaults() Timing {
@@ -84,10 +87,12 @@ func (t Timing) withDefaults() Timing {
 	def(&t.BusyRetry, time.Second)
 	def(&t.CancelWait, 5*time.Second)
 	def(&t.Rejoin, 30*time.Second)
+	def(&t.InOrder, 10*time.Second)
 	def(&t.ArmedGrace, 5*time.Minute)
 	def(&t.SendWait, 10*time.Second)
 	def(&t.AnswerWait, 2*time.Minute)
 	def(&t.FreshWait, 2*time.Second)
+	def(&t.RoundsLook, time.Second)
 	return t
 }
 
@@ -108,12 +113,15 @@ type Daemon struct {
 	orders    []*handed     // of clients that wait for what becomes of them
 	trustText []byte        // of the last look for a next trust file
 	evidence  string        // what contradicts the log, "" when nothing does
+	unpacker  *message.Unpacker
 	watchers  map[*watcher]bool
+	opens     chan string // rules of which the board's operator wants a round; followRounds takes them
 	stopping  bool
 
-	spool    *spool.Spool // what an accepted job is kept in
-	disk     *errands     // writes to it
-	accepted uint64       // number of the job accepted last
+	spool     *spool.Spool // what an accepted job is kept in
+	disk      *errands     // writes to it
+	accepted  uint64       // number of the job accepted last
+	overtakes bool         // a job whose client has not come back yet is passed over
 }
 
 // New opens the mirror and checks what is in it.
@@ -129,6 +137,7 @@ func New(o Options) (*Daemon, error) {
 	d := &Daemon{
 		o: o, log: o.Log, mirror: m, linkText: "not opened yet",
 		inbox: make(chan func(), 64), done: make(chan struct{}), disk: newErrands(), watchers: map[*watcher]bool{},
+		opens: make(chan string, round.MaxRules), unpacker: message.NewUnpacker(),
 	}
 	if d.evidence, err = mirror.LoadEvidence(o.State); err != nil {
 		return nil, errors.Join(err, m.Store.Close())
@@ -150,6 +159,11 @@ func (d *Daemon) Run(ctx context.Context, link Link, l net.Listener) error {
 	d.publish()
 	serveCtx, stop := context.WithCancel(ctx)
 	wg.Go(func() { d.serve(serveCtx, l) })
+	if d.o.Rounds != nil {
+		look := time.NewTicker(d.o.Timing.RoundsLook)
+		defer look.Stop()
+		wg.Go(func() { d.followRounds(serveCtx, look.C) })
+	}
 	if d.evidence != "" {
 		d.log.Error().Str("evidence", d.evidence).Msg("nothing is signed until this is looked at")
 	}

@@ -38,6 +38,7 @@ type job struct {
 	ending    *api.Response // after a cancel: the answer if the board confirms or is silent
 	extended  bool          // the client's timeout has passed, but the job is armed
 	doubts    int           // how often the log's answer did not verify and was asked for again
+	said      bool          // that it is armed
 	hint      api.Event     // what the board said last
 	earlier   bool          // joined by another request for the same
 	timer     *time.Timer

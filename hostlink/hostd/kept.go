@@ -59,6 +59,7 @@ func (d *Daemon) rearm() {
 		j.timer = d.after(max(j.record.Deadline.Sub(d.now()), d.o.Timing.Rejoin), func() { d.expire(j) })
 		d.after(d.o.Timing.Rejoin, func() { d.rejoin(j) })
 	}
+	d.after(d.o.Timing.InOrder, func() { d.overtakes = true; d.pump() })
 	d.settle()
 }
 
@@ -174,7 +175,7 @@ func (d *Daemon) describe(j *job) api.Job {
 	case c.Need > 0 && !j.submitted:
 		a.State = api.StateApproved
 	default:
-		a.State = cmp.Or(j.hint.State, "resumed")
+		a.State = cmp.Or(j.hint.State, api.EventAccepted) // the board has not said a word of it
 	}
 	return a
 }

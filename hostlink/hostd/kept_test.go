@@ -81,6 +81,9 @@ func TestDocumentOutlivesDaemon(t *testing.T) {
 	c := w.ask(req)
 	first := w.b.submitted()
 	c.event(api.EventAccepted)
+	if list := w.jobs(); len(list) != 1 || list[0].State != api.EventAccepted {
+		t.Errorf("of a job that the board has said nothing of, it says %+v", list)
+	}
 	w.restart()
 	c = w.ask(req)
 	w.b.meet()
@@ -92,6 +95,45 @@ func TestDocumentOutlivesDaemon(t *testing.T) {
 	if got := c.expect(api.OK, ""); len(got.Signatures) != 2 {
 		t.Errorf("answer %+v", got)
 	}
+}
+
+// TestOrderOutlivesDaemon: the jobs of a daemon before this one keep their order, whichever client comes back first; but
+// one whose client does not come for a while is passed over.
+func TestOrderOutlivesDaemon(t *testing.T) {
+	first, second := signing("core.db"), signing("extra.db")
+	begin := func(timing Timing) *world {
+		w := newWorldTimed(t, timing)
+		w.b.meet()
+		w.ask(first).event(api.EventAccepted)
+		w.b.submitted()
+		w.ask(second).event(api.EventAccepted)
+		w.restart()
+		return w
+	}
+	w := begin(Timing{})
+	w.b.meet()
+	late := w.ask(second)
+	late.event(message.EventQueued)
+	early := w.ask(first)
+	for _, name := range []string{"core.db", "extra.db"} {
+		r := w.b.submitted()
+		if got := r.Approval.Items[0].Name; got != name {
+			t.Errorf("submitted %s, want %s", got, name)
+		}
+		w.b.run(r, nil)
+	}
+	early.expect(api.OK, "")
+	late.expect(api.OK, "")
+
+	w = begin(Timing{InOrder: time.Millisecond})
+	w.b.meet()
+	late = w.ask(second)
+	r := w.b.submitted()
+	if got := r.Approval.Items[0].Name; got != "extra.db" {
+		t.Errorf("submitted %s", got)
+	}
+	w.b.run(r, nil)
+	late.expect(api.OK, "")
 }
 
 // TestNobodyComesBack: a job whose client stays away is withdrawn after a while; if the client comes after all, it goes

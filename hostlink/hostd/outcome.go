@@ -35,15 +35,16 @@ func (d *Daemon) conclude(j *job) *api.Response {
 	if t.Intent == nil || o.Intent != t.Index || len(o.Items) != len(j.items) {
 		return d.doubt(j, t, errors.New("the outcome does not match the intent"))
 	}
-	if !slices.ContainsFunc(o.Items, func(it ledger.ItemResult) bool { return it.State != ledger.Signed }) {
-		return d.signedAll(j, t)
+	if count(o.Items, ledger.Signed) == 0 {
+		return unsigned(j, o.Items)
 	}
-	return unsigned(j, o.Items)
+	return d.signedSome(j, t)
 }
 
-// signedAll verifies all signatures of a job under a committed checkpoint.
-// Until one covers the intent nothing is given out.
-func (d *Daemon) signedAll(j *job, t *mirror.Trace) *api.Response {
+// signedSome verifies the signatures of a job under a committed checkpoint. Until
+// one covers the intent nothing is given out. Those of a job that failed later go
+// with the word that it did: a round need not have them made again.
+func (d *Daemon) signedSome(j *job, t *mirror.Trace) *api.Response {
 	if d.mirror.Committed() <= t.Index {
 		return nil
 	}
@@ -111,13 +112,20 @@ func (d *Daemon) collect(j *job, t *mirror.Trace) (*api.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	items := t.Outcome.Items
 	resp := &api.Response{Final: true, OK: true}
-	for i, it := range t.Outcome.Items {
+	if count(items, ledger.Signed) < len(items) {
+		resp = unsigned(j, items)
+	}
+	resp.Signatures, resp.Proofs = make([][]byte, len(items)), make([][]byte, len(items))
+	for i, it := range items {
+		if it.State != ledger.Signed {
+			continue
+		}
 		if _, err := p.intent.CheckItem(i, j.states[i], it.Signature); err != nil {
 			return nil, err
 		}
-		resp.Signatures = append(resp.Signatures, it.Signature)
-		resp.Proofs = append(resp.Proofs, p.raw)
+		resp.Signatures[i], resp.Proofs[i] = it.Signature, p.raw
 	}
 	return resp, nil
 }
@@ -159,7 +167,7 @@ func unsigned(j *job, items []ledger.ItemResult) *api.Response {
 		return fail(code, "%s", text)
 	}
 	if n := count(items, ledger.Signed); n > 0 {
-		text += fmt.Sprintf("; %d of %d were signed and stand in the log, none is given out", n, len(items))
+		text += fmt.Sprintf("; %d of %d were signed and stand in the log", n, len(items))
 	}
 	return fail(code, "%s: %s", j.items[i].Name, text)
 }

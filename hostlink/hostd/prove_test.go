@@ -63,6 +63,7 @@ func TestProvenIntentDoesNotVouchForTheSignature(t *testing.T) {
 	i, items := w.b.intent(r)
 	w.b.push(from)
 	w.b.acked()
+	c.event(message.EventArmed) // which the intent says, and no event of the board
 	w.b.Commit()
 	w.b.say(&message.Checkpoint{Note: w.b.Note})
 	items[0].Signature[len(items[0].Signature)-1] ^= 1

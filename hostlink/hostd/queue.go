@@ -152,7 +152,8 @@ func (d *Daemon) noLink() *api.Response {
 
 // pump accepts what waits when the conversation is ready, and submits the
 // first job that somebody waits for. One at a time is with the board, so that
-// its operator sees them in order.
+// its operator sees them in order. Just after a start the first is waited for:
+// its client is about to come back.
 func (d *Daemon) pump() {
 	if !d.ready() {
 		return
@@ -164,7 +165,8 @@ func (d *Daemon) pump() {
 	}
 	for _, j := range d.jobs {
 		switch {
-		case j.submitted || j.ending != nil || d.armed(j):
+		case j.submitted || j.ending != nil || d.armed(j),
+			j.awaited && len(j.waiters) == 0 && !d.patient(j) && !d.overtakes:
 			d.othersQueue(j)
 			return
 		case len(j.waiters) > 0 && !d.parked(j):

@@ -1,7 +1,6 @@
 package hostd
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/hex"
@@ -57,10 +56,6 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 		d.answer(say, d.list)
 	case api.OpStatus:
 		d.serveStatus(say)
-	case api.OpCert:
-		d.answer(say, func() *api.Response {
-			return &api.Response{Final: true, OK: true, Cert: bytes.Join(d.o.Trust.Certs, nil)}
-		})
 	case api.OpLog:
 		d.serveLog(ctx, &req, say)
 	case api.OpPublish:
@@ -113,7 +108,22 @@ func (d *Daemon) serveSign(lines *api.Lines, req *api.Request, say func(*api.Res
 		_ = say(fail(api.Usage, "%v", err))
 		return
 	}
+	if !req.Partly {
+		say = orNothing(say)
+	}
 	d.wait(lines, say, func(w *waiter) *job { return d.ask(j, w) })
+}
+
+// orNothing is for clients that want all signatures of a request or none.
+func orNothing(say func(*api.Response) error) func(*api.Response) error {
+	return func(r *api.Response) error {
+		if r.Final && !r.OK {
+			bare := *r // others may wait for the same
+			bare.Signatures, bare.Proofs = nil, nil
+			r = &bare
+		}
+		return say(r)
+	}
 }
 
 // serveFetch waits for a job that was asked for before.
@@ -123,7 +133,7 @@ func (d *Daemon) serveFetch(lines *api.Lines, req *api.Request, say func(*api.Re
 		_ = say(fail(api.Usage, "%v: see touchmark jobs", err))
 		return
 	}
-	d.wait(lines, say, func(w *waiter) *job {
+	d.wait(lines, orNothing(say), func(w *waiter) *job {
 		j := findIn(slices.Concat(d.jobs, d.past), id)
 		if j == nil {
 			w.final <- fail(api.Usage, "job %s is not kept here (any more): see touchmark jobs, and touchmark log", id)

@@ -162,7 +162,8 @@ type Metadata struct {
 	Canonical []byte   // what signatures are over
 	Signers   []string // ids that the signatures claim; none of them was verified
 
-	signed *strictjson.Object
+	signed     *strictjson.Object
+	signatures strictjson.Array
 }
 
 // format is of its family: both read the same files.
@@ -186,26 +187,83 @@ func Open(file []byte) (*Metadata, error) {
 	m.signed, _ = v.(*strictjson.Object)
 	whole, err := strictjson.Parse(file)
 	if o, ok := whole.(*strictjson.Object); err == nil && ok {
-		m.Signers = signers(o)
+		m.signatures, _ = member(o, "signatures").(strictjson.Array)
+	}
+	for _, s := range m.signatures {
+		m.Signers = append(m.Signers, textOf(s, "keyid"))
 	}
 	return m, nil
 }
 
-// signers are the key ids of a file's signatures.
-func signers(o *strictjson.Object) (ids []string) {
-	list, _ := member(o, "signatures").(strictjson.Array)
-	for _, s := range list {
-		if s, ok := s.(*strictjson.Object); ok {
-			id, _ := member(s, "keyid").(string)
-			ids = append(ids, id)
-		}
+// textOf is a member of an object as a string, empty if there is none.
+func textOf(v strictjson.Value, name string) string {
+	o, ok := v.(*strictjson.Object)
+	if !ok {
+		return ""
 	}
-	return ids
+	s, _ := member(o, name).(string)
+	return s
 }
 
 // Due reports whether a layout lapses within a time from now, or has.
 func (m *Metadata) Due(now time.Time, within time.Duration) bool {
 	return m.Kind == document.Layout && m.Expires.Sub(now) <= within
+}
+
+// Links is how many links of different people a layout demands for a product: the
+// thresholds of its steps.
+func (m *Metadata) Links() (n int) {
+	steps, _ := member(m.signed, "steps").(strictjson.Array)
+	for _, s := range steps {
+		if s, ok := s.(*strictjson.Object); ok {
+			t, _ := member(s, "threshold").(strictjson.Number)
+			i, _ := t.Int()
+			n += int(i)
+		}
+	}
+	return n
+}
+
+// Ending is a key that a layout names, and when it expires.
+type Ending struct {
+	ID   string
+	Time time.Time
+}
+
+// Ends are the OpenPGP keys and subkeys of a layout that expire before a time: links
+// that are made by one later do not count. The order is that of the layout.
+func (m *Metadata) Ends(before time.Time) []Ending {
+	known, _ := member(m.signed, "keys").(*strictjson.Object)
+	return ends(known, before)
+}
+
+func ends(known *strictjson.Object, before time.Time) (all []Ending) {
+	if known == nil {
+		return nil
+	}
+	for _, x := range known.Members {
+		k, ok := x.Value.(*strictjson.Object)
+		if !ok {
+			continue
+		}
+		made, _ := member(k, "creation_time").(strictjson.Number)
+		left, _ := member(k, "validity_period").(strictjson.Number)
+		from, _ := made.Int()
+		seconds, _ := left.Int()
+		if end := time.Unix(from+seconds, 0).UTC(); seconds > 0 && end.Before(before) {
+			all = append(all, Ending{x.Name, end})
+		}
+		sub, _ := member(k, "subkeys").(*strictjson.Object)
+		all = append(all, ends(sub, before)...)
+	}
+	return all
+}
+
+// Ends are those of a key and its subkeys that expire before a time.
+func (f *Functionary) Ends(before time.Time) []Ending {
+	o := new(strictjson.Object)
+	o.Set(f.ID, f.object)
+	return ends(o, before)
 }
 
 // Renewed is the layout with another expiry, all else the same, without

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -206,6 +207,24 @@ func TestRenewed(t *testing.T) {
 	l := must(Open(must(Link("rebuild", []Product{{Name: "a"}}))))
 	if _, err := l.Renewed(now); err == nil || l.Due(now, 1000*day) {
 		t.Error("a link lapses")
+	}
+}
+
+// TestEnds: keys and subkeys whose links stop to count before a time.
+func TestEnds(t *testing.T) {
+	m := must(Open(must(layoutOf(must(ParseKey(file("alice.asc"), now)), must(ParseKey(file("bob.asc"), now)), must(ParseKey([]byte(native), now))).File())))
+	if all := m.Ends(now.AddDate(40, 0, 0)); len(all) != 0 {
+		t.Errorf("in forty years: %v", all)
+	}
+	all := m.Ends(now.AddDate(100, 0, 0))
+	if len(all) != 2 || !strings.HasPrefix(must(ParseKey(file("bob.asc"), now)).ID, all[0].ID) || !all[0].Time.Equal(time.Date(2083, 12, 21, 12, 0, 0, 0, time.UTC)) || all[1].ID == all[0].ID {
+		t.Errorf("in a hundred years: %v", all)
+	}
+	if all := must(Open(must(Link("rebuild", []Product{{Name: "a"}})))).Ends(now); len(all) != 0 {
+		t.Errorf("of a link: %v", all)
+	}
+	if own := must(ParseKey(file("bob.asc"), now)).Ends(now.AddDate(100, 0, 0)); !slices.Equal(own, all) {
+		t.Errorf("of the certificate: %v, want %v", own, all)
 	}
 }
 

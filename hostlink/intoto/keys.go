@@ -2,6 +2,7 @@ package intoto
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"slices"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
@@ -24,41 +26,70 @@ type Functionary struct {
 	ID      string
 	Expires time.Time // of the primary key; zero: never
 
-	object *strictjson.Object // as layouts have it
+	// Made is when the primary key was made, Certificate the binary OpenPGP certificate
+	// and UserID its first user id; all empty for a key of in-toto's own form.
+	Made        time.Time
+	Certificate []byte
+	UserID      string
+
+	object  *strictjson.Object // as layouts have it
+	public  any                // *rsa.PublicKey or ed25519.PublicKey; nil for a key of in-toto's own form
+	subkeys []*Functionary
 }
 
 // ParseKey reads a functionary's public key: one OpenPGP certificate, armored or
 // not, that holds at a time, or the JSON of securesystemslib's own form, as
-// touchmark cert --in-toto and in-toto-keygen -t ed25519 write it.
+// touchmark keyring show --in-toto and in-toto-keygen -t ed25519 write it.
 func ParseKey(file []byte, now time.Time) (*Functionary, error) {
 	if bytes.HasPrefix(bytes.TrimLeft(file, " \t\r\n"), []byte("{")) {
 		return nativeKey(file)
+	}
+	file, err := dearmored(file)
+	if err != nil {
+		return nil, err
 	}
 	e, err := certificate(file)
 	if err != nil {
 		return nil, err
 	}
-	return openPGPKey(e, now)
+	f, err := openPGPKey(e, now)
+	if err != nil {
+		return nil, err
+	}
+	f.Certificate, f.Made = file, e.PrimaryKey.CreationTime.UTC()
+	if id := e.PrimaryIdentity(); id != nil {
+		f.UserID = id.Name
+	}
+	return f, nil
 }
 
-// certificate reads the one certificate of a file.
-func certificate(file []byte) (*openpgp.Entity, error) {
-	var r io.Reader = bytes.NewReader(file)
-	if bytes.HasPrefix(bytes.TrimLeft(file, " \t\r\n"), []byte("-----BEGIN ")) {
-		block, err := armor.Decode(r)
-		if err != nil {
-			return nil, fmt.Errorf("no OpenPGP certificate: %w", err)
-		}
-		if r = block.Body; block.Type != openpgp.PublicKeyType {
-			return nil, fmt.Errorf("a %s, not an OpenPGP certificate", block.Type)
-		}
+// dearmored is a certificate's file in binary.
+func dearmored(file []byte) ([]byte, error) {
+	if !bytes.HasPrefix(bytes.TrimLeft(file, " \t\r\n"), []byte("-----BEGIN ")) {
+		return file, nil
 	}
-	packets := packet.NewReader(r)
+	block, err := armor.Decode(bytes.NewReader(file))
+	if err != nil {
+		return nil, fmt.Errorf("no OpenPGP certificate: %w", err)
+	}
+	if block.Type != openpgp.PublicKeyType {
+		return nil, fmt.Errorf("a %s, not an OpenPGP certificate", block.Type)
+	}
+	b, err := io.ReadAll(block.Body)
+	if err != nil {
+		return nil, fmt.Errorf("no OpenPGP certificate: %w", err)
+	}
+	return b, nil
+}
+
+// certificate reads the one certificate of a file, which has no secret part.
+func certificate(file []byte) (*openpgp.Entity, error) {
+	packets := packet.NewReader(bytes.NewReader(file))
 	e, err := openpgp.ReadEntity(packets)
 	if err != nil {
 		return nil, fmt.Errorf("no OpenPGP certificate that can be read: %w", err)
 	}
-	if e.PrivateKey != nil {
+	if e.PrivateKey != nil || slices.ContainsFunc(e.Subkeys, func(s openpgp.Subkey) bool { return s.PrivateKey != nil }) {
 		return nil, errors.New("a secret key: export the public one (gpg --export)")
 	}
 	if _, err := packets.Next(); err != io.EOF {
@@ -92,6 +123,7 @@ func openPGPKey(e *openpgp.Entity, now time.Time) (*Functionary, error) {
 		// A subkey of another type than the primary in-toto verifies by the primary's type: no link by it would count.
 		if sub, err := functionaryOf(s.PublicKey, s.Sig); err == nil && member(sub.object, "type") == member(f.object, "type") {
 			subkeys.Set(sub.ID, sub.object)
+			f.subkeys = append(f.subkeys, sub)
 			signs = true
 		}
 	}
@@ -109,16 +141,18 @@ func openPGPKey(e *openpgp.Entity, now time.Time) (*Functionary, error) {
 func functionaryOf(k *packet.PublicKey, self *packet.Signature) (*Functionary, error) {
 	public, val, o := new(strictjson.Object), new(strictjson.Object), new(strictjson.Object)
 	var kind, method string
+	var key any
 	switch p := k.PublicKey.(type) {
 	case *rsa.PublicKey:
-		kind, method = "rsa", "pgp+rsa-pkcsv1.5"
+		kind, method, key = "rsa", "pgp+rsa-pkcsv1.5", p
 		public.Set("e", hex.EncodeToString(big.NewInt(int64(p.E)).Bytes()))
 		public.Set("n", hex.EncodeToString(p.N.Bytes()))
 	case *eddsa.PublicKey:
-		kind, method = "eddsa", "pgp+eddsa-ed25519"
-		public.Set("q", hex.EncodeToString(bytes.TrimPrefix(p.MarshalPoint(), []byte{0x40})))
+		point := bytes.TrimPrefix(p.MarshalPoint(), []byte{0x40})
+		kind, method, key = "eddsa", "pgp+eddsa-ed25519", ed25519.PublicKey(point)
+		public.Set("q", hex.EncodeToString(point))
 	}
-	if kind == "" || k.Version != 4 {
+	if key == nil || k.Version != 4 {
 		return nil, fmt.Errorf("key %x: of OpenPGP in-toto takes RSA and Ed25519 keys of version 4 only", k.Fingerprint)
 	}
 	left := int64(0)
@@ -128,7 +162,7 @@ func functionaryOf(k *packet.PublicKey, self *packet.Signature) (*Functionary, e
 	if left > maxTime || k.CreationTime.Unix() > maxTime {
 		return nil, fmt.Errorf("key %x: in-toto takes no key that is good for more than 68 years, or made after 2038: have it expire earlier, or never", k.Fingerprint)
 	}
-	f := &Functionary{ID: hex.EncodeToString(k.Fingerprint), object: o}
+	f := &Functionary{ID: hex.EncodeToString(k.Fingerprint), object: o, public: key}
 	val.Set("private", "")
 	val.Set("public", public)
 	o.Set("creation_time", number(k.CreationTime.Unix()))

@@ -45,7 +45,7 @@ func run(t *testing.T, dir, stdin string, argv ...string) (out string, err error
 	if _, err := exec.LookPath(argv[0]); err != nil {
 		t.Fatalf("%v: run make setup", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute) // cleanups run programs too
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir, cmd.Stdin = dir, strings.NewReader(stdin)

@@ -11,11 +11,14 @@
 //	NAME.asc                                      OpenPGP certificates in one armored block
 //	pacman/NAME.gpg, NAME-trusted, NAME-revoked   for pacman-key --populate NAME
 //	apt/NAME-keyring.gpg                          for Signed-By
+//	in-toto/NAME.asc                              certificates of keys for in-toto's metadata
 //	wkd/.well-known/openpgpkey/…                  for a web server
 //	ssh/allowed_signers                           for ssh-keygen -Y verify
 //	pem/FINGERPRINT.pem                           for openssl
 //
-// A kind of file for which there is no key is left out. The fingerprint of a key
+// A kind of file for which there is no key is left out. Keys whose certificates say
+// that they are for in-toto's metadata are in no other keyring: package managers
+// would take their signatures for those of packages. The fingerprint of a key
 // is that of its OpenPGP form also where it has no certificate: policies and logs
 // call it so.
 //
@@ -30,6 +33,7 @@ package keyring
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -47,6 +51,7 @@ type Options struct {
 	Emulated   bool     // the keys are no real token's: the sheet says so
 	Principals []string // in allowed_signers; empty: Name
 	Namespaces []string // that allowed_signers grants; empty: any
+	Only       []string // fingerprints of the keys to export; empty: all
 }
 
 // File is one file of an export.
@@ -85,14 +90,21 @@ func Files(keys sigformat.Keyring, o Options) ([]File, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	keys, err := Choose(keys, o.Only)
+	if err != nil {
+		return nil, err
+	}
 	if len(keys) == 0 {
 		return nil, errors.New("there is no key to export")
 	}
-	var certified, bare sigformat.Keyring
+	var certified, metadata, bare sigformat.Keyring
 	for _, k := range keys {
-		if k.Bare() {
+		switch {
+		case k.Bare():
 			bare = append(bare, k)
-		} else {
+		case k.Family == sigformat.FamilyInToto:
+			metadata = append(metadata, k)
+		default:
 			certified = append(certified, k)
 		}
 	}
@@ -102,9 +114,35 @@ func Files(keys sigformat.Keyring, o Options) ([]File, error) {
 	}
 	files := []File{{"fingerprints.txt", sheet}}
 	files = append(files, o.openpgp(certified)...)
+	if len(metadata) > 0 {
+		files = append(files, File{"in-toto/" + o.Name + ".asc", sigformat.Armor(concat(metadata))})
+	}
 	files = append(files, o.ssh(bare)...)
 	pems, err := pemFiles(bare)
 	return append(files, pems...), err
+}
+
+// Choose gives the keys of these fingerprints, hexadecimal with or without blanks;
+// all of them for none. A fingerprint of no key is an error.
+func Choose(keys sigformat.Keyring, fingerprints []string) (sigformat.Keyring, error) {
+	if len(fingerprints) == 0 {
+		return keys, nil
+	}
+	var chosen sigformat.Keyring
+	for _, text := range fingerprints {
+		b, err := hex.DecodeString(strings.ReplaceAll(text, " ", ""))
+		if err != nil || len(b) != 20 {
+			return nil, fmt.Errorf("%q is no fingerprint: 40 hexadecimal digits", text)
+		}
+		k := keys.Find([20]byte(b))
+		switch {
+		case k == nil:
+			return nil, fmt.Errorf("no key has the fingerprint %X", b)
+		case chosen.Find([20]byte(b)) == nil:
+			chosen = append(chosen, k)
+		}
+	}
+	return chosen, nil
 }
 
 // openpgp are the files for programs that read OpenPGP certificates.

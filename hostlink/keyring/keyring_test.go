@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"flag"
@@ -137,6 +138,56 @@ func TestLeftOut(t *testing.T) {
 			if regexp.MustCompile(tc.not).MatchString(p) {
 				t.Errorf("%s: %s", name, p)
 			}
+		}
+	}
+}
+
+// metadataCertificate is that of a key for in-toto's metadata.
+func metadataCertificate() *sigformat.Certificate {
+	_, priv, err := ed25519.GenerateKey(rand.Reader)
+	k := must(sigformat.NewKey(must(priv, err).Public(), made))
+	terms := sigformat.Terms{Family: sigformat.FamilyInToto, Origin: origin}
+	return must(sigformat.ParseCertificate(must(sigformat.NewCertificateOf(k, "Layouts <packages@example.org>", terms, func(digest []byte, _ crypto.Hash) ([]byte, error) {
+		return priv.Sign(rand.Reader, digest, crypto.Hash(0))
+	}))))
+}
+
+// TestMetadataApart: a key for in-toto's metadata is in no keyring of a package manager, nor where its address leads.
+func TestMetadataApart(t *testing.T) {
+	good, metadata := newSigner("Packages <packages@example.org>"), metadataCertificate()
+	without := must(Files(sigformat.Keyring{good.cert}, Options{Name: "n", Origin: origin}))
+	files := must(Files(sigformat.Keyring{good.cert, metadata}, Options{Name: "n", Origin: origin}))
+	has := contents(files)
+	for _, f := range without {
+		if f.Path != "fingerprints.txt" && has[f.Path] != string(f.Content) {
+			t.Errorf("%s has another content", f.Path)
+		}
+	}
+	if len(files) != len(without)+1 || has["in-toto/n.asc"] != string(sigformat.Armor(metadata.Bytes())) {
+		t.Errorf("files %q", paths(files))
+	}
+	if !strings.Contains(has["fingerprints.txt"], "2. ed25519 OpenPGP key for in-toto's layouts and links only, made 2026-03-02\n") {
+		t.Errorf("the sheet says\n%s", has["fingerprints.txt"])
+	}
+	for _, f := range must(Files(sigformat.Keyring{metadata}, Options{Name: "n", Origin: origin})) {
+		if f.Path != "fingerprints.txt" && f.Path != "in-toto/n.asc" {
+			t.Errorf("%s of no key for files", f.Path)
+		}
+	}
+}
+
+// TestOnly: the keys that are named by their fingerprints, each once.
+func TestOnly(t *testing.T) {
+	a, b := newSigner("A <a@example.org>"), newSigner("B <b@example.org>")
+	keys := sigformat.Keyring{a.cert, b.cert}
+	fpr := strings.ToLower(b.fingerprint())
+	has := contents(must(Files(keys, Options{Name: "n", Origin: origin, Only: []string{fpr, fpr[:20] + "  " + fpr[20:]}})))
+	if has["apt/n-keyring.gpg"] != string(b.cert.Bytes()) || strings.Contains(has["fingerprints.txt"], "a@example.org") {
+		t.Errorf("chosen: %q", has)
+	}
+	for _, wrong := range []string{"", "B", fpr[:38], fpr + "00", strings.Repeat("0", 40)} {
+		if _, err := Files(keys, Options{Name: "n", Origin: origin, Only: []string{wrong}}); err == nil {
+			t.Errorf("%q is a fingerprint", wrong)
 		}
 	}
 }

@@ -62,8 +62,11 @@ func entry(b *bytes.Buffer, n int, k *sigformat.Certificate) error {
 }
 
 func kindOf(k *sigformat.Certificate) string {
-	if k.Bare() {
+	switch {
+	case k.Bare():
 		return k.Key.Algorithm() + " key without a certificate"
+	case k.Family == sigformat.FamilyInToto:
+		return k.Key.Algorithm() + " OpenPGP key for in-toto's layouts and links only"
 	}
 	return k.Key.Algorithm() + " OpenPGP key"
 }

@@ -18,6 +18,11 @@ const (
 	// bytes, hashes count bits in 64, and the margin keeps padding out of
 	// reach (< 2^61 - 4096).
 	MaxItemSize = 1<<61 - 4096 - 1
+	// MaxRounds bounds the rounds that a host announces one by one: what a person
+	// at a display chooses from.
+	MaxRounds = 16
+	// MaxCount bounds a count that only people read.
+	MaxCount = 999_999
 	// MaxDays bounds a number of days: what is more than two thousand years
 	// away is never.
 	MaxDays = 999_999

@@ -3,6 +3,7 @@ package message
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -30,6 +31,13 @@ func TestParseGivesTheFields(t *testing.T) {
 	}
 	if m := mustParse[*CancelNote](t, w["cancel"]); m.Cancel.Job != sampleJob {
 		t.Errorf("cancel %+v", m.Cancel)
+	}
+	if m := mustParse[*RoundsNote](t, w["rounds"]).Rounds; m.More != 1 || len(m.Rounds) != 2 || m.Rounds[0].Rule != "core" || m.Rounds[0].Files != 2 ||
+		m.Rounds[1].State != RoundOpen || !m.Rounds[1].Next.IsZero() || !m.Rounds[0].Next.Equal(noon.Add(6*time.Hour)) {
+		t.Errorf("rounds %+v", m)
+	}
+	if m := mustParse[*OpenRound](t, w["open-round"]); m.Rule != "core" {
+		t.Errorf("open-round %+v", m)
 	}
 	if m := mustParse[*Welcome](t, w["welcome"]); m.Total != 44 || m.State != StateReady || string(m.Attest) != "an attestation" || !m.Time.Equal(noon) {
 		t.Errorf("welcome %+v", m)
@@ -174,6 +182,22 @@ func TestRefusedMessages(t *testing.T) {
 		"hello without empty line":   {edit("hello", "\n\n", "\n"), NoteMalformed},
 		"hello with huge signature":  {append(bytes.Clone(w["hello"]), sigPrefix+"x "+strings.Repeat("AAAA", MaxNote/4)+"\n"...), NoteTooLarge},
 		"cancel of nothing":          {edit("cancel", "job ", "jobs "), canon.WrongLine},
+		"rounds without empty line":  {edit("rounds", "\n\n", "\n"), NoteMalformed},
+		"rounds without more":        {edit("rounds", "more 1\n", ""), canon.CutOff},
+		"round of no file":           {edit("rounds", "core 2 ", "core 0 "), canon.BadValue},
+		"round of very many files":   {edit("rounds", "core 2 ", "core 1000000 "), canon.TooLarge},
+		"round that escapes":         {edit("rounds", "core 2 ", "\x1b[2J 2 "), NoteMalformed},
+		"round in uppercase":         {edit("rounds", "core 2 ", "CORE 2 "), canon.BadValue},
+		"round of a long name":       {edit("rounds", "core 2 ", strings.Repeat("c", MaxToken+1)+" 2 "), canon.BadValue},
+		"round of no name":           {edit("rounds", "core 2 ", "2 "), canon.FieldCount},
+		"round in no state":          {edit("rounds", " waiting ", " - "), canon.BadValue},
+		"round since for ever":       {edit("rounds", "2026-11-21T09:00:00Z", "-"), canon.BadTime},
+		"round of a far year":        {edit("rounds", "2026-11-21T09:00:00Z", "2200-11-21T09:00:00Z"), canon.BadTime},
+		"round twice":                {edit("rounds", "round extra", "round core"), canon.BadValue},
+		"round number 17":            {edit("rounds", "round core", manyRounds(MaxRounds-1)+"round core"), canon.BadValue},
+		"rounds beyond counting":     {edit("rounds", "more 1", "more 1000000"), canon.TooLarge},
+		"open-round of no rule":      {edit("open-round", "core", "-"), canon.BadValue},
+		"open-round of two rules":    {edit("open-round", "core", "core extra"), canon.FieldCount},
 		"checkpoint without newline": {edit("checkpoint-note", "note 192", "note 191"), canon.BadBlock},
 	}
 	for name, c := range cases {
@@ -185,6 +209,15 @@ func TestRefusedMessages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// manyRounds are lines of n rounds.
+func manyRounds(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "round r%d 1 open 2026-11-21T09:00:00Z -\n", i)
+	}
+	return b.String()
 }
 
 func TestRefusedApprovals(t *testing.T) {
@@ -387,6 +420,7 @@ func FuzzTexts(f *testing.F) {
 	f.Add(Submission{sampleJob, 42, sampleRoot, noon}.Marshal())
 	f.Add((&Hello{Origin: "a.example", HostTime: noon}).Marshal())
 	f.Add((&Cancel{Origin: "a.example", HostTime: noon}).Marshal())
+	f.Add((&Rounds{Origin: "a.example", HostTime: noon, Rounds: []Round{{"core", 2, RoundWaiting, noon, time.Time{}}}, More: 3}).Marshal())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		check := func(got []byte, err error) {
 			if err == nil && !bytes.Equal(got, b) {
@@ -402,6 +436,9 @@ func FuzzTexts(f *testing.F) {
 		}
 		if c, err := ParseCancel(b); err == nil {
 			check(c.Marshal(), nil)
+		}
+		if r, err := ParseRounds(b); err == nil {
+			check(r.Marshal(), nil)
 		}
 	})
 }

@@ -30,7 +30,7 @@ type Packer struct {
 
 // NewPacker makes a Packer.
 func NewPacker() *Packer {
-	w, err := flate.NewWriter(nil, flate.DefaultCompression)
+	w, err := flate.NewWriter(nil, flate.BestSpeed) // half the time of the default level, for some 2 % of the bytes
 	if err != nil {
 		panic(err) // the level is a constant
 	}
@@ -56,16 +56,29 @@ func (p *Packer) Pack(msg []byte) []byte {
 	return bytes.Clone(p.out.Bytes())
 }
 
+// Unpacker undoes what a Packer did. It serves one goroutine.
+type Unpacker struct {
+	in   bytes.Reader
+	from io.Reader // a flate.Resetter too
+}
+
+// NewUnpacker makes an Unpacker.
+func NewUnpacker() *Unpacker { return &Unpacker{from: flate.NewReader(nil)} }
+
 // Unpack undoes Pack; what is not packed is given as it is. It refuses a
 // message that unpacks to more than MaxMessage bytes (TooLong), that ends early
 // (CutOff), that goes on after its end (Surplus) or that is no DEFLATE
 // (BadValue), with a *canon.Error.
-func Unpack(b []byte) ([]byte, error) {
+func (u *Unpacker) Unpack(b []byte) ([]byte, error) {
 	if len(b) == 0 || b[0] != packed {
 		return b, nil
 	}
-	in := bytes.NewReader(b[1:])
-	msg, err := io.ReadAll(io.LimitReader(flate.NewReader(in), MaxMessage+1))
+	u.in.Reset(b[1:])
+	err := u.from.(flate.Resetter).Reset(&u.in, nil)
+	var msg []byte
+	if err == nil {
+		msg, err = io.ReadAll(io.LimitReader(u.from, MaxMessage+1))
+	}
 	refuse := func(p canon.Problem, format string, a ...any) ([]byte, error) {
 		return nil, &canon.Error{Problem: p, Domain: anyMessage, Line: 1, Reason: "packed: " + fmt.Sprintf(format, a...)}
 	}
@@ -76,8 +89,8 @@ func Unpack(b []byte) ([]byte, error) {
 		return refuse(canon.BadValue, "%v", err)
 	case len(msg) > MaxMessage:
 		return refuse(canon.TooLong, "more than %d bytes", MaxMessage)
-	case in.Len() > 0:
-		return refuse(canon.Surplus, "%d bytes behind its end", in.Len())
+	case u.in.Len() > 0:
+		return refuse(canon.Surplus, "%d bytes behind its end", u.in.Len())
 	}
 	return msg, nil
 }

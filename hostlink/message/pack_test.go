@@ -33,7 +33,7 @@ func TestPackIsUndone(t *testing.T) {
 		if len(wire) > len(msg) {
 			t.Fatalf("%d bytes became %d", len(msg), len(wire))
 		}
-		got, err := Unpack(wire)
+		got, err := NewUnpacker().Unpack(wire)
 		if err != nil || !bytes.Equal(got, msg) {
 			t.Fatalf("%q: %v", got, err)
 		}
@@ -66,11 +66,11 @@ func TestUnpackRefuses(t *testing.T) {
 		"no DEFLATE":     {append([]byte{packed}, "touchmark/done/v1\n"...), canon.BadValue},
 	} {
 		var e *canon.Error
-		if msg, err := Unpack(c.b); !errors.As(err, &e) || e.Problem != c.want {
+		if msg, err := NewUnpacker().Unpack(c.b); !errors.As(err, &e) || e.Problem != c.want {
 			t.Errorf("%s gave %d bytes, %v, want %s", what, len(msg), err, c.want)
 		}
 	}
-	if msg, err := Unpack(deflated(t, make([]byte, MaxMessage))); err != nil || len(msg) != MaxMessage {
+	if msg, err := NewUnpacker().Unpack(deflated(t, make([]byte, MaxMessage))); err != nil || len(msg) != MaxMessage {
 		t.Errorf("the largest message: %d bytes, %v", len(msg), err)
 	}
 }
@@ -89,7 +89,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add(deflated(f, []byte("touchmark/done/v1\n")))
 	f.Add(append(deflated(f, make([]byte, 4096)), 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		msg, err := Unpack(b)
+		msg, err := NewUnpacker().Unpack(b)
 		if err == nil && len(msg) > max(MaxMessage, len(b)) {
 			t.Errorf("%d bytes became %d", len(b), len(msg))
 		}

@@ -88,10 +88,15 @@ func samples() map[string][]byte {
 		sampleRoot, canon.Base64([]byte("an attestation")), canon.Base64([]byte("its signature")), len(checkpoint), checkpoint)
 	state := append(bytes.Repeat([]byte{0x5a}, 32), 0, 0, 0, 0, 0, 0, 0, 64)
 	return map[string][]byte{
-		"approval":       approvalNote,
-		"submission":     submissionNote,
-		"hello":          signed(hello.Marshal(), repo1.Signer),
-		"cancel":         signed(cancel.Marshal(), repo1.Signer),
+		"approval":   approvalNote,
+		"submission": submissionNote,
+		"hello":      signed(hello.Marshal(), repo1.Signer),
+		"cancel":     signed(cancel.Marshal(), repo1.Signer),
+		"rounds": signed((&Rounds{sampleApproval.Origin, noon, []Round{
+			{"core", 2, RoundWaiting, noon.Add(-3 * time.Hour), noon.Add(6 * time.Hour)},
+			{"extra", 40, RoundOpen, noon.Add(-time.Hour), time.Time{}},
+		}, 1}).Marshal(), repo1.Signer),
+		"open-round":     (&OpenRound{"core"}).Marshal(),
 		"submit":         (&Submit{approvalNote, submissionNote, []Content{{State: state}, {State: state}}}).Marshal(),
 		"mirrored":       (&Mirrored{44, sampleRoot}).Marshal(),
 		"fetch":          (&Fetch{42}).Marshal(),

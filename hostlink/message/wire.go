@@ -14,6 +14,7 @@ const (
 	HelloDomain      = "touchmark/hello/v1"           // host to board, signed note
 	SubmitDomain     = "touchmark/submit/v1"          // host to board
 	CancelDomain     = "touchmark/cancel/v1"          // host to board, signed note
+	RoundsDomain     = "touchmark/rounds/v1"          // host to board, signed note
 	MirroredDomain   = "touchmark/mirrored/v1"        // host to board
 	FetchDomain      = "touchmark/fetch/v1"           // either way
 	OrderDomain      = "touchmark/order/v1"           // host to board
@@ -25,12 +26,13 @@ const (
 	RefusedDomain    = "touchmark/refused/v1"         // board to host
 	DoneDomain       = "touchmark/done/v1"            // board to host
 	AnswerDomain     = "touchmark/answer-text/v1"     // board to host
+	OpenRoundDomain  = "touchmark/open-round/v1"      // board to host
 )
 
 // Parse reads one session message, strictly, and returns a pointer to one of
-// *HelloNote, *Submit, *CancelNote, *Mirrored, *Fetch, *Order, *Challenge,
-// *Welcome, *Entries, *Checkpoint, *Event, *Refused, *Done, *Answer. Marshal of
-// the result gives b.
+// *HelloNote, *Submit, *CancelNote, *RoundsNote, *Mirrored, *Fetch, *Order,
+// *Challenge, *Welcome, *Entries, *Checkpoint, *Event, *Refused, *Done, *Answer,
+// *OpenRound. Marshal of the result gives b.
 // Signatures of notes are not verified here: the receiver opens them. The
 // error is a *canon.Error or, for the form of a note, a *NoteError; CodeOf
 // gives its refusal code.
@@ -51,6 +53,7 @@ const anyMessage = "message"
 var parsers = map[string]func([]byte) (any, error){
 	HelloDomain:      parseHelloNote,
 	CancelDomain:     parseCancelNote,
+	RoundsDomain:     parseRoundsNote,
 	SubmitDomain:     plain(SubmitDomain, readSubmit),
 	MirroredDomain:   plain(MirroredDomain, readMirrored),
 	FetchDomain:      plain(FetchDomain, readFetch),
@@ -63,6 +66,7 @@ var parsers = map[string]func([]byte) (any, error){
 	RefusedDomain:    plain(RefusedDomain, readRefused),
 	DoneDomain:       plain(DoneDomain, readDone),
 	AnswerDomain:     plain(AnswerDomain, readAnswer),
+	OpenRoundDomain:  plain(OpenRoundDomain, readOpenRound),
 }
 
 func plain[T any](domain string, read func(*canon.Reader) *T) func([]byte) (any, error) {

@@ -38,10 +38,15 @@ put 644 "$here/touchmark.sysusers" usr/lib/sysusers.d/touchmark.conf
 put 644 "$here/touchmark.tmpfiles" usr/lib/tmpfiles.d/touchmark.conf
 put 644 "$here/60-touchmark.rules" usr/lib/udev/rules.d/60-touchmark.rules
 put 644 "$here/hostd.toml" etc/touchmark/hostd.toml
-for page in host-guide rounds tools auditor-guide findings threat-model; do
+for page in host-guide operator-guide rounds tools auditor-guide findings threat-model comparison; do
   put 644 "$docs/$page.md" "usr/share/doc/touchmark/$page.md"
 done
-for page in "$docs"/spec/*.md; do
-  put 644 "$page" "usr/share/doc/touchmark/spec/$(basename "$page")"
+for policy in "$here"/policies/*.toml; do
+  put 644 "$policy" "usr/share/touchmark/policies/$(basename "$policy")"
+done
+for dir in spec guides image; do
+  for page in "$docs/$dir"/*.md; do
+    put 644 "$page" "usr/share/doc/touchmark/$dir/$(basename "$page")"
+  done
 done
 put 644 "$docs/../LICENSE" usr/share/doc/touchmark/copyright

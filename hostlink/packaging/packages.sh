@@ -21,6 +21,7 @@ chmod 755 "$work" # makepkg may be another user
 # .deb
 arch=$(dpkg --print-architecture)
 cp -a "$work/tree" "$work/deb"
+mv "$work/deb/usr/share/zsh/site-functions" "$work/deb/usr/share/zsh/vendor-completions" # where Debian's zsh looks
 install -d "$work/deb/DEBIAN"
 sed "s/@VERSION@/$version/; s/@ARCH@/$arch/; s/@SIZE@/$(du -sk "$work/tree" | cut -f1)/" "$here/deb/control" >"$work/deb/DEBIAN/control"
 install -m 755 "$here"/deb/{postinst,prerm,postrm} "$work/deb/DEBIAN/"

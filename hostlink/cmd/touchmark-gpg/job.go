@@ -26,6 +26,9 @@ const (
 	// grace is how much later than that an answer may come: what is armed cannot
 	// be withdrawn, and its end is at most a touch away.
 	grace = time.Minute
+	// readers is how long a named pipe that the signature shall go to waits for
+	// somebody who reads from it.
+	readers = 10 * time.Second
 	// reading bounds the time before the request, in which a caller writes to us.
 	reading = time.Hour
 )

@@ -52,7 +52,10 @@ func newOutput(c *gpgcompat.Call) (*output, error) {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	if err := durable.Reserve(filepath.Dir(c.Output), room); err != nil {
+	switch err := durable.Reserve(filepath.Dir(c.Output), room); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("cannot write %s: there is no directory %s", c.Output, filepath.Dir(c.Output))
+	case err != nil:
 		return nil, fmt.Errorf("cannot write %s: %w", c.Output, err)
 	}
 	return &output{path: c.Output}, nil

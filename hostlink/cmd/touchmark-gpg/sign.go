@@ -48,6 +48,8 @@ func (p *program) perform(j *job) (lines string, err error) {
 		return "", err
 	}
 	j.late = grace
+	opened := j.within(min(j.wait, readers), "nobody reads what the signature would go to")
+	defer opened()
 	for _, c := range j.calls {
 		if err := format(c); err != nil {
 			return "", err
@@ -58,6 +60,7 @@ func (p *program) perform(j *job) (lines string, err error) {
 		}
 		j.outs = append(j.outs, o)
 	}
+	opened()
 	facts, err := j.do()
 	if err != nil {
 		return "", err

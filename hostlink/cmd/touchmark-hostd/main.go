@@ -55,6 +55,7 @@ func rootCommand() *cobra.Command {
 			"that is the journal, and stops on SIGTERM and SIGINT.",
 		Example:       "  touchmark-hostd --config /etc/touchmark/hostd.toml",
 		Args:          cobra.NoArgs,
+		Version:       manpage.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -24,7 +24,7 @@ func rounds(c *config.Config, o *hostd.Options) (drive func(context.Context), er
 	var asking sync.WaitGroup
 	r, err := watch.New(watch.Options{
 		State: filepath.Join(c.State, roundsDir), Rules: rules, Log: o.Log, Clock: time.Now,
-		Daemon: watch.Socket{Path: c.Socket, Jobs: &asking},
+		Daemon: watch.Socket{Path: c.Socket, Jobs: &asking, Log: o.Log},
 	})
 	if err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ func (a *app) fetchCmd() *cobra.Command {
 		Example: "  touchmark fetch 7d7c… core.db.tar.gz core.files.tar.gz",
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) < 2 {
-				return exitf(api.Usage, "name a job and at least one of its files: %s", c.CommandPath())
+				return exitf(api.Usage, "name a job and at least one of its files: %s JOB FILE", c.CommandPath())
 			}
 			return a.fetch(args[0], args[1:], newProgress(a.errs, quiet), reconnect, armor)
 		},

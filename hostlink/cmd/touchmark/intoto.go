@@ -30,7 +30,7 @@ func (a *app) inTotoCmd() *cobra.Command {
 	}
 	layout := &cobra.Command{Use: "layout", Short: "Layouts: who must have done what", Example: "  touchmark intoto layout check root.layout"}
 	layout.AddCommand(a.layoutNewCmd(), a.layoutCheckCmd(), a.layoutSignCmd())
-	c.AddCommand(layout, a.linkCmd(), a.resignCmd())
+	c.AddCommand(layout, a.linkCmd(), a.resignCmd(), a.clientCmd())
 	return c
 }
 
@@ -207,7 +207,15 @@ func (a *app) layoutIn(path string, days int) (*intoto.Metadata, error) {
 	case m.Due(now, daysOf(days)):
 		fmt.Fprintf(a.errs, "touchmark: %s lapses soon, at %s\n", path, m.Expires.Format(keys.TimeForm))
 	}
+	a.warnOfKeys(path, m, m.Expires)
 	return m, nil
+}
+
+// warnOfKeys tells which keys of a layout end before it.
+func (a *app) warnOfKeys(path string, m *intoto.Metadata, expires time.Time) {
+	for _, k := range m.Ends(expires) {
+		fmt.Fprintf(a.errs, "touchmark: %s: the key %s expires %s, before the layout: links that it signs later do not count\n", path, k.ID, k.Time.Format(keys.TimeForm))
+	}
 }
 
 func readMetadata(path string) (*intoto.Metadata, error) {

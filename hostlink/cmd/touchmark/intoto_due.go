@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"touchmark/appliance/sigformat/document/keys"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/intoto"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -68,14 +70,14 @@ func (a *app) resignDue(paths []string, f dueFlags) error {
 	list := make([]dueLayout, len(paths))
 	due := 0
 	for i, path := range paths {
-		if list[i], err = examine(path, f, now, expires); err != nil {
+		if list[i], err = a.examine(path, f, now, expires); err != nil {
 			return err
 		}
 		if list[i].Due {
 			due++
 		}
 	}
-	if err := writeRenewed(f.out, list); err != nil {
+	if err := writeRenewed(list, f, now); err != nil {
 		return err
 	}
 	a.reportDue(list, due)
@@ -86,7 +88,7 @@ func (a *app) resignDue(paths []string, f dueFlags) error {
 }
 
 // examine looks at one layout.
-func examine(path string, f dueFlags, now, expires time.Time) (d dueLayout, err error) {
+func (a *app) examine(path string, f dueFlags, now, expires time.Time) (d dueLayout, err error) {
 	m, err := readMetadata(path)
 	if err != nil {
 		return d, err
@@ -95,6 +97,9 @@ func examine(path string, f dueFlags, now, expires time.Time) (d dueLayout, err 
 	if d.file, err = m.Renewed(expires); err != nil {
 		return d, exitf(api.BadInput, "%s: %w", path, err)
 	}
+	if d.Due {
+		a.warnOfKeys(path, m, expires)
+	}
 	if f.out != "" && d.Due {
 		d.Renewed = filepath.Join(f.out, base(path))
 	}
@@ -102,7 +107,7 @@ func examine(path string, f dueFlags, now, expires time.Time) (d dueLayout, err 
 }
 
 // writeRenewed writes those that have a place; of two for one place none.
-func writeRenewed(dir string, list []dueLayout) error {
+func writeRenewed(list []dueLayout, f dueFlags, now time.Time) error {
 	places := map[string]string{}
 	for _, d := range list {
 		if d.Renewed == "" {
@@ -116,11 +121,11 @@ func writeRenewed(dir string, list []dueLayout) error {
 	if len(places) == 0 {
 		return nil
 	}
-	if err := durable.MkdirAll(dir, 0o777&^umask); err != nil {
-		return exitf(api.CannotWrite, "%s: %w", dir, plainWrite(err))
+	if err := durable.MkdirAll(f.out, 0o777&^umask); err != nil {
+		return exitf(api.CannotWrite, "%s: %w", f.out, plainWrite(err))
 	}
 	for _, d := range list {
-		if d.Renewed == "" {
+		if d.Renewed == "" || f.expires == "" && waits(d, f, now) {
 			continue
 		}
 		if err := writeOnce(d.Renewed, d.file); err != nil {
@@ -128,6 +133,21 @@ func writeRenewed(dir string, list []dueLayout) error {
 		}
 	}
 	return nil
+}
+
+// waits reports whether a layout was renewed on an earlier day and stands there still,
+// with signatures or without: the same but for the expiry, and not due itself.
+func waits(d dueLayout, f dueFlags, now time.Time) bool {
+	m, err := readMetadata(d.Renewed)
+	if err != nil || m.Due(now, daysOf(f.days)) {
+		return false
+	}
+	want, err := intoto.Open(d.file)
+	if err != nil {
+		return false
+	}
+	same, err := m.Renewed(want.Expires)
+	return err == nil && bytes.Equal(same, d.file)
 }
 
 func (a *app) reportDue(list []dueLayout, due int) {
@@ -145,7 +165,7 @@ func (a *app) reportDue(list []dueLayout, due int) {
 		}
 		line := fmt.Sprintf("%s: %s %s", d.Layout, state, d.Expires)
 		if d.Renewed != "" {
-			line += ", renewed in " + d.Renewed + ", to be signed"
+			line += ", renewed in " + d.Renewed + ": sign it there, then put it in its place"
 		}
 		a.println(line)
 	}

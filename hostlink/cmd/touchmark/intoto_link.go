@@ -96,9 +96,17 @@ func (a *app) linkKey(f *linkFlags) (string, error) {
 	case len(ids) == 1:
 		return ids[0], nil
 	case len(ids) == 0:
-		return "", exitf(api.BadInput, "no such key of the trust file signs %s over %s", f.format, f.alg)
+		return "", exitf(api.BadInput, "no key of the trust file%s signs %s over %s: take another --format, or have the administrators add such a key", named(f.key), f.format, f.alg)
 	}
 	return "", exitf(api.Usage, "several keys can sign it, say which by --key: %s", strings.Join(ids, ", "))
+}
+
+// named tells which keys were asked for.
+func named(key string) string {
+	if key == "" {
+		return ""
+	}
+	return " whose id begins with " + key
 }
 
 // record makes the link of a step that made these files.

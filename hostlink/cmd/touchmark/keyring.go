@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) keyringCmd() *cobra.Command {
-	c := &cobra.Command{Use: "keyring", Short: "Hand the public keys to those who check signatures", Example: "  touchmark keyring export --name example --out keyring"}
+	c := &cobra.Command{Use: "keyring", Short: "Hand the public keys to those who check signatures", Example: "  touchmark keyring export --name example --out keyring\n  touchmark keyring show | gpg --import"}
 	var o keyring.Options
 	var out string
 	export := &cobra.Command{
@@ -29,26 +29,30 @@ by the keys of the trust file:
   pacman/            NAME.gpg, NAME-trusted, NAME-revoked: a keyring package
   apt/               NAME-keyring.gpg: for Signed-By
   wkd/               .well-known/openpgpkey/: for the web server of the address
+  in-toto/           NAME.asc: OpenPGP certificates of keys for in-toto's metadata
   ssh/               allowed_signers
   pem/               public keys for openssl
 
-Kinds for which there is no key are left out. Revoked certificates are not in
+Kinds for which there is no key are left out. Keys for in-toto's metadata are in no keyring
+of a package manager. Revoked certificates are not in
 apt/. After a renewal or revocation take the next version of the trust file
 first: what is exported is what stands in it.`,
 		Example: "  touchmark keyring export --name example --out keyring\n" +
-			"  touchmark keyring export --name example --principal release@example.org --namespace file --out keyring",
+			"  touchmark keyring export --name example --principal release@example.org --namespace file --out keyring\n" +
+			"  touchmark keyring export --key 23F54A4D4717C2A56B3F00D75BAF93AA7E606629 --out keyring",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return a.exportKeyring(o, out) },
 	}
 	f := export.Flags()
 	f.StringVar(&out, "out", "", "directory to make; it must not exist")
+	f.StringArrayVar(&o.Only, "key", nil, "fingerprint of a key to export, once for each (default: all keys)")
 	f.StringVar(&o.Name, "name", "touchmark", "what the files are called")
 	f.StringArrayVar(&o.Principals, "principal", nil, "who signs, in allowed_signers; once for each (default: the name)")
 	f.StringArrayVar(&o.Namespaces, "namespace", nil, "namespace that allowed_signers grants, once for each (default: any)")
 	if err := export.MarkFlagRequired("out"); err != nil {
 		panic(err) // the flag was defined above
 	}
-	c.AddCommand(export)
+	c.AddCommand(export, a.keyringShowCmd())
 	return c
 }
 

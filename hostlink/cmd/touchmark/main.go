@@ -7,10 +7,12 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -30,8 +32,8 @@ func run(args []string, out, errs io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(a.out)
 	root.SetErr(errs)
-	err := cmp.Or(root.Execute(), a.out.failed())
-	if err == nil {
+	c, err := root.ExecuteC()
+	if err = cmp.Or(hinted(c, err), a.out.failed()); err == nil {
 		return api.OK
 	}
 	code := codeOf(err)
@@ -64,12 +66,13 @@ func (a *app) root() *cobra.Command {
 		Short:         "Have files signed by a touch on the signing appliance, and check such signatures",
 		Long:          "Touchmark sends digests, never files, to a signing appliance; an operator touches a token there.\nEvery signature is committed to a log in the appliance's TPM before it is made.",
 		Example:       "  touchmark sign core.db.tar.gz core.files.tar.gz\n  touchmark verify core.db.tar.gz",
+		Version:       manpage.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	c.CompletionOptions.HiddenDefaultCmd = true
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return exitf(api.Usage, "%w (see '%s --help'; a file whose name begins with - is ./-NAME)", err, c.CommandPath())
+		return exitf(api.Usage, "%s (see '%s --help'; a file whose name begins with - is ./-NAME)", parsed.ReplaceAllString(err.Error(), ""), c.CommandPath())
 	})
 	f := c.PersistentFlags()
 	f.StringVar(&a.socket, "socket", env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"), "socket of touchmark-hostd ($TOUCHMARK_SOCKET)")
@@ -78,8 +81,34 @@ func (a *app) root() *cobra.Command {
 	c.AddCommand(a.signCmd(), a.approvalsCmd(), a.approveCmd(), a.fetchCmd(), a.jobsCmd(), a.queueCmd(), a.verifyCmd(), a.statusCmd(), a.watchCmd(), a.logCmd(), a.publishCmd(), a.roundCmd(),
 		a.repoCmd("repo-add", "Run repo-add on a watched repository, and fail unless the result is signed and published", "  touchmark repo-add core.db.tar.gz hello-2.0-1-any.pkg.tar.zst"),
 		a.repoCmd("repo-remove", "Run repo-remove on a watched repository, and fail unless the result is signed and published", "  touchmark repo-remove core.db.tar.gz hello"),
-		a.certCmd(), a.keyringCmd(), a.inTotoCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), a.bindCmd(), exitCodes(), manual.Command())
+		a.keyringCmd(), a.inTotoCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), a.bindCmd(), exitCodes(), manual.Command())
+	groups(c.Commands())
 	return c
+}
+
+// groups has commands that only have others below them refuse what is none of these.
+func groups(list []*cobra.Command) {
+	for _, c := range list {
+		if c.HasSubCommands() && !c.Runnable() {
+			c.Args, c.DisableFlagsInUseLine = cobra.NoArgs, true
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+		groups(c.Commands())
+	}
+}
+
+// parsed is how a value that is no number is told by who reads it.
+var parsed = regexp.MustCompile(`: strconv\.\w+: parsing .*`)
+
+// hinted says how a command is called where its parser refused the call.
+func hinted(c *cobra.Command, err error) error {
+	if err == nil || codeOf(err) != api.Usage || errors.As(err, new(*api.Error)) {
+		return err
+	}
+	if c.HasSubCommands() {
+		return exitf(api.Usage, "%w (see '%s --help')", err, c.CommandPath())
+	}
+	return exitf(api.Usage, "%w (it is called as '%s'; see '%s --help')", err, c.UseLine(), c.CommandPath())
 }
 
 // manual is what the manual page says besides the commands.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/update"
 	"touchmark/hostlink/binding"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
@@ -29,7 +32,8 @@ func (a *app) orderCmd() *cobra.Command {
 		Short: "What administrators order the appliance: write it, sign it, hand it over",
 		Long: `Administrators order the appliance to set its clock, to leave a halt state, to
 note something in the log, to replace its log key, to sign with a further token's
-key too, to renew or revoke the certificate of a signing key, or to end the log. An order names the state of the
+key too, to renew or revoke the certificate of a signing key, to start another image
+of its operating system, or to end the log. An order names the state of the
 log that they know: the published checkpoint. A quorum of them signs it. A new
 policy (touchmark policy sign) is handed over in the same way.`,
 		Example: `  touchmark order new note --checkpoint log/checkpoint --reason "moved to rack 7" --out move.order
@@ -70,15 +74,16 @@ denies, is an error.`,
 
 // draft are the flags of order new.
 type draft struct {
-	checkpoint, reason, out, time, halt, head, pcr, successor, genesis, logKey, tokenKey, key, renew, bind string
+	checkpoint, reason, out, time, halt, head, pcr, successor, genesis, logKey, tokenKey, key, renew, bind, slot, board, version string
 
+	serial uint64
 	revoke int // -1: not given
 }
 
 func (a *app) newOrderCmd() *cobra.Command {
 	var d draft
 	c := &cobra.Command{
-		Use:   "new time|resume|note|key|cert|close --checkpoint FILE --reason TEXT --out FILE",
+		Use:   "new time|resume|note|key|cert|image|close --checkpoint FILE --reason TEXT --out FILE",
 		Short: "Write an order, to be signed",
 		Example: `  touchmark order new note --checkpoint log/checkpoint --reason "moved to rack 7" --out move.order
   touchmark order new time --time 2026-03-04T05:06:07Z --checkpoint log/checkpoint --reason "the clock ran ahead" --out clock.order
@@ -87,7 +92,8 @@ func (a *app) newOrderCmd() *cobra.Command {
   touchmark order new key --token-key spare.key --checkpoint log/checkpoint --reason "a spare token" --out spare.order
   touchmark order new cert --key packages --renew 2028-01-01T00:00:00Z --checkpoint log/checkpoint --reason "two years more" --out renew.order
   touchmark order new cert --key packages --revoke 1 --checkpoint log/checkpoint --reason "superseded" --out revoke.order
-  touchmark order new cert --key packages --bind release.asc --checkpoint log/checkpoint --reason "a subkey of our release key" --out bind.order`,
+  touchmark order new cert --key packages --bind release.asc --checkpoint log/checkpoint --reason "a subkey of our release key" --out bind.order
+  touchmark order new image --slot slot.img --board rpi4 --version 0.2.0 --serial 2 --checkpoint log/checkpoint --reason "the kernel's fixes of May" --out image.order`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.newOrder(args[0], d) },
 	}
@@ -106,6 +112,10 @@ func (a *app) newOrderCmd() *cobra.Command {
 	f.StringVar(&d.key, "key", "", "cert: the key's name in the policy")
 	f.StringVar(&d.renew, "renew", "", "cert: when the key shall expire: a time, or never")
 	f.StringVar(&d.bind, "bind", "", "cert: have it agree to be a signing subkey of the primary key in this certificate")
+	f.StringVar(&d.slot, "slot", "", "image: file with what a slot of the card shall hold, as the build made it")
+	f.StringVar(&d.board, "board", "", "image: the kind of board that it is for, such as rpi4")
+	f.StringVar(&d.version, "version", "", "image: the version of the appliance in it")
+	f.Uint64Var(&d.serial, "serial", 0, "image: its serial, higher than that of any image before")
 	f.IntVar(&d.revoke, "revoke", -1, "cert: revoke it; 0 no reason, 1 superseded, 2 compromised, 3 retired")
 	return c
 }
@@ -177,8 +187,39 @@ func (d *draft) action(kind string) (order.Action, error) {
 		return &order.Key{LogKey: d.logKey}, nil
 	case ledger.KindCert:
 		return d.cert()
+	case ledger.KindImage:
+		return d.image()
 	}
-	return nil, exitf(api.Usage, "order new makes time, resume, note, key, cert and close, not %q", kind)
+	return nil, exitf(api.Usage, "order new makes time, resume, note, key, cert, image and close, not %q", kind)
+}
+
+// image is an order for the image in a file, whose hashes are taken here.
+func (d *draft) image() (order.Action, error) {
+	if d.slot == "" || d.board == "" || d.version == "" || d.serial == 0 {
+		return nil, exitf(api.Usage, "order new image needs --slot, --board, --version and --serial")
+	}
+	st, err := os.Stat(d.slot) // before it is opened, which a pipe would block
+	if err != nil {
+		return nil, exitf(api.BadInput, "slot: %w", err)
+	}
+	if !st.Mode().IsRegular() || st.Size() > order.MaxImage {
+		return nil, exitf(api.BadInput, "slot: %s is no file of at most %d bytes", d.slot, order.MaxImage)
+	}
+	f, err := os.Open(d.slot)
+	if err != nil {
+		return nil, exitf(api.BadInput, "slot: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	im := &order.Image{Board: d.board, Version: d.version, Serial: d.serial, Size: uint64(st.Size())}
+	h := sha256.New()
+	if _, err := io.Copy(h, io.LimitReader(f, st.Size())); err != nil {
+		return nil, exitf(api.BadInput, "slot: %w", err)
+	}
+	im.Slot = [32]byte(h.Sum(nil))
+	if im.Image, err = update.BootImage(f, st.Size()); err != nil {
+		return nil, exitf(api.BadInput, "%s: %w", d.slot, err)
+	}
+	return im, nil
 }
 
 // joining is an order that adds the token's key of a record.

@@ -73,17 +73,24 @@ func (a *app) round(action string, rules []string) error {
 	return nil
 }
 
-// alarmed is the error of the first rule that something is wrong with.
+// alarmed says which rules something is wrong with; what has waited for too long
+// gives the exit code.
 func alarmed(rounds []api.Round) error {
+	var wrong []string
+	code := api.DeviceFault
 	for _, o := range rounds {
-		switch {
-		case o.Alarm != "" && o.Waiting != "":
-			return exitf(api.TimedOut, "rule %s: %s", o.Rule, o.Alarm)
-		case o.Alarm != "":
-			return exitf(api.DeviceFault, "rule %s: %s", o.Rule, o.Alarm)
+		if o.Alarm == "" {
+			continue
 		}
+		if o.Stale {
+			code = api.TimedOut
+		}
+		wrong = append(wrong, "rule "+o.Rule+": "+o.Alarm)
 	}
-	return nil
+	if len(wrong) == 0 {
+		return nil
+	}
+	return exitf(code, "%s", strings.Join(wrong, "; "))
 }
 
 // describeRound is a rule in a line.

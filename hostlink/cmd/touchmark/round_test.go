@@ -19,9 +19,12 @@ func rounds(req *api.Request, mode, arg string) *api.Response {
 	case req.Action == api.RoundOpen, req.Action == api.RoundUrgent:
 		o.Open, o.Until, o.Urgent = true, "2026-11-21T13:00:00Z", req.Action == api.RoundUrgent
 	case mode == "late":
-		o.Alarm, o.Why = "it has waited", "nobody came"
-	case mode == "broken":
+		o.Alarm, o.Stale, o.Why = "it has waited", true, "nobody came"
+	case mode == "broken": // one that waits, and one that does not
+		full := o
+		full.Rule, full.Alarm = "extra", "no space left"
 		o.Alarm, o.Waiting, o.Snapshot, o.Next, o.Always = "no such directory", "", 0, "", true
+		return &api.Response{Final: true, OK: true, Rounds: []api.Round{full, o}}
 	}
 	return &api.Response{Final: true, OK: true, Rounds: []api.Round{o}}
 }

@@ -1,24 +1,20 @@
 package main
 
 import (
-	"bytes"
-	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"touchmark/appliance/sigformat"
-	"touchmark/appliance/sigformat/strictjson"
+	"touchmark/appliance/policy"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/find"
+	"touchmark/tpm/ledger/order"
 )
 
 func (a *app) statusCmd() *cobra.Command {
@@ -117,6 +113,11 @@ and documents, which are signed over another form (docs/spec/signature.md §4).`
 			"  touchmark log --digest 9f86d081884c\n  touchmark log --json | jq 'select(.kind==\"intent\")'",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			for _, n := range []string{"last", "count"} {
+				if c.Flags().Changed(n) && c.Flag(n).Value.String() == "0" {
+					return exitf(api.Usage, "--%s 0 shows nothing: leave it out to see all", n)
+				}
+			}
 			if q := req.Find; q.Name+q.Digest+q.Class+q.Job+q.From+q.To == "" && len(q.Kinds) == 0 {
 				req.Find = nil
 			}
@@ -132,8 +133,8 @@ and documents, which are signed over another form (docs/spec/signature.md §4).`
 	c.Flags().StringVar(&req.Find.From, "since", "", "only entries of this time (2026-05-01 or 2026-05-01T12:00:00Z) or later")
 	c.Flags().StringVar(&req.Find.To, "until", "", "only entries before this time")
 	c.Flags().Uint64Var(&req.From, "from", 0, "first entry")
-	c.Flags().Uint64Var(&req.Count, "count", 0, "how many (0: all)")
-	c.Flags().Uint64Var(&req.Last, "last", 0, "only the last so many")
+	c.Flags().Uint64Var(&req.Count, "count", 0, "how many (default: all)")
+	c.Flags().Uint64Var(&req.Last, "last", 0, "only the last so many (default: all)")
 	return c
 }
 
@@ -146,12 +147,13 @@ func (a *app) log(req *api.Request) error {
 	if err := d.Say(req); err != nil {
 		return err
 	}
-	for {
+	for found := false; ; {
 		r, err := d.Next()
 		if err != nil {
 			return err
 		}
 		if r.Entry != nil {
+			found = true
 			if err := a.entry(r.Entry); err != nil {
 				return err
 			}
@@ -160,6 +162,9 @@ func (a *app) log(req *api.Request) error {
 			}
 		}
 		if r.Final {
+			if r.OK && !found {
+				fmt.Fprintln(a.errs, "touchmark: no entry is like that")
+			}
 			return client.Said(r)
 		}
 	}
@@ -210,8 +215,29 @@ func summary(body any) string {
 		return fmt.Sprintf("of %d: %s", b.Intent, strings.Join(states, ", "))
 	case *ledger.Attest:
 		return fmt.Sprintf("of size %d", b.Size)
+	case *ledger.Update:
+		return fmt.Sprintf("from %s to %s", b.From, b.To)
+	case *ledger.Order:
+		return ordered(b)
 	}
 	return ""
+}
+
+// ordered is why administrators ordered something, in their words, and of a policy
+// which one it is.
+func ordered(b *ledger.Order) string {
+	text, err := message.NoteText(b.Note)
+	if err != nil {
+		return "with an unreadable note"
+	}
+	if o, err := order.Parse(text); err == nil {
+		return o.Reason
+	}
+	p, err := policy.Parse(text)
+	if err != nil {
+		return "with an unreadable note"
+	}
+	return fmt.Sprintf("serial %d", p.Serial)
 }
 
 // files shows the files of an intent, a line each.
@@ -262,87 +288,4 @@ func (a *app) publishCmd() *cobra.Command {
 			return err
 		},
 	}
-}
-
-func (a *app) certCmd() *cobra.Command {
-	var binary, fingerprint, ssh, pem, inToto bool
-	c := &cobra.Command{
-		Use:     "cert",
-		Short:   "Print the OpenPGP certificates and other public keys from the trust file",
-		Example: "  touchmark cert | gpg --import\n  touchmark cert --fingerprint\n  touchmark cert --ssh | sed 's/^/packager /' >> allowed_signers",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			t, err := a.loadTrust()
-			if err != nil {
-				return err
-			}
-			switch {
-			case a.json:
-				for _, k := range t.Keys {
-					a.object(map[string]any{"fingerprint": fmt.Sprintf("%X", k.Key.Fingerprint()), "user_id": k.UserID, "algorithm": k.Key.Algorithm(),
-						"created": k.Key.Created.Format(time.RFC3339), "emulated": t.Emulated, "armored": string(sigformat.Armor(k.Bytes()))})
-				}
-			case fingerprint:
-				for _, k := range t.Keys {
-					fmt.Fprintf(a.out, "%X\n", k.Key.Fingerprint())
-				}
-			case ssh, pem:
-				err = a.bareKeys(t.Keys, ssh)
-			case inToto:
-				err = a.inTotoKeys(t.Keys)
-			case binary:
-				_, err = a.out.Write(sigformat.OpenPGP(t.Certs))
-			default:
-				_, err = a.out.Write(sigformat.ArmorAll(t.Certs))
-			}
-			if err != nil {
-				return exitf(api.CannotWrite, "%w", err)
-			}
-			return nil
-		},
-	}
-	c.Flags().BoolVar(&binary, "binary", false, "without ASCII armor")
-	c.Flags().BoolVar(&ssh, "ssh", false, "the keys that are not for OpenPGP, a line each as SSH has them")
-	c.Flags().BoolVar(&pem, "pem", false, "the keys that are not for OpenPGP, as PEM for openssl")
-	c.Flags().BoolVar(&fingerprint, "fingerprint", false, "only the fingerprint")
-	c.Flags().BoolVar(&inToto, "in-toto", false, "the EC keys that are not for OpenPGP, a line of JSON each as in-toto and securesystemslib have them")
-	c.MarkFlagsMutuallyExclusive("binary", "fingerprint", "ssh", "pem", "in-toto")
-	return c
-}
-
-// bareKeys prints the public keys that no OpenPGP certificate is of.
-func (a *app) bareKeys(keys sigformat.Keyring, ssh bool) error {
-	for _, k := range keys {
-		if !k.Bare() {
-			continue
-		}
-		text := []byte(k.Key.SSHPublic() + "\n")
-		if !ssh {
-			der, err := x509.MarshalPKIXPublicKey(k.Key.Public)
-			if err != nil {
-				return err
-			}
-			text = pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-		}
-		if _, err := a.out.Write(text); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// inTotoKeys prints those that files of in-toto and DSSE name by such an object.
-func (a *app) inTotoKeys(keys sigformat.Keyring) error {
-	for _, k := range keys {
-		if o := k.Key.SecureSystems(); o != nil && k.Bare() {
-			var line bytes.Buffer
-			if err := json.Compact(&line, strictjson.Text(o)); err != nil {
-				return err
-			}
-			if _, err := fmt.Fprintln(a.out, line.String()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

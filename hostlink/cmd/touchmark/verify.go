@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync/atomic"
 	"time"
@@ -46,6 +48,9 @@ func (a *app) verify(files []string, sig, proof string, quiet bool) error {
 	}
 	var list []fileFacts
 	for _, path := range files {
+		if _, err := os.Stat(path); err != nil {
+			return exitf(api.BadInput, "%w", api.Plain(err))
+		}
 		signature, err := signatureOf(path, sig)
 		if err != nil {
 			return err
@@ -168,6 +173,8 @@ func signatureOf(path, said string) (string, error) {
 		return "", exitf(api.BadInput, "there are %s and %s: say with --sig which one the proof belongs to", path+sigSuffix, path+textSuffix)
 	case text == nil:
 		return path + textSuffix, nil
+	case errors.Is(binary, fs.ErrNotExist):
+		return "", exitf(api.BadInput, "%s has no signature: there is neither %s nor %s; --sig names another", path, base(path)+sigSuffix, base(path)+textSuffix)
 	}
 	return path + sigSuffix, nil
 }

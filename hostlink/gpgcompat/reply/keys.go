@@ -18,14 +18,15 @@ import (
 	"touchmark/hostlink/message"
 )
 
-// Ring are the appliance's keys that make OpenPGP signatures.
+// Ring are the appliance's keys that make OpenPGP signatures, of files or of in-toto's
+// metadata.
 type Ring []*sigformat.Certificate
 
 // NewRing takes those with a certificate out of the keys of a log.
 func NewRing(keys sigformat.Keyring) Ring {
 	var r Ring
 	for _, c := range keys {
-		if !c.Bare() && c.Fits(sigformat.FamilyOpenPGP) == nil {
+		if !c.Bare() {
 			r = append(r, c)
 		}
 	}

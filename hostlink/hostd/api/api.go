@@ -33,7 +33,6 @@ const (
 	OpFetch     = "fetch" // wait for a job that was asked for before
 	OpJobs      = "jobs"
 	OpStatus    = "status"
-	OpCert      = "cert"
 	OpLog       = "log"
 	OpWatch     = "watch"     // status, jobs and committed entries, whenever something changes
 	OpOrder     = "order"     // hand the appliance a note of the administrators
@@ -92,6 +91,7 @@ type Request struct {
 	Op      string `json:"op"`
 	Class   string `json:"class,omitempty"`      // sign: "" means the policy's only match
 	Timeout int64  `json:"timeout_ms,omitempty"` // sign
+	Partly  bool   `json:"partly,omitempty"`     // sign: if it fails, what was signed before that is wanted all the same
 	Park    bool   `json:"park,omitempty"`       // sign: only if it must be approved first, and has not been
 	Key     []byte `json:"key,omitempty"`        // sign: KeySize random bytes, the same when the request is repeated
 	Job     string `json:"job,omitempty"`        // fetch, approval, withdraw
@@ -130,9 +130,8 @@ type Response struct {
 
 	Job        string   `json:"job,omitempty"`
 	Earlier    bool     `json:"earlier,omitempty"`    // sign: the result of an earlier request for the same
-	Signatures [][]byte `json:"signatures,omitempty"` // sign: one per item
-	Proofs     [][]byte `json:"proofs,omitempty"`     // sign: one per item
-	Cert       []byte   `json:"cert,omitempty"`       // cert: binary certificates, one behind the other
+	Signatures [][]byte `json:"signatures,omitempty"` // sign: one per item; if not OK, for those who ask Partly, null where there is none
+	Proofs     [][]byte `json:"proofs,omitempty"`     // sign: likewise
 	Answer     []byte   `json:"answer,omitempty"`     // challenge: for the auditor to judge
 	Order      *Order   `json:"order,omitempty"`      // order
 	Approval   []byte   `json:"approval,omitempty"`   // approval, approve: the note with the signatures it has
@@ -198,6 +197,7 @@ type Round struct {
 	Missed    uint64   `json:"missed"`    // rounds in a row without one
 	Why       string   `json:"why"`       // there is none
 	Alarm     string   `json:"alarm"`     // what is wrong
+	Stale     bool     `json:"stale"`     // that is that a change has waited for too long
 }
 
 // Event tells how a job goes. The appliance's word is not verified.

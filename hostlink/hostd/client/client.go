@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -58,6 +59,8 @@ func (c *Conn) Next() (*api.Response, error) {
 		return nil, api.Errorf(api.Internal, "touchmark-hostd on %s: %w", c.socket, err)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, net.ErrClosed):
 		return nil, errGone
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, api.Errorf(api.NoDaemon, "touchmark-hostd on %s gives no answer: look at its log, and start it again", c.socket)
 	}
 	return nil, api.Errorf(api.NoDaemon, "touchmark-hostd on %s: %w", c.socket, err)
 }
@@ -66,13 +69,27 @@ func (c *Conn) Next() (*api.Response, error) {
 var errGone = api.Errorf(api.NoDaemon, "touchmark-hostd stopped before it answered: start it again")
 
 // Ask sends a request that has one answer. A final answer that is no success is
-// an error too.
+// an error too. Who asks how things are is answered in two minutes, or told that the
+// daemon is stuck.
 func Ask(socket string, req *api.Request) (*api.Response, error) {
+	return ask(socket, req, patience)
+}
+
+// patience is far more than a busy daemon takes to say what it knows, one question to
+// the board included. What waits for people, or for disks, has no such bound.
+const patience = 2 * time.Minute
+
+func ask(socket string, req *api.Request, patience time.Duration) (*api.Response, error) {
 	c, err := Dial(socket)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = c.Close() }() // the conversation is over either way
+	if req.Op == api.OpStatus || req.Op == api.OpJobs {
+		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+			return nil, errGone
+		}
+	}
 	if err := c.Say(req); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"touchmark/hostlink/hostd/api"
 )
@@ -44,6 +45,22 @@ func TestLeaveWhileReturning(t *testing.T) {
 	}
 	if err := api.NewLines(accept(t, l).Conn).Read(new(api.Request)); err == nil {
 		t.Error("the daemon was asked")
+	}
+}
+
+// TestStuckDaemon: one that takes connections and is silent hangs nobody who asks how it is.
+func TestStuckDaemon(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	for _, op := range []string{api.OpStatus, api.OpJobs} {
+		_, err := ask(path, &api.Request{Op: op}, 100*time.Millisecond)
+		if api.CodeOf(err, 0) != api.NoDaemon {
+			t.Errorf("%s of a daemon that is stuck: %v", op, err)
+		}
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -57,7 +59,10 @@ func (d *Duration) UnmarshalText(b []byte) error {
 // line and column where TOML has them.
 func Load(path string) (*Config, error) {
 	text, err := os.ReadFile(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("configuration: %s does not exist: name another with --config", path)
+	case err != nil:
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	c, err := Parse(text)
@@ -100,6 +105,9 @@ func Parse(text []byte) (*Config, error) {
 	return c, c.check()
 }
 
+// ofType is how a decoder tells a value of the wrong type.
+var ofType = regexp.MustCompile(`cannot decode TOML (\S+) into .*`)
+
 // explain gives TOML errors as "line:column: what".
 func explain(err error) error {
 	var strict *toml.StrictMissingError
@@ -114,7 +122,7 @@ func explain(err error) error {
 	var dec *toml.DecodeError
 	if errors.As(err, &dec) {
 		row, col := dec.Position()
-		return fmt.Errorf("%d:%d: %s", row, col, strings.TrimPrefix(dec.Error(), "toml: "))
+		return fmt.Errorf("%d:%d: %s", row, col, ofType.ReplaceAllString(strings.TrimPrefix(dec.Error(), "toml: "), "$1 is not what "+strings.Join(dec.Key(), ".")+" takes"))
 	}
 	return fmt.Errorf(" %w", err)
 }

@@ -46,16 +46,17 @@ func TestAutoIsNoPath(t *testing.T) {
 
 func TestConfigErrors(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
-		"unknown key":   {goodConfig + "\ndevise = \"x\"\n", "7:1: unknown key \"devise\": known are device"},
-		"syntax":        {"device = \n", "1:"},
-		"wrong type":    {goodConfig + "baud = \"fast\"\n", "6:"},
-		"missing":       {strings.Replace(goodConfig, "trust = \"trust\"\n", "", 1), "key \"trust\" is missing: add trust ="},
-		"baud":          {goodConfig + "baud = 0\n", "baud = 0: use a line rate"},
-		"mode":          {goodConfig + "socket_mode = \"rw\"\n", "write octal permissions"},
-		"large mode":    {goodConfig + "socket_mode = \"7777\"\n", "write octal permissions"},
-		"usb id":        {strings.Replace(goodConfig, "/dev/ttyUSB0", "auto:FTDI", 1), "device = \"auto:FTDI\": \"FTDI\" is not a USB id: write"},
-		"duration":      {goodConfig + "link_grace = \"soon\"\n", "write for example"},
-		"negative time": {goodConfig + "link_grace = \"-1s\"\n", "write for example"},
+		"wrong type of value": {strings.Replace(goodConfig, `state = "state"`, "state = 7", 1), "2:9: integer is not what state takes"},
+		"unknown key":         {goodConfig + "\ndevise = \"x\"\n", "7:1: unknown key \"devise\": known are device"},
+		"syntax":              {"device = \n", "1:"},
+		"wrong type":          {goodConfig + "baud = \"fast\"\n", "6:"},
+		"missing":             {strings.Replace(goodConfig, "trust = \"trust\"\n", "", 1), "key \"trust\" is missing: add trust ="},
+		"baud":                {goodConfig + "baud = 0\n", "baud = 0: use a line rate"},
+		"mode":                {goodConfig + "socket_mode = \"rw\"\n", "write octal permissions"},
+		"large mode":          {goodConfig + "socket_mode = \"7777\"\n", "write octal permissions"},
+		"usb id":              {strings.Replace(goodConfig, "/dev/ttyUSB0", "auto:FTDI", 1), "device = \"auto:FTDI\": \"FTDI\" is not a USB id: write"},
+		"duration":            {goodConfig + "link_grace = \"soon\"\n", "write for example"},
+		"negative time":       {goodConfig + "link_grace = \"-1s\"\n", "write for example"},
 	} {
 		path := filepath.Join(t.TempDir(), "hostd.toml")
 		if err := os.WriteFile(path, []byte(tc.text), 0o600); err != nil {

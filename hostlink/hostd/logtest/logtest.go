@@ -187,7 +187,8 @@ func (l *Log) Extend() (body []byte, prev, x [32]byte) {
 // Commit commits all entries and signs the checkpoint.
 func (l *Log) Commit() {
 	body, prev, x := l.Extend()
-	l.Note = Must(anchor.SignCheckpoint(body, l.Signer, l.Trust, prev, l.TPM.CertifyHead(quote.CertifyTag(x))))
+	note, _, err := anchor.SignCheckpoint(body, l.Signer, l.Trust, prev, l.TPM.CertifyHead(quote.CertifyTag(x)))
+	l.Note = Must(note, err)
 }
 
 // Intent appends the intent of a job and makes its signatures.

@@ -415,6 +415,9 @@ func (m *Mirror) Outdated() bool {
 func (m *Mirror) Trust() *verify.Trust {
 	t := *m.trust
 	t.Trust = m.signedBy(m.trusted()...)
+	if m.cpBy == m.trust { // what an earlier file vouched for, this one looks at itself
+		t.Knowing(m.note, m.cp)
+	}
 	return &t
 }
 

@@ -233,6 +233,21 @@ func TestLogKeyFollows(t *testing.T) {
 	}
 }
 
+// TestNextTrustFileLooksItself: a checkpoint that an earlier trust file vouched for is not known to the next.
+func TestNextTrustFileLooksItself(t *testing.T) {
+	s := newScene(t)
+	_, note := s.m.Checkpoint()
+	logtest.Must(s.m.Trust().OpenCheckpoint(note))
+	pinned := *s.m.trust.Trust
+	pinned.AK = logtest.New(s.Policy).Trust.AK // of another TPM
+	next := *s.m.trust
+	next.Trust = &pinned
+	s.m.Retrust(&next)
+	if _, err := s.m.Trust().OpenCheckpoint(note); err == nil {
+		t.Error("another TPM's checkpoint is taken for one that was verified")
+	}
+}
+
 // secondTrust is version 2 of the trust file, which names the log key in force.
 func secondTrust(s *scene) []byte {
 	next := s.Trust

@@ -48,6 +48,7 @@ type Mirror struct {
 
 	note    []byte             // newest verified checkpoint
 	cp      *anchor.Checkpoint // what it says; nil before the first
+	cpBy    *verify.Trust      // the trust file that it was verified by
 	ahead   *anchor.Checkpoint // verified, but for entries not here yet
 	anote   []byte
 	law     law                // as far as the log is proven
@@ -398,7 +399,7 @@ func (m *Mirror) catchUp() error {
 		m.ahead, m.anote = nil, nil
 		return err
 	}
-	m.cp, m.note, m.ahead, m.anote = m.ahead, m.anote, nil, nil
+	m.cp, m.note, m.cpBy, m.ahead, m.anote = m.ahead, m.anote, m.trust, nil, nil
 	return m.twice()
 }
 

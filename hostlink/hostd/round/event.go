@@ -102,6 +102,20 @@ func (s *State) Hear(key Key) {
 	}
 }
 
+// Partly takes which of an open job's items were signed though it failed, before
+// End says how: they keep their signatures.
+func (s *State) Partly(key Key, signed []bool) {
+	j := s.Job(key)
+	if j == nil {
+		return
+	}
+	for i, ref := range j.Refs {
+		if p := s.Of(ref.Rule); p != nil && i < len(signed) && signed[i] {
+			s.sign(p, ref)
+		}
+	}
+}
+
 // End takes how a job ended; why is for people. A job that is not open is
 // passed over.
 func (s *State) End(now time.Time, key Key, result Result, why string) {
@@ -228,15 +242,17 @@ func (p *Progress) Overdue(now time.Time, r *Rule) bool {
 	return r.Stale > 0 && !since.IsZero() && now.Sub(since) > r.Stale
 }
 
-// Latest reports whether a rule's newest snapshot has exactly these items.
-func (s *State) Latest(rule string, items []Item) bool {
+// Latest reports whether a rule's newest snapshot has exactly these items and is
+// published in this form. Otherwise another one is needed, but a new signature
+// only for what is another item.
+func (s *State) Latest(rule, form string, items []Item) bool {
 	p := s.Of(rule)
 	if p == nil {
 		return false
 	}
 	for _, snap := range []*Snapshot{p.Newest, p.Held, p.Live} {
 		if snap != nil {
-			return slices.EqualFunc(snap.Items, items, Item.same)
+			return snap.Form == form && slices.EqualFunc(snap.Items, items, Item.same)
 		}
 	}
 	return false

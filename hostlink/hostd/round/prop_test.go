@@ -111,22 +111,29 @@ func (m *model) board(j *Job, what string) {
 	case what == "arm unheard" && !armed:
 		m.armed[j.Key] = m.s.Items(j)
 	case what == "touch" && armed:
-		if !slices.EqualFunc(items, m.s.Items(j), Item.same) {
-			m.t.Fatalf("an armed job changed: %v, was %v", m.s.Items(j), items)
-		}
-		for _, it := range items {
-			m.signed[it.Digest]++
-			if m.signed[it.Digest] > 1 {
-				m.t.Fatalf("%v was signed twice", it)
-			}
-		}
+		m.touch(j, items)
 		m.s.End(m.now, j.Key, Signed, "")
 	case what == "withdraw" && j.Withdrawn && !armed:
 		m.s.End(m.now, j.Key, Withdrawn, "withdrawn")
 	case what == "deny" && !armed:
 		m.s.End(m.now, j.Key, Denied, "denied")
 	case what == "fail":
+		touched := rapid.IntRange(0, len(items)).Draw(m.t, "touched")
+		m.touch(j, items[:touched])
+		m.s.Partly(j.Key, slices.Repeat([]bool{true}, touched))
 		m.s.End(m.now, j.Key, rapid.SampledFrom([]Result{Late, Faulty, Refused, Lost}).Draw(m.t, "failure"), "it failed")
+	}
+}
+
+// touch signs items of an armed job, from the first on.
+func (m *model) touch(j *Job, items []Item) {
+	if now := m.s.Items(j); !slices.EqualFunc(items, now[:len(items)], Item.same) {
+		m.t.Fatalf("an armed job changed: %v, was %v", now, items)
+	}
+	for _, it := range items {
+		if m.signed[it.Digest]++; m.signed[it.Digest] > 1 {
+			m.t.Fatalf("%v was signed twice", it)
+		}
 	}
 }
 

@@ -182,6 +182,34 @@ func TestOfferRefused(t *testing.T) {
 	}
 }
 
+// TestLatest: other items, or the same in another form, are another snapshot; the same items keep their signatures.
+func TestLatest(t *testing.T) {
+	b := newBench(t, Rule{Name: "a", Class: "db", Always: true})
+	items := []Item{item("x", 1)}
+	b.must(b.offer("a", items...))
+	b.step(0)
+	b.End(b.now, b.Jobs[0].Key, Signed, "")
+	b.Published("a", b.step(0)[0].Number)
+	if !b.Latest("a", "", items) || b.Latest("a", "another", items) || b.Latest("a", "", []Item{item("x", 2)}) || b.Latest("none", "", items) {
+		t.Error("what is the latest?")
+	}
+	b.must(b.Offer(b.rules, "a", &Snapshot{Number: b.NewNumber(), Taken: b.now, Form: "another", Items: items}))
+	if acts := b.step(0); len(acts) != 2 || acts[1].Do != Publish || !b.Latest("a", "another", items) {
+		t.Errorf("%+v", acts)
+	}
+}
+
+// TestOtherClass: what is asked for in a class that its rule has no more is withdrawn, and asked for in the new one.
+func TestOtherClass(t *testing.T) {
+	b := newBench(t, Rule{Name: "a", Class: "db", Urgent: "db-now", Always: true})
+	b.must(b.offer("a", item("x", 1)))
+	b.wantAsked(0, "db: x")
+	b.rules[0].Class = "other"
+	b.wantAsked(0, "db: x withdrawn")
+	b.End(b.now, b.Jobs[0].Key, Withdrawn, "")
+	b.wantAsked(0, "other: x")
+}
+
 // TestRuleGone: a rule that is no longer configured is withdrawn and forgotten.
 func TestRuleGone(t *testing.T) {
 	b := newBench(t, Rule{Name: "a", Class: "db", Always: true}, Rule{Name: "b", Class: "db", Always: true})

@@ -61,6 +61,7 @@ type Snapshot struct {
 	Number uint64    `json:"number"`
 	Taken  time.Time `json:"taken"`
 	First  time.Time `json:"first"` // since when something has waited here, versions that it took the place of included
+	Form   string    `json:"form"`  // how it is published, in the driver's words
 	Items  []Item    `json:"items"`
 }
 

@@ -144,10 +144,10 @@ func (s *State) withdrawOld(now time.Time, rules []Rule) {
 }
 
 // outdated reports whether an item of a job has a newer version, no rule any
-// more, or has become urgent meanwhile.
+// more or one of other classes, or has become urgent meanwhile.
 func (s *State) outdated(j *Job, ref Ref, rules []Rule) bool {
 	p, r, it := s.Of(ref.Rule), ruleOf(rules, ref.Rule), s.item(ref)
-	if p == nil || r == nil || it == nil || p.class(r) != j.Class && p.Urgent {
+	if p == nil || r == nil || it == nil || j.Class != p.class(r) && (p.Urgent || j.Class != r.Urgent) {
 		return true
 	}
 	return p.Newest != nil && !slices.ContainsFunc(p.Newest.Items, func(o Item) bool { return o.same(*it) })

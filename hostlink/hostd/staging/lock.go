@@ -29,14 +29,33 @@ func (r *Repository) lock() (release func() error, err error) {
 	if err := durable.Replace(temp, []byte(r.lockText()), 0o644); err != nil {
 		return nil, err
 	}
-	err = durable.Link(temp, r.Lock)
-	if err = errors.Join(err, os.Remove(temp)); errors.Is(err, fs.ErrExist) {
+	err = r.takeLock(temp)
+	if err = errors.Join(err, durable.OS.Remove(temp)); errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("%w: it holds %s; if none runs, remove that", ErrLocked, r.Lock)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return func() error { return os.Remove(r.Lock) }, nil
+	return r.release, nil
+}
+
+// takeLock gives the lock's name to a file, also if we have it from a time when
+// it could not be removed.
+func (r *Repository) takeLock(temp string) error {
+	err := durable.Link(temp, r.Lock)
+	if errors.Is(err, fs.ErrExist) && !r.held {
+		if err := r.Unlock(); err != nil {
+			return err
+		}
+		err = durable.Link(temp, r.Lock)
+	}
+	r.held = r.held || err == nil
+	return err
+}
+
+func (r *Repository) release() error {
+	r.held = false
+	return durable.OS.Remove(r.Lock)
 }
 
 // Unlock removes a lock that a touchmark-hostd left that was killed. Only one
@@ -45,12 +64,16 @@ func (r *Repository) Unlock() error {
 	if r.Lock == "" {
 		return nil
 	}
-	b, err := durable.ReadFile(durable.OS, r.Lock, maxMarker)
-	if err != nil {
-		return durable.IgnoreMissing(err)
+	b, err := durable.ReadRegular(r.Lock, maxMarker)
+	var long *durable.TooLongError
+	switch {
+	case errors.Is(err, ErrMoved), errors.As(err, &long):
+		return nil // there is none, or it is none of ours
+	case err != nil:
+		return err
 	}
 	if !strings.HasSuffix(string(b), fmt.Sprintf(" touchmark-hostd, rule %s\n", r.Rule)) {
 		return nil
 	}
-	return os.Remove(r.Lock)
+	return durable.OS.Remove(r.Lock)
 }

@@ -18,17 +18,15 @@ import (
 	"touchmark/tpm/ledgerstore/durable"
 )
 
-// maxFiles bounds a snapshot: each file is a link that is made under the lock.
-const maxFiles = 1 << 18
-
 // Look gives a short text that changes when a file that is signed does, by what
-// the file system says of it. It is "" while there is none.
+// the file system says of it, or the rule. It is "" while there is none.
 func (r *Repository) Look() (string, error) {
 	now, err := r.staged()
 	if err != nil || len(now.list) == 0 {
 		return "", err
 	}
 	h := sha256.New()
+	fmt.Fprintln(h, r.Form())
 	for _, a := range now.list {
 		st, err := os.Lstat(filepath.Join(r.Dir, a.name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -122,58 +120,10 @@ func (r *Repository) link(dir string) (list []artifact, look string, err error) 
 	return now.list, look, nil
 }
 
-// takeAll puts the staging directory, or the one that a link of its name leads
-// to, into the snapshot.
-func (r *Repository) takeAll(dir string, outputs map[string]bool) error {
-	left := maxFiles
-	return filepath.WalkDir(r.Dir+"/", func(path string, e fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return ErrMoved // who changes it does not lock it
-		}
-		if err != nil {
-			return err
-		}
-		if left--; left < 0 {
-			return fmt.Errorf("%s has more than %d files: have fewer in one rule", r.Dir, maxFiles)
-		}
-		return r.take(dir, outputs, path, e)
-	})
-}
-
-// take puts one entry of the staging directory into the snapshot.
-func (r *Repository) take(dir string, outputs map[string]bool, path string, e fs.DirEntry) error {
-	rel, err := filepath.Rel(r.Dir, path)
-	if err != nil {
-		return err
-	}
-	to := filepath.Join(dir, rel)
-	switch {
-	case rel != "." && (r.skipped(e.Name()) || outputs[rel]):
-		if e.IsDir() {
-			return fs.SkipDir
-		}
-		return nil
-	case e.IsDir():
-		return mkdirLike(to, e)
-	case e.Type() == fs.ModeSymlink:
-		target, err := os.Readlink(path)
-		if err == nil {
-			err = durable.Symlink(target, to)
-		}
-		return err
-	case e.Type().IsRegular():
-		return durable.LinkOrCopy(path, to)
-	}
-	return fmt.Errorf("%s is neither file, directory nor symbolic link: it cannot be published", path)
-}
-
-// mkdirLike makes a directory with the permissions of another, whatever the umask.
-func mkdirLike(dir string, e fs.DirEntry) error {
-	st, err := e.Info()
-	if err != nil {
-		return err
-	}
-	return errors.Join(durable.OS.Mkdir(dir, 0o700), os.Chmod(dir, st.Mode().Perm()|0o700))
+// Read gives a signed file of a snapshot that is not published yet, if it is no
+// larger than one that somebody is shown.
+func (r *Repository) Read(number uint64, name string) ([]byte, error) {
+	return durable.ReadRegular(filepath.Join(r.generation(number), name), sigformat.MaxClear)
 }
 
 // own replaces the links of what is signed by copies that nobody else can

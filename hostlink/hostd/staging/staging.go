@@ -22,15 +22,18 @@
 //     same snapshot again goes on, and ends in the same state.
 //   - What is published as signed was hashed again just before.
 //   - A directory that was not made here is never replaced.
+//   - Whoever may write to the staging directory has nothing published that was
+//     not in it: no symbolic link in it is followed, also not one that is put into
+//     the place of a directory or a file while a snapshot is taken. Nor can he
+//     write to the directories and signed files that are published.
 //
-// Paths come from the administrator's configuration and are trusted; a symbolic
-// link in the directories is not followed. But directories are walked by name:
-// who may write to staging and puts a link into the place of a directory during
-// a snapshot can have files from elsewhere linked that the daemon may read, with
-// the permissions that they have.
+// Paths come from the administrator's configuration and are trusted: whoever may
+// write to the directory that Dir is in decides what Dir is.
 package staging
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -86,7 +89,21 @@ type Repository struct {
 	Sign []Sign
 	Skip []string // patterns of names that are not published; those with a leading dot never are
 
+	held bool         // the lock, by us
 	step func(string) // told at each step; tests end the program there
+}
+
+// Form is a short text that is another one when the rule says otherwise what is
+// signed, how, and what of the staging directory is published.
+func (r *Repository) Form() string {
+	h := sha256.New()
+	for _, s := range r.Sign {
+		fmt.Fprintf(h, "sign %q %q %q %t %q\n", s.File, s.Format.Name, s.Alg, s.Armor, s.As)
+	}
+	for _, s := range r.Skip {
+		fmt.Fprintf(h, "skip %q\n", s)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // Errors that pass by themselves.

@@ -234,6 +234,7 @@ func TestLock(t *testing.T) {
 		t.Errorf("locked twice: %v", err)
 	}
 	must(t, release())
+	put(t, r.Lock, r.lockText()) // one that could not be removed
 	if _, err = r.lock(); err != nil {
 		t.Fatal(err)
 	}

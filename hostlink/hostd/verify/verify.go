@@ -25,6 +25,22 @@ type Trust struct {
 	*anchor.Trust
 	AttestKey *quote.AK
 	Keys      sigformat.Keyring
+
+	note []byte             // of a checkpoint that was verified before, nil if there is none
+	cp   *anchor.Checkpoint // what it says
+}
+
+// Knowing tells t of a checkpoint that was verified by t's keys before, and is met again in
+// proofs.
+func (t *Trust) Knowing(note []byte, cp *anchor.Checkpoint) { t.note, t.cp = note, cp }
+
+// OpenCheckpoint is that of anchor.Trust; of the checkpoint that t knows, byte for byte, it
+// says what is known.
+func (t *Trust) OpenCheckpoint(note []byte) (*anchor.Checkpoint, error) {
+	if t.cp != nil && bytes.Equal(t.note, note) {
+		return t.cp, nil
+	}
+	return t.Trust.OpenCheckpoint(note)
 }
 
 // ParseTrust opens a trust note (docs/spec/trust.md).
@@ -77,7 +93,7 @@ func (t *Trust) OpenProof(proof []byte) (*Intent, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, h, err := t.VerifyProof(p)
+	in, h, err := anchor.VerifyProof(p, t.Origin, t.OpenCheckpoint)
 	if err != nil {
 		return nil, err
 	}

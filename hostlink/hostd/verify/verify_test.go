@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -62,6 +63,36 @@ func TestCheck(t *testing.T) {
 	}
 	if _, err := in.Check("one", sigformat.OpenPGPBinary, stateOf("three"), items[0].Signature); err == nil {
 		t.Error("a file that was never approved is accepted")
+	}
+}
+
+// What is known of one checkpoint vouches for no other.
+func TestKnowing(t *testing.T) {
+	a, states := approval("one")
+	trust, items, proof := signed(a, states)
+	p := must(ledger.ParseProof(proof))
+	cp := must(trust.OpenCheckpoint(p.Checkpoint))
+	known := *trust
+	knows := &known
+	knows.Knowing(p.Checkpoint, cp)
+	if got := must(knows.OpenCheckpoint(p.Checkpoint)); got != cp {
+		t.Error("it is verified again")
+	}
+	must(must(knows.OpenProof(proof)).Check("one", sigformat.OpenPGPBinary, states[0], items[0].Signature))
+	if _, err := trust.OpenCheckpoint(nil); err == nil {
+		t.Error("nothing is taken for a checkpoint")
+	}
+	for i := range p.Checkpoint {
+		bad := bytes.Clone(p.Checkpoint)
+		bad[i] ^= 1
+		if _, err := knows.OpenCheckpoint(bad); err == nil {
+			t.Fatalf("byte %d flipped and accepted", i)
+		}
+	}
+	other := *p
+	other.Size++ // of another tree
+	if _, err := knows.OpenProof(must(other.Marshal())); err == nil {
+		t.Error("a proof for another size is accepted")
 	}
 }
 

@@ -7,6 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/hostd/round"
@@ -20,6 +23,7 @@ type Request struct {
 	Class    string
 	Patience time.Duration // until it is withdrawn
 	Items    []round.Item
+	Read     func(i int) ([]byte, error) // gives the file of an item, if it is small; from any goroutine
 }
 
 // Answer is how a request ended, or that it goes on.
@@ -27,8 +31,8 @@ type Answer struct {
 	Open       bool // nothing is known: ask again
 	Result     round.Result
 	Why        string
-	Signatures []staging.Signature
-	Close      func(taken bool) // must be called; taken: the daemon may forget the answer
+	Signatures []staging.Signature // of each item; if it failed, empty for those without one, or none at all
+	Close      func(taken bool)    // must be called; taken: the daemon may forget the answer
 }
 
 // Daemon gets jobs signed. Sign calls armed when the appliance says that a job
@@ -42,6 +46,7 @@ type Daemon interface {
 type Socket struct {
 	Path string
 	Jobs *sync.WaitGroup // counts requests
+	Log  zerolog.Logger
 }
 
 // Sign asks the daemon. When ctx ends it is left, and the job goes on.
@@ -58,9 +63,8 @@ func (d Socket) Sign(ctx context.Context, r *Request, armed func(), done func(*A
 	}
 	d.Jobs.Go(func() {
 		stop := context.AfterFunc(ctx, s.Leave)
-		resp, err := s.Wait(r.asRequest())
+		a := d.wait(s, r)
 		stop()
-		a := d.judge(s, r, resp, err)
 		a.Close = func(taken bool) {
 			if taken {
 				s.Taken()
@@ -72,12 +76,37 @@ func (d Socket) Sign(ctx context.Context, r *Request, armed func(), done func(*A
 	return s.Cancel
 }
 
-func (r *Request) asRequest() *api.Request {
-	req := &api.Request{Op: api.OpSign, Class: r.Class, Key: r.Key[:], Timeout: max(r.Patience, time.Second).Milliseconds()}
-	for _, it := range r.Items {
-		req.Items = append(req.Items, api.Item{Name: it.Name, Format: it.Format, Digest: it.Digest, Size: it.Size, State: it.State})
+func (d Socket) wait(s *client.Session, r *Request) *Answer {
+	items, err := d.items(r)
+	if err != nil {
+		return &Answer{Result: round.Refused, Why: err.Error()}
 	}
-	return req
+	resp, err := s.Wait(&api.Request{Op: api.OpSign, Class: r.Class, Key: r.Key[:], Timeout: max(r.Patience, time.Second).Milliseconds(), Items: items, Partly: true})
+	return d.judge(s, r, resp, err)
+}
+
+// items are what is sent of a request's: what the appliance can read and show to
+// the operator goes whole, as from any other client.
+func (d Socket) items(r *Request) ([]api.Item, error) {
+	var files []client.File
+	for i, it := range r.Items {
+		format, known := sigformat.FormatOf(it.Format)
+		if !known {
+			return nil, fmt.Errorf("format %q is not known", it.Format)
+		}
+		_, state, err := staging.StateOf(it)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", it.Name, err)
+		}
+		files = append(files, client.File{Name: it.Name, Format: format, State: state, Read: func() ([]byte, error) { return r.Read(i) }})
+	}
+	items, err := client.Items(files)
+	for i := range items {
+		if why := files[i].Unshown(items[i]); why != nil {
+			d.Log.Warn().Err(why).Str("file", files[i].Name).Msg("the operator is shown its digest only")
+		}
+	}
+	return items, err
 }
 
 // results says what exit codes mean for a queue; others are faults.
@@ -90,14 +119,10 @@ func (d Socket) judge(s *client.Session, r *Request, resp *api.Response, err err
 	switch {
 	case err != nil:
 		return &Answer{Open: true}
-	case resp.OK && len(resp.Signatures) == len(r.Items) && len(resp.Proofs) == len(r.Items):
-		a := &Answer{Result: round.Signed}
-		for i := range resp.Signatures {
-			a.Signatures = append(a.Signatures, staging.Signature{Signature: resp.Signatures[i], Proof: resp.Proofs[i]})
-		}
-		return a
-	case resp.OK:
+	case resp.OK && (slices.ContainsFunc(resp.Signatures, empty) || len(resp.Signatures) != len(r.Items) || len(resp.Proofs) != len(r.Items)):
 		return &Answer{Open: true, Why: fmt.Sprintf("%d signatures for %d files", len(resp.Signatures), len(r.Items))}
+	case resp.OK:
+		return &Answer{Result: round.Signed, Signatures: signaturesOf(resp)}
 	case (resp.Code == api.MaySigned || resp.Code == api.Interrupted) && s.Job != "" && !d.over(s.Job):
 		return &Answer{Open: true, Why: resp.Error}
 	}
@@ -105,7 +130,20 @@ func (d Socket) judge(s *client.Session, r *Request, resp *api.Response, err err
 	if !ok {
 		result = round.Faulty
 	}
-	return &Answer{Result: result, Why: resp.Error}
+	a := &Answer{Result: result, Why: resp.Error}
+	if len(resp.Signatures) == len(r.Items) && len(resp.Proofs) == len(r.Items) {
+		a.Signatures = signaturesOf(resp)
+	}
+	return a
+}
+
+func empty(b []byte) bool { return len(b) == 0 }
+
+func signaturesOf(resp *api.Response) (all []staging.Signature) {
+	for i := range resp.Signatures {
+		all = append(all, staging.Signature{Signature: resp.Signatures[i], Proof: resp.Proofs[i]})
+	}
+	return all
 }
 
 // over reports whether the daemon says of a job that the log decided it. Then

@@ -5,12 +5,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/round"
+	"touchmark/hostlink/hostd/staging"
 	"touchmark/hostlink/message"
 )
 
@@ -28,7 +31,7 @@ func socketAt(t *testing.T) (string, net.Listener) {
 }
 
 // says is a daemon that answers a sign request with resp, nil for hanging up, and says of the job that it is in state.
-func says(l net.Listener, resp *api.Response, state string, taken chan<- bool) {
+func says(l net.Listener, resp *api.Response, state string, taken chan<- bool, asked chan<- *api.Request) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -45,6 +48,7 @@ func says(l net.Listener, resp *api.Response, state string, taken chan<- bool) {
 			_ = c.Close()
 			continue
 		}
+		asked <- &req
 		_ = lines.Write(&api.Response{Event: &api.Event{State: message.EventArmed, Job: "j1"}})
 		_ = lines.Write(resp)
 		go func() {
@@ -65,9 +69,12 @@ func TestSocketJudges(t *testing.T) {
 		state string
 		want  Answer
 	}{
-		"signed":               {signed, "signed", Answer{Result: round.Signed}},
-		"a signature too few":  {&api.Response{Final: true, OK: true}, "signed", Answer{Open: true}},
-		"denied":               {code(api.Denied), "ended", Answer{Result: round.Denied}},
+		"signed":              {signed, "signed", Answer{Result: round.Signed}},
+		"a signature too few": {&api.Response{Final: true, OK: true}, "signed", Answer{Open: true}},
+		"denied":              {code(api.Denied), "ended", Answer{Result: round.Denied}},
+		"signed in part": {&api.Response{Final: true, Code: api.TimedOut, Error: "x", Signatures: [][]byte{{1}}, Proofs: [][]byte{{2}}}, "ended",
+			Answer{Result: round.Late, Signatures: []staging.Signature{{Signature: []byte{1}, Proof: []byte{2}}}}},
+		"an empty one":         {&api.Response{Final: true, OK: true, Signatures: [][]byte{nil}, Proofs: [][]byte{nil}}, "signed", Answer{Open: true}},
 		"nobody came":          {code(api.TimedOut), "ended", Answer{Result: round.Late}},
 		"refused":              {code(api.Refused), "ended", Answer{Result: round.Refused}},
 		"no link":              {code(api.LinkDown), "ended", Answer{Result: round.Faulty}},
@@ -80,13 +87,13 @@ func TestSocketJudges(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path, l := socketAt(t)
 			taken, heard, ended := make(chan bool, 1), make(chan bool, 4), make(chan *Answer, 1)
-			go says(l, tc.resp, tc.state, taken)
+			go says(l, tc.resp, tc.state, taken, make(chan *api.Request, 4))
 			var jobs sync.WaitGroup
 			d := Socket{Path: path, Jobs: &jobs}
-			req := &Request{Class: "db", Patience: time.Hour, Items: []round.Item{{Name: "core.db", Format: "openpgp-binary"}}}
+			req := requestOf(t, "core.db", "openpgp-binary", "content", nil)
 			d.Sign(t.Context(), req, func() { heard <- true }, func(a *Answer) { ended <- a })
 			a := <-ended
-			if a.Open != tc.want.Open || a.Result != tc.want.Result || (a.Result == round.Signed && !a.Open) != (len(a.Signatures) == 1) {
+			if a.Open != tc.want.Open || a.Result != tc.want.Result || (a.Result == round.Signed && !a.Open || tc.want.Signatures != nil) != (len(a.Signatures) == 1) {
 				t.Errorf("%+v", a)
 			}
 			a.Close(!a.Open)
@@ -116,7 +123,7 @@ func TestSocketNobodyThere(t *testing.T) {
 	path, l := socketAt(t)
 	ctx, stop := context.WithCancel(t.Context())
 	d.Path = path
-	d.Sign(ctx, &Request{}, func() {}, func(a *Answer) { ended <- a })
+	d.Sign(ctx, requestOf(t, "core.db", "openpgp-binary", "content", nil), func() {}, func(a *Answer) { ended <- a })
 	c, err := l.Accept()
 	must(t, err)
 	stop()
@@ -125,4 +132,70 @@ func TestSocketNobodyThere(t *testing.T) {
 	}
 	jobs.Wait()
 	must(t, c.Close())
+}
+
+// requestOf is a request for one file. Without read nobody may read it.
+func requestOf(t *testing.T, name, format, content string, read func(int) ([]byte, error)) *Request {
+	t.Helper()
+	f, _ := sigformat.FormatOf(format)
+	st, err := f.Digest(message.SHA256, strings.NewReader(content))
+	must(t, err)
+	if read == nil {
+		read = func(int) ([]byte, error) {
+			t.Error("it was read")
+			return nil, os.ErrInvalid
+		}
+	}
+	digest := message.Digest{Alg: message.SHA256, Sum: st.Digest()}
+	return &Request{Class: "db", Patience: time.Hour, Read: read, Items: []round.Item{{Name: name, Format: format, Digest: digest.String(), Size: st.Count(), State: st.Bytes()}}}
+}
+
+const releaseText = "Suite: stable\nDate: Sat, 21 Nov 2026 12:00:00 UTC\nSHA256:\n e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 0 main/Packages\n"
+
+// TestSocketSendsDocuments: a Release file goes whole, so that the operator sees what it says; where it cannot be read,
+// its state goes. Anything else goes as a state, unread.
+func TestSocketSendsDocuments(t *testing.T) {
+	whole := func(int) ([]byte, error) { return []byte(releaseText), nil }
+	for name, tc := range map[string]struct {
+		req      *Request
+		document bool
+	}{
+		"a Release file":   {requestOf(t, "Release", "openpgp-binary", releaseText, whole), true},
+		"as a text":        {requestOf(t, "Release", "openpgp-cleartext", releaseText, whole), true},
+		"one that is gone": {requestOf(t, "Release", "openpgp-binary", releaseText, func(int) ([]byte, error) { return nil, os.ErrNotExist }), false},
+		"another by now":   {requestOf(t, "Release", "openpgp-binary", "Suite: x\n", whole), false},
+		"a database":       {requestOf(t, "core.db", "openpgp-binary", releaseText, nil), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, l := socketAt(t)
+			asked, ended := make(chan *api.Request, 1), make(chan *Answer, 1)
+			go says(l, &api.Response{Final: true, Code: api.Denied}, "ended", make(chan bool, 1), asked)
+			var jobs sync.WaitGroup
+			Socket{Path: path, Jobs: &jobs}.Sign(t.Context(), tc.req, func() {}, func(a *Answer) { ended <- a })
+			(<-ended).Close(true)
+			it := (<-asked).Items[0]
+			if (it.Document != nil) != tc.document || (it.State != nil) == tc.document || it.Digest != tc.req.Items[0].Digest {
+				t.Errorf("%+v", it)
+			}
+			jobs.Wait()
+		})
+	}
+}
+
+// TestSocketRefusesNonsense: what is no item of a queue is not asked for.
+func TestSocketRefusesNonsense(t *testing.T) {
+	good := requestOf(t, "core.db", "openpgp-binary", "content", nil)
+	for _, spoil := range []func(*round.Item){func(it *round.Item) { it.Format = "x" }, func(it *round.Item) { it.State = nil }, func(it *round.Item) { it.Digest = "md5:" }} {
+		path, _ := socketAt(t)
+		req := *good
+		req.Items = []round.Item{good.Items[0]}
+		spoil(&req.Items[0])
+		ended := make(chan *Answer, 1)
+		var jobs sync.WaitGroup
+		Socket{Path: path, Jobs: &jobs}.Sign(t.Context(), &req, func() {}, func(a *Answer) { ended <- a })
+		if a := <-ended; a.Open || a.Result != round.Refused || a.Why == "" {
+			t.Errorf("%+v", a)
+		}
+		jobs.Wait()
+	}
 }

@@ -112,6 +112,22 @@ func (b *board) touch(t testing.TB, j *boardJob) {
 	b.answer(j)
 }
 
+// touchSome signs some items of an armed job before nobody touches any more.
+func (b *board) touchSome(t testing.TB, j *boardJob, n int) {
+	whole := j.req
+	part := *whole
+	part.Items = whole.Items[:n]
+	done := j.done
+	j.done, j.req = nil, &part
+	b.touch(t, j) // nobody is told
+	j.done, j.req = done, whole
+	a := &Answer{Result: round.Late, Why: "nobody touched", Signatures: make([]staging.Signature, len(whole.Items))}
+	for i, it := range part.Items {
+		a.Signatures[i] = staging.Signature{Signature: []byte("signature of " + it.Digest), Proof: []byte("proof of " + it.Name)}
+	}
+	b.end(j, a)
+}
+
 // open lists jobs that wait for the operator, in an order that does not change from run to run.
 func (b *board) open() []*boardJob {
 	var out []*boardJob

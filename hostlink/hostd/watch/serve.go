@@ -184,7 +184,7 @@ func (r *Runner) describe(now time.Time, o *round.Rule) api.Round {
 	if p == nil {
 		return a
 	}
-	a.Why, a.Missed, a.Urgent, a.Open = p.Why, p.Missed, p.Urgent, p.IsOpen(now, o)
+	a.Why, a.Missed, a.Urgent, a.Open, a.Stale = p.Why, p.Missed, p.Urgent, p.IsOpen(now, o), p.Overdue(now, o)
 	a.Until, a.Waiting, a.Next = when(p.Until), when(p.Waiting()), when(o.NextRound(p.Opened.In(now.Location())))
 	if p.Live != nil {
 		a.Published = p.Live.Number

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"touchmark/hostlink/hostd/round"
@@ -72,12 +71,18 @@ func (s *store) signed(it round.Item, suffix string) string {
 	return filepath.Join(s.dir, signedDir, nameOf(it)+suffix)
 }
 
-// put keeps the signatures of a job, durably.
+// put keeps the signatures of a job, as far as it has some, durably.
 func (s *store) put(items []round.Item, sigs []staging.Signature) error {
+	if len(sigs) == 0 {
+		return nil
+	}
 	if len(items) != len(sigs) {
 		return fmt.Errorf("%d signatures for %d files", len(sigs), len(items))
 	}
 	for i, it := range items {
+		if len(sigs[i].Signature) == 0 {
+			continue
+		}
 		if err := durable.Replace(s.signed(it, ".sig"), sigs[i].Signature, 0o600); err != nil {
 			return err
 		}
@@ -110,7 +115,7 @@ func (s *store) clean(st *round.State) error {
 	names, err := durable.OS.List(filepath.Join(s.dir, signedDir))
 	for _, name := range names {
 		if !needed[name] {
-			err = errors.Join(err, os.Remove(filepath.Join(s.dir, signedDir, name)))
+			err = errors.Join(err, durable.OS.Remove(filepath.Join(s.dir, signedDir, name)))
 		}
 	}
 	return err

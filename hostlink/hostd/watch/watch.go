@@ -273,11 +273,12 @@ func (v *view) rest() {
 
 // offer queues a snapshot, unless everything in it that is signed is as before.
 func (r *Runner) offer(now time.Time, rule string, number uint64, items []round.Item) error {
-	if r.state.Latest(rule, items) && !r.seen[rule].force {
+	form := r.files[rule].Form()
+	if r.state.Latest(rule, form, items) && !r.seen[rule].force {
 		r.clean(rule)
 		return nil
 	}
-	err := r.state.Offer(r.rules, rule, &round.Snapshot{Number: r.state.NewNumber(), Taken: now.UTC(), Items: items})
+	err := r.state.Offer(r.rules, rule, &round.Snapshot{Number: r.state.NewNumber(), Taken: now.UTC(), Form: form, Items: items})
 	if err == nil {
 		r.log.Info().Str("rule", rule).Uint64("snapshot", number).Int("files", len(items)).Msg("staging changed")
 	}
@@ -323,13 +324,25 @@ func (r *Runner) ask(now time.Time, j *round.Job) {
 	}
 	key := j.Key
 	at.cancelled = false
-	at.cancel = r.o.Daemon.Sign(r.ctx, &Request{Key: key, Class: j.Class, Patience: j.Deadline.Sub(now), Items: r.state.Items(j)},
+	at.cancel = r.o.Daemon.Sign(r.ctx, r.request(now, j),
 		func() { r.post(func() { r.state.Hear(key) }) },
 		func(a *Answer) {
 			if !r.post(func() { r.answered(key, a) }) {
 				a.Close(false)
 			}
 		})
+}
+
+// request is what a job is with the daemon.
+func (r *Runner) request(now time.Time, j *round.Job) *Request {
+	items, refs := r.state.Items(j), slices.Clone(j.Refs)
+	return &Request{Key: j.Key, Class: j.Class, Patience: j.Deadline.Sub(now), Items: items, Read: func(i int) ([]byte, error) {
+		files := r.files[refs[i].Rule] // never changes
+		if files == nil {
+			return nil, fmt.Errorf("the rule %q is gone", refs[i].Rule)
+		}
+		return files.Read(refs[i].Number, items[i].Name)
+	}}
 }
 
 // answered takes the end of a request. The daemon may forget it when signatures
@@ -342,7 +355,7 @@ func (r *Runner) answered(key round.Key, a *Answer) {
 		a.Close(false)
 		return
 	}
-	if err := r.keepSignatures(key, a); err != nil {
+	if err := r.disk.put(r.state.Items(r.state.Job(key)), a.Signatures); err != nil {
 		r.log.Error().Err(err).Msg("signatures cannot be kept: they will be asked for again")
 		at.notBefore = now.Add(retryDisk)
 		a.Close(false)
@@ -353,16 +366,20 @@ func (r *Runner) answered(key round.Key, a *Answer) {
 		ev = r.log.Warn().Str("why", a.Why)
 	}
 	ev.Str("class", r.state.Job(key).Class).Msg("a request ended")
+	if a.Result != round.Signed {
+		r.state.Partly(key, a.signed())
+	}
 	r.state.End(now, key, a.Result, a.Why)
 	delete(r.asked, key)
 	a.Close(r.save())
 }
 
-func (r *Runner) keepSignatures(key round.Key, a *Answer) error {
-	if a.Result != round.Signed {
-		return nil
+// signed says which items have a signature.
+func (a *Answer) signed() (of []bool) {
+	for _, s := range a.Signatures {
+		of = append(of, len(s.Signature) > 0)
 	}
-	return r.disk.put(r.state.Items(r.state.Job(key)), a.Signatures)
+	return of
 }
 
 // forgetAsked drops requests that the state has no job for.

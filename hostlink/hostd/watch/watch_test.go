@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/round"
 )
@@ -244,7 +245,7 @@ func TestAlarmAndHook(t *testing.T) {
 	if got := text("alarms"); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, "core:what changed has waited for its signature since 2026-11-21T13:00:00Z") {
 		t.Errorf("alarms: %q", got)
 	}
-	if resp := d.request(t, api.RoundOpen); !resp.OK || !resp.Rounds[0].Open || resp.Rounds[0].Alarm == "" || len(resp.Rounds[0].Unsigned) != 1 {
+	if resp := d.request(t, api.RoundOpen); !resp.OK || !resp.Rounds[0].Open || resp.Rounds[0].Alarm == "" || !resp.Rounds[0].Stale || len(resp.Rounds[0].Unsigned) != 1 {
 		t.Errorf("%+v", resp)
 	}
 	d.turn(2 * time.Second)
@@ -390,6 +391,93 @@ func TestToolAtWork(t *testing.T) {
 	d.turn(time.Minute)
 	if r := d.request(t, api.RoundList); r.Rounds[0].Alarm != "" || r.Rounds[0].Snapshot == 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestRuleChanged: another rule takes effect when the daemon is started with it, though no file changed: another name or
+// form of a signature without a touch, another format with one, and what is asked for in a class that the rule has no
+// more is withdrawn.
+func TestRuleChanged(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule {
+		return []Rule{aRule(dir, "core", round.Rule{Class: "db", Always: true}, "db")}
+	})
+	d.stage("core", "db", "db 1")
+	d.turn(2 * time.Second)
+	d.signAll()
+	d.turn(2 * time.Second)
+	if d.published("core", "db") != "db 1" {
+		t.Fatal("not published")
+	}
+	rule, asked := &d.rules[0], d.board.asked
+	restart := func(change func()) {
+		change()
+		d.kill()
+		d.turn(2 * time.Second)
+		d.turn(2 * time.Second)
+	}
+	restart(func() { rule.Files.Sign[0].As = "db.signature" })
+	into := rule.Files.Into
+	if _, err := os.Stat(filepath.Join(into, "db.signature")); err != nil || d.board.asked != asked {
+		t.Errorf("asked %d times, was %d: %v", d.board.asked, asked, err)
+	}
+	if _, err := os.Stat(filepath.Join(into, "db.sig")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the other name stays: %v", err)
+	}
+	restart(func() { rule.Files.Sign[0].As = ""; rule.Files.Sign[0].Armor = true })
+	if b, err := os.ReadFile(filepath.Join(into, "db.asc")); err != nil || !strings.HasPrefix(string(b), "-----BEGIN PGP") || d.board.asked != asked {
+		t.Errorf("asked %d times, was %d: %q, %v", d.board.asked, asked, b, err)
+	}
+	text, _ := sigformat.FormatOf("openpgp-text")
+	restart(func() { rule.Files.Sign[0].Armor = false; rule.Files.Sign[0].Format = text })
+	if open := d.board.open(); len(open) != 1 || open[0].req.Items[0].Format != "openpgp-text" {
+		t.Fatalf("%+v", open)
+	}
+	restart(func() { rule.Class = "other" })
+	if open := d.board.open(); len(open) != 1 || open[0].req.Class != "other" {
+		t.Fatalf("%+v", open)
+	}
+	restart(func() { rule.Files.Sign[0].Format = sigformat.OpenPGPBinary })
+	if open := d.board.open(); len(open) != 0 {
+		t.Fatalf("%+v", open)
+	}
+	if got := d.published("core", "db"); got != "db 1" {
+		t.Errorf("published %q", got)
+	}
+	last := d.state.Of("core").Live.Number
+	restart(func() {})
+	if now := d.state.Of("core").Live.Number; now != last {
+		t.Errorf("published again: %d, was %d", now, last)
+	}
+}
+
+// TestPartlySigned: what was signed before a batch failed is not asked for again, also not after a kill.
+func TestPartlySigned(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule {
+		return []Rule{aRule(dir, "core", round.Rule{Class: "db", Always: true}, "a", "b", "c")}
+	})
+	for _, name := range []string{"a", "b", "c"} {
+		d.stage("core", name, "content of "+name)
+	}
+	d.turn(2 * time.Second)
+	j := d.board.open()[0]
+	j.armed = true
+	d.board.touchSome(t, j, 2)
+	d.turn(2 * time.Second)
+	if got := d.published("core", "a"); got != "" {
+		t.Errorf("half a snapshot is published: %q", got)
+	}
+	d.kill()
+	d.turn(time.Minute)
+	again := d.board.open()
+	if len(again) != 1 || len(again[0].req.Items) != 1 || again[0].req.Items[0].Name != "c" {
+		t.Fatalf("%+v", again)
+	}
+	d.signAll()
+	d.turn(2 * time.Second)
+	for _, name := range []string{"a", "b", "c"} {
+		if got := d.published("core", name); got != "content of "+name {
+			t.Errorf("published %q", got)
+		}
 	}
 }
 

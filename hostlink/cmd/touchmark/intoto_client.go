@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/document/keys"
+	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/intoto"
+	"touchmark/hostlink/intoto/aptclient"
+)
+
+// clientFlags are those of client.
+type clientFlags struct {
+	aptclient.Config
+	owners []string
+	out    string
+}
+
+func (a *app) clientCmd() *cobra.Command {
+	var f clientFlags
+	c := &cobra.Command{
+		Use:   "client --name NAME --version VERSION --rebuilder URL... LAYOUT",
+		Short: "Make the Debian package that apt's clients need: layout, keys, configuration",
+		Long: `Writes NAME-intoto-client_VERSION_all.deb. Who installs it has the layout, the keys of its
+owners and the configuration of apt-transport-in-toto, which it depends on; only "intoto://"
+in the sources of apt is left to be written. The next layout is an upgrade of it.
+
+The layout must be signed by every owner, hold, and demand no more links than there are
+rebuilders. Owners are the keys of the trust file that signed it, unless --owner names
+certificates: those of other appliances, of a primary key (touchmark bind), of gpg.`,
+		Example: "  touchmark intoto client --name example --version 1 --rebuilder https://rebuild.alice.example --rebuilder https://rebuild.bob.example root.layout",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(_ *cobra.Command, args []string) error { return a.client(args[0], f) },
+	}
+	fl := c.Flags()
+	fl.StringVar(&f.Name, "name", "", "of the distribution: in the names of package and files")
+	fl.StringVar(&f.Version, "version", "", "of the package; a greater one for each layout")
+	fl.StringArrayVar(&f.Rebuilders, "rebuilder", nil, "address whose sources/PACKAGE/VERSION/metadata is a link, once for each rebuilder")
+	fl.StringArrayVar(&f.owners, "owner", nil, "OpenPGP certificate of an owner, once for each (default: the keys of the trust file that signed)")
+	fl.StringVar(&f.Maintainer, "maintainer", "", `who makes the package, "Name <mail>" (default: the first owner)`)
+	fl.StringVar(&f.out, "out", ".", "directory to write it into")
+	return c
+}
+
+func (a *app) client(path string, f clientFlags) (err error) {
+	now := time.Now()
+	if f.Name == "" || f.Version == "" || len(f.Rebuilders) == 0 {
+		return exitf(api.Usage, "client needs --name, --version and a --rebuilder for each link that the layout demands")
+	}
+	if err := f.Check(); err != nil {
+		return exitf(api.Usage, "%w", err)
+	}
+	m, err := a.layoutIn(path, soon)
+	if err != nil {
+		return err
+	}
+	if f.Layout, err = api.ReadSmall(path, intoto.MaxFile); err != nil {
+		return exitf(api.BadInput, "%w", err)
+	}
+	if f.Owners, err = a.ownersOf(m, f.owners, now); err != nil {
+		return err
+	}
+	for _, o := range f.Owners {
+		for _, k := range o.Ends(m.Expires) {
+			fmt.Fprintf(a.errs, "touchmark: the owner's key %s expires %s, before the layout: from then on no client takes what it signed\n", k.ID, k.Time.Format(keys.TimeForm))
+		}
+	}
+	p, err := f.Package(now)
+	switch {
+	case errors.Is(err, aptclient.ErrLapsed):
+		return exitf(api.Lapsing, "%s: %w", path, err)
+	case err != nil:
+		return exitf(api.BadInput, "%s: %w", path, err)
+	}
+	file, err := p.Bytes()
+	if err != nil {
+		return exitf(api.Usage, "%w", err)
+	}
+	out := filepath.Join(f.out, p.FileName())
+	if err := writeNew(out, file); err != nil {
+		return err
+	}
+	return a.madeClient(out, m, f.Owners)
+}
+
+func (a *app) madeClient(out string, m *intoto.Metadata, owners []*intoto.Functionary) error {
+	ids := make([]string, len(owners))
+	for i, o := range owners {
+		ids[i] = o.ID
+	}
+	if a.json {
+		a.object(map[string]any{"ok": true, "package": out, "owners": ids, "expires": m.Expires.Format(keys.TimeForm)})
+		return nil
+	}
+	a.println(out)
+	return nil
+}
+
+// ownersOf reads the owners' certificates; without any, those of the trust file that
+// the layout names as signers.
+func (a *app) ownersOf(m *intoto.Metadata, paths []string, now time.Time) (owners []*intoto.Functionary, err error) {
+	for _, path := range paths {
+		o, err := readFunctionary(path, now)
+		if err != nil {
+			return nil, err
+		}
+		owners = append(owners, o)
+	}
+	if len(paths) > 0 {
+		return owners, nil
+	}
+	t, err := a.loadTrust()
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range t.Keys {
+		if k.Bare() || !slices.Contains(m.Signers, sigformat.InTotoGPG.KeyID(k.Key)) {
+			continue
+		}
+		o, err := intoto.ParseKey(k.Bytes(), now)
+		if err != nil {
+			return nil, exitf(api.BadInput, "key of the trust file: %w", err)
+		}
+		owners = append(owners, o)
+	}
+	if len(owners) == 0 {
+		return nil, exitf(api.BadInput, "no key of the trust file signed the layout as in-toto-gpg: sign it first ('touchmark intoto layout sign'), or name its owners' certificates (--owner)")
+	}
+	return owners, nil
+}
