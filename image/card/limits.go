@@ -1,0 +1,22 @@
+package card
+
+import "touchmark/image/fat"
+
+// Signature is the card's number in its partition table and in its FAT volumes; it says that the card is a Touchmark's.
+const Signature = 0x544d4b31
+
+// Where the partitions lie, in sectors of 512 bytes: each at a multiple of 1 MiB, so that no block of the card is shared.
+const (
+	SelectStart   = 2048
+	SelectSectors = 4 << 20 / fat.SectorSize // as small as FAT16 with clusters of one sector is, rounded up
+	SlotStart     = SelectStart + SelectSectors
+	SlotSectors   = 32 << 20 / fat.SectorSize // boot.img is at most 16 MiB; there is room for one that has grown twofold
+	DataStart     = SlotStart + 2*SlotSectors
+	// DataSectors is what a new card has for the log: 1 GiB, some 600,000 signatures. It can be made larger.
+	DataSectors = 1 << 30 / fat.SectorSize
+)
+
+const (
+	typeFAT   = 0x0e // FAT16, counted in sectors
+	typeLinux = 0x83
+)

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/appliance/update"
+	"touchmark/image/board"
+	"touchmark/image/debian"
+	"touchmark/image/recipe"
+)
+
+// builder are the flags of all that builds.
+type builder struct {
+	board, module, out, cache, kernel string
+	jobs                              int
+	mirrors                           []string
+	quiet                             bool
+	signing
+}
+
+// signing are the flags of all that signs.
+type signing struct{ key, wrapper, public string }
+
+func (s *signing) flags(c *cobra.Command) {
+	c.Flags().StringVar(&s.key, "key", "", "sign boot.img with this RSA-2048 private key (PEM)")
+	c.Flags().StringVar(&s.wrapper, "signer", "", "sign boot.img by this program, called like the HSM wrapper of rpi-eeprom-digest")
+	c.Flags().StringVar(&s.public, "public", "", "public key (PEM) of what --signer signs with")
+}
+
+// signer is nil if nothing is to be signed.
+func (s *signing) signer() (recipe.Signer, error) {
+	switch {
+	case s.key != "" && s.wrapper != "":
+		return nil, usagef("--key and --signer are two ways to sign: choose one")
+	case (s.wrapper == "") != (s.public == ""):
+		return nil, usagef("--signer and --public go together")
+	case s.key != "":
+		return recipe.KeyFile(s.key)
+	case s.wrapper != "":
+		return recipe.Wrapper(s.wrapper, s.public)
+	}
+	return nil, nil
+}
+
+func (b *builder) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&b.board, "board", "rpi4", "which board: rpi4, cm4, qemu")
+	f.StringVar(&b.module, "source", ".", "folder of the touchmark repository")
+	f.StringVar(&b.out, "out", "", "folder for what is made (default SOURCE/build/image/BOARD)")
+	f.StringVar(&b.cache, "cache", "", "folder of fetched packages and finished kernels (default SOURCE/build/image-cache)")
+	f.StringVar(&b.kernel, "kernel", "", "take a kernel whose SHA256SUMS has this SHA-256, in place of the published one")
+	f.IntVar(&b.jobs, "jobs", runtime.NumCPU(), "compilers at a time")
+	f.StringArrayVar(&b.mirrors, "mirror", debian.Bookworm, "line of a sources.list to fetch Debian's packages from")
+	f.BoolVarP(&b.quiet, "quiet", "q", false, "do not show what is being done")
+}
+
+// recipe is what the flags ask for.
+func (b *builder) recipe(c *cobra.Command) (r recipe.Recipe, err error) {
+	if r.Board, err = board.Named(b.board); err != nil {
+		return r, usageError{err}
+	}
+	if r.Module, err = filepath.Abs(b.module); err != nil {
+		return r, err
+	}
+	if _, err := os.Stat(filepath.Join(r.Module, "image/recipe/pins.go")); err != nil {
+		return r, usagef("%s is not the touchmark repository: name it by --source", b.module)
+	}
+	if err := sameVersion(r.Module); err != nil {
+		return r, err
+	}
+	r.Out = orUnder(b.out, r.Module, "build/image", b.board)
+	r.Cache = orUnder(b.cache, r.Module, "build/image-cache")
+	if r.Out, err = filepath.Abs(r.Out); err != nil {
+		return r, err
+	}
+	if r.Cache, err = filepath.Abs(r.Cache); err != nil {
+		return r, err
+	}
+	r.Work, r.Jobs, r.Mirrors, r.Kernel, r.Log = filepath.Join(r.Cache, "work"), b.jobs, slices.Clone(b.mirrors), b.kernel, c.ErrOrStderr()
+	if b.quiet {
+		r.Log = io.Discard
+	}
+	r.Signer, err = b.signer()
+	return r, err
+}
+
+// sameVersion refuses sources of another version than this program's: the recipe and what the manifest says are the
+// program's, so the image would be called what it is not.
+func sameVersion(module string) error {
+	text, err := os.ReadFile(filepath.Join(module, "appliance/update/version.go"))
+	if err != nil {
+		return err
+	}
+	for _, line := range []string{fmt.Sprintf("const Version = %q", update.Version), fmt.Sprintf("const Serial = %d", update.Serial)} {
+		if !slices.Contains(strings.Split(string(text), "\n"), line) {
+			return usagef("%s has sources of another version than this touchmark-image (%s, serial %d): build it anew from them (go build ./image/cmd/touchmark-image)",
+				module, update.Version, update.Serial)
+		}
+	}
+	return nil
+}
+
+func orUnder(path string, parts ...string) string {
+	if path != "" {
+		return path
+	}
+	return filepath.Join(parts...)
+}
+
+func buildCmd() *cobra.Command {
+	var b builder
+	c := &cobra.Command{
+		Use:   "build",
+		Short: "Make kernel, initramfs, boot.img, slot and card",
+		Long: "Build makes the image of one board of the sources and of Debian's packages, each pinned by its hash.\n" +
+			"The first run builds the kernel, some ten minutes on two cores; it is kept for later ones.",
+		Example: "  touchmark-image build --board cm4 --key boot.pem",
+		Args:    noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			r, err := b.recipe(c)
+			if err != nil {
+				return err
+			}
+			m, err := r.Build(c.Context())
+			if err != nil {
+				return err
+			}
+			for _, f := range m.Files {
+				fmt.Fprintf(c.OutOrStdout(), "%s  %10d  %s\n", f.SHA256, f.Size, filepath.Join(r.Out, f.Name))
+			}
+			return nil
+		},
+	}
+	b.flags(c)
+	b.signing.flags(c)
+	return c
+}
+
+func noArgs(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes no arguments, and was given %q", c.CommandPath(), args)
+	}
+	return nil
+}
+
+func signCmd() *cobra.Command {
+	var s signing
+	c := &cobra.Command{
+		Use:   "sign BOOT.IMG BOOT.SIG",
+		Short: "Make the boot.sig of a boot.img",
+		Long: "Sign makes what rpi-eeprom-digest makes: a board with secure boot starts only an image that its key signed.\n" +
+			"touchmark-image build signs by itself when it is given a key.",
+		Example: "  touchmark-image sign --key boot.pem boot.img boot.sig",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return usagef("%s takes an image and the name of its signature", c.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			signer, err := s.signer()
+			if err != nil {
+				return err
+			}
+			if signer == nil {
+				return usagef("give a key: --key FILE, or --signer PROGRAM --public FILE")
+			}
+			boot, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			sig, err := recipe.Sign(c.Context(), boot, signer)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(args[1], sig.Bytes(), 0o644)
+		},
+	}
+	s.flags(c)
+	return c
+}

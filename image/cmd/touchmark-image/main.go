@@ -1,0 +1,76 @@
+// Touchmark-image makes the board's image, signs it for secure boot, and reads
+// a card back to compare it with the published build. docs/image/build.md
+// describes what it makes.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/image/verify"
+)
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitFault = 1 // something did not work
+	exitUsage = 2 // the command line
+	exitOther = 3 // verify, repro: it is not the published build, the builds differ
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// usageError is one of the command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errDiffer says that two builds differ.
+var errDiffer = errors.New("the two builds differ")
+
+func run(ctx context.Context, args []string, out, errs io.Writer) int {
+	root := &cobra.Command{
+		Use:   "touchmark-image",
+		Short: "Make, sign and check the image that a Touchmark board runs",
+		Example: "  touchmark-image build --board rpi4 --key boot.pem\n" +
+			"  touchmark-image verify --manifest build/image/rpi4/manifest.json /dev/sdX",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%w (see '%s --help')", err, c.CommandPath()) })
+	root.AddCommand(buildCmd(), signCmd(), verifyCmd(), reproCmd())
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errs)
+	err := root.ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case ctx.Err() != nil:
+		err = errors.New("interrupted")
+	}
+	fmt.Fprintln(errs, "touchmark-image:", err)
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, new(*fs.PathError)): // what could not be read says nothing of what it holds
+		return exitFault
+	case errors.Is(err, verify.ErrOther), errors.Is(err, errDiffer):
+		return exitOther
+	}
+	return exitFault
+}

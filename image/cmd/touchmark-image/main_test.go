@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"touchmark/appliance/update"
+	"touchmark/image/card"
+	"touchmark/image/fat"
+)
+
+var date = time.Date(2026, 11, 16, 10, 17, 0, 0, time.UTC)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"touchmark-image": func() {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	}})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"card": func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(writeCard(ts.MkAbs("."), args[0])) },
+		},
+	})
+}
+
+// writeCard makes a card of boot.img and boot.sig in a folder, without the data's rest.
+func writeCard(dir, name string) error {
+	var s card.Slot
+	var err error
+	if s.Boot, err = os.ReadFile(filepath.Join(dir, "boot.img")); err != nil {
+		return err
+	}
+	if s.Sig, err = os.ReadFile(filepath.Join(dir, "boot.sig")); err != nil {
+		return err
+	}
+	if s.Config, err = os.ReadFile(filepath.Join(dir, "config.txt")); err != nil {
+		return err
+	}
+	slot, err := s.Bytes(date)
+	if err != nil {
+		return err
+	}
+	selected, err := card.Select(update.First().Marshal(), date)
+	if err != nil {
+		return err
+	}
+	const data = 64
+	b := make([]byte, (card.DataStart+data)*fat.SectorSize)
+	copy(b, card.Table(data))
+	copy(b[card.SelectStart*fat.SectorSize:], selected)
+	copy(b[card.SlotStart*fat.SectorSize:], slot)
+	super := b[card.DataStart*fat.SectorSize+1024:]
+	super[0x38], super[0x39] = 0x53, 0xef
+	copy(super[0x78:], "touchmark-data")
+	return os.WriteFile(filepath.Join(dir, name), b, 0o644)
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"touchmark/image/manifest"
+	"touchmark/image/recipe"
+)
+
+func reproCmd() *cobra.Command {
+	var b builder
+	c := &cobra.Command{
+		Use:   "repro",
+		Short: "Build twice, in two folders with empty caches, and compare",
+		Long: "Repro copies the files that git knows into two folders whose names have different lengths, and builds the image in\n" +
+			"each with nothing but the fetched packages and Go's modules from before. It exits 3 if the two differ in one bit.",
+		Example: "  touchmark-image repro --board rpi4",
+		Args:    noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			r, err := b.recipe(c)
+			if err != nil {
+				return err
+			}
+			return repro(c, r)
+		},
+	}
+	b.flags(c)
+	return c
+}
+
+func repro(c *cobra.Command, r recipe.Recipe) (err error) {
+	if err := os.MkdirAll(r.Cache, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(r.Cache, "repro.")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	// Both copies are taken before the first build, which takes a while: somebody may work on the sources.
+	places := []string{filepath.Join(dir, "a"), filepath.Join(dir, "another/place/with/a/longer/name")}
+	for _, place := range places {
+		if err := copySources(c.Context(), r.Module, source(place)); err != nil {
+			return err
+		}
+	}
+	var built [2]manifest.Manifest
+	for i, place := range places {
+		if built[i], err = buildIn(c.Context(), r, place); err != nil {
+			return fmt.Errorf("build %d: %w", i+1, err)
+		}
+	}
+	if differences := manifest.Differences(built[0], built[1]); differences != nil {
+		return fmt.Errorf("%w: %s", errDiffer, strings.Join(differences, "; "))
+	}
+	for _, f := range built[0].Files {
+		fmt.Fprintf(c.OutOrStdout(), "%s  %s: the same in both builds\n", f.SHA256, f.Name)
+	}
+	return nil
+}
+
+func source(place string) string { return filepath.Join(place, "touchmark") }
+
+// copySources copies the files that git knows, as they are now.
+func copySources(ctx context.Context, from, to string) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	const pipe = `cd "$1" && git ls-files -z | tar -c --null -T - | tar -x -C "$2"`
+	if said, err := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", pipe, "copy", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("copying the sources: %w: %s", err, said)
+	}
+	return nil
+}
+
+// buildIn builds in a folder that has nothing but the sources and what was fetched.
+func buildIn(ctx context.Context, r recipe.Recipe, place string) (m manifest.Manifest, err error) {
+	fetched := filepath.Join(r.Cache, "debian")
+	r.Module, r.Out = source(place), filepath.Join(place, "out")
+	r.Cache, r.Work, r.GoCache = filepath.Join(place, "cache"), filepath.Join(place, "work"), filepath.Join(place, "gocache")
+	if err := errors.Join(os.MkdirAll(fetched, 0o755), os.MkdirAll(r.Cache, 0o755), os.Symlink(fetched, filepath.Join(r.Cache, "debian"))); err != nil {
+		return m, err
+	}
+	m, err = r.Build(ctx)
+	return m, errors.Join(err, os.RemoveAll(r.GoCache), os.RemoveAll(r.Work))
+}

@@ -1,0 +1,28 @@
+package kernel
+
+import (
+	"crypto/sha256"
+	"fmt"
+)
+
+// golden are the published kernels: SHA-256 of each variant's SHA256SUMS. They hold for the pinned source and Debian 12's
+// compiler (gcc 12.2.0-14, binutils 2.40).
+var golden = map[string]string{
+	Board: "2df643fb6c2136dc3ecc53ebb43e434c0face0a698d0073d00401fb82ac5b43d",
+	QEMU:  "634e70c4a90eb7a4b07773b6f9b1bc0420822349e0b07b31dfbbd13f95b50f5b",
+}
+
+// Golden holds a kernel against the published one of its variant, or against accept if that is not empty: a kernel that
+// somebody changed on purpose, or built with another compiler.
+func Golden(variant string, k Kernel, accept string) error {
+	want := accept
+	if want == "" {
+		want = golden[variant]
+	}
+	if got := fmt.Sprintf("%x", sha256.Sum256([]byte(k.Sums))); got != want {
+		return fmt.Errorf("kernel: %s in %s is not the published one: %s has SHA-256 %s, not %s; "+
+			"if options, source or compiler were changed on purpose, build with --kernel %s, or enter it in image/kernel/golden.go",
+			variant, k.Dir, sumsName, got, want, got)
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package manifest
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func sample() Manifest {
+	return Manifest{
+		Format: Format, Board: "rpi4", Version: "0.1.0", Serial: 1, Date: 1763000000,
+		Files:    []File{{"boot.img", 3, "aa"}, {"sdcard.img", 4, "bb"}},
+		Programs: []File{{"init", 5, "cc"}},
+		Kernel:   Kernel{"board", "linux-source-6.1 6.1.192-2", "dd", "ee"},
+		Debian:   []Deb{{"linux-source-6.1", "6.1.192-2", "ff"}},
+		Modules:  []Mod{{"golang.org/x/sys", "v0.49.0", "h1:x", "BSD-3-Clause"}},
+		Tools:    []Tool{{"go", "1.26.0"}},
+	}
+}
+
+func TestParseGivesBack(t *testing.T) {
+	b, err := sample().Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Parse(b)
+	if err != nil || !reflect.DeepEqual(got, sample()) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if f, ok := got.File("boot.img"); !ok || f.SHA256 != "aa" {
+		t.Error(f, ok)
+	}
+	if _, ok := got.File("boot.sig"); ok {
+		t.Error("there is a boot.sig")
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	b, err := sample().Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := string(b)
+	for name, text := range map[string]string{
+		"empty":          "",
+		"other format":   strings.Replace(good, Format, "touchmark/image/v2", 1),
+		"unknown member": strings.Replace(good, `"board"`, `"bored"`, 1),
+		"more":           good + "{}",
+		"negative":       strings.Replace(good, `"serial": 1`, `"serial": -1`, 1),
+		"huge":           good + strings.Repeat(" ", MaxBytes),
+	} {
+		if _, err := Parse([]byte(text)); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
+
+func TestDifferences(t *testing.T) {
+	if d := Differences(sample(), sample()); d != nil {
+		t.Errorf("a manifest differs from itself: %q", d)
+	}
+	for name, change := range map[string]func(*Manifest){
+		"board":      func(m *Manifest) { m.Board = "cm4" },
+		"version":    func(m *Manifest) { m.Version = "0.2.0" },
+		"boot.img":   func(m *Manifest) { m.Files[0].SHA256 = "ab" },
+		"sdcard.img": func(m *Manifest) { m.Files = m.Files[:1] },
+		"new":        func(m *Manifest) { m.Files = append(m.Files, File{"new", 1, "ab"}) },
+		"init":       func(m *Manifest) { m.Programs[0].SHA256 = "ab" },
+		"built with": func(m *Manifest) { m.Tools[0].Version = "1.26.1" },
+	} {
+		m := sample()
+		change(&m)
+		if d := Differences(sample(), m); len(d) != 1 || !strings.HasPrefix(d[0], name+": ") {
+			t.Errorf("%s: %q", name, d)
+		}
+	}
+}
+
+// TestBill reads the list as any reader of SPDX would: identifiers stand once, relationships lead somewhere, what a licence
+// reference names is there.
+func TestBill(t *testing.T) {
+	parts := []Component{{"linux", "6.1", "GPL-2.0-only WITH Linux-syscall-note", "pkg:deb/debian/linux-source-6.1@6.1", "ab"},
+		{"raspi-firmware", "1", FirmwareLicence, "pkg:deb/debian/raspi-firmware@1", ""}}
+	b, err := Bill(sample(), parts, "text of the licence")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d spdxDocument
+	if err := json.Unmarshal(b, &d); err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]bool{d.ID: true}
+	names := map[string]bool{}
+	for _, p := range d.Packages {
+		if ids[p.ID] || strings.Trim(strings.TrimPrefix(p.ID, "SPDXRef-"), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-") != "" {
+			t.Errorf("identifier %s stands twice or is none", p.ID)
+		}
+		ids[p.ID], names[p.Name] = true, true
+		if strings.HasPrefix(p.Declared, "LicenseRef-") && p.Declared != d.Licences[0].ID {
+			t.Errorf("%s: nobody says what %s is", p.Name, p.Declared)
+		}
+	}
+	for _, r := range d.Relationships {
+		if !ids[r.From] || !ids[r.To] {
+			t.Errorf("%s %s %s leads nowhere", r.From, r.Kind, r.To)
+		}
+	}
+	if len(d.Relationships) != len(d.Packages) {
+		t.Errorf("%d relationships of %d packages", len(d.Relationships), len(d.Packages))
+	}
+	for _, want := range []string{"touchmark-rpi4-0.1.0", "linux", "raspi-firmware", "golang.org/x/sys"} {
+		if !names[want] {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	if d.Creation.Created != "2025-11-13T02:13:20Z" || !strings.HasSuffix(d.Namespace, ":aa") {
+		t.Errorf("%+v %s", d.Creation, d.Namespace)
+	}
+	if again, err := Bill(sample(), parts, "text of the licence"); err != nil || string(again) != string(b) {
+		t.Errorf("the list differs from one time to the next: %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	b, err := sample().Bytes()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := Parse(b)
+		if err != nil {
+			return
+		}
+		again, err := m.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Parse(again); err != nil || !reflect.DeepEqual(got, m) {
+			t.Errorf("%v: %+v becomes %+v", err, m, got)
+		}
+	})
+}

@@ -1,0 +1,30 @@
+package recipe
+
+import (
+	"time"
+
+	"touchmark/image/debian"
+)
+
+// What is taken from Debian, each in one version. To move to another kernel: change the pin, run `make image`, try the
+// result, and enter the hashes that it names in image/kernel/golden.go.
+var (
+	linuxSource = debian.Package{Name: "linux-source-6.1", Version: "6.1.192-2", Arch: "all",
+		SHA256: "ae95fe63d4c553f8d0e6c86cb1ab566f3894a43743eb19ab585cd97d82f26514"}
+	// firmware is the Raspberry Pi's second boot stage, which is not free software; Debian has it in non-free-firmware.
+	firmware = debian.Package{Name: "raspi-firmware", Version: "1.20220830+ds-1", Arch: "all",
+		SHA256: "0094ced47a7fbb6a220ff83e7b43aa637a5d8f6802461e2e4e474597fb796f62"}
+)
+
+// date stands wherever a format wants one: that of the kernel's source package, so that it changes with that only.
+var date = time.Date(2026, 11, 16, 10, 17, 0, 0, time.UTC)
+
+// tools are the installed packages whose versions decide what is made.
+var tools = []string{"gcc-12-aarch64-linux-gnu", "binutils-aarch64-linux-gnu", "libc6-dev-arm64-cross", "make", "bc", "bison", "flex", "zstd", "e2fsprogs"}
+
+// firmwareFiles are what boot.img has of the firmware, and under which names.
+var firmwareFiles = []struct{ name, path string }{
+	{"start4cd.elf", "/usr/lib/raspi-firmware/start4cd.elf"},
+	{"fixup4cd.dat", "/usr/lib/raspi-firmware/fixup4cd.dat"},
+	{"licence.txt", "/usr/share/doc/raspi-firmware/copyright"},
+}

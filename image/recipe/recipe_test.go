@@ -1,0 +1,278 @@
+package recipe
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"touchmark/appliance/update"
+	"touchmark/image/board"
+	"touchmark/image/bootsig"
+	"touchmark/image/card"
+	"touchmark/image/fat"
+	"touchmark/image/manifest"
+	"touchmark/image/verify"
+)
+
+const module = "../.."
+
+func TestPins(t *testing.T) {
+	hash := regexp.MustCompile(`^[0-9a-f]{64}$`)
+	if !hash.MatchString(linuxSource.SHA256) || !hash.MatchString(firmware.SHA256) {
+		t.Error("a pin is no SHA-256")
+	}
+	if date.Unix()%2 != 0 {
+		t.Error("FAT counts in steps of two seconds: the date must be even")
+	}
+}
+
+// TestLicences: every module that the programs link is entered, and no other.
+func TestLicences(t *testing.T) {
+	linked := map[string]bool{}
+	for _, p := range boardPrograms {
+		cmd := exec.Command("go", "list", "-deps", "-tags", "netgo,osusergo", "-f", "{{with .Module}}{{.Path}}{{end}}", p.source)
+		cmd.Dir = module
+		cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", fmt.Sprintf("CGO_ENABLED=%d", number(p.cgo)), "GOFLAGS=")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		for _, path := range strings.Fields(string(out)) {
+			linked[path] = true
+		}
+	}
+	delete(linked, "touchmark")
+	if got, want := slices.Sorted(maps.Keys(licences)), slices.Sorted(maps.Keys(linked)); !slices.Equal(got, want) {
+		t.Errorf("licences of\n%q are entered, the programs link\n%q", got, want)
+	}
+	r := Recipe{Module: module}
+	for path := range licences {
+		if text, err := r.moduleLicence(t.Context(), path); err != nil || len(text) < 100 {
+			t.Errorf("%s: %d bytes, %v", path, len(text), err)
+		}
+	}
+}
+
+func TestInitramfs(t *testing.T) {
+	programs := slices.Clone(boardPrograms)
+	for i := range programs {
+		programs[i].content = bytes.Repeat([]byte(programs[i].path), 10_000)
+	}
+	packed, err := initramfs(t.Context(), programs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := initramfs(t.Context(), programs); err != nil || !bytes.Equal(again, packed) {
+		t.Errorf("another one the second time: %v", err)
+	}
+	unpack := exec.Command("bash", "-euo", "pipefail", "-c", "zstd -dc | bsdtar -tf -")
+	unpack.Stdin = bytes.NewReader(packed)
+	list, err := unpack.Output()
+	if err != nil {
+		t.Fatalf("zstd or bsdtar: %v (run make setup)", err)
+	}
+	if got := strings.Join(strings.Fields(string(list)), " "); got != "bin dev proc sys run bin/touchmark-appliance bin/touchmark-link init" {
+		t.Errorf("the root has %s", got)
+	}
+}
+
+func TestBootImage(t *testing.T) {
+	files := []fat.File{{Name: "kernel8.img", Content: bytes.Repeat([]byte("k"), 5<<20)}, {Name: "config.txt", Content: []byte("x")}}
+	b, err := bootImage(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(b) != 6<<20 {
+		t.Errorf("5 MiB of files make %d bytes", len(b))
+	}
+	if v, err := fat.Parse(b); err != nil || len(v.Files) != 2 {
+		t.Errorf("%v", err)
+	}
+	if _, err := bootImage([]fat.File{{Name: "kernel8.img", Content: make([]byte, MaxBootImage)}}); err == nil || !strings.Contains(err.Error(), "would have more") {
+		t.Error(err)
+	}
+	if _, err := bootImage([]fat.File{{Name: "a long name", Content: nil}}); err == nil {
+		t.Error("a name that cannot be was taken")
+	}
+}
+
+// TestCard makes a card of a small boot.img, twice, and has it checked by e2fsck and by package verify.
+func TestCard(t *testing.T) {
+	const small = 32 << 20 / fat.SectorSize
+	r := Recipe{Board: board.Boards[0]}
+	p := parts{files: map[string][]byte{BootImage: []byte("boot.img")}}
+	if err := r.sign(t.Context(), &p); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, CardImage)
+	if err := r.card(t.Context(), &p, path, small); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	m := manifest.Manifest{Files: []manifest.File{{Name: BootImage, SHA256: "4f6b9d0e"}}}
+	report, err := verify.Card(f, m, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Started != update.A || report.Data != small || !errors.Is(report.Slots[0].Other, verify.ErrOther) {
+		t.Errorf("%+v", report)
+	}
+	data := filepath.Join(dir, "data")
+	sh := exec.Command("bash", "-euo", "pipefail", "-c", `dd if="$1" of="$2" bs=512 skip="$3" conv=sparse status=none; PATH=$PATH:/usr/sbin:/sbin e2fsck -fn "$2"`,
+		"check", path, data, fmt.Sprint(card.DataStart))
+	if out, err := sh.CombinedOutput(); err != nil {
+		t.Errorf("e2fsck: %v %s", err, out)
+	}
+	first, err := hashFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.card(t.Context(), &p, path, small); err != nil {
+		t.Fatal(err)
+	}
+	if second, err := hashFile(path); err != nil || second != first {
+		t.Errorf("the card is %+v, then %+v: %v", first, second, err)
+	}
+}
+
+// keyFiles are a key in all the forms that it may have.
+var keyFiles = sync.OnceValues(func() (map[string][]byte, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, err
+	}
+	p8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	pub, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	block := func(kind string, b []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}) }
+	return map[string][]byte{
+		"pkcs1.pem": block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key)), "pkcs8.pem": block("PRIVATE KEY", p8),
+		"public.pem": block("PUBLIC KEY", pub), "public1.pem": block("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&key.PublicKey)),
+	}, nil
+})
+
+func writeKeys(t *testing.T) (dir string) {
+	t.Helper()
+	files, err := keyFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	for name, b := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// wrapperText signs as rpi-eeprom-digest's HSM wrapper does: -a ALGORITHM FILE, hexadecimal on standard output.
+const wrapperText = `#!/bin/bash
+set -euo pipefail
+[ "$1 $2" = "-a rsa2048-sha256" ]
+openssl dgst -sha256 -sign "$(dirname "$0")/pkcs1.pem" "$3" | od -An -v -tx1 | tr -d ' \n'
+`
+
+func TestSigners(t *testing.T) {
+	dir := writeKeys(t)
+	program := filepath.Join(dir, "wrapper")
+	if err := os.WriteFile(program, []byte(wrapperText), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	image := []byte("a boot.img")
+	var sigs []bootsig.Sig
+	for name, open := range map[string]func() (Signer, error){
+		"PKCS #1":          func() (Signer, error) { return KeyFile(in("pkcs1.pem")) },
+		"PKCS #8":          func() (Signer, error) { return KeyFile(in("pkcs8.pem")) },
+		"wrapper":          func() (Signer, error) { return Wrapper(program, in("public.pem")) },
+		"wrapper, PKCS #1": func() (Signer, error) { return Wrapper(program, in("public1.pem")) },
+	} {
+		s, err := open()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		sig, err := Sign(t.Context(), image, s)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		sigs = append(sigs, sig)
+	}
+	for _, s := range sigs {
+		if !bytes.Equal(s.Bytes(), sigs[0].Bytes()) {
+			t.Error("one key signs in different ways")
+		}
+	}
+	if unsigned, err := Sign(t.Context(), image, nil); err != nil || unsigned.Signature != nil {
+		t.Error(err)
+	}
+}
+
+func TestSignersRefuse(t *testing.T) {
+	dir := writeKeys(t)
+	in := func(name string) string { return filepath.Join(dir, name) }
+	for name, args := range map[string]string{
+		"ec.pem": "ecparam -genkey -name prime256v1 -noout -out", "rsa1024.pem": "genrsa -out", "locked.pem": "rsa -aes128 -passout pass:x -in " + in("pkcs1.pem") + " -out",
+	} {
+		argv := append(strings.Fields(args), in(name))
+		if name == "rsa1024.pem" {
+			argv = append(argv, "1024")
+		}
+		if out, err := exec.Command("openssl", argv...).CombinedOutput(); err != nil {
+			t.Fatalf("openssl: %v %s", err, out)
+		}
+		if _, err := KeyFile(in(name)); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+	for _, name := range []string{"public.pem", "none.pem"} {
+		if _, err := KeyFile(in(name)); err == nil {
+			t.Errorf("%s is taken for a private key", name)
+		}
+	}
+	if _, err := PublicKey(in("pkcs8.pem")); err == nil {
+		t.Error("a private key is taken for a public one")
+	}
+	for name, text := range map[string]string{
+		"fails": "exit 3", "says nothing": "true", "no hexadecimal": "echo touch me", "short": "echo 00ff", "another key": "printf '%0512d' 0",
+	} {
+		program := in("wrapper")
+		if err := os.WriteFile(program, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Wrapper(program, in("public.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Sign(context.Background(), []byte("x"), s); err == nil {
+			t.Errorf("a wrapper that %s: signed", name)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+// Package verify reads a card back, or a file of a build, and says whether it is the published one.
+//
+// Everything on a card is looked at but the data partition's content and the text of autoboot.txt, which the board
+// rewrites in its fixed form: the partition table, what lies between the partitions, and both slots to the last bit.
+package verify
+
+import (
+	"bytes"
+	"crypto/rsa"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"touchmark/appliance/update"
+	"touchmark/image/board"
+	"touchmark/image/bootsig"
+	"touchmark/image/card"
+	"touchmark/image/fat"
+	"touchmark/image/manifest"
+)
+
+// Report is what was found on a card.
+type Report struct {
+	Started update.Slot  // which slot the boot loader takes
+	Phase   update.Phase // whether an update is under way
+	Slots   [2]Slot      // A and B
+	Data    uint32       // sectors of the data partition
+}
+
+// Slot is what was found in a slot.
+type Slot struct {
+	Image [sha256.Size]byte // boot.img's digest
+	Other error             // nil: the published build; else why it is not
+}
+
+// ErrOther says that a card or file is sound but not what the manifest describes.
+var ErrOther = errors.New("not the published build")
+
+// Of is the slot of a name.
+func (r Report) Of(s update.Slot) Slot {
+	if s == update.B {
+		return r.Slots[1]
+	}
+	return r.Slots[0]
+}
+
+// Card reads a card. An error means that it is none of a Touchmark, or that something is on it which no build and no board
+// puts there; whether its slots hold the published build, the report says. With a key, boot.sig must be signed by it.
+func Card(r io.ReaderAt, m manifest.Manifest, key *rsa.PublicKey) (report Report, err error) {
+	start := make([]byte, card.SelectStart*fat.SectorSize)
+	if _, err := r.ReadAt(start, 0); errors.Is(err, io.EOF) {
+		return report, fmt.Errorf("%w: it is too short", card.ErrTable)
+	} else if err != nil {
+		return report, fmt.Errorf("reading the card's beginning: %w", err)
+	}
+	if report.Data, err = card.ParseTable(start[:fat.SectorSize]); err != nil {
+		return report, err
+	}
+	if !zero(start[fat.SectorSize:]) {
+		return report, errors.New("there is something between the partition table and the first partition")
+	}
+	state, err := readSelect(r)
+	if err != nil {
+		return report, fmt.Errorf("partition 1: %w", err)
+	}
+	report.Started, report.Phase = state.Boot, state.Phase
+	parts := card.Partitions(report.Data)
+	for i, p := range parts[1:3] {
+		report.Slots[i] = readSlot(section(r, p), m, key)
+	}
+	return report, readData(section(r, parts[3]))
+}
+
+// Err is nil when the slot that is started is the published build.
+func (r Report) Err() error {
+	if other := r.Of(r.Started).Other; other != nil {
+		return fmt.Errorf("slot %s, which is started: %w", Name(r.Started), other)
+	}
+	return nil
+}
+
+// Name is what a slot is called.
+func Name(s update.Slot) string {
+	if s == update.B {
+		return "B"
+	}
+	return "A"
+}
+
+func section(r io.ReaderAt, p card.Partition) *io.SectionReader {
+	return io.NewSectionReader(r, int64(p.Start)*fat.SectorSize, int64(p.Sectors)*fat.SectorSize)
+}
+
+func readSelect(r io.ReaderAt) (update.State, error) {
+	v, err := fat.Read(section(r, card.Partitions(0)[0]), card.SelectSectors)
+	if err != nil {
+		return update.State{}, err
+	}
+	if len(v.Files) != 1 || v.Files[0].Name != card.SelectFile {
+		return update.State{}, fmt.Errorf("it holds more or other files than %s", card.SelectFile)
+	}
+	return update.Parse(v.Files[0].Content)
+}
+
+func readSlot(r io.ReaderAt, m manifest.Manifest, key *rsa.PublicKey) (s Slot) {
+	slot, err := card.ReadSlot(r)
+	if err != nil {
+		s.Other = err
+		return s
+	}
+	s.Image = sha256.Sum256(slot.Boot)
+	s.Other = slotMatches(slot, s.Image, m, key)
+	return s
+}
+
+func slotMatches(slot card.Slot, image [sha256.Size]byte, m manifest.Manifest, key *rsa.PublicKey) error {
+	if string(slot.Config) != board.SlotConfig {
+		return fmt.Errorf("%w: its %s is another", ErrOther, card.ConfigFile)
+	}
+	sig, err := bootsig.Parse(slot.Sig)
+	if err != nil {
+		return err
+	}
+	if err := sig.Check(slot.Boot, key); err != nil {
+		return err
+	}
+	published, _ := m.File(card.BootFile)
+	if got := fmt.Sprintf("%x", image); got != published.SHA256 {
+		return fmt.Errorf("%w: its %s has SHA-256 %s, published is %s", ErrOther, card.BootFile, got, published.SHA256)
+	}
+	return nil
+}
+
+// readData looks at the data partition's superblock only (Documentation/filesystems/ext4: at 1024, magic at 0x38, label at 0x78).
+func readData(r io.ReaderAt) error {
+	super := make([]byte, 1024)
+	if _, err := r.ReadAt(super, 1024); err != nil {
+		return fmt.Errorf("partition 4: %w", err)
+	}
+	if super[0x38] != 0x53 || super[0x39] != 0xef || !bytes.HasPrefix(super[0x78:], []byte("touchmark-data\x00")) {
+		return errors.New("partition 4 is no ext4 file system named touchmark-data")
+	}
+	return nil
+}
+
+// File finds a file among those of a build: its name there, or [ErrOther].
+func File(r io.Reader, m manifest.Manifest) (name string, err error) {
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return "", err
+	}
+	sum := fmt.Sprintf("%x", h.Sum(nil))
+	for _, f := range m.Files {
+		if f.SHA256 == sum {
+			return f.Name, nil
+		}
+	}
+	return "", fmt.Errorf("%w: no file of it has SHA-256 %s", ErrOther, sum)
+}
+
+func zero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }

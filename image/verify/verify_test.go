@@ -1,0 +1,207 @@
+package verify
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"touchmark/appliance/update"
+	"touchmark/image/board"
+	"touchmark/image/bootsig"
+	"touchmark/image/card"
+	"touchmark/image/fat"
+	"touchmark/image/manifest"
+)
+
+var date = time.Date(2026, 11, 16, 10, 17, 0, 0, time.UTC)
+
+const dataSectors = 64
+
+// made is a card in memory, and what was published of it.
+type made struct {
+	card       []byte
+	m          manifest.Manifest
+	key, other *rsa.PrivateKey
+}
+
+func must[T any](t *testing.T) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func (c *made) put(at int64, b []byte) { copy(c.card[at*fat.SectorSize:], b) }
+
+// base is a sound card and two keys, made once; tests change copies.
+var base = sync.OnceValues(func() (c made, err error) {
+	c.card = make([]byte, (card.DataStart+dataSectors)*fat.SectorSize)
+	for _, key := range []**rsa.PrivateKey{&c.key, &c.other} {
+		if *key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+			return c, err
+		}
+	}
+	boot := image
+	c.m = manifest.Manifest{Format: manifest.Format, Board: "rpi4", Version: "0.1.0", Files: []manifest.File{
+		{Name: card.BootFile, Size: int64(len(boot)), SHA256: fmt.Sprintf("%x", sha256.Sum256(boot))}}}
+	c.put(0, card.Table(dataSectors))
+	selected, err := card.Select(update.First().Marshal(), date)
+	if err != nil {
+		return c, err
+	}
+	c.put(card.SelectStart, selected)
+	slot, err := c.slot(boot, board.SlotConfig)
+	if err != nil {
+		return c, err
+	}
+	c.put(card.SlotStart, slot)
+	c.put(card.SlotStart+card.SlotSectors, slot)
+	super := c.card[card.DataStart*fat.SectorSize+1024:]
+	super[0x38], super[0x39] = 0x53, 0xef
+	copy(super[0x78:], "touchmark-data")
+	return c, nil
+})
+
+var image = bytes.Repeat([]byte("image"), 100_000)
+
+func newCard(t *testing.T) *made {
+	t.Helper()
+	c := must[made](t)(base())
+	c.card = bytes.Clone(c.card)
+	return &c
+}
+
+func (c *made) sign(digest []byte) ([]byte, error) {
+	return rsa.SignPKCS1v15(nil, c.key, crypto.SHA256, digest)
+}
+
+func (c *made) slot(boot []byte, config string) ([]byte, error) {
+	sig, err := bootsig.New(boot, date.Unix(), &c.key.PublicKey, c.sign)
+	if err != nil {
+		return nil, err
+	}
+	return card.Slot{Config: []byte(config), Boot: boot, Sig: sig.Bytes()}.Bytes(date)
+}
+
+func (c *made) verify() (Report, error) {
+	r, err := Card(bytes.NewReader(c.card), c.m, &c.key.PublicKey)
+	if err == nil {
+		err = r.Err()
+	}
+	return r, err
+}
+
+func TestCard(t *testing.T) {
+	c := newCard(t)
+	r, err := c.verify()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Started != update.A || r.Phase != update.Settled || r.Data != dataSectors || r.Slots[1].Other != nil {
+		t.Errorf("%+v", r)
+	}
+
+	// Another build in the slot that is not started is said, and is no error.
+	c.put(card.SlotStart+card.SlotSectors, must[[]byte](t)(c.slot([]byte("an older image"), board.SlotConfig)))
+	if r, err = c.verify(); err != nil || !errors.Is(r.Of(update.B).Other, ErrOther) {
+		t.Errorf("%v, %v", err, r.Slots[1].Other)
+	}
+	// Once it is started, it is one.
+	state := update.First()
+	state.Boot = update.B
+	c.put(card.SelectStart, must[[]byte](t)(card.Select(state.Marshal(), date)))
+	if _, err = c.verify(); !errors.Is(err, ErrOther) || !strings.HasPrefix(err.Error(), "slot B") {
+		t.Error(err)
+	}
+}
+
+func TestEveryChangeIsSeen(t *testing.T) {
+	slotB := int64(card.SlotStart + card.SlotSectors)
+	for name, change := range map[string]func(t *testing.T, c *made){
+		"partition table":          func(_ *testing.T, c *made) { c.card[450] ^= 1 },
+		"a boot program":           func(_ *testing.T, c *made) { c.card[0] = 0xeb },
+		"before partition 1":       func(_ *testing.T, c *made) { c.card[1000] = 1 },
+		"partition 1":              func(_ *testing.T, c *made) { c.card[card.SelectStart*fat.SectorSize] ^= 1 },
+		"partition 1's free space": func(_ *testing.T, c *made) { c.card[(card.SlotStart)*fat.SectorSize-1] = 1 },
+		"autoboot.txt": func(t *testing.T, c *made) {
+			c.put(card.SelectStart, must[[]byte](t)(card.Select([]byte(fmt.Sprintf("%-512s", "[all]\nboot_partition=2\nkernel_old=1\n")), date)))
+		},
+		"another file in partition 1": func(t *testing.T, c *made) {
+			c.put(card.SelectStart, must[[]byte](t)(fat.Volume{Label: "TM-SELECT", ID: card.Signature, Sectors: card.SelectSectors, Date: date, Files: []fat.File{
+				{Name: card.SelectFile, Content: update.First().Marshal()}, {Name: "recovery.bin", Content: []byte("x")}}}.Bytes()))
+		},
+		"slot A's free space": func(_ *testing.T, c *made) { c.card[slotB*fat.SectorSize-1] = 1 },
+		"slot A's image":      func(_ *testing.T, c *made) { c.card[(card.SlotStart+500)*fat.SectorSize] ^= 1 },
+		"slot A's config": func(t *testing.T, c *made) {
+			c.put(card.SlotStart, must[[]byte](t)(c.slot(image, "boot_ramdisk=0\n")))
+		},
+		"slot A, another build": func(t *testing.T, c *made) {
+			c.put(card.SlotStart, must[[]byte](t)(c.slot([]byte("other"), board.SlotConfig)))
+		},
+		"slot A, another key": func(_ *testing.T, c *made) { c.key = c.other },
+		"slot A empty":        func(_ *testing.T, c *made) { clear(c.card[card.SlotStart*fat.SectorSize : slotB*fat.SectorSize]) },
+		"data's name":         func(_ *testing.T, c *made) { c.card[card.DataStart*fat.SectorSize+1024+0x78] = 'T' },
+		"no data":             func(_ *testing.T, c *made) { c.card[card.DataStart*fat.SectorSize+1024+0x38] = 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCard(t)
+			change(t, c)
+			if r, err := c.verify(); err == nil {
+				t.Errorf("not seen: %+v", r)
+			}
+		})
+	}
+}
+
+func TestShortCard(t *testing.T) {
+	c := newCard(t)
+	for _, n := range []int{0, 511, card.SelectStart * fat.SectorSize, len(c.card) - dataSectors*fat.SectorSize} {
+		if _, err := Card(bytes.NewReader(c.card[:n]), c.m, nil); err == nil {
+			t.Errorf("%d bytes are a card", n)
+		}
+	}
+}
+
+func TestReadErrorsAreNotDifferences(t *testing.T) {
+	c := newCard(t)
+	broken := errors.New("input/output error")
+	if _, err := Card(brokenAfter{bytes.NewReader(c.card), 2 << 20, broken}, c.m, nil); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+}
+
+// brokenAfter is a card that cannot be read beyond a place.
+type brokenAfter struct {
+	io.ReaderAt
+	at  int64
+	err error
+}
+
+func (b brokenAfter) ReadAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) > b.at {
+		return 0, b.err
+	}
+	return b.ReaderAt.ReadAt(p, off)
+}
+
+func TestFile(t *testing.T) {
+	c := newCard(t)
+	if name, err := File(bytes.NewReader(image), c.m); err != nil || name != card.BootFile {
+		t.Error(name, err)
+	}
+	if _, err := File(strings.NewReader("x"), c.m); !errors.Is(err, ErrOther) {
+		t.Error(err)
+	}
+}
