@@ -14,12 +14,15 @@ PACKAGES := gcc libc6-dev pkg-config binutils \
             swtpm swtpm-tools tpm2-tools \
             pcscd libpcsclite-dev vsmartcard-vpcd opensc yubico-piv-tool ykcs11 yubikey-manager openssh-client \
             gnupg gpgv sqv openssl python3 in-toto \
-            qemu-system-x86 strace \
-            groff-base systemd udev pacman-package-manager makepkg fakeroot libarchive-tools curl xz-utils zstd \
+            qemu-system-x86 strace age \
+            groff-base dosfstools mtools fdisk systemd udev pacman-package-manager makepkg fakeroot libarchive-tools curl xz-utils zstd \
             git reprepro aptly debsigs dpkg-dev apt-transport-in-toto rpm createrepo-c dnf
 
 # What `make arm64` needs beyond that: a C compiler for the board, qemu to run what it made, and a machine with a GPIO chip.
 ARM64_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static qemu-system-arm
+
+# What `make image` needs beyond that: the board's compilers, and what a kernel is configured and built with.
+IMAGE_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross make bc bison flex zstd e2fsprogs
 
 # appliance/pcsc serves the PC/SC functions that piv-go links against, so pkg-config must find our stub and never the
 # system's libpcsclite. Go's build cache ignores pkg-config's answers: the -D marker keeps the two kinds of objects apart.
@@ -40,8 +43,9 @@ TOKEN_TOUCH   ?= auto
 TEST_TIMEOUT ?= 8m
 FUZZTIME     ?= 20s
 SOAK         ?= 20000
+MANY         ?= 1000
 
-.PHONY: help setup build packages arm64 demo demo-up demo-down token test check powercut heal soak bench fuzz clean
+.PHONY: help setup build packages arm64 image image-repro image-test demo demo-up demo-down token test check powercut heal queue soak bench fuzz clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +97,31 @@ arm64: ## the board's binaries for arm64, static, tried under qemu: what they do
 	@TOUCHMARK_ARM64_KERNEL="$(CURDIR)/$(OUT)/kernel-arm64/vmlinuz" $(INPROC_ENV) $(GO) test -count=1 -tags $(EMULATED_TAGS),arm64machine ./tests/gpio
 	@echo "arm64: ok"
 
+# BOARD: rpi4, cm4 or qemu. IMAGE_FLAGS: see build/bin/touchmark-image build --help, for example --key boot.pem.
+BOARD       ?= rpi4
+IMAGE_FLAGS ?=
+
+.PHONY: touchmark-image
+touchmark-image:
+	@$(MAKE) --no-print-directory setup PACKAGES="$(IMAGE_PACKAGES) dpkg-dev git xz-utils"
+	@mkdir -p $(BIN)
+	@$(PURE_ENV) $(GOBUILD) -ldflags '$(STRIP)' -o $(BIN)/ ./image/cmd/touchmark-image
+
+image: touchmark-image ## the board's image into build/image/BOARD (BOARD=rpi4, cm4, qemu; IMAGE_FLAGS="--key boot.pem"); a kernel the first time
+	@$(BIN)/touchmark-image build --board $(BOARD) $(IMAGE_FLAGS)
+
+image-repro: touchmark-image ## the image twice, in two folders, with empty caches: the same to the last bit
+	@$(BIN)/touchmark-image repro --board $(BOARD) $(IMAGE_FLAGS)
+
+image-test: setup build touchmark-image ## the image in a virtual machine: enrol, sign, cut the power, pull, fill and damage what there is
+	@$(MAKE) --no-print-directory setup PACKAGES="qemu-system-arm mtools dosfstools e2fsprogs"
+	@$(BIN)/touchmark-image build --board qemu
+	@rm -rf $(OUT)/next && mkdir -p $(OUT)/next && git ls-files -z | xargs -0 cp --parents -t $(OUT)/next && \
+	awk '$$1 == "const" && $$2 == "Serial" {$$4++} $$1 == "const" && $$2 == "Version" {$$4 = "\"next\""} 1' appliance/update/version.go >$(OUT)/next/appliance/update/version.go
+	@cd $(OUT)/next && $(PURE_ENV) $(GOBUILD) -buildvcs=false -o touchmark-image ./image/cmd/touchmark-image
+	@$(OUT)/next/touchmark-image build --board qemu --source $(OUT)/next --out $(OUT)/image/next --cache $(OUT)/image-cache
+	@$(INPROC_ENV) TOUCHMARK_IMAGE="$(CURDIR)/$(OUT)/image/qemu" TOUCHMARK_IMAGE_NEXT="$(CURDIR)/$(OUT)/image/next" TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 90m -tags $(EMULATED_TAGS),imagetest ./tests/image
+
 demo: setup build ## the main job, narrated: sign a real pacman database by a touch (DEMO_AUTO=1: hands off)
 	@$(BIN)/demo run --dir $(OUT)/demo --bin $(BIN)
 
@@ -111,7 +140,7 @@ test: setup build ## all tests, race detector on
 	@$(GO) test -run '^Test(Model|DisturbedAtEveryStep)$$' ./hostlink/session # in full; with the race detector a part
 
 check: setup build ## gofmt, vet, staticcheck, static-binary asserts
-	@unformatted=$$(gofmt -l appliance hostlink tpm tests); [ -z "$$unformatted" ] || { echo "check: run gofmt -w on:" $$unformatted >&2; exit 1; }
+	@unformatted=$$(gofmt -l appliance hostlink image tpm tests); [ -z "$$unformatted" ] || { echo "check: run gofmt -w on:" $$unformatted >&2; exit 1; }
 	@$(GO) mod verify >/dev/null
 	@$(INPROC_ENV) $(GO) vet -tags $(TAGS) ./...
 	@$(INPROC_ENV) $(GO) vet -tags $(EMULATED_TAGS) ./...
@@ -129,6 +158,9 @@ powercut: setup build ## the board ends at every step in every way; every call o
 
 heal: setup build ## a log of 34 MiB comes back to its board from the host's mirror (some minutes)
 	@$(INPROC_ENV) TOUCHMARK_HEAL_KIB=34816 TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 2h -tags $(EMULATED_TAGS) -run TestLongLogHeals ./tests/e2e
+
+queue: setup build ## MANY files (1000) wait in rounds while daemon, board and cable fail (some minutes)
+	@$(INPROC_ENV) TOUCHMARK_MANY=$(MANY) TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 1h -tags $(EMULATED_TAGS) -run TestManyWait ./tests/e2e
 
 soak: setup build ## SOAK ceremonies (20000) with accidents in between: the auditor is content, nothing leaks
 	@$(INPROC_ENV) TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 6h -tags $(EMULATED_TAGS) ./tests/soak -ceremonies $(SOAK) -seed 0

@@ -63,7 +63,7 @@ func auditRows(ctx context.Context, bin, dir string, quick, huge bool) ([]Row, e
 	return b.rows()
 }
 
-// rows has seven rows for each log, and two more for the longest.
+// rows has eight rows for each log, and two more for the longest.
 func (b *auditBench) rows() (rows []Row, err error) {
 	for _, size := range b.logs {
 		log, err := biglog.Cached(b.dir, size.signatures)
@@ -86,7 +86,11 @@ func (b *auditBench) rows() (rows []Row, err error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range slices.Concat(checked, []Row{incr, proof}, board) {
+		mirror, err := mirrorRow("mirror_"+size.name+"_ms", log)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range slices.Concat(checked, []Row{incr, proof}, board, []Row{mirror}) {
 			r.Size = log.Signatures
 			rows = append(rows, r)
 		}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"touchmark/appliance/operator"
 	"touchmark/hostlink/message/canon"
@@ -21,18 +20,14 @@ import (
 )
 
 // memoryRows are the resident sets of an idle daemon, and of an idle board (core and link) with a log of that many
-// signatures: intents and outcomes of a log made elsewhere stand behind what its TPM has taken. The daemon's log is short,
-// for it takes no long one that no checkpoint covers.
+// signatures. The board's is made of intents and outcomes of a log made elsewhere, behind what its TPM has taken; the
+// daemon's is that log itself, with no board on its line.
 func memoryRows(ctx context.Context, bin, dir string, log *biglog.Published) (rows []Row, err error) {
 	w, err := world.Up(ctx, world.Config{Dir: filepath.Join(dir, "long"), Bin: bin, Touch: "auto", Policy: unlimited})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	hostd, err := w.Hostd().RSS()
-	if err != nil {
-		return nil, err
-	}
 	w.StopHostd()
 	w.StopAppliance()
 	if err := lengthen(log, filepath.Join(w.Board, "log")); err != nil {
@@ -44,13 +39,17 @@ func memoryRows(ctx context.Context, bin, dir string, log *biglog.Published) (ro
 	if _, _, err := w.Views().Wait(ctx, 0, func(v operator.View) bool { return strings.HasPrefix(v.Scrub, "whole") }); err != nil {
 		return nil, err
 	}
-	if err := sleep(ctx, 5*time.Second); err != nil { // what was needed meanwhile goes back to the system
+	if err := sleep(ctx, settled); err != nil {
 		return nil, err
 	}
 	board, err := w.Appliance().RSS()
 	row := summary("rss_appliance_mib", "MiB", 32, []float64{float64(board) / (1 << 20)})
 	row.Size = log.Signatures
-	return []Row{row, summary("rss_hostd_mib", "MiB", 48, []float64{float64(hostd) / (1 << 20)})}, err
+	if err != nil {
+		return nil, err
+	}
+	hostd, err := hostdMemory(ctx, w, log, dir)
+	return []Row{row, hostd}, err
 }
 
 // lengthen appends a log's intents and outcomes to a board's store.

@@ -31,7 +31,7 @@ import (
 )
 
 // Edition names what Generate writes: a change of any byte needs a new one.
-const Edition = "v5"
+const Edition = "v6"
 
 // Origin of every log made here.
 const Origin = "touchmark.example/big"
@@ -147,7 +147,8 @@ func (w *writer) finish() (*Facts, error) {
 }
 
 func (w *writer) note(c commit) ([]byte, error) {
-	return anchor.SignCheckpoint(c.body, w.log, *w.trust, c.prev, c.certify)
+	note, _, err := anchor.SignCheckpoint(c.body, w.log, *w.trust, c.prev, c.certify)
+	return note, err
 }
 
 func newWriter(sink func(Append) error) (*writer, error) {

@@ -53,15 +53,38 @@ func newDesk(t *testing.T) *desk {
 	if bin == "" {
 		bin = filepath.Join("..", "..", "build", "bin")
 	}
-	if d.w, err = world.Up(d.ctx, world.Config{Dir: filepath.Join(dir, "world"), Bin: bin, Touch: "auto", Algorithm: algorithm(), Policy: withMetadata}); err != nil {
+	if d.w, err = world.Up(d.ctx, world.Config{Dir: filepath.Join(dir, "world"), Bin: bin, Touch: "auto", Algorithm: algorithm(), Policy: withMetadata, HostTOML: fmt.Sprintf(aptRule, staged(dir), served(dir))}); err != nil {
 		t.Fatalf("%v (are the programs built? run make build)", err)
 	}
-	d.attend()
+	attend(t, d.w, d.decide)
 	d.standIn(d.w.Bin)
 	d.keys()
 	d.open()
 	return d
 }
+
+// aptRule watches a staged apt repository; nothing is in it before the test of that.
+const aptRule = `
+[[watch]]
+rule  = "apt"
+class = "anything"
+dir   = "%[1]s/dists/stable"
+into  = "%[2]s/dists/stable"
+lock  = "../../db/lockfile"
+
+[[watch.sign]]
+file   = "Release"
+format = "openpgp-cleartext"
+as     = "InRelease"
+
+[[watch.sign]]
+file  = "Release"
+armor = true
+as    = "Release.gpg"
+`
+
+func staged(dir string) string { return filepath.Join(dir, "staged") }
+func served(dir string) string { return filepath.Join(dir, "www") }
 
 // algorithm is the type of the key that tools sign with: RSA, which all of them take, or what TOUCHMARK_CONSUMERS_KEY says.
 func algorithm() string {
@@ -72,48 +95,62 @@ func algorithm() string {
 }
 
 // withMetadata gives the policy a key for in-toto's metadata alone.
-func withMetadata(text string) string {
-	const key = "[[key]]\nname = \"metadata\"\nslot = \"9a\"\nfamily = \"in-toto\"\nalgorithm = \"rsa2048\"\n\n"
-	const class = "\n[[class]]\nname = \"in-toto\"\nkeys = [\"metadata\"]\nhosts = [\"repo1\"]\nnames = [\"*.in-toto\"]\nformats = [\"in-toto-gpg\"]\n" +
+func withMetadata(text string) string { return withMetadataBy("rsa2048", text) }
+
+func withMetadataBy(algorithm, text string) string {
+	key := fmt.Sprintf("[[key]]\nname = \"metadata\"\nslot = \"9a\"\nfamily = \"in-toto\"\nalgorithm = %q\n\n", algorithm)
+	const class = "\n[[class]]\nname = \"in-toto\"\nkeys = [\"metadata\"]\nhosts = [\"repo1\"]\nnames = [\"*.in-toto\", \"*.layout\", \"*.link\"]\nformats = [\"in-toto-gpg\"]\n" +
 		"max_size = \"1MiB\"\nrates = [\"60/1h\"]\napprovals = 0\nbatch = 4\n"
 	return strings.Replace(text, "[[class]]", key+"[[class]]", 1) + class
 }
 
-// attend has the operator decide about every request, until the test ends.
-func (d *desk) attend() {
+// attend has a board's operator say something about every request, until the test ends, and the board with it.
+func attend(t *testing.T, w *world.World, say func(*operator.Job) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		last := ""
-		for mark := d.w.Views().Mark(); ; {
-			v, next, err := d.w.Views().Wait(ctx, mark, func(v operator.View) bool { return v.Ask == operator.AskArm && v.Job.ID != last })
+		for mark := w.Views().Mark(); ; {
+			v, next, err := w.Views().Wait(ctx, mark, func(operator.View) bool { return true })
 			if err != nil {
+				if ctx.Err() == nil {
+					t.Errorf("the board ended by itself: %v\n%s", err, w.Appliance().LogTail())
+				}
 				return
 			}
-			mark, last = next, v.Job.ID
-			d.shown.Store(v.Job)
-			word := "arm "
-			if d.deny.Load() {
-				word = "deny "
-			} else {
-				d.armed.Add(1)
-			}
-			d.hold.Lock()
-			err = d.w.Operator(word + last)
-			d.hold.Unlock()
-			if err != nil {
-				return
+			mark = next
+			switch {
+			case v.Ask != operator.AskArm:
+				last = "" // a job that was withdrawn may be shown again
+			case v.Job.ID != last:
+				if last = v.Job.ID; say(v.Job) != nil {
+					return
+				}
 			}
 		}
 	}()
-	d.t.Cleanup(func() {
+	t.Cleanup(func() {
 		cancel()
 		<-ended
-		if err := d.w.Close(); err != nil {
-			d.t.Error(err)
+		if err := w.Close(); err != nil {
+			t.Error(err)
 		}
 	})
+}
+
+// decide is what the desk's operator says.
+func (d *desk) decide(job *operator.Job) error {
+	d.shown.Store(job)
+	word := "arm "
+	if d.deny.Load() {
+		word = "deny "
+	} else {
+		d.armed.Add(1)
+	}
+	d.hold.Lock()
+	defer d.hold.Unlock()
+	return d.w.Operator(word + job.ID)
 }
 
 // recorder writes a call down and becomes touchmark-gpg under its own name.

@@ -81,11 +81,14 @@ func (d *desk) judgedByAPT(t *testing.T, repository, suite string) {
 	d.refused(t, dir, "invalid: BADSIG", d.apt(t, "detached-changed", source, "", "update")...)
 }
 
-// reprepro makes a repository that is signed in the given way.
+// reprepro makes a repository that is signed in the given way, "" for not at all.
 func (d *desk) reprepro(t *testing.T, dir, signWith string) {
 	t.Helper()
 	must(t, os.MkdirAll(filepath.Join(dir, "conf"), 0o755))
-	text := "Codename: stable\nSuite: stable\nOrigin: Touchmark demo\nComponents: main\nArchitectures: amd64\nSignWith: " + signWith + "\n"
+	text := "Codename: stable\nSuite: stable\nOrigin: Touchmark demo\nComponents: main\nArchitectures: amd64\n"
+	if signWith != "" {
+		text += "SignWith: " + signWith + "\n"
+	}
 	must(t, os.WriteFile(filepath.Join(dir, "conf", "distributions"), []byte(text), 0o644))
 	pkg := d.deb(t, dir)
 	d.began(t)
@@ -119,6 +122,32 @@ func signsAsHook(t *testing.T, d *desk) {
 	d.deny.Store(true)
 	defer d.deny.Store(false)
 	d.refused(t, dir, "denied by the operator", "reprepro", "-b", dir, "export")
+}
+
+// signsInRound: what reprepro leaves unsigned in a staging directory is published with both signatures, made in one
+// request, of which the operator sees what it says; apt takes the repository, and what it installs from it.
+func signsInRound(t *testing.T, d *desk) {
+	dir, www := staged(d.dir), served(d.dir)
+	must(t, os.MkdirAll(filepath.Join(www, "dists"), 0o755))
+	d.reprepro(t, dir, "")
+	must(t, os.Symlink(filepath.Join(dir, "pool"), filepath.Join(www, "pool")))
+	release := filepath.Join("dists", "stable", "InRelease")
+	absent(t, filepath.Join(dir, release), filepath.Join(www, release))
+	before, touchmark := d.armed.Load(), filepath.Join(d.w.Bin, "touchmark")
+	d.works(t, dir, touchmark, "round", "open", "apt")
+	d.works(t, dir, touchmark, "round", "wait", "apt")
+	if n := d.armed.Load() - before; n != 1 {
+		t.Errorf("armed %d times", n)
+	}
+	d.showed(t, "Release", "stable", "SHA256")
+	source := "file://" + www + " stable"
+	d.works(t, dir, d.apt(t, "client", source, "", "update")...)
+	d.works(t, dir, d.apt(t, "client", source, "", "-y", "install", "hello")...)
+	for _, name := range []string{"InRelease", "Release.gpg"} {
+		path := filepath.Join(www, "dists", "stable", name)
+		d.works(t, dir, touchmark, "verify", "--sig", path, "--proof", path+".tmproof", filepath.Join(filepath.Dir(path), "Release"))
+	}
+	d.judgedByAPT(t, www, "stable")
 }
 
 // signsForAptly: aptly publishes what the appliance signed.

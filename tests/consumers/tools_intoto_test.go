@@ -6,8 +6,14 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"touchmark/appliance/operator"
+	"touchmark/appliance/sigformat"
+	"touchmark/tests/world"
+	"touchmark/tpm/anchor"
 )
 
 // inToto runs a program of in-toto's, or a script of ours, in a directory, with our gpg for securesystemslib's.
@@ -76,45 +82,6 @@ func signsForInToto(t *testing.T, d *desk) {
 	works(verify...)
 }
 
-// rebuilt makes what apt's transport needs: keys of two rebuilders, a layout as it is the transport's default (both must
-// have rebuilt the package; an inspection compares), one that has expired, and their links for the package.
-const rebuilt = `#!/usr/bin/python3
-import hashlib, json, sys
-from in_toto.models.layout import Inspection, Layout, Step
-from in_toto.models.link import Link
-from in_toto.models.metadata import Metablock
-from securesystemslib.keys import generate_ecdsa_key
-
-package = sys.argv[1]
-rebuilders = [generate_ecdsa_key(), generate_ecdsa_key()]
-for name, months in (("root.layout", 24), ("expired.layout", -1)):
-    layout = Layout()
-    layout.set_relative_expiration(months=months)
-    step = Step(name="rebuild")
-    step.threshold = 2
-    for key in rebuilders:
-        layout.add_functionary_key({k: v if k != "keyval" else {"public": v["public"]} for k, v in key.items()})
-        step.pubkeys.append(key["keyid"])
-    step.add_product_rule_from_string("CREATE *.deb")
-    step.add_product_rule_from_string("DISALLOW *.deb")
-    check = Inspection(name="verify-reprobuilds")
-    check.set_run_from_string("/usr/bin/true")
-    check.add_material_rule_from_string("MATCH *.deb WITH PRODUCTS FROM rebuild")
-    check.add_material_rule_from_string("DISALLOW *.deb")
-    layout.steps, layout.inspect = [step], [check]
-    Metablock(signed=layout).dump(name)
-digest = hashlib.sha256(open(package, "rb").read()).hexdigest()
-for key, name in zip(rebuilders, ("one.link", "two.link")):
-    link = Metablock(signed=Link(name="rebuild", products={package: {"sha256": digest}}))
-    link.sign(key)
-    link.dump(name)
-`
-
-// transport configures apt-transport-in-toto, behind aptConf: directory of the methods, rebuilders, layout, its key, keyring.
-const transport = `Dir::Bin::methods "%[3]s";
-APT::Intoto { LogLevel {"20"}; Rebuilders { "%[4]s/one"; "%[4]s/two"; }; Layout {"%[5]s"}; Keyids { "%[6]s" }; GPGHomedir {"%[7]s"}; };
-`
-
 // methods are apt's, with the transport made patient: on a busy machine gpg may take more than three seconds. Its log,
 // which has one place for all users of a machine, is put into dir.
 func (d *desk) methods(t *testing.T, dir string) string {
@@ -139,62 +106,257 @@ func (d *desk) methods(t *testing.T, dir string) string {
 	return own
 }
 
-// signsForTransport: apt installs a package over apt-transport-in-toto after two rebuilders rebuilt it, as the layout says
-// that the appliance signed; and refuses with a link fewer, another layout, an expired one, another key.
-func signsForTransport(t *testing.T, d *desk) {
+// rebuilder is an appliance of its own, with somebody who arms whatever is asked.
+type rebuilder struct {
+	w    *world.World
+	dir  string // works here
+	cert string // certificate of its key for in-toto's metadata
+	id   string // its fingerprint
+	link string // what it says of the package
+}
+
+// secondAppliance is another owner's, whose key is of another type.
+func (d *desk) secondAppliance(t *testing.T) *world.World {
+	t.Helper()
+	w, err := world.Up(d.ctx, world.Config{Dir: filepath.Join(d.dir, "second"), Bin: d.w.Bin, Touch: "auto", Policy: func(text string) string { return withMetadataBy("ed25519", text) }})
+	must(t, err)
+	attend(t, w, func(job *operator.Job) error { return w.Operator("arm " + job.ID) })
+	return w
+}
+
+func newRebuilder(t *testing.T, w *world.World, dir string) *rebuilder {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(w.Trust, "trust"))
+	must(t, err)
+	trust, err := anchor.OpenTrust(text)
+	must(t, err)
+	c, err := sigformat.ParseCertificate(trust.Certs[1])
+	must(t, err)
+	r := &rebuilder{w: w, dir: dir, cert: filepath.Join(dir, "cert.gpg"), id: fmt.Sprintf("%x", c.Key.Fingerprint())}
+	must(t, os.Mkdir(dir, 0o755))
+	must(t, os.WriteFile(r.cert, trust.Certs[1], 0o644))
+	r.link = filepath.Join(dir, "rebuild."+r.id[:8]+".link")
+	return r
+}
+
+// touchmark runs a command of ours on this rebuilder's host; code is what it must end with.
+func (r *rebuilder) touchmark(t *testing.T, code int, args ...string) world.Result {
+	t.Helper()
+	res, err := r.w.Run(t.Context(), r.dir, "touchmark", args...)
+	if err != nil || res.Code != code {
+		t.Fatalf("touchmark %q: %v, code %d, want %d\n%s%s", args, err, res.Code, code, res.Stdout, res.Stderr)
+	}
+	return res
+}
+
+// rebuilt is a repository with a package that two rebuilders made alike, a layout that says so, and a client.
+type rebuilt struct {
+	*desk
+	t      *testing.T
+	dir    string
+	who    [2]*rebuilder
+	url    string   // of the web server: /debian, /one, /two
+	layout string   // signed by both
+	root   string   // the client's system
+	conf   []string // its apt
+}
+
+// newRebuilt has everything made by touchmark intoto, on two hosts with an appliance each.
+func newRebuilt(t *testing.T, d *desk) *rebuilt {
+	t.Helper()
 	dir := d.place(t)
+	r := &rebuilt{desk: d, t: t, dir: dir, layout: filepath.Join(dir, "root.layout"), root: filepath.Join(dir, "client", "root")}
 	d.reprepro(t, dir, d.key)
-	script := filepath.Join(dir, "rebuilt.py")
-	must(t, os.WriteFile(script, []byte(rebuilt), 0o755))
-	works := func(argv ...string) {
-		t.Helper()
-		_, err := d.inToto(t, dir, argv...)
+	for i, w := range []*world.World{d.w, d.secondAppliance(t)} {
+		r.who[i] = newRebuilder(t, w, filepath.Join(dir, []string{"one", "two"}[i]))
+		r.who[i].touchmark(t, 0, "intoto", "link", "--class", "in-toto", filepath.Join(dir, "hello_1.0_all.deb"))
+		_, err := d.gpg.run(d.ctx, "--import", r.who[i].cert)
 		must(t, err)
 	}
-	works("./rebuilt.py", "hello_1.0_all.deb")
-	for _, l := range []string{"root.layout", "expired.layout"} {
-		works("in-toto-sign", "-f", l, "-g", d.meta)
+	one := r.who[0]
+	one.touchmark(t, 0, "intoto", "layout", "new", "--rebuilder", one.cert, "--rebuilder", r.who[1].cert, "--out", r.layout)
+	for _, owner := range r.who {
+		owner.touchmark(t, 0, "intoto", "layout", "sign", "--class", "in-toto", r.layout)
 	}
-	d.showed(t, "in-toto layout", "rebuild", "2 of 2", "verify-reprobuilds")
-	forged := filepath.Join(dir, "forged.layout")
-	must(t, copyFile(forged, filepath.Join(dir, "root.layout")))
-	change(t, forged, `"threshold": 2`, `"threshold": 1`)
+	d.showed(t, "in-toto layout", "rebuild", "2 of 2", "verify-rebuild")
+	r.serve()
+	return r
+}
 
+func (r *rebuilt) serve() {
 	web := http.NewServeMux()
-	web.Handle("/debian/", http.StripPrefix("/debian/", http.FileServer(http.Dir(dir))))
-	for _, who := range []string{"one", "two"} {
-		web.HandleFunc("/"+who+"/sources/hello/1.0/metadata", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, filepath.Join(dir, who+".link")) })
+	web.Handle("/debian/", http.StripPrefix("/debian/", http.FileServer(http.Dir(r.dir))))
+	for i, name := range []string{"one", "two"} {
+		web.HandleFunc("/"+name+"/sources/hello/1.0/metadata", func(w http.ResponseWriter, q *http.Request) { http.ServeFile(w, q, r.who[i].link) })
 	}
 	server := httptest.NewServer(web)
-	defer server.Close()
-	conf := d.apt(t, "client", server.URL+"/debian stable", "", "update")
-	d.works(t, dir, conf...)
-	client, methods := filepath.Join(dir, "client"), d.methods(t, dir)
-	// From here on over the transport, which apt finds the same lists for.
-	list := filepath.Join(client, "sources.list")
-	text, err := os.ReadFile(list)
-	must(t, err)
-	must(t, os.WriteFile(list, []byte(strings.Replace(string(text), "http:", "intoto:", 1)), 0o644))
-	installs := func(layout, key string) (string, error) {
-		text := fmt.Sprintf(aptConf+transport, client, "", methods, server.URL, filepath.Join(dir, layout), key, d.gpg.Home)
-		must(t, os.WriteFile(filepath.Join(client, "apt.conf"), []byte(text), 0o644))
-		return d.run(t, dir, asRoot(append(conf[:3:3], "-y", "install", "hello")...)...)
+	r.t.Cleanup(server.Close)
+	r.url = server.URL
+}
+
+// pack is touchmark intoto client for a layout that both own.
+func (r *rebuilt) pack(code int, version, layout string) string {
+	r.t.Helper()
+	r.who[0].touchmark(r.t, code, "intoto", "client", "--name", "demo", "--version", version, "--rebuilder", r.url+"/one", "--rebuilder", r.url+"/two/",
+		"--owner", r.who[0].cert, "--owner", r.who[1].cert, "--out", r.dir, layout)
+	return filepath.Join(r.dir, "demo-intoto-client_"+version+"_all.deb")
+}
+
+// dpkg changes the client's system.
+func (r *rebuilt) dpkg(args ...string) string {
+	r.t.Helper()
+	argv := append([]string{"dpkg", "--root=" + r.root, "--force-not-root", "--force-script-chrootless", "--log=/dev/null"}, args...)
+	return r.works(r.t, r.dir, asRoot(argv...)...)
+}
+
+// client makes a system whose apt knows the repository, and has the package of layout, keys and configuration. What the
+// transport comes with is configured there too, but for the places of its rebuilders: they are nowhere here.
+func (r *rebuilt) client() {
+	r.conf = r.apt(r.t, "client", r.url+"/debian stable", "", "update")
+	r.works(r.t, r.dir, r.conf...)
+	const installed = "Package: %s\nStatus: install ok installed\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n\n"
+	must(r.t, os.WriteFile(filepath.Join(r.root, "var/lib/dpkg/status"), fmt.Appendf(nil, installed+installed, "apt-transport-in-toto", "gpg"), 0o644))
+	parts := filepath.Join(r.root, "etc/apt/apt.conf.d")
+	must(r.t, os.MkdirAll(parts, 0o755))
+	theirs, err := os.ReadFile("/etc/apt/apt.conf.d/intoto")
+	must(r.t, err)
+	text := regexp.MustCompile(`"https?://[^"]*"`).ReplaceAllString(string(theirs), `"http://127.0.0.1:9/nobody"`)
+	if strings.Count(text, "/nobody") != 2 || !strings.Contains(text, "NoFail") {
+		r.t.Fatalf("the transport is configured otherwise than known:\n%s", theirs)
 	}
-	refuses := func(what, layout, key, words string) {
-		t.Helper()
-		if out, err := installs(layout, key); err == nil || !strings.Contains(out, words) {
-			t.Errorf("%s: %v, want a refusal with %q\n%s", what, err, words, out)
+	must(r.t, os.WriteFile(filepath.Join(parts, "intoto"), []byte(text), 0o644))
+	r.dpkg("--install", r.pack(0, "1", r.layout))
+	for _, f := range []string{"etc/apt/apt.conf.d/intoto-demo", "etc/intoto/demo/root.layout", "etc/intoto/demo/gnupg/pubring.gpg", "usr/share/doc/demo-intoto-client/README"} {
+		if st, err := os.Stat(filepath.Join(r.root, f)); err != nil || st.Mode() != 0o644 {
+			r.t.Errorf("%s: %v %v", f, err, st)
 		}
 	}
-	refuses("a changed layout", "forged.layout", d.meta, "In-toto verification")
-	refuses("an expired layout", "expired.layout", d.meta, "expired")
-	refuses("another key", "root.layout", d.key, "In-toto verification")
-	two := filepath.Join(dir, "two.link")
-	must(t, os.Rename(two, two+".away"))
-	refuses("a link fewer", "root.layout", d.meta, "In-toto verification")
-	must(t, os.Rename(two+".away", two))
-	out, err := installs("root.layout", d.meta)
-	if status, read := os.ReadFile(filepath.Join(client, "root/var/lib/dpkg/status")); err != nil || read != nil || !strings.Contains(string(status), "Status: install ok installed") {
-		t.Errorf("%v\n%s\n%s", err, out, status)
+	// From here on over the transport, which apt finds the same lists for.
+	dir := filepath.Dir(r.root)
+	list := filepath.Join(dir, "sources.list")
+	must(r.t, os.WriteFile(list, []byte(strings.Replace(read(r.t, list), " http:", " intoto:", 1)), 0o644))
+	conf := strings.Replace(fmt.Sprintf(aptConf, dir, ""), ` parts "-"`, fmt.Sprintf(" parts %q", parts), 1)
+	must(r.t, os.WriteFile(filepath.Join(dir, "apt.conf"), fmt.Appendf(nil, "%sDir::Bin::methods %q;\n", conf, r.methods(r.t, r.dir)), 0o644))
+}
+
+// installs has apt install the package: with the client's /etc/intoto in the place of this machine's, and nothing else
+// changed.
+func (r *rebuilt) installs() (string, error) {
+	const there = `mount --bind "$1" /etc/intoto && shift && exec "$@"`
+	unshare := []string{"unshare", "--mount"}
+	if os.Geteuid() != 0 {
+		unshare = append(unshare, "--map-root-user")
 	}
+	argv := append(unshare, "sh", "-c", there, "sh", filepath.Join(r.root, "etc/intoto"))
+	return r.run(r.t, r.dir, append(append(argv, r.conf[:3]...), "-y", "install", "hello")...)
+}
+
+// refuses wants apt to install nothing while something is in the place of one of the client's files, or while it is away.
+func (r *rebuilt) refuses(what, path, content, words string) {
+	r.t.Helper()
+	good, err := os.ReadFile(path)
+	must(r.t, err)
+	must(r.t, os.Remove(path))
+	if content != "" {
+		must(r.t, os.WriteFile(path, []byte(content), 0o644))
+	}
+	if out, err := r.installs(); err == nil || !strings.Contains(out, words) {
+		r.t.Errorf("%s: %v, want a refusal with %q\n%s", what, err, words, out)
+	}
+	must(r.t, os.WriteFile(path, good, 0o644))
+}
+
+// signsForTransport: the package that touchmark intoto client makes turns a system into one that installs over
+// apt-transport-in-toto what two rebuilders made alike, as a layout says that two appliances signed; and nothing with a
+// link fewer, a layout that was changed, has expired or is not signed by all owners, another key. It leaves as it came.
+func signsForTransport(t *testing.T, d *desk) {
+	r := newRebuilt(t, d)
+	r.byInTotoVerify()
+	r.client()
+	layout, conf := filepath.Join(r.root, "etc/intoto/demo/root.layout"), filepath.Join(r.root, "etc/apt/apt.conf.d/intoto-demo")
+	signed := read(t, r.layout)
+	r.refuses("a changed layout", layout, strings.Replace(signed, `"threshold": 2`, `"threshold": 1`, 1), "In-toto verification")
+	r.refuses("an expired layout", layout, r.expired(), "expired")
+	r.refuses("a layout of one owner only", layout, r.ofOneOwner(), "No signature found for key")
+	r.refuses("another key", conf, strings.ReplaceAll(read(t, conf), strings.ToUpper(r.who[0].id), d.key), "In-toto verification")
+	r.refuses("a link fewer", r.who[1].link, "", "In-toto verification")
+	out, err := r.installs()
+	if status := read(t, filepath.Join(r.root, "var/lib/dpkg/status")); err != nil || !strings.Contains(status, "Package: hello\nStatus: install ok installed") {
+		t.Fatalf("%v\n%s\n%s", err, out, status)
+	}
+	r.leaves()
+}
+
+// byInTotoVerify: in-toto's own program says the same of layout and links.
+func (r *rebuilt) byInTotoVerify() {
+	dir := r.place(r.t) + "/links"
+	must(r.t, os.Mkdir(dir, 0o755))
+	takes := func(want bool) {
+		r.t.Helper()
+		if out, err := r.inToto(r.t, dir, "in-toto-verify", "-l", r.layout, "-g", r.who[0].id, r.who[1].id); (err == nil) != want {
+			r.t.Errorf("in-toto-verify: %v\n%s", err, out)
+		}
+	}
+	must(r.t, copyFile(filepath.Join(dir, "hello_1.0_all.deb"), filepath.Join(r.dir, "hello_1.0_all.deb")))
+	must(r.t, copyFile(filepath.Join(dir, filepath.Base(r.who[0].link)), r.who[0].link))
+	takes(false)
+	must(r.t, copyFile(filepath.Join(dir, filepath.Base(r.who[1].link)), r.who[1].link))
+	takes(true)
+	flipLastByte(r.t, filepath.Join(dir, "hello_1.0_all.deb"))
+	takes(false)
+}
+
+// expired is a layout that both signed although it has lapsed, which only touchmark sign has done; nobody packs it.
+func (r *rebuilt) expired() string {
+	path := filepath.Join(r.dir, "expired.layout")
+	text := regexp.MustCompile(`"expires": "20[0-9-]*T`).ReplaceAllString(read(r.t, r.layout), `"expires": "2021-01-01T`)
+	must(r.t, os.WriteFile(path, []byte(text), 0o644))
+	for _, owner := range r.who {
+		owner.touchmark(r.t, 13, "intoto", "layout", "sign", "--class", "in-toto", path)
+		owner.touchmark(r.t, 0, "sign", "-q", "--format", "in-toto-gpg", "--class", "in-toto", path)
+		must(r.t, os.Rename(path+".sig", path))
+		must(r.t, os.Remove(path+".tmproof"))
+	}
+	r.pack(13, "0", path)
+	return read(r.t, path)
+}
+
+// ofOneOwner is a layout that the second owner alone signed; nobody packs that either.
+func (r *rebuilt) ofOneOwner() string {
+	path := filepath.Join(r.dir, "single.layout")
+	r.who[1].touchmark(r.t, 0, "intoto", "layout", "new", "--rebuilder", r.who[1].cert, "--out", path)
+	r.who[1].touchmark(r.t, 0, "intoto", "layout", "sign", "--class", "in-toto", path)
+	r.pack(3, "0", path)
+	return read(r.t, path)
+}
+
+// leaves: an upgrade brings another layout without a question; a removal keeps the check, a purge takes all of it.
+func (r *rebuilt) leaves() {
+	later := filepath.Join(r.dir, "later", "root.layout")
+	r.who[0].touchmark(r.t, 13, "intoto", "resign-due", "--days", "800", "--expires", "2036-01-01T00:00:00Z", "--out", filepath.Dir(later), r.layout)
+	for _, owner := range r.who {
+		owner.touchmark(r.t, 0, "intoto", "layout", "sign", "--class", "in-toto", later)
+	}
+	r.dpkg("--install", r.pack(0, "2", later))
+	if read(r.t, filepath.Join(r.root, "etc/intoto/demo/root.layout")) != read(r.t, later) {
+		r.t.Error("the upgrade brought no other layout")
+	}
+	r.dpkg("--remove", "demo-intoto-client")
+	if text := read(r.t, filepath.Join(r.root, "etc/apt/apt.conf.d/intoto-demo")); !strings.Contains(text, "#clear") {
+		r.t.Error("a removal takes the configuration away, and NoFail counts again")
+	}
+	must(r.t, os.WriteFile(filepath.Join(r.root, "etc/intoto/demo/gnupg/trustdb.gpg"), nil, 0o600)) // as gpg may do
+	r.dpkg("--purge", "demo-intoto-client")
+	for _, gone := range []string{"etc/intoto", "etc/apt/apt.conf.d/intoto-demo", "usr/share/doc/demo-intoto-client"} {
+		if _, err := os.Lstat(filepath.Join(r.root, gone)); err == nil {
+			r.t.Errorf("a purge leaves %s", gone)
+		}
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	return string(b)
 }

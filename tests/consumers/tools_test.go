@@ -27,7 +27,7 @@ func TestToolsThatCallGPG(t *testing.T) {
 		run  func(*testing.T, *desk)
 	}{
 		{"gpg", signsAsGPG}, {"git", signsTags}, {"pacman", signsForPacman}, {"reprepro", signsForReprepro}, {"reprepro hook", signsAsHook},
-		{"aptly", signsForAptly}, {"debsigs", signsDebs}, {"dpkg", signsForDpkg}, {"rpm", signsForRPM}, {"batch", signsBatch}, {"securesystemslib", signsForLibrary}, {"in-toto", signsForInToto}, {"apt-transport-in-toto", signsForTransport},
+		{"apt round", signsInRound}, {"aptly", signsForAptly}, {"debsigs", signsDebs}, {"dpkg", signsForDpkg}, {"rpm", signsForRPM}, {"batch", signsBatch}, {"securesystemslib", signsForLibrary}, {"in-toto", signsForInToto}, {"apt-transport-in-toto", signsForTransport},
 		{"many", signsManyAtOnce}, {"denied", deniesAll}, {"not touched", failsUntouched}, {"interrupted", withdrawsItself}, {"nobody there", endsInTime}, {"no daemon", failsWithoutDaemon},
 	} {
 		t.Run(tool.name, func(t *testing.T) { tool.run(t, d) })
@@ -50,8 +50,16 @@ func signsAsGPG(t *testing.T, d *desk) {
 	if _, errs, code := d.signed(t, dir, "", "-b", "iso.txt"); code != 2 || !strings.Contains(errs, "iso.txt.sig exists: remove it") {
 		t.Errorf("overwrites: %d %s", code, errs)
 	}
-	// dak's style: all on pipes, options with =
-	out, _, code = d.signed(t, dir, "- dash\nplain \n", "--no-options", "--no-tty", "--batch", "--armour", "--personal-digest-preferences", "SHA256", "--local-user="+d.key, "--clearsign")
+	// dak's sign in daklib/gpg.py: all on pipes, files of a key that it does not have
+	dak := []string{"--no-options", "--no-tty", "--batch", "--armour", "--personal-digest-preferences", "SHA256", "--local-user", d.key,
+		"--keyring", "none.gpg", "--secret-keyring", "none.gpg", "--homedir", filepath.Join(dir, "none"), "--pinentry-mode", "loopback", "--passphrase-file", "none"}
+	out, _, code = d.signed(t, dir, "- dash\nplain \n", append(dak, "--detach-sign")...)
+	must(t, os.WriteFile(file+".dak", []byte(out), 0o644))
+	if code != 0 {
+		t.Errorf("code %d", code)
+	}
+	d.good(t, file+".dak", file)
+	out, _, code = d.signed(t, dir, "- dash\nplain \n", append(dak, "--clearsign")...)
 	must(t, os.WriteFile(file+".asc", []byte(out), 0o644))
 	if err := d.gpg.VerifyText(d.ctx, file+".asc"); code != 0 || err != nil {
 		t.Errorf("code %d, %v", code, err)

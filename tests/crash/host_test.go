@@ -33,10 +33,17 @@ type host struct {
 	helpless  bool   // a board asked for entries that are not here
 	nonce     byte
 	jobs      map[message.JobID]*asking
+	sent      []sentEntry        // all that any board ever sent
 	refused   []*message.Refused // that are about no job
 	released  []released
 	faults    []error
 	link      *link
+}
+
+// sentEntry is one that a board sent.
+type sentEntry struct {
+	index uint64
+	raw   []byte
 }
 
 // asking is a job of this host's.
@@ -171,6 +178,7 @@ func (h *host) add(m *message.Entries) {
 	h.total = max(h.total, m.Total)
 	for i, e := range m.Entries {
 		at, size := m.Start+uint64(i), uint64(len(h.entries))
+		h.sent = append(h.sent, sentEntry{at, bytes.Clone(e)})
 		switch {
 		case at > size:
 			h.fetch(size)
@@ -342,7 +350,7 @@ func (l *link) Read() (linkpipe.Msg, error) {
 }
 
 func (l *link) Write(m linkpipe.Msg) error {
-	text, err := message.Unpack(m.Body)
+	text, err := message.NewUnpacker().Unpack(m.Body)
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,8 @@ func (r *run) keysKept() error {
 }
 
 // nothingLost: what the host acknowledged is there, byte by byte; from a disk
-// that lies at least what was committed.
+// that lies at least what was committed. From one that does not, so is whatever
+// the host was sent: a copy with anything else would make the board look forked.
 func (r *run) nothingLost(log [][]byte, lied bool) error {
 	for i, e := range r.host.kept {
 		if lied && i >= r.host.committed {
@@ -77,6 +78,11 @@ func (r *run) nothingLost(log [][]byte, lied bool) error {
 		}
 		if i >= uint64(len(log)) || !bytes.Equal(log[i], e) {
 			return fmt.Errorf("entry %d, which the host had, is lost", i)
+		}
+	}
+	for _, e := range r.host.sent {
+		if !lied && (e.index >= uint64(len(log)) || !bytes.Equal(log[e.index], e.raw)) {
+			return fmt.Errorf("entry %d, which the host was sent, never was on the disk", e.index)
 		}
 	}
 	return nil

@@ -128,6 +128,7 @@ func rolledBack(r *run) error {
 		return err
 	}
 	r.disk = old
+	r.host.sent = nil // they were on the disk that is gone
 	r.begin()
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"touchmark/appliance/operator"
+	"touchmark/hostlink/message"
 	"touchmark/tests/world"
 )
 
@@ -330,5 +331,25 @@ func TestHandsArmAnOrder(t *testing.T) {
 	}
 	if want := []string{"arm " + o.ID}; !slices.Equal(s.lines, want) {
 		t.Errorf("said %q, want %q", s.lines, want)
+	}
+}
+
+// A person's keys are what the board's own display would make of them.
+func TestKeysAreWords(t *testing.T) {
+	job := &operator.Job{ID: strings.Repeat("ab", 32), Class: "demo", State: "touching", Touch: 1}
+	idle := operator.View{State: "ready", Token: "ready", Rounds: []operator.Round{{Rule: "core", Files: 1, State: message.RoundWaiting}}}
+	for key, c := range map[byte]struct {
+		view operator.View
+		want string
+	}{
+		'd': {operator.View{Ask: operator.AskTouch, Job: job}, "deny " + job.ID},
+		'o': {idle, "open core"},
+	} {
+		s := &spoken{}
+		h := &hands{board: s, term: &terminal{}}
+		h.term.face.Show(c.view, time.Now())
+		if err := h.press(t.Context(), key); err != nil || !slices.Equal(s.lines, []string{c.want}) {
+			t.Errorf("%c: said %q, want %q (%v)", key, s.lines, c.want, err)
+		}
 	}
 }

@@ -138,8 +138,8 @@ func (h *hands) press(ctx context.Context, key byte) error {
 		}
 		return nil
 	}
-	if c, ok := h.term.face.Press(key, now); ok && c.Job != "" {
-		return h.board.Operator(fmt.Sprintf("%s %s", c.Verb, c.Job))
+	if c, ok := h.term.face.Press(key, now); ok && c.Job+c.Rule != "" { // either of them: what else there is the world says itself
+		return h.board.Operator(fmt.Sprintf("%s %s", c.Verb, c.Job+c.Rule))
 	}
 	return h.term.Paint()
 }

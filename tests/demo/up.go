@@ -48,6 +48,7 @@ func up(ctx context.Context, o options) error {
   touchmark sign yourfile              # makes yourfile.sig and yourfile.tmproof
   touchmark verify yourfile
   gpg --verify yourfile.sig yourfile
+  touchmark publish                    # waits until the log has it
   touchmark-audit verify "$TOUCHMARK_LOG" --trust "$TOUCHMARK_TRUST"
   make demo-down
 `, touches[o.touch], shorten(filepath.Join(o.dir, "env.sh")))

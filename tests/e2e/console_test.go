@@ -98,10 +98,14 @@ func (r *rig) status(ask operator.Ask) {
 }
 
 // TestConsole is an operator at the board's own screen: confirms the time, types the PIN, denies a job, arms and touches
-// another, and is gone when it waits for the touch of a third.
+// another, opens a round and signs what waits in it, and is gone when the board waits for the touch of a last one.
 func TestConsole(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, world.Config{})
+	repo := t.TempDir()
+	staging := filepath.Join(repo, "staging")
+	r := newRig(t, world.Config{HostTOML: fmt.Sprintf(watchTOML, staging, filepath.Join(repo, "www"))})
+	r.must(os.Mkdir(staging, 0o755))
+	r.must(os.WriteFile(filepath.Join(staging, "demo.db.tar.gz"), []byte("a database"), 0o644))
 	r.must(r.Enrol(r.ctx))
 	cmd := r.ConsoleCommand()
 	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 30, Cols: 100})
@@ -134,6 +138,18 @@ func TestConsole(t *testing.T) {
 	s.shows(r.ctx, "TOUCH THE TOKEN NOW: touch 1 of 1")
 	job.touch().end(api.OK)
 	r.verified(f)
+
+	// What waits on the host is told as its claim; it comes on display when the operator says so.
+	mark := r.Hostd().Log.Mark()
+	s.press("\x0c")
+	s.shows(r.ctx, "Rounds that wait. The host says:", "> 1. | demo: 1 file since ", "o = open round 1")
+	s.press("o")
+	s.shows(r.ctx, "claimed name: demo.db.tar.gz", "a = arm")
+	s.press("a")
+	s.shows(r.ctx, "TOUCH THE TOKEN NOW: touch 1 of 1")
+	r.must(r.Token.Touch(r.ctx))
+	r.must(r.Hostd().AwaitLog(r.ctx, mark, "repository published"))
+	r.verified(filepath.Join(repo, "www", "demo.db.tar.gz"))
 
 	// The terminal is pulled while the token waits: denied, recorded, and ended in good order.
 	f = r.file("pulled.bin", 100)

@@ -189,11 +189,14 @@ func (r *rig) attended() (stop func()) {
 func (r *rig) consent(ctx context.Context, views *world.Views) error {
 	armed, touched := "", 0
 	for mark := max(0, views.Mark()-1); ; {
-		v, next, err := views.Wait(ctx, mark, func(v operator.View) bool { return v.Job != nil })
+		v, next, err := views.Wait(ctx, mark, func(operator.View) bool { return true })
 		if err != nil {
 			return err
 		}
 		mark = next
+		if v.Ask != operator.AskArm {
+			armed = "" // a job that was withdrawn may be shown again
+		}
 		switch {
 		case v.Ask == operator.AskArm && v.Job.ID != armed:
 			armed, touched = v.Job.ID, 0

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -109,7 +110,7 @@ func TestInToto(t *testing.T) {
 	t.Parallel()
 	r := up(t, world.Config{Profile: "5.7.1", Policy: documents})
 	layout := filepath.Join(r.work, "root.layout")
-	keys := strings.Split(strings.TrimSpace(r.client(api.OK, "cert", "--in-toto").Stdout), "\n")
+	keys := strings.Split(strings.TrimSpace(r.client(api.OK, "keyring", "show", "--in-toto").Stdout), "\n")
 	if len(keys) != 2 {
 		t.Fatalf("%d keys of in-toto's own form: %q", len(keys), keys)
 	}
@@ -189,11 +190,15 @@ const (
 		`"subject":[{"digest":{"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},"name":"demo.tar"}]}`
 )
 
-// TestReleaseAndStatement: a Release file and an attestation are shown by meaning; gpg and openssl judge what is made of
+// TestReleaseAndStatement: a Release file and an attestation are shown by meaning; the class of the former takes none that
+// cannot be shown, which another class signs by its digest; gpg and openssl judge what is made of
 // them, and the auditor finds both where they are published.
 func TestReleaseAndStatement(t *testing.T) {
 	t.Parallel()
-	r := up(t, world.Config{Profile: "5.7.1", Policy: documents})
+	r := up(t, world.Config{Profile: "5.7.1", Policy: func(text string) string { return documents(text) + "documents = \"demanded\"\n" }})
+	hidden := filepath.Join(t.TempDir(), "Release")
+	r.must(os.WriteFile(hidden, []byte(release+"\nSuite: another\n"), 0o644))
+	r.oneLine(r.client(api.Refused, "sign", "--class", "apt", "--format", "openpgp-cleartext", hidden), "must come as a document")
 	file := r.text("Release", release)
 	s := r.ask([]string{"--class", "apt", "--format", "openpgp-cleartext"}, file)
 	v := s.view(asks(operator.AskArm))
@@ -245,15 +250,22 @@ func TestLayoutApproved(t *testing.T) {
 		before, after, _ := strings.Cut(documents(text), `name = "layouts"`+"\nkeys")
 		return before + `name = "layouts"` + "\nkeys" + strings.Replace(after, "approvals = 0", "approvals = 2", 1) + tables
 	}})
-	const asked = `{"_type":"layout","expires":"2028-11-22T00:00:00Z","inspect":[],"keys":{},"readme":"","steps":[]}`
-	layout := r.text("root.layout", asked)
+	layout := filepath.Join(r.work, "root.layout")
+	rebuilder, err := filepath.Abs("../../hostlink/intoto/testdata/alice.asc")
+	r.must(err)
+	r.client(api.OK, "intoto", "layout", "new", "--rebuilder", rebuilder, "--out", layout)
+	made, err := os.ReadFile(layout)
+	r.must(err)
+	asked := string(made)
+	_, signed, _ := strings.Cut(asked, `"signed": `)
+	expires := regexp.MustCompile(`"expires": "([^"]*)"`).FindStringSubmatch(asked)[1]
 	request := filepath.Join(r.work, "layout.request")
 	r.client(api.OK, "approvals", "request", "--class", "layouts", "--format", "in-toto-gpg", "--timeout", "1h", "--out", request, layout)
 	copies := map[string]string{
-		"alice": strings.ReplaceAll(asked, ",", ",\n  "), "carol": `{"signatures": [], "signed": ` + asked + `}`,
-		"bob": strings.Replace(asked, "2028", "2048", 1),
+		"alice": strings.ReplaceAll(asked, ",", ",\n  "), "carol": strings.TrimSuffix(strings.TrimSpace(signed), "}"),
+		"bob": strings.Replace(asked, expires[:4], "2048", 1),
 	}
-	s := r.ask([]string{"--class", "layouts", "--format", "in-toto-gpg"}, layout)
+	s := r.asking([]string{"intoto", "layout", "sign", "--class", "layouts"}, layout)
 	for _, name := range []string{"bob", "alice", "carol"} {
 		own := filepath.Join(t.TempDir(), "root.layout")
 		r.must(os.WriteFile(own, []byte(copies[name]), 0o644))
@@ -268,11 +280,14 @@ func TestLayoutApproved(t *testing.T) {
 	if !slices.Equal(v.Job.Approvers, []string{"alice", "carol"}) {
 		t.Errorf("the display names %q", v.Job.Approvers)
 	}
-	r.means(v, "in-toto layout, expires 2028-11-22T00:00:00Z", "0 steps")
+	r.means(v, "in-toto layout, expires "+expires, "1 step", "needs 1 of 1 key")
 	r.must(r.Operator("arm " + v.Job.ID))
 	s.touch().end(api.OK)
+	r.client(api.OK, "verify", "--sig", layout, layout)
+	r.must(os.Rename(layout, layout+".sig")) // so that each of both can be changed
+	r.must(os.WriteFile(layout, made, 0o644))
 	r.verified(layout)
-	r.changedIsFound(layout, "2028-11", "2029-11")
+	r.changedIsFound(layout, expires[:7], "2048-11")
 	r.clean()
 }
 
@@ -303,14 +318,14 @@ func (r *rig) changedIsFound(file, old, new string) {
 // lastPEM is the last of the public keys that are not for OpenPGP: those of statements.
 func (r *rig) lastPEM() string {
 	const begin = "-----BEGIN PUBLIC KEY-----\n"
-	all := r.client(api.OK, "cert", "--pem").Stdout
+	all := r.client(api.OK, "keyring", "show", "--pem").Stdout
 	return all[strings.LastIndex(all, begin):]
 }
 
 // rsaKey is the fingerprint of the policy's one RSA key, that for layouts.
 func (r *rig) rsaKey() string {
 	r.t.Helper()
-	for line := range strings.Lines(r.client(api.OK, "--json", "cert").Stdout) {
+	for line := range strings.Lines(r.client(api.OK, "--json", "keyring", "show").Stdout) {
 		var k struct{ Fingerprint, Algorithm string }
 		r.must(json.Unmarshal([]byte(line), &k))
 		if strings.HasPrefix(k.Algorithm, "rsa") {

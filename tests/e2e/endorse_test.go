@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"filippo.io/age"
+
 	"touchmark/tests/swtpm"
 	"touchmark/tests/world"
 )
@@ -30,7 +32,9 @@ func TestChallenge(t *testing.T) {
 	}
 	audit(0, "", "challenge", "--log", r.Mirror, "--out", asked)
 	answer(4, "--hierarchy-auth", "--challenge", asked, "--out", answered)
-	answer(0, "", "--challenge", asked, "--out", answered, "--hierarchy-auth", r.HierarchyAuth())
+	answer(0, "", "--challenge", asked, "--out", answered, "--hierarchy-auth", r.EndorsementAuth(), "--identity", r.Identity())
+	answer(2, "identity", "--challenge", asked, "--out", answered, "--hierarchy-auth", r.EndorsementAuth())
+	answer(1, "no identity matched", "--challenge", asked, "--out", filepath.Join(r.work, "none"), "--hierarchy-auth", r.EndorsementAuth(), "--identity", r.stranger())
 	audit(0, "root      CN=swtpm-localca-rootca", "activate", asked, answered, "--ek-roots", roots)
 	audit(1, "whose TPM that is was not checked", "activate", asked, answered)
 	audit(2, "unknown authority", "activate", asked, answered, "--ek-roots", r.roots("step", makers, "issuercert.pem"))
@@ -48,7 +52,7 @@ func TestChallenge(t *testing.T) {
 	other.StopAppliance()
 	// swtpm calls an RSA seed that it cannot decrypt a failure of the TPM; chips call it a wrong value.
 	other.says("touchmark-appliance-emulated", 4, "", "answer", "--tpm", other.TPM.Spec(), "--dir", other.Board,
-		"--challenge", asked, "--out", answered, "--hierarchy-auth", other.HierarchyAuth())
+		"--challenge", asked, "--out", answered, "--hierarchy-auth", other.EndorsementAuth(), "--identity", other.Identity())
 	after, err := os.ReadFile(answered)
 	r.must(err)
 	if !bytes.Equal(before, after) {
@@ -61,6 +65,14 @@ func TestChallenge(t *testing.T) {
 		t.Errorf("%s", transcript)
 	}
 	r.StopHostd()
+}
+
+// stranger is an age identity that nothing is encrypted for.
+func (r *rig) stranger() string {
+	r.t.Helper()
+	id, err := age.GenerateX25519Identity()
+	r.must(err)
+	return r.text("stranger.key", id.String()+"\n")
 }
 
 // After TPM2_Clear, a second log goes on from the HEAD of the first, signs, and an auditor finds both in order.

@@ -88,9 +88,9 @@ func TestKeyFamilies(t *testing.T) {
 	r.compared(tag, image, plain)
 }
 
-// sshLine and rawPEM are the public keys as touchmark cert prints them: the log has two that are not for OpenPGP.
+// sshLine and rawPEM are the public keys as touchmark keyring show prints them: the log has two that are not for OpenPGP.
 func sshLine(r *rig) string {
-	for line := range strings.Lines(r.client(api.OK, "cert", "--ssh").Stdout) {
+	for line := range strings.Lines(r.client(api.OK, "keyring", "show", "--ssh").Stdout) {
 		if strings.HasPrefix(line, "ssh-ed25519 ") {
 			return line
 		}
@@ -100,7 +100,7 @@ func sshLine(r *rig) string {
 }
 
 func rawPEM(r *rig) string {
-	all := r.client(api.OK, "cert", "--pem").Stdout
+	all := r.client(api.OK, "keyring", "show", "--pem").Stdout
 	const end = "-----END PUBLIC KEY-----\n"
 	_, second, ok := strings.Cut(all, end)
 	if !ok {

@@ -18,8 +18,8 @@ import (
 	"touchmark/appliance/enrol/logkey"
 	"touchmark/appliance/enrol/stopped"
 	"touchmark/appliance/operator"
-	"touchmark/appliance/station"
 	"touchmark/appliance/station/chain"
+	"touchmark/appliance/update"
 	"touchmark/hostlink/message"
 	"touchmark/tests/world"
 	"touchmark/tpm/device"
@@ -67,7 +67,7 @@ func (r *rig) grows(kib int) {
 	defer func() { r.must(store.Close()) }()
 	c := chain.New(chain.Config{Store: store, TPM: tpm, Key: logkey.Ring{Dir: r.Board}.Find, Log: zerolog.Nop()})
 	r.must(c.Load(time.Now()))
-	r.must(c.Start(time.Now().UTC().Truncate(time.Second), time.Time{}, station.Version, ledger.ClockSystem))
+	r.must(c.Start(time.Now().UTC().Truncate(time.Second), time.Time{}, update.Version, ledger.ClockSystem))
 	pad := "\n" + strings.Repeat("# "+strings.Repeat("x", 97)+"\n", 200)
 	previous := uint64(0)
 	for serial, n := 2, 0; n < kib<<10; serial, n = serial+1, n+len(text) {
@@ -99,7 +99,7 @@ func (r *rig) commits(c *chain.Chain, body any) {
 	_, err = c.ExtendPCR(m)
 	r.must(err)
 	c.TookPCR(m)
-	a, err := c.Attestation(m, nil)
+	a, err := c.Attestation(m, nil, nil)
 	r.must(err)
 	r.must(c.AppendNow(now, a))
 }
@@ -167,18 +167,24 @@ func TestRolledBackDiskHealsFromTheMirror(t *testing.T) {
 			c.end(r)
 			r.must(os.RemoveAll(log))
 			r.must(os.CopyFS(log, os.DirFS(old)))
-			mark := r.Hostd().Log.Mark()
-			r.must(r.LaunchAppliance())
-			var halted *world.HaltedError
-			if err := r.Unlock(r.ctx, 0, world.PIN); !errors.As(err, &halted) || !strings.Contains(halted.Why, "head-unknown") {
-				t.Fatal(err)
-			}
-			_, ready, err := r.Views().Wait(r.ctx, 0, func(v operator.View) bool { return v.Event == "ready" })
-			r.must(err)
-			r.must(r.Unlock(r.ctx, ready-1, world.PIN))
-			r.must(r.Hostd().AwaitLog(r.ctx, mark, "log verified"))
-			r.works()
-			r.clean()
+			r.heals("head-unknown")
 		})
 	}
+}
+
+// heals starts a board that lacks a part of its log: it halts, takes what it lacks from the host's mirror, and signs.
+func (r *rig) heals(halt string) {
+	r.t.Helper()
+	mark := r.Hostd().Log.Mark()
+	r.must(r.LaunchAppliance())
+	var halted *world.HaltedError
+	if err := r.Unlock(r.ctx, 0, world.PIN); !errors.As(err, &halted) || !strings.Contains(halted.Why, halt) {
+		r.t.Fatal(err)
+	}
+	_, ready, err := r.Views().Wait(r.ctx, 0, func(v operator.View) bool { return v.Event == "ready" })
+	r.must(err)
+	r.must(r.Unlock(r.ctx, ready-1, world.PIN))
+	r.must(r.Hostd().AwaitLog(r.ctx, mark, "log verified"))
+	r.works()
+	r.clean()
 }

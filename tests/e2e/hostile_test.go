@@ -99,7 +99,7 @@ func (h *hostile) say(raw []byte) {
 // hear takes the board's next message, and mirrors what it pushes.
 func (h *hostile) hear() any {
 	h.t.Helper()
-	text, err := message.Unpack(h.event(serialport.Message).Body)
+	text, err := message.NewUnpacker().Unpack(h.event(serialport.Message).Body)
 	h.must(err)
 	m, err := message.Parse(text)
 	h.must(err)

@@ -16,6 +16,7 @@ import (
 
 	"touchmark/appliance/operator"
 	"touchmark/hostlink/frame"
+	"touchmark/hostlink/message"
 	"touchmark/tests/cable"
 	"touchmark/tests/world"
 )
@@ -34,6 +35,7 @@ type peerSays struct {
 	At, Job, State, Code, Reason, Refused string
 	Have, Total, Size, Entries, Verified  int
 	Sessions, Intent, Outcome             int
+	Opened                                []string
 	BadFrames                             int `json:"bad_frames"`
 	Items                                 []peerItem
 }
@@ -203,6 +205,24 @@ func TestPeerSigns(t *testing.T) {
 	if again := r.start("log").end(0); again.Entries < says.Entries {
 		t.Errorf("fetched anew the log has %d entries, it had %d", again.Entries, says.Entries)
 	}
+}
+
+// TestPeerAnnouncesARound: the board shows what waits on the peer, and the peer hears that its operator opens that.
+func TestPeerAnnouncesARound(t *testing.T) {
+	t.Parallel()
+	r := withPeer(t)
+	p := r.start("rounds", "--rule", "core")
+	v, _, err := r.Views().Wait(r.ctx, p.mark, func(v operator.View) bool { return len(v.Rounds) > 0 })
+	r.must(err)
+	if one := v.Rounds[0]; one.Rule != "core" || one.Files != 1 || one.State != message.RoundWaiting || !one.Next.IsZero() || v.MoreRounds != 0 {
+		t.Errorf("the board shows %+v", v.Rounds)
+	}
+	r.must(r.Operator("open core"))
+	if says := p.end(0); !slices.Equal(says.Opened, []string{"core"}) {
+		t.Errorf("the peer heard of %+v", says)
+	}
+	_, _, err = r.Views().Wait(r.ctx, p.mark, func(v operator.View) bool { return v.Host == "down" && len(v.Rounds) == 0 })
+	r.must(err)
 }
 
 // refused wants a job to be refused with a code while nothing of it reaches the display.

@@ -123,7 +123,7 @@ func (t *tap) fragment(w *way, direction string, f frame.Frame) {
 	}
 	body := w.part[channel]
 	w.part[channel] = nil
-	text, err := message.Unpack(body)
+	text, err := message.NewUnpacker().Unpack(body)
 	if err != nil {
 		return
 	}

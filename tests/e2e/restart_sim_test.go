@@ -491,7 +491,7 @@ func (l *line) pass(direction string, body []byte) bool {
 	if l.broken {
 		return false
 	}
-	text, err := message.Unpack(body)
+	text, err := message.NewUnpacker().Unpack(body)
 	if err != nil {
 		panic(err)
 	}

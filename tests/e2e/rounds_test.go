@@ -10,6 +10,7 @@ import (
 
 	"touchmark/appliance/operator"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/message"
 	"touchmark/tests/consumers"
 	"touchmark/tests/world"
 )
@@ -99,6 +100,16 @@ func (s *repository) open() {
 	s.client(api.OK, "round", "open")
 }
 
+// openAtBoard waits until the board tells of the round, and opens it there.
+func (s *repository) openAtBoard(files int) {
+	s.t.Helper()
+	_, _, err := s.Views().Wait(s.ctx, s.mark, func(v operator.View) bool {
+		return len(v.Rounds) == 1 && v.Rounds[0].Rule == "demo" && v.Rounds[0].Files == files && v.Rounds[0].State == message.RoundWaiting
+	})
+	s.must(err)
+	s.must(s.Operator("open demo"))
+}
+
 func (s *repository) status() (round api.Round) {
 	s.t.Helper()
 	var list struct{ Rounds []api.Round }
@@ -150,7 +161,7 @@ func (s *repository) repoRemove(name string) {
 }
 
 // TestRounds: a newer database takes the place of one on the display; what is armed is published though staging moved on
-// and the daemon was killed; what the operator denies fails a client that waits for it, and what he signs ends the
+// and the daemon was killed; the operator opens a round at the board, and what he denies fails a client that waits for it, and what he signs ends the
 // wrapped repo-add; pacman judges what is published.
 func TestRounds(t *testing.T) {
 	t.Parallel()
@@ -175,7 +186,7 @@ func TestRounds(t *testing.T) {
 		t.Errorf("after the second: %+v", st)
 	}
 	wait = s.waiting("round", "wait", "demo")
-	s.open()
+	s.openAtBoard(2)
 	third := s.shown(first, second)
 	s.must(s.Operator("deny " + third))
 	wait.end(api.Denied)

@@ -46,8 +46,8 @@ func (r *rig) signsWith(key, name string) (file string) {
 	}
 	s.touch().end(api.OK)
 	r.verified(file)
-	cert := r.text("cert.asc", r.client(api.OK, "cert").Stdout)
-	keyring := r.text("keyring.gpg", r.client(api.OK, "cert", "--binary").Stdout)
+	cert := r.text("cert.asc", r.client(api.OK, "keyring", "show").Stdout)
+	keyring := r.text("keyring.gpg", r.client(api.OK, "keyring", "show", "--binary").Stdout)
 	if out, err := r.judge("", "gpgv", "--keyring", keyring, file+".sig", file); err != nil {
 		r.t.Errorf("gpgv: %v\n%s", err, out)
 	}

@@ -113,7 +113,7 @@ func TestPackages(t *testing.T) {
 	t.Run("log-sync", func(t *testing.T) { testLogSync(t, root) })
 	t.Run("unit", func(t *testing.T) { testUnit(t, root) })
 	t.Run("udev", func(t *testing.T) { testUdev(t, root) })
-	t.Run("dpkg", func(t *testing.T) { testDpkg(t, only(t, filepath.Join(dir, "*.deb")), tree(t, root)) })
+	t.Run("dpkg", func(t *testing.T) { testDpkg(t, only(t, filepath.Join(dir, "*.deb")), asInDebian(tree(t, root))) })
 	t.Run("pacman", func(t *testing.T) { testPacman(t, only(t, filepath.Join(dir, "*.pkg.tar.zst")), tree(t, root)) })
 }
 
@@ -327,6 +327,15 @@ func inNamespace() []string {
 		return []string{"unshare", "--mount"}
 	}
 	return []string{"unshare", "--mount", "--map-root-user"}
+}
+
+// asInDebian are the files where the .deb has them: a package's functions for zsh are in another directory there than in
+// Arch, the only one of the two that the shell reads.
+func asInDebian(files []string) (list []string) {
+	for _, f := range files {
+		list = append(list, strings.Replace(f, "/zsh/site-functions/", "/zsh/vendor-completions/", 1))
+	}
+	return list
 }
 
 // testDpkg: the package is what the tree is, goes into an empty system whose dpkg knows of systemd, brings user and

@@ -72,6 +72,7 @@ class Host:
         self.ready = False
         self.asked = None               # from where entries were asked for in this session
         self.job, self.done = None, None
+        self.opened = []                # rules of which the board's operator wants a round
         self.sessions = 0
 
     # --- what the session says
@@ -145,6 +146,10 @@ class Host:
             self.total = max(self.total, m["outcome"] + 1)
             self._go_on()
 
+    def _open_round(self, m):
+        self.opened.append(m["rule"])
+        self.tell("open round", rule=m["rule"])
+
     # --- the log
 
     def _committed(self, note):
@@ -195,6 +200,10 @@ class Host:
 
     def cancel(self, job):
         self._note("cancel", {"origin": self.trust.origin, "job": job, "host-time": now_text()})
+
+    def announce(self, rounds):
+        """Says what waits for a signature: (rule, files, state, since, next or "-") each."""
+        self._note("rounds", {"origin": self.trust.origin, "host-time": now_text(), "round": rounds, "more": 0})
 
     def outcome(self):
         """(intent, outcome) of the job, once both are here and the intent is proved committed; else None."""

@@ -8,6 +8,7 @@ is a test, not a tool: nothing about it is fast, and its private keys lie in pla
     peer.py log    --device TTY …                    fetch and verify the whole log
     peer.py sign   --device TTY … --job FILE FILE…   have files signed; the same --job is the same job again
     peer.py cancel --device TTY … --job FILE         withdraw a job that is not armed
+    peer.py rounds --device TTY … --rule NAME        say that a file waits, until the operator opens a round
     peer.py selftest DIR                             run the test vectors
 
 log, sign and cancel print one JSON object in the end and tell on stderr, a JSON object a line, what happens meanwhile.
@@ -249,6 +250,23 @@ def cancel(args):
     peer.run(finished, time.monotonic() + args.timeout)
 
 
+def rounds(args):
+    host, peer = start(args)
+    waits = (args.rule, 1, "waiting", hosts.now_text(), "-")
+    announced = 0
+
+    def finished():
+        nonlocal announced
+        if host.ready and announced != host.sessions:
+            announced = host.sessions
+            host.announce([waits])
+            tell("rounds sent", rule=args.rule)
+        return args.rule in host.opened
+
+    peer.run(finished, time.monotonic() + args.timeout)
+    summary(host, peer, opened=host.opened)
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -259,14 +277,16 @@ def arguments():
     p = commands.add_parser("selftest")
     p.add_argument("vectors")
     p.set_defaults(run=selftest.run_all)
-    for name, run in {"log": fetch, "sign": sign, "cancel": cancel}.items():
+    for name, run in {"log": fetch, "sign": sign, "cancel": cancel, "rounds": rounds}.items():
         p = commands.add_parser(name)
         for flag in ("--device", "--trust", "--key", "--log"):
             p.add_argument(flag, required=True)
         p.add_argument("--baud", type=int, default=115200)
         p.add_argument("--timeout", type=float, default=120)
         p.set_defaults(run=run)
-        if name != "log":
+        if name == "rounds":
+            p.add_argument("--rule", required=True)
+        elif name != "log":
             p.add_argument("--job", required=True)
         if name == "sign":
             p.add_argument("--class", dest="policy_class", default="anything")

@@ -43,10 +43,11 @@ def matching(pattern, what, most=None):
     return value
 
 
-def number(below=1 << 63):
+def number(below=1 << 63, least=0):
     def value(field):
         need(re.fullmatch("0|[1-9][0-9]*", field), "bad-number")
         need(len(field) < 20 and int(field) < below, "too-large")
+        need(int(field) >= least, "bad-value")
         return int(field)
     return value
 
@@ -148,6 +149,9 @@ FORMS = {
                either("content", line("state", base64_bytes(MAX_STATE)), line("document", base64_bytes(MAX_DOCUMENT)),
                       times=(1, 16))],
     "cancel": [line("origin", origin), line("job", job), line("host-time", time)],
+    "rounds": [line("origin", origin), line("host-time", time),
+               line("round", token, number(1_000_000, 1), token, time, or_dash(time), times=(0, 16)),
+               line("more", number(1_000_000))],
     "mirrored": [line("size", number(), hexadecimal(32))],
     "order": [block("note", MAX_ORDER)],
     "challenge-text": [block("challenge", MAX_CHALLENGE)],
@@ -164,11 +168,12 @@ FORMS = {
     "refused": [line("job", job), line("code", token), line("text", person_text)],
     "done": [line("job", job), line("intent", number()), line("outcome", number())],
     "answer-text": [block("answer", MAX_CHALLENGE)],
+    "open-round": [line("rule", token)],
 }
 MOST = {"approval": MAX_SIGNED_TEXT, "submission": MAX_SIGNED_TEXT}
-SIGNED = {"hello", "cancel"}  # of the messages; approval and submission are signed too but travel within submit
-TO_BOARD = {"hello", "submit", "cancel", "mirrored", "order", "challenge-text", "fetch", "entries"}
-FROM_BOARD = {"welcome", "entries", "checkpoint-note", "event", "refused", "done", "answer-text", "fetch"}
+SIGNED = {"hello", "cancel", "rounds"}  # of the messages; approval and submission are signed too but travel within submit
+TO_BOARD = {"hello", "submit", "cancel", "rounds", "mirrored", "order", "challenge-text", "fetch", "entries"}
+FROM_BOARD = {"welcome", "entries", "checkpoint-note", "event", "refused", "done", "answer-text", "open-round", "fetch"}
 
 
 def together(form, v):
@@ -176,6 +181,9 @@ def together(form, v):
     if form == "approval":
         pairs = [(item[0], item[3]) for item in v["item"]]
         need(len(set(pairs)) == len(pairs), "bad-value")
+    elif form == "rounds":
+        rules = [r[0] for r in v["round"]]
+        need(len(set(rules)) == len(rules), "bad-value")
     elif form == "submit":
         need(sum(len(data) for key, data in v["content"] if key == "document") <= MAX_DOCUMENTS, "bad-value")
     elif form == "entries":

@@ -68,7 +68,7 @@ func (r *run) first() error {
 	if code, err := r.sign("first"); err != nil || code != api.OK {
 		return fmt.Errorf("first ceremony: %d, %w", code, err)
 	}
-	for _, write := range []func() error{r.publish, r.writePolicy, func() error { return r.writeOrder("note") }, func() error { return r.writeOrder("close") }} {
+	for _, write := range []func() error{r.publish, r.writePolicy, r.writeKey, func() error { return r.writeOrder("note") }, func() error { return r.writeOrder("close") }} {
 		if err := write(); err != nil {
 			return err
 		}

@@ -1,8 +1,11 @@
 package powercut
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"touchmark/appliance/operator"
@@ -88,13 +91,67 @@ func obeying(kinds ...string) func(*run) error {
 		if err := r.restarted(); err != nil {
 			return err
 		}
-		for _, kind := range kinds {
-			if said, err := r.bring(kind); err != nil || said != "" {
-				return fmt.Errorf("after the fault: the order %s: %s, %w", kind, said, err)
-			}
+		if err := r.ordered(kinds...); err != nil {
+			return err
 		}
 		return r.works()
 	}
+}
+
+// ordered brings orders that must be obeyed, or have been.
+func (r *run) ordered(kinds ...string) error {
+	for _, kind := range kinds {
+		if said, err := r.bring(kind); err != nil || said != "" {
+			return fmt.Errorf("after the fault: the order %s: %s, %w", kind, said, err)
+		}
+	}
+	return nil
+}
+
+// writeKey has the board make its next log key and writes the order that brings it in.
+func (r *run) writeKey() error {
+	keys, err := r.logKey("new")
+	if err != nil {
+		return err
+	}
+	return r.writeOrder("key", "--log-key", keys.Next)
+}
+
+// logKeys are the verifier keys that the board prints.
+type logKeys struct{ Present, Next string }
+
+func (r *run) logKey(word string) (k logKeys, err error) {
+	text, err := r.must("touchmark-appliance-emulated", "log-key", word, "--dir", r.Board, "--json")
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &k)
+	}
+	return k, err
+}
+
+// rekeyed wants the board's next log key to be the one in force, or to come into force now, and host and auditor to take
+// it.
+func (r *run) rekeyed() error {
+	if err := r.restarted(); err != nil {
+		return err
+	}
+	if err := r.ordered("key"); err != nil {
+		return err
+	}
+	keys, err := r.logKey("show")
+	if err == nil && keys.Next != "" {
+		err = fmt.Errorf("after the order there are two log keys: %+v", keys)
+	}
+	next := filepath.Join(r.work, "trust.next")
+	if err == nil {
+		_, err = r.must("touchmark-audit", "trust", "next", "--trust", r.Trust, "--log-key", keys.Present, "--key", r.Key("admin1"), "--out", next)
+	}
+	if err == nil {
+		err = os.Rename(next, filepath.Join(r.Trust, "trust"))
+	}
+	if err != nil {
+		return err
+	}
+	return r.works()
 }
 
 // closedText begins what the display of a closed log says.

@@ -94,7 +94,7 @@ func chosen(name string, calls []string) (orders []Order) {
 	var matter []int
 	for i, c := range calls {
 		if (strings.Contains(c, "sync ") || isWrite(c) || strings.HasPrefix(c, "renameat ")) &&
-			(strings.Contains(c, "/log-") || strings.Contains(c, "checkpoint") || strings.Contains(c, "pending") || name == "enrolment") {
+			(strings.Contains(c, "/log-") || strings.Contains(c, "checkpoint") || strings.Contains(c, "pending") || name == "enrolment" || name == "rounds") {
 			matter = append(matter, i)
 		}
 	}

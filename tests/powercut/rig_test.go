@@ -38,17 +38,20 @@ type target struct {
 	except  []string
 	does    func(r *run) (said string, err error)
 	after   func(r *run) error // everything works again
+	rules   string             // of the daemon's configuration
 }
 
 var targets = map[string]target{
-	"appliance": {"appliance", usual, "exit code 0", boardFiles, []string{"run"}, (*run).faulty, (*run).recovered},
-	"mirror":    {"hostd", usual, "exit code 0", func(w *world.World) string { return filepath.Join(w.Host, "mirror") }, nil, (*run).faulty, (*run).recovered},
-	"published": {"hostd", usual, "exit code 0", func(w *world.World) string { return w.Mirror }, nil, (*run).publishes, (*run).recovered},
-	"enrolment": {"enroll", blank, "exit code 0", func(w *world.World) string { return w.Dir }, []string{"calls"}, (*run).enrols, (*run).enrolled},
-	"orders":    {"appliance", usual, "exit code 0", boardFiles, []string{"run"}, bringing("policy", "note"), obeying("policy", "note")},
-	"close":     {"appliance", usual, closedText, boardFiles, []string{"run"}, bringing("close"), (*run).closed},
-	"heal":      {"appliance", behind, "exit code 0", boardFiles, []string{"run"}, (*run).heals, (*run).healed},
-	"resume":    {"appliance", lost, "exit code 0", boardFiles, []string{"run"}, (*run).resumes, (*run).resumed},
+	"appliance": {"appliance", usual, "exit code 0", boardFiles, []string{"run"}, (*run).faulty, (*run).recovered, ""},
+	"mirror":    {"hostd", usual, "exit code 0", func(w *world.World) string { return filepath.Join(w.Host, "mirror") }, nil, (*run).faulty, (*run).recovered, ""},
+	"published": {"hostd", usual, "exit code 0", func(w *world.World) string { return w.Mirror }, nil, (*run).publishes, (*run).recovered, ""},
+	"enrolment": {"enroll", blank, "exit code 0", func(w *world.World) string { return w.Dir }, []string{"calls"}, (*run).enrols, (*run).enrolled, ""},
+	"orders":    {"appliance", usual, "exit code 0", boardFiles, []string{"run"}, bringing("policy", "note"), obeying("policy", "note"), ""},
+	"log key":   {"appliance", usual, "exit code 0", boardFiles, []string{"run"}, bringing("key"), (*run).rekeyed, ""},
+	"close":     {"appliance", usual, closedText, boardFiles, []string{"run"}, bringing("close"), (*run).closed, ""},
+	"heal":      {"appliance", behind, "exit code 0", boardFiles, []string{"run"}, (*run).heals, (*run).healed, ""},
+	"resume":    {"appliance", lost, "exit code 0", boardFiles, []string{"run"}, (*run).resumes, (*run).resumed, ""},
+	"rounds":    {"hostd", usual, "exit code 0", func(w *world.World) string { return w.Dir }, notOfRounds, (*run).repository, (*run).published, roundRule},
 }
 
 func boardFiles(w *world.World) string { return w.Board }
@@ -76,7 +79,7 @@ func try(ctx context.Context, base, dir string, tg target, o Order) (out outcome
 		return out, err
 	}
 	o.Report = filepath.Join(dir, "calls")
-	cfg := world.Config{Dir: dir, Bin: binDir(), Touch: "auto"}
+	cfg := world.Config{Dir: dir, Bin: binDir(), Touch: "auto", HostTOML: tg.rules}
 	armed := true
 	var w *world.World
 	cfg.Wrap = func(program string, argv []string) []string {

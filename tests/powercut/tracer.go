@@ -1,7 +1,8 @@
 // Package powercut lets every system call on files fail in turn, in the real
 // programs: the appliance over its data directory, while it signs, obeys orders,
-// is led out of halts and is enrolled, the host daemon over its mirror and what it
-// publishes. After each fault the programs are started again and the auditor has
+// is led out of halts and is enrolled, the host daemon over its mirror, over what it
+// publishes, and over rounds: the queue, the jobs it keeps, staging and the
+// repository. After each fault the programs are started again and the auditor has
 // the last word.
 //
 // The fault is made by a tracer (ptrace(2)) that the world starts in the

@@ -41,7 +41,10 @@ const (
 	HierarchyChangeAuth = 0x129
 	NVDefineSpace       = 0x12a
 	CreatePrimary       = 0x131
+	NVIncrement         = 0x134
 	NVExtend            = 0x136
+	NVWrite             = 0x137
+	NVWriteLock         = 0x138
 	ActivateCredential  = 0x147
 	CertifyCreation     = 0x14a
 	PolicySecret        = 0x151

@@ -52,6 +52,8 @@ func parseText(form string, b []byte) (m marshaler, err error) {
 		m, err = message.ParseHello(b)
 	case "cancel":
 		m, err = message.ParseCancel(b)
+	case "rounds":
+		m, err = message.ParseRounds(b)
 	default:
 		err = fmt.Errorf("no form %q", form)
 	}
@@ -103,6 +105,18 @@ func fieldsOf(m marshaler) []string {
 		return []string{"origin " + m.Origin, "job " + m.Job.String(), "host-time " + canon.Time(m.HostTime)}
 	case *message.CancelNote:
 		return fieldsOf(&m.Cancel)
+	case *message.Rounds:
+		out := []string{"origin " + m.Origin, "host-time " + canon.Time(m.HostTime)}
+		for _, r := range m.Rounds {
+			next := "-"
+			if !r.Next.IsZero() {
+				next = canon.Time(r.Next)
+			}
+			out = append(out, fmt.Sprintf("round %s %d %s %s %s", r.Rule, r.Files, r.State, canon.Time(r.Since), next))
+		}
+		return append(out, fmt.Sprint("more ", m.More))
+	case *message.RoundsNote:
+		return fieldsOf(&m.Rounds)
 	case *message.Submit:
 		out := []string{block("approval", m.Approval), block("submission", m.Submission)}
 		for _, c := range m.Contents {
@@ -151,6 +165,8 @@ func fieldsFromBoard(m marshaler) []string {
 		return []string{"job " + m.Job.String(), fmt.Sprint("intent ", m.Intent), fmt.Sprint("outcome ", m.Outcome)}
 	case *message.Answer:
 		return []string{block("answer", m.Text)}
+	case *message.OpenRound:
+		return []string{"rule " + m.Rule}
 	default:
 		return []string{fmt.Sprintf("%T", m)}
 	}
@@ -242,7 +258,7 @@ func TestMessages(t *testing.T) {
 	run(t, "messages.txt", func(t *testing.T, v vector) {
 		b := v.get("bytes").bytes
 		if v.get("to").text == "host" {
-			plain, err := message.Unpack(b)
+			plain, err := message.NewUnpacker().Unpack(b)
 			if err != nil {
 				v.refused(t, problem(err))
 				return

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"filippo.io/age"
+
 	"touchmark/appliance/operator"
 )
 
@@ -28,7 +30,12 @@ func (w *World) Enrol(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := w.startBoard("enroll", args...)
+	return w.Ceremony(ctx, args...)
+}
+
+// Ceremony has the appliance run a command that asks its operator, as enroll does, attended to its end.
+func (w *World) Ceremony(ctx context.Context, args ...string) error {
+	b, err := w.startBoard(args[0], args...)
 	if err != nil {
 		return err
 	}
@@ -48,9 +55,30 @@ func (w *World) Enrol(ctx context.Context) error {
 // enrolment makes what the ceremony starts from, and answers the appliance's arguments.
 func (w *World) enrolment(ctx context.Context) ([]string, error) {
 	policy, err := w.signPolicy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	recipient, err := w.recipient()
 	args := []string{"enroll", "--dir", w.Board, "--policy", policy, "--uid", UserID, "--trust-out", w.Trust,
-		"--transcript", w.Transcript(), "--hierarchy-auth-out", w.HierarchyAuth(), "--throwaway"}
+		"--transcript", w.Transcript(), "--hierarchy-auth-out", w.Admins, "--backup-recipient", recipient, "--throwaway"}
 	return append(args, w.Enrolment...), err
+}
+
+// recipient is the administrator who keeps what the ceremony encrypts; the identity is made once.
+func (w *World) recipient() (string, error) {
+	raw, err := os.ReadFile(w.Identity())
+	if err == nil {
+		id, err := age.ParseX25519Identity(strings.TrimSpace(string(raw)))
+		if err != nil {
+			return "", err
+		}
+		return id.Recipient().String(), nil
+	}
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		return "", err
+	}
+	return id.Recipient().String(), os.WriteFile(w.Identity(), []byte(id.String()+"\n"), 0o600)
 }
 
 // EnrolCommands makes command lines that each hold the key ceremony, or what is left of it; somebody else types the PIN
@@ -71,7 +99,7 @@ func (w *World) attendEnrolment(ctx context.Context, b *board) {
 		}
 		mark = next
 		if v.Ask == operator.AskPIN {
-			_, err = fmt.Fprintln(b.in, "pin "+PIN)
+			_, err = fmt.Fprintln(b.in, "pin "+w.Secret(v))
 		} else if w.Touch == "ask" {
 			err = w.touched(v).Touch(ctx)
 		}
@@ -136,8 +164,13 @@ func (w *World) StartAppliance(ctx context.Context) error {
 }
 
 // LaunchAppliance starts the board and waits for nothing.
-func (w *World) LaunchAppliance() (err error) {
-	w.board, err = w.startBoard("appliance", "run", "--dir", w.Board, "--device", w.Cable.BoardPath(), "--baud", strconv.Itoa(w.Baud))
+func (w *World) LaunchAppliance() error {
+	return w.RunAppliance("run", "--dir", w.Board, "--device", w.Cable.BoardPath(), "--baud", strconv.Itoa(w.Baud))
+}
+
+// RunAppliance starts the board with these arguments and waits for nothing.
+func (w *World) RunAppliance(args ...string) (err error) {
+	w.board, err = w.startBoard("appliance", args...)
 	return err
 }
 
@@ -222,6 +255,11 @@ func (w *World) LaunchHostd(ctx context.Context, key string) error {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return err
 	}
+	return w.RunHostd(ctx, config)
+}
+
+// RunHostd starts the daemon with this configuration and waits until it serves its socket.
+func (w *World) RunHostd(ctx context.Context, config string) error {
 	p, err := startReady(ctx, w.Logs, "hostd", w.wrapped("hostd", []string{w.bin("touchmark-hostd"), "--config", config}))
 	w.hostd = p
 	return err

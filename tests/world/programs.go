@@ -116,6 +116,9 @@ func (w *World) startToken(ctx context.Context) error {
 	} else {
 		argv = append(argv, "--socket", w.TokenSocket())
 	}
+	if w.USBRedir != "" {
+		argv = append(argv, "--usb-redir", w.USBRedir)
+	}
 	p, err := startReady(ctx, w.Logs, "pivemu", argv)
 	if err != nil {
 		return err

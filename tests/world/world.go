@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"touchmark/appliance/operator"
 	"touchmark/tests/cable"
 	"touchmark/tests/swtpm"
 )
@@ -34,21 +35,23 @@ type Wrapper func(program string, argv []string) []string
 
 // Config says what world to make. Dir and Bin are required.
 type Config struct {
-	Dir       string                   // everything is made below here
-	Bin       string                   // where the programs are (build/bin)
-	Algorithm string                   // of the token's key: p256 (default), rsa2048, …
-	Profile   string                   // firmware the token emulates: 5.7.1 (default) or 5.4.3
-	Touch     string                   // who touches: ask (default: World.Token), auto or never
-	Window    time.Duration            // how long the token waits for a touch; default an hour: on a busy machine a real one's may end by itself
-	Baud      int                      // of both serial ports; default 115200, which ptys ignore
-	Policy    func(toml string) string // last word on the policy's text; nil leaves it
-	Enrolment []string                 // more flags of touchmark-appliance enroll
-	Two       bool                     // there is a second token, World.Spare
-	HostTOML  string                   // more of the daemon's configuration
-	TPM       *swtpm.Server            // nil: one of the world's own
-	Wrap      Wrapper                  // starts appliance and hostd in another way; nil: directly
-	ViaPCSCD  bool                     // the board's build with the tag pcscd, over the system's pcscd …
-	VPCD      string                   // … whose vpcd listens here: host:port
+	Dir       string                     // everything is made below here
+	Bin       string                     // where the programs are (build/bin)
+	Algorithm string                     // of the token's key: p256 (default), rsa2048, …
+	Profile   string                     // firmware the token emulates: 5.7.1 (default) or 5.4.3
+	Touch     string                     // who touches: ask (default: World.Token), auto or never
+	Window    time.Duration              // how long the token waits for a touch; default an hour: on a busy machine a real one's may end by itself
+	Baud      int                        // of both serial ports; default 115200, which ptys ignore
+	Policy    func(toml string) string   // last word on the policy's text; nil leaves it
+	Enrolment []string                   // more flags of touchmark-appliance enroll
+	Secret    func(operator.View) string // what the operator types where the ceremony asks for PIN or PUK; nil: PIN
+	Two       bool                       // there is a second token, World.Spare
+	HostTOML  string                     // more of the daemon's configuration
+	TPM       *swtpm.Server              // nil: one of the world's own
+	Wrap      Wrapper                    // starts appliance and hostd in another way; nil: directly
+	ViaPCSCD  bool                       // the board's build with the tag pcscd, over the system's pcscd …
+	VPCD      string                     // … whose vpcd listens here: host:port
+	USBRedir  string                     // socket of a virtual machine's usb-redir device, into which the token is plugged too
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -65,6 +68,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Baud == 0 {
 		c.Baud = 115200
+	}
+	if c.Secret == nil {
+		c.Secret = func(operator.View) string { return PIN }
 	}
 	for _, dir := range []*string{&c.Dir, &c.Bin} {
 		if *dir == "" {
@@ -206,9 +212,11 @@ func (w *World) Close() error {
 	return err
 }
 
-// Transcript is the file in which the enrolment tells what was done, HierarchyAuth the one with the TPM's authorizations.
-func (p Paths) Transcript() string    { return filepath.Join(p.Admins, "transcript.txt") }
-func (p Paths) HierarchyAuth() string { return filepath.Join(p.Admins, "hierarchy-auth") }
+// Transcript is the file in which the enrolment tells what was done, EndorsementAuth the one with
+// the authorization of the TPM's endorsement hierarchy, Identity that of the administrator who can read it.
+func (p Paths) Transcript() string      { return filepath.Join(p.Admins, "transcript.txt") }
+func (p Paths) EndorsementAuth() string { return filepath.Join(p.Admins, "hierarchy-endorsement.age") }
+func (p Paths) Identity() string        { return filepath.Join(p.Admins, "age.key") }
 
 // Env are the environment variables that let our host programs find this world.
 func (w *World) Env() []string {

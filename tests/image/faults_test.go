@@ -1,0 +1,217 @@
+//go:build imagetest
+
+package image
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"touchmark/appliance/boot"
+	"touchmark/appliance/operator"
+	"touchmark/tests/world"
+)
+
+// TestAccidents: nobody touches; the token is pulled while it waits for a touch, and comes back; the cable is pulled and comes
+// back; the operator switches the board off and on. Each time the board signs afterwards.
+func TestAccidents(t *testing.T) {
+	r := up(t)
+	failed := func(name string, accident func()) {
+		t.Helper()
+		mark := r.Views().Mark()
+		done := r.ask(r.file(name))
+		r.arm(mark)
+		r.must(r.Token.Await(r.ctx))
+		accident()
+		if res := <-done; res.Code == 0 {
+			t.Errorf("%s: signed all the same", name)
+		}
+		if _, err := os.Stat(r.path(name + ".sig")); err == nil {
+			t.Errorf("%s: there is a signature", name)
+		}
+	}
+	failed("untouched", func() { r.must(r.Token.Expire(r.ctx)) })
+	r.sign(r.file("after-the-timeout"))
+	failed("pulled", func() { r.must(r.Token.Pull(r.ctx)) })
+	mark := r.Views().Mark()
+	r.must(r.Token.Insert(r.ctx))
+	r.must(r.Unlock(r.ctx, mark, world.PIN))
+	r.sign(r.file("after-the-token-came-back"))
+
+	mark = r.Views().Mark()
+	r.qmp.do("device_del", map[string]any{"id": "line"}) // the adapter, out of the board
+	_, mark = r.seen(mark, "that the host is gone", func(v operator.View) bool { return v.Host == "down" })
+	r.qmp.do("device_add", map[string]any{"driver": "usb-serial", "id": "again", "chardev": "line", "bus": "usb.0"})
+	r.seen(mark, "that the host is back", func(v operator.View) bool { return v.Host == "repo1" })
+	r.sign(r.file("after-the-cable-came-back"))
+
+	r.off()
+	r.on()
+	r.sign(r.file("after-a-night"))
+	r.clean()
+}
+
+// TestPowerCuts: the power goes at random moments of a ceremony and of a start, TOUCHMARK_CUTS times (3); each time the board
+// comes up by itself, what was signed has its intent, and the auditor has nothing to say against it.
+func TestPowerCuts(t *testing.T) {
+	cuts := 3
+	if s := os.Getenv("TOUCHMARK_CUTS"); s != "" {
+		n, err := strconv.Atoi(s)
+		must(t, err)
+		cuts = n
+	}
+	const longest = 400 * time.Millisecond // of a ceremony, from the arm button on, and some
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	r := up(t)
+	r.allow(time.Duration(cuts) * time.Minute)
+	r.must(r.Token.Mode(r.ctx, "auto"))
+	for i := range cuts {
+		mark := r.Views().Mark()
+		done := r.ask(r.file(fmt.Sprint("cut-", i)))
+		r.arm(mark)
+		<-time.After(time.Duration(random.Int64N(int64(longest)))) // whatever the board does now, its power goes
+		r.cut()
+		if random.IntN(3) == 0 { // and once more in the start
+			r.boot()
+			<-time.After(time.Duration(random.Int64N(int64(4 * time.Second))))
+			r.cut()
+		}
+		r.on()
+		r.settle(done)
+	}
+	r.must(r.Token.Mode(r.ctx, "ask"))
+	r.sign(r.file("after-all-cuts"))
+	r.clean()
+}
+
+// TestDamagedCard: a full disk, one that the kernel found errors in, one with no file system, and a boot image with one byte
+// flipped are each said, nothing is signed that is not logged, and the board goes on once they are mended.
+func TestDamagedCard(t *testing.T) {
+	r := up(t)
+	r.sign(r.file("before"))
+	r.off()
+
+	r.fill()
+	r.boot()
+	var halted *world.HaltedError
+	if err := r.Unlock(r.ctx, 0, world.PIN); !errors.As(err, &halted) || !strings.Contains(err.Error(), "log-unwritable") {
+		t.Errorf("on a full disk: %v", err)
+	}
+	r.seen(0, "that the disk is full", func(v operator.View) bool { return contains(v, "left: when it is full") })
+	r.off()
+	r.debugfs("rm full")
+	r.on()
+	r.sign(r.file("with-space-again"))
+	r.off()
+
+	r.debugfs("ssv error_count 1")
+	r.boot()
+	r.seen(0, "that it is halted", func(v operator.View) bool { return v.Halted != "" })
+	r.seen(0, "that the disk has errors", func(v operator.View) bool { return contains(v, "cannot be written") })
+	r.off()
+	r.debugfs("ssv error_count 0")
+
+	r.flip(r.bootImage())
+	r.on()
+	r.sign(r.file("with-another-image"))
+	r.foreign()
+	r.cut()
+
+	r.flip(r.partition(4) + boot.SuperblockAt + 0x38) // the number by which ext4 is known
+	end := r.mark()
+	r.boot()
+	r.heard(end, "has no ext4 file system")
+}
+
+// settle waits for the end of a request that a power cut may have met before it was logged: it then comes again, to be armed.
+func (r *rig) settle(done <-chan world.Result) {
+	r.t.Helper()
+	ctx, stop := context.WithCancel(r.ctx)
+	defer stop()
+	go func() {
+		for mark := 0; ; {
+			v, next, err := r.Views().Wait(ctx, mark, func(v operator.View) bool { return v.Ask == operator.AskArm })
+			if err != nil || r.Operator("arm "+v.Job.ID) != nil {
+				return
+			}
+			mark = next
+		}
+	}()
+	select {
+	case res := <-done:
+		r.t.Logf("exit code %d: %s", res.Code, strings.TrimSpace(res.Stderr))
+	case <-ctx.Done():
+		r.t.Fatal("the request never ends")
+	}
+}
+
+func contains(v operator.View, words string) bool { return strings.Contains(v.Warning, words) }
+
+// left are the blocks that fill leaves, fewer than a commit needs.
+const left = 2
+
+// fill fills the data partition.
+func (r *rig) fill() {
+	r.t.Helper()
+	m := regexp.MustCompile(`Free blocks: +([0-9]+)`).FindStringSubmatch(r.debugfs("show_super_stats -h"))
+	if m == nil {
+		r.t.Fatal("debugfs does not tell how many blocks are free")
+	}
+	free, err := strconv.Atoi(m[1])
+	r.must(err)
+	r.debugfs("write " + r.file("filler") + " full")
+	r.debugfs(fmt.Sprintf("fallocate full 1 %d", free-left-free/1000)) // some blocks go into saying where they are
+}
+
+// bootImage is where on the card some byte of slot A's boot.img is.
+func (r *rig) bootImage() int64 {
+	r.t.Helper()
+	image, err := os.ReadFile(filepath.Join(r.image, "boot.img"))
+	r.must(err)
+	slot := make([]byte, r.partition(3)-r.partition(2))
+	f, err := os.Open(r.path("card"))
+	r.must(err)
+	defer f.Close()
+	_, err = f.ReadAt(slot, r.partition(2))
+	r.must(err)
+	at := bytes.Index(slot, image[len(image)/2:len(image)/2+512])
+	if at < 0 {
+		r.t.Fatal("slot A has another boot.img than the build")
+	}
+	return r.partition(2) + int64(at)
+}
+
+// flip changes a byte of the card.
+func (r *rig) flip(at int64) {
+	r.t.Helper()
+	f, err := os.OpenFile(r.path("card"), os.O_RDWR, 0)
+	r.must(err)
+	defer f.Close()
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, at)
+	r.must(err)
+	b[0] ^= 1
+	_, err = f.WriteAt(b, at)
+	r.must(err)
+}
+
+// foreign has the auditor name a start that booted what the build is not.
+func (r *rig) foreign() {
+	r.t.Helper()
+	res, err := r.Run(r.ctx, r.dir, "touchmark-audit", "verify", r.Mirror, "--trust", r.Trust, "--golden", r.golden)
+	r.must(err)
+	if res.Code != 1 || !strings.Contains(res.Stdout, "boot-foreign") {
+		r.t.Errorf("touchmark-audit: exit code %d, want a warning boot-foreign:\n%s%s", res.Code, res.Stdout, res.Stderr)
+	}
+}

@@ -1,0 +1,476 @@
+//go:build imagetest
+
+package image
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"touchmark/appliance/boot"
+	"touchmark/appliance/operator"
+	"touchmark/tests/serial/initrd"
+	"touchmark/tests/swtpm"
+	"touchmark/tests/world"
+	"touchmark/tpm/audit/golden"
+)
+
+// patience bounds each test, many times what one takes: the machine is emulated without KVM.
+const patience = 10 * time.Minute
+
+// rig is a board in a virtual machine, and the world around it.
+type rig struct {
+	*world.World
+	t      *testing.T
+	ctx    context.Context
+	image  string   // folder of the build
+	dir    string   // of this machine: its disk, its stick, sockets
+	golden string   // file with the values of this build and command line
+	words  []string // more of the command line
+	initrd string   // the build's, or that with more in it
+	tpm    *swtpm.Server
+	qmp    *qmp
+
+	mu    sync.Mutex // guards what follows
+	lines []string   // of the console, that are not the operator's
+	more  chan struct{}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *rig) must(err error) {
+	r.t.Helper()
+	must(r.t, err)
+}
+
+// newRig prepares a machine with a card as a build made it, switched off.
+func newRig(t *testing.T, words ...string) *rig {
+	t.Helper()
+	r := &rig{t: t, image: os.Getenv("TOUCHMARK_IMAGE"), more: make(chan struct{}), words: append([]string{"touchmark.operator=lines", "quiet"}, words...)}
+	if _, err := os.Stat(filepath.Join(r.image, "sdcard.img")); err != nil {
+		t.Fatalf("TOUCHMARK_IMAGE: %v: run make image-test", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	r.ctx = ctx
+	dir, err := os.MkdirTemp("", "tmi-") // sockets need a short path
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	r.dir = dir
+	r.startTPM()
+	w, err := world.New(ctx, world.Config{Dir: filepath.Join(dir, "w"), Bin: os.Getenv("TOUCHMARK_BIN"), TPM: r.tpm, USBRedir: r.path("redir")})
+	must(t, err)
+	r.World = w
+	t.Cleanup(r.close)
+	r.initrd = filepath.Join(r.image, "initrd.zst")
+	r.run("cp", "--sparse=always", filepath.Join(r.image, "sdcard.img"), r.path("card"))
+	r.writeGolden()
+	r.makeStick()
+	return r
+}
+
+func (r *rig) close() {
+	if r.t.Failed() {
+		r.mu.Lock()
+		r.t.Logf("console:\n%s", strings.Join(r.lines, "\n"))
+		r.mu.Unlock()
+		if p := r.Appliance(); p != nil {
+			views := r.Views().All()
+			r.t.Logf("machine: %s\ndisplay: %+v", p.LogTail(), views[max(0, len(views)-3):])
+		}
+		if p := r.Hostd(); p != nil {
+			r.t.Logf("hostd: %s", p.LogTail())
+		}
+	}
+	r.must(r.Close())
+	r.stopTPM()
+}
+
+// allow gives the test more time.
+func (r *rig) allow(more time.Duration) {
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience+more)
+	r.t.Cleanup(cancel)
+	r.ctx = ctx
+}
+
+func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
+
+func (r *rig) run(name string, args ...string) string {
+	r.t.Helper()
+	out, err := exec.CommandContext(r.ctx, name, args...).CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("%s %q: %v: %s (run make setup)", name, args, err, out)
+	}
+	return string(out)
+}
+
+// startTPM gives the TPM its power: QEMU connects to it.
+func (r *rig) startTPM() {
+	r.t.Helper()
+	tpm, err := swtpm.ForMachine(filepath.Join(r.dir, "tpm"))
+	must(r.t, err)
+	r.tpm = tpm
+}
+
+func (r *rig) stopTPM() {
+	if r.tpm != nil {
+		must(r.t, r.tpm.Stop())
+	}
+	r.tpm = nil
+}
+
+func (r *rig) commandLine() string {
+	line, err := os.ReadFile(filepath.Join(r.image, "cmdline.txt"))
+	r.must(err)
+	return strings.Join(append([]string{strings.TrimSpace(string(line))}, r.words...), " ")
+}
+
+// writeGolden makes the values of this machine: the build's, with its own command line.
+func (r *rig) writeGolden() {
+	r.t.Helper()
+	text, err := os.ReadFile(filepath.Join(r.image, "golden.txt"))
+	r.must(err)
+	g, err := golden.Parse(text)
+	r.must(err)
+	g.Measured.CommandLine = boot.CommandLine(r.commandLine())
+	text, err = g.Marshal()
+	r.must(err)
+	r.golden = r.path("golden")
+	r.must(os.WriteFile(r.golden, text, 0o600))
+}
+
+// boot switches the machine on.
+func (r *rig) boot(more ...string) {
+	r.t.Helper()
+	if r.tpm == nil {
+		r.startTPM()
+	}
+	argv := append([]string{"qemu-system-aarch64",
+		"-accel", "tcg", "-machine", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "256", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-kernel", filepath.Join(r.image, "Image"), "-initrd", r.initrd, "-append", r.commandLine(),
+		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+		"-blockdev", "driver=raw,node-name=card,file.driver=file,file.filename=" + r.path("card"), "-device", "virtio-blk-pci,drive=card",
+		"-blockdev", "driver=raw,node-name=stick,file.driver=file,file.locking=off,file.filename=" + r.path("stick"),
+		"-chardev", "socket,id=tpm,path=" + r.tpm.Control(), "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis-device,tpmdev=tpm",
+		"-device", "qemu-xhci,id=usb", "-chardev", "serial,id=line,path=" + r.Cable.BoardPath(), "-device", "usb-serial,id=line,chardev=line",
+		"-chardev", "socket,id=redir,server=on,wait=off,path=" + r.USBRedir, "-device", "usb-redir,chardev=redir",
+		"-qmp", "unix:" + r.path("qmp") + ",server=on,wait=off"}, more...)
+	_ = os.Remove(r.path("qmp"))
+	r.must(r.StartMachine(argv, r.hear))
+	r.qmp = r.dialQMP()
+}
+
+// withGuest adds package guest to the root, under its names, and has one of them be the first process.
+func (r *rig) withGuest(first string) {
+	r.t.Helper()
+	guest := r.path("guest")
+	build := exec.CommandContext(r.ctx, "go", "build", "-o", guest, "./guest")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=arm64", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		r.t.Fatalf("%v: %s", err, out)
+	}
+	var more initrd.Image
+	for _, name := range []string{"guest", first} {
+		r.must(more.AddFile(name, guest))
+	}
+	r.must(more.Write(r.path("more")))
+	root, err := os.ReadFile(r.initrd)
+	r.must(err)
+	root = append(root, make([]byte, -len(root)&3)...) // archives begin at multiples of four bytes
+	added, err := os.ReadFile(r.path("more"))
+	r.must(err)
+	r.initrd = r.path("initrd")
+	r.must(os.WriteFile(r.initrd, append(root, added...), 0o600))
+	r.words = append(r.words, "rdinit=/"+first)
+	r.writeGolden()
+}
+
+// off has the operator switch the board off.
+func (r *rig) off() {
+	r.t.Helper()
+	r.must(r.Operator("quit"))
+	select {
+	case <-r.Appliance().Done():
+	case <-r.ctx.Done():
+		r.t.Fatal("the board does not switch itself off")
+	}
+	r.cut()
+}
+
+// on switches it on again, and the operator unlocks it.
+func (r *rig) on() {
+	r.t.Helper()
+	start := time.Now()
+	r.boot()
+	r.seen(0, "that it is up", func(v operator.View) bool { return v.Ask == operator.AskTime })
+	r.t.Logf("the display is up %.1f s after the machine was switched on", time.Since(start).Seconds())
+	r.must(r.Unlock(r.ctx, 0, world.PIN))
+}
+
+// file makes a file to be signed.
+func (r *rig) file(name string) string {
+	r.t.Helper()
+	path := r.path(name)
+	r.must(os.WriteFile(path, []byte("content of "+name), 0o600))
+	return path
+}
+
+// partition is where a partition of the card begins, from its table (MBR).
+func (r *rig) partition(number int) int64 {
+	r.t.Helper()
+	f, err := os.Open(r.path("card"))
+	r.must(err)
+	defer f.Close()
+	entry := make([]byte, 16)
+	_, err = f.ReadAt(entry, 446+16*int64(number-1))
+	r.must(err)
+	return 512 * int64(binary.LittleEndian.Uint32(entry[8:]))
+}
+
+// debugfs changes the data partition of a board that is switched off.
+func (r *rig) debugfs(command string) string {
+	r.t.Helper()
+	return r.run("debugfs", "-w", "-R", command, fmt.Sprintf("%s?offset=%d", r.path("card"), r.partition(4)))
+}
+
+// cut takes the power from machine and TPM.
+func (r *rig) cut() {
+	r.t.Helper()
+	r.qmp = nil
+	r.KillAppliance()
+	r.stopTPM()
+}
+
+// hear takes a line of the console.
+func (r *rig) hear(line string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, line)
+	close(r.more)
+	r.more = make(chan struct{})
+}
+
+// mark is a position among the console's lines.
+func (r *rig) mark() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.lines)
+}
+
+// heard waits for a line of the console with some words.
+func (r *rig) heard(mark int, words string) string {
+	r.t.Helper()
+	for {
+		r.mu.Lock()
+		at := slices.IndexFunc(r.lines[mark:], func(l string) bool { return strings.Contains(l, words) })
+		more := r.more
+		r.mu.Unlock()
+		if at >= 0 {
+			return r.lines[mark+at]
+		}
+		select {
+		case <-more:
+		case <-r.Appliance().Done():
+			r.t.Fatalf("the machine ended before it said %q", words)
+		case <-r.ctx.Done():
+			r.t.Fatalf("the machine never said %q", words)
+		}
+	}
+}
+
+// seen waits for the operator's display.
+func (r *rig) seen(mark int, what string, want func(operator.View) bool) (operator.View, int) {
+	r.t.Helper()
+	v, mark, err := r.Views().Wait(r.ctx, mark, want)
+	if err != nil {
+		all := r.Views().All()
+		r.t.Fatalf("the display never shows %s: %v; last: %+v", what, err, all[max(0, len(all)-1):])
+	}
+	return v, mark
+}
+
+// makeStick formats the stick.
+func (r *rig) makeStick(files ...string) {
+	r.t.Helper()
+	_ = os.Remove(r.path("stick"))
+	r.run("mkfs.vfat", "-C", r.path("stick"), "32768")
+	for _, f := range files {
+		r.run("mcopy", "-i", r.path("stick"), f, "::"+filepath.Base(f))
+	}
+}
+
+func (r *rig) plug() {
+	r.t.Helper()
+	r.qmp.do("device_add", map[string]any{"driver": "usb-storage", "id": "stick", "drive": "stick", "bus": "usb.0"})
+}
+
+func (r *rig) unplug() {
+	r.t.Helper()
+	r.qmp.do("device_del", map[string]any{"id": "stick"})
+}
+
+// ceremony puts a key ceremony on the stick; call it before boot.
+func (r *rig) ceremony() {
+	r.t.Helper()
+	policy, err := r.SignedPolicy(r.ctx)
+	r.must(err)
+	ceremony := r.path(boot.CeremonyFile)
+	r.must(os.WriteFile(ceremony, []byte("touchmark/ceremony/v1\nenroll\npolicy policy.note\nuid "+world.UserID+
+		"\ntrust-out trust\ntranscript ceremony.txt\nthrowaway\n"), 0o600))
+	r.makeStick(ceremony, policy)
+}
+
+// enrol holds it, at a board that was just switched on, and gives the host what it pins.
+func (r *rig) enrol() {
+	r.t.Helper()
+	r.heard(0, "not enrolled")
+	r.plug()
+	ctx, stop := context.WithCancel(r.ctx)
+	attended := make(chan struct{})
+	go func() { defer close(attended); r.Attend(ctx) }()
+	r.heard(0, "The ceremony is done.")
+	stop()
+	<-attended
+	r.heard(0, "Take the stick out")
+	mark := r.Views().Mark()
+	r.unplug()
+	r.must(r.Unlock(r.ctx, mark, world.PIN))
+	r.must(os.MkdirAll(r.Trust, 0o755))
+	r.run("mcopy", "-s", "-n", "-i", r.path("stick"), "::trust/*", r.Trust)
+}
+
+// up is a board that is enrolled and ready, with its host.
+func up(t *testing.T, words ...string) *rig {
+	t.Helper()
+	r := newRig(t, words...)
+	r.ceremony()
+	r.boot()
+	r.enrol()
+	r.must(r.StartHostd(r.ctx))
+	return r
+}
+
+// ask has the host ask for signatures.
+func (r *rig) ask(files ...string) <-chan world.Result {
+	done := make(chan world.Result, 1)
+	go func() {
+		res, err := r.Run(r.ctx, r.dir, "touchmark", append([]string{"sign"}, files...)...)
+		if err != nil {
+			res = world.Result{Code: -1, Stderr: err.Error()}
+		}
+		done <- res
+	}()
+	return done
+}
+
+// shown waits for a request on display, from mark on, and arms it.
+func (r *rig) arm(mark int) int {
+	r.t.Helper()
+	v, mark := r.seen(mark, "a request to be armed", func(v operator.View) bool { return v.Ask == operator.AskArm })
+	r.must(r.Operator("arm " + v.Job.ID))
+	return mark
+}
+
+// sign has files signed with the operator's help.
+func (r *rig) sign(files ...string) {
+	r.t.Helper()
+	mark := r.Views().Mark()
+	done := r.ask(files...)
+	r.arm(mark)
+	for range files {
+		r.must(r.Token.Touch(r.ctx))
+	}
+	if res := <-done; res.Code != 0 {
+		r.t.Fatalf("touchmark sign: exit code %d\n%s%s", res.Code, res.Stdout, res.Stderr)
+	}
+}
+
+// clean has the auditor judge, with the build's values for each start.
+func (r *rig) clean() {
+	r.t.Helper()
+	res, err := r.Run(r.ctx, r.dir, "touchmark-audit", "verify", r.Mirror, "--trust", r.Trust, "--golden", r.golden, "--json")
+	r.must(err)
+	var report struct {
+		Verdict  string
+		Boots    int
+		Findings []struct{ Severity, Code, Explanation string }
+	}
+	r.must(json.Unmarshal([]byte(res.Stdout), &report))
+	for _, f := range report.Findings {
+		if f.Severity != "info" || strings.HasPrefix(f.Code, "boot-") && f.Code != "boot-recovered" {
+			r.t.Errorf("%s %s: %s", f.Severity, f.Code, f.Explanation)
+		}
+	}
+	if res.Code != 0 || report.Boots == 0 {
+		r.t.Errorf("touchmark-audit: exit code %d, %s, %d boots: %s", res.Code, report.Verdict, report.Boots, res.Stderr)
+	}
+}
+
+// qmp is QEMU's monitor (docs/interop/qmp-spec.txt).
+type qmp struct {
+	t    *testing.T
+	conn net.Conn
+	in   *json.Decoder
+}
+
+func (r *rig) dialQMP() *qmp {
+	r.t.Helper()
+	for {
+		conn, err := net.Dial("unix", r.path("qmp"))
+		if err == nil {
+			r.t.Cleanup(func() { _ = conn.Close() })
+			end, _ := r.ctx.Deadline()
+			r.must(conn.SetDeadline(end))
+			q := &qmp{t: r.t, conn: conn, in: json.NewDecoder(conn)}
+			var greeting any
+			r.must(q.in.Decode(&greeting))
+			q.do("qmp_capabilities", map[string]any{})
+			return q
+		}
+		select {
+		case <-r.Appliance().Done():
+			r.t.Fatalf("QEMU ended: %v: %s", r.Appliance().Err(), r.Appliance().LogTail())
+		case <-r.ctx.Done():
+			r.t.Fatal(err)
+		default:
+		}
+	}
+}
+
+// do gives a command and wants success; a device that is to go is gone when it returns.
+func (q *qmp) do(command string, arguments map[string]any) {
+	q.t.Helper()
+	b, err := json.Marshal(map[string]any{"execute": command, "arguments": arguments})
+	must(q.t, err)
+	_, err = fmt.Fprintf(q.conn, "%s\n", b)
+	must(q.t, err)
+	for returned, gone := false, command != "device_del"; !returned || !gone; {
+		var answer struct {
+			Return *json.RawMessage
+			Error  *struct{ Desc string }
+			Event  string
+			Data   struct{ Device string }
+		}
+		must(q.t, q.in.Decode(&answer))
+		if answer.Error != nil {
+			q.t.Fatalf("QEMU: %s: %s", command, answer.Error.Desc)
+		}
+		returned = returned || answer.Return != nil
+		gone = gone || answer.Event == "DEVICE_DELETED" && answer.Data.Device == arguments["id"]
+	}
+}
