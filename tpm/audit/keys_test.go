@@ -104,6 +104,10 @@ var keyAttacks = []struct {
 		w := newWorld(t, parts{second: true, genesis: func(g *ledger.Genesis) { g.Keys = g.Keys[:1] }})
 		return w.input()
 	}, []string{finding.AK}},
+	{"keys in another order than the policy's", finding.Genesis, func(t *testing.T, _ *world) Input {
+		w := newWorld(t, parts{second: true, keys: slices.Reverse[[]ledger.TokenKey]})
+		return w.input()
+	}, nil},
 	{"the second key is in another slot", finding.Token, func(t *testing.T, _ *world) Input {
 		w := newWorld(t, parts{second: true, genesis: func(g *ledger.Genesis) { g.Keys[1].Slot = "83" }})
 		return w.input()

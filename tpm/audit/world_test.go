@@ -79,6 +79,7 @@ type parts struct {
 	firmware string
 	genuine  bool // the token's chain ends at roots
 	touch    byte
+	keys     func([]ledger.TokenKey) // before the TPM vouches for them
 	genesis  func(*ledger.Genesis)
 	rates    string
 	more     string   // tables that the policy has too
@@ -242,6 +243,9 @@ func (w *world) genesis(p parts, vkey string, policyNote []byte) {
 		w.newTokenKey()
 		g.Keys = append(g.Keys, w.record(p, "media", "82"))
 		w.swap()
+	}
+	if p.keys != nil {
+		p.keys(g.Keys)
 	}
 	g.Creation = w.tpm.Creation(ledger.OutsideInfo(origin, g.Attestations(), g.Nonce))
 	if p.genesis != nil {

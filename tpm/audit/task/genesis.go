@@ -99,9 +99,17 @@ func (t *Task) genesisPolicy(g *ledger.Genesis, k *Keys) {
 			t.Evidence(finding.Genesis, "%v", err)
 		}
 	}
-	if len(g.Keys) != len(p.Keys) {
-		t.Evidence(finding.Genesis, "the policy has %d token keys, the entry %d", len(p.Keys), len(g.Keys))
+	have, want := names(g.Keys, func(k ledger.TokenKey) string { return k.Name }), names(p.Keys, func(k policy.Key) string { return k.Name })
+	if !slices.Equal(have, want) {
+		t.Evidence(finding.Genesis, "the policy's token keys are %q, in this order, the entry's %q", want, have)
 	}
+}
+
+func names[K any](keys []K, name func(K) string) (all []string) {
+	for _, k := range keys {
+		all = append(all, name(k))
+	}
+	return all
 }
 
 // genesisKeys takes the signing keys from the pinned certificates, and the
