@@ -16,6 +16,7 @@
 package boot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -69,37 +70,42 @@ var options = map[string]option{
 // prefix marks the words that are ours.
 const prefix = "touchmark."
 
-// ParseOptions reads the kernel's command line. Also with an error, what it
-// answers are options that a board can say the error with.
+// ParseOptions reads the kernel's command line. With an error, what it answers is what
+// the words say that can be understood: a board starts nothing then, and says so there.
 func ParseOptions(commandLine string) (Options, error) {
 	o := Options{Data: "/dev/mmcblk0p4", Slots: "/dev/mmcblk0p", Link: Gadget, Baud: 115200, Operator: "console", Clock: "ask"}
 	if len(commandLine) > maxCommandLine {
 		return o, fmt.Errorf("the command line has %d bytes, over %d", len(commandLine), maxCommandLine)
 	}
+	var wrong error
 	seen := map[string]bool{}
 	for word := range strings.FieldsSeq(commandLine) {
-		word, ours := strings.CutPrefix(word, prefix)
-		if !ours {
-			continue
+		if word, ours := strings.CutPrefix(word, prefix); ours {
+			wrong = cmp.Or(wrong, o.set(word, seen))
 		}
-		key, value, _ := strings.Cut(word, "=")
-		known, ok := options[key]
-		switch {
-		case !ok:
-			return o, fmt.Errorf("the command line's %s%.40q is not known", prefix, key)
-		case seen[key]:
-			return o, fmt.Errorf("the command line says %s%s twice", prefix, key)
-		}
-		if err := known.is(value); err != nil {
-			return o, fmt.Errorf("the command line's %s%s: %w", prefix, key, err)
-		}
-		seen[key] = true
-		known.set(&o, value)
 	}
-	if o.Operator == "none" && (o.Clock != "system" || o.Buttons == "") {
-		return o, errors.New("the command line's touchmark.operator=none needs touchmark.buttons and touchmark.clock=system")
+	if wrong == nil && o.Operator == "none" && (o.Clock != "system" || o.Buttons == "") {
+		wrong = errors.New("the command line's touchmark.operator=none needs touchmark.buttons and touchmark.clock=system")
 	}
-	return o, nil
+	return o, wrong
+}
+
+// set takes one word, without its prefix.
+func (o *Options) set(word string, seen map[string]bool) error {
+	key, value, _ := strings.Cut(word, "=")
+	known, ok := options[key]
+	switch {
+	case !ok:
+		return fmt.Errorf("the command line's %s%.40q is not known", prefix, key)
+	case seen[key]:
+		return fmt.Errorf("the command line says %s%s twice", prefix, key)
+	}
+	if err := known.is(value); err != nil {
+		return fmt.Errorf("the command line's %s%s: %w", prefix, key, err)
+	}
+	seen[key] = true
+	known.set(o, value)
+	return nil
 }
 
 // Adapter tells whether the link is a serial port that is not the board's own
@@ -113,12 +119,6 @@ func (o Options) Card() string {
 		card = card[:last] // mmcblk0p2 is of mmcblk0
 	}
 	return card
-}
-
-// SlotName is A or B, "" if it is not known which was started: partitions 2 and 3
-// (docs/image).
-func SlotName(partition int) string {
-	return map[int]string{2: "A", 3: "B"}[partition]
 }
 
 // LinkDevice is what touchmark-link is given.

@@ -33,8 +33,15 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// A command line that is not understood is said, and the board comes up as far as
-// it can say it.
+// A command line that is not understood is said where it says itself, and gives up the trial on
+// the card that it names.
+func TestOptionsBesideWrongOne(t *testing.T) {
+	got, err := ParseOptions("touchmark.slots=/dev/vda touchmark.shell=/bin/sh touchmark.console=/dev/ttyS1 touchmark.slots=/dev/vdb touchmark.operator=none")
+	if err == nil || got.Card() != "/dev/vda" || got.Console != "/dev/ttyS1" || !strings.Contains(err.Error(), "shell") {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestOptionsRefused(t *testing.T) {
 	for line, want := range map[string]string{
 		"touchmark.shell=/bin/sh":                      "not known",
@@ -65,9 +72,6 @@ func TestDevices(t *testing.T) {
 		if got := (Options{Slots: c.slots}).Card(); got != c.card {
 			t.Errorf("%s: %s", c.slots, got)
 		}
-	}
-	if a, b, none := SlotName(2), SlotName(3), SlotName(4); a != "A" || b != "B" || none != "" {
-		t.Error(a, b, none)
 	}
 	if got := (Options{Link: Gadget}).LinkDevice(); got != "/dev/ttyGS0" {
 		t.Error(got)

@@ -9,6 +9,16 @@ import (
 	"strings"
 )
 
+// The files of the image's root, which has no others: their paths in it.
+const (
+	Appliance = "bin/touchmark-appliance"
+	Link      = "bin/touchmark-link"
+	Init      = "init"
+)
+
+// Files are all of them, in the order in which they are measured.
+var Files = []string{Appliance, Link, Init}
+
 // Program is a file of the image and its hash.
 type Program struct {
 	Path string // without a leading slash

@@ -17,6 +17,7 @@ package update
 
 import (
 	"fmt"
+	"slices"
 
 	"touchmark/tpm/ledger/order"
 )
@@ -33,7 +34,24 @@ const (
 // Other is the slot beside this one.
 func (s Slot) Other() Slot { return A + B - s }
 
-func (s Slot) String() string { return string('A' + rune(s-A)) }
+// Slots are all there are.
+var Slots = []Slot{A, B}
+
+func (s Slot) String() string {
+	if s != A && s != B {
+		return fmt.Sprintf("partition %d", byte(s))
+	}
+	return string('A' + rune(s-A))
+}
+
+// SlotNamed is the slot of a name, A or B.
+func SlotNamed(name string) (Slot, bool) {
+	i := slices.IndexFunc(Slots, func(s Slot) bool { return s.String() == name })
+	if i < 0 {
+		return 0, false
+	}
+	return Slots[i], true
+}
 
 // Board is what a running board knows of itself.
 type Board struct {

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"touchmark/appliance/boot"
 )
 
 // program is one of the files that the root consists of.
@@ -20,9 +22,9 @@ type program struct {
 
 // boardPrograms are all the files that the root has.
 var boardPrograms = []program{
-	{path: "bin/touchmark-appliance", source: "./appliance/cmd/touchmark-appliance", cgo: true},
-	{path: "bin/touchmark-link", source: "./appliance/cmd/touchmark-link"},
-	{path: "init", source: "./appliance/cmd/touchmark-init"},
+	{path: boot.Appliance, source: "./appliance/cmd/touchmark-appliance", cgo: true},
+	{path: boot.Link, source: "./appliance/cmd/touchmark-link"},
+	{path: boot.Init, source: "./appliance/cmd/touchmark-init"},
 }
 
 func (r Recipe) programs(ctx context.Context, p *parts) (err error) {

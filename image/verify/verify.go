@@ -30,8 +30,7 @@ type Report struct {
 
 // Slot is what was found in a slot.
 type Slot struct {
-	Image [sha256.Size]byte // boot.img's digest
-	Other error             // nil: the published build; else why it is not
+	Other error // nil: the published build; else why it is not
 }
 
 // ErrOther says that a card or file is sound but not what the manifest describes.
@@ -75,17 +74,9 @@ func Card(r io.ReaderAt, m manifest.Manifest, key *rsa.PublicKey) (report Report
 // Err is nil when the slot that is started is the published build.
 func (r Report) Err() error {
 	if other := r.Of(r.Started).Other; other != nil {
-		return fmt.Errorf("slot %s, which is started: %w", Name(r.Started), other)
+		return fmt.Errorf("slot %s, which is started: %w", r.Started, other)
 	}
 	return nil
-}
-
-// Name is what a slot is called.
-func Name(s update.Slot) string {
-	if s == update.B {
-		return "B"
-	}
-	return "A"
 }
 
 func section(r io.ReaderAt, p card.Partition) *io.SectionReader {
@@ -109,12 +100,11 @@ func readSlot(r io.ReaderAt, m manifest.Manifest, key *rsa.PublicKey) (s Slot) {
 		s.Other = err
 		return s
 	}
-	s.Image = sha256.Sum256(slot.Boot)
-	s.Other = slotMatches(slot, s.Image, m, key)
+	s.Other = slotMatches(slot, m, key)
 	return s
 }
 
-func slotMatches(slot card.Slot, image [sha256.Size]byte, m manifest.Manifest, key *rsa.PublicKey) error {
+func slotMatches(slot card.Slot, m manifest.Manifest, key *rsa.PublicKey) error {
 	if string(slot.Config) != board.SlotConfig {
 		return fmt.Errorf("%w: its %s is another", ErrOther, card.ConfigFile)
 	}
@@ -126,7 +116,7 @@ func slotMatches(slot card.Slot, image [sha256.Size]byte, m manifest.Manifest, k
 		return err
 	}
 	published, _ := m.File(card.BootFile)
-	if got := fmt.Sprintf("%x", image); got != published.SHA256 {
+	if got := fmt.Sprintf("%x", sha256.Sum256(slot.Boot)); got != published.SHA256 {
 		return fmt.Errorf("%w: its %s has SHA-256 %s, published is %s", ErrOther, card.BootFile, got, published.SHA256)
 	}
 	return nil

@@ -18,7 +18,10 @@ import (
 
 	"touchmark/appliance/boot"
 	"touchmark/appliance/operator"
+	"touchmark/appliance/update"
+	"touchmark/appliance/update/card"
 	"touchmark/tests/world"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // TestAccidents: nobody touches; the token is pulled while it waits for a touch, and comes back; the cable is pulled and comes
@@ -132,6 +135,27 @@ func TestDamagedCard(t *testing.T) {
 	end := r.mark()
 	r.boot()
 	r.heard(end, "has no ext4 file system")
+}
+
+// TestWrongWord: an image whose command line has a word that nobody knows starts nothing, and if it is on trial, the next
+// start is of the old one.
+func TestWrongWord(t *testing.T) {
+	r := newRig(t, "touchmark.shell=/bin/sh")
+	c, err := card.Open(durable.OS, r.path("card"))
+	r.must(err)
+	r.must(c.Set(update.State{Boot: update.B, Phase: update.Switched, Outcome: update.None, Order: [32]byte{1}, Serial: update.Serial}))
+	r.must(c.Close())
+	r.boot()
+	r.heard(0, `Touchmark: the command line's touchmark."shell" is not known: nothing is started`)
+	r.cut()
+	if s := r.state(); s.Phase != update.Trying || s.Boot != update.A {
+		t.Errorf("%+v", s)
+	}
+	for _, line := range r.lines {
+		if strings.HasPrefix(line, `{"`) {
+			t.Errorf("the appliance runs: %s", line)
+		}
+	}
 }
 
 // settle waits for the end of a request that a power cut may have met before it was logged: it then comes again, to be armed.

@@ -19,10 +19,13 @@ import (
 
 	"touchmark/appliance/boot"
 	"touchmark/appliance/operator"
+	"touchmark/appliance/update"
+	"touchmark/appliance/update/card"
 	"touchmark/tests/serial/initrd"
 	"touchmark/tests/swtpm"
 	"touchmark/tests/world"
 	"touchmark/tpm/audit/golden"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // patience bounds each test, many times what one takes: the machine is emulated without KVM.
@@ -254,6 +257,15 @@ func (r *rig) cut() {
 	r.qmp = nil
 	r.KillAppliance()
 	r.stopTPM()
+}
+
+// state is what the card says.
+func (r *rig) state() update.State {
+	r.t.Helper()
+	c, err := card.Open(durable.OS, r.path("card"))
+	r.must(err)
+	defer func() { r.must(c.Close()) }()
+	return c.State()
 }
 
 // hear takes a line of the console.

@@ -15,12 +15,10 @@ import (
 	"touchmark/appliance/boot"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/update"
-	"touchmark/appliance/update/card"
 	"touchmark/image/manifest"
 	"touchmark/tests/world"
 	"touchmark/tpm/audit/golden"
 	"touchmark/tpm/ledger/order"
-	"touchmark/tpm/ledgerstore/durable"
 )
 
 // updating is a board that is enrolled, and the build that is to come next.
@@ -59,15 +57,6 @@ func (u *updating) widen() {
 	for _, name := range []string{boot.CeremonyFile, "policy.note"} {
 		u.run("mcopy", "-i", old, filepath.Join(files, name), "::"+name)
 	}
-}
-
-// state is what the card says.
-func (u *updating) state() update.State {
-	u.t.Helper()
-	c, err := card.Open(durable.OS, u.path("card"))
-	u.must(err)
-	defer func() { u.must(c.Close()) }()
-	return c.State()
 }
 
 func itoa(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -6,17 +6,17 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"touchmark/appliance/boot"
 	"touchmark/appliance/boot/machine"
+	"touchmark/appliance/update"
 )
 
-const appliance = "/bin/touchmark-appliance"
+const appliance = "/" + boot.Appliance
 
 // coreArgs are the core's. It is started as root and becomes two users.
 func (b *board) coreArgs() []string {
@@ -31,7 +31,10 @@ func (b *board) coreArgs() []string {
 		args = append(args, "--buttons="+o.Buttons)
 	}
 	if o.Board != "" {
-		args = append(args, "--card="+o.Card(), "--board="+o.Board, "--slot="+boot.SlotName(b.slot))
+		args = append(args, "--card="+o.Card(), "--board="+o.Board)
+		if s := update.Slot(b.slot); slices.Contains(update.Slots, s) {
+			args = append(args, "--slot="+s.String())
+		}
 	}
 	if len(b.notices) > 0 {
 		args = append(args, "--notice="+strings.Join(b.notices, " "))
@@ -41,15 +44,48 @@ func (b *board) coreArgs() []string {
 
 // hold holds a ceremony: the appliance as the core's user, with the stick to write to.
 func (b *board) hold(c *boot.Ceremony) {
-	if err := b.sticks.Writable(true); err != nil {
-		kernelLog(err.Error()) // what the ceremony cannot write it says itself
-	}
+	b.remount = &remount{b.sticks.Writable(true), time.Now().Add(stickLimit), func(err error) {
+		if err != nil {
+			kernelLog(err.Error()) // what the ceremony cannot write it says itself
+		}
+		b.attend(c)
+	}}
+}
+
+func (b *board) attend(c *boot.Ceremony) {
 	operator := b.options.Operator
 	if operator == "none" {
 		operator = "console"
 	}
 	args := c.Args(machine.StickDir, boot.Board{Dir: machine.BoardDir, TPM: machine.TPM, Operator: operator})
 	b.start(append([]string{appliance}, args...), machine.CoreID, true)
+}
+
+// remount is a stick that is to be written, or no longer, and what follows.
+type remount struct {
+	answer <-chan error
+	until  time.Time
+	then   func(error)
+}
+
+// stickLimit is what a stick has to take what was written to it; a bad one takes minutes, or for ever.
+const stickLimit = time.Minute
+
+var errSlowStick = fmt.Errorf("the stick does not take what is written to it within %v", stickLimit)
+
+// remounted gives the stick's answer; while nothing is asked of it, nothing ever.
+func (b *board) remounted() <-chan error {
+	if b.remount == nil {
+		return nil
+	}
+	return b.remount.answer
+}
+
+// afterRemount goes on after the stick's answer, or without one.
+func (b *board) afterRemount(err error) {
+	r := b.remount
+	b.remount = nil
+	r.then(err)
 }
 
 // child is what runs: the core or a ceremony.
@@ -94,7 +130,7 @@ func (b *board) start(argv []string, user int, ceremony bool) {
 
 // startOn starts it on the operator's terminal; r is what it says on standard error.
 func (b *board) startOn(c *child, argv []string, user int) (r *os.File, err error) {
-	console, err := openConsole(b.options)
+	console, err := b.console()
 	if err != nil {
 		return nil, err
 	}
@@ -146,56 +182,20 @@ func (c *child) last() string {
 	return strings.Join(c.lines, "\n")
 }
 
-// openConsole opens the operator's terminal: the one that is named, or the
-// kernel's own. It is opened for each use: the end of a child, whose terminal it was, hangs it up. With the operator as lines it repeats nothing that is typed there: a PIN is.
-func openConsole(o boot.Options) (*os.File, error) {
-	path := o.Console
-	if path == "" {
-		path = kernelConsole()
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil, fmt.Errorf("the operator's terminal: %w", err)
-	}
-	if o.Operator == "lines" {
-		if err := quiet(f); err != nil {
-			return nil, errors.Join(err, f.Close())
-		}
-	}
-	return f, nil
-}
-
-// kernelConsole is the terminal behind /dev/console, which itself cannot be a
-// process's terminal: the last one in the list.
-func kernelConsole() string {
-	b, err := os.ReadFile("/sys/class/tty/console/active")
-	names := strings.Fields(string(b))
-	if err != nil || len(names) == 0 {
-		return "/dev/console"
-	}
-	return "/dev/" + names[len(names)-1]
-}
-
-func quiet(f *os.File) error {
-	t, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	if err != nil {
-		return fmt.Errorf("the operator's terminal: %w", err)
-	}
-	t.Lflag &^= unix.ECHO | unix.ISIG
-	t.Oflag &^= unix.OPOST
-	return unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, t)
-}
-
 // say writes to the operator's terminal, which no child uses now.
 func (b *board) say(text string) {
 	kernelLog(text)
-	console, err := openConsole(b.options)
+	console, err := b.console()
+	if err == nil {
+		err = machine.Say(console, text)
+	}
 	if err != nil {
 		kernelLog(err.Error())
-		return
 	}
-	defer func() { _ = console.Close() }()
-	_, _ = fmt.Fprintf(console, "\r\nTouchmark: %s\r\n", strings.ReplaceAll(text, "\n", "\r\n           "))
+}
+
+func (b *board) console() (*os.File, error) {
+	return machine.OpenConsole(b.options.Console, b.options.Operator == "lines")
 }
 
 // kernelLog writes to the kernel's log, where a crash keeps it (pstore).

@@ -45,7 +45,8 @@ type board struct {
 	watchdog *machine.Watchdog
 	children machine.Children
 	conduct  boot.Conductor
-	child    *child // nil when none runs
+	child    *child   // nil when none runs
+	remount  *remount // nil when nothing is asked of the stick
 }
 
 // Run is the first process.
@@ -59,22 +60,52 @@ func Run() {
 	reaped := make(chan os.Signal, 1)
 	signal.Notify(reaped, syscall.SIGCHLD)
 	go b.children.Reap(reaped)
-	b.prepare()
+	var err error
+	b.watchdog, err = machine.OpenWatchdog("/dev/watchdog")
+	b.note(err)
+	b.within(startLimit, "coming up", b.prepare)
 	b.serve()
+}
+
+const (
+	// startLimit is what a start may take until there is a core: a large journal that is
+	// replayed, a card or a port that is not there (ten seconds each), randomness that
+	// has to be gathered.
+	startLimit = 3 * time.Minute
+
+	// lockLimit is what a TPM may take for the few commands of LockTPM.
+	lockLimit = time.Minute
+)
+
+// within does what may take longer than the watchdog waits, or hang, and feeds the watchdog
+// meanwhile. A board that it takes more than limit starts anew.
+func (b *board) within(limit time.Duration, what string, do func()) {
+	done := make(chan struct{})
+	go func() { defer close(done); do() }()
+	feed := time.NewTicker(lookEvery)
+	defer feed.Stop()
+	for end := time.After(limit); ; {
+		_ = b.watchdog.Feed() // that it cannot be fed, look says
+		select {
+		case <-done:
+			return
+		case <-feed.C:
+		case <-end:
+			b.end(boot.Reset, fmt.Sprintf("%s took over %v", what, limit))
+		}
+	}
 }
 
 // prepare brings everything up that the core needs.
 func (b *board) prepare() {
+	b.note(machine.Harden("/proc/sys"))
 	line, err := os.ReadFile("/proc/cmdline")
 	b.note(err)
-	b.options, err = boot.ParseOptions(string(line))
-	b.note(err)
-	b.note(machine.Harden("/proc/sys"))
-	b.watchdog, err = machine.OpenWatchdog("/dev/watchdog")
-	b.note(err)
-	b.note(b.watchdog.Feed())
+	if b.options, err = boot.ParseOptions(string(line)); err != nil {
+		b.refuse(err)
+		return
+	}
 	b.mountData()
-	b.note(b.watchdog.Feed()) // that a card or a port is not there takes each most of the watchdog's patience to know
 	from := ""
 	if b.options.Board != "" { // before anything that a new image may fail or hang in
 		from = b.options.Card()
@@ -82,7 +113,6 @@ func (b *board) prepare() {
 	}
 	if !b.options.Adapter() {
 		b.note(machine.BoardGadget.Make())
-		b.note(b.watchdog.Feed())
 	}
 	if b.slot, err = machine.BootedSlot(b.options.Slot); err != nil {
 		kernelLog(err.Error())
@@ -92,7 +122,15 @@ func (b *board) prepare() {
 	}
 	b.nodes = machine.BoardNodes(b.options.LinkDevice(), b.options.Buttons, from)
 	b.note(b.nodes.Look())
-	b.note(b.watchdog.Feed())
+}
+
+// refuse starts nothing: the board would come up otherwise than its image says. If that image
+// is on trial, the next start is of the old one.
+func (b *board) refuse(wrong error) {
+	if err := firstAct(b.options.Card()); err != nil {
+		kernelLog(err.Error()) // a card without slots has no trial
+	}
+	b.note(fmt.Errorf("%w: nothing is started. Switch the board off and on to go back from an image that is tried, or write the card anew (docs/image/recovery.md)", wrong))
 }
 
 // firstAct has the next start be of the old image again, if this one is a trial: whatever
@@ -142,7 +180,8 @@ func (b *board) tell(notice string) {
 	}
 }
 
-// serve does what the conductor says, until the machine ends.
+// serve does what the conductor says, until the machine ends. Nothing here waits for anybody:
+// who feeds the watchdog is this loop.
 func (b *board) serve() {
 	if b.data.Mounted {
 		b.do(b.conduct.Begin(b.enrolled()))
@@ -155,6 +194,8 @@ func (b *board) serve() {
 			b.look(now)
 		case code := <-b.child.ending():
 			b.ended(code)
+		case err := <-b.remounted():
+			b.afterRemount(err)
 		}
 	}
 }
@@ -164,29 +205,38 @@ func (b *board) look(now time.Time) {
 	if err := b.watchdog.Feed(); err != nil {
 		kernelLog("the watchdog: " + err.Error())
 	}
+	if !b.data.Mounted {
+		return // nothing runs that devices could be for
+	}
 	if err := b.nodes.Look(); err != nil {
 		kernelLog("device nodes: " + err.Error())
 	}
-	stick := b.sticks.Look()
-	if b.data.Mounted {
-		b.do(b.conduct.Plugged(stick))
-		b.do(b.conduct.Tick(now))
+	if b.remount != nil && now.After(b.remount.until) {
+		b.afterRemount(errSlowStick)
 	}
+	b.do(b.conduct.Plugged(b.sticks.Look()))
+	b.do(b.conduct.Tick(now))
 }
 
 // ended is the end of the child.
 func (b *board) ended(code int) {
-	c := b.child
+	c, ran := b.child, time.Since(b.child.started)
 	b.child = nil
-	if c.ceremony {
-		if err := b.sticks.Writable(false); err != nil {
-			kernelLog(err.Error())
+	if !c.ceremony {
+		if code != 0 {
+			b.keepReason(fmt.Sprintf("the signer ended with code %d: %s", code, c.last()))
 		}
-		b.say(fmt.Sprintf("%s\n%s", c.last(), outcome(code)))
-	} else if code != 0 {
-		b.keepReason(fmt.Sprintf("the signer ended with code %d: %s", code, c.last()))
+		b.do(b.conduct.Ended(time.Now(), code, ran, b.enrolled()))
+		return
 	}
-	b.do(b.conduct.Ended(time.Now(), code, time.Since(c.started), b.enrolled()))
+	b.remount = &remount{b.sticks.Writable(false), time.Now().Add(stickLimit), func(err error) {
+		text := c.last() + "\n" + outcome(code)
+		if err != nil {
+			text += "\nWhat it wrote may be missing on the stick: " + err.Error() + "."
+		}
+		b.say(text)
+		b.do(b.conduct.Ended(time.Now(), code, ran, b.enrolled()))
+	}}
 }
 
 func outcome(code int) string {
@@ -211,9 +261,7 @@ func (b *board) do(acts []boot.Act) {
 	for _, act := range acts {
 		switch a := act.(type) {
 		case boot.LockTPM:
-			if err := machine.LockTPM(); err != nil {
-				b.note(fmt.Errorf("the TPM's platform authorization is not this start's: %w", err))
-			}
+			b.within(lockLimit, "replacing the TPM's platform authorization", b.lockTPM)
 		case boot.StartCore:
 			b.start(b.coreArgs(), 0, false)
 		case boot.StopCore:
@@ -228,10 +276,20 @@ func (b *board) do(acts []boot.Act) {
 	}
 }
 
+func (b *board) lockTPM() {
+	if err := machine.LockTPM(); err != nil {
+		b.note(fmt.Errorf("the TPM's platform authorization is not this start's: %w", err))
+	}
+}
+
+// reasonLimit is what the data partition has to take a reason, when it may be the reason.
+const reasonLimit = 2 * time.Second
+
 // end ends the board. It does not return.
 func (b *board) end(next boot.Next, why string) {
 	if next == boot.Reset {
-		b.keepReason(why)
+		kernelLog(why)
+		machine.Within(reasonLimit, func() { _ = machine.KeepReason(machine.DataDir, why) }) // where there is no data, it is lost
 	}
 	_ = b.watchdog.Feed()
 	if err := machine.End(next == boot.Finish); err != nil {

@@ -105,7 +105,8 @@ func KeepCrashes(pstore, dir string) (int, error) {
 }
 
 // End ends the machine: everything is told to end, what is written is on the disk,
-// and then it starts anew or is switched off. It returns only if the kernel refuses.
+// and then it starts anew or is switched off. A disk that does not take it in time is
+// not waited for. It returns only if the kernel refuses.
 func End(off bool) error {
 	_ = unix.Kill(-1, unix.SIGTERM)
 	end := time.Now().Add(endGrace)
@@ -113,13 +114,37 @@ func End(off bool) error {
 		time.Sleep(devicePoll)
 	}
 	_ = unix.Kill(-1, unix.SIGKILL)
-	unix.Sync()
-	_ = unix.Mount("", DataDir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") // it may not be mounted
+	Within(endGrace, func() {
+		syncData()
+		_ = unix.Mount("", DataDir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") // it may not be mounted
+	})
+	Within(endGrace, unix.Sync) // a stick's too
 	how := unix.LINUX_REBOOT_CMD_RESTART
 	if off {
 		how = unix.LINUX_REBOOT_CMD_POWER_OFF
 	}
 	return unix.Reboot(how)
+}
+
+// syncData has the data partition take what is written, whatever other disks do.
+func syncData() {
+	if d, err := os.Open(DataDir); err == nil {
+		_ = unix.Syncfs(int(d.Fd()))
+		_ = d.Close()
+	}
+}
+
+// Within does something that may take for ever, and waits for it so long. It tells whether
+// it was done.
+func Within(limit time.Duration, do func()) bool {
+	done := make(chan struct{})
+	go func() { defer close(done); do() }()
+	select {
+	case <-done:
+		return true
+	case <-time.After(limit):
+		return false
+	}
 }
 
 // haveChildren reaps one process that has ended, and tells whether there is any left: all that was
@@ -129,5 +154,6 @@ func haveChildren() bool {
 	return !errors.Is(err, unix.ECHILD)
 }
 
-// endGrace is how long processes may take to end.
-const endGrace = 5 * time.Second
+// endGrace is how long processes may take to end, and then each disk: together about what
+// the watchdog waits.
+const endGrace = 4 * time.Second

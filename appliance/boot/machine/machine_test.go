@@ -204,7 +204,7 @@ func TestSticks(t *testing.T) {
 func TestMeasure(t *testing.T) {
 	root := t.TempDir()
 	var sums strings.Builder
-	for _, name := range programs {
+	for _, name := range boot.Files {
 		write(t, filepath.Join(root, name), "program "+name)
 		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256([]byte("program "+name)), name)
 	}

@@ -12,9 +12,6 @@ import (
 	"touchmark/tpm/ledger"
 )
 
-// programs are all there are in the image.
-var programs = []string{"bin/touchmark-appliance", "bin/touchmark-link", "init"}
-
 // BootedSlot is the number of the partition that was booted: the one that is given, or, for
 // 0, the one that the boot loader says.
 func BootedSlot(given int) (int, error) {
@@ -30,7 +27,7 @@ func BootedSlot(given int) (int, error) {
 // It is a report of the machine about itself.
 func Measure(slots string, slot int, root string) (m ledger.Measured, err error) {
 	var list []boot.Program
-	for _, name := range programs {
+	for _, name := range boot.Files {
 		h, err := hashFile(filepath.Join(root, name))
 		if err != nil {
 			return m, err

@@ -30,7 +30,7 @@ func (f *cardFlags) check() error {
 	case f.path == "":
 	case !message.ValidToken(f.kind):
 		return &usageError{fmt.Errorf("--card needs --board, the kind of this board: a word of lowercase letters, digits, dots and hyphens")}
-	case f.booted != "" && f.booted != "A" && f.booted != "B":
+	case f.booted != "" && f.slot() == 0:
 		return &usageError{fmt.Errorf("--slot %s: it is A or B", f.booted)}
 	}
 	return nil
@@ -38,7 +38,8 @@ func (f *cardFlags) check() error {
 
 // slot is what --slot says, 0 if nothing.
 func (f *cardFlags) slot() update.Slot {
-	return map[string]update.Slot{"A": update.A, "B": update.B}[f.booted]
+	s, _ := update.SlotNamed(f.booted)
+	return s
 }
 
 // updates opens the card, nil if there is none. A card that cannot be used is no

@@ -76,7 +76,7 @@ func verifyAny(out io.Writer, f *os.File, m manifest.Manifest, key *rsa.PublicKe
 	case err != nil:
 		return fmt.Errorf("%w: %w", verify.ErrOther, err)
 	}
-	for _, s := range []update.Slot{update.A, update.B} {
+	for _, s := range update.Slots {
 		fmt.Fprintln(out, line(s, report, m))
 	}
 	fmt.Fprintf(out, "data: %d MiB\n", report.Data/2048)
@@ -87,7 +87,7 @@ func verifyAny(out io.Writer, f *os.File, m manifest.Manifest, key *rsa.PublicKe
 }
 
 func line(s update.Slot, r verify.Report, m manifest.Manifest) string {
-	text := "slot " + verify.Name(s)
+	text := "slot " + s.String()
 	if s == r.Started {
 		text += " (started"
 		if r.Phase != update.Settled {
