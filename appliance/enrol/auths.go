@@ -1,6 +1,7 @@
 package enrol
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -9,11 +10,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"filippo.io/age"
 
 	"touchmark/appliance/enrol/sealed"
 	"touchmark/tpm/device"
+	"touchmark/tpm/ledger"
 )
 
 // Authorizations says where those of the TPM's hierarchies go. Each is random;
@@ -23,14 +26,37 @@ type Authorizations struct {
 	To  []age.Recipient
 }
 
-// AuthFile is the file of a hierarchy's authorization: age-encrypted, 64 hex digits
-// and LF (docs/spec/tpm.md §8.2).
-func AuthFile(h device.Hierarchy) string { return "hierarchy-" + h.String() + ".age" }
+// AuthFile is the file of a hierarchy's authorization on the board of a log
+// (docs/spec/tpm.md §8.2).
+func AuthFile(origin string, h device.Hierarchy) string {
+	return "hierarchy-" + h.String() + "-" + strings.ReplaceAll(origin, "/", "_") + ".age"
+}
 
-// OpenAuth decrypts a hierarchy's authorization with an age identity; the caller
-// zeroes it.
-func OpenAuth(path string, identity io.Reader) ([]byte, error) {
-	return openHex(path, identity, device.AuthSize, "authorization of a hierarchy")
+const authDomain = "touchmark/hierarchy-auth/v1\n"
+
+// authHead is what stands in the file before the 64 hex digits.
+func authHead(log ledger.LogID, h device.Hierarchy) string {
+	return fmt.Sprintf("%slog %s %x\nhierarchy %s\nauth ", authDomain, log.Origin, log.Genesis, h)
+}
+
+// OpenAuth decrypts the authorization that a hierarchy has on the board of a log, with
+// an age identity; the caller zeroes it. That of another board or hierarchy is refused.
+func OpenAuth(path string, identity io.Reader, log ledger.LogID, h device.Hierarchy) ([]byte, error) {
+	const what = "authorization of a hierarchy"
+	text, err := sealed.Read(path, identity)
+	defer clear(text)
+	if err != nil {
+		return nil, err
+	}
+	if digits, ok := bytes.CutPrefix(text, []byte(authHead(log, h))); ok {
+		return readHex(path, digits, device.AuthSize, what)
+	}
+	head, _, found := bytes.Cut(text, []byte("\nauth "))
+	if found && bytes.HasPrefix(head, []byte(authDomain)) {
+		return nil, fmt.Errorf("%s says %q; this board needs that of hierarchy %s, log %s %x: take %s",
+			path, head[len(authDomain):], h, log.Origin, log.Genesis, AuthFile(log.Origin, h))
+	}
+	return nil, fmt.Errorf("%s holds no %s", path, what)
 }
 
 // setAuths sets the hierarchies' authorizations, the last thing the TPM needs
@@ -58,14 +84,18 @@ func (c *ceremony) setAuths(ctx context.Context) error {
 	return nil
 }
 
-// foreignAuths refuses files that this ceremony did not write: another board's, whose
-// administrators would lose what clears its TPM.
+func (c *ceremony) authPath(h device.Hierarchy) string {
+	return filepath.Join(c.Auths.Dir, AuthFile(c.policy.Origin, h))
+}
+
+// foreignAuths refuses files that this ceremony did not write: those of an enrolment before,
+// or of a board whose log has the same name. Its administrators would lose what clears its TPM.
 func (c *ceremony) foreignAuths() error {
 	if c.Auths == nil {
 		return nil
 	}
 	for _, h := range device.Hierarchies() {
-		if err := absent(filepath.Join(c.Auths.Dir, AuthFile(h)), "--hierarchy-auth-out"); err != nil {
+		if err := absent(c.authPath(h), "--hierarchy-auth-out"); err != nil {
 			return err
 		}
 	}
@@ -88,7 +118,7 @@ func absent(path, flag string) error {
 // lost in between. As long as the hierarchy has none, a file that is there holds one
 // that no TPM took: this ceremony was cut short, and begins that again.
 func (c *ceremony) setAuth(h device.Hierarchy) error {
-	path := filepath.Join(c.Auths.Dir, AuthFile(h))
+	path := c.authPath(h)
 	if set, err := c.TPM.AuthSet(h); err != nil {
 		return err
 	} else if set {
@@ -100,7 +130,8 @@ func (c *ceremony) setAuth(h device.Hierarchy) error {
 	auth := make([]byte, device.AuthSize)
 	rand.Read(auth) // never fails (crypto/rand)
 	defer clear(auth)
-	if err := sealed.Write(path, hex.EncodeToString(auth), c.Auths.To); err != nil {
+	log := ledger.LogID{Origin: c.trust.Origin, Genesis: c.trust.Genesis}
+	if err := sealed.Write(path, authHead(log, h)+hex.EncodeToString(auth), c.Auths.To); err != nil {
 		return err
 	}
 	if err := c.interrupt(); err != nil {

@@ -237,11 +237,11 @@ func TestCutShortAnywhere(t *testing.T) {
 				t.Fatal(err)
 			}
 			key := r.tokenKey()
-			r.complete()
+			trust := r.complete()
 			if key != nil && !bytes.Equal(key, r.tokenKey()) {
 				t.Error("the token made a second key")
 			}
-			authorized(r, id)
+			authorized(r, id, logOf(trust))
 		})
 	}
 }
@@ -505,7 +505,7 @@ func TestEndorsement(t *testing.T) {
 	if _, err := stopped.Answer(r.cfg.Dir, r.cfg.TPM, nil, c); !errors.Is(err, device.ErrEndorsementLocked) {
 		t.Errorf("without the authorization: %v", err)
 	}
-	auths := authorized(r, id)
+	auths := authorized(r, id, logOf(trust))
 	a, err := stopped.Answer(r.cfg.Dir, r.cfg.TPM, auths[device.Endorsement], c)
 	ok(t, err)
 	ok(t, c.Check(a, kept))

@@ -28,17 +28,17 @@ func ManagementFile(serial uint32) string { return fmt.Sprintf("management-%d.ag
 // OpenManagement decrypts a token's management key with an age identity; the caller
 // zeroes it.
 func OpenManagement(path string, identity io.Reader) ([]byte, error) {
-	return openHex(path, identity, len(piv.FactoryManagementKey()), "management key")
-}
-
-// openHex decrypts a secret of so many bytes, which stands in hex; the caller zeroes
-// it.
-func openHex(path string, identity io.Reader, size int, what string) ([]byte, error) {
 	text, err := sealed.Read(path, identity)
 	defer clear(text)
 	if err != nil {
 		return nil, err
 	}
+	return readHex(path, text, len(piv.FactoryManagementKey()), "management key")
+}
+
+// readHex reads a secret of so many bytes from a file's text, hex digits and LF; the caller
+// zeroes it.
+func readHex(path string, text []byte, size int, what string) ([]byte, error) {
 	secret := make([]byte, hex.DecodedLen(max(len(text)-1, 0)))
 	if _, err := hex.Decode(secret, bytes.TrimSuffix(text, []byte("\n"))); err != nil || len(secret) != size {
 		clear(secret)

@@ -42,6 +42,9 @@ func TestChallenge(t *testing.T) {
 	audit(2, "not yet valid", "activate", asked, answered, "--ek-roots", roots, "--at", "2020-01-01")
 	audit(0, "fresh-at", "verify", r.Mirror, "--challenge", asked, "--answer", answered)
 
+	owners := strings.Replace(r.EndorsementAuth(), "endorsement", "owner", 1)
+	answer(1, "hierarchy owner", "--challenge", asked, "--out", filepath.Join(r.work, "none"), "--hierarchy-auth", owners, "--identity", r.Identity())
+
 	second := filepath.Join(r.work, "second")
 	audit(0, "", "challenge", "--log", r.Mirror, "--out", second)
 	audit(2, "another challenge", "activate", second, answered, "--ek-roots", roots)
@@ -52,6 +55,8 @@ func TestChallenge(t *testing.T) {
 	other.StopAppliance()
 	// swtpm calls an RSA seed that it cannot decrypt a failure of the TPM; chips call it a wrong value.
 	other.says("touchmark-appliance-emulated", 4, "", "answer", "--tpm", other.TPM.Spec(), "--dir", other.Board,
+		"--challenge", asked, "--out", answered, "--hierarchy-auth", other.EndorsementAuth(), "--identity", other.Identity())
+	answer(1, "this board needs that of hierarchy endorsement, log "+world.Origin,
 		"--challenge", asked, "--out", answered, "--hierarchy-auth", other.EndorsementAuth(), "--identity", other.Identity())
 	after, err := os.ReadFile(answered)
 	r.must(err)

@@ -214,9 +214,11 @@ func (w *World) Close() error {
 
 // Transcript is the file in which the enrolment tells what was done, EndorsementAuth the one with
 // the authorization of the TPM's endorsement hierarchy, Identity that of the administrator who can read it.
-func (p Paths) Transcript() string      { return filepath.Join(p.Admins, "transcript.txt") }
-func (p Paths) EndorsementAuth() string { return filepath.Join(p.Admins, "hierarchy-endorsement.age") }
-func (p Paths) Identity() string        { return filepath.Join(p.Admins, "age.key") }
+func (p Paths) Transcript() string { return filepath.Join(p.Admins, "transcript.txt") }
+func (p Paths) EndorsementAuth() string {
+	return filepath.Join(p.Admins, "hierarchy-endorsement-touchmark.example_demo.age")
+}
+func (p Paths) Identity() string { return filepath.Join(p.Admins, "age.key") }
 
 // Env are the environment variables that let our host programs find this world.
 func (w *World) Env() []string {

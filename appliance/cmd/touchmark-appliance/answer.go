@@ -31,10 +31,10 @@ no secret of the board's. Carry it back to the auditor.
 
 The board must not be running. Once the hierarchy authorizations are set, a
 credential needs that of the endorsement hierarchy: --hierarchy-auth, the file
-hierarchy-endorsement.age that the enrolment wrote for the administrators, and
---identity, which decrypts it.`,
+hierarchy-endorsement-….age that the enrolment of this board wrote for the
+administrators, and --identity, which decrypts it.`,
 		Example: `  touchmark-appliance answer --dir /data/touchmark --challenge /media/usb/monday.challenge --out /media/usb/monday.answer
-  touchmark-appliance answer --dir /data/touchmark --challenge c --out a --hierarchy-auth /media/admin/hierarchy-endorsement.age --identity /media/admin/age.key`,
+  touchmark-appliance answer --dir /data/touchmark --challenge c --out a --hierarchy-auth /media/admin/hierarchy-endorsement-touchmark.example_demo.age --identity /media/admin/age.key`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return answer(f) },
 	}
@@ -93,7 +93,11 @@ func (f *answerFlags) endorsement() ([]byte, error) {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
 	defer func() { _ = identity.Close() }()
-	return enrol.OpenAuth(f.auth, identity)
+	log, err := stopped.Log(f.dir)
+	if err != nil {
+		return nil, err
+	}
+	return enrol.OpenAuth(f.auth, identity, log, device.Endorsement)
 }
 
 // readSmall reads a whole file of at most limit bytes.

@@ -67,7 +67,7 @@ from; close that one with an order.`,
 	flags.StringVar(&f.uid, "uid", "", "user id of the OpenPGP certificate: \"Name <mail>\"")
 	flags.StringVar(&f.trust, "trust-out", "", "where to write what hosts and auditors pin")
 	flags.StringVar(&f.nonce, "auditor-nonce", "", "64 hex digits from an auditor who watches")
-	flags.StringVar(&f.keep.auths, "hierarchy-auth-out", "", "directory: set the authorizations of the TPM's hierarchies to random ones and write them here, as hierarchy-NAME.age, encrypted to the --backup-recipient")
+	flags.StringVar(&f.keep.auths, "hierarchy-auth-out", "", "directory: set the authorizations of the TPM's hierarchies to random ones and write them here, as hierarchy-NAME-ORIGIN.age, encrypted to the --backup-recipient")
 	flags.StringVar(&f.transcript, "transcript", "", "file to tell the ceremony in")
 	flags.StringVar(&f.predecessor, "predecessor", "", "trust directory of the log that this one goes on from")
 	flags.BoolVar(&f.sameHead, "same-head", false, "go on from the HEAD of the predecessor, after TPM2_Clear")

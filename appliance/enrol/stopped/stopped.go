@@ -126,30 +126,30 @@ func RestoreLogKey(dir, backup string, identity io.Reader) error {
 
 // belongs refuses the key of another log.
 func belongs(dir string, k *logkey.Key) error {
-	origin, err := Origin(dir)
+	log, err := Log(dir)
 	if errors.Is(err, ledgerstore.ErrNoStore) {
 		return nil
 	}
-	if err == nil && origin != k.Name() {
-		err = fmt.Errorf("the key is for log %s, this is %s", k.Name(), origin)
+	if err == nil && log.Origin != k.Name() {
+		err = fmt.Errorf("the key is for log %s, this is %s", k.Name(), log.Origin)
 	}
 	return err
 }
 
-// Origin is the name of the log of a data directory.
-func Origin(dir string) (_ string, err error) {
+// Log names the log of a data directory.
+func Log(dir string) (_ ledger.LogID, err error) {
 	store, err := ledgerstore.Open(LogDir(dir))
 	if err != nil {
-		return "", err
+		return ledger.LogID{}, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	raw, err := store.Entry(0)
 	if err != nil {
-		return "", fmt.Errorf("entry 0 of the log: %w", err)
+		return ledger.LogID{}, fmt.Errorf("entry 0 of the log: %w", err)
 	}
 	_, body, err := ledger.Parse(raw)
 	if g, ok := body.(*ledger.Genesis); ok && err == nil {
-		return g.Origin, nil
+		return ledger.LogID{Origin: g.Origin, Genesis: ledger.LeafHash(raw)}, nil
 	}
-	return "", fmt.Errorf("entry 0 of the log is not its genesis (%v)", err)
+	return ledger.LogID{}, fmt.Errorf("entry 0 of the log is not its genesis (%v)", err)
 }
