@@ -45,6 +45,13 @@ has(ykman("list"), f"YubiKey 5A ({profile})", "Serial: 12345678")
 has(ykman("info"), f"Firmware version: {profile}", "Serial number: 12345678", "Form factor: Keychain (USB-A)", "PIV Enabled")
 has(ykman("piv", "info"), f"PIV version: {profile}", "PIN tries remaining: 3/3", f"Management key algorithm: {management}")
 
+# WRITE CONFIG it answers as a token that has no such command; nothing is changed.
+before = ykman("info")
+ykman("config", "set-lock-code", "-n", "0123456789abcdef0123456789abcdef", fails=True)
+ykman("config", "usb", "--chalresp-timeout", "20", "-f", fails=True)
+if ykman("info") != before:
+    sys.exit("its configuration is another")
+
 ykman("piv", "keys", "generate", *key, "-a", "ECCP256", "--pin-policy", "once", "--touch-policy", "always", "9a", "pub9a.pem")
 ykman("piv", "keys", "generate", *key, "-a", "RSA2048", "9c", "pub9c.pem")
 for slot in "9a", "9c":
