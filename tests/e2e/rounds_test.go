@@ -161,8 +161,9 @@ func (s *repository) repoRemove(name string) {
 }
 
 // TestRounds: a newer database takes the place of one on the display; what is armed is published though staging moved on
-// and the daemon was killed; the operator opens a round at the board, and what he denies fails a client that waits for it, and what he signs ends the
-// wrapped repo-add; pacman judges what is published.
+// and the daemon was killed, and the round goes on for what is newer; what the operator denies fails a client that waits for
+// it, and comes again when he opens its round at the board; what he signs ends the wrapped repo-add; pacman judges what is
+// published.
 func TestRounds(t *testing.T) {
 	t.Parallel()
 	s := newRepository(t)
@@ -182,19 +183,23 @@ func TestRounds(t *testing.T) {
 	s.live(0)
 	s.pacman("hello", "bye")
 
-	if st := s.status(); st.Published == 0 || st.Snapshot <= st.Published || len(st.Unsigned) != 2 || st.Open {
+	third := s.shown(first, second)
+	if st := s.status(); st.Published == 0 || st.Snapshot <= st.Published || len(st.Unsigned) != 2 || !st.Open {
 		t.Errorf("after the second: %+v", st)
 	}
 	wait = s.waiting("round", "wait", "demo")
-	s.openAtBoard(2)
-	third := s.shown(first, second)
 	s.must(s.Operator("deny " + third))
 	wait.end(api.Denied)
 	s.pacman("hello", "bye")
+	if st := s.status(); st.Open {
+		t.Errorf("denied: %+v", st)
+	}
+	s.openAtBoard(2)
+	fourth := s.shown(first, second, third)
 
 	s.staged(func() { wait = s.waiting("repo-add", "demo.db.tar.gz", "hello-2.0-1-any.pkg.tar.zst") })
 	s.open()
-	s.must(s.Operator("arm " + s.shown(first, second, third)))
+	s.must(s.Operator("arm " + s.shown(first, second, third, fourth)))
 	s.touchTwice()
 	wait.end(api.OK)
 	s.pacman("hello", "bye")

@@ -176,7 +176,9 @@ func (p *Progress) end(now time.Time, number uint64, result Result, why string) 
 	}
 }
 
-// Published takes the driver's word that a snapshot is where clients find it.
+// Published takes the driver's word that a snapshot is where clients find it. Its
+// round is over, unless a newer one waits: for that it goes on to its end and not
+// longer, as an urgent one only if that is what it was opened for.
 func (s *State) Published(rule string, number uint64) {
 	p := s.Of(rule)
 	if p == nil {
@@ -192,7 +194,16 @@ func (s *State) Published(rule string, number uint64) {
 	} else {
 		p.Newest = nil
 	}
-	p.Until, p.Urgent, p.Missed, p.Why = time.Time{}, false, 0, ""
+	p.Why = ""
+	switch {
+	case p.Newest == nil:
+		p.Until, p.Missed = time.Time{}, 0
+	case p.Missed > 0:
+		p.Why = nobody
+	}
+	if p.Newest == nil || number >= p.For {
+		p.Urgent, p.For = false, 0
+	}
 }
 
 // Hooked takes the driver's word that the hook for a snapshot has succeeded.
@@ -206,8 +217,8 @@ func (s *State) Hooked(rule string, number uint64) {
 var ErrNoUrgent = errors.New("the rule names no class for urgent rounds: add urgent = \"CLASS\", with a class of the policy that has a rate of its own")
 
 // Open opens a round of a rule now, whatever its schedule says, for what was
-// denied too. An urgent one asks in the rule's urgent class, and ends when what
-// waits is published.
+// denied too. An urgent one asks in the rule's urgent class, until what waits now,
+// or something newer, is published.
 func (s *State) Open(now time.Time, r *Rule, urgent bool) error {
 	if urgent && r.Urgent == "" {
 		return ErrNoUrgent
@@ -218,7 +229,10 @@ func (s *State) Open(now time.Time, r *Rule, urgent bool) error {
 		s.Rules = append(s.Rules, p)
 	}
 	p.open(now, r.Window)
-	p.Denied, p.Urgent = 0, urgent
+	p.Denied, p.Urgent, p.For = 0, urgent, 0
+	if urgent && p.Newest != nil {
+		p.For = p.Newest.Number
+	}
 	return nil
 }
 

@@ -21,13 +21,15 @@ type model struct {
 	now     time.Time
 	keys    uint64
 	content uint64
-	armed   map[Key][]Item    // what the operator armed, and the board has not ended
-	signed  map[string]int    // by content: how often
-	live    map[string]uint64 // newest number published
+	armed   map[Key][]Item       // what the operator armed, and the board has not ended
+	signed  map[string]int       // by content: how often
+	live    map[string]uint64    // newest number published
+	ends    map[string]time.Time // when the round that was opened last ends at the latest
+	denied  map[string][]uint64  // since somebody opened a round
 }
 
 func newModel(t *rapid.T, rules []Rule) *model {
-	return &model{t: t, s: &State{}, rules: rules, now: epoch, armed: map[Key][]Item{}, signed: map[string]int{}, live: map[string]uint64{}}
+	return &model{t: t, s: &State{}, rules: rules, now: epoch, armed: map[Key][]Item{}, signed: map[string]int{}, live: map[string]uint64{}, ends: map[string]time.Time{}, denied: map[string][]uint64{}}
 }
 
 func (m *model) newKey() (k Key) {
@@ -37,10 +39,36 @@ func (m *model) newKey() (k Key) {
 }
 
 func (m *model) step() []Action {
+	before := map[string]Progress{}
+	for _, p := range m.s.Rules {
+		before[p.Rule] = *p
+	}
 	acts := m.s.Step(m.now, m.rules, m.newKey)
+	for _, p := range m.s.Rules {
+		m.turned(before[p.Rule], p)
+	}
 	m.crash()
 	m.invariants()
 	return acts
+}
+
+// turned holds what became of a rule's round against what it was: one that ends while something waits for a signature is
+// counted, for the clients that wait; none begins but by the schedule.
+func (m *model) turned(before Progress, p *Progress) {
+	over := !before.Until.IsZero() && !m.now.Before(before.Until)
+	if n := before.Newest; over && n != nil && !n.complete() && p.Missed != before.Missed+1 {
+		m.t.Fatalf("%s: a round ended without %d, and nobody is told: %+v", p.Rule, n.Number, p)
+	}
+	if !p.Opened.Equal(before.Opened) {
+		m.ends[p.Rule] = m.now.Add(ruleOf(m.rules, p.Rule).Window)
+	}
+}
+
+func (m *model) open(r *Rule, urgent bool) {
+	if err := m.s.Open(m.now, r, urgent); err != nil {
+		m.t.Fatal(err)
+	}
+	m.ends[r.Name], m.denied[r.Name] = m.now.Add(r.Window), nil
 }
 
 // crash goes on with what is on disk.
@@ -65,6 +93,16 @@ func (m *model) invariants() {
 				m.t.Fatalf("job %x asks for %+v", j.Key, it)
 			}
 			asked[key] = true
+		}
+		for _, ref := range j.Refs {
+			if slices.Contains(m.denied[ref.Rule], ref.Number) {
+				m.t.Fatalf("%d of %s was denied, and is asked for again", ref.Number, ref.Rule)
+			}
+		}
+	}
+	for _, p := range m.s.Rules {
+		if p.Until.After(m.ends[p.Rule]) {
+			m.t.Fatalf("%s: a round until %v, it was opened until %v", p.Rule, p.Until, m.ends[p.Rule])
 		}
 	}
 }
@@ -115,7 +153,10 @@ func (m *model) board(j *Job, what string) {
 		m.s.End(m.now, j.Key, Signed, "")
 	case what == "withdraw" && j.Withdrawn && !armed:
 		m.s.End(m.now, j.Key, Withdrawn, "withdrawn")
-	case what == "deny" && !armed:
+	case what == "deny":
+		for _, ref := range j.Refs {
+			m.denied[ref.Rule] = append(m.denied[ref.Rule], ref.Number)
+		}
 		m.s.End(m.now, j.Key, Denied, "denied")
 	case what == "fail":
 		touched := rapid.IntRange(0, len(items)).Draw(m.t, "touched")
@@ -152,16 +193,21 @@ func (m *model) publish(a Action) {
 		m.t.Fatalf("%s: %d published after %d", a.Rule, cur.Number, m.live[a.Rule])
 	}
 	m.live[a.Rule] = cur.Number
+	before := *p
 	m.s.Published(a.Rule, a.Number)
+	switch {
+	case p.Newest == nil && (!p.Until.IsZero() || p.Missed != 0):
+		m.t.Fatalf("nothing waits, and the round is not over: %+v", p)
+	case p.Newest != nil && (!p.Until.Equal(before.Until) || p.Missed != before.Missed):
+		m.t.Fatalf("%d waits, and its round is another than before: %+v, %+v", p.Newest.Number, before, p)
+	}
 	m.crash()
 }
 
 // settle is a diligent operator, until nothing is left to do.
 func (m *model) settle() {
 	for i := range m.rules {
-		if err := m.s.Open(m.now, &m.rules[i], false); err != nil {
-			m.t.Fatal(err)
-		}
+		m.open(&m.rules[i], false)
 	}
 	for range 1000 {
 		acts := m.step()
@@ -184,9 +230,7 @@ func (m *model) settle() {
 			}
 		}
 		for i := range m.rules {
-			if err := m.s.Open(m.now, &m.rules[i], false); err != nil {
-				m.t.Fatal(err)
-			}
+			m.open(&m.rules[i], false)
 		}
 	}
 	m.t.Fatal("it never comes to rest")
@@ -207,7 +251,9 @@ var testFiles = map[string][]string{
 // TestNothingIsLostAndNothingSignedTwice: whatever staging directories, operator,
 // link and power do, an armed job stays as it is, no content is signed twice (but
 // for one whose signature is lost), snapshots are published whole and in order,
-// and in the end everything newest is published.
+// what was denied is not asked for before somebody opens a round, a round ends when
+// it was to, or when nothing waits any more, and in the end everything newest is
+// published.
 func TestNothingIsLostAndNothingSignedTwice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t, testRules)
@@ -221,9 +267,7 @@ func TestNothingIsLostAndNothingSignedTwice(t *testing.T) {
 				m.offer(rule, testFiles[rule], func(name string) bool { return rapid.Bool().Draw(t, name) })
 			case 3:
 				r := rapid.SampledFrom(testRules).Draw(t, "rule")
-				if err := m.s.Open(m.now, &r, r.Urgent != "" && rapid.Bool().Draw(t, "urgent")); err != nil {
-					t.Fatal(err)
-				}
+				m.open(&r, r.Urgent != "" && rapid.Bool().Draw(t, "urgent"))
 			case 4:
 				for _, a := range acts {
 					if a.Do == Publish {
@@ -267,9 +311,7 @@ func TestOrderOfAClass(t *testing.T) {
 		}
 		var asked []string
 		for i := range rules {
-			if err := m.s.Open(m.now, &rules[i], false); err != nil {
-				t.Fatal(err)
-			}
+			m.open(&rules[i], false)
 		}
 		for {
 			m.step()

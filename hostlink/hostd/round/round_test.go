@@ -47,6 +47,16 @@ func (b *bench) offer(rule string, items ...Item) error {
 	return b.Offer(b.rules, rule, &Snapshot{Number: b.NewNumber(), Taken: b.now, Items: items})
 }
 
+// publish publishes what is due, and runs its hooks.
+func (b *bench) publish() {
+	for _, a := range b.step(0) {
+		if a.Do == Publish {
+			b.Published(a.Rule, a.Number)
+			b.Hooked(a.Rule, a.Number)
+		}
+	}
+}
+
 func (b *bench) must(err error) {
 	b.t.Helper()
 	if err != nil {
@@ -147,6 +157,81 @@ func TestUrgent(t *testing.T) {
 	b.Published("core", acts[0].Number)
 	b.must(b.offer("core", item("core.db", 2)))
 	b.wantAsked(0, "db: core.db")
+}
+
+// TestRoundGoesOn: what was armed is published though something newer waits, and the round goes on for that, to the end it
+// had; what came of the newer one ends it, or not.
+func TestRoundGoesOn(t *testing.T) {
+	for name, tc := range map[string]struct {
+		result Result
+		asked  string // until 19:00
+	}{"signed": {Signed, ""}, "denied": {Denied, ""}, "not touched": {Late, "db: core.db"}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, Rule{Name: "core", Class: "db", At: []Daytime{8 * 60, 18 * 60}})
+			b.must(b.offer("core", item("core.db", 1)))
+			b.wantAsked(6*time.Hour, "db: core.db") // 18:00
+			b.Hear(b.Jobs[0].Key)
+			b.must(b.offer("core", item("core.db", 2)))
+			b.End(b.now, b.Jobs[0].Key, Signed, "")
+			b.publish()
+			b.wantAsked(50*time.Minute, "db: core.db")
+			b.End(b.now, b.Jobs[0].Key, tc.result, name)
+			p := b.Of("core")
+			if open := p.IsOpen(b.now, &b.rules[0]); open != (tc.result != Denied) {
+				t.Errorf("open: %t", open)
+			}
+			if b.wantAsked(9*time.Minute, tc.asked); tc.result == Signed {
+				if b.publish(); !p.Until.IsZero() {
+					t.Errorf("nothing waits, and it goes on: %+v", p)
+				}
+			}
+			b.step(time.Minute) // 19:00
+			if over := p.Until.IsZero() && !p.IsOpen(b.now, &b.rules[0]); !over || (p.Missed == 1) != (tc.result != Signed) || tc.result == Denied && p.Why != name {
+				t.Errorf("at its end %+v", p)
+			}
+		})
+	}
+}
+
+// TestMissedBehindTheArmed: what waited when its round ended is told so, though something older is published after that.
+func TestMissedBehindTheArmed(t *testing.T) {
+	b := newBench(t, Rule{Name: "core", Class: "db", Every: 2 * time.Hour})
+	b.must(b.offer("core", item("core.db", 1)))
+	b.wantAsked(2*time.Hour, "db: core.db")
+	b.Hear(b.Jobs[0].Key)
+	b.must(b.offer("core", item("core.db", 2)))
+	b.End(b.now, b.Jobs[0].Key, Signed, "")
+	b.Published("core", b.step(time.Hour)[0].Number)
+	if p := b.Of("core"); p.Missed != 1 || p.Why != nobody || p.Live == nil || p.Newest == nil {
+		t.Errorf("%+v", p)
+	}
+	b.wantAsked(time.Minute, "")
+}
+
+// TestUrgentBehindTheArmed: an urgent round is for what was newest when it was opened. An older one's publication does not
+// end it; its own makes what is left of it an ordinary round, for something newer.
+func TestUrgentBehindTheArmed(t *testing.T) {
+	b := newBench(t, Rule{Name: "core", Class: "db", Urgent: "db-now"})
+	signed := func() {
+		b.End(b.now, b.Jobs[0].Key, Signed, "")
+		b.publish()
+	}
+	b.must(b.offer("core", item("core.db", 1)))
+	b.must(b.State.Open(b.now, &b.rules[0], false))
+	b.wantAsked(0, "db: core.db")
+	b.Hear(b.Jobs[0].Key)
+	b.must(b.offer("core", item("core.db", 2)))
+	b.must(b.State.Open(b.now, &b.rules[0], true))
+	signed()
+	b.wantAsked(0, "db-now: core.db")
+	b.Hear(b.Jobs[0].Key)
+	b.must(b.offer("core", item("core.db", 3)))
+	signed()
+	b.wantAsked(0, "db: core.db")
+	signed()
+	if p := b.Of("core"); p.IsOpen(b.now, &b.rules[0]) || p.Urgent || p.For != 0 {
+		t.Errorf("%+v", p)
+	}
 }
 
 // TestBatches: rules of one class share a request for as long as they fit, in order of arrival; one that never fits is

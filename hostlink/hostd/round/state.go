@@ -76,9 +76,10 @@ type Progress struct {
 	Opened time.Time `json:"opened"` // the last round, or when the rule was first seen
 	Until  time.Time `json:"until"`  // the round is open before that
 	Urgent bool      `json:"urgent,omitempty"`
-	After  time.Time `json:"after"` // nothing is asked for before
+	For    uint64    `json:"for,omitempty"` // what the urgent round was opened for: the newest snapshot then, 0 for none
+	After  time.Time `json:"after"`         // nothing is asked for before
 	Denied uint64    `json:"denied,omitempty"`
-	Missed uint64    `json:"missed,omitempty"` // rounds in a row that ended with nothing signed
+	Missed uint64    `json:"missed,omitempty"` // rounds in a row that ended while something waited for a signature
 	Why    string    `json:"why,omitempty"`    // there is no signature yet
 
 	Look   string    `json:"look,omitempty"`   // how the directory looked when the last snapshot was taken, in the driver's words
@@ -94,6 +95,12 @@ func (p *Progress) current() *Snapshot {
 		return p.Held
 	}
 	return p.Newest
+}
+
+// denied reports whether the operator does not want what is signed next.
+func (p *Progress) denied() bool {
+	cur := p.current()
+	return cur != nil && cur.Number == p.Denied
 }
 
 // Key is what the daemon knows a request by.

@@ -100,7 +100,7 @@ func earlier(a, b time.Time) time.Time {
 func (s *State) turn(now time.Time, r *Rule) {
 	p := s.Of(r.Name)
 	if !p.Until.IsZero() && !now.Before(p.Until) {
-		p.miss("nobody signed it while the last round was open")
+		p.miss()
 	}
 	if at := r.NextRound(p.Opened.In(now.Location())); !at.IsZero() && !now.Before(at) {
 		p.Opened = now
@@ -113,17 +113,26 @@ func (p *Progress) open(now time.Time, window time.Duration) {
 	p.Until, p.After = now.Add(window), time.Time{}
 }
 
-// miss ends a round; if something waits for a signature, without one.
-func (p *Progress) miss(why string) {
-	p.Until, p.Urgent = time.Time{}, false
-	if cur := p.current(); cur != nil && !cur.complete() {
-		p.Missed++
-		p.Why = why
+// miss ends a round; if something waits for a signature, without one. What the
+// operator said of it stays its reason.
+func (p *Progress) miss() {
+	p.Until, p.Urgent, p.For = time.Time{}, false, 0
+	if (p.Held == nil || p.Held.complete()) && (p.Newest == nil || p.Newest.complete()) {
+		return
+	}
+	p.Missed++
+	if !p.denied() {
+		p.Why = nobody
 	}
 }
 
-// IsOpen reports whether a round is open: the rule's items may be put before the operator.
-func (p *Progress) IsOpen(now time.Time, r *Rule) bool { return r.Always || now.Before(p.Until) }
+const nobody = "nobody signed it while the last round was open"
+
+// IsOpen reports whether a round is open: what waits is put before the operator, as
+// it can be. For what he denied none is, until somebody opens one.
+func (p *Progress) IsOpen(now time.Time, r *Rule) bool {
+	return (r.Always || now.Before(p.Until)) && !p.denied()
+}
 
 // class is the policy class that a rule's items are asked for in now.
 func (p *Progress) class(r *Rule) string {
@@ -182,7 +191,7 @@ func (s *State) blocks(now time.Time, rules []Rule) []block {
 	for i := range rules {
 		b := block{rule: &rules[i], p: s.Of(rules[i].Name)}
 		cur := b.p.current()
-		if cur == nil || !b.p.IsOpen(now, b.rule) || now.Before(b.p.After) || cur.Number == b.p.Denied || s.inJob(b.rule.Name, cur.Number) {
+		if cur == nil || !b.p.IsOpen(now, b.rule) || now.Before(b.p.After) || s.inJob(b.rule.Name, cur.Number) {
 			continue
 		}
 		for i, it := range cur.Items {

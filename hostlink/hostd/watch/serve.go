@@ -157,6 +157,7 @@ func (r *Runner) answerWaits() {
 
 func (r *Runner) outcome(w *waiting) *api.Response {
 	p := r.state.Of(w.rule)
+	w.missed = min(w.missed, p.Missed) // something older may have been published: they count from 0 again
 	switch {
 	case w.number == 0:
 		return nil
