@@ -88,6 +88,12 @@ func (c *Class) admits(r *Request) error {
 	case len(r.Persons) < c.Approvals:
 		return refuse(message.CodeApprovalsMissing, "%s; class %s needs %d: have it approved with \"touchmark approve\"", approvedBy(r.Persons), c.Name, c.Approvals)
 	}
+	return c.Takes(items)
+}
+
+// Takes checks what can be said of items before anybody has hashed them: formats,
+// names and sizes (bytes). The error is a *Refusal.
+func (c *Class) Takes(items []message.Item) error {
 	for _, it := range items {
 		if err := c.admitsItem(it); err != nil {
 			return err

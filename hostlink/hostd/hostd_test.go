@@ -362,6 +362,35 @@ func TestClassChoice(t *testing.T) {
 		expect(api.Refused, "no class \"isos\": it has pacman-db, iso")
 }
 
+// TestMay: what the policy has against files is told before they are hashed, and only that.
+func TestMay(t *testing.T) {
+	w := newWorld(t)
+	may := func(class string, items ...api.Item) *client {
+		return w.ask(&api.Request{Op: api.OpMay, Class: class, Items: items})
+	}
+	file := func(name string, size uint64) api.Item {
+		return api.Item{Name: name, Format: sigformat.OpenPGPBinary.Name, Size: size}
+	}
+	big, most := file("a.iso", 1<<30+1), file("a.iso", 1<<30)
+	if r := may("", big).final(); !r.OK {
+		t.Errorf("of a log that is not known yet: %+v", r)
+	}
+	w.b.meet()
+	w.settled()
+	for class, named := range map[string]string{"": "iso", "iso": "iso"} {
+		may(class, most, big).expect(api.Refused, "the policy refuses: too-large: a.iso: 1073741825 bytes, class "+named+" allows 1073741824")
+		if r := may(class, most).final(); !r.OK {
+			t.Errorf("%+v", r)
+		}
+	}
+	may("iso", file("core.db", 1)).expect(api.Refused, "signs only *.iso")
+	may("isos", most).expect(api.Refused, "no class \"isos\"")
+	may("", file("notes.txt", 1)).expect(api.Refused, "no class of the policy lets host repo1")
+	if r := may("", make([]api.Item, message.MaxItems+1)...).final(); !r.OK {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	w := newWorld(t)
 	good, key := item("a.db", message.SHA256), make([]byte, api.KeySize)

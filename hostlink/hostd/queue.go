@@ -261,6 +261,28 @@ func (d *Daemon) classOf(j *job) (string, *api.Response) {
 	return common[0], nil
 }
 
+// may says what the policy has against files, as far as names, formats and sizes tell,
+// so that no large one is hashed in vain. The appliance decides when it is asked.
+func (d *Daemon) may(req *api.Request) *api.Response {
+	p := d.mirror.Policy()
+	if p == nil || len(req.Items) > message.MaxItems {
+		return &api.Response{Final: true, OK: true} // who asks to sign is told
+	}
+	j := &job{class: req.Class}
+	for _, it := range req.Items {
+		j.items = append(j.items, message.Item{Format: it.Format, Size: it.Size, Name: it.Name})
+	}
+	name, resp := d.classOf(j)
+	if resp != nil {
+		return resp
+	}
+	c, _ := p.Class(name)
+	if err := c.Takes(j.items); err != nil {
+		return fail(api.Refused, "the policy refuses: %v", err)
+	}
+	return &api.Response{Final: true, OK: true}
+}
+
 func (d *Daemon) classes() []string {
 	var out []string
 	for _, c := range d.mirror.Policy().Classes {

@@ -50,6 +50,8 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 	switch req.Op {
 	case api.OpSign:
 		d.serveSign(lines, &req, say)
+	case api.OpMay:
+		d.answer(say, func() *api.Response { return d.may(&req) })
 	case api.OpFetch:
 		d.serveFetch(lines, &req, say)
 	case api.OpJobs:

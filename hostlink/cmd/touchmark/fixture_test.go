@@ -116,6 +116,13 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 		return
 	}
 	switch req.Op {
+	case api.OpMay:
+		r := &api.Response{Final: true, OK: mode != "small"}
+		if it := req.Items[0]; !r.OK {
+			r.Code, r.Error = api.Refused, fmt.Sprintf("the policy refuses: %s: %d bytes, class %s allows 100", it.Name, it.Size, req.Class)
+		}
+		say(r)
+		return
 	case api.OpRound:
 		say(rounds(&req, mode, arg))
 		return

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -35,7 +36,7 @@ func (a *app) signCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sign [flags] FILE...",
 		Short: "Have files signed; writes FILE.sig and FILE.tmproof",
-		Long: "Hashes the files, asks the appliance through touchmark-hostd, waits for the operator's touch, verifies\n" +
+		Long: "Asks the policy about large files, hashes the files, asks the appliance through touchmark-hostd, waits for the operator's touch, verifies\n" +
 			"signatures and proofs against the trust file, and writes FILE.sig and FILE.tmproof beside each file.\n" +
 			"With --armor, and for a text with its signature in one file (--format openpgp-cleartext), it is FILE.asc.\n" +
 			"For in-toto and DSSE, FILE is metadata or payload, with or without signatures, and FILE.sig all of it with one more.\n" +
@@ -70,6 +71,9 @@ func (a *app) sign(paths []string, f *signFlags) error {
 	go func() { writable <- checkOutputs(paths, format) }() // the disk and the processor need not wait for each other
 	trust, err := a.loadTrust()
 	if err = cmp.Or(err, <-writable); err != nil {
+		return err
+	}
+	if err := a.mayAsk(paths, format, total, f.class); err != nil {
 		return err
 	}
 	files, s, err := a.prepare(paths, format, total, f)
@@ -111,6 +115,26 @@ func checkAsked(paths []string, f *signFlags) (format sigformat.Format, total in
 	}
 	total, err = checkInputs(paths, format, f.allowEmpty)
 	return format, total, err
+}
+
+// mayAsk asks whether the policy takes files of these names and sizes, if hashing
+// them takes long. What is no refusal is for later: signing finds it too.
+func (a *app) mayAsk(paths []string, format sigformat.Format, total int64, class string) error {
+	if total < pipelined || format.Cleartext() || format.Enclosed() { // of these the form that is signed may be shorter
+		return nil
+	}
+	req := &api.Request{Op: api.OpMay, Class: class}
+	for _, p := range paths {
+		st, err := os.Stat(p)
+		if err != nil {
+			return exitf(api.BadInput, "%w", api.Plain(err))
+		}
+		req.Items = append(req.Items, api.Item{Name: base(p), Format: format.Name, Size: uint64(st.Size())})
+	}
+	if _, err := a.ask(req); err != nil && codeOf(err) == api.Refused {
+		return err
+	}
+	return nil
 }
 
 // prepare connects, to learn early whether anybody is there, and hashes the

@@ -28,6 +28,7 @@ import (
 // Operations.
 const (
 	OpSign      = "sign"
+	OpMay       = "may" // what the policy has against files that are not hashed yet: Items have name, format and size
 	OpCancel    = "cancel"
 	OpTaken     = "taken" // the final answer of sign or fetch is no longer needed
 	OpFetch     = "fetch" // wait for a job that was asked for before

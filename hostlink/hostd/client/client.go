@@ -68,16 +68,22 @@ func (c *Conn) Next() (*api.Response, error) {
 // errGone says that the daemon ended the connection without an answer.
 var errGone = api.Errorf(api.NoDaemon, "touchmark-hostd stopped before it answered: start it again")
 
-// Ask sends a request that has one answer. A final answer that is no success is
-// an error too. Who asks how things are is answered in two minutes, or told that the
-// daemon is stuck.
+// Ask sends a request that has one answer, and waits for nobody. A final answer that
+// is no success is an error too; so is none, by a daemon that is stuck.
 func Ask(socket string, req *api.Request) (*api.Response, error) {
-	return ask(socket, req, patience)
+	return ask(socket, req, patience(req.Op))
 }
 
-// patience is far more than a busy daemon takes to say what it knows, one question to
-// the board included. What waits for people, or for disks, has no such bound.
-const patience = 2 * time.Minute
+// patience is far more than a busy daemon takes for an answer.
+func patience(op string) time.Duration {
+	switch op {
+	case api.OpChallenge: // the board rations them, and commits first
+		return 10 * time.Minute
+	case api.OpPublish: // a whole log, to a slow disk
+		return time.Hour
+	}
+	return 2 * time.Minute // what it knows, one question to the board included
+}
 
 func ask(socket string, req *api.Request, patience time.Duration) (*api.Response, error) {
 	c, err := Dial(socket)
@@ -85,10 +91,8 @@ func ask(socket string, req *api.Request, patience time.Duration) (*api.Response
 		return nil, err
 	}
 	defer func() { _ = c.Close() }() // the conversation is over either way
-	if req.Op == api.OpStatus || req.Op == api.OpJobs {
-		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-			return nil, errGone
-		}
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, errGone
 	}
 	if err := c.Say(req); err != nil {
 		return nil, err

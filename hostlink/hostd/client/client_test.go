@@ -48,7 +48,7 @@ func TestLeaveWhileReturning(t *testing.T) {
 	}
 }
 
-// TestStuckDaemon: one that takes connections and is silent hangs nobody who asks how it is.
+// TestStuckDaemon: one that takes connections and is silent hangs nobody who asks it something.
 func TestStuckDaemon(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)
@@ -56,7 +56,10 @@ func TestStuckDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	for _, op := range []string{api.OpStatus, api.OpJobs} {
+	for _, op := range []string{api.OpStatus, api.OpJobs, api.OpRound, api.OpApproval, api.OpApprove, api.OpWithdraw, api.OpMay, api.OpPublish, api.OpChallenge} {
+		if d := patience(op); d < time.Minute || d > time.Hour {
+			t.Errorf("%s is waited for for %v", op, d)
+		}
 		_, err := ask(path, &api.Request{Op: op}, 100*time.Millisecond)
 		if api.CodeOf(err, 0) != api.NoDaemon {
 			t.Errorf("%s of a daemon that is stuck: %v", op, err)
