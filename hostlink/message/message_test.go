@@ -3,7 +3,6 @@ package message
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -124,100 +123,6 @@ func problemOf(err error) any {
 		return n.Problem
 	}
 	return nil
-}
-
-func TestRefusedMessages(t *testing.T) {
-	w := wire()
-	edit := func(name, old, new string) []byte {
-		if !bytes.Contains(w[name], []byte(old)) {
-			t.Fatalf("%q is not in the sample %s", old, name)
-		}
-		return bytes.Replace(w[name], []byte(old), []byte(new), 1)
-	}
-	state := "state " + canon.Base64(make([]byte, MaxState)) + "\n"
-	cases := map[string]struct {
-		b    []byte
-		want any // a canon.Problem or a NoteProblem
-	}{
-		"nothing":                    {nil, canon.OtherDomain},
-		"unknown domain":             {[]byte("touchmark/magic/v1\n"), canon.OtherDomain},
-		"later version":              {edit("fetch", "/v1", "/v2"), canon.OtherDomain},
-		"an approval by itself":      {samples()["approval"], canon.OtherDomain},
-		"larger than a message":      {append(bytes.Clone(w["fetch"]), make([]byte, MaxMessage)...), canon.TooLong},
-		"unknown key at the end":     {append(bytes.Clone(w["done"]), "extra 1\n"...), canon.Surplus},
-		"key twice":                  {edit("done", "intent 42\n", "intent 42\nintent 42\n"), canon.WrongLine},
-		"wrong order":                {edit("done", "intent 42\noutcome 43\n", "outcome 43\nintent 42\n"), canon.WrongLine},
-		"outcome before intent":      {edit("done", "outcome 43", "outcome 42"), canon.BadValue},
-		"fetch with sign":            {edit("fetch", "42", "+42"), canon.BadNumber},
-		"fetch with zero":            {edit("fetch", "42", "042"), canon.BadNumber},
-		"fetch beyond int64":         {edit("fetch", "42", "9223372036854775808"), canon.TooLarge},
-		"uppercase root":             {edit("mirrored", "50b312f5", "50B312F5"), canon.BadHex},
-		"item beyond a batch":        {edit("event", "item 1", "item 16"), canon.TooLarge},
-		"endless countdown":          {edit("event", "seconds 15", "seconds 86401"), canon.TooLarge},
-		"state in uppercase":         {edit("event", "touch\n", "Touch\n"), canon.BadValue},
-		"state too long":             {edit("event", "state touch", "state "+strings.Repeat("a", MaxToken+1)), canon.BadValue},
-		"refusal with escapes":       {edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text "+canon.Base64([]byte("\x1b[2J"))+"\n"), canon.BadValue},
-		"refusal with DEL":           {edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text "+canon.Base64([]byte("a\x7f"))+"\n"), canon.BadValue},
-		"attestation too long":       {edit("welcome", "YW4gYXR0ZXN0YXRpb24=", canon.Base64(make([]byte, MaxAttest+1))), canon.BadBase64},
-		"signature too long":         {edit("welcome", "aXRzIHNpZ25hdHVyZQ==", canon.Base64(make([]byte, MaxAttestSig+1))), canon.BadBase64},
-		"refusal of two lines":       {edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text YQpi\n"), canon.BadValue},
-		"refusal too long":           {edit("refused", "text "+string(w["refused"][bytes.LastIndexByte(w["refused"], ' ')+1:]), "text "+canon.Base64(bytes.Repeat([]byte("a"), MaxHuman+1))+"\n"), canon.BadBase64},
-		"attestation without sig":    {edit("welcome", "aXRzIHNpZ25hdHVyZQ==", "-"), canon.BadValue},
-		"sig without attestation":    {edit("welcome", "YW4gYXR0ZXN0YXRpb24=", "-"), canon.BadValue},
-		"firmware too long":          {edit("welcome", "touchmark-0.1.0", strings.Repeat("f", MaxToken+1)), canon.BadValue},
-		"origin with plus":           {edit("welcome", "origin touchmark.example/demo", "origin touchmark.example/de+mo"), canon.BadValue},
-		"entries beyond the total":   {edit("entries", "total 44", "total 43"), canon.BadValue},
-		"entries with total < start": {edit("entries", "total 44", "total 41"), canon.BadValue},
-		"no entries":                 {[]byte("touchmark/entries/v1\nstart 42\ntotal 44\n"), canon.CutOff},
-		"too many entries":           {[]byte("touchmark/entries/v1\nstart 0\ntotal 100\n" + strings.Repeat("entry 2\na\n", MaxEntries+1)), canon.BadValue},
-		"submit without states":      {bytes.Split(w["submit"], []byte("state "))[0], canon.CutOff},
-		"submit with empty state":    {edit("submit", "state WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWloAAAAAAAAAQA==", "state -"), canon.BadValue},
-		"submit with huge state":     {edit("submit", "state WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWloAAAAAAAAAQA==", "state "+canon.Base64(make([]byte, MaxState+1))), canon.BadBase64},
-		"submit with 17 states":      {append(bytes.Clone(w["submit"]), strings.Repeat(state, MaxItems-1)...), canon.BadValue},
-		"empty document":             {append(bytes.Clone(w["submit"]), "document -\n"...), canon.BadValue},
-		"huge document":              {append(bytes.Clone(w["submit"]), "document "+canon.Base64(make([]byte, MaxDocument+1))+"\n"...), canon.BadBase64},
-		"too much of documents":      {append(bytes.Clone(w["submit"]), strings.Repeat("document "+canon.Base64(make([]byte, MaxDocument))+"\n", MaxDocuments/MaxDocument)+"document QQ==\n"...), canon.BadValue},
-		"document that is a state":   {append(bytes.Clone(w["submit"]), "document state QQ==\n"...), canon.FieldCount},
-		"document number 17":         {append(bytes.Clone(w["submit"]), strings.Repeat(state, MaxItems-2)+"document QQ==\n"...), canon.BadValue},
-		"hello without empty line":   {edit("hello", "\n\n", "\n"), NoteMalformed},
-		"hello with huge signature":  {append(bytes.Clone(w["hello"]), sigPrefix+"x "+strings.Repeat("AAAA", MaxNote/4)+"\n"...), NoteTooLarge},
-		"cancel of nothing":          {edit("cancel", "job ", "jobs "), canon.WrongLine},
-		"rounds without empty line":  {edit("rounds", "\n\n", "\n"), NoteMalformed},
-		"rounds without more":        {edit("rounds", "more 1\n", ""), canon.CutOff},
-		"round of no file":           {edit("rounds", "core 2 ", "core 0 "), canon.BadValue},
-		"round of very many files":   {edit("rounds", "core 2 ", "core 1000000 "), canon.TooLarge},
-		"round that escapes":         {edit("rounds", "core 2 ", "\x1b[2J 2 "), NoteMalformed},
-		"round in uppercase":         {edit("rounds", "core 2 ", "CORE 2 "), canon.BadValue},
-		"round of a long name":       {edit("rounds", "core 2 ", strings.Repeat("c", MaxToken+1)+" 2 "), canon.BadValue},
-		"round of no name":           {edit("rounds", "core 2 ", "2 "), canon.FieldCount},
-		"round in no state":          {edit("rounds", " waiting ", " - "), canon.BadValue},
-		"round since for ever":       {edit("rounds", "2026-11-21T09:00:00Z", "-"), canon.BadTime},
-		"round of a far year":        {edit("rounds", "2026-11-21T09:00:00Z", "2200-11-21T09:00:00Z"), canon.BadTime},
-		"round twice":                {edit("rounds", "round extra", "round core"), canon.BadValue},
-		"round number 17":            {edit("rounds", "round core", manyRounds(MaxRounds-1)+"round core"), canon.BadValue},
-		"rounds beyond counting":     {edit("rounds", "more 1", "more 1000000"), canon.TooLarge},
-		"open-round of no rule":      {edit("open-round", "core", "-"), canon.BadValue},
-		"open-round of two rules":    {edit("open-round", "core", "core extra"), canon.FieldCount},
-		"checkpoint without newline": {edit("checkpoint-note", "note 192", "note 191"), canon.BadBlock},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			if m, err := Parse(c.b); problemOf(err) != c.want {
-				t.Errorf("%+v, %v, want %s", m, err, c.want)
-			} else if len(err.Error()) > 500 || strings.ContainsAny(err.Error(), "\x00\x1b\n\r") {
-				t.Errorf("poor error: %q", err)
-			}
-		})
-	}
-}
-
-// manyRounds are lines of n rounds.
-func manyRounds(n int) string {
-	var b strings.Builder
-	for i := range n {
-		fmt.Fprintf(&b, "round r%d 1 open 2026-11-21T09:00:00Z -\n", i)
-	}
-	return b.String()
 }
 
 func TestRefusedApprovals(t *testing.T) {
