@@ -120,7 +120,7 @@ image-test: setup build touchmark-image ## the image in a virtual machine: enrol
 	awk '$$1 == "const" && $$2 == "Serial" {$$4++} $$1 == "const" && $$2 == "Version" {$$4 = "\"next\""} 1' appliance/update/version.go >$(OUT)/next/appliance/update/version.go
 	@cd $(OUT)/next && $(PURE_ENV) $(GOBUILD) -buildvcs=false -o touchmark-image ./image/cmd/touchmark-image
 	@$(OUT)/next/touchmark-image build --board qemu --source $(OUT)/next --out $(OUT)/image/next --cache $(OUT)/image-cache
-	@$(INPROC_ENV) TOUCHMARK_IMAGE="$(CURDIR)/$(OUT)/image/qemu" TOUCHMARK_IMAGE_NEXT="$(CURDIR)/$(OUT)/image/next" TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 90m -tags $(EMULATED_TAGS),imagetest ./tests/image
+	@$(INPROC_ENV) TOUCHMARK_IMAGE="$(CURDIR)/$(OUT)/image/qemu" TOUCHMARK_IMAGE_NEXT="$(CURDIR)/$(OUT)/image/next" TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 4h -tags $(EMULATED_TAGS),imagetest ./tests/image
 
 demo: setup build ## the main job, narrated: sign a real pacman database by a touch (DEMO_AUTO=1: hands off)
 	@$(BIN)/demo run --dir $(OUT)/demo --bin $(BIN)

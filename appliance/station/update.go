@@ -213,13 +213,14 @@ func (s *Station) keepTrial() {
 	if event == update.OnTrial {
 		event = update.Nothing
 	}
+	start, to := u.Board.Start, u.Board.Raised()
 	u.work.Do(func() func() {
 		var err error
 		if u.Card.State().Phase == update.Trying {
-			err = s.write(u.Card.State().Keep(u.Board.Start))
+			err = s.write(u.Card.State().Keep(start))
 		}
 		if err == nil { // after the card: an image below the floor could not be fallen back to
-			err = u.Floor.RaiseFloor(u.Board.Serial)
+			err = u.Floor.RaiseFloor(to)
 		}
 		return s.written(err, event, "This image could not be kept")
 	})

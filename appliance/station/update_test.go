@@ -36,6 +36,9 @@ func (f *fakeFloor) Floor() (uint64, error) {
 func (f *fakeFloor) RaiseFloor(to uint64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if to > f.at+device.MaxRaise {
+		return fmt.Errorf("from %d to %d at once", f.at, to)
+	}
 	f.at = max(f.at, to)
 	return f.err
 }
@@ -75,6 +78,22 @@ func (c *carded) rerun(version string, serial uint64) {
 	must(c.t, err)
 	c.cfg.Updates, c.cfg.Firmware = u, version
 	c.board.start()
+}
+
+// TestFarSerial: a card written by hand whose image has a serial far above the TPM's counter: each good start raises that
+// as far as one may, and the board can be updated all the while.
+func TestFarSerial(t *testing.T) {
+	c := newCarded(t)
+	for start := uint64(1); start <= 3; start++ {
+		c.restart("300", 300)
+		c.connect()
+		c.until(func() bool {
+			at, err := c.floor.Floor()
+			return err == nil && at == start*update.MaxStep
+		})
+	}
+	im, slot := cardtest.Image("301", 301)
+	c.ordered(c.stick(im, slot))
 }
 
 // state is what autoboot.txt says.

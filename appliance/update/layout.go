@@ -51,5 +51,5 @@ func ReadLayout(card io.ReaderAt) (l Layout, err error) {
 	return l, nil
 }
 
-// fatTypes are the types of FAT partitions: 12, 16 and 32, by cylinders or LBA.
-var fatTypes = []byte{0x01, 0x04, 0x06, 0x0b, 0x0c, 0x0e}
+// fatTypes are the types of FAT12 and FAT16 partitions, by cylinders or sectors.
+var fatTypes = []byte{0x01, 0x04, 0x06, 0x0e}

@@ -28,12 +28,12 @@ func BootImage(slot io.ReaderAt, size int64) (sum [32]byte, err error) {
 	if err != nil {
 		return sum, err
 	}
-	runs, length, err := fs.Find(imageFile)
+	f, err := fs.Find(imageFile)
 	if err != nil {
 		return sum, err
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, fs.Reader(runs, length)); err != nil {
+	if _, err := io.Copy(h, f.Reader()); err != nil {
 		return sum, fmt.Errorf("reading boot.img: %w", err)
 	}
 	return [32]byte(h.Sum(nil)), nil

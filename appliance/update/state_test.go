@@ -222,3 +222,24 @@ func TestAdmit(t *testing.T) {
 		}
 	}
 }
+
+// TestFarSerial: an image whose serial is far above the TPM's counter (a new board, a card written by hand) is caught up
+// with, start by start, and takes the next image meanwhile.
+func TestFarSerial(t *testing.T) {
+	board := Board{Kind: "rpi4", Version: "1", Serial: 300, Booted: A}
+	starts := 0
+	for ; board.Floor < board.Serial; starts++ {
+		to := board.Raised()
+		if to <= board.Floor || to > board.Floor+MaxStep || to > board.Serial {
+			t.Fatalf("from %d to %d", board.Floor, to)
+		}
+		next := order.Image{Board: "rpi4", Version: "2", Serial: 301, Size: 1024}
+		if err := Admit(&next, board, First(), 1024); err != nil {
+			t.Error(err)
+		}
+		board.Floor = to
+	}
+	if starts != 5 {
+		t.Errorf("%d starts", starts)
+	}
+}

@@ -76,8 +76,8 @@ func Admit(im *order.Image, b Board, s State, room int64) error {
 		return fmt.Errorf("the image is older: it has serial %d, this board runs %d", im.Serial, b.Serial)
 	case im.Serial <= b.Floor:
 		return fmt.Errorf("the image is older: it has serial %d, this board's TPM demands more than %d", im.Serial, b.Floor)
-	case im.Serial > b.Floor+MaxStep:
-		return fmt.Errorf("the image has serial %d, more than %d above the %d in this board's TPM: is it a mistake?", im.Serial, MaxStep, b.Floor)
+	case im.Serial > max(b.Floor, b.Serial)+MaxStep:
+		return fmt.Errorf("the image has serial %d, more than %d above the %d of the image that runs and the %d in this board's TPM: is it a mistake?", im.Serial, MaxStep, b.Serial, b.Floor)
 	case im.Version == b.Version:
 		return fmt.Errorf("this board runs version %s already", im.Version)
 	case im.Size > uint64(room):
@@ -91,6 +91,11 @@ func Admit(im *order.Image, b Board, s State, room int64) error {
 	}
 	return nil
 }
+
+// Raised is what the TPM's counter is raised to by a start that is good: the serial of the image
+// that runs. One that was written to the card by hand may be far above the counter;
+// then each start goes MaxStep further.
+func (b Board) Raised() uint64 { return min(b.Serial, b.Floor+MaxStep) }
 
 // FileName is what the file with an image's slot is called on the stick that
 // brings it.

@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"touchmark/appliance/update/fat"
 )
 
 // ErrFormat says that bytes are no volume as this package makes them.
@@ -34,15 +36,10 @@ func Parse(b []byte) (Volume, error) {
 	if err != nil || len(b)%SectorSize != 0 {
 		return Volume{}, fmt.Errorf("%w: %d bytes", ErrFormat, len(b))
 	}
-	v := Volume{Sectors: g.sectors, ID: binary.LittleEndian.Uint32(b[39:]), Label: trimmed(b[43:54])}
-	root := b[g.rootStart*SectorSize : g.dataStart*SectorSize]
-	v.Date = goTime(binary.LittleEndian.Uint32(root[22:]))
-	for e := root[entrySize:]; len(e) >= entrySize && e[0] != 0; e = e[entrySize:] {
-		f, err := g.file(b, e[:entrySize])
-		if err != nil {
-			return Volume{}, err
-		}
-		v.Files = append(v.Files, f)
+	v := Volume{Sectors: g.sectors, ID: binary.LittleEndian.Uint32(b[39:]), Label: strings.TrimRight(string(b[43:54]), " ")}
+	v.Date = goTime(binary.LittleEndian.Uint32(b[g.rootStart*SectorSize+22:])) // the first entry is the volume's name
+	if v.Files, err = contents(b); err != nil {
+		return Volume{}, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	again, err := v.Bytes()
 	if err != nil {
@@ -54,51 +51,22 @@ func Parse(b []byte) (Volume, error) {
 	return v, nil
 }
 
-// file takes what a directory entry says of a file; whether it is all that the entry says, Parse finds out.
-func (g geometry) file(b, e []byte) (File, error) {
-	name := strings.ToLower(trimmed(e[:8]))
-	if ext := trimmed(e[8:11]); ext != "" {
-		name += "." + strings.ToLower(ext)
-	}
-	first, size := int(binary.LittleEndian.Uint16(e[26:])), int64(binary.LittleEndian.Uint32(e[28:]))
-	if size == 0 {
-		return File{Name: name}, nil
-	}
-	start := g.offset(first)
-	if first < firstCluster || start+size > int64(len(b)) {
-		return File{}, fmt.Errorf("%w: %q lies outside of it", ErrFormat, name)
-	}
-	return File{Name: name, Content: b[start : start+size]}, nil
-}
-
-// Offset is where a file's content begins, in bytes from the volume's beginning: it lies there in one piece. A file that is
-// not there or empty has none: -1.
-func (v Volume) Offset(name string) int64 {
-	g, err := shape(v.Sectors)
+// contents are the files of the root directory; that the volume has nothing else, Parse finds out.
+func contents(b []byte) (files []File, err error) {
+	volume, err := fat.Open(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
-		return -1
+		return nil, err
 	}
-	cluster := firstCluster
-	for _, f := range v.Files {
-		if f.Name == name && len(f.Content) > 0 {
-			return g.offset(cluster)
+	list, err := volume.Files()
+	for _, f := range list {
+		file := File{Name: strings.ToLower(f.Name)}
+		if at := f.Offset(); at >= 0 && at+f.Size <= int64(len(b)) {
+			file.Content = b[at : at+f.Size] // one that lies in several pieces is made again as another
 		}
-		cluster += (len(f.Content) + g.clusterBytes() - 1) / g.clusterBytes()
+		files = append(files, file)
 	}
-	return -1
+	return files, err
 }
-
-// File is a file's content.
-func (v Volume) File(name string) ([]byte, bool) {
-	for _, f := range v.Files {
-		if f.Name == name {
-			return f.Content, true
-		}
-	}
-	return nil, false
-}
-
-func trimmed(b []byte) string { return strings.TrimRight(string(b), " ") }
 
 func goTime(stamp uint32) time.Time {
 	date, clock := int(stamp>>16), int(stamp&0xffff)

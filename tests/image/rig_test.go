@@ -28,8 +28,9 @@ import (
 	"touchmark/tpm/ledgerstore/durable"
 )
 
-// patience bounds each test, many times what one takes: the machine is emulated without KVM.
-const patience = 10 * time.Minute
+// patience bounds each test, many times what one takes on a quiet machine, and more than on one that has ten other things to
+// do: the board is emulated without KVM.
+const patience = 45 * time.Minute
 
 // rig is a board in a virtual machine, and the world around it.
 type rig struct {
@@ -172,10 +173,12 @@ func (r *rig) boot(more ...string) {
 		"-chardev", "socket,id=tpm,path=" + r.tpm.Control(), "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis-device,tpmdev=tpm",
 		"-device", "qemu-xhci,id=usb", "-chardev", "serial,id=line,path=" + r.Cable.BoardPath(), "-device", "usb-serial,id=line,chardev=line",
 		"-chardev", "socket,id=redir,server=on,wait=off,path=" + r.USBRedir, "-device", "usb-redir,chardev=redir",
-		"-qmp", "unix:" + r.path("qmp") + ",server=on,wait=off"}, more...)
+		"-qmp", "unix:" + r.path("qmp")}, more...)
 	_ = os.Remove(r.path("qmp"))
+	calls, err := net.Listen("unix", r.path("qmp"))
+	r.must(err)
 	r.must(r.StartMachine(argv, r.hear))
-	r.qmp = r.dialQMP()
+	r.qmp = r.dialQMP(calls)
 }
 
 // withGuest adds package guest to the root, under its names, and has one of them be the first process.
@@ -440,28 +443,27 @@ type qmp struct {
 	in   *json.Decoder
 }
 
-func (r *rig) dialQMP() *qmp {
+// dialQMP takes the line on which the machine calls when its monitor is there.
+func (r *rig) dialQMP(calls net.Listener) *qmp {
 	r.t.Helper()
-	for {
-		conn, err := net.Dial("unix", r.path("qmp"))
-		if err == nil {
-			r.t.Cleanup(func() { _ = conn.Close() })
-			end, _ := r.ctx.Deadline()
-			r.must(conn.SetDeadline(end))
-			q := &qmp{t: r.t, conn: conn, in: json.NewDecoder(conn)}
-			var greeting any
-			r.must(q.in.Decode(&greeting))
-			q.do("qmp_capabilities", map[string]any{})
-			return q
-		}
-		select {
-		case <-r.Appliance().Done():
-			r.t.Fatalf("QEMU ended: %v: %s", r.Appliance().Err(), r.Appliance().LogTail())
-		case <-r.ctx.Done():
-			r.t.Fatal(err)
-		default:
-		}
+	machine := r.Appliance()
+	go func() {
+		<-machine.Done() // then it calls no more
+		_ = calls.Close()
+	}()
+	conn, err := calls.Accept()
+	if err != nil {
+		r.t.Fatalf("QEMU's monitor: %v: %s", err, machine.LogTail())
 	}
+	r.must(calls.Close())
+	r.t.Cleanup(func() { _ = conn.Close() })
+	end, _ := r.ctx.Deadline()
+	r.must(conn.SetDeadline(end))
+	q := &qmp{t: r.t, conn: conn, in: json.NewDecoder(conn)}
+	var greeting any
+	r.must(q.in.Decode(&greeting))
+	q.do("qmp_capabilities", map[string]any{})
+	return q
 }
 
 // do gives a command and wants success; a device that is to go is gone when it returns.

@@ -120,14 +120,15 @@ func (t *TPM) floor() (uint64, error) {
 	return now - first, nil
 }
 
-// RaiseFloor raises the floor to at least this, by one command a step. Each step
-// is looked at before the next: an increment whose answer got lost is not repeated.
+// RaiseFloor raises the floor to at least this, by MaxRaise steps at most: further is an
+// error, and nothing is raised. A step is one command. Each is looked at before the
+// next: an increment whose answer got lost is not repeated.
 func (t *TPM) RaiseFloor(to uint64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	at, err := t.floor()
-	if err == nil && to > at+maxRaise {
-		return fmt.Errorf("tpm: raising the image counter from %d to %d is more than %d steps", at, to, maxRaise)
+	if err == nil && to > at+MaxRaise {
+		return fmt.Errorf("tpm: raising the image counter from %d to %d is more than %d steps", at, to, MaxRaise)
 	}
 	for err == nil && at < to {
 		failed := t.increment()

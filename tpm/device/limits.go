@@ -30,7 +30,8 @@ const (
 	// least 512 on TPMs for the PC.
 	nvChunk = 512
 
-	// maxRaise bounds how far the image counter is raised at once: a step is a
-	// write of flash, 10-50 ms.
-	maxRaise = 256
+	// MaxRaise bounds how far the image counter is raised at once: a step is a
+	// write of flash, 10-50 ms. So many steps an update, or a start, are the most
+	// that docs/spec/tpm.md §3.1 has.
+	MaxRaise = 64
 )

@@ -240,7 +240,7 @@ func TestHarden(t *testing.T) {
 	if got := read(t, filepath.Join(sysctl, "kernel/sysrq")); got != "0" {
 		t.Error(got)
 	}
-	if _, err := os.Stat(filepath.Join(sysctl, "kernel/panic")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(sysctl, "kernel/kptr_restrict")); !errors.Is(err, os.ErrNotExist) {
 		t.Error("a setting was made that the kernel does not have")
 	}
 }

@@ -47,14 +47,14 @@ func MountBasics() error {
 }
 
 // settings are what the kernel is told, below /proc/sys
-// (Documentation/admin-guide/sysctl). One that it does not have is none.
+// (Documentation/admin-guide/sysctl). One that it does not have is none. What must hold
+// before the first process, how it ends after a panic and who attaches to whom, the command
+// line says (image/board).
 var settings = map[string]string{
-	"kernel/panic":                "10", // seconds until a start, for people to read why
 	"kernel/panic_on_oops":        "1",
 	"kernel/sysrq":                "0",
 	"kernel/dmesg_restrict":       "1",
 	"kernel/kptr_restrict":        "2",
-	"kernel/yama/ptrace_scope":    "3", // nobody attaches to anybody, until the next start
 	"kernel/modules_disabled":     "1",
 	"kernel/kexec_load_disabled":  "1",
 	"kernel/core_pattern":         "|/bin/false",

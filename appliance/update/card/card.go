@@ -68,14 +68,14 @@ func (c *Card) look() (err error) {
 	if err != nil {
 		return err
 	}
-	runs, size, err := fs.Find(autobootFile)
+	f, err := fs.Find(autobootFile)
 	if err != nil {
 		return err
 	}
-	if size != update.SectorSize {
-		return fmt.Errorf("%w: it has %d bytes, not %d", update.ErrDamaged, size, update.SectorSize)
+	if f.Size != update.SectorSize {
+		return fmt.Errorf("%w: it has %d bytes, not %d", update.ErrDamaged, f.Size, update.SectorSize)
 	}
-	c.autoboot = boot.Offset + runs[0].Offset
+	c.autoboot = boot.Offset + f.Offset()
 	c.state, err = c.read()
 	return err
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"touchmark/appliance/update/cardtest"
@@ -20,11 +22,11 @@ func content(t testing.TB, b []byte, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	runs, size, err := fs.Find(name)
+	f, err := fs.Find(name)
 	if err != nil {
 		return nil, err
 	}
-	return io.ReadAll(fs.Reader(runs, size))
+	return io.ReadAll(f.Reader())
 }
 
 func TestFind(t *testing.T) {
@@ -57,7 +59,7 @@ func TestForeign(t *testing.T) {
 	for _, c := range []struct {
 		bits string
 		size int64
-	}{{"12", 1 << 20}, {"16", 16 << 20}, {"32", 40 << 20}} {
+	}{{"12", 1 << 20}, {"16", 16 << 20}} {
 		dir := t.TempDir()
 		path, file := filepath.Join(dir, "fs"), filepath.Join(dir, "boot.img")
 		want := make([]byte, 300_001)
@@ -73,6 +75,7 @@ func TestForeign(t *testing.T) {
 		for _, args := range [][]string{
 			{"mkfs.fat", "-F", c.bits, "-s", "1", path}, {"mcopy", "-i", path, filepath.Join(dir, "other.bin"), "::a long name.bin"},
 			{"mcopy", "-i", path, file, "::boot.img"}, {"mdel", "-i", path, "::a long name.bin"}, {"mcopy", "-i", path, file, "::second.img"},
+			{"mcopy", "-i", path, filepath.Join(dir, "other.bin"), "::other.bin"}, {"mmd", "-i", path, "::folder"},
 		} {
 			if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 				t.Fatalf("%v: %v: %s", args, err, out)
@@ -82,11 +85,38 @@ func TestForeign(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		fs, err := fat.Open(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		files, err := fs.Files()
+		for _, f := range files {
+			names = append(names, f.Name)
+		}
+		if !slices.Equal(slices.Sorted(slices.Values(names)), []string{"BOOT.IMG", "OTHER.BIN", "SECOND.IMG"}) || err != nil {
+			t.Errorf("FAT%s: %q, %v", c.bits, names, err)
+		}
 		for _, name := range []string{"boot.img", "SECOND.IMG"} {
 			if got, err := content(t, b, name); err != nil || !bytes.Equal(got, want) {
 				t.Errorf("FAT%s: %s has %d bytes, %v", c.bits, name, len(got), err)
 			}
 		}
+	}
+}
+
+// FAT32 is said, not misread.
+func TestFAT32(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fs")
+	if out, err := exec.Command("mkfs.fat", "-C", "-F", "32", "-s", "1", path, "40960").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s: run make setup", err, out)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := content(t, b, "boot.img"); err == nil || !strings.Contains(err.Error(), "FAT32") {
+		t.Error(err)
 	}
 }
 
