@@ -455,7 +455,7 @@ func (r *rig) dialQMP(calls net.Listener) *qmp {
 	if err != nil {
 		r.t.Fatalf("QEMU's monitor: %v: %s", err, machine.LogTail())
 	}
-	r.must(calls.Close())
+	_ = calls.Close()
 	r.t.Cleanup(func() { _ = conn.Close() })
 	end, _ := r.ctx.Deadline()
 	r.must(conn.SetDeadline(end))
