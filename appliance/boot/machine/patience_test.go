@@ -16,12 +16,12 @@ import (
 
 // TestSlowStick: a stick that does not let itself be mounted, or be written, holds up nobody who looks.
 func TestSlowStick(t *testing.T) {
-	asked, release := make(chan string), make(chan error)
-	s := &Sticks{blocks: t.TempDir(), mountAt: func(device string, flags uintptr) error {
+	asked, release, disks := make(chan string), make(chan error), t.TempDir()
+	s := &Sticks{blocks: disks, mountAt: func(device string, flags uintptr) error {
 		asked <- fmt.Sprint(device, " ", flags&unix.MS_RDONLY != 0)
 		return <-release
 	}}
-	ok(t, os.Mkdir(filepath.Join(s.blocks, "sda1"), 0o755))
+	ok(t, os.Mkdir(filepath.Join(disks, "sda1"), 0o755))
 	until := func(want func(boot.Stick) bool) {
 		t.Helper()
 		for end := time.Now().Add(time.Minute); !want(s.Look()); {
@@ -64,7 +64,7 @@ func TestSlowStick(t *testing.T) {
 		}
 		return b.Present
 	})
-	ok(t, os.Remove(filepath.Join(s.blocks, "sda1")))
+	ok(t, os.Remove(filepath.Join(disks, "sda1")))
 	until(func(b boot.Stick) bool { return !b.Present })
 }
 
