@@ -85,6 +85,7 @@ func TestKeyFamilies(t *testing.T) {
 		r.ask(wrong, r.text("x.commit", commit)).end(api.Refused)
 	}
 	r.clean()
+	r.says("touchmark-audit", 3, "none of these keys makes OpenPGP signatures", "certificate", r.Mirror, "--trust", r.Trust, "--name", "tags", "--quiet")
 	r.compared(tag, image, plain)
 }
 

@@ -60,11 +60,8 @@ func statesOf(document []byte) (all []sigformat.State) {
 
 // readings are those of a file: as an envelope of DSSE's, and as in-toto's metadata.
 func readings(file []byte) (all []reading) {
-	o := membersOf(bytes.TrimPrefix(file, []byte("\ufeff"))) // a byte order mark
-	var objects []*strictjson.Object
-	for _, list := range o["signatures"] {
-		objects = append(objects, objectsOf(list)...)
-	}
+	o := fileOf(file)
+	objects := signaturesOf(o)
 	if len(objects) == 0 {
 		return nil
 	}
@@ -90,6 +87,18 @@ func readings(file []byte) (all []reading) {
 		}
 	}
 	return all
+}
+
+// fileOf are the members of a file, after a byte order mark.
+func fileOf(file []byte) map[string][]json.RawMessage {
+	return membersOf(bytes.TrimPrefix(file, []byte("\ufeff")))
+}
+
+func signaturesOf(o map[string][]json.RawMessage) (objects []*strictjson.Object) {
+	for _, list := range o["signatures"] {
+		objects = append(objects, objectsOf(list)...)
+	}
+	return objects
 }
 
 // membersOf are those of a JSON object by their names, the first and the last of each;

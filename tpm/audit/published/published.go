@@ -81,9 +81,10 @@ func (r *Repository) Add(name string, signature []byte, over []sigformat.State) 
 	for _, e := range inside {
 		r.add(name, e.signature, e.over, true)
 	}
-	if len(inside) == 0 {
-		r.add(name, signature, over, false)
+	if _, _, _, err := read(signature); len(inside) > 0 || err != nil && Encloses(name) && len(signaturesOf(fileOf(signature))) == 0 {
+		return // or JSON of any other kind, which is nobody's signature
 	}
+	r.add(name, signature, over, false)
 }
 
 // add takes a signature; named says that what it stands in names a key of the log

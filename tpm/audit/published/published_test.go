@@ -166,8 +166,11 @@ func TestEnclosed(t *testing.T) {
 	add("g.dsse", []byte(strings.Replace(string(stolen), `"keyid"`, `"id"`, 1))) // DSSE's readers try every key
 	add("d.dsse", file(s, envelope, `{"d":1}`, `{"d":1}`, false))
 	add("e.link", file(stranger, sigformat.InTotoNative, link, link, false))
-	add("f.json", []byte(`{"no":"signature"}`))
-	want := []string{"never-published x", "published a.json", "published a.link", "signature-foreign e.link", "signature-foreign f.json",
+	for name, none := range map[string]string{"f.json": `{"no":"signature"}`, "g.json": `{"payload":"e30=","signatures":[]}`, "h.json": `["a"]`, "i.link": link, "j.layout": "no JSON", "k.json": ""} {
+		add(name, []byte(none)) // which is nobody's
+	}
+	add("l.json", []byte(`{"payload":"e30=","payloadType":"text/plain","signatures":[{"sig":"AAAA"}]}`))
+	want := []string{"never-published x", "published a.json", "published a.link", "signature-foreign e.link", "signature-foreign l.json",
 		"signature-mismatch b.json.sig", "signature-mismatch c.layout", "signature-unlogged d.dsse", "signature-unlogged g.dsse"}
 	if got := s.match(r); !slices.Equal(got, want) {
 		t.Errorf("\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -58,6 +59,9 @@ func (o activateOptions) run(out io.Writer, asked, answered string) error {
 		return unreadable(err)
 	}
 	text, err := readFile(asked+".secret", challenge.MaxText)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w (touchmark-audit challenge wrote it beside the challenge that has a credential)", err)
+	}
 	if err != nil {
 		return unreadable(err)
 	}

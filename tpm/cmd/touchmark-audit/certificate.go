@@ -65,7 +65,11 @@ func (o verifyOptions) certificate(out, stderr io.Writer, dir string) error {
 	if certs == nil {
 		return unreadable(errors.New("the log tells of no such certificate"))
 	}
-	if _, err := out.Write(sigformat.ArmorAll(certs)); err != nil {
+	armored := sigformat.ArmorAll(certs)
+	if armored == nil {
+		return unreadable(errors.New("none of these keys makes OpenPGP signatures, so none has a certificate: touchmark keyring show prints what their tools read"))
+	}
+	if _, err := out.Write(armored); err != nil {
 		return unreadable(err)
 	}
 	if r.Verdict == finding.Warnings {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -11,9 +12,13 @@ import (
 )
 
 // filter says which entries are wanted.
-type filter struct{ find.Query }
+type filter struct {
+	find.Query
+	places []uint // in the log; none: all
+}
 
 func (f *filter) flags(cmd *cobra.Command) {
+	cmd.Flags().UintSliceVar(&f.places, "entry", nil, "only these entries, by their numbers, as findings name them: 3,12 (repeatable)")
 	cmd.Flags().StringArrayVar(&f.Kinds, "kind", nil, "only entries of this kind (repeatable)")
 	cmd.Flags().StringVar(&f.From, "from", "", "only entries of this time (2026-05-01 or 2026-05-01T12:00:00Z) or later")
 	cmd.Flags().StringVar(&f.To, "to", "", "only entries before this time")
@@ -23,9 +28,14 @@ func (f *filter) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.Job, "job", "", "only the intent of this job: 8 or more hexadecimal digits")
 }
 
-// everything reports whether nothing is asked for: then what cannot be read is shown too.
+// everything reports whether nothing is asked of what entries say: then what cannot be read is shown too.
 func (f *filter) everything() bool {
 	return len(f.Kinds) == 0 && f.From+f.To+f.Class+f.Name+f.Digest+f.Job == ""
+}
+
+// here reports whether an entry at this place is wanted.
+func (f *filter) here(place uint64) bool {
+	return len(f.places) == 0 || slices.Contains(f.places, uint(place))
 }
 
 // shown is an entry that passed.
@@ -60,9 +70,11 @@ func (f *filter) each(dir string, do func(shown) error) error {
 		if status != "" && err == nil && h.Index < next {
 			return nil // published in the meantime
 		}
-		if next++; err != nil && !f.everything() || err == nil && !finder.Holds(h, body) {
+		if !f.here(next) || err != nil && !f.everything() || err == nil && !finder.Holds(h, body) {
+			next++
 			return nil
 		}
+		next++
 		return do(e)
 	}
 	for raw, err := range published.Entries(0) {

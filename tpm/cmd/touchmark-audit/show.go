@@ -27,6 +27,7 @@ func showCommand() *cobra.Command {
 use 'verify' for that. With --json, one object a line. An entry is listed if it
 passes every filter given; outcomes have neither class nor name.`,
 		Example: `  touchmark-audit show log
+  touchmark-audit show log --entry 3,12
   touchmark-audit show log --kind boot --kind policy --from 2026-05-01
   touchmark-audit show log --name 'demo*' --json | jq .time`,
 		Args: cobra.ExactArgs(1),
