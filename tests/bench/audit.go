@@ -43,7 +43,7 @@ type logSize struct {
 func logSizes(quick, huge bool) []logSize {
 	switch million := (logSize{"1m", 1_000_000, 1}); {
 	case quick:
-		return []logSize{{"1e3", 300, 15}, {"1e4", 1_000, 5}, {"1e5", 10_000, 1}, {"1m", 30_000, 1}}
+		return []logSize{{"1e3", 300, 15}, {"1e4", 1_000, 5}, {"1e5", 5_000, 1}, {"1m", 20_000, 1}}
 	case huge:
 		return []logSize{{"1e3", 1_000, 15}, {"1e4", 10_000, 5}, {"1e5", 100_000, 3}, {"1e7", 10_000_000, 1}, million}
 	default:

@@ -44,7 +44,7 @@ type linkSize struct {
 
 var linkSizes = map[bool]linkSize{
 	false: {line: 20 * time.Second, ber: 60 * time.Second, pty: 256 << 20, n: 7, idle: 30 * time.Second},
-	true:  {line: 4 * time.Second, ber: 8 * time.Second, pty: 32 << 20, n: 3, idle: 5 * time.Second},
+	true:  {line: 4 * time.Second, ber: 6 * time.Second, pty: 32 << 20, n: 3, idle: 5 * time.Second},
 }
 
 func linkRows(ctx context.Context, dir string, quick bool) ([]Row, error) {
