@@ -36,7 +36,7 @@ const origin = "touchmark.example/station"
 
 // patience bounds how long a test waits for something that must happen; it is
 // never waited for when it does.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 var errTPM = errors.New("TPM_RC_FAILURE")
 
@@ -229,9 +229,17 @@ func (t *fakeToken) Sign(slot string, _ crypto.PublicKey, digest []byte, _ crypt
 type fakePanel struct {
 	views    chan *operator.View // pointers: there is room for many
 	commands chan operator.Command
+	looked   chan struct{} // closed when the token that is there was found ready, or wrong
+	once     sync.Once
 }
 
-func (p *fakePanel) Show(v operator.View)              { p.views <- &v }
+func (p *fakePanel) Show(v operator.View) {
+	p.views <- &v
+	if v.Token == tokenReady || v.Token == tokenWrong {
+		p.once.Do(func() { close(p.looked) })
+	}
+}
+
 func (p *fakePanel) Commands() <-chan operator.Command { return p.commands }
 
 // fakeLink is the host's end: what the board sends arrives in out.
@@ -304,6 +312,7 @@ type board struct {
 	entries [][]byte // the host's mirror
 	nonce   byte
 	before  [2][32]byte   // HEAD and PCR before something
+	first   time.Time     // host time of its first word about rounds
 	away    time.Duration // how far the right time is ahead of the machine that runs the test
 	refused map[message.JobID]*message.Refused
 	events  []*message.Event
@@ -436,13 +445,14 @@ func (b *board) enrol() {
 	b.trust, b.cfg.TPM = anchor.TrustOf(raw, g), b.tpm
 }
 
-// start opens the log and runs a station on it.
+// start opens the log and runs a station on it; it returns when the token, if there
+// is one, has its PIN.
 func (b *board) start() {
 	t := b.t
 	t.Helper()
 	store, err := ledgerstore.Open(b.dir)
 	must(t, err)
-	b.panel = &fakePanel{views: make(chan *operator.View, 1<<16), commands: make(chan operator.Command, 16)}
+	b.panel = &fakePanel{views: make(chan *operator.View, 1<<16), commands: make(chan operator.Command, 16), looked: make(chan struct{})}
 	b.link = newFakeLink()
 	b.store = store
 	cfg := b.cfg
@@ -478,7 +488,22 @@ func (b *board) start() {
 	go func() { s.Run(ctx); _ = store.Close(); b.done <- nil }()
 	t.Cleanup(b.kill)
 	if !b.locked {
-		b.command(operator.Command{Verb: operator.PIN, PIN: []byte("123456")})
+		b.unlock()
+	}
+}
+
+// unlock types the PIN, and waits until it has been checked: what a test does next
+// must not depend on who is faster.
+func (b *board) unlock() {
+	b.t.Helper()
+	b.command(operator.Command{Verb: operator.PIN, PIN: []byte("123456")})
+	if !b.token.Present() {
+		return
+	}
+	select {
+	case <-b.panel.looked:
+	case <-time.After(patience):
+		b.t.Fatal("the PIN is never checked")
 	}
 }
 

@@ -19,9 +19,13 @@ func round(rule, state string) message.Round {
 	return message.Round{Rule: rule, Files: 2, State: state, Since: time.Unix(1.8e9, 0).UTC()}
 }
 
-// announce has a host say, seconds from now, that rounds wait.
+// announce has a host say, seconds after its first word, that rounds wait: which one is
+// newer must not depend on how long the test takes.
 func (b *board) announce(by note.Signer, seconds int, rounds ...message.Round) {
-	m := message.Rounds{Origin: origin, HostTime: b.now().Add(time.Duration(seconds) * time.Second), Rounds: rounds}
+	if b.first.IsZero() {
+		b.first = b.now()
+	}
+	m := message.Rounds{Origin: origin, HostTime: b.first.Add(time.Duration(seconds) * time.Second), Rounds: rounds}
 	b.send(intaketest.Sign(m.Marshal(), by))
 }
 
