@@ -157,13 +157,17 @@ func TestApprovalsOutliveEverybody(t *testing.T) {
 	again.expect(api.OK, "")
 }
 
-// TestApprovalsWithoutLink: people approve while the appliance is away; it hears of the job when it is back.
+// TestApprovalsWithoutLink: people approve while the appliance is away, and whoever waits is told of them all the same;
+// it hears of the job when it is back.
 func TestApprovalsWithoutLink(t *testing.T) {
 	w := newWorld(t)
 	w.b.meet()
-	c := w.sign("a.pkg")
+	req := signing("a.pkg")
+	c := w.ask(req)
 	n := w.request(c)
 	w.b.drop()
+	w.settled()
+	w.ask(req).event(api.EventApprovals)
 	w.approve(n, "alice", "bob").expect(api.OK, "")
 	w.b.meet()
 	w.b.run(w.b.submitted(), nil)

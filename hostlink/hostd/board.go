@@ -74,7 +74,9 @@ func (d *Daemon) down(err error) {
 	d.log.Warn().Str("why", d.linkText).Msg("link down")
 	for _, j := range d.jobs {
 		j.submitted = false
-		j.tell("link-lost", d.linkText)
+		if !d.parked(j) { // who waits for people waits for no link
+			j.tell("link-lost", d.linkText)
+		}
 	}
 	d.orderLost()
 }

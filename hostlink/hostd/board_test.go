@@ -21,8 +21,8 @@ import (
 
 const (
 	testOrigin = logtest.Origin
-	patience   = time.Minute    // bound of every wait in these tests, on a machine with other things to do
-	never      = 24 * time.Hour // a wait of the daemon that does not come to pass
+	patience   = 2 * time.Minute // bound of every wait in these tests, on a machine with other things to do
+	never      = 24 * time.Hour  // a wait of the daemon that does not come to pass
 )
 
 var noon = logtest.Noon

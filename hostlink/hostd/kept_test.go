@@ -20,6 +20,7 @@ import (
 func (w *world) restart() {
 	w.t.Helper()
 	w.b.drop()
+	w.settled() // else it may be the next daemon that hears of it
 	w.stop()
 	w.start()
 }
