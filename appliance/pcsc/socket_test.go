@@ -114,18 +114,19 @@ func TestSocketMisbehaviour(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		script func(net.Conn)
+		limit  time.Duration
 		want   Errno
 	}{
-		{"closes", func(c net.Conn) {}, ErrRemovedCard},
-		{"closes after the request", func(c net.Conn) { readMessage(c) }, ErrRemovedCard},
-		{"closes in the header", func(c net.Conn) { readMessage(c); c.Write([]byte{0}) }, ErrRemovedCard},
-		{"closes in the body", func(c net.Conn) { readMessage(c); c.Write([]byte{0, 4, 1}) }, ErrRemovedCard},
-		{"never answers", func(c net.Conn) { io.Copy(io.Discard, c) }, ErrTimeout},
+		{"closes", func(c net.Conn) {}, hangLimit, ErrRemovedCard},
+		{"closes after the request", func(c net.Conn) { readMessage(c) }, hangLimit, ErrRemovedCard},
+		{"closes in the header", func(c net.Conn) { readMessage(c); c.Write([]byte{0}) }, hangLimit, ErrRemovedCard},
+		{"closes in the body", func(c net.Conn) { readMessage(c); c.Write([]byte{0, 4, 1}) }, hangLimit, ErrRemovedCard},
+		{"never answers", func(c net.Conn) { io.Copy(io.Discard, c) }, 50 * time.Millisecond, ErrTimeout},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newPeer(t)
 			wait := p.serve(c.script)
-			b := &socketReader{p.path, ConnectLimit, 50 * time.Millisecond}
+			b := &socketReader{p.path, hangLimit, c.limit}
 			card, err := b.Connect(b.name())
 			if err != nil {
 				t.Fatal(err)

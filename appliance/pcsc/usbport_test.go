@@ -92,7 +92,7 @@ type fakePipe struct {
 }
 
 // hangLimit ends a test that hangs; no test waits for it.
-const hangLimit = time.Minute
+const hangLimit = 2 * time.Minute
 
 func (f *fakePipe) Limit(time.Duration) { f.limits++ }
 

@@ -2,6 +2,7 @@ package device_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -23,6 +24,7 @@ var (
 
 func open(t *testing.T, s *swtpm.Server, cfg device.Config) *device.TPM {
 	t.Helper()
+	cfg.Timeout = cmp.Or(cfg.Timeout, patience)
 	tpm, err := device.OpenConfig(s.Spec(), cfg)
 	if err != nil {
 		t.Fatal(err)
