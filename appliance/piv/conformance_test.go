@@ -327,7 +327,7 @@ func (w *world) signAsked(tok *piv.Token, pub crypto.PublicKey) <-chan result {
 		sig, err := tok.Sign("9c", pub, sum(crypto.SHA256), crypto.SHA256)
 		done <- result{sig, err}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	w.ok(w.card.WaitTouch(ctx))
 	return done

@@ -5,7 +5,6 @@ package piv_test
 import (
 	"context"
 	"testing"
-	"time"
 
 	"touchmark/appliance/piv"
 	"touchmark/tests/pivemu"
@@ -35,7 +34,7 @@ func (w *world) untouched(sign func()) {
 	w.ok(w.card.SetTouchMode(pivemu.TouchAsk))
 	done := make(chan struct{})
 	go func() { defer close(done); sign() }()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	w.ok(w.card.WaitTouch(ctx))
 	w.ok(w.card.TimeOut())

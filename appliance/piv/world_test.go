@@ -22,6 +22,9 @@ import (
 	"touchmark/tests/pivemu/front"
 )
 
+// patience bounds every wait; it is never waited for when all is well.
+const patience = 2 * time.Minute
+
 // world is an emulated token in a reader that Open finds.
 type world struct {
 	t      testing.TB
@@ -36,6 +39,7 @@ func newWorld(t testing.TB, cfg pivemu.Config) *world {
 	if cfg.Serial == 0 {
 		cfg.Serial = 12345678
 	}
+	cfg.TouchTimeout = time.Hour // no machine is so slow; tests end the window themselves
 	w := &world{t: t, log: &apduCount{}}
 	cfg.Log = w.log
 	var err error
@@ -62,7 +66,7 @@ func (w *world) open() *piv.Token {
 }
 
 func openSoon(o piv.Options) (*piv.Token, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -56,7 +56,7 @@ func TestSingleAuthentication(t *testing.T) {
 }
 
 func TestManagementKeyWithTouch(t *testing.T) {
-	h := newCard(t, Config{Touch: TouchAsk})
+	h := newCard(t, Config{Touch: TouchAsk, TouchTimeout: time.Hour})
 	h.manageDefault()
 	key := factoryManagement()
 	h.ok(insSetManagement, 0xff, setMgmtTouch, append([]byte{byte(mgmtAES192), 0x9b, 24}, key...))
@@ -193,7 +193,7 @@ func TestObjects(t *testing.T) {
 // awaitTouch waits until the token waits for a touch.
 func (h *host) awaitTouch() {
 	h.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := h.card.WaitTouch(ctx); err != nil {
 		h.Fatal(err)
