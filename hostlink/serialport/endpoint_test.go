@@ -12,7 +12,7 @@ import (
 )
 
 // patience bounds every wait of a test; it is not a pause.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // side is an endpoint with its events.
 type side struct {
