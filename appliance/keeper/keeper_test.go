@@ -225,7 +225,7 @@ func TestGone(t *testing.T) {
 		t.Error(err)
 	}
 	ok(t, l.Close())
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for _, err := k.Start(ctx); !errors.Is(err, ErrGone); _, err = k.Start(ctx) {
 		if err != nil {

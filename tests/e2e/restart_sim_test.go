@@ -57,7 +57,7 @@ type sim struct {
 // signature is one that the token made.
 type signature struct{ digest string }
 
-const simPatience = 20 * time.Second // bound of every wait; never waited for when all is well
+const simPatience = 2 * time.Minute // bound of every wait; never waited for when all is well
 
 func newSim(t *testing.T) *sim {
 	t.Helper()

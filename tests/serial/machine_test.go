@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds every wait. The machine is emulated without KVM, which is not everywhere and costs two seconds here.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // The machine's devices: the test's own lines on the first port of a PCI card with two 16550 UARTs, the link on the
 // second; a UART whose other end is never read; a USB host port for the adapter.

@@ -26,7 +26,7 @@ import (
 const (
 	// patience bounds every wait for swtpm; a loaded machine may need a while
 	// to make a new TPM.
-	patience = 30 * time.Second
+	patience = 2 * time.Minute
 	// maxSocketPath is safely below sockaddr_un's 108 bytes, ".ctrl" included.
 	maxSocketPath = 100
 )

@@ -72,7 +72,7 @@ func TestViewsWaitSeesPastAndFuture(t *testing.T) {
 	v := newHistory[operator.View]()
 	r, w := io.Pipe()
 	go followViews(r, v)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	event := func(name string) func(operator.View) bool {
 		return func(view operator.View) bool { return view.Event == name }

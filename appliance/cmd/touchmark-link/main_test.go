@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds the waits of the tests.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // binary is the command as it ships, without cgo.
 var binary string

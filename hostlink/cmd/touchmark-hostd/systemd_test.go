@@ -31,7 +31,7 @@ func TestUnderSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = systemd.Close() }()
-	_ = systemd.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = systemd.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	told := func(want string) {
 		t.Helper()
 		b := make([]byte, 100)
@@ -60,7 +60,7 @@ func TestUnderSystemd(t *testing.T) {
 // scrape reads the metrics from a unix socket.
 func scrape(t *testing.T, path string) string {
 	t.Helper()
-	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	client := http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}}}
 	r, err := client.Get("http://hostd/metrics")

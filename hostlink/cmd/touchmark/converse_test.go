@@ -43,7 +43,7 @@ func TestSecondInterrupt(t *testing.T) {
 // TestDaemonComesBack: the same request, key and all, goes to the next daemon, and so does a wish to withdraw it.
 func TestDaemonComesBack(t *testing.T) {
 	l, s := listening(t)
-	s.Return = time.Minute
+	s.Return = 2 * time.Minute
 	said, ended := conversation(s)
 	there := accepted(t, l)
 	first := there.hear(t, api.OpSign)

@@ -64,7 +64,7 @@ func (w *world) ask(command string) string {
 }
 
 func (w *world) try(command string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return Ask(ctx, w.control, command)
 }
@@ -87,7 +87,7 @@ func (w *world) dial() *readerEnd {
 func newReaderEnd(t testing.TB, conn net.Conn) *readerEnd {
 	t.Helper()
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	return &readerEnd{t, conn}

@@ -31,7 +31,7 @@ func newHost(t *testing.T) *host {
 	mine, theirs := net.Pipe()
 	h := &host{t, mine, Connect(theirs, usb.Plug(card, 0))}
 	t.Cleanup(func() { mine.Close(); _ = h.plug.Pull() })
-	if err := mine.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := mine.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	first := make([]byte, 12+helloSize)

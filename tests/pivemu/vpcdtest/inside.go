@@ -19,7 +19,7 @@ import (
 
 const (
 	// startTimeout bounds the start of pcscd; it takes a fraction of a second.
-	startTimeout = time.Minute
+	startTimeout = 2 * time.Minute
 	pollEvery    = 5 * time.Millisecond
 	commSocket   = "/run/pcscd/pcscd.comm"
 )

@@ -36,7 +36,7 @@ func shortDir(t *testing.T) string {
 
 func output(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
 	_, err := run(ctx, args, &out)
@@ -134,7 +134,7 @@ func TestUsageErrors(t *testing.T) {
 func TestWithPCSCD(t *testing.T) {
 	args := strings.Fields("with-pcscd --dir " + shortDir(t) + " --serial 99 --profile 5.4.3 -- sh -c")
 	const script = `opensc-tool --list-readers | grep -q "Yes .*$PIVEMU_READER" && [ -S "$PIVEMU_CONTROL" ] && [ -n "$VPCD_ADDR" ] && exit 42`
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if code, err := run(ctx, append(args, script), io.Discard); code != 42 || err != nil {
 		t.Errorf("exit status %d, %v", code, err)
