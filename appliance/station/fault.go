@@ -151,13 +151,15 @@ func (s *Station) tellOrdered() {
 // reset beside the board (a suspended machine, a glitch) is explained by
 // a new boot entry, before anything is committed.
 func (s *Station) pollTPM() {
-	s.after(s.cfg.TPMPoll, s.pollTPM)
+	again := func() { s.after(s.cfg.TPMPoll, s.pollTPM) }
 	if !s.idle() {
+		again()
 		return
 	}
 	s.tpm.Do(func() func() {
 		pcr, err := s.cfg.TPM.PCR()
 		return func() {
+			again() // not before: polls must not pile up before a slow TPM
 			switch {
 			case !s.idle():
 			case err != nil:

@@ -81,7 +81,8 @@ type Worker struct {
 
 // WorkQueue bounds the work waiting for one device. It is never full, so that
 // the loop never waits for a device: the TPM has one piece of work of the
-// ceremony and one of a hello, the token one poll, one PIN and one signature.
+// ceremony, one of a hello and one poll, the token one poll, one PIN and one
+// signature.
 const WorkQueue = 8
 
 // Start begins to serve, until ctx ends.
