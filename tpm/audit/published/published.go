@@ -36,6 +36,7 @@ type State string
 const (
 	Unlogged    State = "signature-unlogged" // by the log's key, and no intent of the log announced it
 	Mismatch    State = "signature-mismatch" // announced, but not over the file it lies beside
+	NotRead     State = "not-read"           // larger than any signature: what it is nobody knows
 	Missing     State = "file-missing"       // the file it is over is not there
 	Foreign     State = "signature-foreign"  // by another key, or in a form that no log of this version has
 	Unpublished State = "never-published"    // signed, says the log, and not in the repository

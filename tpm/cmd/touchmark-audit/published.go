@@ -39,7 +39,8 @@ The entries must lead to the log's checkpoint. Whether the log is honest is for
 
 Exit codes: 0 each signature is announced, and each one made is here; 1 some that
 were made are not here, or their files are not; 2 a signature that nobody announced, or
-that is not over its file; 3 something cannot be read; 4 wrong usage.`,
+that is not over its file; 3 something cannot be read, or is larger than a signature
+can be; 4 wrong usage.`,
 		Example: `  touchmark-audit published /srv/repo --log log --trust trust
   touchmark-audit published /srv/repo --log log --trust trust --all --json`,
 		Args: cobra.ExactArgs(1),
@@ -62,10 +63,10 @@ func (o publishedOptions) run(out io.Writer, dir string) error {
 		return unreadable(err)
 	}
 	r := published.New(keys, l.trust.Origin)
-	if err := walk(dir, r); err != nil {
+	t := &tally{out: out, o: o, count: map[published.State]int{}}
+	if err := walk(dir, r, t.say); err != nil {
 		return unreadable(err)
 	}
-	t := &tally{out: out, o: o, count: map[published.State]int{}}
 	m := r.Against(t.say)
 	if err := l.each(m.Entry); err != nil {
 		return unreadable(err)
@@ -76,9 +77,10 @@ func (o publishedOptions) run(out io.Writer, dir string) error {
 	return t.verdict()
 }
 
-// walk takes every signature below dir with the file it is over. Symbolic
-// links are not followed: what they lead to is met where it is.
-func walk(dir string, r *published.Repository) error {
+// walk takes every signature below dir with the file it is over, and says which are
+// too large to be read. Symbolic links are not followed: what they lead to is met
+// where it is.
+func walk(dir string, r *published.Repository, say func(published.Found) error) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
@@ -87,14 +89,20 @@ func walk(dir string, r *published.Repository) error {
 		if !ok {
 			return nil
 		}
-		if info, err := d.Info(); published.Encloses(path) && (err != nil || info.Size() > published.MaxEnclosed) {
-			return err
-		}
-		sig, err := readFile(path, published.MaxSignature)
+		name, err := filepath.Rel(dir, path)
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel(dir, path)
+		switch info, err := d.Info(); {
+		case err != nil:
+			return err
+		case published.Encloses(path) && info.Size() > published.MaxEnclosed:
+			return nil
+		case info.Size() > published.MaxSignature:
+			return say(published.Found{State: published.NotRead, File: filepath.ToSlash(name),
+				Text: fmt.Sprintf("%d bytes; a signature has at most %d: look what it is", info.Size(), published.MaxSignature)})
+		}
+		sig, err := readFile(path, published.MaxSignature)
 		if err != nil {
 			return err
 		}
@@ -154,6 +162,8 @@ func (t *tally) verdict() error {
 	switch {
 	case bad > 0:
 		return &exitError{code: exitEvidence}
+	case t.count[published.NotRead] > 0:
+		return &exitError{exitUnknown, fmt.Sprintf("%d files were not read", t.count[published.NotRead])}
 	case lacking > 0:
 		return &exitError{code: exitWarnings}
 	}
