@@ -12,6 +12,8 @@ package history
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -199,7 +201,7 @@ func (t tiles) ReadTiles(list []tlog.Tile) ([][]byte, error) {
 	for i, want := range list {
 		b := t.read(want.L, uint64(want.N))
 		if len(b) < want.W*tlog.HashSize {
-			return nil, errors.New("a hash tile is missing or too short: " + want.Path())
+			return nil, errors.New("a hash tile is missing or too short: tile/" + strings.TrimPrefix(want.Path(), fmt.Sprintf("tile/%d/", TileHeight))) // C2SP's paths have no height
 		}
 		out[i] = b[:want.W*tlog.HashSize]
 	}
