@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,101 +69,120 @@ func TestReadsAndWritesTheSameBytes(t *testing.T) {
 	}
 }
 
+// stray is the sample with an edit, or with nothing to replace a text of its own, and
+// what is wrong with it.
+type stray struct {
+	name, old, new string
+	want           Problem
+}
+
+// Lines, keys and fields.
+var strayLines = []stray{
+	{"what its own rules forbid", "word a a", "word a b", BadValue},
+	{"empty", "", "", OtherDomain},
+	{"no newline at all", "", testDomain, OtherDomain},
+	{"other domain", "test/v1", "test/v2", OtherDomain},
+	{"domain with space", "test/v1", "test/v1 ", OtherDomain},
+	{"unknown key", "word", "wort", WrongLine},
+	{"key in uppercase", "values", "Values", WrongLine},
+	{"key with a space before", "values", " values", WrongLine},
+	{"wrong order", "", testDomain + "\nbody 4\nx\ny\nvalues 12 00ff00ff aGk= 2026-11-21T22:00:00Z\n", WrongLine},
+	{"missing line", "", testDomain + "\nword a a\nbody 4\nx\ny\n", WrongLine},
+	{"two spaces", "values 12", "values  12", BadField},
+	{"trailing space", "word a a\n", "word a a \n", BadField},
+	{"tab", "values 12", "values\t12", WrongLine},
+	{"carriage return", "word a a\n", "word a a\r\n", BadField},
+	{"field too many", "word a a", "word a a a", FieldCount},
+	{"field too few", "word a a", "word a", FieldCount},
+	{"NUL in a field", "word a a", "word a\x00 a\x00", BadField},
+	{"DEL in a field", "word a a", "word a\x7f a\x7f", BadField},
+	{"umlaut in a field", "word a a", "word ä ä", BadField},
+	{"homoglyph in a field", "word a a", "word \u0430 \u0430", BadField},
+	{"escape sequence in a field", "word a a", "word \x1b[2J \x1b[2J", BadField},
+	{"trailing line", "", good + "more\n", Surplus},
+	{"trailing newline", "", good + "\n", Surplus},
+	{"last line without newline", "body 4\nx\ny\n", "body 4", CutOff},
+	{"line too long", "word a a", "word " + strings.Repeat("a", MaxLine) + " a", TooLong},
+	{"very many fields", "word a a", "word" + strings.Repeat(" a", 20000), FieldCount},
+	{"text too long", "", good + strings.Repeat("x", MaxText), TooLong},
+	{"byte order mark", "", "\ufeff" + good, OtherDomain},
+}
+
+// Numbers, bytes and times.
+var strayValues = []stray{
+	{"leading zero", "12", "012", BadNumber},
+	{"plus sign", "12", "+12", BadNumber},
+	{"negative", "12", "-12", BadNumber},
+	{"hexadecimal number", "12", "0x12", BadNumber},
+	{"underscore in number", "12", "1_2", BadNumber},
+	{"number beyond its bound", "12", "1099511627777", TooLarge},
+	{"number beyond 64 bits", "12", "18446744073709551616", TooLarge},
+	{"uppercase hex", "00ff00ff", "00FF00ff", BadHex},
+	{"short hex", "00ff00ff", "00ff00", BadHex},
+	{"odd hex", "00ff00ff", "00ff00f", BadHex},
+	{"base64 without padding", "aGk=", "aGk", BadBase64},
+	{"base64 with stray bits", "aGk=", "aGl=", BadBase64},
+	{"base64 url alphabet", "aGk=", "__8=", BadBase64},
+	{"base64 of nothing", "aGk=", "=", BadBase64},
+	{"base64 too long", "aGk=", strings.Repeat("aaaa", 35), BadBase64},
+	{"base64 just too long", "aGk=", strings.Repeat("aaaa", 33) + "aGk=", BadBase64},
+	{"time with fraction", "22:00:00Z", "22:00:00.0Z", BadTime},
+	{"time with comma fraction", "22:00:00Z", "22:00:00,5Z", BadTime},
+	{"time with offset", "22:00:00Z", "22:00:00+00:00", BadTime},
+	{"time in lowercase", "22:00:00Z", "22:00:00z", BadTime},
+	{"leap second", "22:00:00Z", "23:59:60Z", BadTime},
+	{"hour without zero", "T22:00:00Z", "T2:00:00Z", BadTime},
+	{"day that is not", "2026-11-21", "2026-02-30", BadTime},
+	{"year too early", "2026", "2019", BadTime},
+	{"year too late", "2026", "2200", BadTime},
+}
+
+// Blocks.
+var strayBlocks = []stray{
+	{"block longer than the text", "body 4", "body 5", CutOff},
+	{"block shorter than its body", "body 4", "body 2", Surplus},
+	{"block beyond its bound", "body 4\nx\ny\n", "body 1001\n" + strings.Repeat("x", 1000) + "\n", TooLarge},
+	{"empty block", "body 4\nx\ny\n", "body 0\n", BadBlock},
+	{"block without newline", "body 4\nx\ny\n", "body 3\nx\ny", BadBlock},
+	{"block with control byte", "x\ny", "x\x00\n", BadBlock},
+	{"block with DEL", "x\ny", "x\x7f\n", BadBlock},
+	{"block with broken UTF-8", "x\ny", "x\xff\n", BadBlock},
+	{"block with huge length", "body 4", "body 99999999999999999999999", TooLarge},
+}
+
 func TestRefusesEverythingNotCanonical(t *testing.T) {
-	edit := func(old, new string) string {
-		if strings.Count(good, old) != 1 {
-			t.Fatalf("%q does not stand once in the sample", old)
-		}
-		return strings.Replace(good, old, new, 1)
-	}
-	cases := map[string]struct {
-		text string
-		want Problem
-	}{
-		"what its own rules forbid":   {edit("word a a", "word a b"), BadValue},
-		"empty":                       {"", OtherDomain},
-		"no newline at all":           {testDomain, OtherDomain},
-		"other domain":                {edit("test/v1", "test/v2"), OtherDomain},
-		"domain with space":           {edit("test/v1", "test/v1 "), OtherDomain},
-		"unknown key":                 {edit("word", "wort"), WrongLine},
-		"key in uppercase":            {edit("values", "Values"), WrongLine},
-		"key with a space before":     {edit("values", " values"), WrongLine},
-		"wrong order":                 {testDomain + "\nbody 4\nx\ny\nvalues 12 00ff00ff aGk= 2026-11-21T22:00:00Z\n", WrongLine},
-		"missing line":                {testDomain + "\nword a a\nbody 4\nx\ny\n", WrongLine},
-		"two spaces":                  {edit("values 12", "values  12"), BadField},
-		"trailing space":              {edit("word a a\n", "word a a \n"), BadField},
-		"tab":                         {edit("values 12", "values\t12"), WrongLine},
-		"carriage return":             {edit("word a a\n", "word a a\r\n"), BadField},
-		"field too many":              {edit("word a a", "word a a a"), FieldCount},
-		"field too few":               {edit("word a a", "word a"), FieldCount},
-		"NUL in a field":              {edit("word a a", "word a\x00 a\x00"), BadField},
-		"DEL in a field":              {edit("word a a", "word a\x7f a\x7f"), BadField},
-		"umlaut in a field":           {edit("word a a", "word ä ä"), BadField},
-		"homoglyph in a field":        {edit("word a a", "word \u0430 \u0430"), BadField},
-		"escape sequence in a field":  {edit("word a a", "word \x1b[2J \x1b[2J"), BadField},
-		"leading zero":                {edit("12", "012"), BadNumber},
-		"plus sign":                   {edit("12", "+12"), BadNumber},
-		"negative":                    {edit("12", "-12"), BadNumber},
-		"hexadecimal number":          {edit("12", "0x12"), BadNumber},
-		"underscore in number":        {edit("12", "1_2"), BadNumber},
-		"number beyond its bound":     {edit("12", "1099511627777"), TooLarge},
-		"number beyond 64 bits":       {edit("12", "18446744073709551616"), TooLarge},
-		"uppercase hex":               {edit("00ff00ff", "00FF00ff"), BadHex},
-		"short hex":                   {edit("00ff00ff", "00ff00"), BadHex},
-		"odd hex":                     {edit("00ff00ff", "00ff00f"), BadHex},
-		"base64 without padding":      {edit("aGk=", "aGk"), BadBase64},
-		"base64 with stray bits":      {edit("aGk=", "aGl="), BadBase64},
-		"base64 url alphabet":         {edit("aGk=", "__8="), BadBase64},
-		"base64 of nothing":           {edit("aGk=", "="), BadBase64},
-		"base64 too long":             {edit("aGk=", strings.Repeat("aaaa", 35)), BadBase64},
-		"base64 just too long":        {edit("aGk=", strings.Repeat("aaaa", 33)+"aGk="), BadBase64},
-		"time with fraction":          {edit("22:00:00Z", "22:00:00.0Z"), BadTime},
-		"time with comma fraction":    {edit("22:00:00Z", "22:00:00,5Z"), BadTime},
-		"time with offset":            {edit("22:00:00Z", "22:00:00+00:00"), BadTime},
-		"time in lowercase":           {edit("22:00:00Z", "22:00:00z"), BadTime},
-		"leap second":                 {edit("22:00:00Z", "23:59:60Z"), BadTime},
-		"hour without zero":           {edit("T22:00:00Z", "T2:00:00Z"), BadTime},
-		"day that is not":             {edit("2026-11-21", "2026-02-30"), BadTime},
-		"year too early":              {edit("2026", "2019"), BadTime},
-		"year too late":               {edit("2026", "2200"), BadTime},
-		"block longer than the text":  {edit("body 4", "body 5"), CutOff},
-		"block shorter than its body": {edit("body 4", "body 2"), Surplus},
-		"block beyond its bound":      {edit("body 4\nx\ny\n", "body 1001\n"+strings.Repeat("x", 1000)+"\n"), TooLarge},
-		"empty block":                 {edit("body 4\nx\ny\n", "body 0\n"), BadBlock},
-		"block without newline":       {edit("body 4\nx\ny\n", "body 3\nx\ny"), BadBlock},
-		"block with control byte":     {edit("x\ny", "x\x00\n"), BadBlock},
-		"block with DEL":              {edit("x\ny", "x\x7f\n"), BadBlock},
-		"block with broken UTF-8":     {edit("x\ny", "x\xff\n"), BadBlock},
-		"block with huge length":      {edit("body 4", "body 99999999999999999999999"), TooLarge},
-		"trailing line":               {good + "more\n", Surplus},
-		"trailing newline":            {good + "\n", Surplus},
-		"last line without newline":   {strings.TrimSuffix(edit("body 4\nx\ny\n", "body 4"), "\n"), CutOff},
-		"line too long":               {edit("word a a", "word "+strings.Repeat("a", MaxLine)+" a"), TooLong},
-		"very many fields":            {edit("word a a", "word"+strings.Repeat(" a", 20000)), FieldCount},
-		"text too long":               {good + strings.Repeat("x", MaxText), TooLong},
-		"byte order mark":             {"\ufeff" + good, OtherDomain},
-	}
 	seen := map[Problem]bool{}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			s, err := readSample([]byte(c.text))
-			var e *Error
-			if !errors.As(err, &e) {
-				t.Fatalf("accepted as %+v, err %v", s, err)
-			}
-			if seen[e.Problem] = true; e.Problem != c.want {
-				t.Errorf("%s, want %s: %v", e.Problem, c.want, e)
-			}
-			if e.Domain != testDomain || e.Line < 1 || len(e.Error()) > 400 || strings.ContainsAny(e.Error(), "\x00\x1b\x7f\r\n") {
-				t.Errorf("poor error: %q", e.Error())
-			}
-		})
+	for _, c := range slices.Concat(strayLines, strayValues, strayBlocks) {
+		t.Run(c.name, func(t *testing.T) { seen[c.refused(t)] = true })
 	}
 	for _, p := range []Problem{TooLong, OtherDomain, WrongLine, CutOff, Surplus, BadField, FieldCount, BadBlock, BadNumber, TooLarge, BadHex, BadBase64, BadTime, BadValue} {
 		if !seen[p] {
 			t.Errorf("no text here has the problem %s", p)
 		}
 	}
+}
+
+func (c *stray) refused(t *testing.T) Problem {
+	t.Helper()
+	text := c.new
+	if c.old != "" {
+		if strings.Count(good, c.old) != 1 {
+			t.Fatalf("%q does not stand once in the sample", c.old)
+		}
+		text = strings.Replace(good, c.old, c.new, 1)
+	}
+	s, err := readSample([]byte(text))
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Fatalf("accepted as %+v, err %v", s, err)
+	}
+	if e.Problem != c.want {
+		t.Errorf("%s, want %s: %v", e.Problem, c.want, e)
+	}
+	if e.Domain != testDomain || e.Line < 1 || len(e.Error()) > 400 || strings.ContainsAny(e.Error(), "\x00\x1b\x7f\r\n") {
+		t.Errorf("poor error: %q", e.Error())
+	}
+	return e.Problem
 }
 
 func TestErrorsNameTheLine(t *testing.T) {
