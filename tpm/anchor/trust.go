@@ -138,6 +138,13 @@ func (t *Trust) Successor(msg []byte) (*Trust, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Before the signatures: those of another version are by keys that this one need not know.
+	switch {
+	case next.Hash() == t.Hash():
+		return nil, fmt.Errorf("trust version %d is there already: this is no next one", next.Version)
+	case next.Version != t.Version+1:
+		return nil, fmt.Errorf("trust version %d does not follow version %d: take the versions one by one", next.Version, t.Version)
+	}
 	recovers := t.Recovers(msg)
 	who, quorum := t.Administrators, t.Quorum
 	if recovers {
@@ -150,10 +157,7 @@ func (t *Trust) Successor(msg []byte) (*Trust, error) {
 	if _, err := message.OpenQuorum(msg, keys, max(quorum, 1)); err != nil {
 		return nil, fmt.Errorf("trust version %d: %w", next.Version, err)
 	}
-	switch {
-	case next.Version != t.Version+1:
-		return nil, fmt.Errorf("trust version %d does not follow version %d: take the versions one by one", next.Version, t.Version)
-	case next.Previous != t.Hash():
+	if next.Previous != t.Hash() {
 		return nil, fmt.Errorf("trust version %d follows another version %d than this one", next.Version, t.Version)
 	}
 	if what := t.fixed(next); what != "" {
