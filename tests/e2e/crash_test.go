@@ -16,9 +16,10 @@ import (
 	"touchmark/tests/world"
 )
 
-// step is one of the moments of a ceremony that the operator's panel tells apart.
+// step is one of the moments of a ceremony that the operator's panel tells apart. An update is none: on a slow machine the
+// end of the log's check, for one, comes when the first job is on display, and never again.
 func step(v operator.View) string {
-	if v.Job == nil {
+	if v.Job == nil || v.Event == "update" {
 		return ""
 	}
 	return fmt.Sprintf("%s/%s/%d", v.Event, v.Job.State, v.Job.Touch)

@@ -24,7 +24,7 @@ import (
 )
 
 // patience bounds each test: many times what one takes, so that it means a hang.
-const patience = 3 * time.Minute
+const patience = 5 * time.Minute
 
 // rig is a world under test.
 type rig struct {

@@ -213,7 +213,7 @@ func (s *stage) other(before *world.Process) bool {
 
 // shows waits until the board has shown the lines of a step.
 func (s *stage) shows(want step) error {
-	ctx, cancel := context.WithTimeout(s.ctx, patience/6)
+	ctx, cancel := context.WithTimeout(s.ctx, patience/2)
 	defer cancel()
 	var text strings.Builder
 	_, _, err := s.Views().Wait(ctx, max(0, s.mark-1), func(v operator.View) bool {
