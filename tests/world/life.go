@@ -17,8 +17,8 @@ import (
 
 // Limits on waiting, each many times what a loaded two-core machine needs: to run into one is a failure, not a pace.
 const (
-	enrolLimit = 2 * time.Minute
-	readyLimit = time.Minute
+	enrolLimit = 3 * time.Minute
+	readyLimit = 2 * time.Minute
 )
 
 // Enrol holds the key ceremony: host and administrator make their keys, the policy is signed, and the appliance binds
