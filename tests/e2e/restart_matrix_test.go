@@ -91,7 +91,8 @@ func recorded(t *testing.T) []said {
 // TestRestartAtEveryStep stops the line at every message of a job, when it has arrived and just before it does, lets
 // each accident happen there, and wants the job to come to its one end.
 func TestRestartAtEveryStep(t *testing.T) {
-	steps := recorded(t)
+	steps, again := recorded(t), recorded(t)
+	steps = slices.DeleteFunc(steps, func(st said) bool { return !slices.Contains(again, st) }) // what only a slow machine says
 	t.Logf("%d steps: %v", len(steps), steps)
 	for _, a := range accidents {
 		for _, at := range steps {
