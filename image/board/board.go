@@ -7,6 +7,23 @@ import (
 	"strings"
 )
 
+// Names of the files in boot.img, as config.txt there has them.
+const (
+	ConfigFile      = "config.txt"
+	CommandLineFile = "cmdline.txt"
+	KernelFile      = "kernel8.img"
+	TreeFile        = "board.dtb"
+	InitramfsFile   = "initrd.zst"
+	StartFile       = "start4cd.elf" // the firmware: the smallest of those that there are
+	FixupFile       = "fixup4cd.dat"
+)
+
+// Kinds of kernels (package image/kernel builds them).
+const (
+	BoardKernel = "board" // for the Raspberry Pi boards
+	QEMUKernel  = "qemu"  // the same and what QEMU's machine has
+)
+
 // Board is one machine.
 type Board struct {
 	Name     string // as on the command line: rpi4
@@ -19,21 +36,28 @@ type Board struct {
 
 // Boards are all there are.
 var Boards = []Board{
-	{Name: "rpi4", Title: "Raspberry Pi 4 B, cable on USB-C", Kernel: "board", Tree: "touchmark-rpi4.dtb", Firmware: true, Options: []string{"link=gadget"}},
-	{Name: "cm4", Title: "Raspberry Pi Compute Module 4, cable on a USB-UART adapter", Kernel: "board", Tree: "touchmark-cm4.dtb", Firmware: true, Options: []string{"link=/dev/ttyAMA1"}},
-	{Name: "qemu", Title: "QEMU -M virt, for tests", Kernel: "qemu", Options: []string{"data=/dev/vda4", "slots=/dev/vda", "slot=2", "link=/dev/ttyUSB0"}},
+	{Name: "rpi4", Title: "Raspberry Pi 4 B, cable on USB-C", Kernel: BoardKernel, Tree: "touchmark-rpi4.dtb", Firmware: true, Options: []string{"link=gadget"}},
+	{Name: "cm4", Title: "Raspberry Pi Compute Module 4, cable on a USB-UART adapter", Kernel: BoardKernel, Tree: "touchmark-cm4.dtb", Firmware: true, Options: []string{"link=/dev/ttyAMA1"}},
+	{Name: "qemu", Title: "QEMU -M virt, for tests", Kernel: QEMUKernel, Options: []string{"data=/dev/vda4", "slots=/dev/vda", "slot=2", "link=/dev/ttyUSB0"}},
+}
+
+// Names are those of all boards.
+func Names() string {
+	var names []string
+	for _, b := range Boards {
+		names = append(names, b.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // Named is the board of a name.
 func Named(name string) (Board, error) {
-	var names []string
 	for _, b := range Boards {
 		if b.Name == name {
 			return b, nil
 		}
-		names = append(names, b.Name)
 	}
-	return Board{}, fmt.Errorf("no board %q: there are %s", name, strings.Join(names, ", "))
+	return Board{}, fmt.Errorf("no board %q: there are %s", name, Names())
 }
 
 // CommandLine is what the kernel is told. It is in boot.img, so a board with secure boot takes no other.
@@ -55,13 +79,13 @@ func (b Board) BootConfig() string {
 	return strings.Join([]string{
 		"# Made by touchmark-image. This file is inside boot.img: a board with secure boot reads no other.",
 		"arm_64bit=1",
-		"start_file=start4cd.elf",
-		"fixup_file=fixup4cd.dat",
+		"start_file=" + StartFile,
+		"fixup_file=" + FixupFile,
 		"gpu_mem=16", // nothing is shown on a screen
-		"kernel=kernel8.img",
-		"device_tree=board.dtb",
-		"initramfs initrd.zst followkernel",
-		"cmdline=cmdline.txt",
+		"kernel=" + KernelFile,
+		"device_tree=" + TreeFile,
+		"initramfs " + InitramfsFile + " followkernel",
+		"cmdline=" + CommandLineFile,
 		"auto_initramfs=0",
 		"camera_auto_detect=0",
 		"display_auto_detect=0",

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"touchmark/image/board"
 )
 
 //go:embed board.config qemu.config *.dts *.dtsi
@@ -47,8 +49,8 @@ func Parse(text string) ([]Option, error) {
 
 // Variants of the kernel: what runs on boards, what runs in QEMU.
 const (
-	Board = "board"
-	QEMU  = "qemu"
+	Board = board.BoardKernel
+	QEMU  = board.QEMUKernel
 )
 
 // fragments of each variant.

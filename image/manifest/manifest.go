@@ -4,11 +4,13 @@ package manifest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
-	"strings"
+	"strconv"
 )
 
 // Format is the first member of a manifest.
@@ -105,50 +107,42 @@ func (m Manifest) File(name string) (File, bool) {
 	return m.Files[i], true
 }
 
-// Differences says in which files and measurements two manifests of one image differ, none if in nothing.
+// Differences says in what two manifests of one image differ, none if in nothing: every member is compared.
 func Differences(a, b Manifest) []string {
-	var d []string
-	differ := func(what, x, y string) {
-		if x != y {
-			d = append(d, fmt.Sprintf("%s: %s and %s", what, orNone(x), orNone(y)))
-		}
-	}
-	differ("board", a.Board, b.Board)
-	differ("version", a.Version, b.Version)
+	x, y := a.facts(), b.facts()
 	names := map[string]bool{}
-	sums := func(m Manifest) map[string]string {
-		s := map[string]string{}
-		for _, f := range slices.Concat(m.Files, m.Programs) {
-			s[f.Name], names[f.Name] = f.SHA256, true
+	for _, facts := range []map[string]string{x, y} {
+		for name := range facts {
+			names[name] = true
 		}
-		return s
 	}
-	x, y := sums(a), sums(b)
-	for _, name := range sorted(names) {
-		differ(name, x[name], y[name])
-	}
-	tools := func(m Manifest) (s []string) {
-		for _, t := range m.Tools {
-			s = append(s, t.Name+" "+t.Version)
+	var d []string
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if x[name] != y[name] {
+			d = append(d, fmt.Sprintf("%s: %s and %s", name, cmp.Or(x[name], "(none)"), cmp.Or(y[name], "(none)")))
 		}
-		return s
 	}
-	differ("built with", strings.Join(tools(a), ", "), strings.Join(tools(b), ", "))
 	return d
 }
 
-func orNone(s string) string {
-	if s == "" {
-		return "(none)"
+// facts are all that a manifest says, by what it says it of.
+func (m Manifest) facts() map[string]string {
+	f := map[string]string{"format": m.Format, "board": m.Board, "version": m.Version, "serial": strconv.FormatUint(m.Serial, 10), "date": strconv.FormatInt(m.Date, 10),
+		"kernel": m.Kernel.Variant, "kernel source": m.Kernel.Source, "kernel sums": m.Kernel.Sums, "kernel config": m.Kernel.Config}
+	for _, x := range m.Files {
+		f["file "+x.Name] = fmt.Sprint(x.Size, " ", x.SHA256)
 	}
-	return s
-}
-
-func sorted(set map[string]bool) []string {
-	var s []string
-	for k := range set {
-		s = append(s, k)
+	for _, x := range m.Programs {
+		f["program "+x.Name] = fmt.Sprint(x.Size, " ", x.SHA256)
 	}
-	slices.Sort(s)
-	return s
+	for _, x := range m.Debian {
+		f["package "+x.Name] = x.Version + " " + x.SHA256
+	}
+	for _, x := range m.Modules {
+		f["module "+x.Path] = x.Version + " " + x.Sum + " " + x.Licence
+	}
+	for _, x := range m.Tools {
+		f["tool "+x.Name] = x.Version
+	}
+	return f
 }

@@ -61,18 +61,39 @@ func TestDifferences(t *testing.T) {
 		t.Errorf("a manifest differs from itself: %q", d)
 	}
 	for name, change := range map[string]func(*Manifest){
-		"board":      func(m *Manifest) { m.Board = "cm4" },
-		"version":    func(m *Manifest) { m.Version = "0.2.0" },
-		"boot.img":   func(m *Manifest) { m.Files[0].SHA256 = "ab" },
-		"sdcard.img": func(m *Manifest) { m.Files = m.Files[:1] },
-		"new":        func(m *Manifest) { m.Files = append(m.Files, File{"new", 1, "ab"}) },
-		"init":       func(m *Manifest) { m.Programs[0].SHA256 = "ab" },
-		"built with": func(m *Manifest) { m.Tools[0].Version = "1.26.1" },
+		"format":                   func(m *Manifest) { m.Format = "v2" },
+		"board":                    func(m *Manifest) { m.Board = "cm4" },
+		"version":                  func(m *Manifest) { m.Version = "0.2.0" },
+		"serial":                   func(m *Manifest) { m.Serial = 2 },
+		"date":                     func(m *Manifest) { m.Date++ },
+		"file boot.img":            func(m *Manifest) { m.Files[0].SHA256 = "ab" },
+		"file sdcard.img":          func(m *Manifest) { m.Files = m.Files[:1] },
+		"file new":                 func(m *Manifest) { m.Files = append(m.Files, File{"new", 1, "ab"}) },
+		"program init":             func(m *Manifest) { m.Programs[0].Size++ },
+		"kernel":                   func(m *Manifest) { m.Kernel.Variant = "qemu" },
+		"kernel source":            func(m *Manifest) { m.Kernel.Source = "x" },
+		"kernel sums":              func(m *Manifest) { m.Kernel.Sums = "x" },
+		"kernel config":            func(m *Manifest) { m.Kernel.Config = "x" },
+		"package linux-source-6.1": func(m *Manifest) { m.Debian[0].Version = "x" },
+		"module golang.org/x/sys":  func(m *Manifest) { m.Modules[0].Licence = "MIT" },
+		"tool go":                  func(m *Manifest) { m.Tools[0].Version = "1.26.1" },
 	} {
 		m := sample()
 		change(&m)
 		if d := Differences(sample(), m); len(d) != 1 || !strings.HasPrefix(d[0], name+": ") {
 			t.Errorf("%s: %q", name, d)
+		}
+	}
+}
+
+// TestEveryMemberIsCompared: a member that somebody adds is to be compared too.
+func TestEveryMemberIsCompared(t *testing.T) {
+	for _, of := range []struct {
+		what any
+		know int
+	}{{Manifest{}, 11}, {File{}, 3}, {Kernel{}, 4}, {Deb{}, 3}, {Mod{}, 4}, {Tool{}, 2}} {
+		if n := reflect.TypeOf(of.what).NumField(); n != of.know {
+			t.Errorf("%T has %d members: have Differences compare them", of.what, n)
 		}
 	}
 }

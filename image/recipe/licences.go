@@ -62,7 +62,7 @@ func (r Recipe) papers(ctx context.Context, p *parts, m manifest.Manifest, dir s
 
 // components are what is in an image beside Go modules.
 func components(ctx context.Context, withFirmware bool, m manifest.Manifest) ([]manifest.Component, error) {
-	libc, err := debian.Installed(ctx, "libc6-dev-arm64-cross")
+	version, err := debian.Installed(ctx, libc)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func components(ctx context.Context, withFirmware bool, m manifest.Manifest) ([]
 		{Name: "linux", Version: linuxSource.Version, Licence: "GPL-2.0-only WITH Linux-syscall-note", SHA256: linuxSource.SHA256,
 			PURL: "pkg:deb/debian/" + linuxSource.Name + "@" + linuxSource.Version},
 		{Name: "go", Version: m.Tools[0].Version, Licence: "BSD-3-Clause", PURL: "pkg:generic/go@" + m.Tools[0].Version},
-		{Name: "glibc", Version: libc, Licence: "LGPL-2.1-or-later", PURL: "pkg:deb/debian/libc6-dev-arm64-cross@" + libc},
+		{Name: "glibc", Version: version, Licence: "LGPL-2.1-or-later", PURL: "pkg:deb/debian/" + libc + "@" + version},
 	}
 	if withFirmware {
 		list = append(list, manifest.Component{Name: firmware.Name, Version: firmware.Version, Licence: manifest.FirmwareLicence,
@@ -87,7 +87,7 @@ func (r Recipe) texts(ctx context.Context, p *parts, m manifest.Manifest) (map[s
 	if texts["touchmark"], err = os.ReadFile(filepath.Join(r.Module, "LICENSE")); err != nil {
 		return nil, err
 	}
-	if texts["glibc"], err = os.ReadFile("/usr/share/doc/libc6-dev-arm64-cross/copyright"); err != nil {
+	if texts["glibc"], err = os.ReadFile("/usr/share/doc/" + libc + "/copyright"); err != nil {
 		return nil, err
 	}
 	for _, name := range []string{linuxSource.Name, firmware.Name} {

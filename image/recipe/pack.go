@@ -30,9 +30,9 @@ func (r Recipe) pack(ctx context.Context, p *parts) error {
 	}
 	p.files[CommandLine] = []byte(r.Board.CommandLine())
 	boot := []fat.File{
-		{Name: "config.txt", Content: []byte(r.Board.BootConfig())},
+		{Name: board.ConfigFile, Content: []byte(r.Board.BootConfig())},
 		{Name: CommandLine, Content: p.files[CommandLine]},
-		{Name: "kernel8.img", Content: image},
+		{Name: board.KernelFile, Content: image},
 		{Name: Initramfs, Content: p.files[Initramfs]},
 	}
 	if r.Board.Tree != "" {

@@ -3,6 +3,7 @@ package recipe
 import (
 	"time"
 
+	"touchmark/image/board"
 	"touchmark/image/debian"
 )
 
@@ -20,11 +21,14 @@ var (
 var date = time.Date(2026, 11, 16, 10, 17, 0, 0, time.UTC)
 
 // tools are the installed packages whose versions decide what is made.
-var tools = []string{"gcc-12-aarch64-linux-gnu", "binutils-aarch64-linux-gnu", "libc6-dev-arm64-cross", "make", "bc", "bison", "flex", "zstd", "e2fsprogs"}
+var tools = []string{"gcc-12-aarch64-linux-gnu", "binutils-aarch64-linux-gnu", libc, "make", "bc", "bison", "flex", "zstd", "e2fsprogs"}
+
+// libc is the package of the C library that is linked into touchmark-appliance.
+const libc = "libc6-dev-arm64-cross"
 
 // firmwareFiles are what boot.img has of the firmware, and under which names.
 var firmwareFiles = []struct{ name, path string }{
-	{"start4cd.elf", "/usr/lib/raspi-firmware/start4cd.elf"},
-	{"fixup4cd.dat", "/usr/lib/raspi-firmware/fixup4cd.dat"},
+	{board.StartFile, "/usr/lib/raspi-firmware/" + board.StartFile},
+	{board.FixupFile, "/usr/lib/raspi-firmware/" + board.FixupFile},
 	{"licence.txt", "/usr/share/doc/raspi-firmware/copyright"},
 }

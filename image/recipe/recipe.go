@@ -38,14 +38,14 @@ type Recipe struct {
 
 // Names of what a build makes, in its folder.
 const (
-	BootImage    = "boot.img"
-	BootSig      = "boot.sig"
+	BootImage    = card.BootFile
+	BootSig      = card.SigFile
 	SlotImage    = "slot.img"
 	CardImage    = "sdcard.img"
-	Initramfs    = "initrd.zst"
-	KernelImage  = "Image"
-	Tree         = "board.dtb"
-	CommandLine  = "cmdline.txt"
+	Initramfs    = board.InitramfsFile
+	KernelImage  = kernel.Image
+	Tree         = board.TreeFile
+	CommandLine  = board.CommandLineFile
 	GoldenFile   = "golden.txt"
 	ManifestFile = "manifest.json"
 	BillFile     = "sbom.spdx.json"

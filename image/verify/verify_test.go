@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -26,9 +27,56 @@ var date = time.Date(2026, 11, 16, 10, 17, 0, 0, time.UTC)
 
 const dataSectors = 64
 
+// sheet is a card in memory, of which only the pages that are not zero take any.
+type sheet struct {
+	pages map[int64][]byte // by number; nobody changes one in place: copies share them
+	size  int64
+}
+
+const page = 4096
+
+func (s sheet) ReadAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) && off < s.size {
+		at := off % page
+		m := int(min(page-at, s.size-off, int64(len(p)-n)))
+		if b := s.pages[off/page]; b != nil {
+			copy(p[n:n+m], b[at:])
+		} else {
+			clear(p[n : n+m])
+		}
+		n, off = n+m, off+int64(m)
+	}
+	if n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (s sheet) write(off int64, b []byte) {
+	for len(b) > 0 {
+		at := off % page
+		n := min(int(page-at), len(b))
+		old := s.pages[off/page]
+		if old != nil || !zero(b[:n]) {
+			fresh := make([]byte, page)
+			copy(fresh, old)
+			copy(fresh[at:], b[:n])
+			s.pages[off/page] = fresh
+		}
+		b, off = b[n:], off+int64(n)
+	}
+}
+
+// flip changes a bit of the byte at a place.
+func (s sheet) flip(at int64) {
+	b := make([]byte, 1)
+	_, _ = s.ReadAt(b, at)
+	s.write(at, []byte{b[0] ^ 1})
+}
+
 // made is a card in memory, and what was published of it.
 type made struct {
-	card       []byte
+	card       sheet
 	m          manifest.Manifest
 	key, other *rsa.PrivateKey
 }
@@ -43,11 +91,11 @@ func must[T any](t *testing.T) func(v T, err error) T {
 	}
 }
 
-func (c *made) put(at int64, b []byte) { copy(c.card[at*fat.SectorSize:], b) }
+func (c *made) put(at int64, b []byte) { c.card.write(at*fat.SectorSize, b) }
 
 // base is a sound card and two keys, made once; tests change copies.
 var base = sync.OnceValues(func() (c made, err error) {
-	c.card = make([]byte, (card.DataStart+dataSectors)*fat.SectorSize)
+	c.card = sheet{map[int64][]byte{}, (card.DataStart + dataSectors) * fat.SectorSize}
 	for _, key := range []**rsa.PrivateKey{&c.key, &c.other} {
 		if *key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 			return c, err
@@ -68,18 +116,20 @@ var base = sync.OnceValues(func() (c made, err error) {
 	}
 	c.put(card.SlotStart, slot)
 	c.put(card.SlotStart+card.SlotSectors, slot)
-	super := c.card[card.DataStart*fat.SectorSize+1024:]
-	super[0x38], super[0x39] = 0x53, 0xef
-	copy(super[0x78:], "touchmark-data")
+	c.card.write(super+0x38, []byte{0x53, 0xef})
+	c.card.write(super+0x78, []byte("touchmark-data"))
 	return c, nil
 })
+
+// super is where the data's superblock is.
+const super = card.DataStart*fat.SectorSize + 1024
 
 var image = bytes.Repeat([]byte("image"), 100_000)
 
 func newCard(t *testing.T) *made {
 	t.Helper()
 	c := must[made](t)(base())
-	c.card = bytes.Clone(c.card)
+	c.card.pages = maps.Clone(c.card.pages)
 	return &c
 }
 
@@ -96,7 +146,7 @@ func (c *made) slot(boot []byte, config string) ([]byte, error) {
 }
 
 func (c *made) verify() (Report, error) {
-	r, err := Card(bytes.NewReader(c.card), c.m, &c.key.PublicKey)
+	r, err := Card(c.card, c.m, &c.key.PublicKey)
 	if err == nil {
 		err = r.Err()
 	}
@@ -130,11 +180,11 @@ func TestCard(t *testing.T) {
 func TestEveryChangeIsSeen(t *testing.T) {
 	slotB := int64(card.SlotStart + card.SlotSectors)
 	for name, change := range map[string]func(t *testing.T, c *made){
-		"partition table":          func(_ *testing.T, c *made) { c.card[450] ^= 1 },
-		"a boot program":           func(_ *testing.T, c *made) { c.card[0] = 0xeb },
-		"before partition 1":       func(_ *testing.T, c *made) { c.card[1000] = 1 },
-		"partition 1":              func(_ *testing.T, c *made) { c.card[card.SelectStart*fat.SectorSize] ^= 1 },
-		"partition 1's free space": func(_ *testing.T, c *made) { c.card[(card.SlotStart)*fat.SectorSize-1] = 1 },
+		"partition table":          func(_ *testing.T, c *made) { c.card.flip(450) },
+		"a boot program":           func(_ *testing.T, c *made) { c.card.write(0, []byte{0xeb}) },
+		"before partition 1":       func(_ *testing.T, c *made) { c.card.flip(1000) },
+		"partition 1":              func(_ *testing.T, c *made) { c.card.flip(card.SelectStart * fat.SectorSize) },
+		"partition 1's free space": func(_ *testing.T, c *made) { c.card.flip(card.SlotStart*fat.SectorSize - 1) },
 		"autoboot.txt": func(t *testing.T, c *made) {
 			c.put(card.SelectStart, must[[]byte](t)(card.Select([]byte(fmt.Sprintf("%-512s", "[all]\nboot_partition=2\nkernel_old=1\n")), date)))
 		},
@@ -142,8 +192,8 @@ func TestEveryChangeIsSeen(t *testing.T) {
 			c.put(card.SelectStart, must[[]byte](t)(fat.Volume{Label: "TM-SELECT", ID: card.Signature, Sectors: card.SelectSectors, Date: date, Files: []fat.File{
 				{Name: card.SelectFile, Content: update.First().Marshal()}, {Name: "recovery.bin", Content: []byte("x")}}}.Bytes()))
 		},
-		"slot A's free space": func(_ *testing.T, c *made) { c.card[slotB*fat.SectorSize-1] = 1 },
-		"slot A's image":      func(_ *testing.T, c *made) { c.card[(card.SlotStart+500)*fat.SectorSize] ^= 1 },
+		"slot A's free space": func(_ *testing.T, c *made) { c.card.flip(slotB*fat.SectorSize - 1) },
+		"slot A's image":      func(_ *testing.T, c *made) { c.card.flip((card.SlotStart + 500) * fat.SectorSize) },
 		"slot A's config": func(t *testing.T, c *made) {
 			c.put(card.SlotStart, must[[]byte](t)(c.slot(image, "boot_ramdisk=0\n")))
 		},
@@ -151,9 +201,9 @@ func TestEveryChangeIsSeen(t *testing.T) {
 			c.put(card.SlotStart, must[[]byte](t)(c.slot([]byte("other"), board.SlotConfig)))
 		},
 		"slot A, another key": func(_ *testing.T, c *made) { c.key = c.other },
-		"slot A empty":        func(_ *testing.T, c *made) { clear(c.card[card.SlotStart*fat.SectorSize : slotB*fat.SectorSize]) },
-		"data's name":         func(_ *testing.T, c *made) { c.card[card.DataStart*fat.SectorSize+1024+0x78] = 'T' },
-		"no data":             func(_ *testing.T, c *made) { c.card[card.DataStart*fat.SectorSize+1024+0x38] = 0 },
+		"slot A empty":        func(_ *testing.T, c *made) { c.put(card.SlotStart, make([]byte, card.SlotSectors*fat.SectorSize)) },
+		"data's name":         func(_ *testing.T, c *made) { c.card.flip(super + 0x78) },
+		"no data":             func(_ *testing.T, c *made) { c.card.flip(super + 0x38) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCard(t)
@@ -167,8 +217,8 @@ func TestEveryChangeIsSeen(t *testing.T) {
 
 func TestShortCard(t *testing.T) {
 	c := newCard(t)
-	for _, n := range []int{0, 511, card.SelectStart * fat.SectorSize, len(c.card) - dataSectors*fat.SectorSize} {
-		if _, err := Card(bytes.NewReader(c.card[:n]), c.m, nil); err == nil {
+	for _, n := range []int64{0, 511, card.SelectStart * fat.SectorSize, card.DataStart * fat.SectorSize} {
+		if _, err := Card(sheet{c.card.pages, n}, c.m, nil); err == nil {
 			t.Errorf("%d bytes are a card", n)
 		}
 	}
@@ -177,7 +227,7 @@ func TestShortCard(t *testing.T) {
 func TestReadErrorsAreNotDifferences(t *testing.T) {
 	c := newCard(t)
 	broken := errors.New("input/output error")
-	if _, err := Card(brokenAfter{bytes.NewReader(c.card), 2 << 20, broken}, c.m, nil); !errors.Is(err, broken) {
+	if _, err := Card(brokenAfter{c.card, 2 << 20, broken}, c.m, nil); !errors.Is(err, broken) {
 		t.Error(err)
 	}
 }

@@ -52,7 +52,7 @@ func (s *signing) signer() (recipe.Signer, error) {
 
 func (b *builder) flags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&b.board, "board", "rpi4", "which board: rpi4, cm4, qemu")
+	f.StringVar(&b.board, "board", board.Boards[0].Name, "which board: "+board.Names())
 	f.StringVar(&b.module, "source", ".", "folder of the touchmark repository")
 	f.StringVar(&b.out, "out", "", "folder for what is made (default SOURCE/build/image/BOARD)")
 	f.StringVar(&b.cache, "cache", "", "folder of fetched packages and finished kernels (default SOURCE/build/image-cache)")

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,6 +32,35 @@ func TestScripts(t *testing.T) {
 			"card": func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(writeCard(ts.MkAbs("."), args[0])) },
 		},
 	})
+}
+
+// TestCompare: what is in one build only, or differs, in whatever folder, is named.
+func TestCompare(t *testing.T) {
+	a, b := t.TempDir(), t.TempDir()
+	write := func(dir, name, text string) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{a, b} {
+		write(dir, "boot.img", "same")
+		write(dir, "licences/go", "same")
+	}
+	if got, err := compare(a, b); err != nil || got != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	write(b, "licences/go", "other")
+	write(a, "sbom.spdx.json", "only here")
+	write(b, "new", "only there")
+	want := []string{"built file licences/go", "built file sbom.spdx.json", "built file new"}
+	if got, err := compare(a, b); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := compare(a, filepath.Join(b, "none")); err == nil {
+		t.Error("a folder that is not there is the same")
+	}
 }
 
 // writeCard makes a card of boot.img and boot.sig in a folder, without the data's rest.

@@ -2,11 +2,16 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -58,13 +63,58 @@ func repro(c *cobra.Command, r recipe.Recipe) (err error) {
 			return fmt.Errorf("build %d: %w", i+1, err)
 		}
 	}
-	if differences := manifest.Differences(built[0], built[1]); differences != nil {
+	differences := manifest.Differences(built[0], built[1])
+	papers, err := compare(filepath.Join(places[0], "out"), filepath.Join(places[1], "out"))
+	if err != nil {
+		return err
+	}
+	if differences = append(differences, papers...); differences != nil {
 		return fmt.Errorf("%w: %s", errDiffer, strings.Join(differences, "; "))
 	}
 	for _, f := range built[0].Files {
 		fmt.Fprintf(c.OutOrStdout(), "%s  %s: the same in both builds\n", f.SHA256, f.Name)
 	}
 	return nil
+}
+
+// compare names the files that two builds' folders do not have in common, byte for byte: those that the manifest does not
+// list too, itself, the list of software and the licences.
+func compare(a, b string) (differ []string, err error) {
+	var sums [2]map[string]string
+	for i, dir := range []string{a, b} {
+		if sums[i], err = hashTree(dir); err != nil {
+			return nil, err
+		}
+	}
+	for i, other := range []int{1, 0} {
+		for _, name := range slices.Sorted(maps.Keys(sums[i])) {
+			if theirs, ok := sums[other][name]; !ok || i == 0 && theirs != sums[i][name] {
+				differ = append(differ, "built file "+name)
+			}
+		}
+	}
+	return differ, nil
+}
+
+// hashTree is SHA-256 of each file below a folder.
+func hashTree(dir string) (map[string]string, error) {
+	sums := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		h := sha256.New()
+		_, err = io.Copy(h, f)
+		name, relErr := filepath.Rel(dir, path)
+		sums[name] = fmt.Sprintf("%x", h.Sum(nil))
+		return errors.Join(err, relErr)
+	})
+	return sums, err
 }
 
 func source(place string) string { return filepath.Join(place, "touchmark") }

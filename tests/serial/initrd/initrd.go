@@ -6,10 +6,13 @@ import (
 	"bytes"
 	"debug/elf"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"touchmark/image/cpio"
 )
 
 // KernelDir is where make setup has put the kernel: vmlinux and modules.
@@ -18,11 +21,8 @@ func KernelDir() string { return filepath.Join(os.Getenv("TOUCHMARK_BIN"), "..",
 // Kernel is the kernel's image.
 func Kernel() string { return filepath.Join(KernelDir(), "vmlinux") }
 
-// Image is an initramfs in the making (Documentation/driver-api/early-userspace/buffer-format.rst, "newc").
-type Image struct {
-	b    bytes.Buffer
-	dirs map[string]bool
-}
+// Image is an initramfs in the making.
+type Image struct{ entries []cpio.Entry }
 
 // AddFile packs a file of this machine under a name of at most one folder.
 func (i *Image) AddFile(name, file string) error {
@@ -36,11 +36,11 @@ func (i *Image) AddFile(name, file string) error {
 
 // Add packs a file that may be executed.
 func (i *Image) Add(name string, content []byte) {
-	if d := filepath.Dir(name); d != "." && !i.dirs[d] {
-		i.dirs = map[string]bool{d: true}
-		i.entry(d, 0o040755, nil)
+	d := filepath.Dir(name)
+	if d != "." && !slices.ContainsFunc(i.entries, func(e cpio.Entry) bool { return e.Name == d }) {
+		i.entries = append(i.entries, cpio.Entry{Name: d, Mode: fs.ModeDir | 0o755})
 	}
-	i.entry(name, 0o100755, content)
+	i.entries = append(i.entries, cpio.Entry{Name: name, Mode: 0o755, Content: content})
 }
 
 // AddModules packs drivers as modules/NAME.ko with all that they depend on, and returns them in the order of loading.
@@ -58,22 +58,14 @@ func (i *Image) AddModules(drivers ...string) (order []string, err error) {
 	return order, nil
 }
 
-// Write ends the image and writes it to a file.
+// Write writes the image to a file.
 func (i *Image) Write(path string) error {
-	i.entry("TRAILER!!!", 0, nil)
-	return os.WriteFile(path, i.b.Bytes(), 0o600)
+	b, err := cpio.Archive(i.entries)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o600)
 }
-
-func (i *Image) entry(name string, mode int, content []byte) {
-	fmt.Fprintf(&i.b, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x",
-		i.b.Len(), mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name)+1, 0)
-	i.b.WriteString(name + "\x00")
-	i.pad()
-	i.b.Write(content)
-	i.pad()
-}
-
-func (i *Image) pad() { i.b.Write(make([]byte, -i.b.Len()&3)) }
 
 func modulePath(name string) string { return filepath.Join(KernelDir(), "modules", name+".ko") }
 
