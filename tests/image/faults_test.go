@@ -21,6 +21,7 @@ import (
 	"touchmark/appliance/update"
 	"touchmark/appliance/update/card"
 	"touchmark/tests/world"
+	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -32,7 +33,7 @@ func TestAccidents(t *testing.T) {
 		t.Helper()
 		mark := r.Views().Mark()
 		done := r.ask(r.file(name))
-		r.arm(mark)
+		r.arm(mark, done)
 		r.must(r.Token.Await(r.ctx))
 		accident()
 		if res := <-done; res.Code == 0 {
@@ -82,7 +83,7 @@ func TestPowerCuts(t *testing.T) {
 	for i := range cuts {
 		mark := r.Views().Mark()
 		done := r.ask(r.file(fmt.Sprint("cut-", i)))
-		r.arm(mark)
+		r.arm(mark, done)
 		<-time.After(time.Duration(random.Int64N(int64(longest)))) // whatever the board does now, its power goes
 		r.cut()
 		if random.IntN(3) == 0 { // and once more in the start
@@ -155,6 +156,50 @@ func TestWrongWord(t *testing.T) {
 		if strings.HasPrefix(line, `{"`) {
 			t.Errorf("the appliance runs: %s", line)
 		}
+	}
+}
+
+// TestTPMReset: the TPM loses its power and gets it back while the board runs, somebody else writes to its register, and it is
+// reset and stays so. The board goes on with a boot entry, halts until a start, waits for it; the auditor finds no evidence.
+func TestTPMReset(t *testing.T) {
+	r := up(t)
+	r.sign(r.file("before"))
+	before := r.clean()
+
+	mark := r.Views().Mark()
+	r.must(r.tpm.PowerCycle())
+	r.seen(mark, "that it has started again", func(v operator.View) bool { return v.Event == "ready" })
+	r.sign(r.file("after-the-reset"))
+	if after := r.clean(); after != before+1 {
+		t.Errorf("%d boot entries, then %d", before, after)
+	}
+
+	mark = r.Views().Mark()
+	_, err := r.tpm.Tool("tpm2_pcrextend", "14:sha256="+strings.Repeat("67", 32))
+	r.must(err)
+	r.seen(mark, "a halt", func(v operator.View) bool { return v.Halt == string(recovery.PCRUnexplained) })
+	r.signsNothing("while-halted")
+	r.cut()
+	r.on()
+	r.sign(r.file("after-the-halt"))
+
+	mark = r.Views().Mark()
+	r.must(r.tpm.Reset()) // and nobody starts it: TPM_RC_INITIALIZE, whatever it is asked
+	r.seen(mark, "that the TPM does not answer", func(v operator.View) bool { return v.Event == "tpm-error" })
+	r.cut()
+	r.on()
+	r.sign(r.file("after-all"))
+	r.clean()
+}
+
+// signsNothing has the host ask a board that is to refuse.
+func (r *rig) signsNothing(name string) {
+	r.t.Helper()
+	if res := <-r.ask(r.file(name)); res.Code == 0 {
+		r.t.Errorf("%s: signed", name)
+	}
+	if _, err := os.Stat(r.path(name + ".sig")); err == nil {
+		r.t.Errorf("%s: there is a signature", name)
 	}
 }
 

@@ -3,6 +3,7 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -21,6 +22,7 @@ import (
 	"touchmark/appliance/operator"
 	"touchmark/appliance/update"
 	"touchmark/appliance/update/card"
+	"touchmark/hostlink/hostd/api"
 	"touchmark/tests/serial/initrd"
 	"touchmark/tests/swtpm"
 	"touchmark/tests/world"
@@ -380,25 +382,45 @@ func up(t *testing.T, words ...string) *rig {
 	return r
 }
 
-// ask has the host ask for signatures.
+// ask has the host ask for signatures, until a board has answered: on a busy machine the daemon's patience may end before it and
+// the board have found each other.
 func (r *rig) ask(files ...string) <-chan world.Result {
 	done := make(chan world.Result, 1)
 	go func() {
-		res, err := r.Run(r.ctx, r.dir, "touchmark", append([]string{"sign"}, files...)...)
-		if err != nil {
-			res = world.Result{Code: -1, Stderr: err.Error()}
+		for {
+			res, err := r.Run(r.ctx, r.dir, "touchmark", append([]string{"sign"}, files...)...)
+			if err != nil {
+				res = world.Result{Code: -1, Stderr: err.Error()}
+			}
+			if res.Code != api.LinkDown || r.ctx.Err() != nil {
+				done <- res
+				return
+			}
 		}
-		done <- res
 	}()
 	return done
 }
 
-// shown waits for a request on display, from mark on, and arms it.
-func (r *rig) arm(mark int) int {
+// arm waits for the request on display, from mark on, and arms it; one that ends before is an error.
+func (r *rig) arm(mark int, done <-chan world.Result) {
 	r.t.Helper()
-	v, mark := r.seen(mark, "a request to be armed", func(v operator.View) bool { return v.Ask == operator.AskArm })
+	ctx, stop := context.WithCancelCause(r.ctx)
+	shown := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case res := <-done:
+			stop(fmt.Errorf("the request ended with code %d: %s%s", res.Code, res.Stdout, res.Stderr))
+		case <-shown:
+		}
+	})
+	v, _, err := r.Views().Wait(ctx, mark, func(v operator.View) bool { return v.Ask == operator.AskArm })
+	close(shown)
+	watching.Wait()
+	if err != nil {
+		r.t.Fatalf("no request to be armed: %v", cmp.Or(context.Cause(ctx), err))
+	}
 	r.must(r.Operator("arm " + v.Job.ID))
-	return mark
 }
 
 // sign has files signed with the operator's help.
@@ -406,7 +428,7 @@ func (r *rig) sign(files ...string) {
 	r.t.Helper()
 	mark := r.Views().Mark()
 	done := r.ask(files...)
-	r.arm(mark)
+	r.arm(mark, done)
 	for range files {
 		r.must(r.Token.Touch(r.ctx))
 	}
@@ -415,8 +437,8 @@ func (r *rig) sign(files ...string) {
 	}
 }
 
-// clean has the auditor judge, with the build's values for each start.
-func (r *rig) clean() {
+// clean has the auditor judge, with the build's values for each start, and answers how many starts there were.
+func (r *rig) clean() (boots int) {
 	r.t.Helper()
 	res, err := r.Run(r.ctx, r.dir, "touchmark-audit", "verify", r.Mirror, "--trust", r.Trust, "--golden", r.golden, "--json")
 	r.must(err)
@@ -434,6 +456,7 @@ func (r *rig) clean() {
 	if res.Code != 0 || report.Boots == 0 {
 		r.t.Errorf("touchmark-audit: exit code %d, %s, %d boots: %s", res.Code, report.Verdict, report.Boots, res.Stderr)
 	}
+	return report.Boots
 }
 
 // qmp is QEMU's monitor (docs/interop/qmp-spec.txt).

@@ -39,6 +39,7 @@ type Server struct {
 	process *os.Process
 	done    chan struct{} // closed when the process has ended
 	proxy   *proxy        // nil without fault injection
+	machine *machine      // nil but for a virtual machine's
 }
 
 // Start runs a new TPM with a proxy in front of it until the test ends.
@@ -116,7 +117,7 @@ func start(state, sockets string) (*Server, error) {
 	if err := s.vacant(); err != nil {
 		return nil, err
 	}
-	if err := s.launch(state); err != nil {
+	if err := s.launch(state, "startup-clear"); err != nil {
 		s.removeSockets()
 		return nil, fmt.Errorf("swtpm: cannot start: %w", err)
 	}
@@ -137,7 +138,8 @@ func (s *Server) vacant() error {
 	return fmt.Errorf("swtpm: one serves %s already: stop it first", s.dir)
 }
 
-func (s *Server) launch(state string) error {
+// launch runs swtpm; power says how it begins (swtpm(8), --flags).
+func (s *Server) launch(state, power string) error {
 	binary, err := exec.LookPath("swtpm")
 	if err != nil {
 		return fmt.Errorf("%w: run make setup", err)
@@ -155,7 +157,7 @@ func (s *Server) launch(state string) error {
 		"--tpmstate", "dir="+state,
 		"--server", "type=unixio,path="+s.path("raw"),
 		"--ctrl", "type=unixio,fd=3",
-		"--flags", "startup-clear",
+		"--flags", power,
 		"--log", "level=1,truncate,file="+filepath.Join(state, "swtpm.log"))
 	cmd.ExtraFiles = []*os.File{control}
 	// Ctrl-C is not for it; the death of this process is.
@@ -305,6 +307,9 @@ func (s *Server) Stop() error {
 	if s.proxy != nil {
 		s.proxy.close()
 	}
+	if s.machine != nil {
+		s.machine.close()
+	}
 	if err := s.process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("swtpm: %w", err)
 	}
@@ -317,7 +322,7 @@ func (s *Server) Stop() error {
 }
 
 func (s *Server) removeSockets() {
-	for _, name := range []string{"tpm", "raw", "raw.ctrl"} {
+	for _, name := range []string{"tpm", "raw", "raw.ctrl", "machine"} {
 		_ = os.Remove(s.path(name)) // missing is fine, and swtpm reports the rest
 	}
 	if s.ownDir {
