@@ -91,7 +91,7 @@ func (r *Runner) open(now time.Time, rules []*round.Rule, urgent bool) *api.Resp
 		}
 	}
 	if !r.save() {
-		return fail(api.CannotWrite, "the queue cannot be written down: see the log of touchmark-hostd")
+		return fail(api.CannotWrite, "%s", r.unkept)
 	}
 	return r.list(now, rules)
 }

@@ -524,7 +524,7 @@ func TestNothingWithoutTheQueue(t *testing.T) {
 	if r := d.request(t, api.RoundList); d.board.asked != 0 || !strings.Contains(r.Rounds[0].Alarm, "the queue cannot be kept") {
 		t.Errorf("asked %d times, %+v", d.board.asked, r)
 	}
-	if r := d.request(t, api.RoundOpen); r.OK || r.Code != api.CannotWrite {
+	if r := d.request(t, api.RoundOpen); r.OK || r.Code != api.CannotWrite || !strings.Contains(r.Error, "the queue cannot be kept") || !strings.Contains(r.Error, "no such file") {
 		t.Errorf("%+v", r)
 	}
 	must(t, os.Rename(state+".away", state))
