@@ -311,20 +311,30 @@ func TestSerialAsInteger(t *testing.T) {
 }
 
 // TestSignIsFast holds the emulator to its promise that it does not weigh on
-// benchmarks: a P-256 signature well under a millisecond. The best of many, so
-// that a busy machine does not matter.
+// benchmarks: a P-256 signature well under a millisecond, or, on a slow machine, in
+// not much more time than the bare one takes. The best of many, so that a busy machine
+// does not matter.
 func TestSignIsFast(t *testing.T) {
 	h := newCard(t, Config{})
 	h.manageDefault()
 	h.generate(slotSignature, pivkey.P256, pivkey.PINNever, pivkey.TouchAlways)
-	best := time.Hour
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	best, bare := time.Hour, time.Hour
 	for range 200 {
 		start := time.Now()
 		h.expectSign(iso7816.OK)
 		best = min(best, time.Since(start))
+		start = time.Now()
+		if _, err := ecdsa.SignASN1(rand.Reader, key, digest[:]); err != nil {
+			t.Fatal(err)
+		}
+		bare = min(bare, time.Since(start))
 	}
-	if best > time.Millisecond {
-		t.Errorf("the fastest of 200 signatures took %v", best)
+	if best > max(time.Millisecond, 4*bare) {
+		t.Errorf("the fastest of 200 signatures took %v, a bare one %v", best, bare)
 	}
 }
 

@@ -78,7 +78,7 @@ func (p *Publisher) idle() bool {
 		}
 		var timer *time.Timer
 		if p.version != p.written {
-			timer = time.AfterFunc(wait, p.changed.Broadcast)
+			timer = time.AfterFunc(wait, p.wake)
 		}
 		p.changed.Wait()
 		if timer != nil {
@@ -87,6 +87,14 @@ func (p *Publisher) idle() bool {
 	}
 	p.hurry = false
 	return p.version != p.written
+}
+
+// wake has Run look again. It waits for the lock: whoever set the timer holds it until it waits, and would miss a word
+// said before on a machine that is slow enough.
+func (p *Publisher) wake() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changed.Broadcast()
 }
 
 // Run writes editions until close; the last one wanted is written before.
