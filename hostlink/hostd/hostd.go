@@ -61,6 +61,8 @@ type Options struct {
 	Timing  Timing
 	Ended   func(Ended)                                       // hears of each request's end, in the loop: it must not wait; may be nil
 	Rounds  func(context.Context, *api.Request) *api.Response // answers OpRound; nil: there are no rules
+	Alive   func()                                            // is called by the loop whenever Beat has passed, as long as that goes round; may be nil
+	Beat    time.Duration
 }
 
 // Timing holds the daemon's waits; zero values mean the defaults.
@@ -198,10 +200,18 @@ func (d *Daemon) quit() {
 
 func (d *Daemon) loop(ctx context.Context) {
 	defer d.drain()
+	var beat <-chan time.Time
+	if d.o.Alive != nil {
+		ticker := time.NewTicker(d.o.Beat)
+		defer ticker.Stop()
+		beat = ticker.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-beat:
+			d.o.Alive()
 		case f := <-d.inbox:
 			f()
 		case ev, ok := <-d.link.Events():

@@ -91,6 +91,9 @@ func run(ctx context.Context, path string, log zerolog.Logger) error {
 		return err
 	}
 	opt.Log = log
+	if watched := service.Watchdog(); watched > 0 {
+		opt.Beat, opt.Alive = max(watched/3, 1), func() { tell(log, service.Alive) } // two may get lost
+	}
 	drive, err := rounds(c, &opt)
 	if err != nil {
 		return err

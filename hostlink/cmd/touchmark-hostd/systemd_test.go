@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// TestUnderSystemd: as the unit starts it, the program says when it serves and when it stops, and answers Prometheus.
+// TestUnderSystemd: as the unit starts it, the program says when it serves, that it goes on serving, and when it stops, and
+// answers Prometheus.
 func TestUnderSystemd(t *testing.T) {
 	dir, err := os.MkdirTemp("", "tm") // short: a socket's path is bounded
 	if err != nil {
@@ -35,18 +36,27 @@ func TestUnderSystemd(t *testing.T) {
 	told := func(want string) {
 		t.Helper()
 		b := make([]byte, 100)
-		if n, _, err := systemd.ReadFrom(b); err != nil || string(b[:n]) != want {
-			t.Fatalf("systemd hears %q, %v; want %s", b[:n], err, want)
+		for {
+			n, _, err := systemd.ReadFrom(b)
+			if err == nil && string(b[:n]) == want {
+				return
+			}
+			if err != nil || string(b[:n]) != "WATCHDOG=1" {
+				t.Fatalf("systemd hears %q, %v; want %s", b[:n], err, want)
+			}
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), "touchmark-hostd", "--config", config)
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "n"))
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "n"), "WATCHDOG_USEC=300000", "WATCHDOG_PID=")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	told("READY=1")
 	if text := scrape(t, filepath.Join(dir, "m")); !strings.Contains(text, "\ntouchmark_link_verified 0\n") {
 		t.Errorf("the metrics are\n%s", text)
+	}
+	for range 3 {
+		told("WATCHDOG=1")
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

@@ -1,5 +1,5 @@
 // Package service is what a daemon says to the init system that started it: that
-// it is ready or stopping (sd_notify(3)), and its log in the form that the journal
+// it is ready, alive or stopping (sd_notify(3)), and its log in the form that the journal
 // takes levels from (sd-daemon(3)). Without systemd the first does nothing and the
 // second is a log for people.
 package service
@@ -8,8 +8,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,6 +31,7 @@ func Notify(state string) error {
 	if err != nil {
 		return fmt.Errorf("tell systemd: %w", err)
 	}
+	_ = c.SetWriteDeadline(time.Now().Add(tellWait)) // if that fails, so does what follows
 	_, err = c.Write([]byte(state))
 	if cerr := c.Close(); err == nil {
 		err = cerr
@@ -42,8 +45,25 @@ func Notify(state string) error {
 // States for Notify.
 const (
 	Ready    = "READY=1"
+	Alive    = "WATCHDOG=1"
 	Stopping = "STOPPING=1"
 )
+
+// tellWait bounds how long an init system that does not read holds anybody up.
+const tellWait = 5 * time.Second
+
+// Watchdog is how long the init system goes on without hearing Alive before it takes
+// this process for stuck (sd_watchdog_enabled(3)); 0 if it does not watch it.
+func Watchdog() time.Duration {
+	if pid := os.Getenv("WATCHDOG_PID"); pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return 0
+	}
+	us, err := strconv.ParseUint(os.Getenv("WATCHDOG_USEC"), 10, 63)
+	if err != nil || us > uint64(math.MaxInt64/time.Microsecond) {
+		return 0
+	}
+	return time.Duration(us) * time.Microsecond
+}
 
 // Log is where a daemon logs to: lines for people, with the time, or, if f is the
 // journal, lines that begin with their level and leave the time to it.

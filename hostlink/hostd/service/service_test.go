@@ -7,9 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -44,6 +46,23 @@ func TestNotify(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "nobody"))
 	if err := Notify(Stopping); err == nil {
 		t.Error("nobody listens, and yet no error")
+	}
+}
+
+// TestWatchdog: only what systemd asks of this process counts.
+func TestWatchdog(t *testing.T) {
+	for _, tc := range []struct {
+		usec, pid string
+		want      time.Duration
+	}{
+		{"", "", 0}, {"2000000", "", 2 * time.Second}, {"2000000", strconv.Itoa(os.Getpid()), 2 * time.Second}, {"2000000", "1", 0},
+		{"-1", "", 0}, {"two", "", 0}, {"9223372036854775807", "", 0},
+	} {
+		t.Setenv("WATCHDOG_USEC", tc.usec)
+		t.Setenv("WATCHDOG_PID", tc.pid)
+		if got := Watchdog(); got != tc.want {
+			t.Errorf("%+v: %v", tc, got)
+		}
 	}
 }
 
