@@ -7,6 +7,10 @@ docs=$(cd "$here/../../docs" && pwd)
 unset TOUCHMARK_SOCKET TOUCHMARK_TRUST # the manual tells the defaults of everybody
 
 put() { install -D -m "$1" "$2" "$dest/$3"; }
+page() { # page NAME.md UP: a page of the guides, UP from what is beside docs; a link there leads to nothing here, and is its words
+  put 644 "$docs/$1" "usr/share/doc/touchmark/$1"
+  sed -i -E "s#\]\($2appliance/policy/examples#](../examples#g; s#\[([^][]*)\]\($2[^)]*\)#\1#g" "$dest/usr/share/doc/touchmark/$1"
+}
 made() { # made PATH COMMAND...: a file of what a command prints
   install -d "$(dirname "$dest/$1")"
   "${@:2}" >"$dest/$1"
@@ -39,14 +43,17 @@ put 644 "$here/touchmark.tmpfiles" usr/lib/tmpfiles.d/touchmark.conf
 put 644 "$here/60-touchmark.rules" usr/lib/udev/rules.d/60-touchmark.rules
 put 644 "$here/hostd.toml" etc/touchmark/hostd.toml
 for page in host-guide operator-guide rounds tools auditor-guide findings threat-model comparison; do
-  put 644 "$docs/$page.md" "usr/share/doc/touchmark/$page.md"
+  page "$page.md" ../
 done
 for policy in "$here"/policies/*.toml; do
   put 644 "$policy" "usr/share/touchmark/policies/$(basename "$policy")"
 done
-for dir in spec guides image; do
+for dir in spec guides image decisions; do
   for page in "$docs/$dir"/*.md; do
-    put 644 "$page" "usr/share/doc/touchmark/$dir/$(basename "$page")"
+    page "$dir/$(basename "$page")" ../../
   done
+done
+for policy in "$docs"/../appliance/policy/examples/*.toml; do
+  put 644 "$policy" "usr/share/doc/touchmark/examples/$(basename "$policy")"
 done
 put 644 "$docs/../LICENSE" usr/share/doc/touchmark/copyright

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -110,6 +111,7 @@ func TestPackages(t *testing.T) {
 	t.Run("completions", func(t *testing.T) { testCompletions(t, root) })
 	t.Run("gpg", func(t *testing.T) { testGPG(t, root) })
 	t.Run("gpg-page", func(t *testing.T) { testGPGPage(t, root) })
+	t.Run("links", func(t *testing.T) { testLinks(t, root) })
 	t.Run("log-sync", func(t *testing.T) { testLogSync(t, root) })
 	t.Run("unit", func(t *testing.T) { testUnit(t, root) })
 	t.Run("udev", func(t *testing.T) { testUdev(t, root) })
@@ -134,6 +136,35 @@ func testGPGPage(t *testing.T, root string) {
 	}
 	if out := must(t, "groff", "-man", "-Tutf8", "-ww", "-z", "../../hostlink/packaging/touchmark-gpg.1"); out != "" {
 		t.Errorf("touchmark-gpg(1): %s", out)
+	}
+}
+
+// testLinks: from every page that is installed each link leads to something that is installed too.
+func testLinks(t *testing.T, root string) {
+	docs, link, seen := filepath.Join(root, "usr/share/doc/touchmark"), regexp.MustCompile(`\]\(([^)\s]+)\)`), 0
+	for _, name := range tree(t, docs) {
+		if !strings.HasSuffix(name, ".md") {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(docs, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllSubmatch(text, -1) {
+			to, err := url.Parse(string(m[1]))
+			if err != nil || to.Scheme != "" || to.Path == "" {
+				continue
+			}
+			seen++
+			if path := filepath.Join(docs, filepath.Dir(name), to.Path); !strings.HasPrefix(path, docs) {
+				t.Errorf("%s: %s leads out of the pages", name, to.Path)
+			} else if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	if seen < 100 {
+		t.Errorf("%d links: are these the pages?", seen)
 	}
 }
 
@@ -186,6 +217,19 @@ esac
 	}
 	if err := sync(""); err == nil {
 		t.Error("a directory without a checkpoint is a log")
+	}
+	for _, tc := range []struct {
+		args []string
+		code int
+	}{{nil, 2}, {[]string{"log"}, 2}, {[]string{"log", "remote", "more"}, 2}, {[]string{"--help"}, 0}, {[]string{"-h"}, 0}, {[]string{"--all", "remote"}, 2}} {
+		out, err := run(t, nil, append([]string{filepath.Join(root, "usr/bin/touchmark-log-sync")}, tc.args...)...)
+		code := 0
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+			code = exit.ExitCode()
+		}
+		if usage := "usage: touchmark-log-sync PUBLISHED REMOTE\n"; code != tc.code || !strings.HasPrefix(out, usage) || (out == usage) != (code != 0) {
+			t.Errorf("%q: %v, %s", tc.args, err, out)
+		}
 	}
 }
 
