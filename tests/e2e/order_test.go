@@ -37,6 +37,7 @@ func (r *rig) order(kind string, flags ...string) (note string) {
 	r.t.Helper()
 	r.client(api.OK, "publish")
 	text := filepath.Join(r.work, kind+".order")
+	r.must(os.RemoveAll(text)) // one of before
 	r.client(api.OK, append([]string{"order", "new", kind, "--checkpoint", filepath.Join(r.Mirror, "checkpoint"), "--reason", "a test", "--out", text}, flags...)...)
 	note = filepath.Join(r.work, kind+".note")
 	r.client(api.OK, "order", "sign", "--key", r.Key("admin1"), "--out", note, text)

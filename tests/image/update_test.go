@@ -75,6 +75,7 @@ func (u *updating) orders(folder string) {
 	u.t.Helper()
 	m, slot := u.release(folder), filepath.Join(folder, "slot.img")
 	text, note := u.path("image.order"), u.path("image.note")
+	u.must(os.RemoveAll(text)) // of the build before
 	for _, args := range [][]string{
 		{"publish"},
 		{"order", "new", "image", "--slot", slot, "--board", m.Board, "--version", m.Version, "--serial", itoa(m.Serial),

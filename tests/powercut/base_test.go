@@ -97,6 +97,9 @@ func (r *run) note(kind string) string { return filepath.Join(r.Admins, kind+".n
 
 func (r *run) writeOrder(kind string, flags ...string) error {
 	text := filepath.Join(r.work, kind+".order")
+	if err := os.Remove(text); err != nil && !errors.Is(err, fs.ErrNotExist) { // one of before
+		return err
+	}
 	args := []string{"order", "new", kind, "--checkpoint", filepath.Join(r.Mirror, "checkpoint"), "--reason", "a test", "--out", text}
 	if _, err := r.must("touchmark", append(args, flags...)...); err != nil {
 		return err

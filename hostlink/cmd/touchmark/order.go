@@ -100,7 +100,7 @@ func (a *app) newOrderCmd() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&d.checkpoint, "checkpoint", "", "published checkpoint of the log as you know it")
 	f.StringVar(&d.reason, "reason", "", "why: one line that stands in the log for ever")
-	f.StringVar(&d.out, "out", "", "where to write the order")
+	f.StringVar(&d.out, "out", "", "where to write the order; it must not exist")
 	f.StringVar(&d.time, "time", "", "time: what the clock shall be set to")
 	f.StringVar(&d.halt, "halt", "", "resume: the halt state that the board shows")
 	f.StringVar(&d.head, "head", "", "resume: HEAD as the board shows it")
@@ -145,8 +145,8 @@ func (a *app) newOrder(kind string, d draft) error {
 	if err != nil {
 		return exitf(api.BadInput, "%w", err)
 	}
-	if err := durable.WriteFile(d.out, text, 0o644); err != nil {
-		return exitf(api.CannotWrite, "%s: %w", d.out, plainWrite(err))
+	if err := writeNew(d.out, text); err != nil {
+		return err
 	}
 	return a.wrote(d.out)
 }

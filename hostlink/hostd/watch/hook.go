@@ -38,8 +38,8 @@ func (r *Runner) hook(now time.Time, rule string, number uint64) {
 	})
 }
 
-// alarms tells people, once, that something is wrong with a rule, and that it
-// is over.
+// alarms tells people, once, that something is wrong with a rule, that it is
+// something else by now, and that it is over.
 func (r *Runner) alarms(now time.Time) {
 	for i := range r.rules {
 		rule := &r.rules[i]
@@ -52,10 +52,11 @@ func (r *Runner) alarms(now time.Time) {
 		case v.problem != "":
 			text = v.problem
 		}
-		if (text == "") != (v.alarm == "") {
+		v.alarm = text
+		if text != v.told && (text == "" || v.told == "" || now.Sub(v.toldAt) >= retell) {
+			v.told, v.toldAt = text, now
 			r.raise(rule.Name, text)
 		}
-		v.alarm = text
 	}
 }
 

@@ -1,6 +1,10 @@
 package watch
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,4 +61,44 @@ func TestWaitBehindTheArmed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAlarmChanges: an alarm that becomes another is told again, once in a minute, the last word in any case.
+func TestAlarmChanges(t *testing.T) {
+	d := newDesk(t, func(dir string) []Rule {
+		r := aRule(dir, "core", round.Rule{Class: "db", Stale: time.Hour}, "db")
+		r.Alarm = []string{"/bin/sh", "-c", `echo "$TOUCHMARK_ALARM" >> ` + filepath.Join(dir, "alarms")}
+		return []Rule{r}
+	})
+	const since = "what changed has waited for its signature since 2026-11-21T12:00:00Z"
+	var want []string
+	told := func(more ...string) {
+		t.Helper()
+		d.wg.Wait()
+		b, err := os.ReadFile(filepath.Join(d.dir, "alarms"))
+		must(t, err)
+		want = append(want, more...)
+		if got := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n"); !slices.Equal(got, want) {
+			t.Fatalf("told %q, want %q", got, want)
+		}
+	}
+	d.stage("core", "db", "db 1")
+	d.turn(0)
+	d.turn(2 * time.Hour)
+	told(since)
+	d.request(t, api.RoundOpen)
+	d.turn(2 * time.Second)
+	d.turn(time.Hour)
+	told(since + ": nobody signed it while the last round was open")
+	d.request(t, api.RoundOpen)
+	d.turn(2 * time.Second)
+	d.board.end(d.board.open()[0], &Answer{Result: round.Late, Why: "nobody came"})
+	d.turn(2 * time.Second)
+	told()
+	d.turn(time.Minute)
+	told(since + ": nobody came")
+	d.signAll()
+	d.turn(2 * time.Second)
+	d.turn(2 * time.Second)
+	told("")
 }

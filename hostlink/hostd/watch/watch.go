@@ -40,7 +40,7 @@ type Rule struct {
 	round.Rule
 	Files staging.Repository
 	Hook  []string // program and arguments, run after publishing; none: empty
-	Alarm []string // run when something begins to be wrong, and when that is over
+	Alarm []string // run when something begins to be wrong, is something else, and is over
 }
 
 // Options are what a Runner is made of.
@@ -59,6 +59,7 @@ const (
 	retryAsk    = 5 * time.Second  // an unfinished request is repeated
 	retryDisk   = 30 * time.Second // what failed on a disk is tried again
 	retryHook   = 5 * time.Minute  // a hook that failed is run again
+	retell      = time.Minute      // an alarm whose text changes is raised no more often
 	hookLimit   = 10 * time.Minute // a hook takes no longer
 	longWork    = 10 * time.Minute // nor does a repository tool: then something is wrong
 )
@@ -100,7 +101,9 @@ type view struct {
 	hookAfter time.Time
 	busy      time.Time // since when a repository tool was found at work, each time
 	problem   string    // of the last try
-	alarm     string    // that is raised
+	alarm     string    // what is wrong, "" for nothing
+	told      string    // what the alarm program was told last
+	toldAt    time.Time
 }
 
 // New opens the queue.
