@@ -12,7 +12,11 @@
 // what rounds wait, which are the host's claims and are marked so.
 package operator
 
-import "time"
+import (
+	"time"
+
+	"touchmark/hostlink/message"
+)
 
 // Ask is what the board wants of the operator now.
 type Ask string
@@ -118,7 +122,7 @@ type Round struct {
 
 // RoundAsked is the state of a round that the host was asked to open, until it
 // says what became of that.
-const RoundAsked = "asked"
+const RoundAsked = message.RoundAsked
 
 // Ended is what came of a request.
 type Ended struct {

@@ -100,6 +100,9 @@ func TestRoundsAreOfThisHost(t *testing.T) {
 	b.send(intaketest.Sign(elsewhere.Marshal(), b.host))
 	b.answered(message.JobID{}, message.CodeWrongOrigin)
 
+	b.announce(b.host, 0, round("evil", operator.RoundAsked))
+	b.answered(message.JobID{}, message.CodeBadMessage)
+
 	b.announce(b.host, 0, round("core", message.RoundWaiting))
 	b.rules("core")
 	b.announce(b.host, -1, evil) // an earlier one, sent once more

@@ -37,6 +37,8 @@ type conversation struct {
 	handed      bool           // orders under way were handed over in it
 	asked       *asked         // the auditor's challenge that the board has, nil if none
 	told        message.Rounds // what it was told of rounds; it begins with none
+	untold      bool           // it did not take that: it is told again
+	skewed      bool           // … after a while, when the clock that was wrong may be right
 }
 
 func (d *Daemon) fromLink(ctx context.Context, ev serialport.Event) {

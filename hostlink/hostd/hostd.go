@@ -77,6 +77,7 @@ type Timing struct {
 	AnswerWait time.Duration // for the answer to an auditor's challenge: 2 min, the board rations them and commits first
 	FreshWait  time.Duration // for the answer to the greeting that a status makes: 2 s
 	RoundsLook time.Duration // between looks at what waits for a round: 1 s
+	SkewRetry  time.Duration // until what a wrong clock had refused is announced again: 1 min
 }
 
 func (t Timing) withDefaults() Timing {
@@ -95,6 +96,7 @@ func (t Timing) withDefaults() Timing {
 	def(&t.AnswerWait, 2*time.Minute)
 	def(&t.FreshWait, 2*time.Second)
 	def(&t.RoundsLook, time.Second)
+	def(&t.SkewRetry, time.Minute)
 	return t
 }
 

@@ -353,6 +353,8 @@ func (d *Daemon) refused(m *message.Refused) {
 		return
 	case m.Job == message.JobID{} && m.Code == message.CodeForkedHead:
 		d.reread() // what this host acknowledged is not what the board has
+	case m.Job == message.JobID{} && m.Code == message.CodeClockSkew:
+		d.skewed()
 	}
 	j := d.find(m.Job)
 	if j == nil {

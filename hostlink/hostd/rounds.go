@@ -85,15 +85,26 @@ func (d *Daemon) announce(rounds []api.Round, answer bool) {
 	}
 	m := message.Rounds{Origin: d.o.Trust.Origin, HostTime: d.now()}
 	m.Rounds, m.More = announced(rounds)
-	if told := &d.conv.told; answer || !slices.Equal(told.Rounds, m.Rounds) || told.More != m.More {
+	if told := &d.conv.told; answer || d.conv.untold || !slices.Equal(told.Rounds, m.Rounds) || told.More != m.More {
 		n, err := d.signed(m.Marshal())
 		if err != nil {
 			d.log.Error().Err(err).Msg("rounds cannot be announced")
 			return
 		}
-		*told = m
+		*told, d.conv.untold = m, false
 		d.send(n)
 	}
+}
+
+// skewed takes the board's word that its clock and this host's differ by too much: if it
+// was an announcement that it did not take, it gets it again when one of them may be set.
+func (d *Daemon) skewed() {
+	c := d.conv
+	if c.skewed {
+		return
+	}
+	c.skewed = true
+	d.after(d.o.Timing.SkewRetry, func() { c.skewed, c.untold = false, true })
 }
 
 // announced is what the board is told of rules: those under which something waits

@@ -136,6 +136,30 @@ func TestTheBoardIsToldOfRounds(t *testing.T) {
 	}
 }
 
+// TestRoundsAfterAWrongClock: what the board did not take for a wrong clock it is told again, that nothing waits too.
+func TestRoundsAfterAWrongClock(t *testing.T) {
+	w := newWorldTimed(t, Timing{RoundsLook: time.Millisecond, SkewRetry: time.Millisecond})
+	w.stop()
+	drive := &driver{opened: make(chan []string, 1)}
+	drive.set(waitingRound("core", 1, 2))
+	w.rounds = drive.serve
+	w.start()
+	w.b.meet()
+	for want := range []int{1, 0} {
+		want = 1 - want
+		for range 3 {
+			if m := announcement(w); len(m.Rounds) != want {
+				t.Fatalf("%d rounds, want %d", len(m.Rounds), want)
+			}
+			w.b.say(&message.Refused{Code: message.CodeClockSkew, Text: "set the wrong one"})
+		}
+		if m := announcement(w); len(m.Rounds) != want {
+			t.Fatalf("%d rounds, want %d", len(m.Rounds), want)
+		}
+		drive.set()
+	}
+}
+
 // announcement is the next that the board gets, signed by the host.
 func announcement(w *world) *message.Rounds {
 	w.t.Helper()

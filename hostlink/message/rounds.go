@@ -24,6 +24,10 @@ const (
 	RoundUrgent  = "urgent"  // likewise, in the class for urgent ones
 )
 
+// RoundAsked is a board's own word for a round that it asked the host to open: no host
+// may use it.
+const RoundAsked = "asked"
+
 // Rounds is what waits on the host for somebody to sign it. The newest replaces
 // those before it. It travels as a note signed by the host key.
 type Rounds struct {
@@ -72,7 +76,9 @@ func readRound(r *canon.Reader, before []Round) (one Round) {
 	if one.Files = int(r.Uint(f[1], MaxCount)); one.Files == 0 {
 		r.Failf("round %s: no file waits", one.Rule)
 	}
-	one.State = checkToken(r, f[2])
+	if one.State = checkToken(r, f[2]); one.State == RoundAsked {
+		r.Failf("round %s: state %s is the board's own word", one.Rule, one.State)
+	}
 	one.Since = r.Time(f[3])
 	if f[4] != "-" {
 		one.Next = r.Time(f[4])

@@ -48,7 +48,7 @@ func roundBlocks(v *operator.View, mark, width int) (blocks []block) {
 		if i == mark {
 			sign = ">"
 		}
-		p.behind(fmt.Sprintf("%s%2d. | ", sign, i+1), roundText(r))
+		p.behind(fmt.Sprintf("%s%2d. | ", sign, i+1), roundText(r, v.Time))
 		blocks, p = append(blocks, p.lines), &writer{width: width}
 	}
 	if v.MoreRounds > 0 {
@@ -58,9 +58,9 @@ func roundBlocks(v *operator.View, mark, width int) (blocks []block) {
 	return blocks
 }
 
-func roundText(r operator.Round) string {
-	const layout = "01-02 15:04"
-	text := fmt.Sprintf("%s: %s since %s UTC", r.Rule, counted(uint64(max(0, r.Files)), "file", "files"), r.Since.UTC().Format(layout))
+// roundText is a round in a line; now is when.
+func roundText(r operator.Round, now time.Time) string {
+	text := fmt.Sprintf("%s: %s since %s UTC", r.Rule, counted(uint64(max(0, r.Files)), "file", "files"), nearTime(r.Since, now))
 	switch {
 	case r.State == operator.RoundAsked:
 		text += ", asked to open"
@@ -72,9 +72,18 @@ func roundText(r operator.Round) string {
 		text += ", " + r.State
 	}
 	if !r.Next.IsZero() {
-		text += ", next round " + r.Next.UTC().Format(layout) + " UTC"
+		text += ", next round " + nearTime(r.Next, now) + " UTC"
 	}
 	return text
+}
+
+// nearTime is a time to the minute, with its year if that is not this one.
+func nearTime(t, now time.Time) string {
+	layout := "01-02 15:04"
+	if t.UTC().Year() != now.UTC().Year() {
+		layout = "2006-" + layout
+	}
+	return t.UTC().Format(layout)
 }
 
 // pageOf finds the page on which the mark stands.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"touchmark/appliance/operator"
 	"touchmark/hostlink/message"
@@ -122,6 +123,25 @@ func TestRoundsHideNothing(t *testing.T) {
 					t.Errorf("%v: a claim that is not behind the bar: %q", size, line)
 				}
 			}
+		}
+	}
+}
+
+// A time of another year says of which.
+func TestTimesOfRoundsHaveTheirYear(t *testing.T) {
+	now := time.Date(2026, 12, 31, 23, 0, 0, 0, time.UTC)
+	berlin := time.FixedZone("", 3600)
+	for _, tc := range []struct {
+		since, next time.Time
+		want        string
+	}{
+		{now.Add(-time.Hour), time.Time{}, "core: 1 file since 12-31 22:00 UTC"},
+		{now.Add(-time.Hour).In(berlin), now.Add(9 * time.Hour), "core: 1 file since 12-31 22:00 UTC, next round 2027-01-01 08:00 UTC"},
+		{now.AddDate(-1, 0, 0), now.Add(time.Minute), "core: 1 file since 2025-12-31 23:00 UTC, next round 12-31 23:01 UTC"},
+	} {
+		r := operator.Round{Rule: "core", Files: 1, State: message.RoundWaiting, Since: tc.since, Next: tc.next}
+		if got := roundText(r, now.In(berlin)); got != tc.want {
+			t.Errorf("%q, want %q", got, tc.want)
 		}
 	}
 }
