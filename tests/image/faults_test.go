@@ -278,6 +278,7 @@ func (r *rig) flip(at int64) {
 // foreign has the auditor name a start that booted what the build is not.
 func (r *rig) foreign() {
 	r.t.Helper()
+	r.publish()
 	res, err := r.Run(r.ctx, r.dir, "touchmark-audit", "verify", r.Mirror, "--trust", r.Trust, "--golden", r.golden)
 	r.must(err)
 	if res.Code != 1 || !strings.Contains(res.Stdout, "boot-foreign") {

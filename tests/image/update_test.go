@@ -76,8 +76,8 @@ func (u *updating) orders(folder string) {
 	m, slot := u.release(folder), filepath.Join(folder, "slot.img")
 	text, note := u.path("image.order"), u.path("image.note")
 	u.must(os.RemoveAll(text)) // of the build before
+	u.publish()
 	for _, args := range [][]string{
-		{"publish"},
 		{"order", "new", "image", "--slot", slot, "--board", m.Board, "--version", m.Version, "--serial", itoa(m.Serial),
 			"--checkpoint", filepath.Join(u.Mirror, "checkpoint"), "--reason", "a test", "--out", text},
 		{"order", "sign", "--key", u.Key("admin1"), "--out", note, text},
@@ -153,6 +153,7 @@ func (u *updating) signs(name string) {
 // audits has the auditor judge with the values of both builds.
 func (u *updating) audits() {
 	u.t.Helper()
+	u.publish()
 	args := []string{"verify", u.Mirror, "--trust", u.Trust, "--golden", u.golden}
 	for _, of := range []struct {
 		folder string
