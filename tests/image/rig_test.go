@@ -352,20 +352,34 @@ func (r *rig) ceremony() {
 	r.makeStick(ceremony, policy)
 }
 
-// enrol holds it, at a board that was just switched on, and gives the host what it pins.
+// enrol holds it, at a board that was just switched on, and gives the host what it pins. A ceremony that was cut short goes on
+// when the stick comes again, as its display says: on a busy machine the TPM may be too slow for the kernel once.
 func (r *rig) enrol() {
 	r.t.Helper()
-	r.heard(0, "not enrolled")
-	r.plug()
 	ctx, stop := context.WithCancel(r.ctx)
-	attended := make(chan struct{})
-	go func() { defer close(attended); r.Attend(ctx) }()
-	r.heard(0, "The ceremony is done.")
-	stop()
-	<-attended
-	r.heard(0, "Take the stick out")
-	mark := r.Views().Mark()
-	r.unplug()
+	defer stop()
+	var attending sync.WaitGroup
+	attending.Go(func() { r.Attend(ctx) })
+	var mark int
+	for done := false; !done; {
+		at := r.mark()
+		r.heard(0, "not enrolled")
+		r.plug()
+		end := r.heard(at, "The ceremony ")
+		done = strings.Contains(end, "The ceremony is done.")
+		r.t.Log(strings.TrimSpace(end))
+		r.heard(at, "Take the stick out")
+		if done {
+			stop()
+			attending.Wait()
+			mark = r.Views().Mark()
+		}
+		at = r.mark()
+		r.unplug()
+		if !done {
+			r.heard(at, "not enrolled")
+		}
+	}
 	r.must(r.Unlock(r.ctx, mark, world.PIN))
 	r.must(os.MkdirAll(r.Trust, 0o755))
 	r.run("mcopy", "-s", "-n", "-i", r.path("stick"), "::trust/*", r.Trust)
