@@ -3,13 +3,12 @@
 package image
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -20,6 +19,8 @@ import (
 	"touchmark/appliance/operator"
 	"touchmark/appliance/update"
 	"touchmark/appliance/update/card"
+	"touchmark/appliance/update/fat"
+	imagecard "touchmark/image/card"
 	"touchmark/tests/world"
 	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/ledgerstore/durable"
@@ -243,22 +244,18 @@ func (r *rig) fill() {
 	r.debugfs(fmt.Sprintf("fallocate full 1 %d", free-left-free/1000)) // some blocks go into saying where they are
 }
 
-// bootImage is where on the card some byte of slot A's boot.img is.
+// bootImage is where on the card the middle of slot A's boot.img is: the build has it in one piece.
 func (r *rig) bootImage() int64 {
 	r.t.Helper()
-	image, err := os.ReadFile(filepath.Join(r.image, "boot.img"))
-	r.must(err)
-	slot := make([]byte, r.partition(3)-r.partition(2))
 	f, err := os.Open(r.path("card"))
 	r.must(err)
 	defer f.Close()
-	_, err = f.ReadAt(slot, r.partition(2))
+	size := r.partition(3) - r.partition(2)
+	slot, err := fat.Open(io.NewSectionReader(f, r.partition(2), size), size)
 	r.must(err)
-	at := bytes.Index(slot, image[len(image)/2:len(image)/2+512])
-	if at < 0 {
-		r.t.Fatal("slot A has another boot.img than the build")
-	}
-	return r.partition(2) + int64(at)
+	image, err := slot.Find(imagecard.BootFile)
+	r.must(err)
+	return r.partition(2) + image.Offset() + image.Size/2
 }
 
 // flip changes a byte of the card.
