@@ -40,7 +40,7 @@ STATIC        := -s -w -linkmode external -extldflags "-static"
 TOKEN_PROFILE ?= 5.7.1
 TOKEN_TOUCH   ?= auto
 
-TEST_TIMEOUT ?= 8m
+TEST_TIMEOUT ?= 20m
 FUZZTIME     ?= 20s
 SOAK         ?= 20000
 MANY         ?= 1000
