@@ -140,10 +140,18 @@ func (r *rig) stopTPM() {
 	r.tpm = nil
 }
 
+// commandLine is the build's, with this machine's words in the place of those that say the same: the board starts nothing if it
+// is told something twice.
 func (r *rig) commandLine() string {
 	line, err := os.ReadFile(filepath.Join(r.image, "cmdline.txt"))
 	r.must(err)
-	return strings.Join(append([]string{strings.TrimSpace(string(line))}, r.words...), " ")
+	words := strings.Fields(string(line))
+	for _, w := range r.words {
+		if key, _, ok := strings.Cut(w, "="); ok {
+			words = slices.DeleteFunc(words, func(old string) bool { return strings.HasPrefix(old, key+"=") })
+		}
+	}
+	return strings.Join(append(words, r.words...), " ")
 }
 
 // writeGolden makes the values of this machine: the build's, with its own command line.

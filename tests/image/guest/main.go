@@ -88,7 +88,7 @@ func sleepToDisk() error {
 
 // become starts the bridge, and becomes the image's first process.
 func become() {
-	_, err := os.StartProcess("/guest", []string{"/guest"}, &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}})
+	_, err := os.StartProcess("/guest", []string{"/guest"}, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
 	fmt.Println("bridge started:", err)
 	fmt.Println("bridge:", syscall.Exec("/init", []string{"/init"}, nil))
 }
