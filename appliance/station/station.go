@@ -69,14 +69,14 @@ type Config struct {
 	Panel    operator.Panel
 	LogKeys  LogKeys
 	Log      zerolog.Logger
-	Status   func(operator.View) // told of every view; may be nil
-	Clock    func() time.Time    // the board's clock
-	Confirm  bool                // the operator must confirm the clock first
-	Firmware string              // default update.Version
-	Notice   string              // what the operator must not forget of the board, "" for nothing
-	Measured ledger.Measured     // what was booted, zero where nobody knows
-	Updates  *Updates            // how the board replaces its own image; nil: it does not
-	Orders   string              // directory where administrators' orders are put as NAME.note; may be empty
+	Status   func(operator.View)    // told of every view; may be nil
+	Clock    func() time.Time       // the board's clock
+	Confirm  bool                   // the operator must confirm the clock first
+	Firmware string                 // default update.Version
+	Notice   string                 // what the operator must not forget of the board, "" for nothing
+	Measured func() ledger.Measured // what was booted, zero where nobody knows; it may take until that is known
+	Updates  *Updates               // how the board replaces its own image; nil: it does not
+	Orders   string                 // directory where administrators' orders are put as NAME.note; may be empty
 
 	ArmTimeout    time.Duration // default 10 min: an unattended board frees the queue
 	MirrorTimeout time.Duration // default 20 s: several retransmissions at 9600 baud
@@ -174,6 +174,9 @@ func withDefaults(c Config) Config {
 	def(&c.OrderPoll, 2*time.Second)
 	def(&c.TPMRetry, time.Second)
 	c.Firmware = cmp.Or(c.Firmware, update.Version)
+	if c.Measured == nil {
+		c.Measured = func() ledger.Measured { return ledger.Measured{} }
+	}
 	if c.Status == nil {
 		c.Status = func(operator.View) {}
 	}

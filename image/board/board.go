@@ -66,6 +66,7 @@ func (b Board) CommandLine() string {
 		"console=ttyAMA0,115200",            // the kernel's messages, and the operator's terminal
 		"rdinit=/init",                      // the first process is ours; the root is the initramfs
 		"panic=10",                          // ten seconds to read why, then a new start
+		"rng_core.default_quality=512",      // half of what the chip's and the TPM's generator give counts: else the kernel gathers its own for a second
 		"sysctl.kernel.yama.ptrace_scope=3", // nobody reads another's memory, not even root
 	}
 	for _, o := range append([]string{"board=" + b.Name}, b.Options...) {

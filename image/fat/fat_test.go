@@ -36,6 +36,35 @@ func mustBytes(t testing.TB, v Volume) []byte {
 	return b
 }
 
+// counted counts how often it is read.
+type counted struct {
+	*bytes.Reader
+	reads int
+}
+
+func (c *counted) ReadAt(b []byte, at int64) (int, error) {
+	c.reads++
+	return c.Reader.ReadAt(b, at)
+}
+
+// TestTableIsReadInPieces: where a file of ten thousand clusters lies is known after some reads, not one for each: a board does it
+// at each start.
+func TestTableIsReadInPieces(t *testing.T) {
+	v := Volume{Label: "TM-TEST", ID: 1, Sectors: 65536, Date: date, Files: []File{{"boot.img", bytes.Repeat([]byte("boot"), 2_600_000)}}}
+	b := mustBytes(t, v)
+	r := &counted{Reader: bytes.NewReader(b)}
+	fs, err := boardfat.Open(r, int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fs.Find("boot.img"); err != nil {
+		t.Fatal(err)
+	}
+	if r.reads > 100 {
+		t.Errorf("%d reads", r.reads)
+	}
+}
+
 // TestForeignReaders has programs that nobody here wrote check volumes of each cluster size and read them.
 func TestForeignReaders(t *testing.T) {
 	for _, sectors := range []int{MinSectors, 16384, 65536} {

@@ -18,6 +18,19 @@ import (
 
 const appliance = "/" + boot.Appliance
 
+// startCore starts the core, and tells it what was booted as soon as that is known.
+func (b *board) startCore() {
+	measured, err := b.measured.Tell()
+	if err != nil {
+		kernelLog(err.Error()) // what cannot have this pipe cannot have those that a core needs either: it ends, and another one is started
+	}
+	defer func() { _ = measured.Close() }()
+	b.start(b.coreArgs(), 0, false, measured)
+}
+
+// measuredAt is the descriptor that the core is told on what was booted.
+const measuredAt = 3
+
 // coreArgs are the core's. It is started as root and becomes two users.
 func (b *board) coreArgs() []string {
 	o := b.options
@@ -25,7 +38,7 @@ func (b *board) coreArgs() []string {
 		appliance, "run", "--dir=" + machine.BoardDir, "--tpm=" + machine.TPM, "--run-dir=" + machine.RunDir, "--orders=" + machine.StickDir,
 		"--device=" + o.LinkDevice(), fmt.Sprintf("--baud=%d", o.Baud), "--operator=" + o.Operator, "--clock=" + o.Clock,
 		fmt.Sprintf("--user=%d:%d", machine.CoreID, machine.CoreID), fmt.Sprintf("--link-user=%d:%d", machine.LinkID, machine.LinkID),
-		"--measured=" + b.measured.String(),
+		fmt.Sprintf("--measured=%d", measuredAt),
 	}
 	if o.Buttons != "" {
 		args = append(args, "--buttons="+o.Buttons)
@@ -114,10 +127,10 @@ func (c *child) stop() {
 }
 
 // start starts the appliance. That it cannot be started is its end.
-func (b *board) start(argv []string, user int, ceremony bool) {
+func (b *board) start(argv []string, user int, ceremony bool, more ...*os.File) {
 	c := &child{ceremony: ceremony, started: time.Now(), logged: make(chan struct{})}
 	b.child = c
-	r, err := b.startOn(c, argv, user)
+	r, err := b.startOn(c, argv, user, more)
 	if err != nil {
 		ended := make(chan int, 1)
 		ended <- 1
@@ -129,7 +142,7 @@ func (b *board) start(argv []string, user int, ceremony bool) {
 }
 
 // startOn starts it on the operator's terminal; r is what it says on standard error.
-func (b *board) startOn(c *child, argv []string, user int) (r *os.File, err error) {
+func (b *board) startOn(c *child, argv []string, user int, more []*os.File) (r *os.File, err error) {
 	console, err := b.console()
 	if err != nil {
 		return nil, err
@@ -140,7 +153,7 @@ func (b *board) startOn(c *child, argv []string, user int) (r *os.File, err erro
 		return nil, err
 	}
 	defer func() { _ = w.Close() }()
-	if c.Child, err = b.children.Start(argv, console, w, user); err != nil {
+	if c.Child, err = b.children.Start(argv, console, w, user, more...); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil

@@ -2,8 +2,8 @@
 // then does what a boot.Conductor says, until the board ends.
 //
 // Order: the kernel's file systems; the command line; the watchdog; the data
-// partition; the first act of an image on trial; the gadget, what was booted, the
-// device nodes; then the platform's
+// partition; the first act of an image on trial; what was booted, which is measured beside
+// all that follows; the gadget, the device nodes; then the platform's
 // authorization of the TPM, as the first command of any process to it (unless the board is
 // to be enrolled, which needs it empty), and the core. Whatever fails is said to the
 // operator, on the display of the core or, where no core can run, on the same
@@ -27,7 +27,6 @@ import (
 	"touchmark/appliance/boot"
 	"touchmark/appliance/boot/machine"
 	"touchmark/appliance/update/card"
-	"touchmark/tpm/ledger"
 )
 
 // lookEvery is how often the machine is looked at for what was plugged in or out.
@@ -39,7 +38,7 @@ type board struct {
 	notices  []string // for the operator, as long as the board runs
 	data     machine.Data
 	slot     int // number of the partition that was booted, 0 if it is not known
-	measured ledger.Measured
+	measured *machine.Measuring
 	nodes    *machine.Nodes
 	sticks   machine.Sticks
 	watchdog *machine.Watchdog
@@ -111,14 +110,12 @@ func (b *board) prepare() {
 		from = b.options.Card()
 		b.note(firstAct(from))
 	}
-	if !b.options.Adapter() {
-		b.note(machine.BoardGadget.Make())
-	}
 	if b.slot, err = machine.BootedSlot(b.options.Slot); err != nil {
 		kernelLog(err.Error())
 	}
-	if b.measured, err = machine.Measure(b.options.Slots, b.slot, "/"); err != nil {
-		kernelLog("measuring: " + err.Error()) // the boot entry says that it is not known
+	b.measured = machine.StartMeasuring(b.options.Slots, b.slot, "/", kernelLog)
+	if !b.options.Adapter() {
+		b.note(machine.BoardGadget.Make())
 	}
 	b.nodes = machine.BoardNodes(b.options.LinkDevice(), b.options.Buttons, from)
 	b.note(b.nodes.Look())
@@ -263,7 +260,7 @@ func (b *board) do(acts []boot.Act) {
 		case boot.LockTPM:
 			b.within(lockLimit, "replacing the TPM's platform authorization", b.lockTPM)
 		case boot.StartCore:
-			b.start(b.coreArgs(), 0, false)
+			b.startCore()
 		case boot.StopCore:
 			b.child.stop()
 		case boot.Hold:

@@ -58,12 +58,15 @@ type Child struct {
 }
 
 // Start starts a program on a terminal, as a user (0: root stays root), with
-// nothing inherited but the terminal and where its errors go.
-func (c *Children) Start(argv []string, terminal, errors *os.File, user int) (*Child, error) {
+// nothing inherited but the terminal, where its errors go, and more: descriptors from 3 on.
+func (c *Children) Start(argv []string, terminal, errors *os.File, user int, more ...*os.File) (*Child, error) {
 	attr := &syscall.ProcAttr{
 		Env:   []string{"TERM=vt100", "HOME=/", "PATH=/bin"},
 		Files: []uintptr{terminal.Fd(), terminal.Fd(), errors.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0},
+	}
+	for _, f := range more {
+		attr.Files = append(attr.Files, f.Fd())
 	}
 	if user != 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: uint32(user), Gid: uint32(user)}

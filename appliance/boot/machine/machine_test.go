@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -230,6 +231,35 @@ func TestMeasure(t *testing.T) {
 	ok(t, os.Remove(filepath.Join(root, "init")))
 	if m, err := Measure("/dev/none", 0, root); err == nil || m.Programs != [32]byte{} {
 		t.Errorf("a program is missing: %s, %v", m, err)
+	}
+}
+
+// TestMeasuringIsTold: a process is told what was booted when that is known, whether it asked before or after, and the
+// next one too.
+func TestMeasuringIsTold(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range boot.Files {
+		write(t, filepath.Join(root, name), "program "+name)
+	}
+	write(t, filepath.Join(root, "proc/cmdline"), "quiet\n")
+	want, err := Measure("/dev/none", 0, root)
+	ok(t, err)
+	finished := StartMeasuring("/dev/none", 0, root, func(wrong string) { t.Error(wrong) })
+	early := &Measuring{done: make(chan struct{})}
+	var told []*os.File
+	for _, m := range []*Measuring{early, early, finished, finished} {
+		r, err := m.Tell()
+		ok(t, err)
+		told = append(told, r)
+	}
+	early.measured = want
+	close(early.done)
+	for i, r := range told {
+		got, err := io.ReadAll(r)
+		ok(t, errors.Join(err, r.Close()))
+		if string(got) != want.String() {
+			t.Errorf("%d: told %q, want %s", i, got, want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"touchmark/appliance/boot"
 	"touchmark/appliance/update"
@@ -20,6 +21,48 @@ func BootedSlot(given int) (int, error) {
 	}
 	cell, _ := readBounded("/proc/device-tree/chosen/bootloader/partition", 16) // what is not there, Slot names
 	return boot.Slot(cell)
+}
+
+// Measuring is what was booted, being hashed while the rest of the machine comes up: a boot
+// entry is not written before it is known.
+type Measuring struct {
+	done     chan struct{} // closed when the next is known
+	measured ledger.Measured
+}
+
+// measureLimit is when what was booted counts as not known: a card that can be read no
+// more must not keep a board from saying so.
+const measureLimit = 2 * time.Minute
+
+// StartMeasuring begins to Measure. What goes wrong is said to log.
+func StartMeasuring(slots string, slot int, root string, log func(string)) *Measuring {
+	m := &Measuring{done: make(chan struct{})}
+	go func() {
+		defer close(m.done)
+		var err error
+		if m.measured, err = Measure(slots, slot, root); err != nil {
+			log("measuring: " + err.Error()) // the boot entry says that it is not known
+		}
+	}()
+	return m
+}
+
+// Tell is where a process reads the measurement, in the form of ledger.Measured, when it is known; nothing,
+// if it is not within measureLimit.
+func (m *Measuring) Tell() (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		defer func() { _ = w.Close() }()
+		select {
+		case <-m.done:
+			_, _ = w.WriteString(m.measured.String()) // a process that has ended is told nothing
+		case <-time.After(measureLimit):
+		}
+	}()
+	return r, nil
 }
 
 // Measure hashes what was booted, for the boot entry: the boot partition's image,

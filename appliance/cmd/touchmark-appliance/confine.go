@@ -87,7 +87,13 @@ func (f *runFlags) launch(u users) error {
 			return fmt.Errorf("giving %s to the user: %w", f.runDir, err)
 		}
 	}
+	if err := f.ownMeasured(true); err != nil {
+		return fmt.Errorf("--measured %d: %w", f.measured, err)
+	}
 	pipes, err := keeper.Launch(f.link, args...)
+	if err := f.ownMeasured(false); err != nil {
+		return err
+	}
 	if err != nil { // the board comes up all the same, and says so
 		return os.Setenv(noKeeper, err.Error())
 	}

@@ -15,15 +15,14 @@ import (
 
 	"touchmark/appliance/keeper"
 	"touchmark/appliance/station"
-	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
 type runFlags struct {
 	dir, tpm, link, device, clock, runDir, orders string
 	user, linkUser                                string
-	measured, notice                              string
-	baud                                          int
+	notice                                        string
+	baud, measured                                int
 	panel                                         panelFlags
 	token                                         tokenFlags
 	card                                          cardFlags
@@ -67,7 +66,7 @@ that, and stop; a second signal ends the process at once.`,
 	flags.StringVar(&f.orders, "orders", "", "directory that administrators' orders and policies are brought to as NAME.note, such as where a USB stick is mounted")
 	flags.StringVar(&f.user, "user", "", "whom the core becomes when root starts it: a name, or UID:GID[,GID...]")
 	flags.StringVar(&f.linkUser, "link-user", "", "whom the process that parses the wire becomes")
-	flags.StringVar(&f.measured, "measured", "-,-,-", "SHA-256 of boot image, command line and programs, for the boot entry, as the first process of an image has them")
+	flags.IntVar(&f.measured, "measured", 0, "descriptor on which the first process of an image says, when it knows them, the SHA-256 of boot image, command line and programs, for the boot entry (0: nobody does)")
 	flags.StringVar(&f.notice, "notice", "", "what that process has to say to the operator")
 	f.panel.add(c)
 	f.panel.addButtons(c)
@@ -87,8 +86,7 @@ func required(c *cobra.Command, names ...string) {
 
 // run opens everything a station is made of and serves until it is told to stop.
 func run(ctx context.Context, f runFlags) error {
-	measured, err := f.check()
-	if err != nil {
+	if err := f.check(); err != nil {
 		return err
 	}
 	// A terminal that hangs up is noticed by who reads it, and then the operator is
@@ -124,7 +122,7 @@ func run(ctx context.Context, f runFlags) error {
 	c.Panel, c.Log, c.Status = panel, panel.log, status.Show
 	c.Clock = func() time.Time { return start.Add(time.Since(start)) } // monotonic from here on
 	c.Confirm, c.Orders = f.clock == "ask", f.orders
-	c.Measured, c.Notice = measured, strings.TrimSpace(f.notice+" "+missing+" "+report.String())
+	c.Measured, c.Notice = f.booted(panel.log), strings.TrimSpace(f.notice+" "+missing+" "+report.String())
 	if len(report.Missing) > 0 {
 		panel.log.Warn().Strs("missing", report.Missing).Msg("the sandbox is not whole")
 	}
@@ -135,25 +133,21 @@ func run(ctx context.Context, f runFlags) error {
 	return nil
 }
 
-// check says what is wrong with the flags, fills in those that depend on others, and reads
-// what was booted.
-func (f *runFlags) check() (measured ledger.Measured, err error) {
+// check says what is wrong with the flags, and fills in those that depend on others.
+func (f *runFlags) check() error {
 	if f.clock != "ask" && f.clock != "system" {
-		return measured, &usageError{fmt.Errorf("--clock %s: it is ask or system", f.clock)}
+		return &usageError{fmt.Errorf("--clock %s: it is ask or system", f.clock)}
 	}
 	if err := f.panel.check(); err != nil {
-		return measured, err
+		return err
 	}
 	if err := f.card.check(); err != nil {
-		return measured, err
+		return err
 	}
 	if f.panel.kind == noScreen && f.clock != "system" {
-		return measured, &usageError{errors.New("--operator none: nobody could confirm the time: give --clock system, on a board whose clock is kept right")}
+		return &usageError{errors.New("--operator none: nobody could confirm the time: give --clock system, on a board whose clock is kept right")}
 	}
-	if measured, err = ledger.ParseMeasured(f.measured); err != nil {
-		return measured, &usageError{fmt.Errorf("--measured: %w", err)}
-	}
-	return measured, f.defaults()
+	return f.defaults()
 }
 
 // defaults fills in what depends on other flags.

@@ -41,7 +41,7 @@ type Config struct {
 	Genesis []byte                                   // see past.Config
 	Log     zerolog.Logger
 
-	Measured ledger.Measured // what was booted, for boot entries
+	Measured func() ledger.Measured // what was booted, for boot entries
 }
 
 // State is where HEAD and the PCR stand.

@@ -39,7 +39,7 @@ func (c *Chain) Start(now, ordered time.Time, firmware, clock string) error {
 	boot := &ledger.Boot{
 		Number: c.Past.Boots + 1, Firmware: firmware, Clock: clock, Policy: c.Past.Policy.Hash, Admin: c.Past.Admin,
 		Committed: c.Size, Head: c.Head, PCR: c.PCR,
-		Certify: certify, Quote: q, Recovery: recovery, Measured: c.cfg.Measured,
+		Certify: certify, Quote: q, Recovery: recovery, Measured: c.cfg.Measured(),
 	}
 	bodies := []any{boot}
 	if u := c.Past.Update(firmware); u != nil {

@@ -21,16 +21,20 @@ import (
 // ErrNotFound says that the root directory has no file of this name.
 var ErrNotFound = errors.New("no such file")
 
-// FS is a file system that Open has looked at.
+// FS is a file system that Open has looked at. It is for one goroutine at a time.
 type FS struct {
 	r        io.ReaderAt
 	bits     int   // of an entry of the table: 12 or 16
 	table    int64 // offset of the first table
+	tableEnd int64
 	root     int64 // offset of the root directory
 	rootSize int64
 	data     int64  // offset of cluster 2
 	cluster  int64  // bytes of one
 	count    uint32 // of clusters
+
+	seen   []byte // what was read of the table last
+	seenAt int64  // offset of that
 }
 
 const (
@@ -63,7 +67,8 @@ func Open(r io.ReaderAt, size int64) (*FS, error) {
 	case total*sectorSize > size || first >= total:
 		return nil, fmt.Errorf("fat: the file system is larger than the %d bytes there are", size)
 	}
-	f.table, f.root, f.data = reserved*sectorSize, (first-rootSectors)*sectorSize, first*sectorSize
+	f.table, f.tableEnd = reserved*sectorSize, (reserved+length)*sectorSize
+	f.root, f.data = (first-rootSectors)*sectorSize, first*sectorSize
 	f.count = uint32((total - first) / perCluster)
 	switch { // the specification tells them apart by the number of clusters alone
 	case f.count < 4085:
@@ -215,12 +220,13 @@ func (f *FS) chain(c uint32, size int64) (runs []Run, err error) {
 
 // next is the table's entry for a cluster.
 func (f *FS) next(c uint32) (uint32, error) {
-	var b [2]byte
 	at := f.table + int64(c)*int64(f.bits)/8
-	if _, err := f.r.ReadAt(b[:], at); err != nil {
-		return 0, fmt.Errorf("fat: reading the table: %w", err)
+	if at < f.seenAt || at+2 > f.seenAt+int64(len(f.seen)) {
+		if err := f.look(at); err != nil {
+			return 0, err
+		}
 	}
-	v := uint32(binary.LittleEndian.Uint16(b[:]))
+	v := uint32(binary.LittleEndian.Uint16(f.seen[at-f.seenAt:]))
 	switch {
 	case f.bits == 16:
 		return v, nil
@@ -229,6 +235,20 @@ func (f *FS) next(c uint32) (uint32, error) {
 	}
 	return v & 0xfff, nil
 }
+
+// look reads the table from an offset on, more than is asked: a chain mostly goes on beside
+// where it was, and boot.img has ten thousand clusters.
+func (f *FS) look(at int64) error {
+	b := make([]byte, min(lookAhead, f.tableEnd-at))
+	if _, err := f.r.ReadAt(b, at); err != nil {
+		f.seen = nil
+		return fmt.Errorf("fat: reading the table: %w", err)
+	}
+	f.seen, f.seenAt = b, at
+	return nil
+}
+
+const lookAhead = 4096
 
 // shortName is a name as a directory has it.
 func shortName(name string) (string, error) {
