@@ -165,7 +165,8 @@ queue: setup build ## MANY files (1000) wait in rounds while daemon, board and c
 soak: setup build ## SOAK ceremonies (20000) with accidents in between: the auditor is content, nothing leaks
 	@$(INPROC_ENV) TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 6h -tags $(EMULATED_TAGS) ./tests/soak -ceremonies $(SOAK) -seed 0
 
-bench: setup build ## measurements into build/bench.json (QUICK=1: on smaller work, within a minute; HUGE=1: a log of 10^7 signatures too; ONLY=sign,ceremony,…: these groups of rows)
+bench: setup build ## measurements into build/bench.json (QUICK=1: on smaller work, within a minute; HUGE=1: a log of 10^7 signatures too; ONLY=sign,ceremony,…: these groups of rows; image wants make image BOARD=qemu first)
+	@$(if $(findstring image,$(ONLY)),$(MAKE) --no-print-directory setup PACKAGES="qemu-system-arm e2fsprogs libarchive-tools" && tests/bench/debian.sh $(OUT)/peer-arm64)
 	@$(INPROC_ENV) $(GO) run -tags $(EMULATED_TAGS) ./tests/bench --bin $(BIN) --out $(OUT)/bench.json $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(HUGE)),--huge) $(if $(ONLY),--only $(ONLY))
 
 fuzz: ## every fuzz target for FUZZTIME (20s) each

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"touchmark/appliance/operator"
 	"touchmark/hostlink/message/canon"
@@ -30,7 +31,7 @@ func memoryRows(ctx context.Context, bin, dir string, log *biglog.Published) (ro
 	defer func() { err = errors.Join(err, w.Close()) }()
 	w.StopHostd()
 	w.StopAppliance()
-	if err := lengthen(log, filepath.Join(w.Board, "log")); err != nil {
+	if err := lengthen(log, filepath.Join(w.Board, "log"), 0); err != nil {
 		return nil, err
 	}
 	if err := w.StartAppliance(ctx); err != nil {
@@ -52,14 +53,14 @@ func memoryRows(ctx context.Context, bin, dir string, log *biglog.Published) (ro
 	return []Row{row, hostd}, err
 }
 
-// lengthen appends a log's intents and outcomes to a board's store.
-func lengthen(log *biglog.Published, dir string) (err error) {
+// lengthen appends a log's intents and outcomes to a board's store, each intent so much later than the one before.
+func lengthen(log *biglog.Published, dir string, apart time.Duration) (err error) {
 	store, err := ledgerstore.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	r, err := newRenumber(store)
+	r, err := newRenumber(store, apart)
 	if err != nil {
 		return err
 	}
@@ -88,13 +89,14 @@ func lengthen(log *biglog.Published, dir string) (err error) {
 // renumber makes intents and outcomes of one log those of another.
 type renumber struct {
 	index, sequence, intent uint64
-	time                    string
+	time                    time.Time
+	apart                   time.Duration
 	attest                  []byte // the newest attest entry
 }
 
-// newRenumber goes on behind a log in which nothing was signed.
-func newRenumber(s *ledgerstore.Store) (*renumber, error) {
-	r := &renumber{index: s.Size()}
+// newRenumber goes on behind a log in which nothing was signed, or what came from here.
+func newRenumber(s *ledgerstore.Store, apart time.Duration) (*renumber, error) {
+	r := &renumber{index: s.Size(), sequence: s.Size(), apart: apart}
 	for e, err := range s.Backward(s.Size()) {
 		if err != nil {
 			return nil, err
@@ -103,8 +105,8 @@ func newRenumber(s *ledgerstore.Store) (*renumber, error) {
 		if err != nil {
 			return nil, err
 		}
-		if r.time == "" {
-			r.time = canon.Time(h.Time)
+		if r.time.IsZero() {
+			r.time = h.Time
 		}
 		if _, ok := body.(*ledger.Attest); ok {
 			r.attest = e
@@ -118,8 +120,10 @@ func newRenumber(s *ledgerstore.Store) (*renumber, error) {
 // looks for it from the end.
 func (r *renumber) statement() []byte {
 	lines := bytes.SplitN(r.attest, []byte("\n"), 5)
-	return fmt.Appendf(nil, "%s\n%s\nindex %d\ntime %s\n%s", lines[0], lines[1], r.index, r.time, lines[4])
+	return fmt.Appendf(nil, "%s\n%s\nindex %d\ntime %s\n%s", lines[0], lines[1], r.index, canon.Time(r.time), lines[4])
 }
+
+var longAgo = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // next is an entry with another index, time and sequence or intent, which stand in its third, fourth and fifth line; nil
 // if it is neither intent nor outcome.
@@ -129,15 +133,16 @@ func (r *renumber) next(e []byte) []byte {
 	switch string(lines[1]) {
 	case "kind " + ledger.KindIntent:
 		r.sequence++
+		r.time = r.time.Add(r.apart)
 		r.intent, fifth = r.index, fmt.Sprintf("sequence %d", r.sequence)
 	case "kind " + ledger.KindOutcome:
 		fifth = fmt.Sprintf("intent %d", r.intent)
 	default:
 		return nil
 	}
-	out := fmt.Appendf(nil, "%s\n%s\nindex %d\ntime %s\n%s\n%s", lines[0], lines[1], r.index, r.time, fifth, lines[5])
-	if at := bytes.Index(out, []byte("\nnot-after ")); at >= 0 { // long ago, whatever the day: it can no more come again
-		copy(out[at+len("\nnot-after "):], "2026-01-01T00:00:00Z")
+	out := fmt.Appendf(nil, "%s\n%s\nindex %d\ntime %s\n%s\n%s", lines[0], lines[1], r.index, canon.Time(r.time), fifth, lines[5])
+	if at := bytes.Index(out, []byte("\nnot-after ")); at >= 0 { // long ago, whatever the day, and for each another: it can no more come again
+		copy(out[at+len("\nnot-after "):], canon.Time(longAgo.Add(time.Duration(r.sequence)*time.Second)))
 	}
 	r.index++
 	return out

@@ -60,13 +60,14 @@ func main() {
 	vpcdtest.Main()
 	bin := flag.String("bin", "build/bin", "where the programs are")
 	out := flag.String("out", "build/bench.json", "where to write the rows")
+	image := flag.String("image", "build/image/qemu", "where the board's image is, for the group image")
 	quick := flag.Bool("quick", false, "the same rows on smaller work")
 	huge := flag.Bool("huge", false, "a log of 10^7 signatures too")
 	only := flag.String("only", "", "groups of rows to measure, separated by commas: "+strings.Join(groupNames(), ", ")+" (default: all)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	o := options{bin: *bin, out: *out, quick: *quick, huge: *huge}
+	o := options{bin: *bin, out: *out, image: *image, quick: *quick, huge: *huge}
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
 	}
@@ -103,6 +104,7 @@ type bench struct {
 // options say what a run measures.
 type options struct {
 	bin, out    string
+	image       string // folder of a build of the image
 	quick, huge bool
 	only        []string // groups, all if empty
 }
@@ -131,6 +133,7 @@ var groups = []group{
 		}
 		return memoryRows(ctx, o.bin, dir, longest)
 	}},
+	{"image", imageRows},
 }
 
 func groupNames() (names []string) {

@@ -146,6 +146,7 @@ var rooms = map[string]kind{
 	"tpm/quote/quotetest":              test,
 
 	"tests/bench":             test,
+	"tests/bench/memory":      test,
 	"tests/biglog":            test,
 	"tests/cable":             test,
 	"tests/consumers":         test,
@@ -155,6 +156,7 @@ var rooms = map[string]kind{
 	"tests/guides":            test,
 	"tests/image":             test,
 	"tests/image/guest":       test,
+	"tests/image/qemu":        test,
 	"tests/imports":           test,
 	"tests/packages":          test,
 	"tests/pivemu":            test,
