@@ -74,7 +74,7 @@ type Config struct {
 	Confirm  bool                   // the operator must confirm the clock first
 	Firmware string                 // default update.Version
 	Notice   string                 // what the operator must not forget of the board, "" for nothing
-	Measured func() ledger.Measured // what was booted, zero where nobody knows; it may take until that is known
+	Measured func() ledger.Measured // what was booted, nil where nobody knows; it may take until that is known
 	Updates  *Updates               // how the board replaces its own image; nil: it does not
 	Orders   string                 // directory where administrators' orders are put as NAME.note; may be empty
 
@@ -174,9 +174,6 @@ func withDefaults(c Config) Config {
 	def(&c.OrderPoll, 2*time.Second)
 	def(&c.TPMRetry, time.Second)
 	c.Firmware = cmp.Or(c.Firmware, update.Version)
-	if c.Measured == nil {
-		c.Measured = func() ledger.Measured { return ledger.Measured{} }
-	}
 	if c.Status == nil {
 		c.Status = func(operator.View) {}
 	}

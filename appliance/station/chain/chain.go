@@ -41,7 +41,7 @@ type Config struct {
 	Genesis []byte                                   // see past.Config
 	Log     zerolog.Logger
 
-	Measured func() ledger.Measured // what was booted, for boot entries
+	Measured func() ledger.Measured // what was booted, for boot entries; nil where nobody knows
 }
 
 // State is where HEAD and the PCR stand.
@@ -65,6 +65,9 @@ type Chain struct {
 
 // New makes the chain of a log, yet to be loaded.
 func New(cfg Config) *Chain {
+	if cfg.Measured == nil {
+		cfg.Measured = func() ledger.Measured { return ledger.Measured{} }
+	}
 	return &Chain{cfg: cfg, Past: past.New(past.Config{Store: cfg.Store, Genesis: cfg.Genesis, Log: cfg.Log})}
 }
 
