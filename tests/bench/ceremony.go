@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,7 @@ import (
 	"touchmark/hostlink/session"
 	"touchmark/tests/world"
 	"touchmark/tpm/device"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // answerLimit bounds one ceremony of the bench; one takes some milliseconds.
@@ -57,8 +59,52 @@ func (b *bench) ceremonyRows() (rows []Row, err error) {
 	}
 	all := against(versus, versus.PeerName+"; request and result on the line, signatures made and verified", demanded[1:]) // as compare: without the first
 	all.Name = "ceremony_vs_demanded"
+	floor, err := b.floor(p)
+	if err != nil {
+		return nil, err
+	}
 	waits, err := b.waits()
-	return append([]Row{versus, all}, waits...), err
+	return append([]Row{versus, all, floor}, waits...), err
+}
+
+// floor is how fast touchmark sign could be whose daemon, line and board cost nothing between the parts: a process of ours
+// that starts and ends, the parts one after another, its two files on the disk. It is to be read beside sign_small_vs_gpg.
+func (b *bench) floor(p *parts) (row Row, err error) {
+	g, err := newSoftGPG(b.ctx)
+	if err != nil {
+		return row, err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
+	ours := func() (time.Duration, error) {
+		start, err := stopwatch(func() error { return b.w.Command(b.ctx, "", "touchmark", "--version").Run() })()
+		if err != nil {
+			return 0, err
+		}
+		parts, err := p.run(b.ctx)
+		if err != nil {
+			return 0, err
+		}
+		more, err := p.also(b.ctx)
+		if err != nil {
+			return 0, err
+		}
+		files, err := stopwatch(b.written)()
+		return start + parts + more + files, err
+	}
+	return compare("sign_floor_vs_gpg", "gpg --detach-sign, software P-256, 100 KiB", 1, b.size.small, ours, stopwatch(func() error { return g.Sign(b.ctx, b.small) }))
+}
+
+// written writes a signature and its proof as the client does.
+func (b *bench) written() error {
+	var errs [2]error
+	var both sync.WaitGroup
+	for i, size := range []int{signatureSize, proofSize} {
+		both.Go(func() {
+			errs[i] = durable.WriteFile(fmt.Sprintf("%s.floor-%d", b.small, i), make([]byte, size), 0o644)
+		})
+	}
+	both.Wait()
+	return errors.Join(errs[:]...)
 }
 
 // asking is a client's request that is under way; its hash state was made before.
@@ -175,10 +221,13 @@ type parts struct {
 
 // What a ceremony with one item writes and sends, about: the intent with its plan, then its attestation and outcome, each
 // synced on the board's disk and on the host's before anything goes on; the host acknowledges the first.
+// The client writes the signature and its proof.
 const (
 	recordSize     = 1200
 	ackSize        = 60
 	submissionSize = 300
+	signatureSize  = 240
+	proofSize      = 1800
 )
 
 func newParts(ctx context.Context, bin, dir string) (p *parts, err error) {

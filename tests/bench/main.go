@@ -33,6 +33,9 @@
 // a ceremony cannot do without either: request and result cross the line too, and nobody is believed whose signature was
 // not verified.
 //
+// sign_floor_vs_gpg is what sign_small_vs_gpg would be if daemon, line and board cost nothing between those parts: about
+// what gpg's process takes.
+//
 // sign_small_vs_piv_tool cannot reach its target: yubico-piv-tool asks for a bare signature, and the syncs on two disks and
 // the TPM commands that make ours evidence take about as long as half of that process.
 package main
