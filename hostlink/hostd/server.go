@@ -44,7 +44,7 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 	}
 	_ = c.SetReadDeadline(time.Time{})
 	say := func(r *api.Response) error {
-		_ = c.SetWriteDeadline(time.Now().Add(clientWait))
+		_ = c.SetWriteDeadline(time.Now().Add(readWait(req.Op)))
 		return lines.Write(r)
 	}
 	switch req.Op {
@@ -59,6 +59,7 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 	case api.OpStatus:
 		d.serveStatus(say)
 	case api.OpLog:
+		defer context.AfterFunc(ctx, func() { _ = c.Close() })() // or say waits for a person
 		d.serveLog(ctx, &req, say)
 	case api.OpPublish:
 		d.servePublish(say)
@@ -86,9 +87,18 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 const (
 	hashWait   = 6 * time.Hour
 	clientWait = 10 * time.Second
+	pagerWait  = 24 * time.Hour
 	takenWait  = time.Minute // to write what it got to a slow disk
-
 )
+
+// readWait bounds how long a client may take to read what it is told: a log may be
+// before a person, in a pager, who looks at one screen of it until tomorrow.
+func readWait(op string) time.Duration {
+	if op == api.OpLog {
+		return pagerWait
+	}
+	return clientWait
+}
 
 // answer runs f in the loop and sends what it returns.
 func (d *Daemon) answer(say func(*api.Response) error, f func() *api.Response) {

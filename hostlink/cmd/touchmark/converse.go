@@ -61,7 +61,7 @@ func lost(err error, s *client.Session, paths []string) error {
 	case s.Left():
 		return kept(exitf(api.MaySigned, "interrupted while job %s was with the appliance: it may be signed yet", s.Job), s, paths)
 	}
-	return kept(exitf(api.MaySigned, "touchmark-hostd went away while job %s was with the appliance: it may be signed yet", s.Job), s, paths)
+	return kept(exitf(api.MaySigned, "touchmark-hostd %s while job %s was with the appliance: it may be signed yet", why(err), s.Job), s, paths)
 }
 
 // kept adds to an error how to come by the result.

@@ -29,7 +29,12 @@ func (a *app) roundCmd() *cobra.Command {
 	}
 	sub := func(action, use, short, long, example string, args cobra.PositionalArgs) {
 		c.AddCommand(&cobra.Command{Use: use, Short: short, Long: long, Example: example, Args: args,
-			RunE: func(_ *cobra.Command, rules []string) error { return a.round(action, rules) }})
+			RunE: func(_ *cobra.Command, rules []string) error {
+				if action == api.RoundWait {
+					return a.waitPublished(rules[0])
+				}
+				return a.round(action, rules)
+			}})
 	}
 	sub(api.RoundOpen, "open [RULE...]", "Open a round now, whatever the schedule says", "Puts what waits before the operator now: of the rules named, or of all. It asks again for what was denied, too.",
 		"  touchmark round open", nil)
@@ -200,7 +205,7 @@ func (a *app) ruleOver(db string) (string, error) {
 // waitPublished waits until what is staged is published. Ctrl-C ends the
 // waiting: what is staged goes on to be signed.
 func (a *app) waitPublished(rule string) error {
-	c, err := client.Dial(a.socket)
+	c, err := client.Follow(a.socket, &api.Request{Op: api.OpRound, Action: api.RoundWait, Rules: []string{rule}})
 	if err != nil {
 		return err
 	}
@@ -216,15 +221,16 @@ func (a *app) waitPublished(rule string) error {
 		}
 		_ = c.Close() // ends Next too
 	}()
-	if err := c.Say(&api.Request{Op: api.OpRound, Action: api.RoundWait, Rules: []string{rule}}); err != nil {
-		return err
-	}
 	r, err := c.Next()
 	if err != nil {
 		return err
 	}
 	if err := client.Said(r); err != nil {
 		return err
+	}
+	if a.json {
+		a.object(map[string]any{"ok": true, "rule": rule})
+		return nil
 	}
 	fmt.Fprintf(a.out, "%s is signed and published\n", rule)
 	return nil

@@ -139,14 +139,11 @@ and documents, which are signed over another form (docs/spec/signature.md §4).`
 }
 
 func (a *app) log(req *api.Request) error {
-	d, err := client.Dial(a.socket)
+	d, err := client.Follow(a.socket, req)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = d.Close() }() // the conversation is over either way
-	if err := d.Say(req); err != nil {
-		return err
-	}
 	for found := false; ; {
 		r, err := d.Next()
 		if err != nil {

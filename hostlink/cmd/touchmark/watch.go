@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,7 +39,7 @@ Exit code 10 if the log contradicts this host's mirror.`,
 type view interface {
 	state(*api.Status, []api.Job) error // now
 	entry(*api.Entry) error             // was committed
-	lost()                              // the daemon went away and is waited for
+	lost(why string)                    // the daemon went away or is stuck, and is waited for
 }
 
 // follower follows daemon after daemon.
@@ -61,7 +62,7 @@ func (a *app) watch(v view) error {
 		if err == nil || codeOf(err) != api.NoDaemon || !f.met {
 			return err
 		}
-		v.lost()
+		v.lost(why(err))
 		select {
 		case <-stop:
 			return nil
@@ -70,19 +71,24 @@ func (a *app) watch(v view) error {
 	}
 }
 
+// why is what became of the daemon.
+func why(lost error) string {
+	if errors.Is(lost, client.ErrSilent) {
+		return "gives no answer"
+	}
+	return "went away"
+}
+
 // lookAgain is how often a daemon that went away is looked for.
 const lookAgain = time.Second
 
 // follow follows one daemon. It returns nil when a signal came.
 func (f *follower) follow(stop <-chan os.Signal) error {
-	d, err := client.Dial(f.socket)
+	d, err := client.Follow(f.socket, &api.Request{Op: api.OpWatch, From: f.next})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = d.Close() }() // the conversation is over either way
-	if err := d.Say(&api.Request{Op: api.OpWatch, From: f.next}); err != nil {
-		return err
-	}
 	told := make(chan error, 1)
 	go func() { told <- f.tell(d) }()
 	select {
@@ -200,9 +206,9 @@ func (v *lineView) entry(e *api.Entry) error {
 	return nil
 }
 
-func (v *lineView) lost() {
+func (v *lineView) lost(why string) {
 	if !v.gone && !v.json {
-		v.say("touchmark-hostd went away: waiting for it to come back")
+		v.say("touchmark-hostd %s: waiting for it to come back", why)
 	}
 	v.gone = true
 }
@@ -233,9 +239,9 @@ func (v *screenView) state(s *api.Status, jobs []api.Job) error {
 
 func (v *screenView) entry(*api.Entry) error { return nil }
 
-func (v *screenView) lost() {
+func (v *screenView) lost(why string) {
 	if !v.gone {
-		fmt.Fprintln(v.out, "\ntouchmark-hostd went away: waiting for it to come back")
+		fmt.Fprintf(v.out, "\ntouchmark-hostd %s: waiting for it to come back\n", why)
 	}
 	v.gone = true
 }

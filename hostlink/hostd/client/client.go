@@ -7,12 +7,14 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +26,9 @@ type Conn struct {
 	net.Conn
 	lines  *api.Lines
 	socket string
+	open   context.Context // until Close
+	end    context.CancelFunc
+	stuck  atomic.Bool // the daemon was found to be, and the connection closed
 }
 
 // Dial connects, or says why not and what to do.
@@ -31,7 +36,10 @@ func Dial(socket string) (*Conn, error) {
 	c, err := net.Dial("unix", socket)
 	switch {
 	case err == nil:
-		return &Conn{c, api.NewLines(c), socket}, nil
+		open, end := context.WithCancel(context.Background())
+		return &Conn{Conn: c, lines: api.NewLines(c), socket: socket, open: open, end: end}, nil
+	case errors.Is(err, syscall.EAGAIN): // it takes no connections out of its queue, which is full
+		return nil, (&Conn{socket: socket}).silent()
 	case errors.Is(err, fs.ErrPermission):
 		return nil, api.Errorf(api.NoDaemon, "no permission to use %s: join the group that owns the socket", socket)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
@@ -42,10 +50,13 @@ func Dial(socket string) (*Conn, error) {
 
 // Say sends a request.
 func (c *Conn) Say(r *api.Request) error {
-	if err := c.lines.Write(r); err != nil {
-		return errGone
+	switch err := c.lines.Write(r); {
+	case err == nil:
+		return nil
+	case c.stuck.Load(), errors.Is(err, os.ErrDeadlineExceeded):
+		return c.silent()
 	}
-	return nil
+	return errGone
 }
 
 // Next reads one response; the daemon's end before a final one is an error.
@@ -55,12 +66,12 @@ func (c *Conn) Next() (*api.Response, error) {
 	switch {
 	case err == nil:
 		return r, nil
+	case c.stuck.Load(), errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, c.silent()
 	case errors.Is(err, api.ErrLine):
 		return nil, api.Errorf(api.Internal, "touchmark-hostd on %s: %w", c.socket, err)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, net.ErrClosed):
 		return nil, errGone
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, api.Errorf(api.NoDaemon, "touchmark-hostd on %s gives no answer: look at its log, and start it again", c.socket)
 	}
 	return nil, api.Errorf(api.NoDaemon, "touchmark-hostd on %s: %w", c.socket, err)
 }
@@ -68,10 +79,13 @@ func (c *Conn) Next() (*api.Response, error) {
 // errGone says that the daemon ended the connection without an answer.
 var errGone = api.Errorf(api.NoDaemon, "touchmark-hostd stopped before it answered: start it again")
 
-// Ask sends a request that has one answer, and waits for nobody. A final answer that
+// Ask sends a request that has one answer, for which nobody is waited. A final answer that
 // is no success is an error too; so is none, by a daemon that is stuck.
 func Ask(socket string, req *api.Request) (*api.Response, error) {
-	return ask(socket, req, patience(req.Op))
+	if req.Action == api.RoundWait {
+		return nil, api.Errorf(api.Internal, "a round is waited for with Follow: people have no patience that is known here")
+	}
+	return ask(context.Background(), socket, req, patience(req.Op))
 }
 
 // patience is far more than a busy daemon takes for an answer.
@@ -85,12 +99,13 @@ func patience(op string) time.Duration {
 	return 2 * time.Minute // what it knows, one question to the board included
 }
 
-func ask(socket string, req *api.Request, patience time.Duration) (*api.Response, error) {
+func ask(ctx context.Context, socket string, req *api.Request, patience time.Duration) (*api.Response, error) {
 	c, err := Dial(socket)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = c.Close() }() // the conversation is over either way
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, errGone
 	}
@@ -136,6 +151,7 @@ func Open(socket string) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.mind(asking)
 	return &Session{socket: socket, conn: c, left: make(chan struct{})}, nil
 }
 
@@ -285,6 +301,7 @@ func (s *Session) again() bool {
 	if err != nil {
 		return false
 	}
+	c.mind(asking)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.Left() || c.Say(s.req) != nil { // or it is gone again

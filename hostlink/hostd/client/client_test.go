@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"net"
 	"path/filepath"
 	"testing"
@@ -60,9 +61,48 @@ func TestStuckDaemon(t *testing.T) {
 		if d := patience(op); d < time.Minute || d > time.Hour {
 			t.Errorf("%s is waited for for %v", op, d)
 		}
-		_, err := ask(path, &api.Request{Op: op}, 100*time.Millisecond)
+		_, err := ask(t.Context(), path, &api.Request{Op: op}, 100*time.Millisecond)
 		if api.CodeOf(err, 0) != api.NoDaemon {
 			t.Errorf("%s of a daemon that is stuck: %v", op, err)
+		}
+	}
+}
+
+// TestStuckMeanwhile: a daemon that is stuck after it took a request ends every conversation that waits for it; one
+// that is busy with people ends none.
+func TestStuckMeanwhile(t *testing.T) {
+	quick := pulse{time.Millisecond, 100 * time.Millisecond}
+	l, s := listening(t)
+	first := accept(t, l)
+	s.conn.mind(quick)
+	ended := make(chan error, 2)
+	go func() { _, err := s.Wait(&api.Request{Op: api.OpSign}); ended <- err }()
+	hear(t, first, api.OpSign)
+	go func() {
+		c, err := follow(s.socket, &api.Request{Op: api.OpWatch}, quick)
+		for err == nil {
+			_, err = c.Next()
+		}
+		ended <- err
+	}()
+	for range 20 { // both are asked for, and what is asked beside them
+		probe := accept(t, l)
+		r := new(api.Request)
+		if err := probe.lines.Read(r); err != nil {
+			t.Fatal(err)
+		}
+		if err := probe.lines.Write(&api.Response{Final: r.Op == api.OpJobs, OK: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("given up while the daemon answers: %v", err)
+	default:
+	}
+	for range cap(ended) { // from here on nobody is answered
+		if err := <-ended; !errors.Is(err, ErrSilent) || api.CodeOf(err, 0) != api.NoDaemon {
+			t.Errorf("of a daemon that is stuck: %v", err)
 		}
 	}
 }

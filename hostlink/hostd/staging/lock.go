@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -27,7 +29,7 @@ func (r *Repository) lock() (release func() error, err error) {
 	}
 	temp := filepath.Join(filepath.Dir(r.Lock), "."+filepath.Base(r.Lock)+".touchmark")
 	if err := durable.Replace(temp, []byte(r.lockText()), 0o644); err != nil {
-		return nil, err
+		return nil, unwritable(err, "the directory of the lock")
 	}
 	err = r.takeLock(temp)
 	if err = errors.Join(err, durable.OS.Remove(temp)); errors.Is(err, fs.ErrExist) {
@@ -37,6 +39,17 @@ func (r *Repository) lock() (release func() error, err error) {
 		return nil, err
 	}
 	return r.release, nil
+}
+
+// unwritable adds to an error about a directory what it is to be like.
+func unwritable(err error, dir string) error {
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return fmt.Errorf("%w; or systemd keeps the daemon from it: ReadWritePaths= of its unit is to name a directory above dir and into", err)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %s must be there, and be this user's to write in", err, dir)
+	}
+	return err
 }
 
 // takeLock gives the lock's name to a file, also if we have it from a time when

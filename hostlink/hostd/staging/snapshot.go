@@ -69,7 +69,7 @@ func (r *Repository) Snapshot(number uint64) (items []round.Item, look string, e
 		return nil, "", err
 	}
 	if err := durable.OS.Mkdir(r.base(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, "", fmt.Errorf("%w: the directory that into is in must be there, and be this user's to write in", err)
+		return nil, "", unwritable(err, "the directory that into is in")
 	}
 	dir := r.generation(number) + ".new"
 	if err := errors.Join(os.RemoveAll(dir), os.RemoveAll(r.generation(number))); err != nil {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/hostd/round"
@@ -302,6 +304,18 @@ func TestUnfitStaging(t *testing.T) {
 				t.Errorf("left behind: %v", left)
 			}
 		})
+	}
+}
+
+// TestUnwritable: a hint is one for what is wrong, which systemd's ProtectSystem= shows as a file system that nobody may write to.
+func TestUnwritable(t *testing.T) {
+	for cause, want := range map[error]string{
+		unix.EROFS: "ReadWritePaths=", unix.EACCES: "this user's to write in", unix.ENOENT: "must be there", unix.ENOSPC: "no space left on device",
+	} {
+		err := unwritable(&fs.PathError{Op: "mkdir", Path: "/srv/x", Err: cause}, "the directory")
+		if !errors.Is(err, cause) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "must be there") != (cause == unix.ENOENT || cause == unix.EACCES) {
+			t.Errorf("%v: %v", cause, err)
+		}
 	}
 }
 

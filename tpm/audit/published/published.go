@@ -41,6 +41,7 @@ const (
 	Foreign     State = "signature-foreign"  // by another key, or in a form that no log of this version has
 	Unpublished State = "never-published"    // signed, says the log, and not in the repository
 	Unsure      State = "perhaps-signed"     // may have been signed, whatever the log says, and is not in the repository
+	Keys        State = "certificate"        // OpenPGP keys under the name of a signature
 	Superseded  State = "superseded"         // not in the repository, as something newer of its name was signed
 	Good        State = "published"          // announced, and over its file
 )
@@ -100,6 +101,8 @@ func (r *Repository) add(name string, signature []byte, over []sigformat.State, 
 			r.loose[string(s.Digest())] = append(r.loose[string(s.Digest())], f)
 		}
 		return
+	case err != nil && certificates(signature):
+		f.State = Keys
 	case err != nil:
 		f.State, f.Text = Foreign, err.Error()
 	case r.keys.Find(s.Fingerprint) == nil:
@@ -288,7 +291,9 @@ func (m *Match) Finish() error {
 				continue
 			}
 			f.taken = true
-			f.State, f.Text = Foreign, "no signature that this log's keys make"
+			if f.State, f.Text = Foreign, "no signature that this log's keys make"; certificates(f.raw) {
+				f.State, f.Text = Keys, ""
+			}
 			if f.named {
 				f.State, f.Text = Mismatch, "it names a key of this log, whose signature over that it is not"
 			}

@@ -133,6 +133,38 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// A keyring under the name of a signature is no signature by others; with a signature over a file in it, it is one.
+func TestKeyrings(t *testing.T) {
+	s := newSigner(t)
+	cert, err := sigformat.NewCertificate(s.key, "a <a@example.org>", func(digest []byte, h crypto.Hash) ([]byte, error) { return s.priv.Sign(rand.Reader, digest, h) })
+	s.must(err)
+	sig := s.sign("x", "x", false, "")
+	newer := func(tag byte, length []byte, n int) []byte {
+		return slices.Concat([]byte{0xc0 | tag}, length, make([]byte, n))
+	}
+	for name, file := range map[string][]byte{
+		"certificate archive-keyring.gpg": cert,
+		"certificate KEYS.asc":            sigformat.Armor(cert),
+		"certificate two.gpg":             slices.Concat(cert, cert),
+		"certificate newer.gpg":           slices.Concat(newer(6, []byte{5}, 5), newer(13, []byte{192, 8}, 200), newer(17, []byte{255, 0, 0, 1, 0}, 256)),
+		"signature-foreign cut.gpg":       cert[:len(cert)-1],
+		"signature-foreign parts.gpg":     slices.Concat(newer(6, []byte{225}, 2), newer(13, []byte{2}, 2)),
+		"signature-foreign hidden.gpg":    slices.Concat(cert, sig),
+		"signature-foreign hidden.asc":    slices.Concat(sigformat.Armor(cert), sigformat.ArmorSignature(sig)),
+		"signature-foreign late.gpg":      slices.Concat(cert[len(cert)/2:], cert),
+		"signature-foreign huge.gpg":      {0x9a, 0xff, 0xff, 0xff, 0xff, 4},
+		"signature-foreign empty.gpg":     {},
+	} {
+		for _, over := range [][]sigformat.State{nil, state("beside it")} {
+			r := New(s.ring(), origin)
+			r.Add(strings.Fields(name)[1], file, over)
+			if got := s.match(r); !slices.Equal(got, []string{name}) {
+				t.Errorf("%s is %q", name, got)
+			}
+		}
+	}
+}
+
 // Metadata and envelopes are over what they hold, beside whatever file they lie;
 // each signature in them that names a key of the log is looked at, others are not.
 func TestEnclosed(t *testing.T) {

@@ -133,7 +133,7 @@ type tally struct {
 
 func (t *tally) say(f published.Found) error {
 	t.count[f.State]++
-	if !t.o.all && slices.Contains([]published.State{published.Good, published.Foreign, published.Superseded}, f.State) {
+	if !t.o.all && slices.Contains([]published.State{published.Good, published.Foreign, published.Keys, published.Superseded}, f.State) {
 		return nil
 	}
 	if t.o.json {
