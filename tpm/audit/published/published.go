@@ -76,7 +76,7 @@ func New(keys sigformat.Keyring, origin string) *Repository {
 	return &Repository{keys: keys, origin: origin, jobs: map[message.JobID][]*Found{}, loose: map[string][]*Found{}}
 }
 
-// Add takes a signature file; over is what Hash said of it. Of a file that holds
+// Add takes a signature file, as Apart gives it; over is what Hash said of it. Of a file that holds
 // signatures with what they are over, it takes each by a key of the log.
 func (r *Repository) Add(name string, signature []byte, over []sigformat.State) {
 	inside := r.enclosed(signature)
@@ -95,6 +95,8 @@ func (r *Repository) add(name string, signature []byte, over []sigformat.State, 
 	f := &Found{File: name, over: over, named: named}
 	_, s, content, err := read(signature)
 	switch {
+	case err != nil && r.claims(signature):
+		f.State, f.Text = Unlogged, "it names a key of this log, in a form that the log never makes: "+err.Error()
 	case err != nil && len(over) > 0:
 		f.raw = signature
 		for _, s := range over {

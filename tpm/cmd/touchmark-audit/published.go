@@ -4,14 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/document/form"
 	"touchmark/tpm/audit/published"
 	"touchmark/tpm/ledger"
 )
@@ -77,53 +75,6 @@ func (o publishedOptions) run(out io.Writer, dir string) error {
 	return t.verdict()
 }
 
-// walk takes every signature below dir with the file it is over, and says which are
-// too large to be read. Symbolic links are not followed: what they lead to is met
-// where it is.
-func walk(dir string, r *published.Repository, say func(published.Found) error) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		covers, ok := published.Covers(path)
-		if !ok {
-			return nil
-		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		switch info, err := d.Info(); {
-		case err != nil:
-			return err
-		case published.Encloses(path) && info.Size() > published.MaxEnclosed:
-			return nil
-		case info.Size() > published.MaxSignature:
-			return say(published.Found{State: published.NotRead, File: filepath.ToSlash(name),
-				Text: fmt.Sprintf("%d bytes; a signature has at most %d: look what it is", info.Size(), published.MaxSignature)})
-		}
-		sig, err := readFile(path, published.MaxSignature)
-		if err != nil {
-			return err
-		}
-		over, err := r.Hash(sig, func() (io.ReadCloser, error) { return open(covers) })
-		if err != nil {
-			return err
-		}
-		r.Add(filepath.ToSlash(name), sig, over)
-		return nil
-	})
-}
-
-// open opens a file; nil if there is none.
-func open(path string) (io.ReadCloser, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return f, err
-}
-
 // tally prints findings and counts them.
 type tally struct {
 	out   io.Writer
@@ -143,7 +94,7 @@ func (t *tally) say(f published.Found) error {
 	if f.Entry != nil {
 		at = fmt.Sprintf(" (entry %d)", *f.Entry)
 	}
-	_, err := fmt.Fprintf(t.out, "%-18s %s%s\n", f.State, f.File, at)
+	_, err := fmt.Fprintf(t.out, "%-18s %s%s\n", f.State, form.Show(f.File), at)
 	if err == nil && f.Text != "" {
 		_, err = fmt.Fprintf(t.out, "%-18s %s\n", "", f.Text)
 	}

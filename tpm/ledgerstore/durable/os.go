@@ -16,13 +16,19 @@ type osDisk struct{}
 
 type osFile struct{ *os.File }
 
+// Size is that of a file or directory; anything else has none, and may never end.
 func (f osFile) Size() (int64, error) {
 	st, err := f.Stat()
 	if err != nil {
 		return 0, err
 	}
+	if !st.Mode().IsRegular() && !st.IsDir() {
+		return 0, &fs.PathError{Op: "read", Path: f.Name(), Err: errNoFile}
+	}
 	return st.Size(), nil
 }
+
+var errNoFile = errors.New("a pipe, socket or device, not a file")
 
 // Sync is fdatasync: data and the size that makes it reachable, without the
 // times nobody needs.
@@ -67,8 +73,10 @@ func (osDisk) List(dir string) ([]string, error) {
 	return names, nil
 }
 
+// Open does not wait for whoever writes into a pipe: what is read may be somebody
+// else's directory.
 func (osDisk) Open(path string, flag int, perm fs.FileMode) (File, error) {
-	f, err := os.OpenFile(path, flag, perm)
+	f, err := os.OpenFile(path, flag|unix.O_NONBLOCK, perm)
 	if err != nil {
 		return nil, err
 	}
