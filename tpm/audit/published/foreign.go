@@ -69,9 +69,6 @@ func alone(file, body []byte) []byte {
 	return slices.Concat(clearHead, []byte("Hash: SHA256\n\n"), text, sigformat.ArmorSignature(packet))
 }
 
-// tagSignature is that of a signature packet, RFC 9580 §5.
-const tagSignature = 2
-
 // signatures finds the bodies of all signatures over documents (types 00 and 01) in a
 // file: binary, or in whatever armor there is.
 func signatures(file []byte) (bodies [][]byte) {
@@ -80,7 +77,7 @@ func signatures(file []byte) (bodies [][]byte) {
 		streams = dearmored(file)
 	}
 	for _, b := range streams {
-		for tag, body, rest := cutPacket(b); body != nil; tag, body, rest = cutPacket(rest) {
+		for tag, body, rest, ok := packet(b); ok; tag, body, rest, ok = packet(rest) {
 			if kind := kindOf(body); tag == tagSignature && len(body) < 1<<16 && (kind == 0 || kind == 1) {
 				bodies = append(bodies, body)
 			}
@@ -109,54 +106,6 @@ func dearmored(text []byte) (blocks [][]byte) {
 	}
 	return blocks
 }
-
-// cutPacket takes a packet of any form (RFC 9580 §4.2): body is nil at the end, where
-// it is cut short, and at one in parts, which no signature may be.
-func cutPacket(b []byte) (tag byte, body, rest []byte) {
-	if len(b) < 2 || b[0] < 0x80 {
-		return 0, nil, nil
-	}
-	tag, n, head := b[0]&0x3f, -1, 0
-	if b[0]&0x40 != 0 {
-		n, head = newLength(b[1:], twoOfPacket)
-	} else {
-		tag >>= 2
-		switch size := 1 << (b[0] & 3); {
-		case b[0]&3 == 3: // to the end
-			n = len(b) - 1
-		case len(b) > size:
-			head = size
-			for _, x := range b[1 : 1+size] {
-				n = max(n, 0)<<8 | int(x)
-			}
-		}
-	}
-	if n < 0 || n > len(b)-1-head {
-		return 0, nil, nil
-	}
-	b = b[1+head:]
-	return tag, b[:n:n], b[n:]
-}
-
-// newLength is the length of a new packet, or of a subpacket, and how many bytes it
-// takes; n < 0 if there is none. Below two it has two bytes.
-func newLength(b []byte, two byte) (n, size int) {
-	switch {
-	case len(b) >= 1 && b[0] < 192:
-		return int(b[0]), 1
-	case len(b) >= 2 && b[0] < two:
-		return (int(b[0])-192)<<8 + int(b[1]) + 192, 2
-	case len(b) >= 5 && b[0] == 255:
-		return int(binary.BigEndian.Uint32(b[1:])), 5
-	}
-	return -1, 0
-}
-
-// Where lengths of two bytes end: behind them, a packet's is that of its first part.
-const (
-	twoOfPacket    = 224
-	twoOfSubpacket = 255
-)
 
 // kindOf is the type of a signature, 0xff if it says none.
 func kindOf(body []byte) byte {
@@ -201,15 +150,34 @@ func issuersOf(body []byte) (all [][]byte) {
 }
 
 func issuersIn(area []byte) (all [][]byte) {
-	for n, size := newLength(area, twoOfSubpacket); n > 0 && n <= len(area)-size; n, size = newLength(area, twoOfSubpacket) {
-		kind, value := area[size]&0x7f, area[size+1:size+n]
+	for {
+		kind, value, rest := subpacket(area)
 		switch {
+		case rest == nil:
+			return all
 		case kind == subIssuer:
 			all = append(all, value)
 		case kind == subIssuerFingerprint && len(value) > 0:
 			all = append(all, value[1:])
 		}
-		area = area[size+n:]
+		area = rest
 	}
-	return all
+}
+
+// subpacket takes one off an area (RFC 9580 §5.2.3.7); rest is nil if there is none.
+func subpacket(b []byte) (kind byte, value, rest []byte) {
+	n, width := int64(-1), 1
+	switch {
+	case len(b) == 0:
+	case b[0] < 192:
+		n = int64(b[0])
+	case b[0] < 255:
+		n, width = (int64(b[0])-192)<<8+number(b[1:], 1)+192, 2
+	default:
+		n, width = number(b[1:], 4), 5
+	}
+	if n < 1 || n > int64(len(b)-width) {
+		return 0, nil, nil
+	}
+	return b[width] & 0x7f, b[width+1 : width+int(n)], b[width+int(n):]
 }

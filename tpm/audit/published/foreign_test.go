@@ -72,6 +72,7 @@ func TestAroundTheLogInOtherForms(t *testing.T) {
 		"of a text":           {s.gnupg("x", 1), "signature-unlogged"},
 		"armored":             {armored("PGP SIGNATURE", plain), "signature-unlogged"},
 		"in a message":        {slices.Concat([]byte("look:\n"), armored("PGP MESSAGE", plain)), "signature-unlogged"},
+		"as a key":            {armored("PGP PUBLIC KEY BLOCK", plain), "signature-unlogged"},
 		"behind another's":    {slices.Concat(stranger.gnupg("x", 0), plain), "signature-unlogged"},
 		"below a text":        {slices.Concat(text, armored("PGP SIGNATURE", slices.Concat(stranger.gnupg("x", 0), plain))), "signature-unlogged"},
 		"version 3":           {slices.Concat([]byte{0xc2, 22, 3, 5, 0, 0, 0, 0, 0}, s.keyID(), []byte{19, 8, 0, 0, 0, 0, 0}), "signature-unlogged"},
