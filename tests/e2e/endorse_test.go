@@ -39,6 +39,8 @@ func TestChallenge(t *testing.T) {
 	audit(1, "whose TPM that is was not checked", "activate", asked, answered)
 	audit(2, "unknown authority", "activate", asked, answered, "--ek-roots", r.roots("step", makers, "issuercert.pem"))
 	audit(3, "not only certificates", "activate", asked, answered, "--ek-roots", r.Trust)
+	audit(3, "holds no certificates", "activate", asked, answered, "--ek-roots", t.TempDir())
+	audit(4, "not a day", "activate", asked, answered, "--ek-roots", roots, "--at", "yesterday")
 	audit(2, "not yet valid", "activate", asked, answered, "--ek-roots", roots, "--at", "2020-01-01")
 	audit(0, "fresh-at", "verify", r.Mirror, "--challenge", asked, "--answer", answered)
 

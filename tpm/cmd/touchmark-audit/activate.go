@@ -50,6 +50,10 @@ whose TPM it is, 2 it is not so, 3 something cannot be read, 4 wrong usage.`,
 }
 
 func (o activateOptions) run(out io.Writer, asked, answered string) error {
+	at, err := o.day()
+	if err != nil {
+		return err
+	}
 	tr, err := readTrust(o.trust)
 	if err != nil {
 		return unreadable(err)
@@ -78,7 +82,20 @@ func (o activateOptions) run(out io.Writer, asked, answered string) error {
 	if _, err = fmt.Fprintf(out, "the attestation key of %s is in the TPM that holds the endorsement key\n", tr.Origin); err != nil {
 		return err
 	}
-	return o.whose(out, kept.EK, d.Challenge.Time)
+	if at.IsZero() {
+		at = d.Challenge.Time
+	}
+	return o.whose(out, kept.EK, at)
+}
+
+// day is --at, zero without it.
+func (o activateOptions) day() (at time.Time, err error) {
+	if o.at != "" {
+		if at, err = time.Parse(time.DateOnly, o.at); err != nil {
+			err = fmt.Errorf("--at: %q is not a day like 2006-01-02", o.at)
+		}
+	}
+	return at, err
 }
 
 // activated checks secret and attestations.
@@ -103,12 +120,6 @@ func (o activateOptions) whose(out io.Writer, der []byte, at time.Time) error {
 	if o.roots == "" {
 		return &exitError{exitWarnings, "whose TPM that is was not checked: give --ek-roots, the TPM makers' certificates"}
 	}
-	if o.at != "" {
-		var err error
-		if at, err = time.Parse(time.DateOnly, o.at); err != nil {
-			return unreadable(fmt.Errorf("--at: %w", err))
-		}
-	}
 	roots, err := readRoots(o.roots)
 	if err != nil {
 		return unreadable(err)
@@ -128,6 +139,9 @@ func readRoots(dir string) (*ek.Roots, error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%s holds no certificates", dir)
 	}
 	roots := &ek.Roots{}
 	for _, f := range files {
