@@ -95,6 +95,14 @@ func serve(c net.Conn, l *logtest.Log, mode, arg string) {
 	if lines.Read(&req) != nil {
 		return // a client that found its own inputs wrong says nothing
 	}
+	if req.Op == api.OpMay {
+		r := &api.Response{Final: true, OK: mode != "small"}
+		if it := req.Items[0]; !r.OK {
+			r.Code, r.Error = api.Refused, fmt.Sprintf("the policy refuses: %s: %d bytes, class %s allows 100", it.Name, it.Size, req.Class)
+		}
+		_ = lines.Write(r)
+		return
+	}
 	r := answer(l, &req)
 	switch mode {
 	case "swap": // the signatures of a batch exchanged

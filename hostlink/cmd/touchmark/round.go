@@ -160,7 +160,7 @@ func (a *app) repo(program string, args []string) error {
 	db := ""
 	for _, arg := range args {
 		switch {
-		case arg == "-s" || arg == "--sign" || arg == "-k" || arg == "--key":
+		case signs(arg):
 			return exitf(api.Usage, "%s: signatures are made by the appliance: leave it out", arg)
 		case db == "" && !strings.HasPrefix(arg, "-"):
 			db = arg
@@ -179,6 +179,14 @@ func (a *app) repo(program string, args []string) error {
 		return exitf(api.BadInput, "%s failed: %w; nothing was asked for", program, err)
 	}
 	return a.waitPublished(rule)
+}
+
+// signs reports whether an option has repo-add sign: alone, with its value, or among
+// others behind one dash, as newer versions take them.
+func signs(arg string) bool {
+	name, _, _ := strings.Cut(arg, "=")
+	short := strings.HasPrefix(arg, "-") && !strings.HasPrefix(arg, "--")
+	return name == "--sign" || name == "--key" || short && strings.ContainsAny(name, "sk")
 }
 
 // ruleOver finds the rule whose staging directory holds a database.

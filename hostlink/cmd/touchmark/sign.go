@@ -73,7 +73,7 @@ func (a *app) sign(paths []string, f *signFlags) error {
 	if err = cmp.Or(err, <-writable); err != nil {
 		return err
 	}
-	if err := a.mayAsk(paths, format, total, f.class); err != nil {
+	if err := a.mayAsk(paths, format, f.class); err != nil {
 		return err
 	}
 	files, s, err := a.prepare(paths, format, total, f)
@@ -118,23 +118,17 @@ func checkAsked(paths []string, f *signFlags) (format sigformat.Format, total in
 }
 
 // mayAsk asks whether the policy takes files of these names and sizes, if hashing
-// them takes long. What is no refusal is for later: signing finds it too.
-func (a *app) mayAsk(paths []string, format sigformat.Format, total int64, class string) error {
-	if total < pipelined || format.Cleartext() || format.Enclosed() { // of these the form that is signed may be shorter
-		return nil
-	}
-	req := &api.Request{Op: api.OpMay, Class: class}
+// them takes long.
+func (a *app) mayAsk(paths []string, format sigformat.Format, class string) error {
+	var files []api.Item
 	for _, p := range paths {
 		st, err := os.Stat(p)
 		if err != nil {
 			return exitf(api.BadInput, "%w", api.Plain(err))
 		}
-		req.Items = append(req.Items, api.Item{Name: base(p), Format: format.Name, Size: uint64(st.Size())})
+		files = append(files, api.Item{Name: base(p), Format: format.Name, Size: uint64(st.Size())})
 	}
-	if _, err := a.ask(req); err != nil && codeOf(err) == api.Refused {
-		return err
-	}
-	return nil
+	return client.May(a.socket, class, files)
 }
 
 // prepare connects, to learn early whether anybody is there, and hashes the

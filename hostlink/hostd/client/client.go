@@ -156,17 +156,20 @@ func Open(socket string) (*Session, error) {
 }
 
 // Cancel asks the daemon to withdraw the job. Its answer still counts, because
-// the job may be armed already. With nobody to ask it is Leave.
+// the job may be armed already. With nobody to ask it is Leave. Before Wait it is
+// remembered: a daemon hears of a job before it hears that nobody wants it.
 func (s *Session) Cancel() {
 	s.mu.Lock()
-	c := s.conn
+	c, early := s.conn, s.req == nil
 	s.cancelled = true
 	s.mu.Unlock()
-	if c == nil {
+	switch {
+	case early:
+	case c == nil:
 		s.Leave()
-		return
+	default:
+		_ = c.Say(&api.Request{Op: api.OpCancel}) // if this fails, so does the read in Wait
 	}
-	_ = c.Say(&api.Request{Op: api.OpCancel}) // if this fails, so does the read in Wait
 }
 
 // Leave ends Wait at once.
@@ -221,8 +224,7 @@ const maxLosses = 32
 // Wait sends the request and follows it to its final answer, which may be a
 // refusal. An error means that there is none.
 func (s *Session) Wait(req *api.Request) (*api.Response, error) {
-	s.req = req
-	err := s.current().Say(req)
+	err := s.begin(req)
 	for losses := 0; ; {
 		var r *api.Response
 		if err == nil {
@@ -243,6 +245,18 @@ func (s *Session) Wait(req *api.Request) (*api.Response, error) {
 			}
 		}
 	}
+}
+
+// begin sends the request, and that it is cancelled if it is by now.
+func (s *Session) begin(req *api.Request) error {
+	err := s.current().Say(req)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.req = req
+	if err == nil && s.cancelled {
+		err = s.conn.Say(&api.Request{Op: api.OpCancel})
+	}
+	return err
 }
 
 // hear takes one response and reports whether it is the last.

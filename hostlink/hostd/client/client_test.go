@@ -34,6 +34,22 @@ func TestCancelAsTheNextDaemonHears(t *testing.T) {
 	}
 }
 
+// TestCancelBeforeTheRequest: who changes his mind while the request is still being made withdraws it, and does not say so to
+// a daemon that knows of no request yet.
+func TestCancelBeforeTheRequest(t *testing.T) {
+	l, s := listening(t)
+	s.Cancel()
+	ended := make(chan error, 1)
+	go func() { _, err := s.Wait(&api.Request{Op: api.OpSign}); ended <- err }()
+	d := hear(t, hear(t, accept(t, l), api.OpSign), api.OpCancel)
+	if err := d.lines.Write(&api.Response{Final: true, Code: api.Interrupted}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil || s.Left() {
+		t.Error(err, s.Left())
+	}
+}
+
 // TestLeaveWhileReturning: a session that nobody waits for any longer does not
 // take up with a daemon that comes.
 func TestLeaveWhileReturning(t *testing.T) {
