@@ -89,7 +89,7 @@ func (r *reader) message(ctx context.Context, m []byte) bool {
 	case atrWanted:
 		return writeMessage(r.conn, r.port.card.ATR()) == nil
 	}
-	return false
+	return r.start(ctx, m)
 }
 
 // start begins a command; a reader that does not wait for the answer to the

@@ -5,9 +5,11 @@
 //
 // Every message is a big-endian 16-bit length and that many bytes. From the
 // reader: one byte 00 power off, 01 power on, 02 reset, 04 request for the ATR;
-// anything longer is a command APDU. From the card: the ATR, or a response
+// anything else is a command APDU. From the card: the ATR, or a response
 // APDU; the other power messages have no answer. The card either listens on a
-// unix socket ([ServeUnix]) or calls vpcd's TCP port ([DialVPCD]).
+// unix socket ([ServeUnix]) or calls vpcd's TCP port ([DialVPCD]). A program that
+// transmits 00, 01 or 02 alone as a command, which no card understands, waits
+// for ever, and pcscd with it: vpcd's protocol cannot tell it from power.
 //
 // A reader that closes its connection, or sends a power message while a
 // command runs, ends that command: a touch is no longer awaited and no answer
