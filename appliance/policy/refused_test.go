@@ -80,7 +80,7 @@ var heads = []mistake{
 	{"duration zero", `max_skew = "10m"`, `max_skew = "0m"`, `"0m"`, "like 90s"},
 	{"duration with zero", `max_skew = "10m"`, `max_skew = "010m"`, `"010m"`, "like 90s"},
 	{"duration too long", `max_skew = "10m"`, `max_skew = "2d"`, `"2d"`, "at most 24h"},
-	{"duration beyond all", `max_validity = "24h"`, `max_validity = "999999999999d"`, `"99999`, "too long"},
+	{"duration beyond all", `max_validity = "24h"`, `max_validity = "999999999999d"`, `"99999`, "at most 366d"},
 }
 
 // Who signs policies, submits and approves.

@@ -18,9 +18,17 @@ func parseDuration(s string, most time.Duration) (time.Duration, error) {
 		return 0, fmt.Errorf("%q is not a duration: write a number and one of s, m, h, d, like 90s, 10m, 24h, 30d", s)
 	}
 	if n > uint64(most/u) {
-		return 0, fmt.Errorf("%s is too long: at most %dh", s, int(most.Hours()))
+		return 0, fmt.Errorf("%s is too long: at most %s", s, hoursOrDays(most))
 	}
 	return time.Duration(n) * u, nil
+}
+
+// hoursOrDays is a bound as a policy would write it: in days where it is some.
+func hoursOrDays(d time.Duration) string {
+	if d > day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	return fmt.Sprintf("%dh", d/time.Hour)
 }
 
 var sizeUnits = map[string]uint64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}

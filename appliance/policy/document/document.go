@@ -168,7 +168,10 @@ func checkBytes(b []byte, most int) *Error {
 			return &Error{line, column, fmt.Sprintf("byte %#02x: write plain ASCII, with spaces for tabs and newlines alone (no CR)", c)}
 		}
 	}
-	if len(b) == 0 || b[len(b)-1] != '\n' {
+	if len(b) == 0 {
+		return &Error{Reason: "the file is empty"}
+	}
+	if b[len(b)-1] != '\n' {
 		return &Error{line, column + 1, "the last line needs a newline at its end"}
 	}
 	return nil

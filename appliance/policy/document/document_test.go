@@ -77,6 +77,7 @@ func TestRead(t *testing.T) {
 func TestReadRefuses(t *testing.T) {
 	plain := strings.ReplaceAll(good, "\t", " ")
 	for name, c := range map[string]struct{ old, new, want string }{
+		"empty":             {plain, "", "the file is empty"},
 		"tab":               {"  size", "\tsize", "line 5, column 1: byte 0x09"},
 		"too long":          {"# a", strings.Repeat("#", 1001), "at most 1000"},
 		"table twice":       {"[[thing]] # first", "[only]\nsize = 13\n[[thing]]", "line 6"},
