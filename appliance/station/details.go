@@ -70,6 +70,6 @@ func (s *Station) remember(j *job, how string) {
 // recall begins with what the log says of the requests before the start.
 func (s *Station) recall() {
 	for _, e := range s.past.Outcomes(maxRecent) {
-		s.recent = append(s.recent, operator.Ended{ID: e.Job.String(), Time: e.Time, Class: e.Class, Host: e.Host, Items: len(e.Items), End: summary(e.Items, false)})
+		s.recent = append(s.recent, operator.Ended{ID: e.Job.String(), Time: e.Time, Class: e.Class, Host: e.Host, Items: len(e.Items), End: recalled(e.Items)})
 	}
 }

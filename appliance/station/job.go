@@ -311,11 +311,11 @@ func (s *Station) finished(j *job, event, text string) {
 // else may have had the touch. No later request may wipe it off the display.
 const touchAlarm = "No touch was seen in time. If you DID touch, raise the alarm: the signature may exist."
 
-// summary tells the operator how the job ended.
+// summary tells the operator how the job ended; denied that he denied it after
+// it was armed.
 func summary(items []ledger.ItemResult, denied bool) string {
 	signed := 0
 	for _, it := range items {
-		why := strings.ReplaceAll(it.Reason, "-", " ")
 		switch {
 		case it.State == ledger.Signed:
 			signed++
@@ -323,13 +323,32 @@ func summary(items []ledger.ItemResult, denied bool) string {
 			return "Denied. A signature that still came back was destroyed."
 		case it.State == ledger.Withheld:
 			return "Not released: the TPM did not attest the commit, so the signature was destroyed. Have it asked for again."
-		case denied:
+		case it.State == ledger.Unknown:
+			return "The board stopped meanwhile: a signature may exist."
+		case denied || it.State == ledger.Denied:
 			return "Denied."
 		case signed == 0:
-			return "Not signed: " + why + "."
+			return "Not signed: " + why(it) + "."
 		default:
-			return fmt.Sprintf("%d of %d signed, then: %s.", signed, len(items), why)
+			return fmt.Sprintf("%d of %d signed, then: %s.", signed, len(items), why(it))
 		}
 	}
 	return fmt.Sprintf("%d of %d signed.", signed, len(items))
+}
+
+// why is the reason that an item was not signed for, in words.
+func why(it ledger.ItemResult) string {
+	if it.State == ledger.TimedOut {
+		return "no touch was seen in time"
+	}
+	return strings.ReplaceAll(it.Reason, "-", " ")
+}
+
+// recalled is what the log alone tells of a job's end: not why a signature was
+// withheld.
+func recalled(items []ledger.ItemResult) string {
+	if slices.ContainsFunc(items, func(it ledger.ItemResult) bool { return it.State == ledger.Withheld }) {
+		return "A signature came back and was destroyed."
+	}
+	return summary(items, false)
 }
