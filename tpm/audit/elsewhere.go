@@ -7,6 +7,7 @@ import (
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/challenge"
 	"touchmark/tpm/audit/finding"
+	"touchmark/tpm/audit/history"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
 )
@@ -40,9 +41,16 @@ func (a *auditor) compare(msg []byte, invalid, what string) {
 		a.evidence(finding.RolledBack, nil, "%s was committed at size %d, this log ends at %d: it was rolled back", what, cp.Size, a.log.Size())
 	case cp.Size <= a.log.Newest() && !w.Committed:
 		a.evidence(finding.Forked, nil, "%s was committed at size %d, which this log passed without committing it", what, cp.Size)
-	case !w.Is(cp.Root):
+	case !a.had(w, cp.Root):
 		a.evidence(finding.Forked, nil, "%s was committed at size %d with another history", what, cp.Size)
 	}
+}
+
+// had reports whether the log had this root at a size. Over leaf hashes that are
+// others than the entries' it counts only where the entries are not what the
+// checkpoint is over: nobody altered them then, and the commit was another.
+func (a *auditor) had(w history.Watched, root [32]byte) bool {
+	return root == w.Own || root == w.Claimed && !a.entries
 }
 
 // Dialogue is a challenge of the auditor's and what the board answered.
@@ -131,7 +139,7 @@ func (a *auditor) answered(msg []byte) (size uint64, consistent bool) {
 	w := a.log.Watched(cp.Size)
 	switch {
 	case cp.Size <= a.log.Start(): // proven when the audit began behind it
-	case w.Reached && !w.Is(cp.Root):
+	case w.Reached && !a.had(w, cp.Root):
 		a.evidence(finding.Forked, nil, "the answer to the challenge has a checkpoint of size %d with another history", cp.Size)
 		return cp.Size, false
 	case w.Reached && cp.Size <= a.log.Newest() && !w.Committed:

@@ -56,7 +56,7 @@ func (w *world) ask(f func(a *message.Approval, s *message.Submission)) Input {
 // attacks are all there are: those on entries, TPM and genesis here, those on
 // orders and whole TPMs in tamper_more_test.go, those on the certificate in
 // cert_test.go.
-var attacks = slices.Concat(entryAttacks, moreAttacks, certAttacks)
+var attacks = slices.Concat(entryAttacks, rewrittenAttacks, moreAttacks, certAttacks)
 
 var entryAttacks = []attack{
 	// What somebody with the published files can do.

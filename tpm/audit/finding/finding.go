@@ -64,11 +64,11 @@ func (l *List) Add(r Remark) {
 	if l.by == nil {
 		l.by = map[string]*Finding{}
 	}
-	key := string(r.Severity) + " " + r.Code
-	have := l.by[key]
+	at := key(r.Severity, r.Code)
+	have := l.by[at]
 	if have == nil {
 		have = &Finding{Severity: r.Severity, Code: r.Code, Explanation: r.Text, Entries: []uint64{}}
-		l.by[key] = have
+		l.by[at] = have
 		l.list = append(l.list, have)
 	}
 	have.Count++
@@ -78,6 +78,16 @@ func (l *List) Add(r Remark) {
 		}
 	}
 }
+
+// Join takes all that another list has.
+func (l *List) Join(other *List) {
+	for _, f := range other.list {
+		l.Add(Of(f.Severity, f.Code, f.Explanation, f.Entries))
+		l.by[key(f.Severity, f.Code)].Count += f.Count - 1
+	}
+}
+
+func key(s Severity, code string) string { return string(s) + " " + code }
 
 // Sorted gives the findings, gravest first.
 func (l *List) Sorted() []Finding {

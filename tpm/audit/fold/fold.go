@@ -32,7 +32,10 @@ type Fold struct {
 
 	replay anchor.Replay
 	found  finding.List
-	report report.Report
+	// claimed is what holds only if the published leaf hashes, and not the entries, are
+	// what was committed.
+	claimed finding.List
+	report  report.Report
 
 	booted  bool // a boot entry came
 	noQuote bool // a commit has no quote, and no boot entry came since
@@ -92,6 +95,11 @@ func (f *Fold) Add(t *task.Task) {
 	f.index = t.Index
 	for _, n := range t.Notes {
 		f.Say(n)
+	}
+	if f.news() {
+		for _, n := range t.Claimed {
+			f.claimed.Add(n)
+		}
 	}
 	if t.Body == nil {
 		return
@@ -252,6 +260,10 @@ func (f *Fold) Answer(newer bool, size uint64, next []anchor.Commit) (anchor.Pla
 	f.problems(problems, size-1)
 	return place, !slices.ContainsFunc(problems, func(p anchor.Problem) bool { return !p.Info })
 }
+
+// Entries notes, all being added, that the checkpoint is over the entries: what holds
+// over the published leaf hashes only does not hold.
+func (f *Fold) Entries() { f.found.Join(&f.claimed) }
 
 // At has what is said from here on count as said of an entry of this index.
 func (f *Fold) At(index uint64) { f.index = index }

@@ -174,6 +174,19 @@ func (l *Log) Is(n uint64, root [32]byte) (is, known bool) {
 	return false, known
 }
 
+// Own reports whether a root that Is takes may be one over the entries: false says
+// that it is one over published leaf hashes that are others.
+func (l *Log) Own(n uint64, root [32]byte) bool {
+	if l.diverged == nil {
+		return true
+	}
+	if p, ok := l.At(n); ok {
+		return p.Own == root
+	}
+	had, err := RootAt(l.own.Size(), l.own.Root(), n, l.tile)
+	return err != nil || had == root
+}
+
 // RootAt is the root of the first n entries of the log that has this root at
 // this size, proven by published tiles; an error if they do not.
 func RootAt(size uint64, root [32]byte, n uint64, tile TileFunc) ([32]byte, error) {

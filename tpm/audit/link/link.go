@@ -9,6 +9,7 @@ package link
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
 	"touchmark/appliance/piv/attest"
@@ -224,6 +225,9 @@ func (l *Linker) intent(t *task.Task, b *ledger.Intent) {
 		return
 	}
 	t.Forked, t.Unchecked = l.hostHead(t.Index, s)
+	if t.Forked == "" && !t.Unchecked && !l.Log.Own(s.HeadSize, s.HeadRoot) {
+		t.Claimed = append(t.Claimed, finding.Of(finding.Evidence, finding.HeadFork, fmt.Sprintf("intent %d: the host had verified the history of the published leaf hashes, which is another", t.Index), []uint64{t.Index}))
+	}
 }
 
 // hostHead says what is wrong with the history that a host committed to, or

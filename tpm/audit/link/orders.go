@@ -69,6 +69,8 @@ func (l *Linker) seen(t *task.Task, o *order.Order) {
 		t.Add(finding.Warning, finding.OrderUnchecked, "entry %d: the administrators saw a size far back, and no published hash tiles tell its root", t.Index)
 	case !is:
 		t.Evidence(finding.OrderForked, "entry %d: the administrators ordered it on another history", t.Index)
+	case !l.Log.Own(o.After.Size, o.After.Root):
+		t.Claimed = append(t.Claimed, finding.Of(finding.Evidence, finding.OrderForked, fmt.Sprintf("entry %d: the administrators ordered it on the history of the published leaf hashes, which is another", t.Index), []uint64{t.Index}))
 	}
 }
 

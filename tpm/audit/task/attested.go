@@ -29,6 +29,9 @@ func (t *Task) attested(certify, q quote.Attestation, certifyTag, quoteTag tagFu
 			t.X, t.NV, t.Quote, reason = x, nv, facts, err
 		}
 		if err == nil {
+			if !first {
+				t.Claimed = append(t.Claimed, finding.Of(finding.Evidence, finding.Attestation, fmt.Sprintf("entry %d, commit of size %d: HEAD took other entries than these, those of the published leaf hashes", t.Index, t.Size), []uint64{t.Index}))
+			}
 			return
 		}
 		first = false

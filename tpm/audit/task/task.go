@@ -34,6 +34,9 @@ type Task struct {
 	Err    error // why not
 
 	Notes []finding.Remark // what there is to say about it, by every stage
+	// Claimed is what there is to say besides if the checkpoint is over the entries: it
+	// holds over the published leaf hashes, which are others, and over them only.
+	Claimed []finding.Remark
 
 	// Set when it is linked.
 	Keys *Keys // nil as long as there is no genesis entry
