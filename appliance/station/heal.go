@@ -100,7 +100,7 @@ func (s *Station) unhelpful(why string) {
 // than before.
 func (s *Station) endHealing(text *string) {
 	s.healing = nil
-	err := s.chain.Load(s.now())
+	err := s.loadDisk()
 	s.halted = nil
 	if err != nil {
 		s.halt(err)

@@ -10,6 +10,7 @@ import (
 
 	"touchmark/appliance/operator"
 	"touchmark/tpm/anchor"
+	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/ledger/order"
 )
 
@@ -211,6 +212,30 @@ func TestLogKeyLost(t *testing.T) {
 	b.keys.have[next] = lost
 	b.start()
 	b.follows(next)
+	b.connect()
+	b.signs("b.db", "content")
+}
+
+// A board whose log key was replaced, and whose log is lost afterwards, takes the log back
+// from a mirror: what is left of it names the first key, which is gone for ever.
+func TestLogLostBehindAnotherLogKey(t *testing.T) {
+	b, old, next, note := rotated(t)
+	b.obeys(note)
+	b.follows(next)
+	b.signs("a.db", "content")
+	b.kill()
+	if _, err := b.keys.Find(old); err == nil {
+		t.Fatal("the first log key is still there")
+	}
+	b.lose()
+	b.start()
+	v := b.view("a halt", func(v operator.View) bool { return v.Halt != "" })
+	if v.Halt != string(recovery.HeadUnknown) {
+		t.Fatal(v.Halted)
+	}
+	b.kill()
+	b.start()
+	b.heals()
 	b.connect()
 	b.signs("b.db", "content")
 }

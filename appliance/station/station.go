@@ -148,9 +148,20 @@ func New(cfg Config) *Station {
 
 // load reads the log, unless the board cannot start anyway.
 func (s *Station) load() {
-	if err := s.chain.Load(s.now()); err != nil && s.fault == nil {
+	if err := s.loadDisk(); err != nil && s.fault == nil {
 		s.fault = err
 	}
+}
+
+// loadDisk reads what of the log is on this disk, before HEAD was asked whether that is
+// all. A log key that it does not name is no fault yet: a log that lost its entries, or
+// that comes back from a mirror, names the key of an earlier time. A start compares again.
+func (s *Station) loadDisk() error {
+	err := s.chain.Load(s.now())
+	if err != nil && chain.HaltOf(err).Halt == recovery.LogKeyWrong {
+		return nil
+	}
+	return err
 }
 
 // A host that sends nonsense must not fill the disk that the board's log of

@@ -143,6 +143,9 @@ func Log(dir string) (_ ledger.LogID, err error) {
 		return ledger.LogID{}, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if store.Size() == 0 { // it was lost, and is to come back from a mirror
+		return ledger.LogID{}, fmt.Errorf("%w: it has no entries", ledgerstore.ErrNoStore)
+	}
 	raw, err := store.Entry(0)
 	if err != nil {
 		return ledger.LogID{}, fmt.Errorf("entry 0 of the log: %w", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -110,13 +111,45 @@ func printEntry(out io.Writer, h ledger.Header, body any, asJSON bool, status st
 			_, err = fmt.Fprintf(out, "%37s%s (%s, %d bytes)\n", "", it.Name, it.Digest, it.Size)
 		}
 	}
+	for _, says := range ordered(body) {
+		if err == nil {
+			_, err = fmt.Fprintf(out, "%37s%s\n", "", says)
+		}
+	}
 	if err != nil {
 		return unreadable(err)
 	}
 	return nil
 }
 
-var fieldOrder = []string{"origin", "boot", "firmware", "clock", "committed", "recovery", "measured", "size", "quote", "sequence", "class", "intent", "job", "from", "to", "image", "previous", "mirrored", "sign", "error"}
+// mostOrdered bounds what is shown of a line of an order: records of keys are long.
+const mostOrdered = 160
+
+// ordered is what an order says but for its reason and what every order has; of a
+// policy its serial. Of what does not parse, nothing: it may be fit for no terminal.
+func ordered(body any) (says []string) {
+	b, ok := body.(*ledger.Order)
+	if !ok || b.Action != ledger.KindPolicy && parsedOrder(b) == nil {
+		return nil
+	}
+	for line := range strings.Lines(firstLines(b.Note)) {
+		line = strings.TrimSuffix(line, "\n")
+		key, _, _ := strings.Cut(line, " ")
+		switch {
+		case b.Action == ledger.KindPolicy && !policySerial.MatchString(line), strings.HasPrefix(key, "touchmark/"), slices.Contains([]string{"origin", "after", "reason"}, key):
+			continue
+		case len(line) > mostOrdered:
+			line = fmt.Sprintf("%s... (%d characters)", line[:mostOrdered], len(line))
+		}
+		says = append(says, line)
+	}
+	return says
+}
+
+// policySerial is the line of a policy that tells it from others.
+var policySerial = regexp.MustCompile(`^serial = [0-9]{1,9}$`)
+
+var fieldOrder = []string{"origin", "boot", "firmware", "clock", "committed", "recovery", "measured", "size", "quote", "sequence", "class", "intent", "job", "from", "to", "image", "previous", "mirrored", "reason", "sign", "error"}
 
 func lineOf(h ledger.Header, body any) line {
 	l := line{Index: h.Index, Time: h.Time, Kind: ledger.KindOf(body)}
@@ -153,8 +186,13 @@ func lineOf(h ledger.Header, body any) line {
 		if b.Action == ledger.KindCert {
 			l.Fields["sign"] = b.Sign.String()
 		}
-		if k := joined(b); k != nil {
-			l.Fields["key "+k.Name] = tokenKeyText(k)
+		o := parsedOrder(b)
+		if o == nil {
+			return l
+		}
+		l.Fields["reason"] = o.Reason
+		if k, ok := o.Action.(*order.Key); ok && k.Token != nil {
+			l.Fields["key "+k.Token.Name] = tokenKeyText(k.Token)
 		}
 	case error:
 		l.Fields = map[string]string{"error": b.Error()}
@@ -166,9 +204,9 @@ func tokenKeyText(k *ledger.TokenKey) string {
 	return fmt.Sprintf("%X in slot %s of token %d firmware %s %s", k.Fingerprint, k.Slot, k.Token.Serial, k.Token.Firmware, ledger.EmulatedWord(k.Token.Emulated))
 }
 
-// joined is the token's key that an order brings, nil if it brings none.
-func joined(b *ledger.Order) *ledger.TokenKey {
-	if b.Action != ledger.KindKey {
+// parsedOrder is what a note orders, nil if it is a policy or does not parse.
+func parsedOrder(b *ledger.Order) *order.Order {
+	if b.Action == ledger.KindPolicy {
 		return nil
 	}
 	text, err := message.NoteText(b.Note)
@@ -179,10 +217,7 @@ func joined(b *ledger.Order) *ledger.TokenKey {
 	if err != nil {
 		return nil
 	}
-	if k, ok := o.Action.(*order.Key); ok {
-		return k.Token
-	}
-	return nil
+	return o
 }
 
 func imageText(sum []byte) string {
