@@ -317,19 +317,20 @@ type spoken struct{ lines []string }
 
 func (s *spoken) Views() *world.Views         { return nil }
 func (s *spoken) Operator(line string) error  { s.lines = append(s.lines, line); return nil }
-func (s *spoken) Touch(context.Context) error { return nil }
+func (s *spoken) Touch(context.Context) error { s.lines = append(s.lines, "touch"); return nil }
 
-// Without a person the hands arm an administrators' order once, and leave alone what only a person may decide.
+// Without a person the hands arm an administrators' order once, touch the token once if it asks for that, and leave alone
+// what only a person may decide.
 func TestHandsArmAnOrder(t *testing.T) {
 	s := &spoken{}
 	h := &hands{board: s, n: newNarrator(io.Discard, false)}
 	o := &operator.Order{ID: strings.Repeat("ab", 32), Kind: "note", Lines: []string{"reason: a test"}}
-	for _, ask := range []operator.Ask{operator.AskNothing, operator.AskArm, operator.AskArm, operator.AskUnmirrored} {
+	for _, ask := range []operator.Ask{operator.AskNothing, operator.AskArm, operator.AskArm, operator.AskUnmirrored, operator.AskTouch, operator.AskTouch} {
 		if err := h.see(t.Context(), operator.View{Ask: ask, Order: o}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if want := []string{"arm " + o.ID}; !slices.Equal(s.lines, want) {
+	if want := []string{"arm " + o.ID, "touch"}; !slices.Equal(s.lines, want) {
 		t.Errorf("said %q, want %q", s.lines, want)
 	}
 }

@@ -96,7 +96,7 @@ func (h *hands) see(ctx context.Context, v operator.View) error {
 	}
 	switch j := v.Job; {
 	case v.Order != nil:
-		return h.obey(v)
+		return h.obey(ctx, v)
 	case v.Ask == operator.AskArm && h.armed != j.ID:
 		h.armed, h.asked = j.ID, 0
 		h.n.Say("board: job %.8s of class %s, asked by %s: %d item(s)", j.ID, j.Class, j.Host, len(j.Items))
@@ -113,13 +113,19 @@ func (h *hands) see(ctx context.Context, v operator.View) error {
 	return nil
 }
 
-// obey arms an administrators' order without a person. It goes on without a host's mirror only where a person says so.
-func (h *hands) obey(v operator.View) error {
+// obey arms an administrators' order without a person, and touches the token if it asks for that. It goes on without a
+// host's mirror only where a person says so.
+func (h *hands) obey(ctx context.Context, v operator.View) error {
 	o := v.Order
+	if v.Ask == operator.AskTouch && !h.idle && h.asked == 0 {
+		h.asked = 1
+		h.n.Say("operator: touch")
+		return h.board.Touch(ctx)
+	}
 	if v.Ask != operator.AskArm || h.armed == o.ID {
 		return nil
 	}
-	h.armed = o.ID
+	h.armed, h.asked = o.ID, 0
 	h.n.Say("board: administrators' order %.8s: %s", o.ID, o.Kind)
 	for _, line := range o.Lines {
 		h.n.Say("board:   %s", line)
