@@ -162,6 +162,10 @@ heal: setup build ## a log of 34 MiB comes back to its board from the host's mir
 queue: setup build ## MANY files (1000) wait in rounds while daemon, board and cable fail (some minutes)
 	@$(INPROC_ENV) TOUCHMARK_MANY=$(MANY) TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 1h -tags $(EMULATED_TAGS) -run TestManyWait ./tests/e2e
 
+systemd: setup build ## the daemon's unit under a systemd of Debian's in namespaces (as root, half a minute; fetches some 60 MB once)
+	@tests/systemd/root.sh $(OUT)/systemd/root
+	@$(INPROC_ENV) TOUCHMARK_SYSTEMD="$(CURDIR)/$(OUT)/systemd/root" TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 10m -tags $(EMULATED_TAGS),systemdtest ./tests/systemd
+
 soak: setup build ## SOAK ceremonies (20000) with accidents in between: the auditor is content, nothing leaks
 	@$(INPROC_ENV) TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 6h -tags $(EMULATED_TAGS) ./tests/soak -ceremonies $(SOAK) -seed 0
 

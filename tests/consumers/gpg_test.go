@@ -107,32 +107,14 @@ func withMetadataBy(algorithm, text string) string {
 // attend has a board's operator say something about every request, until the test ends, and the board with it.
 func attend(t *testing.T, w *world.World, say func(*operator.Job) error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		last := ""
-		for mark := w.Views().Mark(); ; {
-			v, next, err := w.Views().Wait(ctx, mark, func(operator.View) bool { return true })
-			if err != nil {
-				if ctx.Err() == nil {
-					t.Errorf("the board ended by itself: %v\n%s", err, w.Appliance().LogTail())
-				}
-				return
-			}
-			mark = next
-			switch {
-			case v.Ask != operator.AskArm:
-				last = "" // a job that was withdrawn may be shown again
-			case v.Job.ID != last:
-				if last = v.Job.ID; say(v.Job) != nil {
-					return
-				}
-			}
-		}
-	}()
+	ended := make(chan error, 1)
+	board := w.Appliance()
+	go func() { ended <- w.Decide(ctx, say) }()
 	t.Cleanup(func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			t.Errorf("the operator's work ended by itself: %v\n%s", err, board.LogTail())
+		}
 		if err := w.Close(); err != nil {
 			t.Error(err)
 		}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"touchmark/appliance/operator"
 	"touchmark/appliance/sigformat"
 	"touchmark/tests/world"
 	"touchmark/tpm/anchor"
@@ -120,7 +119,7 @@ func (d *desk) secondAppliance(t *testing.T) *world.World {
 	t.Helper()
 	w, err := world.Up(d.ctx, world.Config{Dir: filepath.Join(d.dir, "second"), Bin: d.w.Bin, Touch: "auto", Policy: func(text string) string { return withMetadataBy("ed25519", text) }})
 	must(t, err)
-	attend(t, w, func(job *operator.Job) error { return w.Operator("arm " + job.ID) })
+	attend(t, w, w.Arm)
 	return w
 }
 

@@ -38,6 +38,8 @@ type stage struct {
 
 	calling sync.Mutex // held while a stand-in is served, which starts and stops programs
 
+	busy sync.WaitGroup // people at the board and the token
+
 	mu      sync.Mutex    // guards what follows
 	hands   string        // what the operator does: arm, deny or away
 	changed chan struct{} // closed when that changes
@@ -76,6 +78,7 @@ func (s *stage) end() {
 		}
 	}
 	must(s.t, s.Close())
+	s.busy.Wait()
 	logs, err := filepath.Glob(filepath.Join(s.Logs, "*.log"))
 	must(s.t, err)
 	for _, path := range logs {
@@ -251,11 +254,11 @@ func (s *stage) people(what string) error {
 		if err := s.Token.Mode(s.ctx, "ask"); err != nil {
 			return err
 		}
-		go func() { // the window ends as if nobody had come
+		s.busy.Go(func() { // the window ends as if nobody had come
 			if s.Token.Await(s.ctx) == nil {
 				_ = s.Token.Expire(s.ctx) // without it the page's command does not end
 			}
-		}()
+		})
 		return nil
 	case "touch":
 		return s.Token.Mode(s.ctx, "auto")

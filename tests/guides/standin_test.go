@@ -123,7 +123,8 @@ func (s *stage) appliance(c *call) (string, error) {
 		if err := s.RunAppliance(args...); err != nil {
 			return "", err
 		}
-		go s.attend(s.Views(), s.Operator)
+		views := s.Views()
+		s.busy.Go(func() { s.attend(views, s.Operator) })
 		err := s.Unlock(s.ctx, 0, chosenPIN)
 		var halted *world.HaltedError
 		if errors.As(err, &halted) { // it goes on running, and says so

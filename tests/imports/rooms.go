@@ -177,6 +177,7 @@ var rooms = map[string]kind{
 	"tests/serial/initrd":     test,
 	"tests/soak":              test,
 	"tests/swtpm":             test,
+	"tests/systemd":           test,
 	"tests/vectors":           test,
 	"tests/world":             test,
 }
