@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"touchmark/appliance/enrol/logkey"
 	"touchmark/appliance/enrol/progress"
@@ -80,21 +81,29 @@ func (b *board) openLog(dir string) (err error) {
 		b.store, err = ledgerstore.Create(log)
 	}
 	var locked *durable.LockedError
-	var corrupt *ledgerstore.CorruptError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &locked):
 		return err
-	case errors.Is(err, ledgerstore.ErrNoStore):
-		b.halt(recovery.NotEnrolled, err)
-	case errors.As(err, &corrupt):
-		b.halt(recovery.LogDamaged, err)
-	default:
-		b.halt(recovery.LogUnreadable, err)
 	}
+	b.halt(unopened(err), err)
 	b.store = nil
 	return nil
+}
+
+// unopened is the halt state of a log that could not be opened.
+func unopened(err error) recovery.Halt {
+	var corrupt *ledgerstore.CorruptError
+	switch {
+	case errors.Is(err, ledgerstore.ErrNoStore):
+		return recovery.NotEnrolled
+	case errors.As(err, &corrupt):
+		return recovery.LogDamaged
+	case errors.Is(err, unix.EROFS), errors.Is(err, unix.ENOSPC): // it is opened to be written, and is as it was
+		return recovery.LogUnwritable
+	}
+	return recovery.LogUnreadable
 }
 
 // log is what the station is given for a log.

@@ -2,11 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"touchmark/appliance/enrol/logkey"
 	"touchmark/appliance/enrol/progress"
@@ -130,5 +133,16 @@ func TestLateTPM(t *testing.T) {
 	}
 	if err := l.ExtendPCR([32]byte{}); !errors.Is(err, errTPM) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A disk that takes nothing is not one whose log is to be moved away.
+func TestUnopened(t *testing.T) {
+	for errno, want := range map[error]recovery.Halt{
+		unix.EROFS: recovery.LogUnwritable, unix.ENOSPC: recovery.LogUnwritable, unix.EIO: recovery.LogUnreadable, unix.EACCES: recovery.LogUnreadable,
+	} {
+		if got := unopened(fmt.Errorf("opening: %w", &fs.PathError{Op: "open", Path: "log", Err: errno})); got != want {
+			t.Errorf("%v: %s, want %s", errno, got, want)
+		}
 	}
 }
