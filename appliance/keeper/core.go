@@ -25,35 +25,51 @@ var ErrGone = errors.New("the keeper of the link process has ended: start the ap
 // stay open when core executes itself: "to,from,kill".
 type Pipes string
 
+// In the environment of a core that finds a keeper there, PipesTo names the pipes to it;
+// None says in its place why there is none.
+const PipesTo, None = "TOUCHMARK_KEEPER", "TOUCHMARK_NO_KEEPER"
+
+// Numbered are pipes whose descriptors have numbers from first on.
+func Numbered(first int) Pipes { return Pipes(fmt.Sprintf("%d,%d,%d", first, first+1, first+2)) }
+
 // Launch starts a keeper: a program that calls Serve with its standard input and
 // output and descriptor 3.
-func Launch(program string, args ...string) (Pipes, error) {
-	var ends [6]*os.File // core's and the keeper's end of each pipe
-	var err error
+func Launch(begin Begin, program string, args ...string) (Pipes, error) {
+	ends, err := Start(begin, os.Stderr, program, args...)
+	if err != nil {
+		return "", err
+	}
+	var numbers []string
+	for _, f := range ends {
+		fd, derr := stays(f)
+		err = errors.Join(err, derr, f.Close())
+		numbers = append(numbers, strconv.Itoa(fd))
+	}
+	return Pipes(strings.Join(numbers, ",")), err
+}
+
+// Start is Launch for a core that somebody else starts, who gives it the ends, in the order of Pipes, and closes them: the
+// keeper ends when nobody has them open. It complains to complaints.
+func Start(begin Begin, complaints *os.File, program string, args ...string) (ends [3]*os.File, err error) {
+	var all [6]*os.File // core's and the keeper's end of each pipe
 	for i := range 3 {
 		r, w, perr := os.Pipe()
 		if err = errors.Join(err, perr); err != nil {
-			return "", err
+			return ends, err
 		}
-		ends[i], ends[3+i] = w, r
+		all[i], all[3+i] = w, r
 	}
-	ends[1], ends[4] = ends[4], ends[1] // from the keeper to core
+	all[1], all[4] = all[4], all[1] // from the keeper to core
 	cmd := exec.Command(program, args...)
-	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.ExtraFiles = []string{}, ends[3], ends[4], []*os.File{ends[5]}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		return "", fmt.Errorf("starting the keeper of the link process: %w", err)
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.ExtraFiles = []string{}, all[3], all[4], []*os.File{all[5]}
+	cmd.Stderr = complaints
+	if err := begin(cmd); err != nil {
+		return ends, fmt.Errorf("starting the keeper of the link process: %w", err)
 	}
-	var numbers []string
-	for i, f := range ends {
-		if i < 3 {
-			fd, derr := stays(f)
-			err = errors.Join(err, derr)
-			numbers = append(numbers, strconv.Itoa(fd))
-		}
+	for _, f := range all[3:] {
 		err = errors.Join(err, f.Close())
 	}
-	return Pipes(strings.Join(numbers, ",")), err
+	return [3]*os.File(all[:3]), err
 }
 
 // stays is a descriptor of a file that outlasts executing.

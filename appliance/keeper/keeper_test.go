@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 			c := exec.Command(os.Args[0], "child", os.Args[2])
 			c.Env = []string{"GORACE=atexit_sleep_ms=0"} // the race detector's exit takes a second else
 			return c
-		})
+		}, (*exec.Cmd).Start)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -71,7 +71,7 @@ func ok(t *testing.T, err error) {
 // kept is core with a keeper whose link processes behave in some manner.
 func kept(t *testing.T, manner string) (k *Keeper, said *lines) {
 	t.Helper()
-	p, err := Launch(os.Args[0], "keep", manner)
+	p, err := Launch((*exec.Cmd).Start, os.Args[0], "keep", manner)
 	ok(t, err)
 	said = &lines{}
 	k, err = Attach(p, said.add)
@@ -198,7 +198,7 @@ func TestCannotStart(t *testing.T) {
 	from, keeper := io.Pipe()
 	over := make(chan error)
 	go func() {
-		over <- Serve(to, bytes.NewReader(nil), keeper, func() *exec.Cmd { return exec.Command("/no/such/program") })
+		over <- Serve(to, bytes.NewReader(nil), keeper, func() *exec.Cmd { return exec.Command("/no/such/program") }, (*exec.Cmd).Start)
 	}()
 	for range 2 {
 		_, err := core.Write(marshal(start, nil))

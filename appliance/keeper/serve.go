@@ -13,9 +13,9 @@ import (
 const KillFD = 3
 
 // Serve is the keeper: it obeys core until core closes its pipe. command gives a
-// link process that was not started yet.
-func Serve(to, kills io.Reader, from io.Writer, command func() *exec.Cmd) error {
-	k := &keeper{from: from, command: command}
+// link process that was not started yet, begin starts it.
+func Serve(to, kills io.Reader, from io.Writer, command func() *exec.Cmd, begin Begin) error {
+	k := &keeper{from: from, command: command, begin: begin}
 	go k.watch(kills)
 	defer k.end()
 	for {
@@ -32,8 +32,12 @@ func Serve(to, kills io.Reader, from io.Writer, command func() *exec.Cmd) error 
 	}
 }
 
+// Begin starts a command, in a sandbox or, as (*exec.Cmd).Start, without.
+type Begin func(*exec.Cmd) error
+
 type keeper struct {
 	command func() *exec.Cmd
+	begin   Begin
 
 	writing sync.Mutex // guards from
 	from    io.Writer
@@ -101,7 +105,7 @@ func (k *keeper) start() error {
 		c.in = in
 		k.mu.Lock() // a kill is for this one from here on
 		k.count++
-		if err = c.cmd.Start(); err == nil {
+		if err = k.begin(c.cmd); err == nil {
 			k.child = c
 		}
 		k.mu.Unlock()

@@ -53,8 +53,8 @@ type ruleset struct {
 	some  bool
 }
 
-// newRuleset makes the rules of a profile, as far as the kernel goes.
-func newRuleset(p Profile, r *Report) ruleset {
+// newRuleset makes the rules of a profile, for a process that executes a program, as far as the kernel goes.
+func newRuleset(p Profile, program string, r *Report) ruleset {
 	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
 		r.miss("The kernel has no Landlock (%v): files are kept from it by their permissions only.", errno)
@@ -77,7 +77,7 @@ func newRuleset(p Profile, r *Report) ruleset {
 	if errno != 0 {
 		err = errno
 	} else {
-		err = s.addAll(p, r)
+		err = s.addAll(p, program, r)
 	}
 	if err != nil { // a disk that fails is no reason not to say so
 		r.miss("Landlock cannot be set up (%v): files are kept from it by their permissions only.", err)
@@ -92,7 +92,7 @@ type grant struct {
 	access uint64
 }
 
-func (s ruleset) addAll(p Profile, r *Report) error {
+func (s ruleset) addAll(p Profile, program string, r *Report) error {
 	for _, g := range []grant{{p.Read, readAccess}, {p.Write, writeAccess}, {p.Devices, deviceAccess}, {p.Execute, executeAccess}} {
 		for _, path := range g.paths {
 			if err := s.add(there(path, r), g.access); err != nil {
@@ -100,7 +100,7 @@ func (s ruleset) addAll(p Profile, r *Report) error {
 			}
 		}
 	}
-	for _, g := range own(p) {
+	for _, g := range own(p, program) {
 		for _, path := range g.paths {
 			if err := s.add(path, g.access); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("%s: %w", path, err)
@@ -111,12 +111,12 @@ func (s ruleset) addAll(p Profile, r *Report) error {
 }
 
 // own is what the second stage itself needs, if it is there.
-func own(p Profile) []grant {
-	grants := []grant{{[]string{self}, executeAccess}}
+func own(p Profile, program string) []grant {
+	grants := []grant{{[]string{program}, executeAccess}}
 	if p.LockMemory {
 		grants = append(grants, grant{[]string{swaps}, readAccess})
 	}
-	if dynamic() {
+	if dynamic(program) {
 		grants = append(grants, grant{[]string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"}, executeAccess | readAccess})
 	}
 	return grants
@@ -135,9 +135,9 @@ func there(path string, r *Report) string {
 	return at
 }
 
-// dynamic tells whether this program has shared libraries, which no shipped one has.
-func dynamic() bool {
-	f, err := elf.Open(self)
+// dynamic tells whether a program has shared libraries, which no shipped one has.
+func dynamic(program string) bool {
+	f, err := elf.Open(program)
 	if err != nil {
 		return false
 	}

@@ -14,7 +14,8 @@
 //
 // Landlock binds one thread and what is started from it, so Enter restricts the
 // thread that it is called on and executes the program anew in it: all threads of the second
-// stage have it, in programs with cgo too. The process id stays.
+// stage have it, in programs with cgo too. The process id stays. Who starts such a process can spare it
+// that: Start does the first stage's work before, on a thread that is thrown away, and Enter finds it done.
 //
 // What a kernel lacks is no error: the board signs all the same. It is told in
 // the Report, which the display shows. A kernel without CONFIG_NET has no seccomp
@@ -97,31 +98,38 @@ func Enter(p Profile) (Report, error) {
 func firstStage(p Profile) error {
 	runtime.LockOSThread() // for good: this thread is what the program is executed in
 	var r Report
-	rules := newRuleset(p, &r)
+	rules := newRuleset(p, self, &r)
 	if p.LockMemory {
-		_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}) // the second stage looks
+		_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &noLimit) // the second stage looks
 	}
-	var err error
-	switch {
-	case p.User != nil:
-		err = p.User.become()
-	case os.Geteuid() == 0:
+	if p.User != nil {
+		if err := p.User.become(); err != nil {
+			return err
+		}
+	}
+	mark, err := rules.bind(p, r)
+	if err != nil {
+		return err
+	}
+	return executeAgain(mark)
+}
+
+var noLimit = unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+
+// bind takes from this thread what a profile has taken, but for the user, and is what says so in the
+// environment of the second stage.
+func (s ruleset) bind(p Profile, r Report) (mark string, err error) {
+	if p.User == nil && os.Geteuid() == 0 {
 		r.miss("It runs as root: nothing but Landlock keeps it from root's files.")
 	}
-	if err != nil {
-		return err
-	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("giving up new privileges: %w", err)
+		return "", fmt.Errorf("giving up new privileges: %w", err)
 	}
-	if err := rules.restrict(); err != nil {
-		return err
+	if err := s.restrict(); err != nil {
+		return "", err
 	}
 	report, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	return executeAgain(marker + "=" + string(report))
+	return marker + "=" + string(report), err
 }
 
 // executeAgain executes this program by its name, which is then the process's

@@ -307,6 +307,7 @@ type board struct {
 
 	stop    context.CancelFunc
 	done    chan error
+	stirred <-chan struct{} // something happened of which the host hears nothing; nil for nothing
 	acks    bool
 	locked  bool     // leave the PIN to the test
 	entries [][]byte // the host's mirror
@@ -716,6 +717,7 @@ func (b *board) until(happened func() bool) {
 			b.take(p)
 		case <-b.token.waiting:
 			b.token.waiting <- struct{}{}
+		case <-b.stirred:
 		case <-deadline:
 			b.t.Fatal("it never happened")
 		}

@@ -206,6 +206,8 @@ func (s *Station) Run(outer context.Context) {
 	defer s.token.stop()
 	s.startOperator(ctx)
 	defer s.operator.Wait()
+	s.startLink(ctx) // its process comes up beside what follows; what it says waits for the loop
+	defer s.link.wait()
 	switch {
 	case s.fault != nil:
 		s.halt(s.fault)
@@ -215,8 +217,6 @@ func (s *Station) Run(outer context.Context) {
 	default:
 		s.boot(ledger.ClockSystem)
 	}
-	s.startLink(ctx)
-	defer s.link.wait()
 	defer s.scrub(ctx)()
 	defer s.watchOrders(ctx)()
 	// Before anything is waited for: whoever still posts must not wait for us.

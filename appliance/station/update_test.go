@@ -22,6 +22,8 @@ import (
 
 // fakeFloor is the counter of a software TPM.
 type fakeFloor struct {
+	raised chan struct{} // has room for one: that it has changed
+
 	mu  sync.Mutex // guards what follows
 	at  uint64
 	err error
@@ -40,6 +42,10 @@ func (f *fakeFloor) RaiseFloor(to uint64) error {
 		return fmt.Errorf("from %d to %d at once", f.at, to)
 	}
 	f.at = max(f.at, to)
+	select {
+	case f.raised <- struct{}{}:
+	default:
+	}
 	return f.err
 }
 
@@ -52,7 +58,8 @@ type carded struct {
 }
 
 func newCarded(t *testing.T) *carded {
-	c := &carded{board: obedient(t), path: cardtest.Write(t, update.First()), floor: &fakeFloor{}}
+	c := &carded{board: obedient(t), path: cardtest.Write(t, update.First()), floor: &fakeFloor{raised: make(chan struct{}, 1)}}
+	c.stirred = c.floor.raised // nothing is said to the host when the counter is raised
 	c.restart("1", 1)
 	return c
 }

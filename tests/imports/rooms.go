@@ -49,6 +49,7 @@ var rooms = map[string]kind{
 	"appliance/pcsc/ccid":                  pure,
 	"appliance/piv":                        edge,
 	"appliance/sandbox":                    edge,
+	"appliance/sandbox/profiles":           edge,
 	"appliance/station":                    edge,
 	"appliance/station/chain":              edge,
 	"appliance/station/linkproc":           edge,

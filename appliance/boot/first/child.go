@@ -6,14 +6,20 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"touchmark/appliance/boot"
 	"touchmark/appliance/boot/machine"
+	"touchmark/appliance/keeper"
+	"touchmark/appliance/sandbox"
+	"touchmark/appliance/sandbox/profiles"
 	"touchmark/appliance/update"
+	"touchmark/appliance/update/card"
 )
 
 const appliance = "/" + boot.Appliance
@@ -25,19 +31,46 @@ func (b *board) startCore() {
 		kernelLog(err.Error()) // what cannot have this pipe cannot have those that a core needs either: it ends, and another one is started
 	}
 	defer func() { _ = measured.Close() }()
-	b.start(b.coreArgs(), 0, false, measured)
+	core := b.coreProfile()
+	b.start(machine.Program{Argv: b.coreArgs(), User: machine.CoreID, Sandbox: &core, More: []*os.File{measured}}, false)
 }
 
-// measuredAt is the descriptor that the core is told on what was booted.
+// measuredAt is the descriptor that the core is told on what was booted; behind it are the pipes to its keeper.
 const measuredAt = 3
 
-// coreArgs are the core's. It is started as root and becomes two users.
+// coreProfile is what the core needs once it runs; it is started with no more.
+func (b *board) coreProfile() sandbox.Profile {
+	c := profiles.Core{Dir: machine.BoardDir, RunDir: machine.RunDir, TPM: machine.TPM, Orders: machine.StickDir, USB: true}
+	c.Buttons, _, _ = strings.Cut(b.options.Buttons, ":")
+	if b.options.Board != "" {
+		c.Card, c.BootID = b.options.Card(), card.BootID
+	}
+	p := c.Profile()
+	p.User = &sandbox.User{UID: machine.CoreID, GID: machine.CoreID}
+	return p
+}
+
+// keep starts the keeper of the core's link process, and says so to the core: core itself executes nothing.
+func (b *board) keep(p *machine.Program) (ends [3]*os.File) {
+	device := b.options.LinkDevice()
+	begin := func(cmd *exec.Cmd) error { return sandbox.Command(profiles.Keeper(device), cmd) }
+	ends, err := keeper.Start(begin, p.Errors, "/"+boot.Link, "--keep", "--device", device, "--baud", strconv.Itoa(b.options.Baud),
+		"--user", fmt.Sprintf("%d:%d", machine.LinkID, machine.LinkID))
+	if err != nil { // the board comes up all the same, and says so
+		p.Env = append(p.Env, keeper.None+"="+err.Error())
+		return ends
+	}
+	p.Env = append(p.Env, keeper.PipesTo+"="+string(keeper.Numbered(measuredAt+len(p.More))))
+	p.More = append(p.More, ends[:]...)
+	return ends
+}
+
+// coreArgs are the core's.
 func (b *board) coreArgs() []string {
 	o := b.options
 	args := []string{
 		appliance, "run", "--dir=" + machine.BoardDir, "--tpm=" + machine.TPM, "--run-dir=" + machine.RunDir, "--orders=" + machine.StickDir,
 		"--device=" + o.LinkDevice(), fmt.Sprintf("--baud=%d", o.Baud), "--operator=" + o.Operator, "--clock=" + o.Clock,
-		fmt.Sprintf("--user=%d:%d", machine.CoreID, machine.CoreID), fmt.Sprintf("--link-user=%d:%d", machine.LinkID, machine.LinkID),
 		fmt.Sprintf("--measured=%d", measuredAt),
 	}
 	if o.Buttons != "" {
@@ -71,7 +104,7 @@ func (b *board) attend(c *boot.Ceremony) {
 		operator = "console"
 	}
 	args := c.Args(machine.StickDir, boot.Board{Dir: machine.BoardDir, TPM: machine.TPM, Operator: operator})
-	b.start(append([]string{appliance}, args...), machine.CoreID, true)
+	b.start(machine.Program{Argv: append([]string{appliance}, args...), User: machine.CoreID}, true)
 }
 
 // remount is a stick that is to be written, or no longer, and what follows.
@@ -127,10 +160,10 @@ func (c *child) stop() {
 }
 
 // start starts the appliance. That it cannot be started is its end.
-func (b *board) start(argv []string, user int, ceremony bool, more ...*os.File) {
+func (b *board) start(p machine.Program, ceremony bool) {
 	c := &child{ceremony: ceremony, started: time.Now(), logged: make(chan struct{})}
 	b.child = c
-	r, err := b.startOn(c, argv, user, more)
+	r, err := b.startOn(c, p)
 	if err != nil {
 		ended := make(chan int, 1)
 		ended <- 1
@@ -141,19 +174,22 @@ func (b *board) start(argv []string, user int, ceremony bool, more ...*os.File) 
 	go c.follow(r)
 }
 
-// startOn starts it on the operator's terminal; r is what it says on standard error.
-func (b *board) startOn(c *child, argv []string, user int, more []*os.File) (r *os.File, err error) {
-	console, err := b.console()
-	if err != nil {
+// startOn starts it on the operator's terminal, a core with its keeper; r is what they say on standard error.
+func (b *board) startOn(c *child, p machine.Program) (r *os.File, err error) {
+	if p.Terminal, err = b.console(); err != nil {
 		return nil, err
 	}
-	defer func() { _ = console.Close() }()
-	r, w, err := os.Pipe()
-	if err != nil {
+	defer func() { _ = p.Terminal.Close() }()
+	if r, p.Errors, err = os.Pipe(); err != nil {
 		return nil, err
 	}
-	defer func() { _ = w.Close() }()
-	if c.Child, err = b.children.Start(argv, console, w, user, more...); err != nil {
+	defer func() { _ = p.Errors.Close() }()
+	if !c.ceremony {
+		for _, end := range b.keep(&p) {
+			defer func() { _ = end.Close() }() // the keeper ends when core does, who has them now
+		}
+	}
+	if c.Child, err = b.children.Start(p); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil

@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"touchmark/appliance/sandbox"
 )
 
 // Children starts processes and reaps all that end: those of others too, whose
@@ -57,25 +59,35 @@ type Child struct {
 	Ended <-chan int // its exit code, once
 }
 
-// Start starts a program on a terminal, as a user (0: root stays root), with
-// nothing inherited but the terminal, where its errors go, and more: descriptors from 3 on.
-func (c *Children) Start(argv []string, terminal, errors *os.File, user int, more ...*os.File) (*Child, error) {
+// Program is what is to be started: on a terminal, with nothing inherited but that, where its errors go, and more:
+// descriptors from 3 on.
+type Program struct {
+	Argv             []string
+	Terminal, Errors *os.File
+	User             int              // 0: root stays root
+	Sandbox          *sandbox.Profile // it is started in; nil: it sees to that itself, or is in none
+	Env              []string         // of what every program has more
+	More             []*os.File
+}
+
+// Start starts a program.
+func (c *Children) Start(p Program) (*Child, error) {
 	attr := &syscall.ProcAttr{
-		Env:   []string{"TERM=vt100", "HOME=/", "PATH=/bin"},
-		Files: []uintptr{terminal.Fd(), terminal.Fd(), errors.Fd()},
+		Env:   append([]string{"TERM=vt100", "HOME=/", "PATH=/bin"}, p.Env...),
+		Files: []uintptr{p.Terminal.Fd(), p.Terminal.Fd(), p.Errors.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0},
 	}
-	for _, f := range more {
+	for _, f := range p.More {
 		attr.Files = append(attr.Files, f.Fd())
 	}
-	if user != 0 {
-		attr.Sys.Credential = &syscall.Credential{Uid: uint32(user), Gid: uint32(user)}
+	if p.User != 0 {
+		attr.Sys.Credential = &syscall.Credential{Uid: uint32(p.User), Gid: uint32(p.User)}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	pid, err := syscall.ForkExec(argv[0], argv, attr)
+	pid, err := fork(p, attr)
 	if err != nil {
-		return nil, fmt.Errorf("starting %s: %w", argv[0], err)
+		return nil, fmt.Errorf("starting %s: %w", p.Argv[0], err)
 	}
 	if c.known == nil {
 		c.known = map[int]chan<- int{}
@@ -83,6 +95,19 @@ func (c *Children) Start(argv []string, terminal, errors *os.File, user int, mor
 	ended := make(chan int, 1)
 	c.known[pid] = ended
 	return &Child{pid, ended}, nil
+}
+
+// fork starts a process, in its sandbox if it has one.
+func fork(p Program, attr *syscall.ProcAttr) (pid int, err error) {
+	if p.Sandbox == nil {
+		return syscall.ForkExec(p.Argv[0], p.Argv, attr)
+	}
+	err = sandbox.Start(*p.Sandbox, p.Argv[0], func(mark string) (err error) {
+		attr.Env = append(attr.Env, mark)
+		pid, err = syscall.ForkExec(p.Argv[0], p.Argv, attr)
+		return err
+	})
+	return pid, err
 }
 
 // Stop tells it to end in good order.

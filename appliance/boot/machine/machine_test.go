@@ -17,6 +17,7 @@ import (
 
 	"touchmark/appliance/boot"
 	"touchmark/appliance/enrol/progress"
+	"touchmark/appliance/sandbox"
 	"touchmark/appliance/update/cardtest"
 )
 
@@ -287,6 +288,48 @@ func TestWatchdog(t *testing.T) {
 	if got := read(t, path); got == "" || strings.Contains(got, "V") {
 		t.Errorf("fed with %q", got)
 	}
+}
+
+// TestStartInSandbox: a program is started as its user and in its sandbox from its first instruction, with what it inherits.
+func TestStartInSandbox(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can start it as another user")
+	}
+	master, path := terminal(t)
+	slave, err := OpenConsole(path, false)
+	ok(t, err)
+	r, w, err := os.Pipe()
+	ok(t, err)
+	var c Children
+	child, err := c.Start(Program{Argv: []string{"/bin/cat", "/proc/self/status", "/etc/passwd"}, Terminal: slave, Errors: w, User: CoreID,
+		Sandbox: &sandbox.Profile{Read: []string{"/proc"}, User: &sandbox.User{UID: CoreID, GID: CoreID}}, Env: []string{"LC_ALL=C"}})
+	ok(t, errors.Join(err, w.Close(), slave.Close()))
+	shown := make(chan string)
+	go func() { b, _ := io.ReadAll(master); shown <- string(b) }() // a terminal that nobody has open any more is an error
+	said, err := io.ReadAll(r)
+	ok(t, err)
+	text := <-shown
+	for _, want := range []string{"NoNewPrivs:\t1", fmt.Sprintf("Uid:\t%[1]d\t%[1]d\t%[1]d\t%[1]d", CoreID), "Groups:\t \r"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q lacks %q", text, want)
+		}
+	}
+	if !strings.Contains(string(said), "/etc/passwd: Permission denied") && landlock() {
+		t.Errorf("it reads what it was not given: %s%s", said, text)
+	}
+	if _, err := syscall.Wait4(child.PID, nil, 0, nil); err != nil {
+		t.Error(err)
+	}
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil || !strings.Contains(string(status), "NoNewPrivs:\t0") {
+		t.Errorf("who starts it has lost something: %v\n%s", err, status)
+	}
+}
+
+// landlock tells whether this machine's kernel has it.
+func landlock() bool {
+	_, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	return errno == 0
 }
 
 // TestHaveChildren: the end of the machine waits for processes, not for the kernel's threads.

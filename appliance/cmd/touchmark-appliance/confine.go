@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,13 +17,10 @@ import (
 	"touchmark/appliance/keeper"
 	"touchmark/appliance/operator/gpio"
 	"touchmark/appliance/sandbox"
+	"touchmark/appliance/sandbox/profiles"
 	"touchmark/appliance/station"
 	"touchmark/appliance/update/card"
 )
-
-// pipesTo names, in the environment of the second stage, the pipes to the keeper;
-// noKeeper says in its place why there is none.
-const pipesTo, noKeeper = "TOUCHMARK_KEEPER", "TOUCHMARK_NO_KEEPER"
 
 // A link process that says much must not fill the disk: so many lines in a period
 // are written.
@@ -57,13 +54,14 @@ func (f *runFlags) users() (u users, err error) {
 	return u, nil
 }
 
-// confine puts this process into its sandbox, for which it executes itself; before
-// that it starts the keeper of the link process, because afterwards it executes
-// nothing.
+// confine puts this process into its sandbox, for which it executes itself, unless who
+// started it has done that; before that it starts the keeper of the link process, because
+// afterwards it executes nothing.
 func (f *runFlags) confine(ctx context.Context) (r sandbox.Report, err error) {
-	var u users
+	p := f.profile()
 	if !sandbox.Entered() {
-		if u, err = f.users(); err != nil {
+		u, err := f.users()
+		if err != nil {
 			return r, err
 		}
 		signal.Reset(os.Interrupt, syscall.SIGTERM) // from here to the second stage they end it at once
@@ -73,8 +71,9 @@ func (f *runFlags) confine(ctx context.Context) (r sandbox.Report, err error) {
 		if err := f.launch(u); err != nil {
 			return r, err
 		}
+		p.User = u.core
 	}
-	return sandbox.Enter(f.profile(u.core))
+	return sandbox.Enter(p)
 }
 
 func (f *runFlags) launch(u users) error {
@@ -90,54 +89,36 @@ func (f *runFlags) launch(u users) error {
 	if err := f.ownMeasured(true); err != nil {
 		return fmt.Errorf("--measured %d: %w", f.measured, err)
 	}
-	pipes, err := keeper.Launch(f.link, args...)
+	begin := func(cmd *exec.Cmd) error { return sandbox.Command(profiles.Keeper(f.device), cmd) }
+	pipes, err := keeper.Launch(begin, f.link, args...)
 	if err := f.ownMeasured(false); err != nil {
 		return err
 	}
 	if err != nil { // the board comes up all the same, and says so
-		return os.Setenv(noKeeper, err.Error())
+		return os.Setenv(keeper.None, err.Error())
 	}
-	return os.Setenv(pipesTo, string(pipes))
+	return os.Setenv(keeper.PipesTo, string(pipes))
 }
 
-// usbDevices is where the kernel has a node for each USB device.
-const usbDevices = "/dev/bus/usb"
-
-// profile is what core needs: its files, the TPM, tokens, buttons, and to look at
-// what is plugged in.
-func (f *runFlags) profile(u *sandbox.User) sandbox.Profile {
-	p := sandbox.Profile{
-		Read: []string{"/sys"}, Write: []string{f.dir, f.runDir},
-		UnixSockets: f.token.overSocket(), LockMemory: true, User: u,
-	}
-	if !f.token.overSocket() {
-		p.Devices = append(p.Devices, usbDevices)
-	}
+// profile is what core needs.
+func (f *runFlags) profile() sandbox.Profile {
+	c := profiles.Core{Dir: f.dir, RunDir: f.runDir, Orders: f.orders, Card: f.card.path, BootID: card.BootID, USB: !f.token.overSocket(), Sockets: f.token.overSocket()}
 	if strings.Contains(f.tpm, ":") {
-		p.UnixSockets = true // a software TPM
+		c.Sockets = true // a software TPM
 	} else {
-		p.Devices = append(p.Devices, f.tpm)
-	}
-	if f.orders != "" { // a file system that is mounted there later is found from what is above
-		p.Read = append(p.Read, f.orders)
-		if up := filepath.Dir(filepath.Clean(f.orders)); up != "/" {
-			p.Read = append(p.Read, up)
-		}
-	}
-	if f.card.path != "" {
-		p.Devices, p.Read = append(p.Devices, f.card.path), append(p.Read, card.BootID)
+		c.TPM = f.tpm
 	}
 	if pins, err := gpio.ParsePins(f.panel.buttons); err == nil {
-		p.Devices = append(p.Devices, pins.Chip)
+		c.Buttons = pins.Chip
 	}
-	return p
+	return c.Profile()
 }
 
 // links gives the station its link processes, and ends ctx when there can be no
 // more of them; missing says why there is none at all.
 func links(ctx context.Context, log zerolog.Logger) (_ context.Context, link func(context.Context) (station.Link, error), missing string, err error) {
-	pipes, missing := os.Getenv(pipesTo), os.Getenv(noKeeper)
-	if err := errors.Join(os.Unsetenv(pipesTo), os.Unsetenv(noKeeper)); err != nil {
+	pipes, missing := os.Getenv(keeper.PipesTo), os.Getenv(keeper.None)
+	if err := errors.Join(os.Unsetenv(keeper.PipesTo), os.Unsetenv(keeper.None)); err != nil {
 		return nil, nil, "", err
 	}
 	if missing != "" {

@@ -22,7 +22,7 @@ func inside() {
 	if over := os.Getenv("OVER"); over != "" {
 		f.token.sockets = []string{over}
 	}
-	if _, err := sandbox.Enter(f.profile(nil)); err != nil {
+	if _, err := sandbox.Enter(f.profile()); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}

@@ -168,6 +168,9 @@ func (f *runFlags) defaults() error {
 	if _, err := os.Stat(f.dir); err != nil {
 		return fmt.Errorf("%w: %w: run 'touchmark-appliance enroll' first", errEnrolment, err)
 	}
+	if _, err := os.Stat(f.runDir); err == nil {
+		return nil // the second stage could not sync what is above it
+	}
 	if err := durable.MkdirAll(f.runDir, 0o700); err != nil { // without it there is no status file
 		fmt.Fprintln(os.Stderr, "touchmark-appliance:", err)
 	}

@@ -25,6 +25,7 @@ import (
 
 	"touchmark/appliance/keeper"
 	"touchmark/appliance/sandbox"
+	"touchmark/appliance/sandbox/profiles"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/serialport"
 	"touchmark/hostlink/serialport/usbtty"
@@ -79,35 +80,32 @@ func (f *flags) serve() error {
 	return run(serialport.EndpointConfig{Path: f.device, Baud: f.baud}, core)
 }
 
-// profile is what this process needs: the device of the line, which comes and
-// goes. The keeper has it for the processes that it starts.
+// profile is what this process needs. The keeper has it for the processes that it starts.
 func (f *flags) profile() sandbox.Profile {
-	p := sandbox.Profile{Devices: []string{"/dev"}, Read: []string{"/sys"}}
-	if _, auto, _ := usbtty.ParseAuto(f.device); !auto {
-		p = sandbox.Profile{Devices: sandbox.DeviceDirs(f.device)}
+	if f.keep {
+		return profiles.Keeper(f.device)
 	}
-	p.Children = f.keep
-	return p
+	return profiles.Link(f.device)
 }
 
 // self is this program, which the sandbox lets the keeper execute.
 const self = "/proc/self/exe"
 
 func (f *flags) serveAsKeeper() error {
-	attr := &syscall.SysProcAttr{}
+	link := profiles.Link(f.device)
 	if f.user != "" {
 		u, err := sandbox.ParseUser(f.user)
 		if err != nil {
 			return err
 		}
-		attr.Credential = u.Credential()
+		link.User = u
 	}
 	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGTERM) // they are for core, whose end is the keeper's
 	return keeper.Serve(os.Stdin, os.NewFile(keeper.KillFD, "kills"), os.Stdout, func() *exec.Cmd {
 		cmd := exec.Command(self, "--device", f.device, "--baud", strconv.Itoa(f.baud))
-		cmd.Args[0], cmd.Env, cmd.SysProcAttr = os.Args[0], []string{}, attr
+		cmd.Args[0], cmd.Env = os.Args[0], []string{}
 		return cmd
-	})
+	}, func(cmd *exec.Cmd) error { return sandbox.Command(link, cmd) })
 }
 
 // run joins the pipes and the line until core closes its end.

@@ -279,7 +279,7 @@ func TestImports(t *testing.T) {
 		allowed := strings.HasPrefix(pkg, "touchmark/appliance/cmd/touchmark-link") ||
 			pkg == "touchmark/hostlink/frame" || pkg == "touchmark/hostlink/session" ||
 			strings.HasPrefix(pkg, "touchmark/hostlink/serialport") || pkg == "touchmark/hostlink/linkpipe" ||
-			pkg == "touchmark/appliance/sandbox" || pkg == "touchmark/appliance/keeper"
+			pkg == "touchmark/appliance/sandbox" || pkg == "touchmark/appliance/sandbox/profiles" || pkg == "touchmark/appliance/keeper"
 		if ours && !allowed || pkg == "net" {
 			t.Errorf("imports %s", pkg)
 		}
