@@ -17,6 +17,11 @@ func Start(p Profile, program string, start func(mark string) error) error {
 	answer := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and for good: the thread ends with this function
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread() // the first thread does not end: it is kept from being taken while another one is
+			answer <- Start(p, program, start)
+			return
+		}
 		answer <- startBound(p, program, start)
 	}()
 	return <-answer

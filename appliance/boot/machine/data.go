@@ -17,9 +17,8 @@ import (
 )
 
 const (
-	deviceLimit = 10 * time.Second      // until a card has told its partitions
-	devicePoll  = 10 * time.Millisecond // between two looks
-	scarce      = 64 << 20              // bytes: fewer are worth a warning; some hundred signatures fit
+	deviceLimit = 10 * time.Second // until a card has told its partitions
+	scarce      = 64 << 20         // bytes: fewer are worth a warning; some hundred signatures fit
 )
 
 // Data is the data partition as far as it could be mounted.
@@ -62,20 +61,16 @@ func MountData(device string) Data {
 
 // diskState waits for the device and reads its superblock.
 func diskState(device string) (boot.Disk, error) {
-	for end := time.Now().Add(deviceLimit); ; time.Sleep(devicePoll) {
-		f, err := os.Open(device)
-		if err == nil {
-			defer func() { _ = f.Close() }()
-			b := make([]byte, boot.SuperblockSize)
-			if _, err := f.ReadAt(b, boot.SuperblockAt); err != nil && !errors.Is(err, io.EOF) {
-				return 0, err
-			}
-			return boot.ReadSuperblock(b), nil
-		}
-		if time.Now().After(end) {
-			return 0, err
-		}
+	f, err := await(wall, deviceLimit, func() (*os.File, error) { return os.Open(device) })
+	if err != nil {
+		return 0, err
 	}
+	defer func() { _ = f.Close() }()
+	b := make([]byte, boot.SuperblockSize)
+	if _, err := f.ReadAt(b, boot.SuperblockAt); err != nil && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	return boot.ReadSuperblock(b), nil
 }
 
 // space warns of a disk that is nearly full.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"touchmark/hostlink/serialport/usbtty"
 )
@@ -63,13 +62,11 @@ func (g Gadget) Make() error {
 
 // port waits for the first port that can be a device.
 func (g Gadget) port() (string, error) {
-	for end := time.Now().Add(deviceLimit); ; time.Sleep(devicePoll) {
+	return await(wall, deviceLimit, func() (string, error) {
 		entries, err := os.ReadDir(g.UDC)
-		if err == nil && len(entries) > 0 {
-			return entries[0].Name(), nil
-		}
-		if time.Now().After(end) {
+		if err != nil || len(entries) == 0 {
 			return "", errors.New("no USB port of the machine can be a device")
 		}
-	}
+		return entries[0].Name(), nil
+	})
 }

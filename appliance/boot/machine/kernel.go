@@ -109,10 +109,12 @@ func KeepCrashes(pstore, dir string) (int, error) {
 // not waited for. It returns only if the kernel refuses.
 func End(off bool) error {
 	_ = unix.Kill(-1, unix.SIGTERM)
-	end := time.Now().Add(endGrace)
-	for time.Now().Before(end) && haveChildren() {
-		time.Sleep(devicePoll)
-	}
+	_, _ = await(wall, endGrace, func() (none struct{}, err error) { // those that do not end are killed
+		if haveChildren() {
+			err = errRunning
+		}
+		return none, err
+	})
 	_ = unix.Kill(-1, unix.SIGKILL)
 	Within(endGrace, func() {
 		syncData()
@@ -125,6 +127,8 @@ func End(off bool) error {
 	}
 	return unix.Reboot(how)
 }
+
+var errRunning = errors.New("processes are still running")
 
 // syncData has the data partition take what is written, whatever other disks do.
 func syncData() {

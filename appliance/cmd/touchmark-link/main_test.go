@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/serialport"
+	"touchmark/hostlink/serialport/usbtty"
 	"touchmark/tests/cable"
 )
 
@@ -262,6 +264,23 @@ func TestUsage(t *testing.T) {
 		}
 		if !strings.Contains(strings.ToLower(p.stderr.String()), "usage") {
 			t.Errorf("%q: %q", args, p.stderr.String())
+		}
+	}
+}
+
+// TestProfile: who starts this process and the process itself mean the same by a device that is looked for.
+func TestProfile(t *testing.T) {
+	for _, device := range []string{"auto", "auto:0403:6001", "auto:0403:6001,1a86:7523", "/dev/ttyGS0", "/dev/auto", "autos", "./auto"} {
+		_, auto, err := usbtty.ParseAuto(device)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, keep := range []bool{false, true} {
+			f := flags{device: device, keep: keep}
+			p := f.profile()
+			if everywhere := slices.Equal(p.Read, []string{"/sys"}); everywhere != auto || p.Children != keep || p.UnixSockets || p.LockMemory {
+				t.Errorf("%s: %+v", device, p)
+			}
 		}
 	}
 }

@@ -3,9 +3,9 @@ package profiles
 
 import (
 	"path/filepath"
+	"strings"
 
 	"touchmark/appliance/sandbox"
-	"touchmark/hostlink/serialport/usbtty"
 )
 
 // Core is where the core's files and devices are; "" for what there is not.
@@ -47,9 +47,12 @@ func (c Core) Profile() sandbox.Profile {
 	return p
 }
 
+// auto is the word of a device that is looked for (package usbtty, which core is not to contain).
+const auto = "auto"
+
 // Link is what the link process needs: the device of the line, which comes and goes.
 func Link(device string) sandbox.Profile {
-	if _, auto, _ := usbtty.ParseAuto(device); auto {
+	if device == auto || strings.HasPrefix(device, auto+":") {
 		return sandbox.Profile{Devices: []string{"/dev"}, Read: []string{"/sys"}}
 	}
 	return sandbox.Profile{Devices: sandbox.DeviceDirs(device)}
