@@ -288,6 +288,7 @@ func (d *Daemon) acknowledge() {
 }
 
 func (d *Daemon) checkpoint(m *message.Checkpoint) {
+	before := d.mirror.Committed()
 	if err := d.mirror.Advance(m.Note); err != nil {
 		d.problem(err)
 		return
@@ -296,6 +297,9 @@ func (d *Daemon) checkpoint(m *message.Checkpoint) {
 	d.settle()
 	d.proveArmed()
 	d.publishIdle()
+	if d.conv.halted && d.mirror.Committed() > before {
+		d.helloAgain() // what a halted board commits may have led it out
+	}
 }
 
 // publishIdle publishes unless a job is under way: its end publishes.
@@ -334,8 +338,12 @@ func (d *Daemon) linkState() string {
 }
 
 // ready reports whether a job can be submitted.
-func (d *Daemon) ready() bool {
-	return d.conv != nil && d.conv.ready && !d.conv.halted && d.evidence == "" && !d.stopping
+func (d *Daemon) ready() bool { return d.proven() && !d.conv.halted }
+
+// proven reports whether the board has proven itself and nothing speaks against it; it
+// may have halted.
+func (d *Daemon) proven() bool {
+	return d.conv != nil && d.conv.ready && d.evidence == "" && !d.stopping
 }
 
 func boardTime(c *conversation) string {

@@ -209,6 +209,39 @@ func TestOrderToHaltedBoard(t *testing.T) {
 	c.expect(api.DeviceFault, "no resume")
 }
 
+// TestBoardLedOut: what an order led out of its halt signs at once, and what was led out
+// without the host is known to when somebody asks.
+func TestBoardLedOut(t *testing.T) {
+	for name, out := range map[string]func(w *world){
+		"by an order": func(w *world) { w.taken(ledger.KindNote, w.note()) },
+		"by its operator": func(w *world) {
+			w.back.Store(-int64((freshFor + time.Second).Seconds()))
+			_ = w.ask(&api.Request{Op: api.OpStatus})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			h := w.b.connect()
+			m := w.b.welcome(h.Hello.Nonce)
+			m.State, m.Halt = message.StateHalted, "pcr-unexplained"
+			w.b.say(m)
+			w.b.serve()
+			for ready := false; !ready; {
+				w.look(func() { ready = w.d.conv.ready })
+			}
+			w.sign("core.db").expect(api.DeviceFault, "halted (pcr-unexplained)")
+			out(w)
+			w.b.say(w.b.welcome(w.b.hello().Hello.Nonce))
+			for halted := true; halted; {
+				w.look(func() { halted = w.d.conv.halted })
+			}
+			c := w.sign("core.db")
+			w.b.run(w.b.submitted(), nil)
+			c.expect(api.OK, "")
+		})
+	}
+}
+
 // TestCertOrder: an order about a certificate has its end in the outcome behind
 // it, and its signature must be the token's, of what the entry announced.
 func TestCertOrder(t *testing.T) {

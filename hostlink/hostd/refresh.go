@@ -23,7 +23,7 @@ const freshFor = 15 * time.Second
 // when it has answered or has not for a while. A ceremony is not disturbed.
 func (d *Daemon) fresh(then func()) {
 	c := d.conv
-	if !d.ready() || len(d.jobs) > 0 || d.o.Clock().Sub(c.seen) < freshFor {
+	if !d.proven() || len(d.jobs) > 0 || d.o.Clock().Sub(c.seen) < freshFor {
 		then()
 		return
 	}
