@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 	"touchmark/appliance/operator"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/tests/world"
+	"touchmark/tpm/device"
 )
 
 // orders hands a signed note over and has the operator arm it.
@@ -107,20 +109,7 @@ func TestResumeByTheAdministrators(t *testing.T) {
 	}
 	r.must(os.RemoveAll(r.Mirror))
 	r.must(r.LaunchAppliance())
-	v, _, err := r.Views().Wait(r.ctx, 0, func(v operator.View) bool {
-		if v.Ask == operator.AskTime {
-			r.must(r.Operator("time yes"))
-		}
-		return v.Halted != ""
-	})
-	r.must(err)
-	at := regexp.MustCompile(`^(head-[a-z]+):.*HEAD ([0-9a-f]{64}), PCR ([0-9a-f]{64})`).FindStringSubmatch(v.Halted)
-	if at == nil {
-		t.Fatal(v.Halted)
-	}
-	text, signed := filepath.Join(r.work, "resume.order"), filepath.Join(r.work, "resume.note")
-	r.client(api.OK, "order", "new", "resume", "--halt", at[1], "--head", at[2], "--pcr", at[3], "--checkpoint", note, "--reason", "a test", "--out", text)
-	r.client(api.OK, "order", "sign", "--key", r.Key("admin1"), "--out", signed, text)
+	signed := r.resumeOrder(r.halts(), note)
 	r.must(r.LaunchHostd(r.ctx, "repo1"))
 	r.must(r.Hostd().AwaitLog(r.ctx, 0, "not where the appliance"))
 	r.orders(signed)
@@ -138,6 +127,52 @@ func TestResumeByTheAdministrators(t *testing.T) {
 			t.Errorf("finding: %s: %s", f.Code, f.Explanation)
 		}
 	}
+}
+
+// TestResumeUnderTheSameDaemon: a halted board whose log and TPM agree signs again when the
+// administrators have it go on, and nobody restarts the daemon.
+func TestResumeUnderTheSameDaemon(t *testing.T) {
+	r := up(t, world.Config{})
+	r.works()
+	note := r.checkpointCopy()
+	r.StopAppliance()
+	tpm, err := device.Open(r.TPM.Spec())
+	r.must(err)
+	r.must(errors.Join(tpm.ExtendPCR([32]byte{1}), tpm.Close()))
+	r.must(r.LaunchAppliance())
+	signed := r.resumeOrder(r.halts(), note)
+	r.must(r.Hostd().AwaitLog(r.ctx, 0, "the appliance has halted"))
+	mark := r.Hostd().Log.Mark()
+	r.orders(signed)
+	r.must(r.Unlock(r.ctx, r.Views().Mark()-1, world.PIN))
+	r.must(r.Hostd().AwaitLog(r.ctx, mark, "log verified"))
+	r.works()
+}
+
+// halts waits until the board says what it has halted in.
+func (r *rig) halts() string {
+	r.t.Helper()
+	v, _, err := r.Views().Wait(r.ctx, 0, func(v operator.View) bool {
+		if v.Ask == operator.AskTime {
+			r.must(r.Operator("time yes"))
+		}
+		return v.Halted != ""
+	})
+	r.must(err)
+	return v.Halted
+}
+
+// resumeOrder has the administrator order the board to go on from what its display says.
+func (r *rig) resumeOrder(halted, checkpoint string) (signed string) {
+	r.t.Helper()
+	at := regexp.MustCompile(`^((?:head|pcr)-[a-z]+):.*HEAD ([0-9a-f]{64}), PCR ([0-9a-f]{64})`).FindStringSubmatch(halted)
+	if at == nil {
+		r.t.Fatal(halted)
+	}
+	text, signed := filepath.Join(r.work, "resume.order"), filepath.Join(r.work, "resume.note")
+	r.client(api.OK, "order", "new", "resume", "--halt", at[1], "--head", at[2], "--pcr", at[3], "--checkpoint", checkpoint, "--reason", "a test", "--out", text)
+	r.client(api.OK, "order", "sign", "--key", r.Key("admin1"), "--out", signed, text)
+	return signed
 }
 
 // checkpointCopy is the checkpoint as published now.
