@@ -133,8 +133,8 @@ func (a *auditor) run() error {
 	}
 	a.atCheckpoint()
 	a.pending()
-	if a.entries {
-		a.fold.Entries()
+	if a.overEntries {
+		a.fold.OverEntries()
 	}
 	a.elsewhere()
 	return nil
@@ -148,14 +148,14 @@ type auditor struct {
 	link *link.Linker
 	fold *fold.Fold
 
-	cp      *anchor.Checkpoint // nil if it does not verify
-	cpErr   error              // why not
-	opened  map[string]opened  // notes looked at: as many as the input has
-	limit   uint64             // entries to take from Entries
-	hasCP   bool               // limit comes from a checkpoint's body
-	entries bool               // the checkpoint opens, and its root is that of the entries
-	unmet   error              // why the answer to a challenge is none
-	tail    uint64             // pending leaves folded
+	cp          *anchor.Checkpoint // nil if it does not verify
+	cpErr       error              // why not
+	opened      map[string]opened  // notes looked at: as many as the input has
+	limit       uint64             // entries to take from Entries
+	hasCP       bool               // limit comes from a checkpoint's body
+	overEntries bool               // the checkpoint opens, and its root is that of the entries
+	unmet       error              // why the answer to a challenge is none
+	tail        uint64             // pending leaves folded
 
 	further further   // what an attempt before came to, about where to begin
 	from    time.Time // all entries of this time or later are read; zero for all

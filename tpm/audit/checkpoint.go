@@ -35,7 +35,7 @@ func (a *auditor) atCheckpoint() {
 	}
 	p, _ := a.log.At(a.cp.Size)
 	altered := a.link.Altered()
-	a.entries = p.Own == a.cp.Root
+	a.overEntries = p.Own == a.cp.Root
 	switch {
 	case p.Own == a.cp.Root && len(altered) > 0:
 		a.say(finding.Warning, finding.Tiles, altered, "the published hash tiles do not follow from the entries, which are right: publish the log again")

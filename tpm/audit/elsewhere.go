@@ -50,7 +50,7 @@ func (a *auditor) compare(msg []byte, invalid, what string) {
 // others than the entries' it counts only where the entries are not what the
 // checkpoint is over: nobody altered them then, and the commit was another.
 func (a *auditor) had(w history.Watched, root [32]byte) bool {
-	return root == w.Own || root == w.Claimed && !a.entries
+	return root == w.Own || root == w.Claimed && !a.overEntries
 }
 
 // Dialogue is a challenge of the auditor's and what the board answered.

@@ -27,20 +27,18 @@ func (a *app) roundCmd() *cobra.Command {
 		Example: "  touchmark round\n  touchmark round open core extra",
 		RunE:    func(_ *cobra.Command, rules []string) error { return a.round(api.RoundList, rules) },
 	}
-	sub := func(action, use, short, long, example string, args cobra.PositionalArgs) {
+	sub := func(run func(rules []string) error, use, short, long, example string, args cobra.PositionalArgs) {
 		c.AddCommand(&cobra.Command{Use: use, Short: short, Long: long, Example: example, Args: args,
-			RunE: func(_ *cobra.Command, rules []string) error {
-				if action == api.RoundWait {
-					return a.waitPublished(rules[0])
-				}
-				return a.round(action, rules)
-			}})
+			RunE: func(_ *cobra.Command, rules []string) error { return run(rules) }})
 	}
-	sub(api.RoundOpen, "open [RULE...]", "Open a round now, whatever the schedule says", "Puts what waits before the operator now: of the rules named, or of all. It asks again for what was denied, too.",
+	ask := func(action string) func([]string) error {
+		return func(rules []string) error { return a.round(action, rules) }
+	}
+	sub(ask(api.RoundOpen), "open [RULE...]", "Open a round now, whatever the schedule says", "Puts what waits before the operator now: of the rules named, or of all. It asks again for what was denied, too.",
 		"  touchmark round open", nil)
-	sub(api.RoundUrgent, "urgent RULE...", "Open an urgent round now, in the rule's urgent class",
+	sub(ask(api.RoundUrgent), "urgent RULE...", "Open an urgent round now, in the rule's urgent class",
 		"As open, in the policy class that the rule names as urgent: the policy gives it a rate of its own.", "  touchmark round urgent core", someRules)
-	sub(api.RoundWait, "wait RULE", "Wait until what is staged now is published",
+	sub(func(rules []string) error { return a.waitPublished(rules[0]) }, "wait RULE", "Wait until what is staged now is published",
 		"Snapshots what is staged now and waits until that, or something newer, is published. It fails if the operator\ndenies it (7) or a round ends without a signature (8); then it waits on, for the next round.",
 		"  touchmark round wait core", oneRule)
 	return c

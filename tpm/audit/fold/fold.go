@@ -261,9 +261,9 @@ func (f *Fold) Answer(newer bool, size uint64, next []anchor.Commit) (anchor.Pla
 	return place, !slices.ContainsFunc(problems, func(p anchor.Problem) bool { return !p.Info })
 }
 
-// Entries notes, all being added, that the checkpoint is over the entries: what holds
+// OverEntries notes, all being added, that the checkpoint is over the entries: what holds
 // over the published leaf hashes only does not hold.
-func (f *Fold) Entries() { f.found.Join(&f.claimed) }
+func (f *Fold) OverEntries() { f.found.Join(&f.claimed) }
 
 // At has what is said from here on count as said of an entry of this index.
 func (f *Fold) At(index uint64) { f.index = index }
