@@ -173,11 +173,13 @@ bench: setup build ## measurements into build/bench.json (QUICK=1: on smaller wo
 	@$(if $(findstring image,$(ONLY)),$(MAKE) --no-print-directory setup PACKAGES="qemu-system-arm e2fsprogs libarchive-tools" && tests/bench/debian.sh $(OUT)/peer-arm64)
 	@$(INPROC_ENV) $(GO) run -tags $(EMULATED_TAGS) ./tests/bench --bin $(BIN) --out $(OUT)/bench.json $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(HUGE)),--huge) $(if $(ONLY),--only $(ONLY))
 
+# Before Go 1.27 a run may fail although no input did, when the machine has other work as its time ends.
 fuzz: ## every fuzz target for FUZZTIME (20s) each
 	@$(INPROC_ENV) $(GO) list -tags $(EMULATED_TAGS) -f '{{.Dir}}' ./... | while read -r dir; do \
 	  { grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go 2>/dev/null || true; } | awk '{print $$2}' | while read -r target; do \
 	    echo "fuzz: $$target in $${dir#$(CURDIR)/}"; \
-	    $(INPROC_ENV) $(GO) test -tags $(EMULATED_TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "$$dir" </dev/null; \
+	    said=$$($(INPROC_ENV) $(GO) test -tags $(EMULATED_TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "$$dir" </dev/null 2>&1 | tee /dev/stderr) || \
+	    { [[ "$$said" == *"    context deadline exceeded"* && "$$said" != *"Failing input"* ]] && echo "fuzz: $$target: no input failed; Go itself was late (go.dev/issue/75804)"; } || exit 1; \
 	  done; done
 
 clean: demo-down ## remove build/
