@@ -178,7 +178,7 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 	@$(INPROC_ENV) $(GO) list -tags $(EMULATED_TAGS) -f '{{.Dir}}' ./... | while read -r dir; do \
 	  { grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go 2>/dev/null || true; } | awk '{print $$2}' | while read -r target; do \
 	    echo "fuzz: $$target in $${dir#$(CURDIR)/}"; \
-	    said=$$($(INPROC_ENV) $(GO) test -tags $(EMULATED_TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "$$dir" </dev/null 2>&1 | tee /dev/stderr) || \
+	    said=$$($(INPROC_ENV) $(GO) test -tags $(EMULATED_TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "$$dir" </dev/null 2>&1 | tee >(cat >&2)) || \
 	    { [[ "$$said" == *"    context deadline exceeded"* && "$$said" != *"Failing input"* ]] && echo "fuzz: $$target: no input failed; Go itself was late (go.dev/issue/75804)"; } || exit 1; \
 	  done; done
 
