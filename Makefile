@@ -98,8 +98,14 @@ arm64: ## the board's binaries for arm64, static, tried under qemu: what they do
 	@echo "arm64: ok"
 
 # BOARD: rpi4, cm4 or qemu. IMAGE_FLAGS: see build/bin/touchmark-image build --help, for example --key boot.pem.
+# IMAGE_TESTS: which tests of make image-test, a regular expression; none: all.
+# IMAGE_CACHE: folder of Debian's packages and of finished kernels, which may outlive the clone and serve several: a kernel
+# lies there under its source, options and compiler, and is held against its hashes before it is used.
 BOARD       ?= rpi4
 IMAGE_FLAGS ?=
+IMAGE_CACHE ?= $(OUT)/image-cache
+IMAGE_TESTS ?=
+IMAGE_TEST_TIMEOUT ?= 90m
 
 .PHONY: touchmark-image
 touchmark-image:
@@ -107,20 +113,20 @@ touchmark-image:
 	@mkdir -p $(BIN)
 	@$(PURE_ENV) $(GOBUILD) -ldflags '$(STRIP)' -o $(BIN)/ ./image/cmd/touchmark-image
 
-image: touchmark-image ## the board's image into build/image/BOARD (BOARD=rpi4, cm4, qemu; IMAGE_FLAGS="--key boot.pem"); a kernel the first time
-	@$(BIN)/touchmark-image build --board $(BOARD) $(IMAGE_FLAGS)
+image: touchmark-image ## the board's image into build/image/BOARD (BOARD=rpi4, cm4, qemu; IMAGE_FLAGS="--key boot.pem"); a kernel the first time, kept in IMAGE_CACHE=DIR
+	@$(BIN)/touchmark-image build --board $(BOARD) --cache $(IMAGE_CACHE) $(IMAGE_FLAGS)
 
 image-repro: touchmark-image ## the image twice, in two folders, with empty caches: the same to the last bit
-	@$(BIN)/touchmark-image repro --board $(BOARD) $(IMAGE_FLAGS)
+	@$(BIN)/touchmark-image repro --board $(BOARD) --cache $(IMAGE_CACHE) $(IMAGE_FLAGS)
 
 image-test: setup build touchmark-image ## the image in a virtual machine: enrol, sign, cut the power, pull, fill and damage what there is
 	@$(MAKE) --no-print-directory setup PACKAGES="qemu-system-arm mtools dosfstools e2fsprogs device-tree-compiler"
-	@$(BIN)/touchmark-image build --board qemu
+	@$(BIN)/touchmark-image build --board qemu --cache $(IMAGE_CACHE)
 	@rm -rf $(OUT)/next && mkdir -p $(OUT)/next && git ls-files -z | xargs -0 cp --parents -t $(OUT)/next && \
 	awk '$$1 == "const" && $$2 == "Serial" {$$4++} $$1 == "const" && $$2 == "Version" {$$4 = "\"next\""} 1' appliance/update/version.go >$(OUT)/next/appliance/update/version.go
 	@cd $(OUT)/next && $(PURE_ENV) $(GOBUILD) -buildvcs=false -o touchmark-image ./image/cmd/touchmark-image
-	@$(OUT)/next/touchmark-image build --board qemu --source $(OUT)/next --out $(OUT)/image/next --cache $(OUT)/image-cache
-	@$(INPROC_ENV) TOUCHMARK_IMAGE="$(CURDIR)/$(OUT)/image/qemu" TOUCHMARK_IMAGE_NEXT="$(CURDIR)/$(OUT)/image/next" TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 4h -tags $(EMULATED_TAGS),imagetest ./tests/image
+	@$(OUT)/next/touchmark-image build --board qemu --source $(OUT)/next --out $(OUT)/image/next --cache $(IMAGE_CACHE)
+	@$(INPROC_ENV) TOUCHMARK_IMAGE="$(CURDIR)/$(OUT)/image/qemu" TOUCHMARK_IMAGE_NEXT="$(CURDIR)/$(OUT)/image/next" TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout $(IMAGE_TEST_TIMEOUT) -tags $(EMULATED_TAGS),imagetest $(if $(IMAGE_TESTS),-run "$(IMAGE_TESTS)") ./tests/image
 
 demo: setup build ## the main job, narrated: sign a real pacman database by a touch (DEMO_AUTO=1: hands off)
 	@$(BIN)/demo run --dir $(OUT)/demo --bin $(BIN)

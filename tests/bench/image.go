@@ -120,8 +120,8 @@ func (b *imageBoard) available(ctx context.Context) (kib float64, err error) {
 func (b *imageBoard) startPeer(ctx context.Context, o options) (took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, imagePatience)
 	defer cancel()
-	argv := append(qemu.Base(), "-S", "-m", "512", "-kernel", filepath.Join(o.peer(), "vmlinuz"), "-initrd", filepath.Join(o.peer(), "root.cpio"),
-		"-append", "console=ttyAMA0,115200 quiet rdinit=/init", "-qmp", "unix:"+b.machine.Monitor+",server=on,wait=off")
+	argv := append(qemu.Virt(), "-S", "-m", "512", "-kernel", filepath.Join(o.peer(), "vmlinuz"), "-initrd", filepath.Join(o.peer(), "root.cpio"),
+		"-append", "console=ttyAMA0,115200 quiet rdinit=/init", "-qmp", "unix:"+b.machine.Monitor)
 	prompted, once := make(chan struct{}), sync.Once{}
 	return b.power(ctx, argv, func(line string) {
 		if strings.HasSuffix(line, "peer ttyAMA0") { // the prompt comes with it

@@ -78,7 +78,7 @@ func newImageBoard(ctx context.Context, o options, dir string) (b *imageBoard, e
 		return nil, err
 	}
 	b.machine = qemu.Machine{
-		Image: o.image, Card: filepath.Join(dir, "card"), Line: b.w.Cable.BoardPath(), Redir: cfg.USBRedir, Monitor: filepath.Join(dir, "qmp"),
+		Image: o.image, Card: filepath.Join(dir, "card"), Line: filepath.Join(dir, "line"), Redir: cfg.USBRedir, Monitor: filepath.Join(dir, "qmp"),
 		Words: []string{"touchmark.operator=lines", "touchmark.clock=system", "quiet"},
 	}
 	b.clock = until
@@ -141,9 +141,13 @@ func (b *imageBoard) start(ctx context.Context, then func(context.Context) error
 	if err != nil {
 		return 0, err
 	}
-	return b.power(ctx, argv, b.hear, func(ctx context.Context, begin time.Time) (time.Duration, error) {
-		took, err := b.ready(ctx, begin)
-		if err == nil && then != nil {
+	return b.power(ctx, argv, b.hear, func(ctx context.Context, begin time.Time) (took time.Duration, err error) {
+		line, err := qemu.Plug(m.Line, b.w.Cable.BoardPath())
+		if err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, line.Pull()) }()
+		if took, err = b.ready(ctx, begin); err == nil && then != nil {
 			err = then(ctx)
 		}
 		return took, err
@@ -155,12 +159,15 @@ func (b *imageBoard) power(ctx context.Context, argv []string, hear func(string)
 	b.mu.Lock()
 	b.said = nil
 	b.mu.Unlock()
-	_ = os.Remove(b.machine.Monitor)
-	if err := b.w.StartMachine(argv, hear); err != nil {
+	calls, err := qemu.Listen(b.machine.Monitor)
+	if err != nil {
 		return 0, err
 	}
+	if err := b.w.StartMachine(argv, hear); err != nil {
+		return 0, errors.Join(err, calls.Close())
+	}
 	defer b.w.KillAppliance()
-	monitor, err := qemu.Dial(ctx, b.machine.Monitor, b.w.Appliance().Done())
+	monitor, err := qemu.Answer(ctx, calls, b.w.Appliance().Done())
 	if err != nil {
 		return 0, fmt.Errorf("%w: %s", err, b.w.Appliance().LogTail())
 	}

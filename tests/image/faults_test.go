@@ -53,9 +53,9 @@ func TestAccidents(t *testing.T) {
 	r.sign(r.file("after-the-token-came-back"))
 
 	mark = r.Views().Mark()
-	r.qmp.do("device_del", map[string]any{"id": "line"}) // the adapter, out of the board
+	r.pullLine()
 	_, mark = r.seen(mark, "that the host is gone", func(v operator.View) bool { return v.Host == "down" })
-	r.qmp.do("device_add", map[string]any{"driver": "usb-serial", "id": "again", "chardev": "line", "bus": "usb.0"})
+	r.plugLine()
 	r.seen(mark, "that the host is back", func(v operator.View) bool { return v.Host == "repo1" })
 	r.sign(r.file("after-the-cable-came-back"))
 

@@ -41,7 +41,7 @@ func TestGadget(t *testing.T) {
 	r.ceremony()
 	r.boot()
 	r.enrol()
-	r.must(r.StartHostd(r.ctx))
+	r.host()
 	r.sign(r.file("over-the-gadget"))
 	r.clean()
 }

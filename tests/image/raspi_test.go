@@ -3,8 +3,9 @@
 package image
 
 import (
-	"path/filepath"
 	"testing"
+
+	"touchmark/tests/image/qemu"
 )
 
 // TestRaspberryPi: on the Raspberry Pi that QEMU has, a 3 B, the kernel starts and the image's first process comes to its first
@@ -15,8 +16,6 @@ import (
 func TestRaspberryPi(t *testing.T) {
 	r := newRig(t)
 	r.run("dtc", "-q", "-O", "dtb", "-o", r.path("dtb"), "testdata/raspi3b.dts")
-	r.must(r.StartMachine([]string{"qemu-system-aarch64", "-accel", "tcg", "-machine", "raspi3b", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-kernel", filepath.Join(r.image, "Image"), "-initrd", r.initrd, "-dtb", r.path("dtb"), "-append", r.commandLine(),
-		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"}, r.hear))
+	r.must(r.StartMachine(append(qemu.Base("raspi3b"), "-kernel", r.machine.Kernel(), "-initrd", r.machine.Root(), "-dtb", r.path("dtb"), "-append", r.commandLine()), r.hear))
 	r.heard(0, "Touchmark: The data partition /dev/vda4 is not there")
 }

@@ -7,8 +7,8 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +23,7 @@ import (
 	"touchmark/appliance/update"
 	"touchmark/appliance/update/card"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/tests/image/qemu"
 	"touchmark/tests/serial/initrd"
 	"touchmark/tests/swtpm"
 	"touchmark/tests/world"
@@ -30,22 +31,22 @@ import (
 	"touchmark/tpm/ledgerstore/durable"
 )
 
-// patience bounds each test, many times what one takes on a quiet machine, and more than on one that has ten other things to
-// do: the board is emulated without KVM.
-const patience = 45 * time.Minute
+// patience bounds each test that hangs: many times what one takes on a quiet machine (half a minute, updates twice that), and
+// more than on one that has ten other things to do. Nothing here waits for time to pass, but for the power cuts' moments.
+const patience = 20 * time.Minute
 
 // rig is a board in a virtual machine, and the world around it.
 type rig struct {
 	*world.World
 	t      *testing.T
 	ctx    context.Context
-	image  string   // folder of the build
-	dir    string   // of this machine: its disk, its stick, sockets
-	golden string   // file with the values of this build and command line
-	words  []string // more of the command line
-	initrd string   // the build's, or that with more in it
+	dir    string // of this machine: its disk, its stick, sockets
+	golden string // file with the values of this build and command line
 	tpm    *swtpm.Server
-	qmp    *qmp
+
+	machine qemu.Machine
+	monitor *qemu.Monitor
+	line    *qemu.Line // nil: no serial adapter is in the board
 
 	mu    sync.Mutex // guards what follows
 	lines []string   // of the console, that are not the operator's
@@ -67,8 +68,9 @@ func (r *rig) must(err error) {
 // newRig prepares a machine with a card as a build made it, switched off.
 func newRig(t *testing.T, words ...string) *rig {
 	t.Helper()
-	r := &rig{t: t, image: os.Getenv("TOUCHMARK_IMAGE"), more: make(chan struct{}), words: append([]string{"touchmark.operator=lines", "quiet"}, words...)}
-	if _, err := os.Stat(filepath.Join(r.image, "sdcard.img")); err != nil {
+	r := &rig{t: t, more: make(chan struct{})}
+	r.machine = qemu.Machine{Image: os.Getenv("TOUCHMARK_IMAGE"), Words: append([]string{"touchmark.operator=lines", "quiet"}, words...)}
+	if _, err := os.Stat(r.built("sdcard.img")); err != nil {
 		t.Fatalf("TOUCHMARK_IMAGE: %v: run make image-test", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -78,13 +80,14 @@ func newRig(t *testing.T, words ...string) *rig {
 	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	r.dir = dir
+	m := &r.machine
+	m.Card, m.Stick, m.Line, m.Redir, m.Monitor = r.path("card"), r.path("stick"), r.path("line"), r.path("redir"), r.path("monitor")
 	r.startTPM()
-	w, err := world.New(ctx, world.Config{Dir: filepath.Join(dir, "w"), Bin: os.Getenv("TOUCHMARK_BIN"), TPM: r.tpm, USBRedir: r.path("redir")})
+	w, err := world.New(ctx, world.Config{Dir: filepath.Join(dir, "w"), Bin: os.Getenv("TOUCHMARK_BIN"), TPM: r.tpm, USBRedir: m.Redir})
 	must(t, err)
 	r.World = w
 	t.Cleanup(r.close)
-	r.initrd = filepath.Join(r.image, "initrd.zst")
-	r.run("cp", "--sparse=always", filepath.Join(r.image, "sdcard.img"), r.path("card"))
+	r.run("cp", "--sparse=always", r.built("sdcard.img"), m.Card)
 	r.writeGolden()
 	r.makeStick()
 	return r
@@ -98,13 +101,23 @@ func (r *rig) close() {
 		if p := r.Appliance(); p != nil {
 			views := r.Views().All()
 			r.t.Logf("machine: %s\ndisplay: %+v", p.LogTail(), views[max(0, len(views)-3):])
+			r.ended(p)
 		}
 		if p := r.Hostd(); p != nil {
 			r.t.Logf("hostd: %s", p.LogTail())
 		}
 	}
+	r.cut()
 	r.must(r.Close())
-	r.stopTPM()
+}
+
+// ended says how a machine ended that nobody switched off.
+func (r *rig) ended(p *world.Process) {
+	select {
+	case <-p.Done():
+		r.t.Logf("QEMU has ended: %v", cmp.Or(p.Err(), errors.New("in good order")))
+	default:
+	}
 }
 
 // allow gives the test more time.
@@ -115,6 +128,9 @@ func (r *rig) allow(more time.Duration) {
 }
 
 func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
+
+// built is a file of the build.
+func (r *rig) built(name string) string { return filepath.Join(r.machine.Image, name) }
 
 func (r *rig) run(name string, args ...string) string {
 	r.t.Helper()
@@ -140,24 +156,17 @@ func (r *rig) stopTPM() {
 	r.tpm = nil
 }
 
-// commandLine is the build's, with this machine's words in the place of those that say the same: the board starts nothing if it
-// is told something twice.
+// commandLine is the kernel's.
 func (r *rig) commandLine() string {
-	line, err := os.ReadFile(filepath.Join(r.image, "cmdline.txt"))
+	line, err := r.machine.CommandLine()
 	r.must(err)
-	words := strings.Fields(string(line))
-	for _, w := range r.words {
-		if key, _, ok := strings.Cut(w, "="); ok {
-			words = slices.DeleteFunc(words, func(old string) bool { return strings.HasPrefix(old, key+"=") })
-		}
-	}
-	return strings.Join(append(words, r.words...), " ")
+	return line
 }
 
 // writeGolden makes the values of this machine: the build's, with its own command line.
 func (r *rig) writeGolden() {
 	r.t.Helper()
-	text, err := os.ReadFile(filepath.Join(r.image, "golden.txt"))
+	text, err := os.ReadFile(r.built("golden.txt"))
 	r.must(err)
 	g, err := golden.Parse(text)
 	r.must(err)
@@ -168,27 +177,37 @@ func (r *rig) writeGolden() {
 	r.must(os.WriteFile(r.golden, text, 0o600))
 }
 
-// boot switches the machine on.
+// boot switches the machine on; more are arguments of QEMU.
 func (r *rig) boot(more ...string) {
 	r.t.Helper()
 	if r.tpm == nil {
 		r.startTPM()
 	}
-	argv := append([]string{"qemu-system-aarch64",
-		"-accel", "tcg", "-machine", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "256", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-kernel", filepath.Join(r.image, "Image"), "-initrd", r.initrd, "-append", r.commandLine(),
-		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-		"-blockdev", "driver=raw,node-name=card,file.driver=file,file.filename=" + r.path("card"), "-device", "virtio-blk-pci,drive=card",
-		"-blockdev", "driver=raw,node-name=stick,file.driver=file,file.locking=off,file.filename=" + r.path("stick"),
-		"-chardev", "socket,id=tpm,path=" + r.tpm.Control(), "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis-device,tpmdev=tpm",
-		"-device", "qemu-xhci,id=usb", "-chardev", "serial,id=line,path=" + r.Cable.BoardPath(), "-device", "usb-serial,id=line,chardev=line",
-		"-chardev", "socket,id=redir,server=on,wait=off,path=" + r.USBRedir, "-device", "usb-redir,chardev=redir",
-		"-qmp", "unix:" + r.path("qmp")}, more...)
-	_ = os.Remove(r.path("qmp"))
-	calls, err := net.Listen("unix", r.path("qmp"))
+	r.machine.TPM, r.machine.More = r.tpm.Control(), more
+	argv, err := r.machine.Command()
+	r.must(err)
+	calls, err := qemu.Listen(r.machine.Monitor)
 	r.must(err)
 	r.must(r.StartMachine(argv, r.hear))
-	r.qmp = r.dialQMP(calls)
+	if r.monitor, err = qemu.Answer(r.ctx, calls, r.Appliance().Done()); err != nil {
+		r.t.Fatalf("%v: %s", err, r.Appliance().LogTail())
+	}
+	r.plugLine()
+}
+
+// plugLine puts the serial adapter into the board.
+func (r *rig) plugLine() {
+	r.t.Helper()
+	line, err := qemu.Plug(r.machine.Line, r.Cable.BoardPath())
+	r.must(err)
+	r.line = line
+}
+
+// pullLine takes it out.
+func (r *rig) pullLine() {
+	r.t.Helper()
+	r.must(r.line.Pull())
+	r.line = nil
 }
 
 // withGuest adds package guest to the root, under its names, and has one of them be the first process.
@@ -205,14 +224,14 @@ func (r *rig) withGuest(first string) {
 		r.must(more.AddFile(name, guest))
 	}
 	r.must(more.Write(r.path("more")))
-	root, err := os.ReadFile(r.initrd)
+	root, err := os.ReadFile(r.machine.Root())
 	r.must(err)
 	root = append(root, make([]byte, -len(root)&3)...) // archives begin at multiples of four bytes
 	added, err := os.ReadFile(r.path("more"))
 	r.must(err)
-	r.initrd = r.path("initrd")
-	r.must(os.WriteFile(r.initrd, append(root, added...), 0o600))
-	r.words = append(r.words, "rdinit=/"+first)
+	r.machine.Initrd = r.path("initrd")
+	r.must(os.WriteFile(r.machine.Initrd, append(root, added...), 0o600))
+	r.machine.Words = append(r.machine.Words, "rdinit=/"+first)
 	r.writeGolden()
 }
 
@@ -267,8 +286,14 @@ func (r *rig) debugfs(command string) string {
 // cut takes the power from machine and TPM.
 func (r *rig) cut() {
 	r.t.Helper()
-	r.qmp = nil
 	r.KillAppliance()
+	if r.monitor != nil {
+		r.must(r.monitor.Close())
+		r.monitor = nil
+	}
+	if r.line != nil {
+		r.pullLine()
+	}
 	r.stopTPM()
 }
 
@@ -341,12 +366,12 @@ func (r *rig) makeStick(files ...string) {
 
 func (r *rig) plug() {
 	r.t.Helper()
-	r.qmp.do("device_add", map[string]any{"driver": "usb-storage", "id": "stick", "drive": "stick", "bus": "usb.0"})
+	r.do("device_add", map[string]any{"driver": "usb-storage", "id": "stick", "drive": "stick", "bus": "usb.0"})
 }
 
 func (r *rig) unplug() {
 	r.t.Helper()
-	r.qmp.do("device_del", map[string]any{"id": "stick"})
+	r.do("device_del", map[string]any{"id": "stick"})
 }
 
 // ceremony puts a key ceremony on the stick; call it before boot.
@@ -393,6 +418,13 @@ func (r *rig) enrol() {
 	r.run("mcopy", "-s", "-n", "-i", r.path("stick"), "::trust/*", r.Trust)
 }
 
+// host starts the board's host, until it has verified the log: World.StartHostd, with a machine's patience.
+func (r *rig) host() {
+	r.t.Helper()
+	r.must(r.LaunchHostd(r.ctx, "repo1"))
+	r.must(r.Hostd().AwaitLog(r.ctx, 0, "log verified"))
+}
+
 // up is a board that is enrolled and ready, with its host.
 func up(t *testing.T, words ...string) *rig {
 	t.Helper()
@@ -400,7 +432,7 @@ func up(t *testing.T, words ...string) *rig {
 	r.ceremony()
 	r.boot()
 	r.enrol()
-	r.must(r.StartHostd(r.ctx))
+	r.host()
 	return r
 }
 
@@ -490,55 +522,9 @@ func (r *rig) clean() (boots int) {
 	return report.Boots
 }
 
-// qmp is QEMU's monitor (docs/interop/qmp-spec.txt).
-type qmp struct {
-	t    *testing.T
-	conn net.Conn
-	in   *json.Decoder
-}
-
-// dialQMP takes the line on which the machine calls when its monitor is there.
-func (r *rig) dialQMP(calls net.Listener) *qmp {
+// do gives QEMU's monitor a command.
+func (r *rig) do(command string, arguments map[string]any) {
 	r.t.Helper()
-	machine := r.Appliance()
-	go func() {
-		<-machine.Done() // then it calls no more
-		_ = calls.Close()
-	}()
-	conn, err := calls.Accept()
-	if err != nil {
-		r.t.Fatalf("QEMU's monitor: %v: %s", err, machine.LogTail())
-	}
-	_ = calls.Close()
-	r.t.Cleanup(func() { _ = conn.Close() })
-	end, _ := r.ctx.Deadline()
-	r.must(conn.SetDeadline(end))
-	q := &qmp{t: r.t, conn: conn, in: json.NewDecoder(conn)}
-	var greeting any
-	r.must(q.in.Decode(&greeting))
-	q.do("qmp_capabilities", map[string]any{})
-	return q
-}
-
-// do gives a command and wants success; a device that is to go is gone when it returns.
-func (q *qmp) do(command string, arguments map[string]any) {
-	q.t.Helper()
-	b, err := json.Marshal(map[string]any{"execute": command, "arguments": arguments})
-	must(q.t, err)
-	_, err = fmt.Fprintf(q.conn, "%s\n", b)
-	must(q.t, err)
-	for returned, gone := false, command != "device_del"; !returned || !gone; {
-		var answer struct {
-			Return *json.RawMessage
-			Error  *struct{ Desc string }
-			Event  string
-			Data   struct{ Device string }
-		}
-		must(q.t, q.in.Decode(&answer))
-		if answer.Error != nil {
-			q.t.Fatalf("QEMU: %s: %s", command, answer.Error.Desc)
-		}
-		returned = returned || answer.Return != nil
-		gone = gone || answer.Event == "DEVICE_DELETED" && answer.Data.Device == arguments["id"]
-	}
+	_, err := r.monitor.Do(command, arguments)
+	r.must(err)
 }

@@ -42,7 +42,7 @@ func newUpdating(t *testing.T) *updating {
 	u.boot()
 	u.enrol()
 	u.run("mdel", "-i", u.path("stick"), "::"+boot.CeremonyFile) // or the board would hold the ceremony again
-	u.must(u.StartHostd(u.ctx))
+	u.host()
 	return u
 }
 
@@ -201,7 +201,7 @@ func TestUpdate(t *testing.T) {
 	u.start()
 	u.ready()
 	u.seen(0, "the old image", func(v operator.View) bool { return strings.Contains(v.Warning, "did not come up") })
-	u.must(u.StartHostd(u.ctx))
+	u.host()
 	u.signs("fallen-back")
 	t.Logf("fallen back after %v", time.Since(begun))
 
@@ -217,7 +217,7 @@ func TestUpdate(t *testing.T) {
 	t.Logf("kept after %v", time.Since(begun))
 
 	mark := u.Views().Mark()
-	u.orders(u.image)
+	u.orders(u.machine.Image)
 	v, _ := u.seen(mark, "a refusal", func(v operator.View) bool { return v.Event == "order-dropped" })
 	if !strings.Contains(v.Message, "the image is older") {
 		t.Error(v.Message)

@@ -1,0 +1,95 @@
+package qemu
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+)
+
+// Monitor is QEMU's (docs/interop/qmp-spec.txt).
+type Monitor struct {
+	conn net.Conn
+	in   *json.Decoder
+}
+
+// Listen is to be called before the machine is started: its monitor calls there, so nobody has to try until it is up.
+func Listen(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // of a machine before
+		return nil, err
+	}
+	return net.Listen("unix", path)
+}
+
+// Answer takes the call of a machine that was started, and closes calls. ended is closed when the machine has ended. The
+// monitor's calls fail when ctx's time is over.
+func Answer(ctx context.Context, calls net.Listener, ended <-chan struct{}) (*Monitor, error) {
+	answered := make(chan struct{})
+	defer close(answered)
+	go func() {
+		select {
+		case <-ended: // then it calls no more
+		case <-ctx.Done():
+		case <-answered:
+		}
+		_ = calls.Close()
+	}()
+	conn, err := calls.Accept()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("QEMU's monitor does not call: %w", err), ctx.Err())
+	}
+	return greet(ctx, conn)
+}
+
+func greet(ctx context.Context, conn net.Conn) (*Monitor, error) {
+	end, _ := ctx.Deadline()
+	m := &Monitor{conn: conn, in: json.NewDecoder(conn)}
+	var greeting any
+	err := errors.Join(conn.SetDeadline(end), m.in.Decode(&greeting))
+	if err == nil {
+		_, err = m.Do("qmp_capabilities", nil)
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return m, nil
+}
+
+// Close gives the connection up.
+func (m *Monitor) Close() error { return m.conn.Close() }
+
+// Do gives a command and answers what it returns; a device that is to go (device_del) is gone then.
+func (m *Monitor) Do(command string, arguments map[string]any) (json.RawMessage, error) {
+	if arguments == nil {
+		arguments = map[string]any{}
+	}
+	b, err := json.Marshal(map[string]any{"execute": command, "arguments": arguments})
+	if err != nil {
+		return nil, err
+	}
+	if _, err = fmt.Fprintf(m.conn, "%s\n", b); err != nil {
+		return nil, err
+	}
+	var returned json.RawMessage
+	for gone := command != "device_del"; returned == nil || !gone; {
+		var answer struct {
+			Return json.RawMessage
+			Error  *struct{ Desc string }
+			Event  string
+			Data   struct{ Device string }
+		}
+		if err := m.in.Decode(&answer); err != nil {
+			return nil, fmt.Errorf("QEMU: %s: %w", command, err)
+		}
+		if answer.Error != nil {
+			return nil, fmt.Errorf("QEMU: %s: %s", command, answer.Error.Desc)
+		}
+		if answer.Return != nil {
+			returned = answer.Return
+		}
+		gone = gone || answer.Event == "DEVICE_DELETED" && answer.Data.Device == arguments["id"]
+	}
+	return returned, nil
+}
