@@ -122,7 +122,7 @@ image-repro: touchmark-image ## the image twice, in two folders, with empty cach
 image-test: setup build touchmark-image ## the image in a virtual machine: enrol, sign, cut the power, pull, fill and damage what there is
 	@$(MAKE) --no-print-directory setup PACKAGES="qemu-system-arm mtools dosfstools e2fsprogs device-tree-compiler"
 	@$(BIN)/touchmark-image build --board qemu --cache $(IMAGE_CACHE)
-	@rm -rf $(OUT)/next && mkdir -p $(OUT)/next && git ls-files -z | xargs -0 cp --parents -t $(OUT)/next && \
+	@rm -rf $(OUT)/next && mkdir -p $(OUT)/next && tar -c --exclude=./.git --exclude=./$(OUT) . | tar -x -C $(OUT)/next && \
 	awk '$$1 == "const" && $$2 == "Serial" {$$4++} $$1 == "const" && $$2 == "Version" {$$4 = "\"next\""} 1' appliance/update/version.go >$(OUT)/next/appliance/update/version.go
 	@cd $(OUT)/next && $(PURE_ENV) $(GOBUILD) -buildvcs=false -o touchmark-image ./image/cmd/touchmark-image
 	@$(OUT)/next/touchmark-image build --board qemu --source $(OUT)/next --out $(OUT)/image/next --cache $(IMAGE_CACHE)

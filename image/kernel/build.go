@@ -69,9 +69,12 @@ func (r Recipe) Build(ctx context.Context, variant string) (Kernel, error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return Kernel{}, fmt.Errorf("%w: remove %s to have it built anew", err, dir)
 	}
+	fmt.Fprintf(r.Log, "kernel: there is no %s yet: it takes some 12 minutes of one processor\n", dir)
+	start := time.Now()
 	if err := r.make(ctx, variant, options, dir); err != nil {
 		return Kernel{}, fmt.Errorf("kernel: building %s: %w", variant, err)
 	}
+	fmt.Fprintf(r.Log, "kernel: built in %s\n", time.Since(start).Round(time.Second))
 	return Open(dir)
 }
 
