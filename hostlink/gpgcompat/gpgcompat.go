@@ -37,6 +37,9 @@ const (
 type Call struct {
 	Kind   Kind
 	Status string // number of a file descriptor, or path of a file; "" for none
+	Logger string // number of a file descriptor that messages go to; "" for none
+	TTY    string // path of the terminal where a person is asked; "" if the caller names none
+	NoTTY  bool   // no other terminal is to be written to
 
 	// Signing.
 	Format sigformat.Format
@@ -58,8 +61,8 @@ type Call struct {
 var ErrRefused = errors.New("touchmark-gpg cannot do that")
 
 // Parse reads the arguments of gpg, without the program's name. An error is an
-// ErrRefused: the call would sign, and something in it cannot be done. What is
-// wrong with a call that does not sign, the real gpg says itself.
+// ErrRefused: the call would sign, and something in it cannot be done; what is
+// returned says where to tell that. What is wrong with a call that does not sign, the real gpg says itself.
 func Parse(args []string) (*Call, error) {
 	p := &parser{call: Call{}}
 	rest := p.options(args)
@@ -68,7 +71,7 @@ func Parse(args []string) (*Call, error) {
 	case p.clear || p.detach || p.sign:
 		c.Kind = Sign
 		if err := p.signing(rest); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+			return c, fmt.Errorf("%w: %w", ErrRefused, err)
 		}
 	case p.list && !p.other && len(p.wrong) == 0:
 		c.Kind = List

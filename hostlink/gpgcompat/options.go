@@ -197,6 +197,12 @@ func (p *parser) take(o option, value string) {
 		p.passphraseFD = value
 	case "status-fd", "status-file":
 		c.Status = value
+	case "logger-fd":
+		c.Logger = value
+	case "ttyname":
+		c.TTY = value
+	case "no-tty":
+		c.NoTTY = true
 	case "digest-algo":
 		p.digest(value)
 	default:

@@ -125,7 +125,7 @@ func (b *bench) ask() *asking {
 	req := &api.Request{Op: api.OpSign, Timeout: answerLimit.Milliseconds(), Key: nonce, Items: []api.Item{{
 		Name: "small", Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()}.String(), Size: st.Count(), State: st.Bytes(),
 	}}}
-	sess, err := client.Open(b.w.Socket)
+	sess, err := client.Daemon{Socket: b.w.Socket}.Open()
 	if err != nil {
 		r.done <- err
 		return r

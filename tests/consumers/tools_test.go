@@ -349,7 +349,7 @@ func signsManyAtOnce(t *testing.T, d *desk) {
 // waiting waits until so many jobs are with the daemon, and names them in its order.
 func (d *desk) waiting(t *testing.T, n int) []string {
 	t.Helper()
-	c, err := client.Dial(d.w.Socket)
+	c, err := client.Daemon{Socket: d.w.Socket}.Dial()
 	must(t, err)
 	stop := context.AfterFunc(d.ctx, func() { _ = c.Close() })
 	defer func() { stop(); _ = c.Close() }()

@@ -50,7 +50,7 @@ func (r *rig) calls(prefix, timeout string) (files []string, ended chan call) {
 // waitingJobs waits until so many jobs have a client that waits at the daemon, and names their files in its order.
 func (r *rig) waitingJobs(n int) (names []string) {
 	r.t.Helper()
-	c, err := client.Dial(r.Socket)
+	c, err := client.Daemon{Socket: r.Socket}.Dial()
 	r.must(err)
 	stop := context.AfterFunc(r.ctx, func() { _ = c.Close() })
 	defer func() { stop(); _ = c.Close() }()

@@ -138,7 +138,7 @@ func survives(t *testing.T, a accident, at said, lost bool) {
 // a job, one intent for each job, and nothing that an auditor calls evidence.
 func (s *sim) accounts(died bool) {
 	s.t.Helper()
-	published, err := client.Ask(s.host.socket, &api.Request{Op: api.OpPublish})
+	published, err := client.Daemon{Socket: s.host.socket}.Ask(&api.Request{Op: api.OpPublish})
 	if err != nil {
 		s.t.Fatalf("%+v, %v", published, err)
 	}

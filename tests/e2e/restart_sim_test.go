@@ -328,7 +328,7 @@ func (s *sim) newRequest() *api.Request {
 // ask starts a client.
 func (s *sim) ask() *request {
 	s.t.Helper()
-	sess, err := client.Open(s.host.socket)
+	sess, err := client.Daemon{Socket: s.host.socket}.Open()
 	s.ok(err)
 	r := &request{s: s, req: s.newRequest(), sess: sess, done: make(chan struct{})}
 	sess.Return = simPatience

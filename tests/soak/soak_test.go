@@ -165,7 +165,7 @@ type asked struct {
 func (s *soak) ask(n int) *asked {
 	s.t.Helper()
 	s.mark = s.Views().Mark()
-	sess, err := client.Open(s.Socket)
+	sess, err := client.Daemon{Socket: s.Socket}.Open()
 	s.ok(err)
 	sess.Return = patience
 	a := &asked{s: s, sess: sess, done: make(chan error, 1), req: &api.Request{Op: api.OpSign, Timeout: patience.Milliseconds(), Key: random(api.KeySize)}}

@@ -60,13 +60,15 @@ type job struct {
 // hashes, and writes them. On failure nothing is written; the daemon offers a
 // result that nobody took to the same call again.
 func (j *job) do() ([]*verify.Facts, error) {
-	socket := env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock")
+	daemon := client.Daemon{Socket: env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"), Slow: func(time.Duration) {
+		j.p.voice.tell("touchmark-hostd has not answered yet: waiting for it")
+	}}
 	connected := j.within(j.wait+j.late, "touchmark-hostd does not answer")
-	err := j.may(socket)
+	err := j.may(daemon)
 	if err != nil {
 		return nil, err
 	}
-	s, err := client.Open(socket)
+	s, err := daemon.Open()
 	connected()
 	if err != nil {
 		return nil, err
@@ -101,7 +103,7 @@ func (j *job) do() ([]*verify.Facts, error) {
 // nothing is written yet. The caller says when it is over.
 func (j *job) within(d time.Duration, why string) (over func()) {
 	t := time.AfterFunc(d, func() {
-		fmt.Fprintf(j.p.errs, "touchmark-gpg: %s, after %s: no signature was written\n", why, d)
+		j.p.voice.fail("%s, after %s: no signature was written", why, d)
 		os.Exit(exitFailed)
 	})
 	return func() { t.Stop() }
@@ -109,7 +111,7 @@ func (j *job) within(d time.Duration, why string) (over func()) {
 
 // may asks what the policy has against files that take long to hash. What a pipe brings
 // nobody knows before it is read.
-func (j *job) may(socket string) error {
+func (j *job) may(daemon client.Daemon) error {
 	var files []api.Item
 	for _, c := range j.calls {
 		st, err := os.Stat(c.File)
@@ -118,7 +120,7 @@ func (j *job) may(socket string) error {
 		}
 		files = append(files, api.Item{Name: env("TOUCHMARK_NAME", c.Name(nil)), Format: c.Format.Name, Size: uint64(st.Size())})
 	}
-	return client.May(socket, env("TOUCHMARK_CLASS", ""), files)
+	return daemon.May(env("TOUCHMARK_CLASS", ""), files)
 }
 
 func (j *job) read() error {
@@ -168,7 +170,7 @@ func (j *job) converse(s *client.Session, req *api.Request) (*api.Response, erro
 			}
 		}
 	}()
-	s.Event = j.p.tell
+	s.Event = j.p.voice.event
 	r, err := s.Wait(req)
 	switch {
 	case err != nil && s.Job != "":
@@ -183,22 +185,17 @@ func (j *job) converse(s *client.Session, req *api.Request) (*api.Response, erro
 	return r, client.Said(r)
 }
 
-// tell keeps a person at a terminal informed; programs hear nothing but the end.
-func (p *program) tell(e *api.Event) {
-	f, ok := p.errs.(*os.File)
-	if !ok {
-		return
-	}
-	if st, err := f.Stat(); err != nil || st.Mode()&os.ModeCharDevice == 0 {
-		return
-	}
-	switch e.State {
-	case "queued":
-		fmt.Fprintln(f, "touchmark-gpg: waiting: another request is with the operator")
-	case "shown":
-		fmt.Fprintln(f, "touchmark-gpg: on the appliance's display: waiting for the operator")
-	case "touch":
-		fmt.Fprintln(f, "touchmark-gpg: waiting for the touch")
+// events are what a person is told of them.
+var events = map[string]string{
+	"queued": "waiting: another request is with the operator",
+	"shown":  "on the appliance's display: waiting for the operator",
+	"touch":  "waiting for the touch",
+}
+
+// event tells what the daemon says goes on.
+func (v *voice) event(e *api.Event) {
+	if text, ok := events[e.State]; ok {
+		v.tell(text)
 	}
 }
 

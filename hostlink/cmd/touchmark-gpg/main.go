@@ -24,7 +24,7 @@ import (
 )
 
 func main() {
-	p := &program{argv0: os.Args[0], out: os.Stdout, errs: os.Stderr}
+	p := &program{argv0: os.Args[0], out: os.Stdout, voice: voice{name: filepath.Base(os.Args[0]), errs: os.Stderr}}
 	os.Exit(p.run(os.Args[1:]))
 }
 
@@ -32,8 +32,9 @@ func main() {
 const exitFailed = 2
 
 type program struct {
-	argv0     string
-	out, errs io.Writer
+	argv0 string
+	out   io.Writer
+	voice voice
 }
 
 func (p *program) run(args []string) int {
@@ -47,7 +48,7 @@ func (p *program) run(args []string) int {
 		err = p.gpg(args)
 	}
 	if err != nil {
-		fmt.Fprintf(p.errs, "%s: %v\n", filepath.Base(p.argv0), err)
+		p.voice.fail("%v", err)
 		return exitFailed
 	}
 	return 0
@@ -56,6 +57,7 @@ func (p *program) run(args []string) int {
 // gpg answers a call of gpg.
 func (p *program) gpg(args []string) error {
 	c, err := gpgcompat.Parse(args)
+	p.voice.hear(c)
 	switch {
 	case err != nil:
 		return err

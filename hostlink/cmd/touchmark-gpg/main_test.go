@@ -56,7 +56,7 @@ func setup(e *testscript.Env) error {
 	trust := filepath.Join(e.WorkDir, "trust")
 	for name, value := range map[string]string{
 		"TOUCHMARK_TRUST": trust, "TOUCHMARK_SOCKET": filepath.Join(dir, "s"), "KEY": fmt.Sprintf("%X", l.Key.Fingerprint()),
-		"GNUPGHOME": filepath.Join(dir, "gnupg"), "LC_ALL": "C.UTF-8",
+		"GNUPGHOME": filepath.Join(dir, "gnupg"), "LC_ALL": "C.UTF-8", "GPG_TTY": os.DevNull,
 		"GORACE": "atexit_sleep_ms=0", // the race detector's exit takes a second else
 	} {
 		e.Setenv(name, value)
@@ -159,7 +159,7 @@ func silent(t *testing.T) *client.Session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := client.Open(filepath.Join(dir, "s"))
+	s, err := client.Daemon{Socket: filepath.Join(dir, "s")}.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func silent(t *testing.T) *client.Session {
 
 // TestNobodyHangs: a daemon that never answers keeps nobody longer than the deadline.
 func TestNobodyHangs(t *testing.T) {
-	j := &job{p: &program{errs: &strings.Builder{}}, wait: time.Millisecond, late: time.Millisecond}
+	j := &job{p: &program{voice: voice{errs: &strings.Builder{}}}, wait: time.Millisecond, late: time.Millisecond}
 	_, err := j.converse(silent(t), &api.Request{Op: api.OpSign})
 	if err == nil || api.CodeOf(err, 0) != api.TimedOut || failure(err) != reply.TimedOut || !strings.Contains(err.Error(), "did not answer within 2ms") {
 		t.Errorf("%v", err)

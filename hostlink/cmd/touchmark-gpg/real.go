@@ -86,7 +86,7 @@ func (p *program) gpgconf(args []string) error {
 		return fmt.Errorf("%s is missing: make it a link to touchmark-gpg", gpg)
 	}
 	cmd := exec.Command(path, args...)
-	cmd.Env, cmd.Stderr = append(os.Environ(), passed+"=1"), p.errs
+	cmd.Env, cmd.Stderr = append(os.Environ(), passed+"=1"), p.voice.errs
 	text, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)

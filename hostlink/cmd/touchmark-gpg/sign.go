@@ -113,6 +113,7 @@ func (p *program) release(args []string) error {
 	if len(args) != 3 {
 		return fmt.Errorf("%w: reprepro calls it with Release, InRelease and Release.gpg", gpgcompat.ErrRefused)
 	}
+	p.voice.hear(&gpgcompat.Call{})
 	trust, ring, err := loadKeys()
 	if err != nil {
 		return err

@@ -68,7 +68,7 @@ func (a *app) park(paths []string, f *signFlags) (job string, err error) {
 	if err != nil {
 		return "", err
 	}
-	files, s, err := a.prepare(paths, format, total, f)
+	files, s, err := a.prepare(paths, format, total, f, newProgress(a.errs, f.quiet))
 	if err != nil {
 		return "", err
 	}

@@ -95,7 +95,7 @@ func listening(t *testing.T) (net.Listener, *client.Session) {
 	path := filepath.Join(t.TempDir(), "s")
 	l := must(net.Listen("unix", path))
 	t.Cleanup(func() { _ = l.Close() })
-	s := must(client.Open(path))
+	s := must(client.Daemon{Socket: path}.Open())
 	t.Cleanup(s.Close)
 	return l, s
 }

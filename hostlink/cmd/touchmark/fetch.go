@@ -11,7 +11,6 @@ import (
 
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
-	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
 )
@@ -50,7 +49,7 @@ func (a *app) fetch(job string, paths []string, p *progress, reconnect time.Dura
 	if err := checkOutputs(paths, sigformat.OpenPGPBinary); err != nil {
 		return err
 	}
-	s, err := client.Open(a.socket)
+	s, err := a.daemonFor(p.tell).Open()
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -165,7 +166,19 @@ func (a *app) object(v any) {
 }
 
 // ask sends the daemon a request that has one answer.
-func (a *app) ask(req *api.Request) (*api.Response, error) { return client.Ask(a.socket, req) }
+func (a *app) ask(req *api.Request) (*api.Response, error) { return a.daemon().Ask(req) }
+
+// daemon is the one that is asked. Who waits for it is told.
+func (a *app) daemon() client.Daemon {
+	return a.daemonFor(func(text string) { fmt.Fprintln(a.errs, "touchmark:", text) })
+}
+
+// daemonFor is the same for those who tell in their own way what goes on.
+func (a *app) daemonFor(tell func(string)) client.Daemon {
+	return client.Daemon{Socket: a.socket, Slow: func(patience time.Duration) {
+		tell(fmt.Sprintf("touchmark-hostd has not answered yet: waiting for it, %g minutes at most", patience.Minutes()))
+	}}
+}
 
 // loadTrust reads what this host pins.
 func (a *app) loadTrust() (*verify.Trust, error) {

@@ -350,7 +350,8 @@ func (a *app) submitOrder(path string, wait bool) error {
 // handed over again it is the same order. Ctrl-C ends the waiting; only the
 // operator can drop what the appliance has.
 func (a *app) followOrder(req *api.Request) (*api.Response, error) {
-	s, err := client.Open(a.socket)
+	p := newProgress(a.errs, a.json)
+	s, err := a.daemonFor(p.tell).Open()
 	if err != nil {
 		return nil, err
 	}
@@ -367,7 +368,6 @@ func (a *app) followOrder(req *api.Request) (*api.Response, error) {
 		case <-over:
 		}
 	}()
-	p := newProgress(a.errs, a.json)
 	s.Event = func(e *api.Event) { p.event(e, 1) }
 	s.Lost = func(error) { p.tell("touchmark-hostd went away: waiting for it to come back") }
 	s.Return = time.Minute // a daemon that is restarted is back by then

@@ -82,6 +82,8 @@ func (p *progress) hashing(total int64, done *atomic.Int64, work func()) {
 
 func (p *progress) bar(done, total int64) {
 	const width = 30
+	p.mu.Lock() // the daemon is waited for at the same time
+	defer p.mu.Unlock()
 	n := int(done * width / max(total, 1))
 	p.line(fmt.Sprintf("hashing [%s%s] %3d%%  %.1f of %.1f GiB", strings.Repeat("#", n), strings.Repeat(".", width-n),
 		done*100/max(total, 1), float64(done)/(1<<30), float64(total)/(1<<30)))

@@ -211,7 +211,7 @@ func (a *app) ruleOver(db string) (string, error) {
 // waitPublished waits until what is staged is published. Ctrl-C ends the
 // waiting: what is staged goes on to be signed.
 func (a *app) waitPublished(rule string) error {
-	c, err := client.Follow(a.socket, &api.Request{Op: api.OpRound, Action: api.RoundWait, Rules: []string{rule}})
+	c, err := a.daemon().Follow(&api.Request{Op: api.OpRound, Action: api.RoundWait, Rules: []string{rule}})
 	if err != nil {
 		return err
 	}

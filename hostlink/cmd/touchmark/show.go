@@ -139,7 +139,7 @@ and documents, which are signed over another form (docs/spec/signature.md §4).`
 }
 
 func (a *app) log(req *api.Request) error {
-	d, err := client.Follow(a.socket, req)
+	d, err := a.daemon().Follow(req)
 	if err != nil {
 		return err
 	}

@@ -76,7 +76,8 @@ func (a *app) sign(paths []string, f *signFlags) error {
 	if err := a.mayAsk(paths, format, f.class); err != nil {
 		return err
 	}
-	files, s, err := a.prepare(paths, format, total, f)
+	p := newProgress(a.errs, f.quiet)
+	files, s, err := a.prepare(paths, format, total, f, p)
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func (a *app) sign(paths []string, f *signFlags) error {
 	if err != nil {
 		return err
 	}
-	r, err := converse(s, req, newProgress(a.errs, f.quiet), paths)
+	r, err := converse(s, req, p, paths)
 	if err != nil {
 		return err
 	}
@@ -128,17 +129,17 @@ func (a *app) mayAsk(paths []string, format sigformat.Format, class string) erro
 		}
 		files = append(files, api.Item{Name: base(p), Format: format.Name, Size: uint64(st.Size())})
 	}
-	return client.May(a.socket, class, files)
+	return a.daemon().May(class, files)
 }
 
 // prepare connects, to learn early whether anybody is there, and hashes the
 // files.
-func (a *app) prepare(paths []string, format sigformat.Format, total int64, f *signFlags) (files []*hashed, s *client.Session, err error) {
-	if s, err = client.Open(a.socket); err != nil {
+func (a *app) prepare(paths []string, format sigformat.Format, total int64, f *signFlags, p *progress) (files []*hashed, s *client.Session, err error) {
+	if s, err = a.daemonFor(p.tell).Open(); err != nil {
 		return nil, nil, err
 	}
 	var done atomic.Int64
-	newProgress(a.errs, f.quiet).hashing(total, &done, func() { files, err = hashFiles(paths, format, message.Alg(f.alg), &done) })
+	p.hashing(total, &done, func() { files, err = hashFiles(paths, format, message.Alg(f.alg), &done) })
 	if err != nil {
 		s.Close()
 		return nil, nil, err

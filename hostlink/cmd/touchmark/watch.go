@@ -44,7 +44,7 @@ type view interface {
 
 // follower follows daemon after daemon.
 type follower struct {
-	socket string
+	daemon client.Daemon
 	view   view
 	out    *printer // that it writes to
 	met    bool     // there was a daemon
@@ -56,7 +56,7 @@ func (a *app) watch(v view) error {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(stop)
-	f := &follower{socket: a.socket, view: v, out: a.out}
+	f := &follower{daemon: a.daemon(), view: v, out: a.out}
 	for {
 		err := f.follow(stop)
 		if err == nil || codeOf(err) != api.NoDaemon || !f.met {
@@ -84,7 +84,7 @@ const lookAgain = time.Second
 
 // follow follows one daemon. It returns nil when a signal came.
 func (f *follower) follow(stop <-chan os.Signal) error {
-	d, err := client.Follow(f.socket, &api.Request{Op: api.OpWatch, From: f.next})
+	d, err := f.daemon.Follow(&api.Request{Op: api.OpWatch, From: f.next})
 	if err != nil {
 		return err
 	}

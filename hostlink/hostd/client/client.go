@@ -21,31 +21,39 @@ import (
 	"touchmark/hostlink/hostd/api"
 )
 
+// Daemon is touchmark-hostd, by its socket.
+type Daemon struct {
+	Socket string
+	// Slow is called when it has not answered for some seconds what it can answer at
+	// once, with how long it is waited for in all. It may be nil.
+	Slow func(patience time.Duration)
+}
+
 // Conn is one connection to the daemon.
 type Conn struct {
 	net.Conn
 	lines  *api.Lines
-	socket string
+	daemon Daemon
 	open   context.Context // until Close
 	end    context.CancelFunc
 	stuck  atomic.Bool // the daemon was found to be, and the connection closed
 }
 
 // Dial connects, or says why not and what to do.
-func Dial(socket string) (*Conn, error) {
-	c, err := net.Dial("unix", socket)
+func (d Daemon) Dial() (*Conn, error) {
+	c, err := net.Dial("unix", d.Socket)
 	switch {
 	case err == nil:
 		open, end := context.WithCancel(context.Background())
-		return &Conn{Conn: c, lines: api.NewLines(c), socket: socket, open: open, end: end}, nil
+		return &Conn{Conn: c, lines: api.NewLines(c), daemon: d, open: open, end: end}, nil
 	case errors.Is(err, syscall.EAGAIN): // it takes no connections out of its queue, which is full
-		return nil, (&Conn{socket: socket}).silent()
+		return nil, d.silent()
 	case errors.Is(err, fs.ErrPermission):
-		return nil, api.Errorf(api.NoDaemon, "no permission to use %s: join the group that owns the socket", socket)
+		return nil, api.Errorf(api.NoDaemon, "no permission to use %s: join the group that owns the socket", d.Socket)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, api.Errorf(api.NoDaemon, "touchmark-hostd is not running (no answer on %s): start it, or name its socket with --socket or $TOUCHMARK_SOCKET", socket)
+		return nil, api.Errorf(api.NoDaemon, "touchmark-hostd is not running (no answer on %s): start it, or name its socket in $TOUCHMARK_SOCKET", d.Socket)
 	}
-	return nil, api.Errorf(api.NoDaemon, "cannot reach touchmark-hostd on %s: %w", socket, err)
+	return nil, api.Errorf(api.NoDaemon, "cannot reach touchmark-hostd on %s: %w", d.Socket, err)
 }
 
 // Say sends a request.
@@ -54,7 +62,7 @@ func (c *Conn) Say(r *api.Request) error {
 	case err == nil:
 		return nil
 	case c.stuck.Load(), errors.Is(err, os.ErrDeadlineExceeded):
-		return c.silent()
+		return c.daemon.silent()
 	}
 	return errGone
 }
@@ -67,13 +75,13 @@ func (c *Conn) Next() (*api.Response, error) {
 	case err == nil:
 		return r, nil
 	case c.stuck.Load(), errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, c.silent()
+		return nil, c.daemon.silent()
 	case errors.Is(err, api.ErrLine):
-		return nil, api.Errorf(api.Internal, "touchmark-hostd on %s: %w", c.socket, err)
+		return nil, api.Errorf(api.Internal, "touchmark-hostd on %s: %w", c.daemon.Socket, err)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, net.ErrClosed):
 		return nil, errGone
 	}
-	return nil, api.Errorf(api.NoDaemon, "touchmark-hostd on %s: %w", c.socket, err)
+	return nil, api.Errorf(api.NoDaemon, "touchmark-hostd on %s: %w", c.daemon.Socket, err)
 }
 
 // errGone says that the daemon ended the connection without an answer.
@@ -81,11 +89,11 @@ var errGone = api.Errorf(api.NoDaemon, "touchmark-hostd stopped before it answer
 
 // Ask sends a request that has one answer, for which nobody is waited. A final answer that
 // is no success is an error too; so is none, by a daemon that is stuck.
-func Ask(socket string, req *api.Request) (*api.Response, error) {
+func (d Daemon) Ask(req *api.Request) (*api.Response, error) {
 	if req.Action == api.RoundWait {
 		return nil, api.Errorf(api.Internal, "a round is waited for with Follow: people have no patience that is known here")
 	}
-	return ask(context.Background(), socket, req, patience(req.Op))
+	return d.ask(context.Background(), req, late, patience(req.Op))
 }
 
 // patience is far more than a busy daemon takes for an answer.
@@ -99,13 +107,18 @@ func patience(op string) time.Duration {
 	return 2 * time.Minute // what it knows, one question to the board included
 }
 
-func ask(ctx context.Context, socket string, req *api.Request, patience time.Duration) (*api.Response, error) {
-	c, err := Dial(socket)
+// late is how long a daemon has to answer what it can answer at once before a person is told
+// that it has not.
+const late = 5 * time.Second
+
+func (d Daemon) ask(ctx context.Context, req *api.Request, late, patience time.Duration) (*api.Response, error) {
+	c, err := d.Dial()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = c.Close() }() // the conversation is over either way
 	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+	defer d.tell(late, patience)()
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, errGone
 	}
@@ -117,6 +130,22 @@ func ask(ctx context.Context, socket string, req *api.Request, patience time.Dur
 		return nil, err
 	}
 	return r, Said(r)
+}
+
+// tell calls Slow after a time, unless it is over by then. When over returns, so has Slow.
+func (d Daemon) tell(late, patience time.Duration) (over func()) {
+	told := make(chan struct{})
+	t := time.AfterFunc(late, func() {
+		defer close(told)
+		if d.Slow != nil {
+			d.Slow(patience)
+		}
+	})
+	return func() {
+		if !t.Stop() {
+			<-told
+		}
+	}
 }
 
 // Said is the daemon's error, if it reports one.
@@ -136,7 +165,7 @@ type Session struct {
 	Job    string            // its identity; valid after Wait
 	Kept   bool              // the daemon keeps it on disk; valid after Wait
 
-	socket string
+	daemon Daemon
 	req    *api.Request
 
 	mu        sync.Mutex // guards what follows
@@ -146,13 +175,13 @@ type Session struct {
 }
 
 // Open connects for a sign or fetch request; Wait sends it.
-func Open(socket string) (*Session, error) {
-	c, err := Dial(socket)
+func (d Daemon) Open() (*Session, error) {
+	c, err := d.Dial()
 	if err != nil {
 		return nil, err
 	}
 	c.mind(asking)
-	return &Session{socket: socket, conn: c, left: make(chan struct{})}, nil
+	return &Session{daemon: d, conn: c, left: make(chan struct{})}, nil
 }
 
 // Cancel asks the daemon to withdraw the job. Its answer still counts, because
@@ -311,7 +340,7 @@ const (
 // again makes the connection the session's before the daemon can hear of the
 // request: whoever cancels or leaves from then on finds it.
 func (s *Session) again() bool {
-	c, err := Dial(s.socket)
+	c, err := s.daemon.Dial()
 	if err != nil {
 		return false
 	}

@@ -77,7 +77,7 @@ func TestStuckDaemon(t *testing.T) {
 		if d := patience(op); d < time.Minute || d > time.Hour {
 			t.Errorf("%s is waited for for %v", op, d)
 		}
-		_, err := ask(t.Context(), path, &api.Request{Op: op}, 100*time.Millisecond)
+		_, err := Daemon{Socket: path}.ask(t.Context(), &api.Request{Op: op}, time.Hour, 100*time.Millisecond)
 		if api.CodeOf(err, 0) != api.NoDaemon {
 			t.Errorf("%s of a daemon that is stuck: %v", op, err)
 		}
@@ -87,7 +87,7 @@ func TestStuckDaemon(t *testing.T) {
 // TestStuckMeanwhile: a daemon that is stuck after it took a request ends every conversation that waits for it; one
 // that is busy with people ends none.
 func TestStuckMeanwhile(t *testing.T) {
-	quick := pulse{time.Millisecond, 100 * time.Millisecond}
+	quick := pulse{time.Millisecond, time.Millisecond, 100 * time.Millisecond}
 	l, s := listening(t)
 	first := accept(t, l)
 	s.conn.mind(quick)
@@ -95,7 +95,7 @@ func TestStuckMeanwhile(t *testing.T) {
 	go func() { _, err := s.Wait(&api.Request{Op: api.OpSign}); ended <- err }()
 	hear(t, first, api.OpSign)
 	go func() {
-		c, err := follow(s.socket, &api.Request{Op: api.OpWatch}, quick)
+		c, err := s.daemon.follow(&api.Request{Op: api.OpWatch}, quick)
 		for err == nil {
 			_, err = c.Next()
 		}
@@ -136,7 +136,7 @@ func listening(t *testing.T) (net.Listener, *Session) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	s, err := Open(path)
+	s, err := Daemon{Socket: path}.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,5 +171,49 @@ func (d *daemon) close(t *testing.T) {
 	t.Helper()
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSlow: who waits for a daemon that is late is told, once for each question, and gets the answer all the same; who has it
+// at once is told nothing.
+func TestSlow(t *testing.T) {
+	l, s := listening(t)
+	accept(t, l).close(t) // that session is of no use here
+	slow := make(chan time.Duration, 1)
+	d := Daemon{Socket: s.daemon.Socket, Slow: func(patience time.Duration) { slow <- patience }}
+	for _, late := range []time.Duration{time.Millisecond, time.Hour} {
+		ended := make(chan error, 1)
+		go func() {
+			_, err := d.ask(t.Context(), &api.Request{Op: api.OpStatus}, late, 2*time.Hour)
+			ended <- err
+		}()
+		there := hear(t, accept(t, l), api.OpStatus)
+		if late < time.Second && <-slow != 2*time.Hour {
+			t.Error("the patience is another")
+		}
+		if err := there.lines.Write(&api.Response{Final: true, OK: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err != nil || len(slow) != 0 {
+			t.Errorf("late after %v: %v, told %d times", late, err, len(slow))
+		}
+	}
+}
+
+// TestSlowMeanwhile: so is who waits for a person, when the daemon does not say on a second connection that it goes on.
+func TestSlowMeanwhile(t *testing.T) {
+	l, s := listening(t)
+	accept(t, l).close(t)
+	slow := make(chan time.Duration, 1)
+	d := Daemon{Socket: s.daemon.Socket, Slow: func(patience time.Duration) { slow <- patience }}
+	c, err := d.follow(&api.Request{Op: api.OpWatch}, pulse{time.Millisecond, time.Hour, 2 * time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	hear(t, accept(t, l), api.OpWatch)
+	hear(t, accept(t, l), api.OpJobs)
+	if <-slow != 2*time.Hour {
+		t.Error("the patience is another")
 	}
 }

@@ -11,7 +11,7 @@ const Large = 4 << 20
 
 // May asks whether the policy takes files of these names, formats and sizes, if they are
 // large: an error is its refusal. Whatever else is wrong the request itself finds, too.
-func May(socket, class string, files []api.Item) error {
+func (d Daemon) May(class string, files []api.Item) error {
 	total := uint64(0)
 	for _, f := range files {
 		format, known := sigformat.FormatOf(f.Format)
@@ -23,7 +23,7 @@ func May(socket, class string, files []api.Item) error {
 	if total < Large {
 		return nil
 	}
-	if _, err := Ask(socket, &api.Request{Op: api.OpMay, Class: class, Items: files}); api.CodeOf(err, api.OK) == api.Refused {
+	if _, err := d.Ask(&api.Request{Op: api.OpMay, Class: class, Items: files}); api.CodeOf(err, api.OK) == api.Refused {
 		return err
 	}
 	return nil

@@ -12,34 +12,35 @@ import (
 var ErrSilent = errors.New("gives no answer: look at its log, and start it again")
 
 // silent is that error.
-func (c *Conn) silent() error {
-	return api.Errorf(api.NoDaemon, "touchmark-hostd on %s %w", c.socket, ErrSilent)
+func (d Daemon) silent() error {
+	return api.Errorf(api.NoDaemon, "touchmark-hostd on %s %w", d.Socket, ErrSilent)
 }
 
 // pulse is how a daemon is minded with which somebody talks who waits for what may
 // take any time, an operator for example.
 type pulse struct {
-	every    time.Duration // it is asked something that it can answer at once
-	patience time.Duration // for that answer
+	late     time.Duration // when it is asked something first that it can answer at once, and how long until that answer is late
+	every    time.Duration // it is asked again
+	patience time.Duration // for the answer
 }
 
 var (
 	// looking is for those who are told what the daemon knows.
-	looking = pulse{30 * time.Second, 2 * time.Minute}
+	looking = pulse{late, 30 * time.Second, 2 * time.Minute}
 	// asking is for those who wait for a signature: they rather wait until systemd has ended
 	// a daemon that hangs (WatchdogSec and TimeoutStopSec of its unit) and started the next,
 	// which goes on with their job.
-	asking = pulse{time.Minute, 7 * time.Minute}
+	asking = pulse{late, time.Minute, 7 * time.Minute}
 )
 
 // Follow sends a request that has many answers, or one that may take any time: Next
 // gives them, and ErrSilent when the daemon is stuck meanwhile.
-func Follow(socket string, req *api.Request) (*Conn, error) {
-	return follow(socket, req, looking)
+func (d Daemon) Follow(req *api.Request) (*Conn, error) {
+	return d.follow(req, looking)
 }
 
-func follow(socket string, req *api.Request, p pulse) (*Conn, error) {
-	c, err := Dial(socket)
+func (d Daemon) follow(req *api.Request, p pulse) (*Conn, error) {
+	c, err := d.Dial()
 	if err != nil {
 		return nil, err
 	}
@@ -55,13 +56,13 @@ func follow(socket string, req *api.Request, p pulse) (*Conn, error) {
 // out: on the first one, silence may mean that nobody has touched the token yet.
 func (c *Conn) mind(p pulse) {
 	go func() {
-		for {
+		for pause := p.late; ; pause = p.every {
 			select {
 			case <-c.open.Done():
 				return
-			case <-time.After(p.every):
+			case <-time.After(pause):
 			}
-			if _, err := ask(c.open, c.socket, &api.Request{Op: api.OpJobs}, p.patience); errors.Is(err, ErrSilent) {
+			if _, err := c.daemon.ask(c.open, &api.Request{Op: api.OpJobs}, p.late, p.patience); errors.Is(err, ErrSilent) {
 				c.stuck.Store(true)
 				_ = c.Close()
 				return

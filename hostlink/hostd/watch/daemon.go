@@ -51,7 +51,7 @@ type Socket struct {
 
 // Sign asks the daemon. When ctx ends it is left, and the job goes on.
 func (d Socket) Sign(ctx context.Context, r *Request, armed func(), done func(*Answer)) (cancel func()) {
-	s, err := client.Open(d.Path)
+	s, err := client.Daemon{Socket: d.Path}.Open()
 	if err != nil {
 		d.Jobs.Go(func() { done(&Answer{Open: true, Close: func(bool) {}}) })
 		return func() {}
@@ -149,7 +149,7 @@ func signaturesOf(resp *api.Response) (all []staging.Signature) {
 // over reports whether the daemon says of a job that the log decided it. Then
 // there is no signature to come.
 func (d Socket) over(job string) bool {
-	r, err := client.Ask(d.Path, &api.Request{Op: api.OpJobs})
+	r, err := client.Daemon{Socket: d.Path}.Ask(&api.Request{Op: api.OpJobs})
 	if err != nil {
 		return false
 	}
