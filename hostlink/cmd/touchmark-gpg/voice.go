@@ -8,11 +8,11 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"golang.org/x/sys/unix"
 
 	"touchmark/hostlink/gpgcompat"
+	"touchmark/hostlink/hostd/api"
 )
 
 // voice is how a caller and a person are told. git, repo-add, makepkg and gpgme swallow gpg's standard error: a person would
@@ -41,7 +41,7 @@ func (v *voice) hear(c *gpgcompat.Call) {
 
 // fail says to everybody why nothing was signed.
 func (v *voice) fail(format string, args ...any) {
-	text := plain(strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; "))
+	text := api.Printable(strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; "))
 	line := v.name + ": " + text + "\n"
 	fmt.Fprint(v.errs, line)
 	if fd, err := strconv.Atoi(v.log); err == nil && fd != 2 {
@@ -89,14 +89,4 @@ func isTerminal(w io.Writer) bool {
 func terminalFD(fd int) bool {
 	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	return err == nil
-}
-
-// plain is a text that does nothing to a terminal: names of files and of keys in it are the caller's.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
 }

@@ -17,7 +17,7 @@ import (
 // TestTerminalIsTold: a person whose tool swallows standard error is told on his terminal what goes on and why nothing was
 // signed; who says not to is told nothing, and what is no terminal is not written to.
 func TestTerminalIsTold(t *testing.T) {
-	const happens = "touchmark-gpg: on the appliance's display: waiting for the operator\r\ntouchmark-gpg: the file a?[2J.db: no; twice\r\n"
+	const happens = "touchmark-gpg: on the appliance's display: waiting for the operator\r\ntouchmark-gpg: the file a\\x1b[2J.db: no; twice\r\n"
 	for _, c := range []struct {
 		what, env, option string
 		args              []string
@@ -43,7 +43,7 @@ func TestTerminalIsTold(t *testing.T) {
 			if got := whatCame(t, person, name); got != c.told {
 				t.Errorf("%q", got)
 			}
-			if errs.String() != "gpg: the file a?[2J.db: no; twice\n" {
+			if errs.String() != "gpg: the file a\\x1b[2J.db: no; twice\n" {
 				t.Errorf("%q", errs.String())
 			}
 		})

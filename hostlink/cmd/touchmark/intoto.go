@@ -56,7 +56,12 @@ unless --expires says otherwise.`,
 		Example: "  touchmark intoto layout new --rebuilder alice.asc --rebuilder bob.asc --out root.layout\n" +
 			"  touchmark intoto layout new --rebuilder a.asc --rebuilder b.asc --rebuilder c.asc --threshold 2 --out root.layout",
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.layoutNew(f) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if c.Flags().Changed("threshold") && f.Threshold == 0 {
+				return exitf(api.Usage, "--threshold 0 would have nobody agree: leave it out to have all")
+			}
+			return a.layoutNew(f)
+		},
 	}
 	fl := c.Flags()
 	fl.StringArrayVar(&f.rebuilders, "rebuilder", nil, "file with the public key of one who may do the step, once for each")

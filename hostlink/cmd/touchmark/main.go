@@ -38,7 +38,7 @@ func run(args []string, out, errs io.Writer) int {
 		return api.OK
 	}
 	code := codeOf(err)
-	fmt.Fprintln(errs, "touchmark:", err)
+	fmt.Fprintln(errs, "touchmark:", api.Printable(err.Error())) // names of files in it are whoever's who made them
 	if a.json {
 		a.object(failure{Code: code, Error: err.Error()})
 	}

@@ -61,3 +61,16 @@ func TestReadSmall(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// TestPrintable: names that others chose do nothing to the terminal of who reads them.
+func TestPrintable(t *testing.T) {
+	for text, want := range map[string]string{
+		"päckchen 'a'\tb\nc":   "päckchen 'a'\tb\nc",
+		"\x1b[2J\r\x00\u202eb": `\x1b[2J\r\x00\u202eb`,
+		"\x9b\u009b'":          "\ufffd\\u009b'",
+	} {
+		if got := Printable(text); got != want {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}

@@ -3,6 +3,9 @@ package api
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
 )
 
 // Error is an error with its exit code.
@@ -26,4 +29,17 @@ func CodeOf(err error, other int) int {
 		return e.Code
 	}
 	return other
+}
+
+// Printable is a text that does nothing to a terminal: what is neither printable nor a new line or a tab is escaped.
+func Printable(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+	}
+	return b.String()
 }
