@@ -25,6 +25,21 @@ const (
 // Hard reports whether signatures from before the revocation are lost as well.
 func (r Reason) Hard() bool { return r == NoReason || r == Compromised }
 
+// Words says what a revocation for this reason means to whoever relies on the key.
+func (r Reason) Words() string {
+	switch r {
+	case NoReason:
+		return "no reason is given, and NO SIGNATURE by it is trusted any more, whenever it was made"
+	case Superseded:
+		return "another key takes its place; signatures from before stay good"
+	case Compromised:
+		return "somebody else may have it, and NO SIGNATURE by it is trusted any more, whenever it was made"
+	case Retired:
+		return "it is out of use; signatures from before stay good"
+	}
+	return fmt.Sprintf("for a reason that is not known here, code %d", r)
+}
+
 // Certification is what administrators have a key say of itself: a renewal,
 // which moves the expiry, a revocation, or that it agrees to be the signing subkey
 // of a primary, which changes nothing in its own certificate.
@@ -58,6 +73,20 @@ func (c *Certificate) Usable(at time.Time) error {
 		return ErrExpired
 	}
 	return nil
+}
+
+// Standing says in words what is to be known of the certificate at this time; empty if
+// it is good and never expires.
+func (c *Certificate) Standing(at time.Time) string {
+	switch {
+	case c.Revoked:
+		return "REVOKED: " + c.Code.Words()
+	case c.Expires.IsZero():
+		return ""
+	case !at.Before(c.Expires):
+		return "EXPIRED at " + c.Expires.UTC().Format(time.RFC3339) + ": nobody takes a signature that it made later"
+	}
+	return "valid until " + c.Expires.UTC().Format(time.RFC3339)
 }
 
 // Plan plans a certification: its digest is what the token signs. An error

@@ -175,7 +175,7 @@ func TestCertificateIsRenewedAndRevoked(t *testing.T) {
 	c.tpm.counts()
 	id := c.bring(c.cert(&order.Cert{Expires: expires}))
 	v := c.ordered(id)
-	if text := strings.Join(v.Order.Lines, "\n"); v.Ask != operator.AskArm || !strings.Contains(text, "key packages: it expires at "+stamp(expires)+". It expires never now") {
+	if text := strings.Join(v.Order.Lines, "\n"); v.Ask != operator.AskArm || !strings.Contains(text, "key packages: it is to expire at "+stamp(expires)+". Without this order it expires never.") {
 		t.Fatalf("asks %q and shows %s", v.Ask, text)
 	}
 	c.command(operator.Command{Verb: operator.Arm, Job: id})

@@ -234,6 +234,7 @@ func (d *Daemon) serveStatus(say func(*api.Response) error) {
 }
 
 func (d *Daemon) statusResponse() *api.Response {
+	unable := d.unable() // which looks for a new trust file
 	s := &api.Status{
 		Origin: d.o.Trust.Origin, Host: d.o.Key.Name(), Link: d.linkState(), Device: d.o.Device,
 		BoardTime: boardTime(d.conv), Verified: d.ready(), Committed: d.mirror.Committed(), Mirrored: d.mirror.Size(),
@@ -244,6 +245,7 @@ func (d *Daemon) statusResponse() *api.Response {
 	for _, c := range d.o.Trust.Keys {
 		fpr := c.Key.Fingerprint()
 		s.Certs = append(s.Certs, hex.EncodeToString(fpr[:]))
+		s.Standing = append(s.Standing, d.standing(c))
 	}
 	if d.conv != nil && d.conv.welcome != nil {
 		s.Board, s.Firmware = d.conv.welcome.State, d.conv.welcome.Firmware
@@ -253,7 +255,7 @@ func (d *Daemon) statusResponse() *api.Response {
 	if d.conv != nil && d.conv.halted {
 		s.Board, s.Halt = message.StateHalted, d.conv.halt
 	}
-	if resp := d.unable(); resp != nil {
+	if resp := unable; resp != nil {
 		s.Refuses, s.Code = resp.Error, resp.Code
 	}
 	for _, j := range d.jobs {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
@@ -91,5 +92,41 @@ func TestNextTrust(t *testing.T) {
 	got := c.expect(api.OK, "")
 	if _, err := must(verify.ParseTrust(second)).OpenProof(got.Proofs[0]); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestRevokedKey: status says so from the commit of the order on, and in the trust
+// file's words when that is here. That file is taken although nothing needs it, so
+// that the one behind it follows.
+func TestRevokedKey(t *testing.T) {
+	w := newWorld(t)
+	w.b.meet()
+	standing := func(want string) {
+		t.Helper()
+		if s := w.status(); len(s.Standing) != 1 || !strings.HasPrefix(s.Standing[0], want) || want == "" && s.Standing[0] != "" {
+			t.Fatalf("status says %q, want %q", s.Standing, want)
+		}
+	}
+	standing("")
+	first := w.b.Trust
+	note := w.b.Order(&order.Cert{Key: "packages", Revoke: true, Code: sigformat.Retired}, w.b.parties.Admin)
+	w.told(w.b.Append(&ledger.Order{Action: ledger.KindCert, Mirrored: true, Note: note, Sign: message.Digest{Alg: message.SHA256, Sum: make([]byte, 32)}}))
+	standing("ordered to be REVOKED (entry 1); the trust file does not say so")
+	version := func(n uint64) []byte {
+		next := w.b.Trust
+		next.Version, next.Previous = n, first.Hash()
+		first = next
+		return must(next.Sign(w.b.parties.Admin))
+	}
+	w.b.Trust.Certs = [][]byte{w.b.Revoked(sigformat.Retired)}
+	for n := uint64(2); n < 4; n++ {
+		text := version(n)
+		w.look(func() { w.d.o.Renew = func() ([]byte, error) { return text, nil } })
+		standing("REVOKED: it is out of use")
+		w.look(func() {
+			if w.d.o.Trust.Version != n {
+				t.Errorf("version %d of the trust file is in use, want %d", w.d.o.Trust.Version, n)
+			}
+		})
 	}
 }

@@ -42,6 +42,9 @@ func entry(b *bytes.Buffer, n int, k *sigformat.Certificate) error {
 	switch {
 	case k.Revoked:
 		fmt.Fprint(b, "   REVOKED: no new signature by it counts.\n")
+		if k.Code.Hard() {
+			fmt.Fprint(b, "   Nor does any old one: somebody else may have it, or no reason is given.\n")
+		}
 	case !k.Expires.IsZero():
 		fmt.Fprintf(b, "   valid until %s\n", k.Expires.UTC().Format(time.RFC3339))
 	}

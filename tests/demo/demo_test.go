@@ -336,6 +336,34 @@ func TestHandsArmAnOrder(t *testing.T) {
 }
 
 // A person's keys are what the board's own display would make of them.
+// TestTooSmallATerminal: what is asked for is room for the display in its frame, and with that it is there.
+func TestTooSmallATerminal(t *testing.T) {
+	master, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = errors.Join(master.Close(), tty.Close()) }()
+	painted := func(cols, rows uint16) string {
+		if err := pty.Setsize(master, &pty.Winsize{Cols: cols, Rows: rows}); err != nil {
+			t.Fatal(err)
+		}
+		term := &terminal{out: tty}
+		term.face.Show(operator.View{State: "ready", Token: "ready"}, time.Now())
+		if err := term.Paint(); err != nil {
+			t.Fatal(err)
+		}
+		return term.last
+	}
+	for _, size := range [][2]uint16{{47, 16}, {48, 15}} {
+		if text := painted(size[0], size[1]); !strings.Contains(text, "Make this terminal 48 by 16 at least.") {
+			t.Errorf("%d by %d: %s", size[0], size[1], text)
+		}
+	}
+	if text := painted(48, 16); !strings.Contains(text, "Ready. No request.") {
+		t.Errorf("48 by 16: %s", text)
+	}
+}
+
 func TestKeysAreWords(t *testing.T) {
 	job := &operator.Job{ID: strings.Repeat("ab", 32), Class: "demo", State: "touching", Touch: 1}
 	idle := operator.View{State: "ready", Token: "ready", Rounds: []operator.Round{{Rule: "core", Files: 1, State: message.RoundWaiting}}}

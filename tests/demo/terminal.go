@@ -73,6 +73,9 @@ func (t *terminal) read() {
 // The display is as large as a board's console at most, so that the narration before it stays in sight.
 const mostWidth, mostHeight = 88, 28
 
+// What the frame and the narration beside it take of the terminal.
+const edgeWidth, edgeHeight = 8, 4
+
 // See shows a view from now on.
 func (t *terminal) See(v operator.View) error {
 	t.face.Show(v, time.Now())
@@ -85,9 +88,12 @@ func (t *terminal) Paint() error {
 	if err != nil || width <= 0 || height <= 0 {
 		width, height = 80, 24
 	}
-	width, height = min(width, mostWidth)-8, min(height, mostHeight)-4
+	width, height = min(width, mostWidth)-edgeWidth, min(height, mostHeight)-edgeHeight
 	now := time.Now()
 	shown := t.face.Frame(width, height, now)
+	if shown.Pages == 0 && len(shown.Lines) > 0 {
+		shown = tooSmall(width, shown)
+	}
 	var b strings.Builder
 	for _, l := range frame(shown, width, t.keyLine()) {
 		b.WriteString("   " + l + "\x1b[K\n")
@@ -104,6 +110,18 @@ func (t *terminal) Paint() error {
 		t.face.Painted(shown, now)
 	}
 	return err
+}
+
+// tooSmall has a display that is too small to show anything tell how large this terminal must be, not the part of it in
+// the frame.
+func tooSmall(width int, shown screen.Frame) screen.Frame {
+	text := fmt.Sprintf("Make this terminal %d by %d at least.", screen.LeastWidth+edgeWidth, screen.LeastHeight+edgeHeight)
+	shown.Lines = make([]screen.Line, len(shown.Lines))
+	for i := range shown.Lines {
+		n := min(len(text), max(0, width))
+		shown.Lines[i], text = screen.Line{Text: text[:n], Style: screen.Bold}, text[n:]
+	}
+	return shown
 }
 
 // Leave keeps the last display on screen and goes on below it.

@@ -109,7 +109,7 @@ func TestNoItemIsSkippedWhenPagesShift(t *testing.T) {
 // screen; no line of it looks like one of the display's own.
 func TestADocumentIsReadBeforeItIsArmed(t *testing.T) {
 	v := documentView()
-	for _, size := range [][2]int{{leastWidth, leastHeight}, {80, 24}, {132, 50}} {
+	for _, size := range [][2]int{{LeastWidth, LeastHeight}, {80, 24}, {132, 50}} {
 		s := newTerminal(size[0], size[1])
 		s.show(v)
 		seen, armed := s.text(), false
@@ -153,7 +153,7 @@ func TestPagesThatWereNeverDrawnCountAsUnseen(t *testing.T) {
 }
 
 func TestADisplayThatIsTooSmallArmsNothing(t *testing.T) {
-	s := newTerminal(leastWidth-1, leastHeight)
+	s := newTerminal(LeastWidth-1, LeastHeight)
 	s.show(jobView(1))
 	s.wait(Reflexes)
 	if c, acts := s.press("a a a"); acts {

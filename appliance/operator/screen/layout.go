@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// leastWidth holds four digits groups of a digest in a row; leastHeight leaves
+	// LeastWidth holds four digits groups of a digest in a row; LeastHeight leaves
 	// room for some lines between headline and keys.
-	leastWidth, leastHeight = 40, 12
+	LeastWidth, LeastHeight = 40, 12
 	// leastBody is the room below which nothing sensible can be paged.
 	leastBody = 3
 	// bigFrom is the height from which there is room for big letters.
@@ -50,7 +50,7 @@ func (s *state) marked(v *operator.View) int {
 
 // layout makes the frame of a view for a display of the given size in cells.
 func layout(v *operator.View, s state, width, height int) Frame {
-	if width < leastWidth || height < leastHeight {
+	if width < LeastWidth || height < LeastHeight {
 		return tooSmall(width, height)
 	}
 	h := headlineOf(v, s.left)
@@ -106,7 +106,7 @@ func pageNote(f Frame) string {
 // tooSmall is all there is on a display that cannot show a request.
 func tooSmall(width, height int) Frame {
 	p := &writer{width: max(width, 1)}
-	p.text(Bold, fmt.Sprintf("Make this terminal %d by %d at least.", leastWidth, leastHeight))
+	p.text(Bold, fmt.Sprintf("Make this terminal %d by %d at least.", LeastWidth, LeastHeight))
 	for len(p.lines) < height {
 		p.gap()
 	}

@@ -75,7 +75,7 @@ func TestTheMarkGoesOnToWhatWaits(t *testing.T) {
 
 // The page with the mark is on the screen, also of a small display.
 func TestTheMarkedRoundIsOnTheScreen(t *testing.T) {
-	s := newTerminal(leastWidth, leastHeight)
+	s := newTerminal(LeastWidth, LeastHeight)
 	v := idleView()
 	for i := range message.MaxRounds {
 		v.Rounds = append(v.Rounds, operator.Round{Rule: fmt.Sprintf("%s-%d", strings.Repeat("r", 58), i), Files: 1, State: message.RoundWaiting, Since: start})
@@ -96,7 +96,7 @@ func TestTheMarkedRoundIsOnTheScreen(t *testing.T) {
 // is to be decided stands there as if nothing were announced.
 func TestRoundsHideNothing(t *testing.T) {
 	v := roundsView()
-	for _, size := range [][2]int{{leastWidth, leastHeight}, {80, 24}, {132, 50}} {
+	for _, size := range [][2]int{{LeastWidth, LeastHeight}, {80, 24}, {132, 50}} {
 		for name, scene := range scenes {
 			if scene.Ask == operator.AskNothing {
 				continue

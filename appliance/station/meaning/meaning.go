@@ -71,21 +71,14 @@ func tokenKey(k *ledger.TokenKey) []string {
 
 // certificate says what the token is to say of its own key.
 func certificate(a *order.Cert, c *sigformat.Certificate) []string {
-	what := fmt.Sprintf("Renew the certificate of key %s: it expires %s. It expires %s now.", a.Key, expiry(a.Expires), expiry(c.Expires))
+	what := fmt.Sprintf("Renew the certificate of key %s: it is to expire %s. Without this order it expires %s.", a.Key, expiry(a.Expires), expiry(c.Expires))
 	if a.Primary != nil {
 		what = fmt.Sprintf("Have key %s agree to be a SIGNING SUBKEY of the primary key %X, which is kept elsewhere. Its own certificate stays as it is. Compare that fingerprint with the primary's owner.", a.Key, a.Primary.Fingerprint())
 	}
 	if a.Revoke {
-		what = fmt.Sprintf("REVOKE the key %s FOR EVER: %s (code %d). This board signs nothing with it any more.", a.Key, reasons[a.Code], a.Code)
+		what = fmt.Sprintf("REVOKE the key %s FOR EVER: %s (code %d). This board signs nothing with it any more.", a.Key, a.Code.Words(), a.Code)
 	}
 	return []string{what, fmt.Sprintf("Fingerprint %X. The token asks for one touch.", c.Key.Fingerprint())}
-}
-
-var reasons = map[sigformat.Reason]string{
-	sigformat.NoReason:    "no reason is given, and NO SIGNATURE by it is trusted any more, whenever it was made",
-	sigformat.Superseded:  "another key takes its place; signatures from before stay good",
-	sigformat.Compromised: "somebody else may have it, and NO SIGNATURE by it is trusted any more, whenever it was made",
-	sigformat.Retired:     "it is out of use; signatures from before stay good",
 }
 
 func expiry(t time.Time) string {

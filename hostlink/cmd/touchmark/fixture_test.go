@@ -91,7 +91,7 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 	if req.Op == api.OpStatus {
 		s := &api.Status{Origin: logtest.Origin, Link: arg, Verified: mode == "good", Evidence: evidenceOf(mode, arg), Writes: 7000, Days: 900}
 		if mode == "good" || mode == "halted" {
-			s.Board = message.StateReady
+			s.Board, s.Certs, s.Standing = message.StateReady, []string{"00aa"}, []string{"REVOKED: " + sigformat.Retired.Words()}
 		}
 		if mode == "halted" {
 			s.Board, s.Halt, s.Days, s.Link = message.StateHalted, arg, -1, "the appliance has halted ("+arg+")"

@@ -26,7 +26,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
 		Setup: setup,
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"code": code, "daemon": daemonCmd, "unprivileged": unprivileged, "request": requestCmd},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"code": code, "daemon": daemonCmd, "unprivileged": unprivileged, "request": requestCmd, "revoke": revokeCmd},
 	})
 }
 
@@ -96,6 +96,20 @@ func daemonCmd(ts *testscript.TestScript, neg bool, args []string) {
 	done := make(chan struct{})
 	go func() { defer close(done); f.serve(l, args[0], arg) }()
 	ts.Defer(func() { _ = l.Close(); <-done })
+}
+
+// revoke CODE: the trust file says from now on that the key was revoked, for the reason of this code.
+func revokeCmd(ts *testscript.TestScript, _ bool, args []string) {
+	f, ok := ts.Value(fixtureKey{}).(*fixture)
+	if !ok || len(args) != 1 {
+		ts.Fatalf("usage: revoke CODE")
+	}
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	certs := f.Trust.Certs
+	defer func() { f.Trust.Certs = certs }()
+	f.Trust.Certs = [][]byte{f.Revoked(sigformat.Reason(n))}
+	ts.Check(f.writeTrust(ts.Getenv("TOUCHMARK_TRUST")))
 }
 
 // request FILE CLASS [--expired] NAME...: what touchmark approvals request writes for these files.

@@ -89,8 +89,11 @@ func (a *app) printStatus(s *api.Status) {
 	if s.Emulated {
 		token = " (EMULATED token)"
 	}
-	for _, c := range s.Certs {
+	for i, c := range s.Certs {
 		row("key", "%s%s", strings.ToUpper(c), token)
+		if i < len(s.Standing) && s.Standing[i] != "" {
+			row("", "%s", s.Standing[i])
+		}
 	}
 	for _, j := range s.Jobs {
 		row("job", "%s", j)

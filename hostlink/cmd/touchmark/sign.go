@@ -285,12 +285,13 @@ type fileFacts struct {
 	Checkpoint uint64 `json:"checkpoint"`
 	Host       string `json:"host"`
 	Emulated   bool   `json:"emulated"`
+	Standing   string `json:"standing,omitempty"` // of the key, as the trust file has it now
 }
 
 func describe(path, signature string, f *verify.Facts) fileFacts {
 	return fileFacts{
 		File: path, Signature: signature, Proof: path + proofSuffix, Origin: f.Origin, Class: f.Class, Format: f.Format, Name: f.Name,
 		Digest: f.Digest.String(), Size: f.Size, Key: strings.ToUpper(fmt.Sprintf("%x", f.Key)), UserID: f.UserID, Job: f.Job.String(),
-		Created: f.Created.Format(time.RFC3339), Entry: f.Index, Checkpoint: f.Checkpoint, Host: f.SubmittedBy, Emulated: f.Emulated,
+		Created: f.Created.Format(time.RFC3339), Entry: f.Index, Checkpoint: f.Checkpoint, Host: f.SubmittedBy, Emulated: f.Emulated, Standing: f.Cert.Standing(time.Now()),
 	}
 }

@@ -25,7 +25,8 @@ func (a *app) verifyCmd() *cobra.Command {
 		Use:   "verify [flags] FILE...",
 		Short: "Check FILE.sig and FILE.tmproof offline",
 		Long: "Checks, with the trust file alone and no network: the signature over the file, that the log's intent announced\n" +
-			"exactly this signature, and that the appliance's TPM had taken that intent. Exit code 0 means all of it holds.",
+			"exactly this signature, and that the appliance's TPM had taken that intent. Exit code 0 means all of it holds.\n" +
+			"If the trust file says that the key was revoked since, a warning says so and what that means for this signature.",
 		Example: "  touchmark verify core.db.tar.gz\n  touchmark verify --sig a.sig --proof a.tmproof a.iso",
 		Args:    someFiles,
 		RunE: func(_ *cobra.Command, files []string) error {
@@ -66,6 +67,9 @@ func (a *app) verify(files []string, sig, proof string, quiet bool) error {
 			fmt.Fprintf(a.out, "%s: good, signed %s by %s%s\n  key %s, log %s entry %d, class %s, as %s for host %s\n",
 				path, f.Created.Format(time.RFC3339), or(f.UserID, "a key without user id,"), emulatedNote(f), d.Key, f.Origin, f.Index, f.Class, f.Name, f.SubmittedBy)
 		}
+		if what := spoilt(f, time.Now()); what != "" {
+			fmt.Fprintf(a.errs, "touchmark: warning: %s: %s\n", path, what)
+		}
 		if base(path) != base(f.Name) {
 			// Not an error: a detached signature is over content, and mirrors rename.
 			fmt.Fprintf(a.errs, "touchmark: warning: %s was signed under the name %s: make sure it is what you asked for\n", path, f.Name)
@@ -75,6 +79,19 @@ func (a *app) verify(files []string, sig, proof string, quiet bool) error {
 		a.object(map[string]any{"ok": true, "files": list})
 	}
 	return nil
+}
+
+// spoilt says what became of the key of a good signature, as far as the trust file
+// tells; empty if nothing did. It changes no verdict: what the log says of the
+// signature holds, and whether it still counts is for its reader to decide.
+func spoilt(f *verify.Facts, now time.Time) string {
+	switch err := f.Cert.Usable(now); {
+	case err == nil:
+		return ""
+	case errors.Is(err, sigformat.ErrExpired) && f.Created.Before(f.Cert.Expires):
+		return "" // it was made in time
+	}
+	return fmt.Sprintf("key %X is %s", f.Key, f.Cert.Standing(now))
 }
 
 // verifyOne checks one file. Missing files are bad input; whatever does not

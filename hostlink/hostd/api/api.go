@@ -239,6 +239,7 @@ type Status struct {
 	Code      int      `json:"code"`              // and the exit code that one would get
 	Jobs      []string `json:"jobs"`              // running and waiting
 	Certs     []string `json:"certs"`             // fingerprints
+	Standing  []string `json:"standing"`          // of each: until when it is valid, that it expired or was revoked; empty if it just is good
 	Emulated  bool     `json:"emulated"`
 }
 

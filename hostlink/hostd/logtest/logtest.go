@@ -152,6 +152,13 @@ func (l *Log) Token(digest []byte, h crypto.Hash) ([]byte, error) {
 	return l.Priv.Sign(rand.Reader, digest, h)
 }
 
+// Revoked is the certificate of the trust file after the token revoked itself.
+func (l *Log) Revoked(code sigformat.Reason) []byte {
+	c, x := Must(sigformat.ParseCertificate(l.Trust.Certs[0])), sigformat.Certification{Created: Noon, Revoke: true, Code: code, Origin: Origin}
+	p := Must(c.Plan(x))
+	return Must(c.With(x, Must(p.Finish(Must(l.Token(p.Digest, p.Alg.Hash())))))).Bytes()
+}
+
 // Append adds an entry, uncommitted, and returns its index.
 func (l *Log) Append(body any) uint64 { return l.AppendAt(Noon, body) }
 

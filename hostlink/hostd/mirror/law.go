@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"bytes"
+	"crypto"
 	"errors"
 	"fmt"
 	"iter"
@@ -29,6 +30,7 @@ type law struct {
 	tokens   []tokenkey.Known // keys that sign files, oldest first
 	added    [][20]byte       // fingerprints of those that administrators added
 	emulated bool             // the log began with a key that may exist in copies
+	revoked  []revocation     // that administrators ordered
 
 	waiting *ledger.Order // the newest that HEAD may not have taken, nil if it did
 	at      uint64        // its index
@@ -39,6 +41,12 @@ type Taken struct {
 	Index  uint64   // of its entry
 	ID     [32]byte // order.Hash
 	Action string   // kind of the entry
+}
+
+// revocation is an order that a key revoke itself.
+type revocation struct {
+	entry uint64
+	key   string // its name
 }
 
 // logKey signs the checkpoints of this size and above.
@@ -85,6 +93,10 @@ func (l *law) add(index uint64, e *ledger.Order) error {
 	switch a := o.Action.(type) {
 	case *order.Close:
 		l.closed = true
+	case *order.Cert:
+		if a.Revoke {
+			l.revoked = append(slices.Clip(l.revoked), revocation{index, a.Key})
+		}
 	case *order.Key:
 		if a.Token == nil {
 			l.keys = append(slices.Clip(l.keys), logKey{index + 1, a.LogKey})
@@ -396,6 +408,18 @@ func (m *Mirror) OutcomeOf(index uint64) ([]ledger.ItemResult, error) {
 		}
 	}
 	return nil, nil
+}
+
+// Revoked reports whether the administrators ordered that this key of a token revoke
+// itself, and by which entry. Whether it did, its outcome tells (OutcomeOf).
+func (m *Mirror) Revoked(pub crypto.PublicKey) (entry uint64, ordered bool) {
+	for _, r := range m.law.revoked {
+		same := func(k tokenkey.Known) bool { return k.Name == r.key && tokenkey.Same(k.Public, pub) }
+		if slices.ContainsFunc(m.law.tokens, same) {
+			return r.entry, true
+		}
+	}
+	return 0, false
 }
 
 // Closed reports whether the administrators ended the log.

@@ -143,6 +143,10 @@ type Facts struct {
 	Checkpoint  uint64 // size of the log that the proof's checkpoint names
 	Emulated    bool   // the token's attestation chain is not Yubico's
 	SubmittedBy string // key name in the submission, "" if it has none
+
+	// Cert is the signer's certificate as it is pinned now; it may be revoked or have
+	// expired since.
+	Cert *sigformat.Certificate
 }
 
 // Signer is the key that the intent announced.
@@ -214,7 +218,7 @@ func (in *Intent) facts(it message.Item) *Facts {
 	return &Facts{
 		Origin: in.trust.Origin, Key: in.Key, UserID: in.cert.UserID, Class: in.Approval.Class, Format: it.Format, Name: it.Name,
 		Digest: it.Digest, Size: it.Size, Job: in.Job, Created: in.Header.Time, Index: in.Header.Index,
-		Checkpoint: in.Size, Emulated: in.trust.Emulated, SubmittedBy: signerName(in.Submission),
+		Checkpoint: in.Size, Emulated: in.trust.Emulated, SubmittedBy: signerName(in.Submission), Cert: in.cert,
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,7 +38,7 @@ With an endorsement key the challenge also holds a secret that only the TPM with
 that key and this log's attestation key can tell: 'activate' looks at it. --ek is
 the TPM's EK certificate; --log takes the one that entry 0 of a log holds. The
 secret is kept in FILE.secret: nobody else must see it before the answer is
-there.`,
+there. A file that is there already is not overwritten.`,
 		Example: `  touchmark-audit challenge --trust trust --out monday.challenge
   touchmark-audit challenge --trust trust --out enrolment.challenge --ek ek.der`,
 		Args: cobra.NoArgs,
@@ -54,6 +56,9 @@ there.`,
 }
 
 func (o challengeOptions) run(out io.Writer) error {
+	if err := o.free(); err != nil {
+		return unreadable(err)
+	}
 	tr, err := readTrust(o.trust)
 	if err != nil {
 		return unreadable(err)
@@ -76,6 +81,17 @@ func (o challengeOptions) run(out io.Writer) error {
 	}
 	_, err = fmt.Fprintf(out, "%s is for the board of %s\n", o.out, tr.Origin)
 	return err
+}
+
+// free is an error if an earlier challenge has the place: without it, and its
+// secret, nobody can judge the answer to it.
+func (o challengeOptions) free() error {
+	for _, path := range []string{o.out, o.out + ".secret"} {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s is there already, and whoever has it can still judge an answer by it: name another --out, or remove %s and %s.secret if the answer was judged or will never come", path, o.out, o.out)
+		}
+	}
+	return nil
 }
 
 // ask adds a credential and keeps its secret.
