@@ -187,7 +187,7 @@ func (s *Station) perform(j *job, effect ceremony.Effect) {
 		if s.lost = j; j.order != nil {
 			s.ordered, s.decree, s.lost = s.decree, nil, nil
 		} else {
-			s.remember(j, "Interrupted: its outcome is in the log.")
+			s.remember(j, "Interrupted. If anything came of it, the log says so after the next start.")
 		}
 		if errors.Is(e.Err, chain.ErrUnexplained) {
 			s.restart(e.Err)

@@ -102,7 +102,8 @@ func (f *panelFlags) screen(runDir string) (*panel, operatorpanel.Face, error) {
 		h := operatorpanel.NewHeadless()
 		return &panel{h, log, func() {}}, h, nil
 	}
-	return &panel{operatorpanel.NewLines(os.Stdin, os.Stdout), log, func() {}}, nil, nil
+	l := operatorpanel.NewLines(os.Stdin, os.Stdout)
+	return &panel{l, log, l.Close}, nil, nil
 }
 
 // fit puts buttons and lamps on the panel until it is restored. Where there is

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"touchmark/appliance/operator/screen"
@@ -19,6 +20,7 @@ type Console struct {
 	*desk
 	out     io.Writer
 	size    func() (width, height int)
+	drain   func() error // waits until what was written has left the machine
 	resized chan os.Signal
 	quit    chan struct{} // closed to end the painter
 	painted chan struct{} // closed when it has ended
@@ -44,6 +46,7 @@ func OpenConsole(in, out *os.File) (c *Console, restore func(), err error) {
 		return nil, nil, fmt.Errorf("operator console: %w: run it on a terminal, or use --operator lines", err)
 	}
 	c = newConsole(in, out, terminalSize(out))
+	c.drain = drained(out)
 	c.painter.Colour = screen.ColourOf(os.Getenv("TERM"), os.Getenv("NO_COLOR"))
 	c.painter.VT = os.Getenv("TERM") == "linux"
 	signal.Notify(c.resized, syscall.SIGWINCH)
@@ -70,9 +73,22 @@ func terminalSize(out *os.File) func() (int, int) {
 	}
 }
 
+// drained waits as tcdrain does: the kernel takes some seconds' worth of what a slow
+// line still has to send, and none of that is on the screen yet.
+func drained(out *os.File) func() error {
+	return func() error {
+		for {
+			err := unix.IoctlSetInt(int(out.Fd()), unix.TCSBRK, 1)
+			if err != unix.EINTR {
+				return err
+			}
+		}
+	}
+}
+
 // newConsole reads keys already; paint draws.
 func newConsole(in io.Reader, out io.Writer, size func() (int, int)) *Console {
-	c := &Console{desk: newDesk(), out: out, size: size, resized: make(chan os.Signal, 1), quit: make(chan struct{}), painted: make(chan struct{})}
+	c := &Console{desk: newDesk(), out: out, size: size, drain: func() error { return nil }, resized: make(chan os.Signal, 1), quit: make(chan struct{}), painted: make(chan struct{})}
 	go c.read(in)
 	return c
 }
@@ -119,7 +135,11 @@ func (c *Console) draw() {
 	f := c.face.Frame(width, height, c.now())
 	c.mu.Unlock()
 	if b := c.painter.Paint(f); len(b) > 0 {
-		if _, err := c.out.Write(b); err != nil {
+		_, err := c.out.Write(b)
+		if err == nil {
+			err = c.drain()
+		}
+		if err != nil {
 			c.painter.Reset()
 			return
 		}

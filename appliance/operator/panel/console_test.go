@@ -99,6 +99,32 @@ func TestATerminalThatTakesNothing(t *testing.T) {
 	}
 }
 
+// What the kernel took for a slow line is on no screen yet.
+func TestWhatIsStillOnTheLineIsNotShown(t *testing.T) {
+	r := &rig{clock: clock{at: time.Unix(1.8e9, 0)}}
+	in, keys := io.Pipe()
+	defer keys.Close()
+	r.Console = newConsole(in, io.Discard, func() (int, int) { return 80, 24 })
+	r.Console.now = r.clock.now
+	r.Show(shown())
+	r.Console.drain = func() error {
+		if _, all := r.Asks(); all {
+			t.Error("read, before it has left the machine")
+		}
+		return nil
+	}
+	r.draw()
+	if _, all := r.Asks(); !all {
+		t.Error("not read, though it is there")
+	}
+	r.Console.drain = func() error { return errors.New("hung up") }
+	r.Show(operator.View{Ask: operator.AskTime})
+	r.draw()
+	if _, all := r.Asks(); all {
+		t.Error("read on a line that was hung up")
+	}
+}
+
 // failing is a terminal that was unplugged.
 type failing struct{}
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"touchmark/appliance/operator"
 )
@@ -15,29 +16,89 @@ import (
 // or a job's 64 hex digits.
 const maxCommand = 256
 
+// behind bounds the lines that wait for a reader. One that is further behind misses
+// the oldest: each view is the whole display, so the newest is what counts.
+const behind = 1024
+
+// farewell bounds the wait for a reader to take the last lines.
+const farewell = 10 * time.Second
+
 // Lines is the headless panel: each View is one JSON object on a line, each
 // command one line of text: "arm JOB", "deny JOB", "unmirrored ORDER", "pin DIGITS", "time yes",
 // "quit". JOB is the identity of a job or order, 64 hex digits.
 type Lines struct {
-	mu       sync.Mutex // guards w
-	w        io.Writer
 	commands chan operator.Command
+	more     chan struct{} // holds one: lines wait
+	quit     chan struct{} // closed to end the writer
+	written  chan struct{} // closed when it has ended
+
+	mu    sync.Mutex // guards lines
+	lines [][]byte   // that wait to be written, oldest first
 }
 
-// NewLines reads commands from r until it ends, and writes views to w.
+// NewLines reads commands from r until it ends, and writes views to w until Close.
 func NewLines(r io.Reader, w io.Writer) *Lines {
-	l := &Lines{w: w, commands: make(chan operator.Command, 16)}
+	l := &Lines{commands: make(chan operator.Command, 16), more: make(chan struct{}, 1), quit: make(chan struct{}), written: make(chan struct{})}
 	go l.read(r)
+	go l.write(w)
 	return l
 }
 
-// Show writes the view.
-func (l *Lines) Show(v operator.View) {
+// Show has the view written, by and by: who reads slowly, or not at all, holds the
+// station up no more than a terminal does.
+func (l *Lines) Show(v operator.View) { l.say(v) }
+
+// Close waits until what was shown is written, or the reader takes nothing.
+func (l *Lines) Close() {
+	close(l.quit)
+	select {
+	case <-l.written:
+	case <-time.After(farewell):
+	}
+}
+
+func (l *Lines) say(v any) {
+	line, err := json.Marshal(v)
+	if err != nil {
+		return // no view is like that
+	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	// A panel that cannot be written to is a display that is gone; the
-	// operator then arms nothing, which is the safe end.
-	_ = json.NewEncoder(l.w).Encode(v)
+	l.lines = append(l.lines[max(0, len(l.lines)-behind+1):], append(line, '\n'))
+	l.mu.Unlock()
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+}
+
+// write is the only one that writes.
+func (l *Lines) write(w io.Writer) {
+	defer close(l.written)
+	for {
+		select {
+		case <-l.more:
+			l.flush(w)
+		case <-l.quit:
+			l.flush(w)
+			return
+		}
+	}
+}
+
+// flush writes what waits. A reader that is gone is a display that is gone; the
+// operator then arms nothing, which is the safe end.
+func (l *Lines) flush(w io.Writer) {
+	for {
+		l.mu.Lock()
+		if len(l.lines) == 0 {
+			l.mu.Unlock()
+			return
+		}
+		line := l.lines[0]
+		l.lines = l.lines[1:]
+		l.mu.Unlock()
+		_, _ = w.Write(line)
+	}
 }
 
 // Commands delivers what was typed; it is closed at the end of the input.
@@ -57,7 +118,7 @@ func (l *Lines) read(r io.Reader) {
 			clear(line)
 		}
 		if err != nil {
-			l.complain(err)
+			l.say(map[string]string{"event": "bad-command", "message": err.Error()})
 			continue
 		}
 		l.commands <- c
@@ -80,10 +141,4 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 		return nil, err
 	}
 	return nil, errTooLong
-}
-
-func (l *Lines) complain(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_ = json.NewEncoder(l.w).Encode(map[string]string{"event": "bad-command", "message": err.Error()})
 }

@@ -22,7 +22,7 @@ func TestLines(t *testing.T) {
 	screen, out := io.Pipe()
 	l := NewLines(in, out)
 	views := json.NewDecoder(screen)
-	go l.Show(shown())
+	l.Show(shown())
 	var v operator.View
 	if err := views.Decode(&v); err != nil || v.Job.ID != shown().Job.ID || v.Ask != operator.AskArm {
 		t.Fatalf("%+v, %v", v, err)
@@ -42,5 +42,30 @@ func TestLines(t *testing.T) {
 	}
 	if _, open := <-l.Commands(); open {
 		t.Fatal("still open after the input ended")
+	}
+}
+
+// A reader that takes nothing holds nobody up, and one that comes back has the newest;
+// what was shown before the end is written.
+func TestAReaderThatTakesNothing(t *testing.T) {
+	stuck, out := io.Pipe()
+	in, typed := io.Pipe()
+	l := NewLines(in, out)
+	defer typed.Close()
+	for range 2 * behind {
+		l.Show(shown())
+	}
+	l.Show(operator.View{Event: "stopped"})
+	go func() { l.Close(); _ = out.Close() }()
+	views, n, last := json.NewDecoder(stuck), 0, operator.View{}
+	for ; ; n++ {
+		var v operator.View
+		if err := views.Decode(&v); err != nil {
+			break
+		}
+		last = v
+	}
+	if last.Event != "stopped" || n > behind+1 { // one was being written already
+		t.Errorf("%d views, the last is %q", n, last.Event)
 	}
 }

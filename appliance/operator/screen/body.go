@@ -15,6 +15,12 @@ func body(v *operator.View, mark, width int) (blocks []block) {
 			blocks = append(blocks, p.lines)
 		}
 	}
+	if v.Ask == operator.AskTouch && v.Job != nil { // what it is for stands first
+		blocks = jobBlocks(v.Job, width)
+		blocks[0] = blocks[0][1:] // no gap above it
+		add(func(p *writer) { p.gap(); p.words(v) })
+		return blocks
+	}
 	add(func(p *writer) { p.words(v) })
 	switch {
 	case v.Order != nil:

@@ -189,7 +189,7 @@ func TestOnAnotherTabNothingIsArmed(t *testing.T) {
 // Keys that send sequences hold letters: they are not keys of their own, neither
 // as consent nor in a PIN.
 func TestSequencesAreNoKeys(t *testing.T) {
-	for _, sequence := range []string{"\x1bOa", "\x1b[a", "\x1b[1;5a", "\x1b[200~", "\x1b[?1;2c", "\x1b[", "\x1bO", "\xc3\xa1"} {
+	for _, sequence := range []string{"\x1bOa", "\x1b[a", "\x1b[1;5a", "\x1b[200~", "\x1b[?1;2c", "\x1b[", "\x1bO", "\x1b[[a", "\xc3\xa1"} {
 		s := newTerminal(80, 24)
 		s.show(jobView(1))
 		s.wait(Reflexes)
@@ -199,7 +199,7 @@ func TestSequencesAreNoKeys(t *testing.T) {
 	}
 	s := newTerminal(80, 24)
 	s.show(scenes["pin"])
-	if c, _ := s.press("12\x1b[C\x1bOP\x1b[15~3456\r"); string(c.PIN) != "123456" {
+	if c, _ := s.press("12\x1b[C\x1bOP\x1b[15~\x1b[[A3456\r"); string(c.PIN) != "123456" {
 		t.Errorf("the token would get %q", c.PIN)
 	}
 	if c, acts := s.press("\x1b[12;\x03"); !acts || c.Verb != operator.Quit {

@@ -9,10 +9,11 @@ import (
 )
 
 // headline is the one thing that is asked or told now: a word to be read from
-// across the room, and a sentence.
+// across the room, a sentence, and what a narrow display shows in its place.
 type headline struct {
 	word, text string
 	alert      bool
+	short      string // empty: the beginning of the text
 }
 
 func (h headline) style() Style {
@@ -27,45 +28,44 @@ func (h headline) style() Style {
 func headlineOf(v *operator.View, left int) headline {
 	switch v.Ask {
 	case operator.AskNoTouch:
-		return headline{"DO NOT TOUCH", "!!! DO NOT TOUCH the token until it stops blinking !!!" + ends(left), true}
+		return headline{"DO NOT TOUCH", "!!! DO NOT TOUCH the token until it stops blinking !!!" + ends(left), true, "!!! DO NOT TOUCH the token !!!" + ends(left)}
 	case operator.AskTouch:
 		return touchHeadline(v, left)
 	case operator.AskArm, operator.AskUnmirrored:
 		return decideHeadline(v, left)
 	case operator.AskConfirm:
-		return headline{"SURE?", ">>> Shall this be done? It cannot be undone <<<", true}
+		return headline{word: "SURE?", text: ">>> Shall this be done? It cannot be undone <<<", alert: true, short: ">>> Do it? It cannot be undone <<<"}
 	}
 	switch {
 	case v.Halted != "":
-		return headline{"HALTED", "*** HALTED: nothing will be signed ***", true}
+		return headline{word: "HALTED", text: "*** HALTED: nothing will be signed ***", alert: true}
 	case v.Event == "stopped":
-		return headline{"STOPPED", "*** The appliance has stopped ***", false}
+		return headline{word: "STOPPED", text: "*** The appliance has stopped ***"}
 	case v.Ask == operator.AskTime:
-		return headline{"TIME?", ">>> Is this time right? " + stamp(v) + " <<<", false}
+		return headline{word: "TIME?", text: ">>> Is this time right? " + stamp(v) + " <<<", short: ">>> Right? " + stamp(v) + " <<<"}
 	case v.Ask == operator.AskPIN:
-		return headline{"PIN", ">>> Type the token's PIN <<<", false}
+		return headline{word: "PIN", text: ">>> Type the token's PIN <<<"}
 	}
 	return quietHeadline(v)
 }
 
 func touchHeadline(v *operator.View, left int) headline {
 	if v.Job == nil {
-		return headline{"TOUCH", ">>> TOUCH THE TOKEN NOW <<<" + ends(left), false}
+		return headline{word: "TOUCH", text: ">>> TOUCH THE TOKEN NOW <<<" + ends(left)}
 	}
-	j := v.Job
-	return headline{fmt.Sprintf("TOUCH %d/%d", j.Touch, len(j.Items)),
-		fmt.Sprintf(">>> TOUCH THE TOKEN NOW: touch %d of %d <<<", j.Touch, len(j.Items)) + ends(left), false}
+	n := fmt.Sprintf("%d of %d", v.Job.Touch, len(v.Job.Items))
+	return headline{"TOUCH " + strings.Replace(n, " of ", "/", 1), ">>> TOUCH THE TOKEN NOW: touch " + n + " <<<" + ends(left), false, ">>> TOUCH NOW: " + n + " <<<" + ends(left)}
 }
 
 // decideHeadline puts the alarm about a request before where it cannot be
 // overlooked: above the question about this one.
 func decideHeadline(v *operator.View, left int) headline {
-	h := headline{"ARM?", ">>> Arm it, or deny it? <<<" + ends(left), false}
+	h := headline{word: "ARM?", text: ">>> Arm it, or deny it? <<<" + ends(left)}
 	if v.Ask == operator.AskUnmirrored {
-		h = headline{"ARM?", ">>> Go on although NO HOST holds it, or deny it? <<<" + ends(left), true}
+		h = headline{"ARM?", ">>> Go on although NO HOST holds it, or deny it? <<<" + ends(left), true, ">>> NO HOST holds it: go on? <<<" + ends(left)}
 	}
 	if v.Alarm != "" {
-		h.word, h.text, h.alert = "ALARM", strings.Replace(h.text, ">>> ", ">>> ALARM! ", 1), true
+		h.word, h.text, h.alert, h.short = "ALARM", strings.Replace(h.text, ">>> ", ">>> ALARM! ", 1), true, ">>> ALARM! Arm or deny? <<<"+ends(left)
 	}
 	return h
 }
@@ -74,25 +74,25 @@ func decideHeadline(v *operator.View, left int) headline {
 func quietHeadline(v *operator.View) headline {
 	switch {
 	case v.Alarm != "":
-		return headline{"ALARM", "!!! ALARM: read below !!!", true}
+		return headline{word: "ALARM", text: "!!! ALARM: read below !!!", alert: true}
 	case v.Job != nil && v.Job.Over():
 		return overHeadline(v.Job)
 	case v.Job != nil:
-		return headline{"WAIT", "Working: " + v.Job.State + ".", false}
+		return headline{word: "WAIT", text: "Working: " + v.Job.State + "."}
 	case v.Order != nil:
-		return headline{"WAIT", "Working: " + v.Order.State + ".", false}
+		return headline{word: "WAIT", text: "Working: " + v.Order.State + "."}
 	case v.TPM == operator.TPMSilent:
-		return headline{"NO TPM", "*** The TPM does not answer; it is asked again ***", true}
+		return headline{word: "NO TPM", text: "*** The TPM does not answer; it is asked again ***", alert: true, short: "*** The TPM does not answer ***"}
 	case v.Token == "missing" || v.Token == "wrong":
-		return headline{"TOKEN?", "*** Insert the token (" + v.Token + ") ***", false}
+		return headline{word: "TOKEN?", text: "*** Insert the token (" + v.Token + ") ***"}
 	case v.Token == "enrolling":
-		return headline{"", "Key ceremony", false}
+		return headline{word: "", text: "Key ceremony"}
 	case v.State == "ready" && slices.ContainsFunc(v.Rounds, waits):
-		return headline{"READY", "Ready. No request; rounds wait.", false}
+		return headline{word: "READY", text: "Ready. No request; rounds wait."}
 	case v.State == "ready":
-		return headline{"READY", "Ready. No request.", false}
+		return headline{word: "READY", text: "Ready. No request."}
 	}
-	return headline{"WAIT", "Working: " + v.State + ".", false}
+	return headline{word: "WAIT", text: "Working: " + v.State + "."}
 }
 
 func overHeadline(j *operator.Job) headline {
@@ -103,9 +103,9 @@ func overHeadline(j *operator.Job) headline {
 		}
 	}
 	if signed == len(j.Items) {
-		return headline{"SIGNED", fmt.Sprintf("Done: %d of %d signed.", signed, len(j.Items)), false}
+		return headline{word: "SIGNED", text: fmt.Sprintf("Done: %d of %d signed.", signed, len(j.Items))}
 	}
-	return headline{"NOT SIGNED", fmt.Sprintf("Done: %d of %d signed.", signed, len(j.Items)), false}
+	return headline{word: "NOT SIGNED", text: fmt.Sprintf("Done: %d of %d signed.", signed, len(j.Items))}
 }
 
 // ends tells how long something is asked.
@@ -122,6 +122,9 @@ func ends(left int) string {
 // banner is the sentence across the display.
 func (h headline) banner(width int) Line {
 	text := h.text
+	if len(text) > width && h.short != "" {
+		text = h.short
+	}
 	if pad := width - len(text); pad > 0 {
 		text = strings.Repeat(" ", pad/2) + text + strings.Repeat(" ", pad-pad/2)
 	}

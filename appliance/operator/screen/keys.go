@@ -11,9 +11,9 @@ const (
 
 // decoder tells keys from the sequences that arrow and function keys send
 // (ECMA-48 CSI and SS3), which hold letters that must not be taken for keys: a
-// cursor key with Ctrl may send ESC O a.
+// cursor key with Ctrl may send ESC O a, F1 on the kernel's terminal ESC [ [ A.
 type decoder struct {
-	in    byte // 0, escape, '[' or 'O': what was read of a sequence
+	in    byte // 0, escape, '[' or 'O': what was read of a sequence; 'O' is followed by one byte
 	param byte // first digit of a CSI
 }
 
@@ -47,6 +47,10 @@ func (d *decoder) decode(b byte) byte {
 // csi reads on in a control sequence: parameters and intermediates, then one
 // final byte.
 func (d *decoder) csi(b byte) byte {
+	if b == '[' && d.param == 0 {
+		d.in = 'O' // a function key of the kernel's
+		return 0
+	}
 	if b < 0x40 || b > 0x7e {
 		if d.param == 0 {
 			d.param = b

@@ -50,10 +50,10 @@ func (s *state) marked(v *operator.View) int {
 
 // layout makes the frame of a view for a display of the given size in cells.
 func layout(v *operator.View, s state, width, height int) Frame {
-	if width < LeastWidth || height < LeastHeight {
-		return tooSmall(width, height)
-	}
 	h := headlineOf(v, s.left)
+	if width < LeastWidth || height < LeastHeight {
+		return tooSmall(h, width, height)
+	}
 	if v.Ask == operator.AskPIN {
 		h.text += strings.Repeat("*", s.typed)
 	}
@@ -69,7 +69,7 @@ func layout(v *operator.View, s state, width, height int) Frame {
 		}
 	}
 	if room < leastBody {
-		return tooSmall(width, height)
+		return tooSmall(h, width, height)
 	}
 	if s.mark {
 		s.page = pageOf(pages)
@@ -83,8 +83,19 @@ func layout(v *operator.View, s state, width, height int) Frame {
 	for len(f.Lines) < height-1 {
 		f.Lines = append(f.Lines, Line{})
 	}
-	f.Lines = append(f.Lines, Line{clean(pageNote(f)+s.keys, width), Bold})
+	f.Lines = append(f.Lines, Line{clean(keyLine(pageNote(f)+s.keys, width), width), Bold})
 	return f
+}
+
+// keyLine leaves out, from the end, the keys that there is no room for: they still
+// do what they do, and half a word says nothing.
+func keyLine(keys string, width int) string {
+	for i := len(keys); i > 0; i = strings.LastIndex(keys[:i], "  ") {
+		if i <= width {
+			return keys[:i]
+		}
+	}
+	return keys
 }
 
 // unemphasized takes the bars of colour from behind big letters: they speak for
@@ -103,9 +114,11 @@ func pageNote(f Frame) string {
 	return fmt.Sprintf("page %d/%d  ", f.Page+1, f.Pages)
 }
 
-// tooSmall is all there is on a display that cannot show a request.
-func tooSmall(width, height int) Frame {
+// tooSmall is all there is on a display that cannot show a request: what it would be
+// about, above all whether to touch the token or not.
+func tooSmall(h headline, width, height int) Frame {
 	p := &writer{width: max(width, 1)}
+	p.text(h.style(), orNone(h.short, h.text))
 	p.text(Bold, fmt.Sprintf("Make this terminal %d by %d at least.", LeastWidth, LeastHeight))
 	for len(p.lines) < height {
 		p.gap()

@@ -63,8 +63,8 @@ const (
 	// unblank lights it if it is dark already.
 	unblank = "\x1b[13]"
 	bell    = "\a"
-	// End gives the terminal back below what it shows.
-	End = "\x1b[0m\x1b[?7h\x1b[?25h\r\n"
+	// End gives the terminal back below what it shows: no terminal has that many lines.
+	End = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[999;1H\r\n"
 )
 
 // Paint answers the bytes that bring the terminal from the frame before to this

@@ -56,7 +56,7 @@ func historyBlocks(v *operator.View, mark, width int) (blocks []block) {
 // health is everything about the board itself, each on a line of its own.
 func (p *writer) health(v *operator.View) {
 	p.fact("log", fmt.Sprintf("%s of %s", counted(v.LogSize, "entry", "entries"), v.Origin))
-	p.fact("sealed", fmt.Sprintf("%s are committed to the TPM", number(v.Sealed)))
+	p.fact("sealed", sealed(v))
 	if v.Head != "" {
 		p.fact("HEAD", "")
 		for _, row := range grouped(v.Head, p.width-9) {
@@ -64,7 +64,7 @@ func (p *writer) health(v *operator.View) {
 		}
 	}
 	p.fact("checked", orNone(v.Scrub, "not read since the start yet"))
-	p.fact("TPM", v.TPM+", "+wear(v))
+	p.fact("TPM", v.TPM+suffix(wear(v)))
 	p.fact("token", v.Token+orNone(suffix(v.Device), ""))
 	p.fact("clock", stamp(v)+", "+vouched(v))
 	if !v.LogTime.IsZero() {
@@ -113,8 +113,21 @@ func orNone(s, none string) string {
 	return s
 }
 
-// wear says how worn the TPM's memory is.
+// sealed says how much of the log HEAD has. A board that has halted cannot tell: what
+// it has of the log may be what HEAD does not know.
+func sealed(v *operator.View) string {
+	if v.TPM != operator.TPMReady {
+		return "not known while log and TPM are not in agreement"
+	}
+	return number(v.Sealed) + " are committed to the TPM"
+}
+
+// wear says how worn the TPM's memory is, as the log tells it; empty if that may be
+// another TPM's log, or not all of it.
 func wear(v *operator.View) string {
+	if v.TPM != operator.TPMReady {
+		return ""
+	}
 	if v.Days < 0 {
 		return number(v.Writes) + " writes of its memory"
 	}

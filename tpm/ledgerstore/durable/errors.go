@@ -48,14 +48,14 @@ func remedy(err error) string {
 	return ""
 }
 
-// Shorten leaves the last two names of a path that is long: what a display has
-// room for, and enough to find the file by.
+// Shorten leaves the last two names of a path that is long: what a display, which
+// shows ASCII only, has room for, and enough to find the file by.
 func Shorten(path string) string {
 	const most = 48
 	if len(path) <= most {
 		return path
 	}
-	return filepath.Join("…", filepath.Base(filepath.Dir(path)), filepath.Base(path))
+	return filepath.Join("...", filepath.Base(filepath.Dir(path)), filepath.Base(path))
 }
 
 // Error makes a *DiskError of the system's error, nil of nil.

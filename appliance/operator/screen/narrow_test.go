@@ -1,0 +1,98 @@
+package screen
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"touchmark/appliance/operator"
+)
+
+// On the smallest display no headline is cut off, nor a countdown in it.
+func TestHeadlinesFitTheSmallestDisplay(t *testing.T) {
+	views := map[string]operator.View{"touch 16": touchView(16, 16)}
+	for name, v := range scenes {
+		views[name] = v
+	}
+	for name, v := range views {
+		for _, left := range []int{0, 15, 599} {
+			h := headlineOf(&v, left)
+			text := h.banner(LeastWidth).Text
+			if got := strings.TrimSpace(text); got != h.text && got != h.short {
+				t.Errorf("%s with %d s left: %q is cut to %q", name, left, h.text, text)
+			}
+		}
+	}
+}
+
+// A display that is too small for a request still says whether to touch the token.
+func TestATooSmallDisplaySaysWhatMatters(t *testing.T) {
+	late := touchView(1, 2)
+	late.Ask, late.Left = operator.AskNoTouch, 9
+	for want, v := range map[string]operator.View{"DO NOT TOUCH the token !!! 9 s": late, "TOUCH NOW: 1 of 2 <<< 15 s": touchView(1, 2)} {
+		s := newTerminal(30, 6)
+		s.show(v)
+		text := strings.Join(strings.Fields(strings.NewReplacer("|", " ", "*", " ", "#", " ", "@", " ").Replace(s.text())), " ")
+		if !strings.Contains(text, want) || !strings.Contains(text, "Make this terminal 40 by 12") {
+			t.Errorf("%q is not on\n%s", want, s.text())
+		}
+		if s.face.All() {
+			t.Errorf("%q: counts as read", want)
+		}
+	}
+}
+
+// What the touch is for is on the screen without a key, whatever else there is to say.
+func TestWhatIsTouchedForStandsFirst(t *testing.T) {
+	v := touchView(3, 16)
+	v.Warning = strings.Repeat("a warning that takes some room. ", 6)
+	s := newTerminal(LeastWidth, LeastHeight)
+	s.show(v)
+	if text := s.text(); !strings.Contains(text, "> 3. openpgp-binary") || !strings.Contains(text, "demo-3.db.tar.gz") {
+		t.Errorf("the third is touched for:\n%s", text)
+	}
+	s = newTerminal(80, 24)
+	if text := s.pages(v); !strings.Contains(text, "WARNING: a warning") {
+		t.Error("the warning is lost")
+	}
+}
+
+// Of the line of keys whole keys are left out, from its end.
+func TestNoKeyIsCutInHalf(t *testing.T) {
+	whole := regexp.MustCompile(`^(page \d+/\d+|o = open round \d+|Tab = more|space = next page|d = deny|a = arm|u = go on unmirrored|n = next|Ctrl-C = stop|y = yes, right|y = do it|read it \.\.\.|type the PIN, then Enter|)$`)
+	for width := LeastWidth; width < 80; width++ {
+		for name, v := range scenes {
+			s := newTerminal(width, LeastHeight)
+			s.show(v)
+			s.wait(Reflexes)
+			lines := strings.Split(strings.TrimRight(s.text(), "\n"), "\n")
+			for part := range strings.SplitSeq(strings.TrimSpace(lines[len(lines)-1][2:]), "  ") {
+				if !whole.MatchString(part) {
+					t.Errorf("%s at %d: %q", name, width, part)
+				}
+			}
+		}
+	}
+}
+
+// A board that is not in agreement with its TPM tells no numbers of it.
+func TestAHaltedBoardDoesNotCountWhatHeadHas(t *testing.T) {
+	v := scenes["halted"]
+	v.TPM, v.Sealed, v.Writes = operator.TPMOdds, 0, 0
+	text := fmt.Sprint(tabBlocks(&v, Health, -1, 80))
+	if strings.Contains(text, "0 are committed") || strings.Contains(text, "writes of its memory") {
+		t.Errorf("%s", text)
+	}
+}
+
+// Whoever has the terminal next begins below the last screen, not in the midst of it.
+func TestTheTerminalIsGivenBackBelow(t *testing.T) {
+	s := newTerminal(80, 24)
+	s.show(scenes["halted"])
+	s.wait(Reflexes) // which paints lines at the top only
+	_, _ = s.vt.Write([]byte(End + "$ ls"))
+	if lines := strings.Split(s.text(), "\n"); !strings.HasSuffix(lines[23], "$ ls") {
+		t.Errorf("the prompt is not on the last line:\n%s", s.text())
+	}
+}
