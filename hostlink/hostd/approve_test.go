@@ -201,7 +201,16 @@ func TestPark(t *testing.T) {
 	park("a.pkg").expect(api.Usage, "waits for no approvals any more: touchmark sign takes it up")
 	c = w.sign("a.pkg")
 	w.b.run(w.b.submitted(), nil)
-	c.expect(api.OK, "")
+	r := c.read()
+	for ; !r.Final; r = c.read() {
+		if r.Event != nil && r.Event.State == api.EventApprovals {
+			t.Errorf("told to wait for approvals that are there: %+v", r.Event)
+		}
+	}
+	if !r.OK {
+		t.Errorf("%+v", r)
+	}
+	c.take()
 }
 
 // TestTooManyParked: requests that wait for approvals leave room for what needs none.

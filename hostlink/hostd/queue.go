@@ -126,10 +126,10 @@ func (d *Daemon) join(j *job, w *waiter) {
 	if j.kept {
 		w.emit(api.Event{State: api.EventAccepted, Job: j.id().String()})
 	}
-	if j.hint.State != "" {
+	if j.hint.State != "" && j.hint.State != api.EventApprovals {
 		w.emit(j.hint)
 	} else {
-		d.tellParked(j)
+		d.tellParked(j) // by now others may have approved it
 	}
 	d.pump()
 }

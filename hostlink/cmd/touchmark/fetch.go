@@ -129,11 +129,8 @@ func (a *app) jobs() error {
 		return nil
 	}
 	for _, j := range r.Jobs {
-		text := j.State
-		switch {
-		case j.Error != "":
-			text = j.Error
-		case j.State == "signed":
+		text := jobState(j)
+		if j.State == "signed" {
 			text = fmt.Sprintf("signed: touchmark fetch %s %s", j.Job, strings.Join(j.Names, " "))
 		}
 		fmt.Fprintf(a.out, "%s  %s  %s: %s  %s\n", j.Job, j.Created, j.Class, strings.Join(j.Names, ", "), text)

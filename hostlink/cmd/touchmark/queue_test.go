@@ -14,7 +14,7 @@ func TestQueueLines(t *testing.T) {
 	}
 	got := strings.Join(queueLines([]api.Job{job("a1", "shown", "a.iso"), job("b2", api.EventApprovals, "b.iso"), job("c3", "queued", "1", "2", "3", "4", "5")}), "\n")
 	want := "  1  a1a1a1a1a1a1a1a1  iso: a.iso  shown; since C, until D\n" +
-		"  -  b2b2b2b2b2b2b2b2  iso: b.iso  waits for approvals: 1 of 2; since C, until D\n" +
+		"  -  b2b2b2b2b2b2b2b2  iso: b.iso  waits for approvals: 1 of 2 by alice; since C, until D\n" +
 		"  2  c3c3c3c3c3c3c3c3  iso: "
 	if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "  queued; since C, until D") {
 		t.Errorf("the queue is\n%s\nwant\n%s…", got, want)

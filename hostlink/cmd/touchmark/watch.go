@@ -189,9 +189,18 @@ func jobState(j api.Job) string {
 	case j.Error != "":
 		return j.Error
 	case j.State == api.EventApprovals:
-		return fmt.Sprintf("waits for approvals: %d of %d", len(j.Persons), j.Need)
+		return fmt.Sprintf("waits for approvals: %d of %d", len(j.Persons), j.Need) + by(j.Persons)
+	case j.State == api.StateApproved:
+		return j.State + by(j.Persons)
 	}
 	return j.State
+}
+
+func by(persons []string) string {
+	if len(persons) == 0 {
+		return ""
+	}
+	return " by " + strings.Join(persons, ", ")
 }
 
 func (v *lineView) entry(e *api.Entry) error {
