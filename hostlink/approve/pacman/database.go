@@ -131,7 +131,7 @@ func differ(theirs, own Database) error {
 	for _, folder := range slices.Sorted(maps.Keys(theirs)) {
 		mine, ok := own[folder]
 		if !ok {
-			return fmt.Errorf("%w: it has %s, your packages have not", ErrDiffers, folder)
+			return fmt.Errorf("%w: it has %s, %s", ErrDiffers, folder, own.newest(theirs[folder]["NAME"]))
 		}
 		if key, ok := mine.same(theirs[folder]); !ok {
 			return fmt.Errorf("%w: %s of %s is %s, with yours %s", ErrDiffers, key, folder, short(theirs[folder][key]), short(mine[key]))
@@ -143,6 +143,16 @@ func differ(theirs, own Database) error {
 		}
 	}
 	return nil
+}
+
+// newest says which version of a package the approver has in place of another.
+func (d Database) newest(name []string) string {
+	for folder, e := range d {
+		if len(name) == 1 && slices.Equal(e["NAME"], name) {
+			return "the newest of yours is " + folder
+		}
+	}
+	return "your packages have not"
 }
 
 // short is a list of values in one line that can be read.

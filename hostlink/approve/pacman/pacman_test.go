@@ -88,7 +88,7 @@ func TestCompare(t *testing.T) {
 		"an older version besides":      {func(own string) { pack(t, own, "hello", "0-1", "") }, ""},
 		"another content":               {func(own string) { pack(t, own, "hello", "1-1", "depend = bash\n# other\n") }, "CSIZE of hello-1-1 is|SHA256SUM of hello-1-1 is"},
 		"another dependency":            {func(own string) { pack(t, own, "hello", "1-1", "depend = zsh\n") }, "hello-1-1 is"},
-		"a newer version":               {func(own string) { pack(t, own, "tool", "3-1", "") }, "it has tool-2-1, your packages have not"},
+		"a newer version":               {func(own string) { pack(t, own, "tool", "3-1", "") }, "it has tool-2-1, the newest of yours is tool-3-1"},
 		"a package that the host hides": {func(own string) { pack(t, own, "more", "1-1", "") }, "it has no more-1-1, your packages have"},
 		"a package that it adds":        {func(own string) { must(t, os.Remove(filepath.Join(own, "tool-2-1-any.pkg.tar.gz"))) }, "it has tool-2-1, your packages have not"},
 	} {
