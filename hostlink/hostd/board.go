@@ -24,9 +24,10 @@ type conversation struct {
 	ready       bool     // attestation, checkpoint and mirror agree
 	problem     string   // why it is not
 	unexplained int
-	halted      bool      // the board says so: it signs nothing
-	halt        string    // the state that it has halted in, if it says
-	seen        time.Time // when the board proved itself last
+	halted      bool          // the board says so: it signs nothing
+	halt        string        // the state that it has halted in, if it says
+	seen        time.Time     // when the board proved itself last
+	ahead       time.Duration // how far the board's clock was before this host's when it last said its time
 	refresh     refresh
 	suspect     bool   // what comes over the link contradicts what is proven
 	fetching    uint64 // number of the fetch that is not answered yet, 0 if none

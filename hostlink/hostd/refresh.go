@@ -60,5 +60,6 @@ func (d *Daemon) refreshed(w *message.Welcome) {
 		return
 	}
 	c.welcome, c.seen = w, d.o.Clock()
+	c.ahead = w.Time.Sub(c.seen)
 	d.haltedBoard(w)
 }

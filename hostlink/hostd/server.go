@@ -255,8 +255,11 @@ func (d *Daemon) statusResponse() *api.Response {
 	if d.conv != nil && d.conv.halted {
 		s.Board, s.Halt = message.StateHalted, d.conv.halt
 	}
-	if resp := unable; resp != nil {
-		s.Refuses, s.Code = resp.Error, resp.Code
+	if unable == nil {
+		unable = d.clocksApart()
+	}
+	if unable != nil {
+		s.Refuses, s.Code = unable.Error, unable.Code
 	}
 	for _, j := range d.jobs {
 		if j.record != nil {
@@ -264,6 +267,21 @@ func (d *Daemon) statusResponse() *api.Response {
 		}
 	}
 	return &api.Response{Final: true, OK: true, Status: s}
+}
+
+// clocksApart says that the board would refuse every request because of the clocks, nil if
+// it would not. It is the board that decides, when a request comes: this is for
+// whoever asks before.
+func (d *Daemon) clocksApart() *api.Response {
+	p := d.mirror.Policy()
+	if p == nil || !d.ready() || d.conv.welcome == nil || d.conv.ahead.Abs() <= p.MaxSkew {
+		return nil
+	}
+	where := "ahead of"
+	if d.conv.ahead < 0 {
+		where = "behind"
+	}
+	return fail(api.Refused, "the appliance's clock is %s %s this host's, and it refuses requests from more than %s on (clock-skew): set the wrong one", d.conv.ahead.Abs().Round(time.Second), where, p.MaxSkew)
 }
 
 // serveLog streams entries of the mirror. The store may be read beside the

@@ -130,3 +130,20 @@ func TestRevokedKey(t *testing.T) {
 		})
 	}
 }
+
+// TestClocksApart: status says that the board would refuse every request, before
+// somebody asks for one.
+func TestClocksApart(t *testing.T) {
+	for seconds, want := range map[int64]string{0: "", 86400 * 365: "8760h0m0s ahead of this host's", -86400: "24h0m0s behind this host's"} {
+		w := newWorld(t)
+		w.back.Store(seconds)
+		w.b.meet()
+		s := w.status()
+		for ; !s.Verified; s = w.status() {
+			continue
+		}
+		if (s.Refuses == "") != (want == "") || !strings.Contains(s.Refuses, want) || want != "" && s.Code != api.Refused {
+			t.Errorf("%d s: %q, code %d", seconds, s.Refuses, s.Code)
+		}
+	}
+}

@@ -78,6 +78,7 @@ func (d *Daemon) welcome(w *message.Welcome) {
 		return
 	}
 	c.welcome, c.head, c.total = w, head, w.Total
+	c.ahead = w.Time.Sub(d.o.Clock())
 	d.fetch()
 	d.settleWelcome()
 }

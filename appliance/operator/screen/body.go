@@ -3,6 +3,7 @@ package screen
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"touchmark/appliance/operator"
 )
@@ -224,11 +225,12 @@ func (p *writer) recent(v *operator.View, n int) {
 	p.gap()
 	p.add(Bold, "Before:")
 	for _, e := range v.Recent[:min(n, len(v.Recent))] {
-		p.ended(e)
+		p.ended(e, v.Time)
 	}
 }
 
-func (p *writer) ended(e operator.Ended) {
-	p.add(Plain, fmt.Sprintf("  %s  %s  %s, asked by %s", e.Time.UTC().Format("01-02 15:04:05"), short(e.ID), e.Class, e.Host))
+// ended is what came of a request; now is when, for the year if it is another.
+func (p *writer) ended(e operator.Ended, now time.Time) {
+	p.add(Plain, fmt.Sprintf("  %s:%02d  %s  %s, asked by %s", nearTime(e.Time, now), e.Time.Second(), short(e.ID), e.Class, e.Host))
 	p.text(Plain, e.End)
 }

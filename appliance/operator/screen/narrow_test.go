@@ -96,3 +96,14 @@ func TestTheTerminalIsGivenBackBelow(t *testing.T) {
 		t.Errorf("the prompt is not on the last line:\n%s", s.text())
 	}
 }
+
+// What ended in another year is not taken for something of today.
+func TestHistoryTellsTheYear(t *testing.T) {
+	v := idleView()
+	v.Recent[0].Time = start.AddDate(-1, 0, 0)
+	s := newTerminal(80, 24)
+	s.show(v)
+	if text := s.text(); !strings.Contains(text, "  2025-11-21 22:00:00  c0ffee12") || !strings.Contains(text, "  11-21 20:00:00  deadbeef") {
+		t.Errorf("%s", text)
+	}
+}

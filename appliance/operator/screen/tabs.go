@@ -47,7 +47,7 @@ func historyBlocks(v *operator.View, mark, width int) (blocks []block) {
 			p.gap()
 			p.add(Bold, "Before, newest first:")
 		}
-		p.ended(e)
+		p.ended(e, v.Time)
 		blocks = append(blocks, p.lines)
 	}
 	return blocks

@@ -22,7 +22,7 @@ func (a *app) statusCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show link, appliance, log and waiting jobs",
-		Long: "Exit code 0 means that a job could be signed now; 5 that there is no verified conversation with the\nappliance; 9 that the appliance has halted; 10 that its log contradicts this host's mirror.\n\n" +
+		Long: "Exit code 0 means that a job could be signed now; 5 that there is no verified conversation with the\nappliance; 6 that its clock and this host's are too far apart for any request; 9 that the appliance has halted; 10 that its log contradicts this host's mirror.\n\n" +
 			"With --live the terminal shows it and the jobs, painted anew at each change, until Ctrl-C. touchmark watch\ntells the changes line by line, for pipes and programs.",
 		Example: "  touchmark status --json\n  touchmark status --live",
 		Args:    cobra.NoArgs,
