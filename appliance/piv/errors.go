@@ -22,13 +22,16 @@ var (
 	// ErrTouchTimeout: nobody touched the token in its touch window.
 	ErrTouchTimeout = errors.New("token was not touched in time")
 	// ErrLastTry: one try is left, and a wrong one would block the PIN.
-	ErrLastTry = errors.New("only one PIN try is left and it is not used here: " +
-		"check the PIN with `ykman piv access verify-pin` or reset the counter with the PUK (`ykman piv access unblock-pin`)")
+	ErrLastTry = errors.New(lastTry)
 	// ErrEmptySlot: the slot holds no key.
 	ErrEmptySlot = errors.New("no key in the slot")
 	// ErrSlotInUse: the slot holds a key that Enrol would destroy.
 	ErrSlotInUse = errors.New("the slot already holds a key")
 )
+
+// lastTry is for a person who can take the token to another machine.
+const lastTry = "only one PIN try is left and it is not used here: elsewhere, verify the PIN (`yubico-piv-tool -a verify-pin`) " +
+	"or set another with the PUK (`ykman piv access unblock-pin`)"
 
 // PINError says that the PIN or PUK was wrong, or is blocked.
 type PINError struct {
@@ -39,11 +42,15 @@ type PINError struct {
 func (e *PINError) Error() string {
 	switch {
 	case e.PUK && e.Retries == 0:
-		return "PUK is blocked"
+		return "PUK is blocked: should the PIN be blocked too, nothing but a reset is left, which destroys the keys"
+	case e.PUK && e.Retries == 1:
+		return "wrong PUK (1 try left)"
 	case e.PUK:
 		return fmt.Sprintf("wrong PUK (%d tries left)", e.Retries)
 	case e.Retries == 0:
 		return "PIN is blocked: reset it with the PUK (`ykman piv access unblock-pin`)"
+	case e.Retries == 1:
+		return "wrong PIN; " + lastTry
 	}
 	return fmt.Sprintf("wrong PIN (%d tries left)", e.Retries)
 }
