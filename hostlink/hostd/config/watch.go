@@ -145,8 +145,22 @@ func (w *Watch) files() (staging.Repository, error) {
 	return r, nil
 }
 
-// within reports whether a path is another or below it.
-func within(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+// within reports whether a path is another or below it, whatever symbolic links lead there.
+func within(path, dir string) bool {
+	path, dir = linkless(path), linkless(dir)
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// linkless is a path without symbolic links, as far as it is there.
+func linkless(path string) string {
+	if p, err := filepath.EvalSymlinks(path); err == nil {
+		return p
+	}
+	if dir := filepath.Dir(path); dir != path {
+		return filepath.Join(linkless(dir), filepath.Base(path))
+	}
+	return path
+}
 
 func (w *WatchSign) parse() (staging.Sign, error) {
 	s := staging.Sign{File: w.File, Alg: message.Alg(w.Hash), Armor: w.Armor, As: w.As}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,6 +109,24 @@ func TestWatchErrors(t *testing.T) {
 		_, path, err := loadText(t, strings.Replace(goodWatch, tc.old, tc.new, 1))
 		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.HasPrefix(err.Error(), path+":") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestWatchBehindLinks: directories that are in one another are so by any name.
+func TestWatchBehindLinks(t *testing.T) {
+	for _, c := range []struct{ link, to, into, want string }{
+		{"www", "staging/core", "www/stable", "must be apart"}, // www/core is staging/core/core
+		{"other", "www", "other/core/x", `that of rule "core"`},
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "hostd.toml")
+		text := strings.Replace(goodWatch, `into   = "www/stable"`, `into   = "`+c.into+`"`, 1)
+		if err := errors.Join(os.MkdirAll(filepath.Join(dir, c.to), 0o755), os.Symlink(c.to, filepath.Join(dir, c.link)), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.link, err)
 		}
 	}
 }
