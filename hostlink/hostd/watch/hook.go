@@ -3,10 +3,7 @@ package watch
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -88,22 +85,7 @@ func (r *Runner) run(argv, env []string, end func(error)) {
 	r.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(r.ctx, hookLimit)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-		cmd.Env = append(os.Environ(), env...)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-		cmd.WaitDelay = 5 * time.Second
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			err = fmt.Errorf("%s: %w: %s", argv[0], err, lastLine(out))
-		}
+		err := program(ctx, argv, env, hookGrace)
 		r.post(func() { end(err) })
 	})
-}
-
-// lastLine is what a program said at its end, as far as a line of a log holds it.
-func lastLine(out []byte) string {
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	last := lines[len(lines)-1]
-	return strings.ToValidUTF8(last[:min(len(last), 300)], "")
 }

@@ -61,6 +61,7 @@ const (
 	retryHook   = 5 * time.Minute  // a hook that failed is run again
 	retell      = time.Minute      // an alarm whose text changes is raised no more often
 	hookLimit   = 10 * time.Minute // a hook takes no longer
+	hookGrace   = 5 * time.Second  // and this to end in good order
 	longWork    = 10 * time.Minute // nor does a repository tool: then something is wrong
 )
 
