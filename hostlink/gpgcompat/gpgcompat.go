@@ -92,6 +92,8 @@ func (p *parser) signing(files []string) error {
 		return errors.New("--clearsign together with --detach-sign")
 	case !p.clear && !p.detach:
 		return errors.New("a signature that holds the signed data (--sign alone): use --detach-sign or --clearsign")
+	case len(files) > 1 && strings.HasPrefix(files[len(files)-1], "-"):
+		return fmt.Errorf("%s behind a file is a file to gpg, too: options come first", files[len(files)-1])
 	case len(files) > 1:
 		return fmt.Errorf("one signature over %d files", len(files))
 	case p.clear:

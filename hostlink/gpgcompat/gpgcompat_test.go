@@ -61,6 +61,7 @@ func TestRefused(t *testing.T) {
 		"-sc x":                        "another command",
 		"-b --clearsign x":             "together",
 		"-b x y":                       "over 2 files",
+		"-b x --yes":                   "--yes behind a file is a file to gpg, too: options come first",
 		"-b --digest-algo SHA1 x":      "use SHA256, SHA384 or SHA512",
 		"--set-notation a@b=c -b x":    "--set-notation: the appliance makes the signature",
 		"-N a@b=c -b x":                "--set-notation",
