@@ -9,7 +9,7 @@ import (
 // compiler (gcc 12.2.0-14, binutils 2.40).
 var golden = map[string]string{
 	Board: "2df643fb6c2136dc3ecc53ebb43e434c0face0a698d0073d00401fb82ac5b43d",
-	QEMU:  "634e70c4a90eb7a4b07773b6f9b1bc0420822349e0b07b31dfbbd13f95b50f5b",
+	QEMU:  "0926a55c3ee1c7b16003e3bde966d08bc59bfa33d631426279ae941c182462de",
 }
 
 // Golden holds a kernel against the published one of its variant, or against accept if that is not empty: a kernel that

@@ -78,7 +78,8 @@ func newImageBoard(ctx context.Context, o options, dir string) (b *imageBoard, e
 		return nil, err
 	}
 	b.machine = qemu.Machine{
-		Image: o.image, Card: filepath.Join(dir, "card"), Line: filepath.Join(dir, "line"), Redir: cfg.USBRedir, Monitor: filepath.Join(dir, "qmp"),
+		Processor: qemu.Newer,
+		Image:     o.image, Card: filepath.Join(dir, "card"), Line: filepath.Join(dir, "line"), Redir: cfg.USBRedir, Monitor: filepath.Join(dir, "qmp"),
 		Words: []string{"touchmark.operator=lines", "touchmark.clock=system", "quiet"},
 	}
 	b.clock = until
@@ -120,6 +121,14 @@ func (b *imageBoard) makeCard() error {
 		}
 	}
 	return nil
+}
+
+// startOn is a start on another processor.
+func (b *imageBoard) startOn(ctx context.Context, processor string) (took time.Duration, err error) {
+	machine := b.machine
+	defer func() { b.machine = machine }()
+	b.machine.Processor = processor
+	return b.start(ctx, nil)
 }
 
 // start is one start of the board until it is ready, and what is to be done then.

@@ -2,6 +2,7 @@
 package qemu
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,8 @@ import (
 
 // Machine is a board: two processors, 256 MiB.
 type Machine struct {
+	Processor string // A72 or Newer; "": A72
+
 	Image   string   // folder of a build of the image
 	Initrd  string   // its root; "": the build's
 	Words   []string // more of the command line, in place of those that say the same
@@ -52,7 +55,7 @@ func (m Machine) Command() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	argv := append(Virt(), "-m", "256", "-kernel", m.Kernel(), "-initrd", m.Root(), "-append", line,
+	argv := append(Virt(cmp.Or(m.Processor, A72)), "-m", "256", "-kernel", m.Kernel(), "-initrd", m.Root(), "-append", line,
 		"-blockdev", "driver=raw,node-name=card,file.driver=file,file.filename="+m.Card, "-device", "virtio-blk-pci,drive=card",
 		"-chardev", "socket,id=tpm,path="+m.TPM, "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis-device,tpmdev=tpm",
 		"-device", "qemu-xhci,id=usb", "-chardev", "socket,id=line,server=on,wait=off,path="+m.Line, "-device", "usb-serial,chardev=line",
@@ -64,8 +67,15 @@ func (m Machine) Command() ([]string, error) {
 	return append(argv, m.More...), nil
 }
 
+// Processors that a machine can have. To this emulator they differ by what the kernel does for what they lack: at each system
+// call and each copy from or to a program of an A72 it switches page tables, and the emulator forgets all addresses.
+const (
+	A72   = "cortex-a72"    // a Raspberry Pi 4's: without PAN and E0PD
+	Newer = "max,pauth=off" // the emulator's own, with both; pointers are not authenticated, which is slow where it is emulated
+)
+
 // Virt are the program and those arguments that any machine like this has.
-func Virt() []string { return append(Base("virt"), "-cpu", "cortex-a72", "-smp", "2") }
+func Virt(processor string) []string { return append(Base("virt"), "-cpu", processor, "-smp", "2") }
 
 // Base are the program and those arguments that a machine of any kind has.
 func Base(machine string) []string {
