@@ -73,6 +73,14 @@ func wear(s *api.Status) string {
 	return fmt.Sprintf("%d writes, worn out in %d days at the earliest", s.Writes, s.Days)
 }
 
+// proven is what the appliance proved of itself, and when; a halted one may not be able to.
+func proven(s *api.Status) string {
+	if s.BoardTime == "" {
+		return ", by its own word alone"
+	}
+	return fmt.Sprintf(", firmware %s, clock %s, as of %d s ago", s.Firmware, s.BoardTime, s.Age)
+}
+
 func (a *app) printStatus(s *api.Status) {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(a.out, "%-11s%s\n", name, fmt.Sprintf(format, args...))
@@ -81,7 +89,7 @@ func (a *app) printStatus(s *api.Status) {
 	row("host", "%s", s.Host)
 	row("link", "%s (%s)", s.Link, s.Device)
 	if s.Board != "" {
-		row("appliance", "%s, firmware %s, clock %s, as of %d s ago", strings.TrimSpace(s.Board+" "+s.Halt), s.Firmware, s.BoardTime, s.Age)
+		row("appliance", "%s%s", strings.TrimSpace(s.Board+" "+s.Halt), proven(s))
 		row("TPM", "%s", wear(s))
 	}
 	row("entries", "%d committed, %d mirrored, published up to %d", s.Committed, s.Mirrored, s.Published)
