@@ -34,7 +34,7 @@ import (
 	"touchmark/appliance/operator"
 	"touchmark/appliance/piv"
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/device"
 	"touchmark/tpm/ledger"
@@ -211,7 +211,7 @@ func (c *ceremony) checkUserID(context.Context) error {
 	if !c.Expires.IsZero() && !c.Expires.After(c.Now) {
 		return fmt.Errorf("the certificate would expire at %s, before it is made", c.Expires.UTC().Format(time.RFC3339))
 	}
-	return sigformat.CheckUserID(c.UserID)
+	return certificate.CheckUserID(c.UserID)
 }
 
 // begin reads how far a ceremony in this directory came, or begins one.

@@ -10,6 +10,7 @@ import (
 	"touchmark/appliance/piv"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/tokenkey"
@@ -49,7 +50,7 @@ func TokenKey(ctx context.Context, j Joining) (*ledger.TokenKey, error) {
 		return nil, fmt.Errorf("the policy has no [[key]] of the name %q", j.Name)
 	}
 	if sigformat.Certified(named.Family, named.Algorithm) {
-		if err := sigformat.CheckUserID(j.UserID); err != nil {
+		if err := certificate.CheckUserID(j.UserID); err != nil {
 			return nil, fmt.Errorf("user id: %w", err)
 		}
 	}

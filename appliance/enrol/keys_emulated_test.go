@@ -20,7 +20,7 @@ import (
 	"touchmark/appliance/pcsc"
 	"touchmark/appliance/piv"
 	"touchmark/appliance/policy/policytest"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tests/pivemu"
@@ -64,7 +64,7 @@ func TestCeremonyWithTwoKeys(t *testing.T) {
 	}
 	trust, err := Run(t.Context(), r.cfg)
 	ok(t, err)
-	pins, err := sigformat.ParseKeyring(trust.Certs)
+	pins, err := certificate.ParseKeyring(trust.Certs)
 	ok(t, err)
 	store, err := ledgerstore.Open(stopped.LogDir(r.cfg.Dir))
 	ok(t, err)
@@ -94,7 +94,7 @@ func TestCeremonyWithTwoKeys(t *testing.T) {
 	}
 	armoured, err := os.ReadFile(r.cfg.TrustDir + "/cert.asc")
 	ok(t, err)
-	if !bytes.Equal(armoured, sigformat.ArmorAll(trust.Certs)) {
+	if !bytes.Equal(armoured, certificate.ArmorAll(trust.Certs)) {
 		t.Error("cert.asc has other certificates")
 	}
 }

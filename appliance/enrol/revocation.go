@@ -13,7 +13,8 @@ import (
 
 	"touchmark/appliance/enrol/sealed"
 	"touchmark/appliance/operator"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 )
 
 // Revocations says where revocation certificates go, and who can read them. They are
@@ -37,7 +38,7 @@ func (c *ceremony) revocations(ctx context.Context) error {
 		return nil
 	}
 	for _, k := range c.keys {
-		cert, err := sigformat.ParseCertificate(k.state.Cert)
+		cert, err := certificate.Parse(k.state.Cert)
 		if err == nil && !cert.Bare() {
 			err = c.revocation(ctx, k, cert)
 		}
@@ -48,7 +49,7 @@ func (c *ceremony) revocations(ctx context.Context) error {
 	return nil
 }
 
-func (c *ceremony) revocation(ctx context.Context, k *key, cert *sigformat.Certificate) error {
+func (c *ceremony) revocation(ctx context.Context, k *key, cert *certificate.Certificate) error {
 	path := filepath.Join(c.Revocations.Dir, RevocationFile(cert.Key.Fingerprint()))
 	if _, err := os.Stat(path); err == nil { // of this key: a ceremony was cut short
 		return nil
@@ -67,13 +68,13 @@ func (c *ceremony) revocation(ctx context.Context, k *key, cert *sigformat.Certi
 	if err := c.interrupt(); err != nil {
 		return err
 	}
-	return sealed.Write(path, strings.TrimSuffix(string(sigformat.Armor(revoked.Bytes())), "\n"), c.Revocations.To)
+	return sealed.Write(path, strings.TrimSuffix(string(openpgp.Armor(revoked.Bytes())), "\n"), c.Revocations.To)
 }
 
 // revoke is the certificate with a revocation that no order of the log asked for: the
 // order's hash in it is zero.
-func revoke(k *key, cert *sigformat.Certificate, origin string) (*sigformat.Certificate, error) {
-	x := sigformat.Certification{Created: cert.Key.Created, Revoke: true, Code: sigformat.NoReason, Origin: origin}
+func revoke(k *key, cert *certificate.Certificate, origin string) (*certificate.Certificate, error) {
+	x := certificate.Certification{Created: cert.Key.Created, Revoke: true, Code: certificate.NoReason, Origin: origin}
 	p, err := cert.Plan(x)
 	if err != nil {
 		return nil, err

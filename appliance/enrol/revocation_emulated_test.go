@@ -16,7 +16,7 @@ import (
 	"filippo.io/age"
 
 	"touchmark/appliance/enrol/sealed"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tests/swtpm"
 	"touchmark/tpm/anchor"
 )
@@ -60,7 +60,7 @@ func TestRevocationCertificates(t *testing.T) {
 		t.Fatalf("%d certificates, %v", len(trust.Certs), err)
 	}
 	for _, raw := range trust.Certs {
-		cert, err := sigformat.ParseCertificate(raw)
+		cert, err := certificate.Parse(raw)
 		ok(t, err)
 		if !cert.Expires.Equal(r.cfg.Expires) || cert.Revoked || !cert.Fresh() {
 			t.Errorf("expires %s, revoked %v", cert.Expires, cert.Revoked)

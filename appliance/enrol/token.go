@@ -15,6 +15,8 @@ import (
 	"touchmark/appliance/piv/attest"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/tpm/ledger"
 )
 
@@ -24,7 +26,7 @@ type key struct {
 	token *piv.Token // that makes it
 	state *progress.Key
 	made  *piv.Enrolled
-	pgp   *sigformat.Key
+	pgp   *signing.Key
 }
 
 // assign says which token makes which key.
@@ -195,13 +197,13 @@ func emulated(yes bool) string {
 func (c *ceremony) certify(ctx context.Context) error {
 	for _, k := range c.keys {
 		var err error
-		if k.pgp, err = sigformat.NewKey(k.made.Public, c.Now); err != nil {
+		if k.pgp, err = signing.NewKey(k.made.Public, c.Now); err != nil {
 			return fmt.Errorf("key %s: %w", k.Name, err)
 		}
 		if sigformat.Certified(k.Family, k.Algorithm) {
 			c.words.Once("certificate %s: %s, expires %s", k.Name, c.UserID, expiry(c.Expires))
 		} else {
-			k.state.Cert = sigformat.BareCertificate(k.pgp) // it certifies nothing, not even itself
+			k.state.Cert = certificate.NewBare(k.pgp) // it certifies nothing, not even itself
 			c.words.Once("no OpenPGP  %s: for %s signatures only", k.Name, k.Family)
 		}
 		c.words.Once("            fingerprint %X", k.pgp.Fingerprint())
@@ -225,7 +227,7 @@ func (k *key) sign(digest []byte, h crypto.Hash) ([]byte, error) {
 
 func (c *ceremony) certifyKey(k *key) (err error) {
 	c.ask("touch", operator.AskTouch, "Touch "+c.called(k.token)+": its key "+k.Name+" signs its own certificate, for "+c.UserID+".")
-	k.state.Cert, err = sigformat.NewCertificateOf(k.pgp, c.UserID, sigformat.Terms{Expires: c.Expires, Family: k.Family, Origin: c.policy.Origin}, k.sign)
+	k.state.Cert, err = certificate.NewWithTerms(k.pgp, c.UserID, certificate.Terms{Expires: c.Expires, Family: k.Family, Origin: c.policy.Origin}, k.sign)
 	if err != nil {
 		return err
 	}

@@ -24,8 +24,8 @@ import (
 	"time"
 
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
 	"touchmark/appliance/sigformat/document"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/message"
 )
 
@@ -38,7 +38,7 @@ type Log interface {
 
 // Artifact is what an item of an admitted request is to be made of.
 type Artifact struct {
-	State   sigformat.State // of what its format is over
+	State   hashstate.State // of what its format is over
 	Meaning []string        // what its document says, in lines for people; nil if it came without
 }
 
@@ -117,7 +117,7 @@ func inItem(i int, err error) error {
 // readDocument hashes a document, confirms that it is the approved one, and says
 // what it means now.
 func readDocument(it message.Item, doc []byte, now time.Time) (a Artifact, err error) {
-	h := sigformat.NewHasher(it.Digest.Alg)
+	h := hashstate.New(it.Digest.Alg)
 	_, _ = h.Write(doc) // a hash never fails
 	a.State = h.State()
 	if err := matches(it, a.State, "document"); err != nil {
@@ -133,18 +133,18 @@ func readDocument(it message.Item, doc []byte, now time.Time) (a Artifact, err e
 
 // checkState confirms that a hash state is one that a file of the approved size
 // with the approved digest leaves behind, and that a state will do.
-func checkState(class *policy.Class, it message.Item, b []byte) (st sigformat.State, err error) {
+func checkState(class *policy.Class, it message.Item, b []byte) (st hashstate.State, err error) {
 	if class.Demands(it.Format) {
 		return st, Refuse(message.CodeDocumentMissing, "what class %s signs as %s must come as a document, so that the operator is shown what it says", class.Name, it.Format)
 	}
-	if st, err = sigformat.ParseState(it.Digest.Alg, b); err != nil {
+	if st, err = hashstate.Parse(it.Digest.Alg, b); err != nil {
 		return st, Refuse(message.CodeBadState, "%v", err)
 	}
 	return st, matches(it, st, "hash state")
 }
 
 // matches confirms that a state, of what it is called, is the approved one.
-func matches(it message.Item, st sigformat.State, what string) error {
+func matches(it message.Item, st hashstate.State, what string) error {
 	if st.Count() != it.Size {
 		return Refuse(message.CodeStateMismatch, "the %s is of %d bytes, the approval of %d", what, st.Count(), it.Size)
 	}

@@ -1,4 +1,4 @@
-package sigformat
+package sigformat_test
 
 import (
 	"bytes"
@@ -10,6 +10,12 @@ import (
 	"strings"
 	"testing"
 
+	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/envelope"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/openpgp/packet"
+	"touchmark/appliance/sigformat/sigtest"
 	"touchmark/appliance/sigformat/strictjson"
 	"touchmark/hostlink/message"
 )
@@ -49,16 +55,16 @@ print(t.decode(), p.decode(), len(e["signatures"]), sorted(e), judged)`
 		}
 		b := &bench{t: t, dir: t.TempDir()}
 		key := b.write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-		envelope := b.write("envelope", k.enclose(t, f, alg, []byte(statement)))
-		kind, _ := k.SecureSystems().Get("keytype")
-		out, err := run(t, b.dir, debianPython, "-I", "-c", pae, envelope, b.dir+"/pae", b.dir+"/sig", kind.(string), key, b.write("key.json", strictjson.Text(k.SecureSystems())))
+		signed := b.write("envelope", k.enclose(t, f, alg, []byte(statement)))
+		kind, _ := envelope.SecureSystems(k.Key).Get("keytype")
+		out, err := sigtest.Run(t, b.dir, debianPython, "-I", "-c", pae, signed, b.dir+"/pae", b.dir+"/sig", kind.(string), key, b.write("key.json", strictjson.Text(envelope.SecureSystems(k.Key))))
 		if want := "application/vnd.in-toto+json " + statement + " 1 ['payload', 'payloadType', 'signatures'] [True, False]\n"; err != nil || out != want {
 			t.Fatalf("%v: %q, want %q", err, out, want)
 		}
 		if out, err := b.run("openssl", "dgst", "-"+string(alg), "-verify", key, "-signature", b.dir+"/sig", b.dir+"/pae"); err != nil {
 			t.Fatalf("%s: openssl: %v\n%s", k.Algorithm(), err, out)
 		}
-		if out, err := b.run("openssl", "dgst", "-"+string(alg), "-verify", key, "-signature", b.dir+"/sig", envelope); err == nil {
+		if out, err := b.run("openssl", "dgst", "-"+string(alg), "-verify", key, "-signature", b.dir+"/sig", signed); err == nil {
 			t.Fatalf("openssl accepts other data:\n%s", out)
 		}
 	}
@@ -72,8 +78,8 @@ func TestEnclosedHashes(t *testing.T) {
 	}
 	for algorithm, w := range want {
 		var got []string
-		for _, f := range []Format{InTotoGPG, InTotoNative, formatOf(t, "dsse-x")} {
-			for _, alg := range algs {
+		for _, f := range []sigformat.Format{sigformat.InTotoGPG, sigformat.InTotoNative, formatOf(t, "dsse-x")} {
+			for _, alg := range sigtest.Algs {
 				if f.Signs(algorithm, alg) == nil {
 					got = append(got, f.Name+"/"+string(alg))
 				}
@@ -83,25 +89,25 @@ func TestEnclosedHashes(t *testing.T) {
 			t.Errorf("%s: %v, want %s", algorithm, got, w)
 		}
 		packet := strings.HasPrefix(w, "in-toto-gpg")
-		if Certified(FamilyInToto, algorithm) != packet || Certified(FamilyDSSE, algorithm) || Certified(FamilyRaw, algorithm) || Certified(FamilyOpenPGP, algorithm) != (w != "") {
+		if sigformat.Certified(sigformat.FamilyInToto, algorithm) != packet || sigformat.Certified(sigformat.FamilyDSSE, algorithm) || sigformat.Certified(sigformat.FamilyRaw, algorithm) || sigformat.Certified(sigformat.FamilyOpenPGP, algorithm) != (w != "") {
 			t.Errorf("%s: whether it has a certificate", algorithm)
 		}
 	}
 	for _, k := range tokens() {
-		raw, err := NewCertificateOf(k.Key, "Layouts <layouts@touchmark.example>", Terms{Family: FamilyInToto, Origin: testOrigin}, k.sign)
+		raw, err := certificate.NewWithTerms(k.Key, "Layouts <layouts@touchmark.example>", certificate.Terms{Family: sigformat.FamilyInToto, Origin: sigtest.Origin}, k.Sign)
 		if err != nil {
 			t.Fatal(err)
 		}
-		whole, err := ParseCertificate(raw)
+		whole, err := certificate.Parse(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		bare, err := ParseCertificate(BareCertificate(k.Key))
+		bare, err := certificate.Parse(certificate.NewBare(k.Key))
 		if err != nil {
 			t.Fatal(err)
 		}
 		packet := strings.HasPrefix(want[k.Algorithm()], "in-toto-gpg")
-		if (whole.Fits(FamilyInToto) == nil) != packet || (bare.Fits(FamilyInToto) == nil) == packet || bare.Fits(FamilyDSSE) != nil || whole.Fits(FamilyDSSE) == nil {
+		if (whole.Fits(sigformat.FamilyInToto) == nil) != packet || (bare.Fits(sigformat.FamilyInToto) == nil) == packet || bare.Fits(sigformat.FamilyDSSE) != nil || whole.Fits(sigformat.FamilyDSSE) == nil {
 			t.Errorf("%s: the certificate fits where it must not, or the reverse", k.Algorithm())
 		}
 	}
@@ -180,7 +186,7 @@ func TestPAE(t *testing.T) {
 			t.Errorf("%q is read as %q", bad, p)
 		}
 	}
-	if (Format{}).PayloadType() != "" || InTotoGPG.PayloadType() != "" {
+	if (sigformat.Format{}).PayloadType() != "" || sigformat.InTotoGPG.PayloadType() != "" {
 		t.Error("a payload type without DSSE")
 	}
 }
@@ -191,7 +197,7 @@ func TestEnclosedSignatures(t *testing.T) {
 	for _, k := range tokens() {
 		for f, alg := range enclosedBy(k) {
 			file := fmt.Appendf(nil, `{"signed":%s,"signatures":[{"keyid":"aa","sig":"bb","extra":{"kept":[1.5,null]}}]}`, metadata)
-			if f.Family == FamilyDSSE {
+			if f.Family == sigformat.FamilyDSSE {
 				file = fmt.Appendf(nil, `{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":"bb"}]}`)
 			}
 			whole := k.enclose(t, f, alg, file)
@@ -201,7 +207,7 @@ func TestEnclosedSignatures(t *testing.T) {
 			}
 			list, _ := v.(*strictjson.Object).Get("signatures")
 			sigs := list.(strictjson.Array)
-			if id, _ := sigs[1].(*strictjson.Object).Get("keyid"); len(sigs) != 2 || id != f.KeyID(k.Key) || f.Family == FamilyInToto && !bytes.Contains(whole, []byte("1.5")) {
+			if id, _ := sigs[1].(*strictjson.Object).Get("keyid"); len(sigs) != 2 || id != f.KeyID(k.Key) || f.Family == sigformat.FamilyInToto && !bytes.Contains(whole, []byte("1.5")) {
 				t.Fatalf("%s", whole)
 			}
 			for name, change := range changes() {
@@ -252,13 +258,13 @@ func changes() map[string]func(*strictjson.Object) {
 }
 
 // holds verifies a signature that was taken out of a file.
-func (t *token) holds(f Format, alg message.Alg, doc, sig []byte) bool {
-	s := stateOf(alg, doc)
+func (t *token) holds(f sigformat.Format, alg message.Alg, doc, sig []byte) bool {
+	s := sigtest.StateOf(alg, doc)
 	if f.Packet() {
 		_, err := f.Verify(t.Key, sig, s)
 		return err == nil
 	}
-	p, err := f.Plan(t.Key, s, when, testOrigin, message.JobID{1, 2, 3})
+	p, err := f.Plan(t.Key, s, sigtest.When, sigtest.Origin, message.JobID{1, 2, 3})
 	return err == nil && p.Verify(sig) == nil
 }
 
@@ -280,7 +286,7 @@ func TestClaimed(t *testing.T) {
 				"without a name": {func(l strictjson.Array) strictjson.Array {
 					l[0].(*strictjson.Object).Set("keyid", "")
 					return l
-				}, map[bool]int{true: 1}[f.Family == FamilyDSSE]},
+				}, map[bool]int{true: 1}[f.Family == sigformat.FamilyDSSE]},
 				"no other's": {func(strictjson.Array) strictjson.Array {
 					o := new(strictjson.Object)
 					o.Set("sig", "AAAA")
@@ -311,29 +317,35 @@ func TestClaimed(t *testing.T) {
 // TestEncloseRefuses: only signatures of the format by the key go into a file.
 func TestEncloseRefuses(t *testing.T) {
 	rsa, other := tokens()[1], tokens()[4]
-	sig := other.sealed(t, InTotoGPG, stateOf(message.SHA256, []byte(metadata)))
+	sig := other.sealed(t, sigformat.InTotoGPG, sigtest.StateOf(message.SHA256, []byte(metadata)))
 	for name, bad := range map[string][]byte{"another key's": sig, "none": nil, "noise": []byte("noise")} {
-		if whole, err := InTotoGPG.Enclose(rsa.Key, []byte(metadata), bad); err == nil {
+		if whole, err := sigformat.InTotoGPG.Enclose(rsa.Key, []byte(metadata), bad); err == nil {
 			t.Errorf("%s: %s", name, whole)
 		}
 	}
-	if InTotoNative.KeyID(rsa.Key) != "" || tokens()[3].SecureSystems() != nil {
+	if sigformat.InTotoNative.KeyID(rsa.Key) != "" || envelope.SecureSystems(tokens()[3].Key) != nil {
 		t.Error("an RSA key has an id that in-toto's own format knows")
 	}
 	// An integer as long as another type's, under this key's fingerprint.
-	forged, err := ParseSignature(rsa.sealed(t, InTotoGPG, stateOf(message.SHA256, []byte(metadata))))
+	forged, err := openpgp.ParseSignature(rsa.sealed(t, sigformat.InTotoGPG, sigtest.StateOf(message.SHA256, []byte(metadata))))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Plan{Digest: make([]byte, 32), key: rsa.Key, prefix: forged.prefix}
-	if whole, err := InTotoGPG.Enclose(rsa.Key, []byte(metadata), p.packet([][]byte{bytes.Repeat([]byte{0x7f}, 512)})); err == nil {
+	if whole, err := sigformat.InTotoGPG.Enclose(rsa.Key, []byte(metadata), long(forged.Hashed(), rsa.Fingerprint())); err == nil {
 		t.Errorf("%s", whole)
 	}
 }
 
+// long is a packet of the profile with this hashed part and an integer of 512 bytes.
+func long(hashed []byte, fpr [20]byte) []byte {
+	b := append(append(bytes.Clone(hashed), 0, 10), packet.AppendSubpacket(nil, packet.SubIssuer, fpr[12:]...)...)
+	b = append(b, 0, 0) // left bits of the digest
+	return packet.Append(nil, packet.TagSignature, packet.AppendMPI(b, bytes.Repeat([]byte{0x7f}, 512)))
+}
+
 func FuzzOpenEnclosed(f *testing.F) {
-	dsse, _ := FormatOf("dsse-in-toto")
-	keys := map[Format]*token{InTotoGPG: tokens()[3], InTotoNative: tokens()[0], dsse: tokens()[2]}
+	dsse, _ := sigformat.FormatOf("dsse-in-toto")
+	keys := map[sigformat.Format]*token{sigformat.InTotoGPG: tokens()[3], sigformat.InTotoNative: tokens()[0], dsse: tokens()[2]}
 	for format, k := range keys {
 		f.Add(k.enclose(f, format, enclosedBy(k)[format], []byte(metadata)))
 	}
@@ -345,7 +357,7 @@ func FuzzOpenEnclosed(f *testing.F) {
 			}
 			// What is signed is the same once it is signed.
 			alg := enclosedBy(k)[format]
-			whole, err := format.Enclose(k.Key, file, k.sealed(t, format, stateOf(alg, doc)))
+			whole, err := format.Enclose(k.Key, file, k.sealed(t, format, sigtest.StateOf(alg, doc)))
 			if err != nil {
 				continue // too long with a signature
 			}
@@ -353,7 +365,7 @@ func FuzzOpenEnclosed(f *testing.F) {
 			if err != nil || !bytes.Equal(again, doc) || !k.holds(format, alg, doc, sig) {
 				t.Fatalf("%s: %v: %q became %q", format.Name, err, doc, again)
 			}
-			if format.Family == FamilyInToto {
+			if format.Family == sigformat.FamilyInToto {
 				if v, err := strictjson.ParseCanonical(doc); err != nil || v == nil {
 					t.Fatalf("%q is not canonical: %v", doc, err)
 				}

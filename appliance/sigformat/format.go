@@ -1,12 +1,17 @@
 package sigformat
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
 
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/signing"
+	"touchmark/appliance/sigformat/sshsig"
 	"touchmark/hostlink/message"
 )
 
@@ -34,10 +39,10 @@ const (
 // The formats with one name, and how the names of the others begin: a label
 // follows, which is a namespace for SSH and says the payload type for DSSE.
 var (
-	OpenPGPBinary    = Format{Name: "openpgp-binary", Family: FamilyOpenPGP, Over: "the file", kind: typeBinary}
-	OpenPGPText      = Format{Name: "openpgp-text", Family: FamilyOpenPGP, Over: "the text with CR LF line ends", kind: typeText}
-	OpenPGPCleartext = Format{Name: "openpgp-cleartext", Family: FamilyOpenPGP, Over: "the text without blanks at line ends", kind: typeText, trim: true}
-	InTotoGPG        = Format{Name: "in-toto-gpg", Family: FamilyInToto, Over: "the metadata in canonical JSON", kind: typeBinary}
+	OpenPGPBinary    = Format{Name: "openpgp-binary", Family: FamilyOpenPGP, Over: "the file", kind: openpgp.TypeBinary}
+	OpenPGPText      = Format{Name: "openpgp-text", Family: FamilyOpenPGP, Over: "the text with CR LF line ends", kind: openpgp.TypeText}
+	OpenPGPCleartext = Format{Name: "openpgp-cleartext", Family: FamilyOpenPGP, Over: "the text without blanks at line ends", kind: openpgp.TypeText, trim: true}
+	InTotoGPG        = Format{Name: "in-toto-gpg", Family: FamilyInToto, Over: "the metadata in canonical JSON", kind: openpgp.TypeBinary}
 	InTotoNative     = Format{Name: "in-toto-native", Family: FamilyInToto, Over: "the metadata in canonical JSON", label: "native"}
 )
 
@@ -83,23 +88,23 @@ func FormatNames() []string {
 // would not accept them.
 func (f Format) Signs(algorithm string, alg message.Alg) error {
 	switch {
-	case f.Family == FamilySSH && sshHashes[alg] == "":
+	case f.Family == FamilySSH && !sshsig.Takes(alg):
 		return fmt.Errorf("%s: SSH signatures are over sha256 or sha512", f.Name)
-	case f.Family == FamilySSH && keyTypes[algorithm] != nil:
+	case f.Family == FamilySSH && signing.Known(algorithm):
 		return nil
 	case f.Family == FamilyRaw && algorithm == "ed25519":
 		return fmt.Errorf("%s: an Ed25519 key signs messages, no digests", f.Name)
-	case f.Enclosed() && !enclosedHashes[enclosedKind{f.form(), algorithm}].is(alg):
+	case f.Enclosed() && !f.envelope().Takes(algorithm, alg):
 		return fmt.Errorf("%s: nothing that verifies it takes a %s key over %s", f.Name, algorithm, alg)
 	}
-	return CheckHash(algorithm, alg)
+	return signing.CheckHash(algorithm, alg)
 }
 
 // Check checks a signature without its file: file is the digest of that, sign the
 // one that the log announced; at, origin and job are the intent's. Of OpenPGP it
 // cannot tell whether sign continues file, of the others it does.
-func (f Format) Check(k *Key, file, sign message.Digest, sig []byte, at time.Time, origin string, job message.JobID) error {
-	if err := f.Signs(k.name, file.Alg); err != nil {
+func (f Format) Check(k *signing.Key, file, sign message.Digest, sig []byte, at time.Time, origin string, job message.JobID) error {
+	if err := f.Signs(k.Algorithm(), file.Alg); err != nil {
 		return err
 	}
 	if p := f.planDigest(k, file); p != nil {
@@ -108,7 +113,7 @@ func (f Format) Check(k *Key, file, sign message.Digest, sig []byte, at time.Tim
 		}
 		return p.Verify(sig)
 	}
-	s, err := k.VerifyDigest(sig, sign.Sum)
+	s, err := openpgp.VerifyDigest(k, sig, sign.Sum)
 	switch {
 	case err != nil:
 		return err
@@ -124,9 +129,84 @@ func (f Format) Check(k *Key, file, sign message.Digest, sig []byte, at time.Tim
 	return nil
 }
 
+// Plan plans the signature over the data whose state is s. The job and the log's
+// origin go into a notation; created is the appliance's time in whole seconds,
+// not before the key's creation.
+func (f Format) Plan(k *signing.Key, s hashstate.State, created time.Time, origin string, job message.JobID) (*signing.Plan, error) {
+	if !s.Alg().Valid() {
+		return nil, errors.New(f.Name + ": no hash state")
+	}
+	if err := f.Signs(k.Algorithm(), s.Alg()); err != nil {
+		return nil, err
+	}
+	if p := f.planDigest(k, message.Digest{Alg: s.Alg(), Sum: s.Digest()}); p != nil {
+		return p, nil
+	}
+	return openpgp.PlanFile(k, f.kind, s, created, origin, job)
+}
+
+// planDigest plans a signature that is made of the file's digest alone, nil if
+// this format's is not.
+func (f Format) planDigest(k *signing.Key, file message.Digest) *signing.Plan {
+	switch {
+	case f.Packet():
+		return nil
+	case f.Family == FamilySSH:
+		return sshsig.Plan(k, f.label, file)
+	}
+	return planRaw(k, file)
+}
+
+// Verify verifies sig over the file whose hash state, as the format has it, is s. The
+// format's signatures are OpenPGP packets.
+func (f Format) Verify(k *signing.Key, sig []byte, s hashstate.State) (*openpgp.Signature, error) {
+	p, err := openpgp.ParseSignature(sig)
+	if err != nil {
+		return nil, err
+	}
+	if p.Type() != f.kind {
+		return nil, fmt.Errorf("openpgp signature: of type %#02x, one of format %s has %#02x", p.Type(), f.Name, f.kind)
+	}
+	if p.Alg != s.Alg() {
+		return nil, fmt.Errorf("openpgp signature: made with %s, the file was hashed with %s", p.Alg, s.Alg())
+	}
+	if err := p.Verify(k, s.Hash()); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Made reports whether the key made a signature that is not OpenPGP's, in any
+// namespace or for any purpose, over a file with one of these states.
+func Made(k *signing.Key, sig []byte, over []hashstate.State) bool {
+	namespace := sshsig.Namespace(sig)
+	for _, s := range over {
+		file := message.Digest{Alg: s.Alg(), Sum: s.Digest()}
+		if sshsig.Takes(s.Alg()) && sshsig.Plan(k, namespace, file).Verify(sig) == nil || planRaw(k, file).Verify(sig) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// FileFormat is the format that the signature in a file is of, and what it says; nothing
+// is verified.
+func FileFormat(file *openpgp.SignatureFile) (Format, *openpgp.Signature, error) {
+	s, err := file.Signature()
+	switch {
+	case err != nil:
+		return Format{}, nil, err
+	case file.Clear:
+		return OpenPGPCleartext, s, nil
+	case s.Text:
+		return OpenPGPText, s, nil
+	}
+	return OpenPGPBinary, s, nil
+}
+
 // CheckSign checks that sign is what a key of this type signs for a file, as far
 // as the file's digest tells.
-func (f Format) CheckSign(k *Key, file, sign message.Digest) error {
+func (f Format) CheckSign(k *signing.Key, file, sign message.Digest) error {
 	want := message.Digest{Alg: file.Alg, Sum: sign.Sum}
 	if p := f.planDigest(k, file); p != nil {
 		want = message.Digest{Alg: p.Alg, Sum: p.Digest}
@@ -181,21 +261,21 @@ func Certified(family, algorithm string) bool {
 }
 
 // Text reports whether the format is over text, not over any bytes.
-func (f Format) Text() bool { return f.kind == typeText }
+func (f Format) Text() bool { return f.kind == openpgp.TypeText }
 
 // Cleartext reports whether a signature of this format stands below its text, in
 // one file (Clearsign).
 func (f Format) Cleartext() bool { return f.trim }
 
 // Digest hashes a file of this format.
-func (f Format) Digest(alg message.Alg, r io.Reader) (State, error) {
-	h := NewHasher(alg)
+func (f Format) Digest(alg message.Alg, r io.Reader) (hashstate.State, error) {
+	h := hashstate.New(alg)
 	w := f.Canonical(h)
 	if _, err := io.Copy(w, r); err != nil {
-		return State{}, err
+		return hashstate.State{}, err
 	}
 	if err := w.Close(); err != nil {
-		return State{}, err
+		return hashstate.State{}, err
 	}
 	return h.State(), nil
 }
@@ -208,7 +288,7 @@ func (f Format) Canonical(h io.Writer) io.WriteCloser {
 	case f.Text():
 		return &text{h: h, trim: f.trim}
 	case f.Enclosed():
-		return &enclosed{h: h, f: f}
+		return f.envelope().Canonical(h)
 	}
 	return bytesAsTheyAre{h}
 }

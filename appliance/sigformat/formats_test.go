@@ -1,4 +1,4 @@
-package sigformat
+package sigformat_test
 
 import (
 	"bytes"
@@ -9,41 +9,46 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
+	pgp "github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"pgregory.net/rapid"
 
+	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/signing"
+	"touchmark/appliance/sigformat/sigtest"
 	"touchmark/appliance/sigformat/strictjson"
 	"touchmark/hostlink/message"
 )
 
 // openPGP are the formats over files that OpenPGP tools verify.
-var openPGP = []Format{OpenPGPBinary, OpenPGPText, OpenPGPCleartext}
+var openPGP = []sigformat.Format{sigformat.OpenPGPBinary, sigformat.OpenPGPText, sigformat.OpenPGPCleartext}
 
 // digested is the state of a document that is written in the given chunks.
-func digested(f Format, alg message.Alg, data []byte, chunks []int) (State, error) {
-	h := NewHasher(alg)
+func digested(f sigformat.Format, alg message.Alg, data []byte, chunks []int) (hashstate.State, error) {
+	h := hashstate.New(alg)
 	w := f.Canonical(h)
 	for _, n := range chunks {
 		n = min(n, len(data))
 		if _, err := w.Write(data[:n]); err != nil {
-			return State{}, err
+			return hashstate.State{}, err
 		}
 		data = data[n:]
 	}
 	if _, err := w.Write(data); err != nil {
-		return State{}, err
+		return hashstate.State{}, err
 	}
 	if err := w.Close(); err != nil {
-		return State{}, err
+		return hashstate.State{}, err
 	}
 	return h.State(), nil
 }
 
 // documents draws what a format takes: bytes, or a text with all that
 // canonicalisation is about.
-func documents(f Format) *rapid.Generator[[]byte] {
+func documents(f sigformat.Format) *rapid.Generator[[]byte] {
 	if !f.Text() {
 		return rapid.SliceOfN(rapid.Byte(), 0, 400)
 	}
@@ -57,25 +62,25 @@ func documents(f Format) *rapid.Generator[[]byte] {
 // hashes, what is signed from the hash state is what go-crypto, which has the
 // whole file, finds signed.
 func TestFormatsProperty(t *testing.T) {
-	rings := map[*token]openpgp.EntityList{}
+	rings := map[*token]pgp.EntityList{}
 	for _, k := range tokens() {
-		rings[k] = keyring(t, k.certificate(t))
+		rings[k] = sigtest.Keyring(t, k.certificate(t))
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		k := rapid.SampledFrom(tokens()).Draw(t, "key")
 		goes := func(a message.Alg) bool { return k.Signs(a) == nil }
-		alg := rapid.SampledFrom(algs).Filter(goes).Draw(t, "alg")
+		alg := rapid.SampledFrom(sigtest.Algs).Filter(goes).Draw(t, "alg")
 		f := rapid.SampledFrom(openPGP).Draw(t, "format")
 		data := documents(f).Draw(t, "data")
 		s, err := digested(f, alg, data, rapid.SliceOfN(rapid.IntRange(0, 50), 0, 20).Draw(t, "chunks"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := f.Plan(k.Key, s, when, testOrigin, message.JobID{1})
+		p, err := f.Plan(k.Key, s, sigtest.When, sigtest.Origin, message.JobID{1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, err := k.sign(p.Digest, p.Alg.Hash())
+		raw, err := k.Sign(p.Digest, p.Alg.Hash())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,11 +96,11 @@ func TestFormatsProperty(t *testing.T) {
 }
 
 // judged has go-crypto verify a signature over the whole of a document.
-func judged(t *rapid.T, ring openpgp.EntityList, f Format, data, sig []byte) {
-	now := &packet.Config{Time: func() time.Time { return when.Add(time.Hour) }}
+func judged(t *rapid.T, ring pgp.EntityList, f sigformat.Format, data, sig []byte) {
+	now := &packet.Config{Time: func() time.Time { return sigtest.When.Add(time.Hour) }}
 	var err error
 	if f.Cleartext() {
-		file, e := Clearsign(data, sig)
+		file, e := openpgp.Clearsign(data, sig)
 		if e != nil {
 			t.Fatal(e)
 		}
@@ -104,22 +109,22 @@ func judged(t *rapid.T, ring openpgp.EntityList, f Format, data, sig []byte) {
 			t.Fatalf("go-crypto finds no signed text in\n%s", file)
 		}
 		_, err = block.VerifySignature(ring, now)
-		again, e := ReadSignatureFile(file)
+		again, e := openpgp.ReadSignatureFile(file)
 		if e != nil || !again.Clear || !bytes.Equal(again.Packet, sig) {
 			t.Fatalf("%v in\n%s", e, file)
 		}
-		if s, _ := ParseSignature(sig); sum(f, s.Alg, again.Text) != sum(f, s.Alg, data) {
+		if s, _ := openpgp.ParseSignature(sig); sum(f, s.Alg, again.Text) != sum(f, s.Alg, data) {
 			t.Fatal("the text in the file is another")
 		}
 	} else {
-		_, _, err = openpgp.VerifyDetachedSignature(ring, bytes.NewReader(data), bytes.NewReader(sig), now)
+		_, _, err = pgp.VerifyDetachedSignature(ring, bytes.NewReader(data), bytes.NewReader(sig), now)
 	}
 	if err != nil {
 		t.Fatalf("%s: go-crypto: %v", f.Name, err)
 	}
 }
 
-func sum(f Format, alg message.Alg, data []byte) string {
+func sum(f sigformat.Format, alg message.Alg, data []byte) string {
 	s, err := f.Digest(alg, bytes.NewReader(data))
 	if err != nil {
 		return err.Error()
@@ -140,8 +145,8 @@ func TestCanonicalText(t *testing.T) {
 		{"\n", "\r\n", ""},
 		{"-é", "-é", "-é"},
 	} {
-		for f, want := range map[Format]string{OpenPGPText: c.text, OpenPGPCleartext: c.clear} {
-			if got, err := f.Digest(message.SHA256, strings.NewReader(c.file)); err != nil || got != stateOf(message.SHA256, []byte(want)) {
+		for f, want := range map[sigformat.Format]string{sigformat.OpenPGPText: c.text, sigformat.OpenPGPCleartext: c.clear} {
+			if got, err := f.Digest(message.SHA256, strings.NewReader(c.file)); err != nil || got != sigtest.StateOf(message.SHA256, []byte(want)) {
 				t.Errorf("%s of %q is not %q (%v)", f.Name, c.file, want, err)
 			}
 		}
@@ -150,8 +155,8 @@ func TestCanonicalText(t *testing.T) {
 
 // TestNoText: what tools do not agree about is refused, with its line.
 func TestNoText(t *testing.T) {
-	long := strings.Repeat("a", MaxLine)
-	for _, f := range []Format{OpenPGPText, OpenPGPCleartext} {
+	long := strings.Repeat("a", sigformat.MaxLine)
+	for _, f := range []sigformat.Format{sigformat.OpenPGPText, sigformat.OpenPGPCleartext} {
 		for name, c := range map[string]struct {
 			file string
 			line int
@@ -160,7 +165,7 @@ func TestNoText(t *testing.T) {
 			"DEL": {"\x7f", 1}, "not UTF-8": {"a\n\xff\n", 2}, "cut UTF-8": {"\xc3", 1}, "long": {"\n" + long + "a\n", 2},
 		} {
 			_, err := f.Digest(message.SHA256, strings.NewReader(c.file))
-			var e *TextError
+			var e *sigformat.TextError
 			if !errors.As(err, &e) || e.Line != c.line {
 				t.Errorf("%s, %s: %v", f.Name, name, err)
 			}
@@ -168,7 +173,7 @@ func TestNoText(t *testing.T) {
 		if _, err := f.Digest(message.SHA256, strings.NewReader(long+"\r\n")); err != nil {
 			t.Errorf("%s: the longest line: %v", f.Name, err)
 		}
-		w := f.Canonical(NewHasher(message.SHA256))
+		w := f.Canonical(hashstate.New(message.SHA256))
 		_, _ = w.Write([]byte("\x00\n"))
 		if _, err := io.WriteString(w, "good\n"); err == nil || w.Close() == nil {
 			t.Errorf("%s: an error is forgotten", f.Name)
@@ -179,7 +184,7 @@ func TestNoText(t *testing.T) {
 // TestFormatsApart: a signature of one format is none of another over the same
 // state, and one key family makes all of them.
 func TestFormatsApart(t *testing.T) {
-	k, s := tokens()[0], stateOf(message.SHA256, []byte("a\r\n"))
+	k, s := tokens()[0], sigtest.StateOf(message.SHA256, []byte("a\r\n"))
 	for _, made := range openPGP {
 		sig := k.sealed(t, made, s)
 		for _, f := range openPGP {
@@ -188,11 +193,11 @@ func TestFormatsApart(t *testing.T) {
 				t.Errorf("a signature of %s as one of %s: %v", made.Name, f.Name, err)
 			}
 		}
-		if got, ok := FormatOf(made.Name); !ok || got != made || made.Family != FamilyOpenPGP || !message.ValidToken(made.Name) {
+		if got, ok := sigformat.FormatOf(made.Name); !ok || got != made || made.Family != sigformat.FamilyOpenPGP || !message.ValidToken(made.Name) {
 			t.Errorf("%s: %+v", made.Name, got)
 		}
 	}
-	if _, ok := FormatOf("openpgp"); ok || slices.Contains(FormatNames(), "") {
+	if _, ok := sigformat.FormatOf("openpgp"); ok || slices.Contains(sigformat.FormatNames(), "") {
 		t.Error("a format that there is not")
 	}
 }
@@ -201,24 +206,24 @@ func TestFormatsApart(t *testing.T) {
 // the signature covers is refused.
 func TestSignatureFiles(t *testing.T) {
 	k, doc := tokens()[0], "-a\nb \n"
-	st, err := OpenPGPCleartext.Digest(message.SHA256, strings.NewReader(doc))
+	st, err := sigformat.OpenPGPCleartext.Digest(message.SHA256, strings.NewReader(doc))
 	if err != nil {
 		t.Fatal(err)
 	}
-	sig := k.sealed(t, OpenPGPCleartext, st)
-	file, err := Clearsign([]byte(doc), sig)
+	sig := k.sealed(t, sigformat.OpenPGPCleartext, st)
+	file, err := openpgp.Clearsign([]byte(doc), sig)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n- -a\nb \n" + string(ArmorSignature(sig))
+	want := "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n- -a\nb \n" + string(openpgp.ArmorSignature(sig))
 	if string(file) != want {
 		t.Fatalf("made\n%s, want\n%s", file, want)
 	}
 	for name, content := range map[string]string{
-		"binary": string(sig), "armored": string(ArmorSignature(sig)), "CR LF": strings.ReplaceAll(string(ArmorSignature(sig)), "\n", "\r\n"),
-		"with a header": strings.Replace(string(ArmorSignature(sig)), "-\n\n", "-\nVersion: x\n\n", 1), "text": want,
+		"binary": string(sig), "armored": string(openpgp.ArmorSignature(sig)), "CR LF": strings.ReplaceAll(string(openpgp.ArmorSignature(sig)), "\n", "\r\n"),
+		"with a header": strings.Replace(string(openpgp.ArmorSignature(sig)), "-\n\n", "-\nVersion: x\n\n", 1), "text": want,
 	} {
-		f, err := ReadSignatureFile([]byte(content))
+		f, err := openpgp.ReadSignatureFile([]byte(content))
 		if err != nil || !bytes.Equal(f.Packet, sig) || f.Clear != (name == "text") || f.Clear && string(f.Text) != doc {
 			t.Errorf("%s: %v, %+v", name, err, f)
 		}
@@ -226,23 +231,23 @@ func TestSignatureFiles(t *testing.T) {
 	cut := func(old, new string) string { return strings.Replace(want, old, new, 1) }
 	for name, content := range map[string]string{
 		"text behind": want + "x\n", "two": want + want, "no hash": cut("Hash: SHA256\n", ""), "another header": cut("Hash: SHA256\n", "Hash: SHA256\nCharset: x\n"),
-		"two hashes": cut("SHA256", "SHA256,MD5"), "unescaped": cut("- -a", "-a"), "no signature": want[:60], "key block": string(Armor(sig)),
+		"two hashes": cut("SHA256", "SHA256,MD5"), "unescaped": cut("- -a", "-a"), "no signature": want[:60], "key block": string(openpgp.Armor(sig)),
 		"no end": strings.TrimSuffix(want, "-----END PGP SIGNATURE-----\n"), "not base64": cut("\nb \n", "\nb \n-----BEGIN PGP SIGNATURE-----\n\n!\n-----END PGP SIGNATURE-----\n"),
 	} {
-		if f, err := ReadSignatureFile([]byte(content)); err == nil {
+		if f, err := openpgp.ReadSignatureFile([]byte(content)); err == nil {
 			t.Errorf("%s: accepted, text %q", name, f.Text)
 		}
 	}
-	if _, err := Clearsign([]byte(doc), k.signature(t, st)); err == nil {
+	if _, err := openpgp.Clearsign([]byte(doc), k.signature(t, st)); err == nil {
 		t.Error("a signature over bytes is put below a text")
 	}
-	if _, err := Clearsign([]byte(doc), nil); err == nil {
+	if _, err := openpgp.Clearsign([]byte(doc), nil); err == nil {
 		t.Error("no signature is put below a text")
 	}
-	below := append([]byte("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n"), ArmorSignature(k.signature(t, st))...)
-	if f, err := ReadSignatureFile(below); err != nil {
+	below := append([]byte("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n"), openpgp.ArmorSignature(k.signature(t, st))...)
+	if f, err := openpgp.ReadSignatureFile(below); err != nil {
 		t.Error(err)
-	} else if _, _, err := f.Format(); err == nil {
+	} else if _, _, err := sigformat.FileFormat(f); err == nil {
 		t.Error("a signature over bytes is believed below a text")
 	}
 }
@@ -251,29 +256,23 @@ func TestSignatureFiles(t *testing.T) {
 // shorter hash is made or believed.
 func TestHashes(t *testing.T) {
 	for _, k := range tokens() {
-		for _, alg := range algs {
+		for _, alg := range sigtest.Algs {
 			bad := k.Algorithm() == "p384" && alg == message.SHA256
-			_, err := OpenPGPBinary.Plan(k.Key, stateOf(alg, nil), when, testOrigin, message.JobID{})
-			if bad != (err != nil) || bad != (CheckHash(k.Algorithm(), alg) != nil) {
+			_, err := sigformat.OpenPGPBinary.Plan(k.Key, sigtest.StateOf(alg, nil), sigtest.When, sigtest.Origin, message.JobID{})
+			if bad != (err != nil) || bad != (signing.CheckHash(k.Algorithm(), alg) != nil) {
 				t.Errorf("%s with %s: %v", k.Algorithm(), alg, err)
 			}
 		}
 	}
-	if CheckHash("p521", message.SHA512) == nil || CheckHash("p256", "md5") == nil {
+	if signing.CheckHash("p521", message.SHA512) == nil || signing.CheckHash("p256", "md5") == nil {
 		t.Error("an unknown key type or hash goes")
 	}
 	k := tokens()[2]
-	h := NewHasher(message.SHA256).h
-	area, err := k.originArea(when)
+	p, err := openpgp.PlanFile(k.Key, openpgp.TypeBinary, sigtest.StateOf(message.SHA256, nil), sigtest.When, sigtest.Origin, message.JobID{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	note, err := notation(testOrigin, message.JobID{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := k.plan(typeBinary, message.SHA256, h, appendSubpacket(area, subNotation, note...))
-	raw, err := k.sign(p.Digest, p.Alg.Hash())
+	raw, err := k.Sign(p.Digest, p.Alg.Hash())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,50 +280,35 @@ func TestHashes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenPGPBinary.Verify(k.Key, sig, stateOf(message.SHA256, nil)); err == nil {
+	if _, err := sigformat.OpenPGPBinary.Verify(k.Key, sig, sigtest.StateOf(message.SHA256, nil)); err == nil {
 		t.Error("a P-384 signature over SHA-256 is believed: gpg does not")
-	}
-}
-
-// TestLongIntegers: a signature whose integers are longer than the key's is bad,
-// whichever type they would fit.
-func TestLongIntegers(t *testing.T) {
-	long := bytes.Repeat([]byte{0x7f}, 600)
-	for _, k := range tokens() {
-		count, size := k.kind.shape()
-		for _, n := range []int{1, size, size + 1, 600} {
-			values := slices.Repeat([][]byte{long[:n]}, count)
-			if k.check(message.SHA512, make([]byte, 64), values) == nil || k.check(message.SHA512, make([]byte, 64), values[:count-1]) == nil {
-				t.Errorf("%s: integers of %d bytes", k.Algorithm(), n)
-			}
-		}
 	}
 }
 
 func FuzzReadSignatureFile(f *testing.F) {
 	k := tokens()[0]
-	st, err := OpenPGPCleartext.Digest(message.SHA256, strings.NewReader("- a\n"))
+	st, err := sigformat.OpenPGPCleartext.Digest(message.SHA256, strings.NewReader("- a\n"))
 	if err != nil {
 		f.Fatal(err)
 	}
-	sig := k.sealed(f, OpenPGPCleartext, st)
-	clear, err := Clearsign([]byte("- a\n"), sig)
+	sig := k.sealed(f, sigformat.OpenPGPCleartext, st)
+	clear, err := openpgp.Clearsign([]byte("- a\n"), sig)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(clear)
-	f.Add(ArmorSignature(sig))
+	f.Add(openpgp.ArmorSignature(sig))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		file, err := ReadSignatureFile(b)
+		file, err := openpgp.ReadSignatureFile(b)
 		if err != nil || !file.Clear {
 			return
 		}
 		// What a reader takes for the text, put into a file again, is the same.
-		again, err := Clearsign(file.Text, sig)
+		again, err := openpgp.Clearsign(file.Text, sig)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := ReadSignatureFile(again); err != nil || sum(OpenPGPCleartext, message.SHA256, back.Text) != sum(OpenPGPCleartext, message.SHA256, file.Text) {
+		if back, err := openpgp.ReadSignatureFile(again); err != nil || sum(sigformat.OpenPGPCleartext, message.SHA256, back.Text) != sum(sigformat.OpenPGPCleartext, message.SHA256, file.Text) {
 			t.Fatalf("%v: %q became another", err, file.Text)
 		}
 	})
@@ -333,7 +317,7 @@ func FuzzReadSignatureFile(f *testing.F) {
 // The beginning of a file that is too long is never taken for the file, though
 // whoever writes it in pieces passes over what Write says.
 func TestEnclosedIsNotItsBeginning(t *testing.T) {
-	for _, f := range []Format{InTotoGPG, InTotoNative} {
+	for _, f := range []sigformat.Format{sigformat.InTotoGPG, sigformat.InTotoNative} {
 		var h bytes.Buffer
 		w := f.Canonical(&h)
 		for _, piece := range []string{`{"_type":"link"}`, strings.Repeat(" ", strictjson.MaxBytes), " "} {

@@ -1,4 +1,4 @@
-package sigformat
+package sigformat_test
 
 import (
 	"bytes"
@@ -8,6 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/envelope"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/sigtest"
 	"touchmark/appliance/sigformat/strictjson"
 	"touchmark/hostlink/message"
 )
@@ -19,7 +23,7 @@ const debianPython = "/usr/bin/python3"
 // inToto runs Debian's in-toto on a directory.
 func inToto(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := run(t, t.TempDir(), append([]string{debianPython, "-I", "testdata/intoto.py"}, args...)...)
+	out, err := sigtest.Run(t, t.TempDir(), append([]string{debianPython, "-I", "testdata/intoto.py"}, args...)...)
 	if err != nil {
 		t.Fatalf("in-toto: %v: run \"make setup\"\n%s", err, out)
 	}
@@ -27,10 +31,11 @@ func inToto(t *testing.T, args ...string) string {
 }
 
 // enclosedBy are the formats of one file that a key makes, with the hash of each.
-func enclosedBy(k *token) map[Format]message.Alg {
-	all := map[Format]message.Alg{}
-	for _, f := range []Format{InTotoGPG, InTotoNative, {Name: "dsse-in-toto", Family: FamilyDSSE, Over: "the payload with its type (PAE)", label: "in-toto"}} {
-		for _, alg := range algs {
+func enclosedBy(k *token) map[sigformat.Format]message.Alg {
+	all := map[sigformat.Format]message.Alg{}
+	dsse, _ := sigformat.FormatOf("dsse-in-toto")
+	for _, f := range []sigformat.Format{sigformat.InTotoGPG, sigformat.InTotoNative, dsse} {
+		for _, alg := range sigtest.Algs {
 			if f.Signs(k.Algorithm(), alg) == nil {
 				all[f] = alg
 			}
@@ -40,7 +45,7 @@ func enclosedBy(k *token) map[Format]message.Alg {
 }
 
 // enclose signs a file.
-func (t *token) enclose(tb testing.TB, f Format, alg message.Alg, file []byte) []byte {
+func (t *token) enclose(tb testing.TB, f sigformat.Format, alg message.Alg, file []byte) []byte {
 	tb.Helper()
 	s, err := f.Digest(alg, bytes.NewReader(file))
 	if err != nil {
@@ -64,10 +69,10 @@ func TestInTotoInTools(t *testing.T) {
 	inToto(t, "make", dir)
 	b := &bench{t: t, dir: dir, home: home}
 	want := map[string]string{}
-	judged := func(name string, f Format, k *token, file []byte, verdict string) {
+	judged := func(name string, f sigformat.Format, k *token, file []byte, verdict string) {
 		text := fmt.Sprintf("%x", k.Fingerprint())
 		if !f.Packet() {
-			text = string(strictjson.Text(k.SecureSystems()))
+			text = string(strictjson.Text(envelope.SecureSystems(k.Key)))
 		}
 		b.write(name+".key", []byte(text))
 		b.write(name+".signed", file)
@@ -76,7 +81,7 @@ func TestInTotoInTools(t *testing.T) {
 	files := map[string][]byte{}
 	for _, name := range []string{"layout", "link", "bare"} {
 		files[name] = read(t, filepath.Join(dir, name))
-		for _, f := range []Format{InTotoGPG, InTotoNative} {
+		for _, f := range []sigformat.Format{sigformat.InTotoGPG, sigformat.InTotoNative} {
 			doc, err := f.DocumentOf(files[name])
 			if signable := read(t, filepath.Join(dir, name+".bytes")); err != nil || !bytes.Equal(doc, signable) {
 				t.Fatalf("%s: %v\nhashed  %q\nin-toto %q", name, err, doc, signable)
@@ -88,14 +93,14 @@ func TestInTotoInTools(t *testing.T) {
 			}
 		}
 	}
-	together := map[Format][]byte{InTotoGPG: files["link"], InTotoNative: files["link"]}
+	together := map[sigformat.Format][]byte{sigformat.InTotoGPG: files["link"], sigformat.InTotoNative: files["link"]}
 	for _, k := range tokens() {
 		for f, alg := range enclosedBy(k) {
-			if f.Family == FamilyDSSE {
+			if f.Family == sigformat.FamilyDSSE {
 				continue
 			}
 			if f.Packet() {
-				if out, err := b.run("gpg", "--import", b.write("cert.asc", Armor(k.certificate(t)))); err != nil {
+				if out, err := b.run("gpg", "--import", b.write("cert.asc", openpgp.Armor(k.certificate(t)))); err != nil {
 					t.Fatalf("gpg --import: %v\n%s", err, out)
 				}
 			}
@@ -109,7 +114,7 @@ func TestInTotoInTools(t *testing.T) {
 	}
 	for _, k := range tokens() {
 		for f := range enclosedBy(k) {
-			if f.Family == FamilyInToto {
+			if f.Family == sigformat.FamilyInToto {
 				judged(k.Algorithm()+"-together", f, k, together[f], "good")
 			}
 		}

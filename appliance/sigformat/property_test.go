@@ -1,4 +1,4 @@
-package sigformat
+package sigformat_test
 
 import (
 	"bytes"
@@ -17,10 +17,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
+	pgp "github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"pgregory.net/rapid"
 
+	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/sigtest"
 	"touchmark/hostlink/message"
 )
 
@@ -31,24 +33,24 @@ var otherFormats = []string{"sshsig-git", "sshsig-file", "raw-boot", "in-toto-gp
 // hashes, what is signed from the hash state is a signature over what a reader of
 // the whole file finds, who uses nothing of this package.
 func TestOtherFormatsProperty(t *testing.T) {
-	rings := map[*token]openpgp.EntityList{}
+	rings := map[*token]pgp.EntityList{}
 	for _, k := range tokens() {
-		rings[k] = keyring(t, k.certificate(t))
+		rings[k] = sigtest.Keyring(t, k.certificate(t))
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		f, _ := FormatOf(rapid.SampledFrom(otherFormats).Draw(t, "format"))
+		f, _ := sigformat.FormatOf(rapid.SampledFrom(otherFormats).Draw(t, "format"))
 		k := rapid.SampledFrom(tokens()).Filter(func(k *token) bool { return makes(f, k.Algorithm()) }).Draw(t, "key")
-		alg := rapid.SampledFrom(algs).Filter(func(a message.Alg) bool { return f.Signs(k.Algorithm(), a) == nil }).Draw(t, "alg")
+		alg := rapid.SampledFrom(sigtest.Algs).Filter(func(a message.Alg) bool { return f.Signs(k.Algorithm(), a) == nil }).Draw(t, "alg")
 		file, over := fileOf(t, f)
 		s, err := digested(f, alg, file, rapid.SliceOfN(rapid.IntRange(0, 50), 0, 20).Draw(t, "chunks"))
 		if err != nil {
 			t.Fatalf("%q: %v", file, err)
 		}
-		p, err := f.Plan(k.Key, s, when, testOrigin, message.JobID{1})
+		p, err := f.Plan(k.Key, s, sigtest.When, sigtest.Origin, message.JobID{1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, err := k.sign(p.Signed())
+		raw, err := k.Sign(p.Signed())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,12 +74,12 @@ func TestOtherFormatsProperty(t *testing.T) {
 }
 
 // makes reports whether keys of a type make a format at all.
-func makes(f Format, algorithm string) bool {
-	return slices.ContainsFunc(algs, func(a message.Alg) bool { return f.Signs(algorithm, a) == nil })
+func makes(f sigformat.Format, algorithm string) bool {
+	return slices.ContainsFunc(sigtest.Algs, func(a message.Alg) bool { return f.Signs(algorithm, a) == nil })
 }
 
 // enclosedAgain puts the signature into the file, twice, and takes it out again.
-func enclosedAgain(t *rapid.T, f Format, k *token, file, over, sig []byte) {
+func enclosedAgain(t *rapid.T, f sigformat.Format, k *token, file, over, sig []byte) {
 	whole, err := f.Enclose(k.Key, file, sig)
 	if err != nil {
 		t.Fatal(err)
@@ -93,16 +95,16 @@ func enclosedAgain(t *rapid.T, f Format, k *token, file, over, sig []byte) {
 }
 
 // fileOf draws a file that a format takes, and what the format should be over.
-func fileOf(t *rapid.T, f Format) (file, over []byte) {
+func fileOf(t *rapid.T, f sigformat.Format) (file, over []byte) {
 	switch f.Family {
-	case FamilyInToto:
+	case sigformat.FamilyInToto:
 		o := object(3).Draw(t, "metadata")
 		file = style(t, o)
 		if rapid.Bool().Draw(t, "in a block") {
 			file = slices.Concat([]byte(`{"signed": `), file, []byte("\n, \"signatures\":[]}"))
 		}
 		return file, reference(o)
-	case FamilyDSSE:
+	case sigformat.FamilyDSSE:
 		file = style(t, object(3).Draw(t, "payload"))
 		kind := "application/vnd." + strings.TrimPrefix(f.Name, "dsse-") + "+json"
 		return file, fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(kind), kind, len(file), file)
@@ -167,13 +169,13 @@ func reference(v any) []byte {
 
 // referee verifies a signature over data with go-crypto's OpenPGP or the standard
 // library.
-func referee(f Format, k *token, ring openpgp.EntityList, alg message.Alg, data, sig []byte) bool {
+func referee(f sigformat.Format, k *token, ring pgp.EntityList, alg message.Alg, data, sig []byte) bool {
 	if f.Packet() {
-		now := &packet.Config{Time: func() time.Time { return when.Add(time.Hour) }}
-		_, _, err := openpgp.VerifyDetachedSignature(ring, bytes.NewReader(data), bytes.NewReader(sig), now)
+		now := &packet.Config{Time: func() time.Time { return sigtest.When.Add(time.Hour) }}
+		_, _, err := pgp.VerifyDetachedSignature(ring, bytes.NewReader(data), bytes.NewReader(sig), now)
 		return err == nil
 	}
-	if f.Family == FamilySSH {
+	if f.Family == sigformat.FamilySSH {
 		return sshReferee(f, k, alg, data, sig)
 	}
 	return mathematics(k, alg, data, sig)
@@ -182,7 +184,7 @@ func referee(f Format, k *token, ring openpgp.EntityList, alg message.Alg, data,
 func mathematics(k *token, alg message.Alg, data, sig []byte) bool {
 	h := alg.Hash().New()
 	h.Write(data)
-	switch pub := k.signer.Public().(type) {
+	switch pub := k.Signer.Public().(type) {
 	case *rsa.PublicKey:
 		return rsa.VerifyPKCS1v15(pub, alg.Hash(), h.Sum(nil), sig) == nil
 	case *ecdsa.PublicKey:
@@ -194,7 +196,7 @@ func mathematics(k *token, alg message.Alg, data, sig []byte) bool {
 }
 
 // sshReferee follows PROTOCOL.sshsig.
-func sshReferee(f Format, k *token, alg message.Alg, data, sig []byte) bool {
+func sshReferee(f sigformat.Format, k *token, alg message.Alg, data, sig []byte) bool {
 	str := func(s []byte) []byte { return append(binary.BigEndian.AppendUint32(nil, uint32(len(s))), s...) }
 	block, _ := pem.Decode(sig)
 	if block == nil || block.Type != "SSH SIGNATURE" {
@@ -224,7 +226,7 @@ func sshReferee(f Format, k *token, alg message.Alg, data, sig []byte) bool {
 		}
 		digest := inner.Hash().New()
 		digest.Write(signed)
-		return ecdsa.Verify(k.signer.Public().(*ecdsa.PublicKey), digest.Sum(nil), new(big.Int).SetBytes(r), new(big.Int).SetBytes(s))
+		return ecdsa.Verify(k.Signer.Public().(*ecdsa.PublicKey), digest.Sum(nil), new(big.Int).SetBytes(r), new(big.Int).SetBytes(s))
 	case bytes.HasSuffix(name, []byte("-512")):
 		return mathematics(k, message.SHA512, signed, value)
 	}

@@ -1,20 +1,23 @@
 package sigformat
 
 import (
+	"crypto/rsa"
 	"encoding/asn1"
 	"math/big"
 
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/hostlink/message"
 )
 
 // planRaw plans a signature over the file's digest itself: a PKCS #1 v1.5 block,
 // or a DER sequence of two integers for ECDSA, as "openssl dgst -sign" makes
 // them. Nothing in it says what it is for, so that its key makes no others.
-func planRaw(k *Key, file message.Digest) *Plan {
-	p := &Plan{Alg: file.Alg, Digest: file.Sum, key: k}
-	p.seal = func(values [][]byte) []byte {
-		if kind, ok := k.kind.(rsaType); ok {
-			return padded(values[0], int(kind)/8)
+func planRaw(k *signing.Key, file message.Digest) *signing.Plan {
+	p := &signing.Plan{Alg: file.Alg, Digest: file.Sum, Key: k, Open: k.Split}
+	p.Seal = func(values [][]byte) []byte {
+		if _, ok := k.Public.(*rsa.PublicKey); ok {
+			_, size := k.Shape()
+			return signing.Pad(values[0], size)
 		}
 		der, err := asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(values[0]), new(big.Int).SetBytes(values[1])})
 		if err != nil {
@@ -22,6 +25,5 @@ func planRaw(k *Key, file message.Digest) *Plan {
 		}
 		return der
 	}
-	p.open = k.kind.split
 	return p
 }

@@ -1,4 +1,4 @@
-package sigformat
+package sigformat_test
 
 import (
 	"crypto/ecdsa"
@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/signing"
+	"touchmark/appliance/sigformat/sigtest"
 	"touchmark/appliance/sigformat/strictjson"
 	"touchmark/hostlink/message"
 )
@@ -43,7 +46,7 @@ func TestSpecExamples(t *testing.T) {
 	if err != nil || new(big.Int).SetBytes(point[1:33]).Cmp(params.Gx) != 0 {
 		t.Fatal(err)
 	}
-	k, err := NewKey(public, born)
+	k, err := signing.NewKey(public, sigtest.Born)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +59,7 @@ func TestSpecExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, got := range map[string]string{
-		"keyid":     InTotoNative.KeyID(k),
+		"keyid":     sigformat.InTotoNative.KeyID(k),
 		"pae":       string(formatOf(t, "dsse-in-toto").PAE([]byte("{}"))),
 		"canonical": fmt.Sprintf("%x", canonical),
 	} {
@@ -87,13 +90,14 @@ func TestSpecMatrix(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range FormatNames() {
+	for _, name := range sigformat.FormatNames() {
 		prefix, label, _ := strings.Cut(name, "-")
-		f, known := FormatOf(prefix + "-" + strings.ToLower(label))
+		f, known := sigformat.FormatOf(prefix + "-" + strings.ToLower(label))
 		if !known {
 			t.Fatalf("no format %s", name)
 		}
-		for k := range keyTypes {
+		for _, key := range tokens() {
+			k := key.Algorithm()
 			for _, alg := range message.Algs() {
 				cell := name + " " + k + " " + string(alg)
 				if goes := f.Signs(k, alg) == nil; goes != told[cell] {

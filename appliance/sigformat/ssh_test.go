@@ -1,4 +1,4 @@
-package sigformat
+package sigformat_test
 
 import (
 	"bytes"
@@ -10,12 +10,16 @@ import (
 	"strings"
 	"testing"
 
+	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/sigtest"
+	"touchmark/appliance/sigformat/sshsig"
 	"touchmark/hostlink/message"
 )
 
-func formatOf(tb testing.TB, name string) Format {
+func formatOf(tb testing.TB, name string) sigformat.Format {
 	tb.Helper()
-	f, ok := FormatOf(name)
+	f, ok := sigformat.FormatOf(name)
 	if !ok {
 		tb.Fatalf("there is no format %s", name)
 	}
@@ -40,12 +44,12 @@ func feeding(t *testing.T, input []byte, argv ...string) (string, error) {
 func TestSSHInTools(t *testing.T) {
 	git := formatOf(t, "sshsig-git")
 	for _, k := range tokens() {
-		for alg := range sshHashes {
+		for _, alg := range []message.Alg{message.SHA256, message.SHA512} {
 			t.Run(k.Algorithm()+"/"+string(alg), func(t *testing.T) {
 				b := &bench{t: t, dir: t.TempDir()}
-				signers := b.write("signers", []byte("packager namespaces=\"git,file\" "+k.SSHPublic()+"\n"))
+				signers := b.write("signers", []byte("packager namespaces=\"git,file\" "+sshsig.Public(k.Key)+"\n"))
 				doc := []byte("tree 0123\n\na commit\n")
-				sig := b.write("sig", k.sealed(t, git, stateOf(alg, doc)))
+				sig := b.write("sig", k.sealed(t, git, sigtest.StateOf(alg, doc)))
 				verify := func(doc []byte, namespace string) (string, error) {
 					return feeding(t, doc, "ssh-keygen", "-Y", "verify", "-f", signers, "-I", "packager", "-n", namespace, "-s", sig)
 				}
@@ -77,7 +81,7 @@ func TestRawInTools(t *testing.T) {
 		b := &bench{t: t, dir: t.TempDir()}
 		key := b.write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 		doc := []byte("boot.img")
-		sig, file, bad := b.write("sig", k.sealed(t, boot, stateOf(alg, doc))), b.write("file", doc), b.write("bad", append(doc, '!'))
+		sig, file, bad := b.write("sig", k.sealed(t, boot, sigtest.StateOf(alg, doc))), b.write("file", doc), b.write("bad", append(doc, '!'))
 		if out, err := b.run("openssl", "dgst", "-"+string(alg), "-verify", key, "-signature", sig, file); err != nil {
 			t.Fatalf("openssl: %v\n%s", err, out)
 		}
@@ -88,27 +92,27 @@ func TestRawInTools(t *testing.T) {
 }
 
 // others are formats that are made of the file's digest alone.
-func others(t *testing.T) []Format {
-	return []Format{formatOf(t, "sshsig-git"), formatOf(t, "sshsig-file@example.org"), formatOf(t, "raw-boot")}
+func others(t *testing.T) []sigformat.Format {
+	return []sigformat.Format{formatOf(t, "sshsig-git"), formatOf(t, "sshsig-file@example.org"), formatOf(t, "raw-boot")}
 }
 
 // TestEveryBitOfOthers: no changed bit, cut or added byte of an SSH or raw
 // signature verifies, with the file or with its digest alone.
 func TestEveryBitOfOthers(t *testing.T) {
 	for _, k := range tokens() {
-		for _, f := range append(others(t), InTotoNative, formatOf(t, "dsse-in-toto")) {
-			goes := slices.DeleteFunc(slices.Clone(algs), func(a message.Alg) bool { return f.Signs(k.Algorithm(), a) != nil })
+		for _, f := range append(others(t), sigformat.InTotoNative, formatOf(t, "dsse-in-toto")) {
+			goes := slices.DeleteFunc(slices.Clone(sigtest.Algs), func(a message.Alg) bool { return f.Signs(k.Algorithm(), a) != nil })
 			if len(goes) == 0 {
 				continue
 			}
-			s := stateOf(goes[len(goes)-1], []byte("some data"))
+			s := sigtest.StateOf(goes[len(goes)-1], []byte("some data"))
 			sig := k.sealed(t, f, s)
-			p, err := f.Plan(k.Key, s, when, testOrigin, message.JobID{})
+			p, err := f.Plan(k.Key, s, sigtest.When, sigtest.Origin, message.JobID{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			file, sign := message.Digest{Alg: s.Alg(), Sum: s.Digest()}, message.Digest{Alg: p.Alg, Sum: p.Digest}
-			if err := f.Check(k.Key, file, sign, sig, when, testOrigin, message.JobID{}); err != nil || p.Verify(sig) != nil {
+			if err := f.Check(k.Key, file, sign, sig, sigtest.When, sigtest.Origin, message.JobID{}); err != nil || p.Verify(sig) != nil {
 				t.Fatalf("%s, %s: %v, %v", f.Name, k.Algorithm(), err, p.Verify(sig))
 			}
 			for i := 0; i < len(sig)*8; i += 29 {
@@ -127,7 +131,7 @@ func TestEveryBitOfOthers(t *testing.T) {
 				t.Fatalf("%s: a byte behind it, and it verifies", f.Name)
 			}
 			sign.Sum = bytes.Repeat([]byte{1}, len(sign.Sum))
-			if f.Check(k.Key, file, sign, sig, when, testOrigin, message.JobID{}) == nil || f.CheckSign(k.Key, file, sign) == nil {
+			if f.Check(k.Key, file, sign, sig, sigtest.When, sigtest.Origin, message.JobID{}) == nil || f.CheckSign(k.Key, file, sign) == nil {
 				t.Fatalf("%s: another digest was announced, and nobody minds", f.Name)
 			}
 		}
@@ -139,7 +143,7 @@ func TestEveryBitOfOthers(t *testing.T) {
 func TestNoFormatPassesAsAnother(t *testing.T) {
 	all := append(slices.Clone(openPGP), others(t)...)
 	for _, k := range tokens() {
-		s := stateOf(message.SHA512, []byte("a\r\n"))
+		s := sigtest.StateOf(message.SHA512, []byte("a\r\n"))
 		file := message.Digest{Alg: s.Alg(), Sum: s.Digest()}
 		for _, made := range all {
 			if made.Signs(k.Algorithm(), s.Alg()) != nil {
@@ -147,14 +151,14 @@ func TestNoFormatPassesAsAnother(t *testing.T) {
 			}
 			sig := k.sealed(t, made, s)
 			for _, f := range all {
-				if f == made || f.Family == made.Family && f.Family == FamilyOpenPGP && f.Text() == made.Text() || f.Signs(k.Algorithm(), s.Alg()) != nil {
+				if f == made || f.Family == made.Family && f.Family == sigformat.FamilyOpenPGP && f.Text() == made.Text() || f.Signs(k.Algorithm(), s.Alg()) != nil {
 					continue
 				}
-				p, err := f.Plan(k.Key, s, when, testOrigin, message.JobID{1, 2, 3})
+				p, err := f.Plan(k.Key, s, sigtest.When, sigtest.Origin, message.JobID{1, 2, 3})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := f.Check(k.Key, file, message.Digest{Alg: p.Alg, Sum: p.Digest}, sig, when, testOrigin, message.JobID{1, 2, 3}); err == nil || p.Verify(sig) == nil {
+				if err := f.Check(k.Key, file, message.Digest{Alg: p.Alg, Sum: p.Digest}, sig, sigtest.When, sigtest.Origin, message.JobID{1, 2, 3}); err == nil || p.Verify(sig) == nil {
 					t.Errorf("%s: a signature of %s is taken for one of %s", k.Algorithm(), made.Name, f.Name)
 				}
 			}
@@ -164,13 +168,13 @@ func TestNoFormatPassesAsAnother(t *testing.T) {
 
 // TestFormatNames: labels are in the names, and only labels that are.
 func TestFormatNames(t *testing.T) {
-	for name, family := range map[string]string{"sshsig-git": FamilySSH, "sshsig-a.b_c": FamilySSH, "sshsig-file@example.org": FamilySSH, "raw-boot": FamilyRaw, "openpgp-text": FamilyOpenPGP} {
-		if f, ok := FormatOf(name); !ok || f.Family != family || f.Name != name {
+	for name, family := range map[string]string{"sshsig-git": sigformat.FamilySSH, "sshsig-a.b_c": sigformat.FamilySSH, "sshsig-file@example.org": sigformat.FamilySSH, "raw-boot": sigformat.FamilyRaw, "openpgp-text": sigformat.FamilyOpenPGP} {
+		if f, ok := sigformat.FormatOf(name); !ok || f.Family != family || f.Name != name {
 			t.Errorf("%s: %+v", name, f)
 		}
 	}
 	for _, name := range []string{"", "sshsig", "sshsig-", "raw-", "raw-A", "raw-boot@example.org", "dsse-a@b", "sshsig-A@example.org", "@sshsig-a", "sshsig-a b", "sshsig-a\n", "openpgp-", "raw", "cms", "sshsig-" + strings.Repeat("a", 64)} {
-		if f, ok := FormatOf(name); ok {
+		if f, ok := sigformat.FormatOf(name); ok {
 			t.Errorf("%q is taken for %+v", name, f)
 		}
 	}
@@ -180,35 +184,12 @@ func TestFormatNames(t *testing.T) {
 	}
 }
 
-// TestBareCertificates: a key for no OpenPGP signatures has no certification, and
-// gets none.
-func TestBareCertificates(t *testing.T) {
-	for _, k := range tokens() {
-		c, err := ParseCertificate(BareCertificate(k.Key))
-		if err != nil || !c.Bare() || c.Key.Fingerprint() != k.Fingerprint() || !bytes.Equal(c.Bytes(), BareCertificate(k.Key)) {
-			t.Fatalf("%v, %+v", err, c)
-		}
-		if c.Fits(FamilySSH) != nil || c.Fits(FamilyOpenPGP) == nil || c.Usable(when) != nil {
-			t.Error("a bare certificate is for OpenPGP, or for nothing")
-		}
-		for _, x := range []Certification{renewal(when, when.AddDate(1, 0, 0)), {Created: when, Revoke: true, Origin: testOrigin}} {
-			if _, err := c.Plan(x); err == nil {
-				t.Errorf("the key certifies itself: %+v", x)
-			}
-		}
-		whole, err := ParseCertificate(k.certificate(t))
-		if err != nil || whole.Fits(FamilyOpenPGP) != nil || whole.Fits(FamilyRaw) == nil {
-			t.Errorf("%v: a certificate of another family", err)
-		}
-	}
-}
-
 // TestSSHKeys: ssh-keygen reads the public keys, and the types are those it names.
 func TestSSHKeys(t *testing.T) {
 	for i, want := range []string{"ECDSA", "RSA", "ECDSA", "ED25519", "RSA", "RSA"} {
 		k := tokens()[i]
 		b := &bench{t: t, dir: t.TempDir()}
-		out, err := feeding(t, nil, "ssh-keygen", "-l", "-f", b.write("key.pub", []byte(k.SSHPublic()+"\n")))
+		out, err := feeding(t, nil, "ssh-keygen", "-l", "-f", b.write("key.pub", []byte(sshsig.Public(k.Key)+"\n")))
 		if err != nil || !strings.Contains(out, "("+want+")") {
 			t.Errorf("%s: %v\n%s", k.Algorithm(), err, out)
 		}
@@ -219,11 +200,11 @@ func TestSSHKeys(t *testing.T) {
 }
 
 func FuzzOtherFamilies(f *testing.F) {
-	git, _ := FormatOf("sshsig-git")
-	boot, _ := FormatOf("raw-boot")
-	s := stateOf(message.SHA512, []byte("some data"))
+	git, _ := sigformat.FormatOf("sshsig-git")
+	boot, _ := sigformat.FormatOf("raw-boot")
+	s := sigtest.StateOf(message.SHA512, []byte("some data"))
 	for _, k := range tokens()[:4] {
-		for _, format := range []Format{git, boot} {
+		for _, format := range []sigformat.Format{git, boot} {
 			if format.Signs(k.Algorithm(), s.Alg()) == nil {
 				f.Add(k.sealed(f, format, s))
 			}
@@ -231,15 +212,15 @@ func FuzzOtherFamilies(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, sig []byte) {
 		for _, k := range tokens()[:4] {
-			p, err := git.Plan(k.Key, s, when, testOrigin, message.JobID{})
+			p, err := git.Plan(k.Key, s, sigtest.When, sigtest.Origin, message.JobID{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			// What is taken for a signature is one in every byte, made over this file.
-			if p.Verify(sig) == nil && !k.Made(sig, []State{s}) {
+			if p.Verify(sig) == nil && !sigformat.Made(k.Key, sig, []hashstate.State{s}) {
 				t.Fatal("a signature that the key has not made")
 			}
-			if k.Made(sig, []State{stateOf(message.SHA512, []byte("other data"))}) {
+			if sigformat.Made(k.Key, sig, []hashstate.State{sigtest.StateOf(message.SHA512, []byte("other data"))}) {
 				t.Fatal("a signature over another file")
 			}
 		}

@@ -7,6 +7,10 @@ import (
 	"unicode/utf8"
 )
 
+// MaxLine bounds a line of canonical text: gpg cuts longer ones off where others do
+// not.
+const MaxLine = 19000
+
 // TextError refuses a file as a text: tools would not agree about what a
 // signature over it covers.
 type TextError struct {

@@ -8,7 +8,8 @@ import (
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/intake"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
@@ -20,7 +21,7 @@ import (
 var errNextSecond = errors.New("the certificate was signed this second")
 
 // planCert plans what a cert order has the token sign at a time.
-func (s *Station) planCert(d *decree, now time.Time) (*sigformat.Plan, error) {
+func (s *Station) planCert(d *decree, now time.Time) (*signing.Plan, error) {
 	a := d.order.Action.(*order.Cert)
 	k := s.past.Named(a.Key)
 	if k == nil {
@@ -31,7 +32,7 @@ func (s *Station) planCert(d *decree, now time.Time) (*sigformat.Plan, error) {
 		return nil, intake.Refuse(message.CodeBadMessage, "%v", err)
 	}
 	p, err := k.Cert.Plan(x)
-	if errors.Is(err, sigformat.ErrTooEarly) {
+	if errors.Is(err, certificate.ErrTooEarly) {
 		x.Created = now.Add(time.Second)
 		if _, later := k.Cert.Plan(x); later == nil {
 			return nil, errNextSecond
@@ -40,7 +41,7 @@ func (s *Station) planCert(d *decree, now time.Time) (*sigformat.Plan, error) {
 	switch {
 	case err == nil:
 		return p, nil
-	case errors.Is(err, sigformat.ErrRevoked):
+	case errors.Is(err, certificate.ErrRevoked):
 		return nil, intake.Refuse(message.CodeKeyRevoked, "%v", err)
 	}
 	return nil, intake.Refuse(message.CodeBadMessage, "%v", err)
@@ -63,7 +64,7 @@ func (s *Station) prepareCert(d *decree, entry *ledger.Order) error {
 	if err != nil {
 		return err
 	}
-	d.job = &job{id: d.hash, order: d, key: s.past.Named(d.order.Action.(*order.Cert).Key), machine: ceremony.New(1), plans: []*sigformat.Plan{plan}, intent: entries[0], commit: s.chain.Commit(*p)}
+	d.job = &job{id: d.hash, order: d, key: s.past.Named(d.order.Action.(*order.Cert).Key), machine: ceremony.New(1), plans: []*signing.Plan{plan}, intent: entries[0], commit: s.chain.Commit(*p)}
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/operator"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -108,16 +108,16 @@ func (c certifying) newestCert() (end ledger.ItemResult) {
 }
 
 // certificate is what the mirror leaves of the certificate.
-func (c certifying) certificate() *sigformat.Certificate {
+func (c certifying) certificate() *certificate.Certificate {
 	c.t.Helper()
-	var cert *sigformat.Certificate
-	certs := map[uint64]sigformat.Certification{}
+	var cert *certificate.Certificate
+	certs := map[uint64]certificate.Certification{}
 	for i, raw := range c.entries {
 		h, body, err := ledger.Parse(raw)
 		must(c.t, err)
 		switch b := body.(type) {
 		case *ledger.Genesis:
-			cert, err = sigformat.ParseCertificate(b.Keys[0].Cert)
+			cert, err = certificate.Parse(b.Keys[0].Cert)
 			must(c.t, err)
 		case *ledger.Order:
 			if b.Action != ledger.KindCert {
@@ -206,9 +206,9 @@ func TestCertificateIsRenewedAndRevoked(t *testing.T) {
 	c.certifies(c.forever())
 	c.signs("d.db", "content")
 
-	c.certifies(c.cert(&order.Cert{Revoke: true, Code: sigformat.Superseded}))
+	c.certifies(c.cert(&order.Cert{Revoke: true, Code: certificate.Superseded}))
 	for range 2 {
-		if got := c.certificate(); !got.Revoked || got.Code != sigformat.Superseded {
+		if got := c.certificate(); !got.Revoked || got.Code != certificate.Superseded {
 			t.Fatalf("%+v", got)
 		}
 		c.refuses("e.db", message.CodeKeyRevoked)
@@ -245,7 +245,7 @@ func TestCertificationThatIsNotSigned(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := certifier(t)
-			note := c.cert(&order.Cert{Revoke: true, Code: sigformat.Compromised})
+			note := c.cert(&order.Cert{Revoke: true, Code: certificate.Compromised})
 			id := c.arms(note)
 			c.awaitTouch()
 			tt.end(c, id)
@@ -349,7 +349,7 @@ func TestResetInsideACertification(t *testing.T) {
 // renews it.
 func TestKilledInsideACertification(t *testing.T) {
 	c := certifier(t)
-	note := c.cert(&order.Cert{Revoke: true, Code: sigformat.Retired})
+	note := c.cert(&order.Cert{Revoke: true, Code: certificate.Retired})
 	c.arms(note)
 	c.awaitTouch()
 	dead := filepath.Join(t.TempDir(), "dead")
@@ -367,7 +367,7 @@ func TestKilledInsideACertification(t *testing.T) {
 	if v := c.serve("order-dropped"); !strings.Contains(v.Message, "took effect already") {
 		t.Fatal(v.Message)
 	}
-	c.certifies(c.cert(&order.Cert{Revoke: true, Code: sigformat.Retired}))
+	c.certifies(c.cert(&order.Cert{Revoke: true, Code: certificate.Retired}))
 	c.refuses("b.db", message.CodeKeyRevoked)
 	c.replays()
 }

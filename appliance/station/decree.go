@@ -9,7 +9,7 @@ import (
 	"touchmark/appliance/intake"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/appliance/station/chain"
 	"touchmark/appliance/station/meaning"
 	"touchmark/appliance/station/past"
@@ -188,7 +188,7 @@ func describe(now *past.Law, d *decree, at time.Time) []string {
 }
 
 // certificateOf is what a cert order is about, nil for any other.
-func certificateOf(now *past.Law, o *order.Order) *sigformat.Certificate {
+func certificateOf(now *past.Law, o *order.Order) *certificate.Certificate {
 	a, ok := o.Action.(*order.Cert)
 	if !ok {
 		return nil

@@ -22,6 +22,9 @@ import (
 	"touchmark/appliance/operator"
 	"touchmark/appliance/policy/policytest"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
@@ -301,7 +304,7 @@ type board struct {
 	pol   string    // text of the policy in force
 	forge *intaketest.Forge
 	trust *anchor.Trust
-	key   *sigformat.Key
+	key   *signing.Key
 	spare *ecdsa.PrivateKey // the log's second key, nil for none
 	old   bool              // the token's firmware is an old one
 
@@ -401,16 +404,16 @@ func (b *board) genesis(ak []byte, creation func(outside []byte) quote.Creation,
 	g.Origin, g.LogKey, g.AK, g.Creation = origin, vkey, ak, creation(ledger.OutsideInfo(origin, g.Attestations(), g.Nonce))
 	g.Head, g.HeadName, g.PCR, g.Policy = b.tpm.tpm.HeadIndex, b.tpm.tpm.HeadName(), b.tpm.tpm.PCRIndex, b.policyNote()
 	var err error
-	b.key, err = sigformat.NewKey(b.token.key.Public(), now)
+	b.key, err = signing.NewKey(b.token.key.Public(), now)
 	must(t, err)
 	return g
 }
 
 // record is what the log says of a key.
 func (b *board) record(key *ecdsa.PrivateKey, name, slot string, now time.Time) ledger.TokenKey {
-	pgp, err := sigformat.NewKey(key.Public(), now)
+	pgp, err := signing.NewKey(key.Public(), now)
 	must(b.t, err)
-	cert, err := sigformat.NewCertificate(pgp, "Test <test@example.org>", func(d []byte, h crypto.Hash) ([]byte, error) {
+	cert, err := certificate.New(pgp, "Test <test@example.org>", func(d []byte, h crypto.Hash) ([]byte, error) {
 		return key.Sign(rand.Reader, d, h)
 	})
 	must(b.t, err)
@@ -653,7 +656,7 @@ func (b *board) job(names []string, contents ...string) (message.JobID, *message
 	a := message.Approval{Origin: origin, Class: "db", Nonce: [16]byte{b.nonce}, NotAfter: b.now().Add(time.Hour)}
 	m := &message.Submit{}
 	for i, name := range names {
-		h := sigformat.NewHasher(message.SHA256)
+		h := hashstate.New(message.SHA256)
 		_, _ = io.WriteString(h, contents[i])
 		st := h.State()
 		a.Items = append(a.Items, message.Item{Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: message.SHA256, Sum: st.Digest()}, Size: st.Count(), Name: name})

@@ -11,6 +11,7 @@ import (
 	"touchmark/appliance/intake"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/appliance/station/chain"
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
@@ -31,7 +32,7 @@ type job struct {
 	key     *past.Key         // what it is signed with, set when it is shown, and for good when it is armed
 	order   *decree           // the administrators' order that the token certifies its key by; else nil, and the above is there
 	machine *ceremony.Machine // nil while it waits in the queue
-	plans   []*sigformat.Plan
+	plans   []*signing.Plan
 	intent  chain.Entry
 	commit  chain.Commit
 	attest  *ledger.Attest

@@ -10,6 +10,8 @@ import (
 	"touchmark/appliance/operator"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -54,9 +56,9 @@ func (b *board) signedBySpare(spare tokenkeytest.Key, name string) {
 	if body.(*ledger.Intent).Key != spare.Record.Fingerprint {
 		b.t.Fatal("the intent names another key")
 	}
-	cert, err := sigformat.ParseCertificate(spare.Record.Cert)
+	cert, err := certificate.Parse(spare.Record.Cert)
 	must(b.t, err)
-	h := sigformat.NewHasher(message.SHA256)
+	h := hashstate.New(message.SHA256)
 	_, err = h.Write([]byte(name))
 	must(b.t, err)
 	_, err = sigformat.OpenPGPBinary.Verify(cert.Key, out.Items[0].Signature, h.State())

@@ -10,7 +10,7 @@ import (
 
 	"touchmark/appliance/intake"
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 )
@@ -18,7 +18,7 @@ import (
 // inForce says why nothing is signed with a key at a time.
 func inForce(k *past.Key, now time.Time) error {
 	switch err := k.Cert.Usable(now); {
-	case errors.Is(err, sigformat.ErrRevoked):
+	case errors.Is(err, certificate.ErrRevoked):
 		return intake.Refuse(message.CodeKeyRevoked, "key %s was revoked: nothing is signed with it any more", k.Name)
 	case err != nil:
 		return intake.Refuse(message.CodeKeyExpired, "the certificate of key %s expired at %s: administrators must order to renew it first", k.Name, stamp(k.Cert.Expires))

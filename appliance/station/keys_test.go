@@ -8,6 +8,8 @@ import (
 
 	"touchmark/appliance/operator"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -58,12 +60,12 @@ func (b *board) ends(id message.JobID, key *ecdsa.PrivateKey, content string) {
 		if k.Fingerprint != fpr {
 			continue
 		}
-		cert, err := sigformat.ParseCertificate(k.Cert)
+		cert, err := certificate.Parse(k.Cert)
 		must(b.t, err)
 		if !key.PublicKey.Equal(cert.Key.Public) {
 			b.t.Fatalf("the intent names key %s", k.Name)
 		}
-		h := sigformat.NewHasher(message.SHA256)
+		h := hashstate.New(message.SHA256)
 		_, err = h.Write([]byte(content))
 		must(b.t, err)
 		_, err = sigformat.OpenPGPBinary.Verify(cert.Key, out.Items[0].Signature, h.State())
@@ -114,7 +116,7 @@ func TestRevokedKeyIsPassedOver(t *testing.T) {
 	c.connect()
 	first, second := c.token.key, c.spare
 	revoke := func(key string) []byte {
-		return c.order(&order.Cert{Key: key, Revoke: true, Code: sigformat.Superseded})
+		return c.order(&order.Cert{Key: key, Revoke: true, Code: certificate.Superseded})
 	}
 	note := revoke("backup")
 	id := c.shows(note)

@@ -11,6 +11,7 @@ import (
 	"touchmark/appliance/intake"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
@@ -40,7 +41,7 @@ func (b *board) proves(o *ledger.Outcome, content string) {
 	if o.Items[0].State != ledger.Signed {
 		b.t.Fatalf("item is %s %s", o.Items[0].State, o.Items[0].Reason)
 	}
-	h := sigformat.NewHasher(message.SHA256)
+	h := hashstate.New(message.SHA256)
 	_, _ = h.Write([]byte(content))
 	sig, err := sigformat.OpenPGPBinary.Verify(b.key, o.Items[0].Signature, h.State())
 	must(b.t, err)

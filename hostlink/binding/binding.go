@@ -21,13 +21,13 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/subkey"
 )
 
 // Bind makes the primary's certificate, binary, with the key of a request as signing
 // subkey from now on until it expires; zero is never. secret is the primary's secret
 // key, armored or not, perhaps with others; passphrase opens it, nil if it has none.
-func Bind(b *sigformat.Binding, secret, passphrase []byte, now, expires time.Time) ([]byte, error) {
+func Bind(b *subkey.Binding, secret, passphrase []byte, now, expires time.Time) ([]byte, error) {
 	if len(secret) > MaxSecret {
 		return nil, fmt.Errorf("secret key of %d bytes, at most %d", len(secret), MaxSecret)
 	}
@@ -55,12 +55,12 @@ func Bind(b *sigformat.Binding, secret, passphrase []byte, now, expires time.Tim
 	if err := sig.SignKey(key, e.PrivateKey, cfg); err != nil {
 		return nil, fmt.Errorf("the primary key's signature: %w", err)
 	}
-	return certificate(e, key, sig)
+	return withSubkey(e, key, sig)
 }
 
-// certificate is the primary's with the subkey, in the place of what it was bound by
+// withSubkey is the primary's certificate with the subkey, in the place of what it was bound by
 // before.
-func certificate(e *openpgp.Entity, key *packet.PublicKey, sig *packet.Signature) ([]byte, error) {
+func withSubkey(e *openpgp.Entity, key *packet.PublicKey, sig *packet.Signature) ([]byte, error) {
 	if err := e.PrimaryKey.VerifyKeySignature(key, sig); err != nil {
 		return nil, fmt.Errorf("the binding does not verify: %w", err)
 	}
@@ -74,7 +74,7 @@ func certificate(e *openpgp.Entity, key *packet.PublicKey, sig *packet.Signature
 }
 
 // primary finds the request's primary among secret keys, and opens it.
-func primary(b *sigformat.Binding, secret, passphrase []byte) (*openpgp.Entity, error) {
+func primary(b *subkey.Binding, secret, passphrase []byte) (*openpgp.Entity, error) {
 	read := openpgp.ReadKeyRing
 	if bytes.HasPrefix(secret, []byte("-----BEGIN ")) {
 		read = openpgp.ReadArmoredKeyRing
@@ -101,7 +101,7 @@ func primary(b *sigformat.Binding, secret, passphrase []byte) (*openpgp.Entity, 
 }
 
 // parts are the subkey and the key's agreement as go-crypto has them.
-func parts(b *sigformat.Binding) (*packet.PublicKey, *packet.Signature, error) {
+func parts(b *subkey.Binding) (*packet.PublicKey, *packet.Signature, error) {
 	sub, err := packet.Read(bytes.NewReader(b.Subkey()))
 	if err != nil {
 		return nil, nil, err

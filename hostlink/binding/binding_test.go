@@ -16,6 +16,10 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/openpgp/subkey"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/hostlink/message"
 )
 
@@ -67,13 +71,13 @@ func (h home) gpg(in []byte, args ...string) []byte {
 
 // token is a software key in the place of a token's.
 type token struct {
-	key    *sigformat.Key
+	key    *signing.Key
 	signer crypto.Signer
 }
 
 func newToken(t *testing.T, signer crypto.Signer) token {
 	t.Helper()
-	k, err := sigformat.NewKey(signer.Public(), now.Add(-time.Hour))
+	k, err := signing.NewKey(signer.Public(), now.Add(-time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,17 +89,17 @@ func (k token) sign(digest []byte, h crypto.Hash) ([]byte, error) {
 }
 
 // agree is the request for a primary, as the log hands it out.
-func (k token) agree(t *testing.T, p *sigformat.Primary) *sigformat.Binding {
+func (k token) agree(t *testing.T, p *subkey.Primary) *subkey.Binding {
 	t.Helper()
-	raw, err := sigformat.NewCertificate(k.key, "Own <own@touchmark.example>", k.sign)
+	raw, err := certificate.New(k.key, "Own <own@touchmark.example>", k.sign)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := sigformat.ParseCertificate(raw)
+	c, err := certificate.Parse(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := sigformat.Certification{Created: now.Add(-time.Minute), Primary: p, Origin: "touchmark.example/test"}
+	x := certificate.Certification{Created: now.Add(-time.Minute), Primary: p, Origin: "touchmark.example/test"}
 	plan, err := c.Plan(x)
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +115,7 @@ func (k token) agree(t *testing.T, p *sigformat.Primary) *sigformat.Binding {
 	if c, err = c.With(x, sig); err != nil {
 		t.Fatal(err)
 	}
-	b, err := sigformat.ParseBinding(c.Bound.Bytes())
+	b, err := subkey.ParseBinding(c.Bound.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +125,7 @@ func (k token) agree(t *testing.T, p *sigformat.Primary) *sigformat.Binding {
 // file signs a file as the board does.
 func (k token) file(t *testing.T, content []byte) []byte {
 	t.Helper()
-	h := sigformat.NewHasher(message.SHA512)
+	h := hashstate.New(message.SHA512)
 	if _, err := h.Write(content); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +173,7 @@ func TestBind(t *testing.T) {
 			at := now.Add(-30 * time.Minute).Format("20060102T150405")
 			h.gpg(nil, "--passphrase", "open", "--faked-system-time", at, "--quick-gen-key", "Release <release@touchmark.example>", c.algorithm, "cert", "0")
 			secret := h.gpg(nil, "--passphrase", "open", "--export-secret-keys")
-			p, err := sigformat.ReadPrimary(h.gpg(nil, "--export", "--armor"))
+			p, err := subkey.ReadPrimary(h.gpg(nil, "--export", "--armor"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +197,7 @@ func TestBind(t *testing.T) {
 }
 
 // judged has other people's tools look at a file.
-func judged(t *testing.T, k token, p *sigformat.Primary, cert []byte) {
+func judged(t *testing.T, k token, p *subkey.Primary, cert []byte) {
 	t.Helper()
 	other, dir := newHome(t), t.TempDir()
 	file := write(t, dir, "file", []byte("content"))
@@ -244,7 +248,7 @@ func TestBindRefused(t *testing.T) {
 		h.gpg(nil, "--passphrase", "", "--faked-system-time", now.Add(-30*time.Minute).Format("20060102T150405"), "--quick-gen-key", name, "ed25519", "cert", "0")
 	}
 	public := h.gpg(nil, "--export", "a@touchmark.example")
-	p, err := sigformat.ReadPrimary(public)
+	p, err := subkey.ReadPrimary(public)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/message"
@@ -219,7 +219,7 @@ func (b *board) push(from uint64) {
 type request struct {
 	*policy.Request
 	submit *message.Submit
-	states []sigformat.State
+	states []hashstate.State
 }
 
 // submitted waits for a submission and checks it as a board does.

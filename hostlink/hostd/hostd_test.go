@@ -19,6 +19,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/socket"
 	"touchmark/hostlink/hostd/verify"
@@ -112,7 +113,7 @@ type client struct {
 func data(name string) []byte { return bytes.Repeat([]byte(name), 100) }
 
 func item(name string, alg message.Alg) api.Item {
-	h := sigformat.NewHasher(alg)
+	h := hashstate.New(alg)
 	h.Write(data(name))
 	s := h.State()
 	return api.Item{Name: name, Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: alg, Sum: s.Digest()}.String(),
@@ -123,7 +124,7 @@ func item(name string, alg message.Alg) api.Item {
 func documented(name string, size int) api.Item {
 	it := item(name, message.SHA256)
 	it.State, it.Document = nil, bytes.Repeat([]byte("x"), size)
-	h := sigformat.NewHasher(message.SHA256)
+	h := hashstate.New(message.SHA256)
 	h.Write(it.Document)
 	it.Size, it.Digest = uint64(size), message.Digest{Alg: message.SHA256, Sum: h.State().Digest()}.String()
 	return it
@@ -251,7 +252,7 @@ func TestSignBatch(t *testing.T) {
 	tr := w.options().Trust
 	for i, name := range []string{"core.db", "extra.db"} {
 		in := must(tr.OpenProof(got.Proofs[i]))
-		h := sigformat.NewHasher(r.Approval.Items[i].Digest.Alg)
+		h := hashstate.New(r.Approval.Items[i].Digest.Alg)
 		h.Write(data(name))
 		if _, err := in.Check(name, sigformat.OpenPGPBinary, h.State(), got.Signatures[i]); err != nil {
 			t.Fatal(err)

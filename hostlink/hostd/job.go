@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/spool"
 	"touchmark/hostlink/message"
@@ -21,7 +22,7 @@ type job struct {
 	timeout time.Duration
 	park    bool // asked for to be approved only
 	items   []message.Item
-	states  []sigformat.State // of what the items' formats are over
+	states  []hashstate.State // of what the items' formats are over
 	sent    []message.Content // what the appliance is sent of them
 	waiters []*waiter
 
@@ -117,16 +118,16 @@ func (j *job) addItem(it api.Item) error {
 }
 
 // stateOf is the state of what an item's format is over.
-func stateOf(it api.Item, alg message.Alg) (sigformat.State, error) {
+func stateOf(it api.Item, alg message.Alg) (hashstate.State, error) {
 	switch {
 	case it.Document == nil:
-		return sigformat.ParseState(alg, it.State)
+		return hashstate.Parse(alg, it.State)
 	case it.State != nil:
-		return sigformat.State{}, fmt.Errorf("%s: a hash state and a document: send one of them", it.Name)
+		return hashstate.State{}, fmt.Errorf("%s: a hash state and a document: send one of them", it.Name)
 	case len(it.Document) > message.MaxDocument:
-		return sigformat.State{}, fmt.Errorf("%s: a document of %d bytes: at most %d", it.Name, len(it.Document), message.MaxDocument)
+		return hashstate.State{}, fmt.Errorf("%s: a document of %d bytes: at most %d", it.Name, len(it.Document), message.MaxDocument)
 	}
-	h := sigformat.NewHasher(alg)
+	h := hashstate.New(alg)
 	_, _ = h.Write(it.Document) // a hash never fails
 	return h.State(), nil
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
@@ -141,7 +141,7 @@ func TestLyingOutcomes(t *testing.T) {
 		},
 		"other announced digests": func(w *world, r *request) {
 			s := r.states
-			r.states = []sigformat.State{s[1], s[0]}
+			r.states = []hashstate.State{s[1], s[0]}
 			w.b.run(r, func(items []ledger.ItemResult) { items[0], items[1] = items[1], items[0] })
 		},
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/message"
@@ -259,8 +259,8 @@ func TestCertOrder(t *testing.T) {
 			w := newWorld(t).met()
 			note := w.b.Order(&order.Cert{Key: "packages"}, w.b.parties.Admin)
 			asked, id := w.handed(note, true)
-			cert := must(sigformat.ParseCertificate(w.b.Trust.Certs[0]))
-			p := must(cert.Plan(sigformat.Certification{Created: logtest.Noon, Origin: logtest.Origin, Order: id}))
+			cert := must(certificate.Parse(w.b.Trust.Certs[0]))
+			p := must(cert.Plan(certificate.Certification{Created: logtest.Noon, Origin: logtest.Origin, Order: id}))
 			at := w.b.Append(&ledger.Order{Action: ledger.KindCert, Mirrored: true, Note: note, Sign: message.Digest{Alg: p.Alg, Sum: p.Digest}})
 			w.told(at)
 			item := ledger.ItemResult{State: c.state}

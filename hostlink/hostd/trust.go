@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/verify"
 )
@@ -65,7 +65,7 @@ func (d *Daemon) renew() {
 // standing says what is to be known of a key beside its fingerprint, empty if
 // nothing is: what the trust file says, or that the administrators ordered its
 // revocation and the trust file does not say so yet.
-func (d *Daemon) standing(c *sigformat.Certificate) string {
+func (d *Daemon) standing(c *certificate.Certificate) string {
 	if entry, ordered := d.mirror.Revoked(c.Key.Public); ordered && !c.Revoked {
 		return fmt.Sprintf("ordered to be REVOKED (entry %d); the trust file does not say so: get its next version from the administrators", entry)
 	}

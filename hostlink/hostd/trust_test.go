@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
@@ -109,7 +109,7 @@ func TestRevokedKey(t *testing.T) {
 	}
 	standing("")
 	first := w.b.Trust
-	note := w.b.Order(&order.Cert{Key: "packages", Revoke: true, Code: sigformat.Retired}, w.b.parties.Admin)
+	note := w.b.Order(&order.Cert{Key: "packages", Revoke: true, Code: certificate.Retired}, w.b.parties.Admin)
 	w.told(w.b.Append(&ledger.Order{Action: ledger.KindCert, Mirrored: true, Note: note, Sign: message.Digest{Alg: message.SHA256, Sum: make([]byte, 32)}}))
 	standing("ordered to be REVOKED (entry 1); the trust file does not say so")
 	version := func(n uint64) []byte {
@@ -118,7 +118,7 @@ func TestRevokedKey(t *testing.T) {
 		first = next
 		return must(next.Sign(w.b.parties.Admin))
 	}
-	w.b.Trust.Certs = [][]byte{w.b.Revoked(sigformat.Retired)}
+	w.b.Trust.Certs = [][]byte{w.b.Revoked(certificate.Retired)}
 	for n := uint64(2); n < 4; n++ {
 		text := version(n)
 		w.look(func() { w.d.o.Renew = func() ([]byte, error) { return text, nil } })

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/sshsig"
 )
 
 // exported writes an export below a new directory, whose path is short: gpg-agent has a socket in one beside it.
@@ -22,7 +24,7 @@ func exported(t *testing.T, keys ...*signer) (dir string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	var ring sigformat.Keyring
+	var ring certificate.Keyring
 	for _, k := range keys {
 		ring = append(ring, k.cert)
 	}
@@ -142,9 +144,9 @@ func TestApt(t *testing.T) {
 	apt := []string{"env", "APT_CONFIG=" + dir + "/apt.conf", "apt-get", "update", "-o", "APT::Update::Error-Mode=any", "-o", "APT::Sandbox::User=", "-o", "Dir::Etc=" + dir + "/etc", "-o", "Dir::Etc::SourceList=" + dir + "/sources.list",
 		"-o", "Dir::Etc::SourceParts=-", "-o", "Dir::State=" + dir + "/state", "-o", "Dir::State::status=" + dir + "/state/status", "-o", "Dir::Cache=" + dir + "/cache"}
 	inRelease := filepath.Join(dir, "repo/dists/stable/InRelease")
-	write(t, inRelease, must(sigformat.Clearsign(release, good.sign("openpgp-cleartext", release))))
+	write(t, inRelease, must(openpgp.Clearsign(release, good.sign("openpgp-cleartext", release))))
 	accepts(t, dir, "", apt...)
-	write(t, inRelease, must(sigformat.Clearsign(release, other.sign("openpgp-cleartext", release))))
+	write(t, inRelease, must(openpgp.Clearsign(release, other.sign("openpgp-cleartext", release))))
 	if out := refuses(t, dir, "", apt...); !strings.Contains(out, "NO_PUBKEY") {
 		t.Errorf("apt refuses for another reason:\n%s", out)
 	}
@@ -190,7 +192,7 @@ func TestSSH(t *testing.T) {
 	refuses(t, dir, text, verify("eve@example.org", "file", "good.sig")...)
 	refuses(t, dir, text, verify("release@example.org", "file", "other.sig")...)
 	refuses(t, dir, text, verify("release@example.org", "git", "git.sig")...) // not granted
-	write(t, filepath.Join(dir, "key.pub"), []byte(good.cert.Key.SSHPublic()+"\n"))
+	write(t, filepath.Join(dir, "key.pub"), []byte(sshsig.Public(good.cert.Key)+"\n"))
 	words := strings.Fields(accepts(t, dir, "", "ssh-keygen", "-l", "-f", "key.pub"))
 	if sheet := string(must(os.ReadFile(filepath.Join(dir, "fingerprints.txt")))); !strings.Contains(sheet, "ssh  "+words[1]+"\n") {
 		t.Errorf("ssh-keygen prints %q, the sheet is\n%s", words, sheet)

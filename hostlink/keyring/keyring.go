@@ -27,7 +27,7 @@
 // The same keys give the same bytes. Revoked certificates are handed on where
 // that spreads the revocation (NAME.asc, pacman, WKD) and left out where a program
 // might take their signatures (apt). The package is pure; it only rearranges what
-// package sigformat has parsed and verified.
+// package certificate has parsed and verified.
 package keyring
 
 import (
@@ -42,6 +42,9 @@ import (
 	"sync"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/sshsig"
 )
 
 // Options say what the files are called and who signs.
@@ -86,7 +89,7 @@ func (o Options) check() error {
 
 // Files makes all files for these keys. Wrong options are errors, and so is a
 // keyring without keys.
-func Files(keys sigformat.Keyring, o Options) ([]File, error) {
+func Files(keys certificate.Keyring, o Options) ([]File, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -97,7 +100,7 @@ func Files(keys sigformat.Keyring, o Options) ([]File, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("there is no key to export")
 	}
-	var certified, metadata, bare sigformat.Keyring
+	var certified, metadata, bare certificate.Keyring
 	for _, k := range keys {
 		switch {
 		case k.Bare():
@@ -115,7 +118,7 @@ func Files(keys sigformat.Keyring, o Options) ([]File, error) {
 	files := []File{{"fingerprints.txt", sheet}}
 	files = append(files, o.openpgp(certified)...)
 	if len(metadata) > 0 {
-		files = append(files, File{"in-toto/" + o.Name + ".asc", sigformat.Armor(concat(metadata))})
+		files = append(files, File{"in-toto/" + o.Name + ".asc", openpgp.Armor(concat(metadata))})
 	}
 	files = append(files, o.ssh(bare)...)
 	pems, err := pemFiles(bare)
@@ -124,11 +127,11 @@ func Files(keys sigformat.Keyring, o Options) ([]File, error) {
 
 // Choose gives the keys of these fingerprints, hexadecimal with or without blanks;
 // all of them for none. A fingerprint of no key is an error.
-func Choose(keys sigformat.Keyring, fingerprints []string) (sigformat.Keyring, error) {
+func Choose(keys certificate.Keyring, fingerprints []string) (certificate.Keyring, error) {
 	if len(fingerprints) == 0 {
 		return keys, nil
 	}
-	var chosen sigformat.Keyring
+	var chosen certificate.Keyring
 	for _, text := range fingerprints {
 		b, err := hex.DecodeString(strings.ReplaceAll(text, " ", ""))
 		if err != nil || len(b) != 20 {
@@ -146,7 +149,7 @@ func Choose(keys sigformat.Keyring, fingerprints []string) (sigformat.Keyring, e
 }
 
 // openpgp are the files for programs that read OpenPGP certificates.
-func (o Options) openpgp(keys sigformat.Keyring) []File {
+func (o Options) openpgp(keys certificate.Keyring) []File {
 	if len(keys) == 0 {
 		return nil
 	}
@@ -162,7 +165,7 @@ func (o Options) openpgp(keys sigformat.Keyring) []File {
 	}
 	all := concat(keys)
 	files := []File{
-		{o.Name + ".asc", sigformat.Armor(all)},
+		{o.Name + ".asc", openpgp.Armor(all)},
 		{"pacman/" + o.Name + ".gpg", all},
 		{"pacman/" + o.Name + "-trusted", trusted.Bytes()},
 		{"pacman/" + o.Name + "-revoked", revoked.Bytes()},
@@ -174,7 +177,7 @@ func (o Options) openpgp(keys sigformat.Keyring) []File {
 }
 
 // concat are certificates one behind the other.
-func concat(keys sigformat.Keyring) []byte {
+func concat(keys certificate.Keyring) []byte {
 	var b []byte
 	for _, k := range keys {
 		b = append(b, k.Bytes()...)
@@ -183,7 +186,7 @@ func concat(keys sigformat.Keyring) []byte {
 }
 
 // ssh is the allowed_signers of ssh-keygen(1): principals, options, key.
-func (o Options) ssh(keys sigformat.Keyring) []File {
+func (o Options) ssh(keys certificate.Keyring) []File {
 	if len(keys) == 0 {
 		return nil
 	}
@@ -196,13 +199,13 @@ func (o Options) ssh(keys sigformat.Keyring) []File {
 	}
 	var b bytes.Buffer
 	for _, k := range keys {
-		fmt.Fprintf(&b, "%s %s\n", who, k.Key.SSHPublic())
+		fmt.Fprintf(&b, "%s %s\n", who, sshsig.Public(k.Key))
 	}
 	return []File{{"ssh/allowed_signers", b.Bytes()}}
 }
 
 // pemFiles are the keys as SubjectPublicKeyInfo (RFC 5280 §4.1), a file each.
-func pemFiles(keys sigformat.Keyring) (files []File, err error) {
+func pemFiles(keys certificate.Keyring) (files []File, err error) {
 	for _, k := range keys {
 		der, err := x509.MarshalPKIXPublicKey(k.Key.Public)
 		if err != nil {

@@ -19,6 +19,10 @@ import (
 	"pgregory.net/rapid"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/signing"
+	"touchmark/appliance/sigformat/sshsig"
 	"touchmark/hostlink/message"
 )
 
@@ -29,7 +33,7 @@ const origin = "touchmark.example/keys"
 // signer is a token key in software.
 type signer struct {
 	priv *ecdsa.PrivateKey
-	cert *sigformat.Certificate
+	cert *certificate.Certificate
 }
 
 func must[T any](v T, err error) T {
@@ -42,13 +46,13 @@ func must[T any](v T, err error) T {
 // newSigner makes a key with a certificate for userID, or a bare one.
 func newSigner(userID string) *signer {
 	priv := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	k := must(sigformat.NewKey(priv.Public(), made))
+	k := must(signing.NewKey(priv.Public(), made))
 	s := &signer{priv: priv}
-	raw := sigformat.BareCertificate(k)
+	raw := certificate.NewBare(k)
 	if userID != "" {
-		raw = must(sigformat.NewCertificate(k, userID, s.token))
+		raw = must(certificate.New(k, userID, s.token))
 	}
-	s.cert = must(sigformat.ParseCertificate(raw))
+	s.cert = must(certificate.Parse(raw))
 	return s
 }
 
@@ -58,7 +62,7 @@ func (s *signer) token(digest []byte, h crypto.Hash) ([]byte, error) {
 
 // revoke has the key say that it is not used any more.
 func (s *signer) revoke() {
-	x := sigformat.Certification{Created: made.AddDate(0, 1, 0), Revoke: true, Code: sigformat.Retired, Origin: origin, Order: message.JobID{1}}
+	x := certificate.Certification{Created: made.AddDate(0, 1, 0), Revoke: true, Code: certificate.Retired, Origin: origin, Order: message.JobID{1}}
 	p := must(s.cert.Plan(x))
 	s.cert = must(s.cert.With(x, must(p.Finish(must(s.token(p.Digest, p.Alg.Hash()))))))
 }
@@ -97,7 +101,7 @@ func paths(files []File) (out []string) {
 func TestFiles(t *testing.T) {
 	good, old, bare := newSigner("Packages <Packages@Example.ORG>"), newSigner("Old <packages@example.org>"), newSigner("")
 	old.revoke()
-	files := must(Files(sigformat.Keyring{good.cert, old.cert, bare.cert}, Options{Name: "example", Origin: origin, Namespaces: []string{"file", "git"}, Principals: []string{"release@example.org"}}))
+	files := must(Files(certificate.Keyring{good.cert, old.cert, bare.cert}, Options{Name: "example", Origin: origin, Namespaces: []string{"file", "git"}, Principals: []string{"release@example.org"}}))
 	hu := "hu/" + hashOf("packages")
 	want := []string{"apt/example-keyring.gpg", "example.asc", "fingerprints.txt", "pacman/example-revoked", "pacman/example-trusted", "pacman/example.gpg",
 		"pem/" + bare.fingerprint() + ".pem", "ssh/allowed_signers", wellKnown + "example.org/" + hu, wellKnown + "example.org/policy", wellKnown + hu, wellKnown + "policy"}
@@ -111,7 +115,7 @@ func TestFiles(t *testing.T) {
 		"apt/example-keyring.gpg":            string(good.cert.Bytes()),
 		"pacman/example-trusted":             good.fingerprint() + ":4:\n",
 		"pacman/example-revoked":             old.fingerprint() + "\n",
-		"ssh/allowed_signers":                `release@example.org namespaces="file,git" ` + bare.cert.Key.SSHPublic() + "\n",
+		"ssh/allowed_signers":                `release@example.org namespaces="file,git" ` + sshsig.Public(bare.cert.Key) + "\n",
 		wellKnown + "example.org/policy":     "",
 		"pem/" + bare.fingerprint() + ".pem": has["pem/"+bare.fingerprint()+".pem"],
 	} {
@@ -126,13 +130,13 @@ func TestLeftOut(t *testing.T) {
 	gone := newSigner("Gone <gone@example.org>")
 	gone.revoke()
 	for name, tc := range map[string]struct {
-		keys sigformat.Keyring
+		keys certificate.Keyring
 		not  string
 	}{
-		"only revoked: no apt keyring":   {sigformat.Keyring{gone.cert}, "apt/"},
-		"only bare: no certificates":     {sigformat.Keyring{newSigner("").cert}, "pacman/|apt/|wkd/|\\.asc"},
-		"only certified: no ssh, no pem": {sigformat.Keyring{newSigner("A <a@b.org>").cert}, "ssh/|pem/"},
-		"no address: no directory":       {sigformat.Keyring{newSigner("Packages").cert}, "wkd/"},
+		"only revoked: no apt keyring":   {certificate.Keyring{gone.cert}, "apt/"},
+		"only bare: no certificates":     {certificate.Keyring{newSigner("").cert}, "pacman/|apt/|wkd/|\\.asc"},
+		"only certified: no ssh, no pem": {certificate.Keyring{newSigner("A <a@b.org>").cert}, "ssh/|pem/"},
+		"no address: no directory":       {certificate.Keyring{newSigner("Packages").cert}, "wkd/"},
 	} {
 		for _, p := range paths(must(Files(tc.keys, Options{Name: "n", Origin: origin}))) {
 			if regexp.MustCompile(tc.not).MatchString(p) {
@@ -143,11 +147,11 @@ func TestLeftOut(t *testing.T) {
 }
 
 // metadataCertificate is that of a key for in-toto's metadata.
-func metadataCertificate() *sigformat.Certificate {
+func metadataCertificate() *certificate.Certificate {
 	_, priv, err := ed25519.GenerateKey(rand.Reader)
-	k := must(sigformat.NewKey(must(priv, err).Public(), made))
-	terms := sigformat.Terms{Family: sigformat.FamilyInToto, Origin: origin}
-	return must(sigformat.ParseCertificate(must(sigformat.NewCertificateOf(k, "Layouts <packages@example.org>", terms, func(digest []byte, _ crypto.Hash) ([]byte, error) {
+	k := must(signing.NewKey(must(priv, err).Public(), made))
+	terms := certificate.Terms{Family: sigformat.FamilyInToto, Origin: origin}
+	return must(certificate.Parse(must(certificate.NewWithTerms(k, "Layouts <packages@example.org>", terms, func(digest []byte, _ crypto.Hash) ([]byte, error) {
 		return priv.Sign(rand.Reader, digest, crypto.Hash(0))
 	}))))
 }
@@ -155,21 +159,21 @@ func metadataCertificate() *sigformat.Certificate {
 // TestMetadataApart: a key for in-toto's metadata is in no keyring of a package manager, nor where its address leads.
 func TestMetadataApart(t *testing.T) {
 	good, metadata := newSigner("Packages <packages@example.org>"), metadataCertificate()
-	without := must(Files(sigformat.Keyring{good.cert}, Options{Name: "n", Origin: origin}))
-	files := must(Files(sigformat.Keyring{good.cert, metadata}, Options{Name: "n", Origin: origin}))
+	without := must(Files(certificate.Keyring{good.cert}, Options{Name: "n", Origin: origin}))
+	files := must(Files(certificate.Keyring{good.cert, metadata}, Options{Name: "n", Origin: origin}))
 	has := contents(files)
 	for _, f := range without {
 		if f.Path != "fingerprints.txt" && has[f.Path] != string(f.Content) {
 			t.Errorf("%s has another content", f.Path)
 		}
 	}
-	if len(files) != len(without)+1 || has["in-toto/n.asc"] != string(sigformat.Armor(metadata.Bytes())) {
+	if len(files) != len(without)+1 || has["in-toto/n.asc"] != string(openpgp.Armor(metadata.Bytes())) {
 		t.Errorf("files %q", paths(files))
 	}
 	if !strings.Contains(has["fingerprints.txt"], "2. ed25519 OpenPGP key for in-toto's layouts and links only, made 2026-03-02\n") {
 		t.Errorf("the sheet says\n%s", has["fingerprints.txt"])
 	}
-	for _, f := range must(Files(sigformat.Keyring{metadata}, Options{Name: "n", Origin: origin})) {
+	for _, f := range must(Files(certificate.Keyring{metadata}, Options{Name: "n", Origin: origin})) {
 		if f.Path != "fingerprints.txt" && f.Path != "in-toto/n.asc" {
 			t.Errorf("%s of no key for files", f.Path)
 		}
@@ -179,7 +183,7 @@ func TestMetadataApart(t *testing.T) {
 // TestOnly: the keys that are named by their fingerprints, each once.
 func TestOnly(t *testing.T) {
 	a, b := newSigner("A <a@example.org>"), newSigner("B <b@example.org>")
-	keys := sigformat.Keyring{a.cert, b.cert}
+	keys := certificate.Keyring{a.cert, b.cert}
 	fpr := strings.ToLower(b.fingerprint())
 	has := contents(must(Files(keys, Options{Name: "n", Origin: origin, Only: []string{fpr, fpr[:20] + "  " + fpr[20:]}})))
 	if has["apt/n-keyring.gpg"] != string(b.cert.Bytes()) || strings.Contains(has["fingerprints.txt"], "a@example.org") {
@@ -193,7 +197,7 @@ func TestOnly(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	keys := sigformat.Keyring{newSigner("").cert}
+	keys := certificate.Keyring{newSigner("").cert}
 	for name, o := range map[string]Options{
 		"no name":        {},
 		"a path":         {Name: "../x"},
@@ -251,7 +255,7 @@ func TestHashOfDraft(t *testing.T) {
 // TestOneAddressInTwoDomains: in the direct place they would be one file.
 func TestOneAddressInTwoDomains(t *testing.T) {
 	a, b := newSigner("A <x@a.org>"), newSigner("B <x@b.org>")
-	has := contents(must(Files(sigformat.Keyring{a.cert, b.cert}, Options{Name: "n", Origin: origin})))
+	has := contents(must(Files(certificate.Keyring{a.cert, b.cert}, Options{Name: "n", Origin: origin})))
 	hu := "hu/" + hashOf("x")
 	if _, direct := has[wellKnown+hu]; direct {
 		t.Error("one of the two stands in the direct place")
@@ -267,11 +271,11 @@ func TestAnyUserID(t *testing.T) {
 	path := regexp.MustCompile(`^(fingerprints\.txt|n\.asc|(pacman|apt)/n[.a-z-]*|wkd/\.well-known/openpgpkey/([a-z0-9.-]+/)?(policy|hu/[a-z0-9]{32}))$`)
 	rapid.Check(t, func(t *rapid.T) {
 		id := rapid.StringMatching(`[ -~äß]{1,20}( <[a-zA-Z./@+-]{1,12}@[a-z./-]{1,12}>)?`).Draw(t, "user id")
-		if sigformat.CheckUserID(id) != nil {
+		if certificate.CheckUserID(id) != nil {
 			return
 		}
 		seen := map[string]bool{}
-		for _, f := range must(Files(sigformat.Keyring{newSigner(id).cert}, Options{Name: "n", Origin: origin})) {
+		for _, f := range must(Files(certificate.Keyring{newSigner(id).cert}, Options{Name: "n", Origin: origin})) {
 			if !path.MatchString(f.Path) || strings.Contains(f.Path, "..") || seen[f.Path] {
 				t.Fatalf("path %q", f.Path)
 			}
@@ -288,9 +292,9 @@ var update = flag.Bool("make-example", false, "write testdata/sheet.txt anew")
 // TestSheet compares the sheet of known keys with the one that a person looked at.
 func TestSheet(t *testing.T) {
 	cert := must(os.ReadFile("testdata/key.pgp"))
-	k := must(sigformat.ParseCertificate(cert))
-	bare := must(sigformat.ParseCertificate(sigformat.BareCertificate(k.Key)))
-	got := must(Options{Name: "example", Origin: origin, Emulated: true}.sheet(sigformat.Keyring{k, bare}))
+	k := must(certificate.Parse(cert))
+	bare := must(certificate.Parse(certificate.NewBare(k.Key)))
+	got := must(Options{Name: "example", Origin: origin, Emulated: true}.sheet(certificate.Keyring{k, bare}))
 	if *update {
 		must(0, os.WriteFile("testdata/sheet.txt", got, 0o644))
 	}

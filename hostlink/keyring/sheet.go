@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/signing"
+	"touchmark/appliance/sigformat/sshsig"
 )
 
 // sheet is a page to print, hang up and read out: 72 columns, plain ASCII but
 // for user ids.
-func (o Options) sheet(keys sigformat.Keyring) ([]byte, error) {
+func (o Options) sheet(keys certificate.Keyring) ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "FINGERPRINTS OF %s\n\nLog  %s\n", strings.ToUpper(o.Name), o.Origin)
 	if o.Emulated {
@@ -34,7 +37,7 @@ Compare all of it, with a copy that came another way than the key.
 }
 
 // entry describes one key.
-func entry(b *bytes.Buffer, n int, k *sigformat.Certificate) error {
+func entry(b *bytes.Buffer, n int, k *certificate.Certificate) error {
 	fmt.Fprintf(b, "\n%s\n%d. %s, made %s\n", strings.Repeat("-", 72), n, kindOf(k), k.Key.Created.UTC().Format(time.DateOnly))
 	if k.UserID != "" {
 		fmt.Fprintf(b, "   %s\n", k.UserID)
@@ -64,7 +67,7 @@ func entry(b *bytes.Buffer, n int, k *sigformat.Certificate) error {
 	return nil
 }
 
-func kindOf(k *sigformat.Certificate) string {
+func kindOf(k *certificate.Certificate) string {
 	switch {
 	case k.Bare():
 		return k.Key.Algorithm() + " key without a certificate"
@@ -89,8 +92,8 @@ func grouped(fpr [20]byte) string {
 }
 
 // sshFingerprint is that of ssh-keygen -l: SHA-256 over the key's blob.
-func sshFingerprint(k *sigformat.Key) (string, error) {
-	_, text, _ := strings.Cut(k.SSHPublic(), " ")
+func sshFingerprint(k *signing.Key) (string, error) {
+	_, text, _ := strings.Cut(sshsig.Public(k), " ")
 	blob, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
 		return "", err

@@ -4,7 +4,7 @@ import (
 	"crypto/sha1"
 	"strings"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 )
 
 // The Web Key Directory is that of draft-koch-openpgp-webkey-service, section 3.1:
@@ -18,7 +18,7 @@ const zbase32 = "ybndrfg8ejkmcpqxot1uwisza345h769"
 
 // directory are the certificates that have an address, by that. Several of one
 // address stand in one file, as gpg reads them.
-func directory(keys sigformat.Keyring) []File {
+func directory(keys certificate.Keyring) []File {
 	type place struct{ domain, hash string }
 	var order []place
 	found := map[place][]byte{}

@@ -99,7 +99,7 @@ type Submit struct {
 // Content is what a host sends of an item: a hash state of what its format is
 // over, or all of that. One of the two is nil.
 type Content struct {
-	State    []byte // appliance/sigformat.State; at most MaxState bytes
+	State    []byte // appliance/sigformat/hashstate.State; at most MaxState bytes
 	Document []byte // at most MaxDocument bytes
 }
 

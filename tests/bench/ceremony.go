@@ -22,6 +22,7 @@ import (
 	"touchmark/appliance/pcsc"
 	"touchmark/appliance/piv"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/message"
@@ -117,7 +118,7 @@ type asking struct {
 // ask asks for a signature as touchmark sign does.
 func (b *bench) ask() *asking {
 	r := &asking{done: make(chan error, 1)}
-	h := sigformat.NewHasher(message.SHA256)
+	h := hashstate.New(message.SHA256)
 	nonce := make([]byte, api.KeySize)
 	_, _ = rand.Read(nonce) // never fails
 	_, _ = h.Write(nonce)   // never fails

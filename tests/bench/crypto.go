@@ -22,7 +22,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tests/biglog"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/tiles"
@@ -166,7 +166,7 @@ func (l *loader) genesis(g *ledger.Genesis) error {
 		return err
 	}
 	l.ak = ak.Public()
-	cert, err := sigformat.ParseCertificate(g.Keys[0].Cert)
+	cert, err := certificate.Parse(g.Keys[0].Cert)
 	if err != nil {
 		return err
 	}

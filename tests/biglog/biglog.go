@@ -22,7 +22,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
@@ -77,7 +77,7 @@ type writer struct {
 
 	tpm        *quotetest.TPM
 	token      *ecdsa.PrivateKey
-	key        *sigformat.Key
+	key        *signing.Key
 	log        note.Signer
 	host       note.Signer
 	pol        *policy.Policy
@@ -156,7 +156,7 @@ func newWriter(sink func(Append) error) (*writer, error) {
 	w.tpm.Key = p256("ak")
 	w.token = p256("token")
 	var err error
-	if w.key, err = sigformat.NewKey(&w.token.PublicKey, begin); err != nil {
+	if w.key, err = signing.NewKey(&w.token.PublicKey, begin); err != nil {
 		return nil, err
 	}
 	var hostKey, adminKey string

@@ -7,7 +7,7 @@ import (
 	"encoding/asn1"
 	"math/big"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
@@ -50,7 +50,7 @@ const serial = 7654321
 
 // genesis writes and commits entry 0, of an emulated token.
 func (w *writer) genesis() {
-	cert, err := sigformat.NewCertificate(w.key, "Big log <big@touchmark.example>", w.sign)
+	cert, err := certificate.New(w.key, "Big log <big@touchmark.example>", w.sign)
 	w.fail(err)
 	spki, err := x509.MarshalPKIXPublicKey(&w.token.PublicKey)
 	w.fail(err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/message"
 )
 
@@ -62,9 +63,9 @@ func (w *writer) job(round, items int) *job {
 	j := &job{time: at(round)}
 	a := message.Approval{Origin: Origin, Class: "packages", NotAfter: j.time.Add(time.Hour)}
 	copy(a.Nonce[:], fmt.Sprintf("%016d", round))
-	var states []sigformat.State
+	var states []hashstate.State
 	for i := range items {
-		h := sigformat.NewHasher([]message.Alg{message.SHA256, message.SHA512}[i/12])
+		h := hashstate.New([]message.Alg{message.SHA256, message.SHA512}[i/12])
 		if _, err := h.Write(artifact(round, i)); err != nil {
 			j.err = err
 			return j
@@ -82,7 +83,7 @@ func (w *writer) job(round, items int) *job {
 	return j
 }
 
-func (w *writer) signAll(j *job, states []sigformat.State) error {
+func (w *writer) signAll(j *job, states []hashstate.State) error {
 	for _, s := range states {
 		p, err := sigformat.OpenPGPBinary.Plan(w.key, s, j.time, Origin, j.id)
 		if err != nil {

@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"touchmark/appliance/operator"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tests/world"
 	"touchmark/tpm/anchor"
 )
@@ -170,7 +170,7 @@ func (d *desk) keys() {
 	must(d.t, os.WriteFile(other, trust.Certs[1], 0o644))
 	_, err = d.gpg.run(d.ctx, "--import", other)
 	must(d.t, err)
-	c, err := sigformat.ParseCertificate(trust.Certs[1])
+	c, err := certificate.Parse(trust.Certs[1])
 	must(d.t, err)
 	d.meta = fmt.Sprintf("%X", c.Key.Fingerprint())
 	armored, err := d.gpg.run(d.ctx, "--armor", "--export", d.key)

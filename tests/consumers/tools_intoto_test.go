@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tests/world"
 	"touchmark/tpm/anchor"
 )
@@ -129,7 +129,7 @@ func newRebuilder(t *testing.T, w *world.World, dir string) *rebuilder {
 	must(t, err)
 	trust, err := anchor.OpenTrust(text)
 	must(t, err)
-	c, err := sigformat.ParseCertificate(trust.Certs[1])
+	c, err := certificate.Parse(trust.Certs[1])
 	must(t, err)
 	r := &rebuilder{w: w, dir: dir, cert: filepath.Join(dir, "cert.gpg"), id: fmt.Sprintf("%x", c.Key.Fingerprint())}
 	must(t, os.Mkdir(dir, 0o755))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
@@ -290,8 +291,8 @@ func (h *host) renewed() (bool, error) {
 // itemName is the file of a job's i-th item, and its content.
 func itemName(job string, i int) string { return fmt.Sprintf("%d-%s", i, job) }
 
-func stateOf(name string) sigformat.State {
-	h := sigformat.NewHasher(message.SHA256)
+func stateOf(name string) hashstate.State {
+	h := hashstate.New(message.SHA256)
 	_, _ = io.WriteString(h, "content of "+name)
 	return h.State()
 }

@@ -15,6 +15,8 @@ import (
 	"touchmark/appliance/intake/intaketest"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/sshsig"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
@@ -44,7 +46,7 @@ func attack(t *testing.T) *attacked {
 }
 
 // key is the certificate of the log's one key of a family and type of keys.
-func (a *attacked) key(family, algorithm string) *sigformat.Certificate {
+func (a *attacked) key(family, algorithm string) *certificate.Certificate {
 	for _, c := range a.trust.Keys {
 		if c.Fits(family) == nil && c.Key.Algorithm() == algorithm {
 			return c
@@ -121,7 +123,7 @@ func with(sig []byte, at int, b ...byte) []byte {
 }
 
 // packets takes a certificate apart: its key, user id and self-signature.
-func packets(c *sigformat.Certificate) (parts [3][]byte) {
+func packets(c *certificate.Certificate) (parts [3][]byte) {
 	b := c.Bytes()
 	for i := range parts {
 		n := 2 + int(b[1])
@@ -201,7 +203,7 @@ func (a *attacked) imports(cert []byte) string {
 }
 
 // asSSH has the OpenPGP key sign what an SSH signature would be over, and puts the value into one.
-func (a *attacked) asSSH(c *sigformat.Certificate) {
+func (a *attacked) asSSH(c *certificate.Certificate) {
 	a.t.Helper()
 	const content, namespace = "a commit", "git"
 	str := func(s string) string { return string(binary.BigEndian.AppendUint32(nil, uint32(len(s)))) + s }
@@ -210,7 +212,7 @@ func (a *attacked) asSSH(c *sigformat.Certificate) {
 	head := str(namespace) + str("") + str("sha256")
 	sig := a.obtains("anything", "openpgp-binary", "ssh", "SSHSIG"+head+str(string(sum.Sum(nil))))
 	values := mpis(sig)
-	public := strings.Fields(c.Key.SSHPublic())
+	public := strings.Fields(sshsig.Public(c.Key))
 	kind := public[0]
 	blob := "SSHSIG" + "\x00\x00\x00\x01" + str(string(unbase64(public[1]))) + head + str(str(kind)+str(str(mpint(values[0]))+str(mpint(values[1]))))
 	forged := a.text("forged.ssh", "-----BEGIN SSH SIGNATURE-----\n"+base64.StdEncoding.EncodeToString([]byte(blob))+"\n-----END SSH SIGNATURE-----\n")

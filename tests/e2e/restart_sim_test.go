@@ -19,6 +19,7 @@ import (
 
 	"touchmark/appliance/operator"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/appliance/station"
 	"touchmark/hostlink/hostd"
 	"touchmark/hostlink/hostd/api"
@@ -315,7 +316,7 @@ type request struct {
 const artifact = "core.db"
 
 func (s *sim) newRequest() *api.Request {
-	h := sigformat.NewHasher(message.SHA256)
+	h := hashstate.New(message.SHA256)
 	_, _ = io.WriteString(h, "the same bytes every time")
 	st := h.State()
 	r := &api.Request{Op: api.OpSign, Timeout: time.Hour.Milliseconds(), Key: make([]byte, api.KeySize)}
@@ -355,7 +356,7 @@ func (r *request) end() *api.Response {
 	if r.resp.OK {
 		in, err := r.s.trust.OpenProof(r.resp.Proofs[0])
 		r.s.ok(err)
-		st, err := sigformat.ParseState(message.SHA256, r.req.Items[0].State)
+		st, err := hashstate.Parse(message.SHA256, r.req.Items[0].State)
 		r.s.ok(err)
 		_, err = in.Check(artifact, sigformat.OpenPGPBinary, st, r.resp.Signatures[0])
 		r.s.ok(err)

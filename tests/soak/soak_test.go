@@ -20,6 +20,7 @@ import (
 
 	"touchmark/appliance/operator"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/hostd/verify"
@@ -170,7 +171,7 @@ func (s *soak) ask(n int) *asked {
 	sess.Return = patience
 	a := &asked{s: s, sess: sess, done: make(chan error, 1), req: &api.Request{Op: api.OpSign, Timeout: patience.Milliseconds(), Key: random(api.KeySize)}}
 	for i := range n {
-		h := sigformat.NewHasher(message.SHA256)
+		h := hashstate.New(message.SHA256)
 		_, _ = h.Write(random(1 + s.rng.IntN(300))) // never fails
 		st := h.State()
 		a.req.Items = append(a.req.Items, api.Item{Name: fmt.Sprintf("file-%d", i), Format: sigformat.OpenPGPBinary.Name,
@@ -251,7 +252,7 @@ func (a *asked) verify() {
 	for i, it := range a.req.Items {
 		in, err := a.s.proofs.OpenProof(a.resp.Proofs[i])
 		a.s.ok(err)
-		st, err := sigformat.ParseState(message.SHA256, it.State)
+		st, err := hashstate.Parse(message.SHA256, it.State)
 		a.s.ok(err)
 		_, err = in.Check(it.Name, sigformat.OpenPGPBinary, st, a.resp.Signatures[i])
 		a.s.ok(err)

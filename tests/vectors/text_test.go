@@ -17,6 +17,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/message/canon"
 )
@@ -25,7 +26,7 @@ import (
 func problem(err error) string {
 	var text *canon.Error
 	var signed *message.NoteError
-	var state *sigformat.StateError
+	var state *hashstate.Error
 	switch {
 	case errors.As(err, &text):
 		return string(text.Problem)
@@ -298,7 +299,7 @@ func TestStates(t *testing.T) {
 	run(t, "states.txt", func(t *testing.T, v vector) {
 		alg := message.Alg(v.get("algorithm").text)
 		b := v.get("state").bytes
-		s, err := sigformat.ParseState(alg, b)
+		s, err := hashstate.Parse(alg, b)
 		if v.refused(t, problem(err)) {
 			return
 		}

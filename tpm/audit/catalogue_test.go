@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/finding"
@@ -131,7 +131,7 @@ var warnings = []remark{
 	plain(finding.TimeCorrected, func(w *world) { w.setClock(w.now.Add(time.Hour)) }),
 	plain(finding.Recovered, func(w *world) { w.rescue() }),
 	plain(anchor.CodeResumed, func(w *world) { w.tpm.ExtendHead([32]byte{1}); w.resume() }),
-	plain(finding.Revoked, func(w *world) { w.revoke(sigformat.NoReason) }),
+	plain(finding.Revoked, func(w *world) { w.revoke(certificate.NoReason) }),
 	{finding.Wear, func(_ *testing.T, w *world) Input {
 		w.seq = 80_000
 		w.days(60, 2)
@@ -183,7 +183,7 @@ var infos = []remark{
 	plain(finding.Closed, func(w *world) { w.do(&order.Close{}) }),
 	plain(finding.Renewed, func(w *world) { w.renew(time.Time{}) }),
 	plain(finding.Bound, func(w *world) { w.bind() }),
-	plain(finding.Revoked, func(w *world) { w.revoke(sigformat.Retired) }),
+	plain(finding.Revoked, func(w *world) { w.revoke(certificate.Retired) }),
 }
 
 // booted is a start that is held against a build; change is how it differs from that.

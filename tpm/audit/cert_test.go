@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/openpgp/subkey"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/report"
@@ -19,8 +21,8 @@ import (
 // key.
 type certifying struct {
 	w       *world
-	x       sigformat.Certification
-	plan    *sigformat.Plan
+	x       certificate.Certification
+	plan    *signing.Plan
 	entry   *ledger.Order
 	index   uint64
 	outcome *ledger.Outcome
@@ -86,7 +88,7 @@ func (w *world) renew(expires time.Time) {
 	w.orderedCert(&order.Cert{Key: "packages", Expires: expires}).run()
 }
 
-func (w *world) revoke(code sigformat.Reason) {
+func (w *world) revoke(code certificate.Reason) {
 	w.t.Helper()
 	w.orderedCert(&order.Cert{Key: "packages", Revoke: true, Code: code}).run()
 }
@@ -94,7 +96,7 @@ func (w *world) revoke(code sigformat.Reason) {
 // bind has the key agree to a primary, always the same.
 func (w *world) bind() {
 	w.t.Helper()
-	p, err := sigformat.ParsePrimary([]byte{4, 0x60, 1, 2, 3, 22, 1, 2, 3, 4})
+	p, err := subkey.ParsePrimary([]byte{4, 0x60, 1, 2, 3, 22, 1, 2, 3, 4})
 	w.must(err)
 	w.orderedCert(&order.Cert{Key: "packages", Primary: p}).run()
 }
@@ -147,12 +149,12 @@ var certHistories = []struct {
 		w.attest()
 		w.boot()
 	}, finding.Warnings, []string{finding.OrderTaken}},
-	{"retired", func(w *world) { w.renew(year(w)); w.revoke(sigformat.Retired); w.boot() }, finding.Clean,
+	{"retired", func(w *world) { w.renew(year(w)); w.revoke(certificate.Retired); w.boot() }, finding.Clean,
 		[]string{finding.OrderTaken, finding.Renewed, finding.Revoked}},
 	{"bound to a primary", func(w *world) { w.bind(); w.ceremony(1) }, finding.Clean, []string{finding.OrderTaken, finding.Bound}},
 	{"bound, renewed, bound", func(w *world) { w.bind(); w.renew(year(w)); w.bind() }, finding.Clean,
 		[]string{finding.OrderTaken, finding.Bound, finding.Renewed}},
-	{"compromised", func(w *world) { w.revoke(sigformat.Compromised) }, finding.Warnings, []string{finding.OrderTaken}},
+	{"compromised", func(w *world) { w.revoke(certificate.Compromised) }, finding.Warnings, []string{finding.OrderTaken}},
 }
 
 // TestCertificates: the audit says that, and hands out the certificate.
@@ -209,7 +211,7 @@ func TestCertificateSinceLongAgo(t *testing.T) {
 // certAttacks are lies about the key.
 var certAttacks = []attack{
 	{"agreed to another primary than ordered", finding.Cert, func(_ *testing.T, w *world) Input {
-		p, err := sigformat.ParsePrimary([]byte{4, 0x60, 1, 2, 3, 22, 5, 6, 7, 8})
+		p, err := subkey.ParsePrimary([]byte{4, 0x60, 1, 2, 3, 22, 5, 6, 7, 8})
 		w.must(err)
 		c := w.orderedCert(&order.Cert{Key: "packages"})
 		c.x.Primary = p
@@ -233,7 +235,7 @@ var certAttacks = []attack{
 		c := w.orderedCert(&order.Cert{Key: "packages"})
 		c.commit()
 		x := c.x
-		x.Revoke, x.Code = true, sigformat.Compromised
+		x.Revoke, x.Code = true, certificate.Compromised
 		p, err := w.cert.Plan(x)
 		w.must(err)
 		sig, err := p.Finish(w.sign(p.Digest))
@@ -311,13 +313,13 @@ var certAttacks = []attack{
 		return w.input()
 	}, nil},
 	{"revoked key signs on", finding.KeyRevoked, func(_ *testing.T, w *world) Input {
-		w.revoke(sigformat.Superseded)
+		w.revoke(certificate.Superseded)
 		w.ceremony(1)
 		return w.input()
 	}, nil},
 	{"revoked key renewed", finding.Cert, func(_ *testing.T, w *world) Input {
 		c := w.orderedCert(&order.Cert{Key: "packages"})
-		w.revoke(sigformat.Superseded)
+		w.revoke(certificate.Superseded)
 		c.entry.Previous, c.x.Created = w.newest, w.now
 		c.commit()
 		c.sign()

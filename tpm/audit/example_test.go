@@ -11,7 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/history"
 	"touchmark/tpm/ledger"
@@ -67,7 +68,7 @@ func writeExample(t *testing.T) {
 	w.must(err)
 	for name, b := range map[string][]byte{
 		"trust/trust": trust, "demo.tmproof": proof, "earlier-checkpoint": earlier, "third-job": fmt.Appendln(nil, third.intent.Job),
-		"cert.asc": sigformat.Armor(w.cert.Bytes()), "log/checkpoint": in.Checkpoint, "log/pending": unbundle(in.Pending),
+		"cert.asc": openpgp.Armor(w.cert.Bytes()), "log/checkpoint": in.Checkpoint, "log/pending": unbundle(in.Pending),
 		"log/tile/0/000.p/14": leaves, "log/tile/entries/000.p/14": unbundle(w.entries[:w.hostSize]),
 	} {
 		w.must(os.WriteFile(filepath.Join("testdata/example", name), b, 0o644))
@@ -81,16 +82,16 @@ func writeExample(t *testing.T) {
 // itself into signature.md §5.1, whose test has the same table.
 func (w *world) showCertifications(t *testing.T) {
 	t.Helper()
-	x := sigformat.Certification{Created: time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC), Origin: origin}
+	x := certificate.Certification{Created: time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC), Origin: origin}
 	for i := range x.Order {
 		x.Order[i] = byte(i)
 	}
 	expires, revoked := x, x
 	expires.Expires = time.Date(2028, 6, 1, 0, 0, 0, 0, time.UTC)
-	revoked.Revoke, revoked.Code = true, sigformat.Retired
+	revoked.Revoke, revoked.Code = true, certificate.Retired
 	path := filepath.Join(spec, "signature.md")
 	page := read(t, path)
-	for what, x := range map[string]sigformat.Certification{"renewal, expires 2028-06-01T00:00:00Z": expires, "renewal, expires never": x, "revocation, code 3": revoked} {
+	for what, x := range map[string]certificate.Certification{"renewal, expires 2028-06-01T00:00:00Z": expires, "renewal, expires never": x, "revocation, code 3": revoked} {
 		p, err := w.cert.Plan(x)
 		w.must(err)
 		row := regexp.MustCompile(`(?m)^\| ` + what + ` \| .*$`)

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/report"
 	"touchmark/tpm/ledger"
@@ -168,7 +168,7 @@ func TestAKeyJoinsOnce(t *testing.T) {
 	if got := codes(audited(t, w.pins(w.input())), finding.Evidence); !slices.Equal(got, []string{finding.OrderInvalid}) {
 		t.Errorf("evidence %q", got)
 	}
-	if c, err := sigformat.ParseCertificate(record.Cert); err != nil || !bytes.Equal(c.Bytes(), w.cert.Bytes()) || record.Fingerprint != w.key.Fingerprint() {
+	if c, err := certificate.Parse(record.Cert); err != nil || !bytes.Equal(c.Bytes(), w.cert.Bytes()) || record.Fingerprint != w.key.Fingerprint() {
 		t.Errorf("%v", err)
 	}
 }

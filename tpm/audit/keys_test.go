@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/report"
@@ -30,7 +30,7 @@ func TestSeveralKeys(t *testing.T) {
 	w.signsIn("pacman-db")
 	w.swap()
 	w.signsIn("iso")
-	w.orderedCert(&order.Cert{Key: "media", Revoke: true, Code: sigformat.Superseded}).run()
+	w.orderedCert(&order.Cert{Key: "media", Revoke: true, Code: certificate.Superseded}).run()
 	revoked := w.cert
 	w.swap()
 	w.signsIn("pacman-db")
@@ -73,7 +73,7 @@ var keyAttacks = []struct {
 	}, nil},
 	{"the one key signs on, the other was revoked", finding.KeyRevoked, func(_ *testing.T, w *world) Input {
 		w.swap()
-		w.orderedCert(&order.Cert{Key: "media", Revoke: true, Code: sigformat.Superseded}).run()
+		w.orderedCert(&order.Cert{Key: "media", Revoke: true, Code: certificate.Superseded}).run()
 		w.signsIn("iso")
 		return w.input()
 	}, nil},

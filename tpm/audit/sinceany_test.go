@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/report"
@@ -29,9 +29,9 @@ func TestSinceAnywhere(t *testing.T) {
 			w.renew(w.now.Add(400 * 24 * time.Hour))
 		}, nil},
 		{"expired", func(w *world) { w.renew(w.now.Add(24 * time.Hour)) }, []string{finding.KeyExpired}},
-		{"revoked", func(w *world) { w.revoke(sigformat.Retired) }, []string{finding.KeyRevoked}},
+		{"revoked", func(w *world) { w.revoke(certificate.Retired) }, []string{finding.KeyRevoked}},
 		{"renewal denied", func(w *world) { w.asked(ledger.Denied) }, nil},
-		{"revocation that nobody ordered", func(w *world) { w.unordered(&order.Cert{Key: "packages", Revoke: true, Code: sigformat.Retired}) },
+		{"revocation that nobody ordered", func(w *world) { w.unordered(&order.Cert{Key: "packages", Revoke: true, Code: certificate.Retired}) },
 			[]string{finding.OrderInvalid}},
 		{"log key that nobody ordered", func(w *world) {
 			_, vkey := signer(w.t, origin)

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/published"
 	"touchmark/tpm/ledger"
@@ -49,7 +49,7 @@ func TestStolenSignatureLeavesThisTrace(t *testing.T) {
 // what was never published.
 func inRepository(t *testing.T, w *world, sig []byte) (out []string) {
 	t.Helper()
-	repo := published.New(sigformat.Keyring{{Key: w.key}}, origin)
+	repo := published.New(certificate.Keyring{{Key: w.key}}, origin)
 	repo.Add("B.sig", sig, nil)
 	m := repo.Against(func(f published.Found) error {
 		if f.State != published.Unpublished && f.State != published.Superseded {

@@ -24,6 +24,9 @@ import (
 	"touchmark/appliance/piv/attest"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/finding"
@@ -48,9 +51,9 @@ type world struct {
 	pol   *policy.Policy
 	token *ecdsa.PrivateKey
 	made  string // format that is signed whatever was asked for; "": that which was
-	key   *sigformat.Key
-	cert  *sigformat.Certificate // in force
-	other held                   // what the token has beside it
+	key   *signing.Key
+	cert  *certificate.Certificate // in force
+	other held                     // what the token has beside it
 	trust *anchor.Trust
 	roots *attest.Roots
 
@@ -191,19 +194,19 @@ func (w *world) newTokenKey() {
 	var err error
 	w.token, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	w.must(err)
-	w.key, err = sigformat.NewKey(&w.token.PublicKey, w.now)
+	w.key, err = signing.NewKey(&w.token.PublicKey, w.now)
 	w.must(err)
-	cert, err := sigformat.NewCertificate(w.key, "Demo <demo@example.org>", func(d []byte, _ crypto.Hash) ([]byte, error) { return w.sign(d), nil })
+	cert, err := certificate.New(w.key, "Demo <demo@example.org>", func(d []byte, _ crypto.Hash) ([]byte, error) { return w.sign(d), nil })
 	w.must(err)
-	w.cert, err = sigformat.ParseCertificate(cert)
+	w.cert, err = certificate.Parse(cert)
 	w.must(err)
 }
 
 // held is a key with which the token can sign.
 type held struct {
 	token *ecdsa.PrivateKey
-	key   *sigformat.Key
-	cert  *sigformat.Certificate
+	key   *signing.Key
+	cert  *certificate.Certificate
 }
 
 // swap has the token sign with the world's other key.
@@ -383,8 +386,8 @@ func (w *world) boot(lies ...func(*ledger.Boot)) uint64 {
 type job struct {
 	w        *world
 	approval message.Approval
-	states   []sigformat.State
-	plans    []*sigformat.Plan
+	states   []hashstate.State
+	plans    []*signing.Plan
 	intent   *ledger.Intent
 	index    uint64
 	outcome  *ledger.Outcome
@@ -397,7 +400,7 @@ func (w *world) newJob(n int, lies ...func(a *message.Approval, s *message.Submi
 	j := &job{w: w, approval: message.Approval{Origin: origin, Class: "pacman-db", Nonce: [16]byte{byte(w.jobs), byte(w.jobs >> 8)}, NotAfter: w.now.Add(time.Hour)}}
 	for i := range n {
 		alg := []message.Alg{message.SHA256, message.SHA512}[i%2]
-		h := sigformat.NewHasher(alg)
+		h := hashstate.New(alg)
 		fmt.Fprintf(h, "artifact %d of job %d", i, w.jobs)
 		s := h.State()
 		j.states = append(j.states, s)

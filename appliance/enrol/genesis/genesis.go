@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore"
@@ -188,7 +188,7 @@ func WriteTrust(dir string, t *anchor.Trust, by ...note.Signer) error {
 		name string
 		data []byte
 	}{
-		{"cert.asc", sigformat.ArmorAll(t.Certs)},
+		{"cert.asc", certificate.ArmorAll(t.Certs)},
 		{"log.vkey", []byte(t.LogKey + "\n")},
 		{"ak.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki})},
 		{"trust", signed},

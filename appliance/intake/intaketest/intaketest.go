@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/message"
 )
 
@@ -146,7 +147,7 @@ func (f *Forge) Honest(contents ...string) *Request {
 
 // Item hashes a content.
 func Item(alg message.Alg, name, content string) (message.Item, message.Content) {
-	h := sigformat.NewHasher(alg)
+	h := hashstate.New(alg)
 	_, _ = h.Write([]byte(content)) // never fails
 	st := h.State()
 	return message.Item{Format: sigformat.OpenPGPBinary.Name, Digest: message.Digest{Alg: alg, Sum: st.Digest()}, Size: st.Count(), Name: name}, message.Content{State: st.Bytes()}

@@ -12,7 +12,8 @@ import (
 	"strings"
 	"testing"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/packet"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/appliance/sigformat/strictjson"
 )
 
@@ -31,9 +32,9 @@ var integers = map[string][]string{"rsa": {"n", "e"}, "eddsa": {"q"}}
 // material is what stands behind the time in OpenPGP's public key packet.
 func material(kind string, numbers [][]byte) []byte {
 	if kind == "rsa" {
-		return sigformat.AppendMPI(sigformat.AppendMPI([]byte{1}, numbers[0]), numbers[1])
+		return packet.AppendMPI(packet.AppendMPI([]byte{1}, numbers[0]), numbers[1])
 	}
-	return sigformat.AppendMPI([]byte("\x16\x09\x2b\x06\x01\x04\x01\xda\x47\x0f\x01"), append([]byte{0x40}, numbers[0]...))
+	return packet.AppendMPI([]byte("\x16\x09\x2b\x06\x01\x04\x01\xda\x47\x0f\x01"), append([]byte{0x40}, numbers[0]...))
 }
 
 // native is a key in the form of securesystemslib, under its own id.
@@ -70,7 +71,7 @@ func openPGP(kind, method string, made int, public map[string]string) *strictjso
 	k.Set("method", method)
 	k.Set("type", kind)
 	body := append([]byte{4, byte(made >> 24), byte(made >> 16), byte(made >> 8), byte(made)}, material(kind, bytes)...)
-	k.Set("keyid", fmt.Sprintf("%x", sigformat.FingerprintOf(body)))
+	k.Set("keyid", fmt.Sprintf("%x", signing.FingerprintOf(body)))
 	return k
 }
 

@@ -12,13 +12,13 @@ import (
 
 	"touchmark/appliance/piv/attest"
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
 )
 
 // Order says what an order means at a time, with this certificate in force.
-func Order(o *order.Order, c *sigformat.Certificate, now time.Time) []string {
+func Order(o *order.Order, c *certificate.Certificate, now time.Time) []string {
 	var lines []string
 	switch a := o.Action.(type) {
 	case *order.Time:
@@ -37,7 +37,7 @@ func Order(o *order.Order, c *sigformat.Certificate, now time.Time) []string {
 		}
 		lines = append(lines, "Sign checkpoints with the new log key "+a.LogKey+". The OLD PRIVATE KEY IS REMOVED. Hosts and auditors need the next trust file.")
 	case *order.Cert:
-		lines = append(lines, certificate(a, c)...)
+		lines = append(lines, certification(a, c)...)
 	case *order.Image:
 		lines = append(lines, image(a)...)
 	case *order.Note:
@@ -69,8 +69,8 @@ func tokenKey(k *ledger.TokenKey) []string {
 	return lines
 }
 
-// certificate says what the token is to say of its own key.
-func certificate(a *order.Cert, c *sigformat.Certificate) []string {
+// certification says what the token is to say of its own key.
+func certification(a *order.Cert, c *certificate.Certificate) []string {
 	what := fmt.Sprintf("Renew the certificate of key %s: it is to expire %s. Without this order it expires %s.", a.Key, expiry(a.Expires), expiry(c.Expires))
 	if a.Primary != nil {
 		what = fmt.Sprintf("Have key %s agree to be a SIGNING SUBKEY of the primary key %X, which is kept elsewhere. Its own certificate stays as it is. Compare that fingerprint with the primary's owner.", a.Key, a.Primary.Fingerprint())

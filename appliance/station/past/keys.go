@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"touchmark/appliance/piv/attest"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/tokenkey"
 )
@@ -14,15 +14,15 @@ import (
 type Key struct {
 	Name string // as policy and orders have it
 	Slot string
-	Cert *sigformat.Certificate // in force, with what the token signed by order
-	Weak string                 // the token's firmware, if whoever holds the token can extract the key (EUCLEAK)
+	Cert *certificate.Certificate // in force, with what the token signed by order
+	Weak string                   // the token's firmware, if whoever holds the token can extract the key (EUCLEAK)
 }
 
 // keysOf are the keys of a genesis entry.
 func keysOf(g *ledger.Genesis) ([]Key, error) {
 	var keys []Key
 	for _, k := range g.Keys {
-		c, err := sigformat.ParseCertificate(k.Cert)
+		c, err := certificate.Parse(k.Cert)
 		if err != nil {
 			return nil, fmt.Errorf("key %s: %w", k.Name, err)
 		}
@@ -31,7 +31,7 @@ func keysOf(g *ledger.Genesis) ([]Key, error) {
 	return keys, nil
 }
 
-func keyOf(k *ledger.TokenKey, c *sigformat.Certificate) Key {
+func keyOf(k *ledger.TokenKey, c *certificate.Certificate) Key {
 	key := Key{Name: k.Name, Slot: k.Slot, Cert: c}
 	if (attest.Facts{Public: c.Key.Public, Firmware: k.Token.Firmware}).EUCLEAK() {
 		key.Weak = k.Token.Firmware

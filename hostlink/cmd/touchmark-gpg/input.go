@@ -5,7 +5,8 @@ import (
 	"io"
 	"os"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp"
 	"touchmark/hostlink/gpgcompat"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/message"
@@ -15,7 +16,7 @@ import (
 type input struct {
 	path  string // "" for a pipe
 	name  string // for the operator and the policy
-	state sigformat.State
+	state hashstate.State
 	kept  []byte // how it begins; all of it if it is small, or a text that the signature stands below
 	was   os.FileInfo
 	size  int64
@@ -42,9 +43,9 @@ func read(c *gpgcompat.Call, alg message.Alg) (*input, error) {
 	if in.was.IsDir() {
 		return nil, fmt.Errorf("%s is a directory", c.File)
 	}
-	hasher, kept := sigformat.NewHasher(alg), &head{max: message.MaxDocument}
+	hasher, kept := hashstate.New(alg), &head{max: message.MaxDocument}
 	if c.Format.Cleartext() {
-		kept.max = sigformat.MaxClear + 1
+		kept.max = openpgp.MaxClear + 1
 	}
 	into := c.Format.Canonical(hasher)
 	in.size, err = io.CopyBuffer(io.MultiWriter(kept, into), struct{ io.Reader }{f}, make([]byte, chunk))
@@ -56,8 +57,8 @@ func read(c *gpgcompat.Call, alg message.Alg) (*input, error) {
 		return nil, fmt.Errorf("reading %s: %w", in.describe(), api.Plain(err))
 	case in.size == 0:
 		return nil, fmt.Errorf("%s is empty: what should have written it failed?", in.describe())
-	case c.Format.Cleartext() && in.size > sigformat.MaxClear:
-		return nil, fmt.Errorf("%s is longer than %d bytes: too much for a text with its signature", in.describe(), sigformat.MaxClear)
+	case c.Format.Cleartext() && in.size > openpgp.MaxClear:
+		return nil, fmt.Errorf("%s is longer than %d bytes: too much for a text with its signature", in.describe(), openpgp.MaxClear)
 	}
 	in.state, in.kept = hasher.State(), kept.kept
 	if in.name = env("TOUCHMARK_NAME", ""); in.name == "" {

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/gpgcompat"
 	"touchmark/hostlink/gpgcompat/reply"
 	"touchmark/hostlink/hostd/api"
@@ -241,4 +241,6 @@ func failure(err error) reply.Failure {
 }
 
 // certificateOf is the certificate of the key that signed.
-func (j *job) certificateOf(f *verify.Facts) *sigformat.Certificate { return j.trust.Keys.Find(f.Key) }
+func (j *job) certificateOf(f *verify.Facts) *certificate.Certificate {
+	return j.trust.Keys.Find(f.Key)
+}

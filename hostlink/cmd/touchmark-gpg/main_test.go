@@ -15,7 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/gpgcompat"
 	"touchmark/hostlink/gpgcompat/reply"
 	"touchmark/hostlink/hostd/api"
@@ -128,16 +128,16 @@ func serve(c net.Conn, l *logtest.Log, mode, arg string) {
 func answer(l *logtest.Log, req *api.Request) *api.Response {
 	a := message.Approval{Origin: logtest.Origin, Class: "test", NotAfter: logtest.Noon.Add(time.Hour)}
 	must(rand.Read(a.Nonce[:]))
-	var states []sigformat.State
+	var states []hashstate.State
 	for _, it := range req.Items {
 		d := must(message.ParseDigest(it.Digest))
 		a.Items = append(a.Items, message.Item{Format: it.Format, Digest: d, Size: it.Size, Name: it.Name})
 		if it.Document != nil {
-			h := sigformat.NewHasher(d.Alg)
+			h := hashstate.New(d.Alg)
 			must(h.Write(it.Document))
 			it.State = h.State().Bytes()
 		}
-		states = append(states, must(sigformat.ParseState(d.Alg, it.State)))
+		states = append(states, must(hashstate.Parse(d.Alg, it.State)))
 	}
 	i, items := l.Intent(must(message.SignNote(a.Marshal())), plainNote, states)
 	l.Commit()

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp"
 	"touchmark/hostlink/gpgcompat"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/tpm/ledgerstore/durable"
@@ -25,7 +25,7 @@ type output struct {
 }
 
 // room is more than a signature, or a text with one, takes on disk.
-const room = sigformat.MaxSignatureFile
+const room = openpgp.MaxSignatureFile
 
 // newOutput finds out, before anybody is asked to sign, whether the result can
 // be written.
@@ -65,9 +65,9 @@ func newOutput(c *gpgcompat.Call) (*output, error) {
 func (o *output) fill(c *gpgcompat.Call, in *input, sig, proof []byte, f *verify.Facts) (err error) {
 	switch {
 	case c.Format.Cleartext():
-		o.data, err = sigformat.Clearsign(in.kept, sig)
+		o.data, err = openpgp.Clearsign(in.kept, sig)
 	case c.Armor:
-		o.data = sigformat.ArmorSignature(sig)
+		o.data = openpgp.ArmorSignature(sig)
 	default:
 		o.data = sig
 	}

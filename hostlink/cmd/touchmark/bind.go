@@ -7,7 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/subkey"
 	"touchmark/hostlink/binding"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/tpm/ledgerstore/durable"
@@ -56,7 +57,7 @@ func (a *app) bind(request string, f bindFlags) error {
 	if err != nil {
 		return exitf(api.BadInput, "binding request: %w", err)
 	}
-	b, err := sigformat.ParseBinding(raw)
+	b, err := subkey.ParseBinding(raw)
 	if err != nil {
 		return exitf(api.BadInput, "%s: %w", request, err)
 	}
@@ -74,7 +75,7 @@ func (a *app) bind(request string, f bindFlags) error {
 	if err != nil {
 		return exitf(api.BadInput, "%s: %w", f.secret, err)
 	}
-	if err := durable.WriteFile(f.out, sigformat.Armor(cert), 0o644); err != nil {
+	if err := durable.WriteFile(f.out, openpgp.Armor(cert), 0o644); err != nil {
 		return exitf(api.CannotWrite, "%s: %w", f.out, plainWrite(err))
 	}
 	if !a.json {

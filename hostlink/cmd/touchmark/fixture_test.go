@@ -11,7 +11,8 @@ import (
 	"slices"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/message"
@@ -40,11 +41,11 @@ func newFixture() *fixture { return &fixture{Log: logtest.New(plainNote)} }
 func (f *fixture) answer(req *api.Request) *api.Response {
 	a := message.Approval{Origin: logtest.Origin, Class: "test", NotAfter: logtest.Noon.Add(time.Hour)}
 	must(rand.Read(a.Nonce[:]))
-	var states []sigformat.State
+	var states []hashstate.State
 	for _, it := range req.Items {
 		d := must(message.ParseDigest(it.Digest))
 		a.Items = append(a.Items, message.Item{Format: it.Format, Digest: d, Size: it.Size, Name: it.Name})
-		states = append(states, must(sigformat.ParseState(d.Alg, it.State)))
+		states = append(states, must(hashstate.Parse(d.Alg, it.State)))
 	}
 	i, items := f.Intent(must(message.SignNote(a.Marshal())), plainNote, states)
 	f.Commit()
@@ -91,7 +92,7 @@ func (f *fixture) client(c net.Conn, mode, arg string) {
 	if req.Op == api.OpStatus {
 		s := &api.Status{Origin: logtest.Origin, Link: arg, Verified: mode == "good", Evidence: evidenceOf(mode, arg), Writes: 7000, Days: 900}
 		if mode == "good" || mode == "halted" {
-			s.Board, s.Certs, s.Standing = message.StateReady, []string{"00aa"}, []string{"REVOKED: " + sigformat.Retired.Words()}
+			s.Board, s.Certs, s.Standing = message.StateReady, []string{"00aa"}, []string{"REVOKED: " + certificate.Retired.Words()}
 		}
 		if mode == "halted" {
 			s.Board, s.Halt, s.Days, s.Link = message.StateHalted, arg, -1, "the appliance has halted ("+arg+")"

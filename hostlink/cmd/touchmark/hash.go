@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/message"
 )
@@ -34,7 +36,7 @@ func identityOf(st os.FileInfo) identity {
 type hashed struct {
 	path   string
 	format sigformat.Format
-	state  sigformat.State // as the format has the file
+	state  hashstate.State // as the format has the file
 	id     identity
 
 	inPlace bool // a signature that stands in a file with what it is over goes into this one
@@ -45,7 +47,7 @@ func (h *hashed) digest() message.Digest {
 }
 
 // read gives the file as it is now.
-func (h *hashed) read() ([]byte, error) { return api.ReadSmall(h.path, sigformat.MaxClear) }
+func (h *hashed) read() ([]byte, error) { return api.ReadSmall(h.path, openpgp.MaxClear) }
 
 // again reads a file that was hashed before, and confirms that it still is that.
 func (h *hashed) again() ([]byte, error) {
@@ -131,7 +133,7 @@ func hashFile(path string, format sigformat.Format, alg message.Alg, done *atomi
 // hashOpen hashes a file that was like st when it was opened.
 func hashOpen(path string, f *os.File, st os.FileInfo, format sigformat.Format, alg message.Alg, done *atomic.Int64) (*hashed, error) {
 	h := &hashed{path: path, format: format, id: identityOf(st)}
-	hasher := sigformat.NewHasher(alg)
+	hasher := hashstate.New(alg)
 	into := format.Canonical(hasher)
 	how := pump
 	if h.id.size >= pipelined {

@@ -11,6 +11,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/envelope"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/sshsig"
 	"touchmark/appliance/sigformat/strictjson"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/keyring"
@@ -39,7 +43,7 @@ func (a *app) keyringShowCmd() *cobra.Command {
 			case a.json:
 				for _, k := range keys {
 					a.object(map[string]any{"fingerprint": fmt.Sprintf("%X", k.Key.Fingerprint()), "user_id": k.UserID, "family": k.Family, "algorithm": k.Key.Algorithm(),
-						"created": k.Key.Created.Format(time.RFC3339), "emulated": t.Emulated, "armored": string(sigformat.Armor(k.Bytes()))})
+						"created": k.Key.Created.Format(time.RFC3339), "emulated": t.Emulated, "armored": string(openpgp.Armor(k.Bytes()))})
 				}
 			case fingerprint:
 				for _, k := range keys {
@@ -73,7 +77,7 @@ func (a *app) keyringShowCmd() *cobra.Command {
 
 // certificates prints the OpenPGP certificates of keys for files; of all that were
 // chosen. Were there none, it says so.
-func (a *app) certificates(keys sigformat.Keyring, binary, chosen bool) (some bool, err error) {
+func (a *app) certificates(keys certificate.Keyring, binary, chosen bool) (some bool, err error) {
 	var all []byte
 	for _, k := range keys {
 		if !k.Bare() && (chosen || k.Family == sigformat.FamilyOpenPGP) {
@@ -81,19 +85,19 @@ func (a *app) certificates(keys sigformat.Keyring, binary, chosen bool) (some bo
 		}
 	}
 	if !binary && len(all) > 0 {
-		all = sigformat.Armor(all)
+		all = openpgp.Armor(all)
 	}
 	_, err = a.out.Write(all)
 	return len(all) > 0, err
 }
 
 // bareKeys prints the public keys that no OpenPGP certificate is of.
-func (a *app) bareKeys(keys sigformat.Keyring, ssh bool) (some bool, err error) {
+func (a *app) bareKeys(keys certificate.Keyring, ssh bool) (some bool, err error) {
 	for _, k := range keys {
 		if !k.Bare() {
 			continue
 		}
-		text := []byte(k.Key.SSHPublic() + "\n")
+		text := []byte(sshsig.Public(k.Key) + "\n")
 		if !ssh {
 			der, err := x509.MarshalPKIXPublicKey(k.Key.Public)
 			if err != nil {
@@ -110,9 +114,9 @@ func (a *app) bareKeys(keys sigformat.Keyring, ssh bool) (some bool, err error) 
 }
 
 // inTotoKeys prints those that files of in-toto and DSSE name by such an object.
-func (a *app) inTotoKeys(keys sigformat.Keyring) (some bool, err error) {
+func (a *app) inTotoKeys(keys certificate.Keyring) (some bool, err error) {
 	for _, k := range keys {
-		if o := k.Key.SecureSystems(); o != nil && k.Bare() {
+		if o := envelope.SecureSystems(k.Key); o != nil && k.Bare() {
 			var line bytes.Buffer
 			if err := json.Compact(&line, strictjson.Text(o)); err != nil {
 				return some, err

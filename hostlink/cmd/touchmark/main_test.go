@@ -13,6 +13,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/message"
 )
@@ -108,7 +110,7 @@ func revokeCmd(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	certs := f.Trust.Certs
 	defer func() { f.Trust.Certs = certs }()
-	f.Trust.Certs = [][]byte{f.Revoked(sigformat.Reason(n))}
+	f.Trust.Certs = [][]byte{f.Revoked(certificate.Reason(n))}
 	ts.Check(f.writeTrust(ts.Getenv("TOUCHMARK_TRUST")))
 }
 
@@ -170,7 +172,7 @@ func TestHashSizes(t *testing.T) {
 		}
 		var done atomic.Int64
 		got := must(hashFiles([]string{path, path}, sigformat.OpenPGPBinary, message.SHA256, &done))
-		want := sigformat.NewHasher(message.SHA256)
+		want := hashstate.New(message.SHA256)
 		_, _ = want.Write(data)
 		if got[0].state != want.State() || got[1].state != want.State() || done.Load() != 2*int64(size) {
 			t.Fatalf("%d bytes hash wrongly", size)

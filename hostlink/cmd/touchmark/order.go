@@ -14,7 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/openpgp/subkey"
 	"touchmark/appliance/update"
 	"touchmark/hostlink/binding"
 	"touchmark/hostlink/hostd/api"
@@ -251,7 +252,7 @@ func (d *draft) agree() (order.Action, error) {
 	if err != nil {
 		return nil, exitf(api.BadInput, "certificate: %w", err)
 	}
-	p, err := sigformat.ReadPrimary(b)
+	p, err := subkey.ReadPrimary(b)
 	if err != nil {
 		return nil, exitf(api.BadInput, "%s: %w", d.bind, err)
 	}
@@ -269,7 +270,7 @@ func (d *draft) cert() (order.Action, error) {
 		if d.revoke > 3 {
 			return nil, exitf(api.Usage, "--revoke: 0 no reason, 1 superseded, 2 compromised, 3 retired")
 		}
-		return &order.Cert{Key: d.key, Revoke: true, Code: sigformat.Reason(d.revoke)}, nil
+		return &order.Cert{Key: d.key, Revoke: true, Code: certificate.Reason(d.revoke)}, nil
 	case d.renew == "never":
 		return &order.Cert{Key: d.key}, nil
 	}

@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/tpm/ledgerstore/durable"
 )
@@ -30,7 +32,7 @@ const roomPerFile = 128 << 10
 func checkOutputs(paths []string, format sigformat.Format) error {
 	room := int64(roomPerFile)
 	if format.Cleartext() || format.Enclosed() {
-		room += sigformat.MaxSignatureFile
+		room += openpgp.MaxSignatureFile
 	}
 	dirs := map[string]int{}
 	for _, p := range paths {
@@ -72,17 +74,17 @@ func plainWrite(err error) error {
 // signatureFile is what is written of a key's signature over h. One that stands
 // in a file with what it is over is put into what the file holds now, if that
 // still is what was signed.
-func (h *hashed) signatureFile(k *sigformat.Key, sig []byte, armor bool) (*output, error) {
+func (h *hashed) signatureFile(k *signing.Key, sig []byte, armor bool) (*output, error) {
 	switch {
 	case h.format.Enclosed() || h.format.Cleartext():
 		return h.wholeFile(k, sig)
 	case h.format.Family == sigformat.FamilyOpenPGP && armor:
-		return &output{path: h.path + textSuffix, data: sigformat.ArmorSignature(sig)}, nil
+		return &output{path: h.path + textSuffix, data: openpgp.ArmorSignature(sig)}, nil
 	}
 	return &output{path: h.path + sigSuffix, data: sig}, nil
 }
 
-func (h *hashed) wholeFile(k *sigformat.Key, sig []byte) (*output, error) {
+func (h *hashed) wholeFile(k *signing.Key, sig []byte) (*output, error) {
 	content, err := h.again()
 	if err != nil {
 		return nil, err
@@ -94,7 +96,7 @@ func (h *hashed) wholeFile(k *sigformat.Key, sig []byte) (*output, error) {
 		}
 		o.data, err = h.format.Enclose(k, content, sig)
 	} else {
-		o.data, err = sigformat.Clearsign(content, sig)
+		o.data, err = openpgp.Clearsign(content, sig)
 	}
 	if err != nil {
 		return nil, exitf(api.Evidence, "%w", err)

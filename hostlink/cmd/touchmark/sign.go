@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/hostd/verify"
@@ -181,8 +182,8 @@ func checkInputs(paths []string, format sigformat.Format, allowEmpty bool) (tota
 		if st.Size() == 0 && !allowEmpty {
 			return 0, exitf(api.BadInput, "%s is empty: if that is right, use --allow-empty", p)
 		}
-		if format.Cleartext() && st.Size() > sigformat.MaxClear {
-			return 0, exitf(api.BadInput, "%s has %d bytes: a text with its signature in one file has at most %d", p, st.Size(), sigformat.MaxClear)
+		if format.Cleartext() && st.Size() > openpgp.MaxClear {
+			return 0, exitf(api.BadInput, "%s has %d bytes: a text with its signature in one file has at most %d", p, st.Size(), openpgp.MaxClear)
 		}
 		total += st.Size()
 	}

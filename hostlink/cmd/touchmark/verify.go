@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
@@ -88,7 +90,7 @@ func spoilt(f *verify.Facts, now time.Time) string {
 	switch err := f.Cert.Usable(now); {
 	case err == nil:
 		return ""
-	case errors.Is(err, sigformat.ErrExpired) && f.Created.Before(f.Cert.Expires):
+	case errors.Is(err, certificate.ErrExpired) && f.Created.Before(f.Cert.Expires):
 		return "" // it was made in time
 	}
 	return fmt.Sprintf("key %X is %s", f.Key, f.Cert.Standing(now))
@@ -97,7 +99,7 @@ func spoilt(f *verify.Facts, now time.Time) string {
 // verifyOne checks one file. Missing files are bad input; whatever does not
 // hold is evidence.
 func (a *app) verifyOne(trust *verify.Trust, path, sigPath, proofPath string) (*verify.Facts, error) {
-	content, err := api.ReadSmall(sigPath, sigformat.MaxSignatureFile)
+	content, err := api.ReadSmall(sigPath, openpgp.MaxSignatureFile)
 	if err != nil {
 		return nil, exitf(api.BadInput, "signature: %w", err)
 	}
@@ -149,11 +151,11 @@ func readSignature(content []byte, in *verify.Intent, it message.Item) (*signatu
 	case known && format.Family != sigformat.FamilyOpenPGP:
 		return &signature{bytes: content, format: format, alg: it.Digest.Alg}, nil
 	}
-	f, err := sigformat.ReadSignatureFile(content)
+	f, err := openpgp.ReadSignatureFile(content)
 	if err != nil {
 		return nil, err
 	}
-	format, s, err := f.Format()
+	format, s, err := sigformat.FileFormat(f)
 	if err != nil {
 		return nil, err
 	}

@@ -13,17 +13,17 @@ import (
 	"strings"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/gpgcompat"
 	"touchmark/hostlink/message"
 )
 
 // Ring are the appliance's keys that make OpenPGP signatures, of files or of in-toto's
 // metadata.
-type Ring []*sigformat.Certificate
+type Ring []*certificate.Certificate
 
 // NewRing takes those with a certificate out of the keys of a log.
-func NewRing(keys sigformat.Keyring) Ring {
+func NewRing(keys certificate.Keyring) Ring {
 	var r Ring
 	for _, c := range keys {
 		if !c.Bare() {
@@ -46,7 +46,7 @@ func (r Ring) Match(spec string) Ring {
 	return found
 }
 
-func matches(c *sigformat.Certificate, spec string) bool {
+func matches(c *certificate.Certificate, spec string) bool {
 	if id := hexID(spec); id != "" {
 		return strings.HasSuffix(fingerprint(c), id)
 	}
@@ -79,7 +79,7 @@ func hexID(spec string) string {
 	return s
 }
 
-func fingerprint(c *sigformat.Certificate) string {
+func fingerprint(c *certificate.Certificate) string {
 	return fmt.Sprintf("%X", c.Key.Fingerprint())
 }
 
@@ -153,7 +153,7 @@ func (r Ring) signs(alg message.Alg) error {
 
 // Has reports whether a fingerprint is one of the ring's.
 func (r Ring) Has(fpr [20]byte) bool {
-	return slices.ContainsFunc(r, func(c *sigformat.Certificate) bool { return c.Key.Fingerprint() == fpr })
+	return slices.ContainsFunc(r, func(c *certificate.Certificate) bool { return c.Key.Fingerprint() == fpr })
 }
 
 // Names lists the fingerprints, for people.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/hostlink/gpgcompat"
 	"touchmark/hostlink/message"
 )
@@ -22,13 +24,13 @@ import (
 var made = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
 // certified makes a certificate of a throw-away key.
-func certified(t *testing.T, key crypto.Signer, uid string) *sigformat.Certificate {
+func certified(t *testing.T, key crypto.Signer, uid string) *certificate.Certificate {
 	t.Helper()
-	k, err := sigformat.NewKey(key.Public(), made)
+	k, err := signing.NewKey(key.Public(), made)
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := sigformat.NewCertificate(k, uid, func(digest []byte, h crypto.Hash) ([]byte, error) {
+	raw, err := certificate.New(k, uid, func(digest []byte, h crypto.Hash) ([]byte, error) {
 		if _, ed := key.(ed25519.PrivateKey); ed {
 			h = 0
 		}
@@ -37,7 +39,7 @@ func certified(t *testing.T, key crypto.Signer, uid string) *sigformat.Certifica
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := sigformat.ParseCertificate(raw)
+	c, err := certificate.Parse(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +110,7 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%q: %s, %v; want %s", users, got.Names(), err, want)
 		}
 	}
-	if _, err := r.Choose([]string{"packages"}, made.Add(time.Hour)); !errors.Is(err, sigformat.ErrExpired) {
+	if _, err := r.Choose([]string{"packages"}, made.Add(time.Hour)); !errors.Is(err, certificate.ErrExpired) {
 		t.Errorf("expired: %v", err)
 	}
 	if _, err := Ring(nil).Choose(nil, made); !errors.Is(err, gpgcompat.ErrRefused) {

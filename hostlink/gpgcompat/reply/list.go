@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 )
 
 // kind is how gpg calls a type of key: doc/DETAILS, fields 3, 4 and 17.
@@ -33,16 +33,16 @@ func (r Ring) Listing(colons bool, now time.Time) string {
 	return b.String()
 }
 
-func listColons(b *strings.Builder, c *sigformat.Certificate, now time.Time) {
+func listColons(b *strings.Builder, c *certificate.Certificate, now time.Time) {
 	k, fpr := kinds[c.Key.Algorithm()], fingerprint(c)
 	expires, validity, can := "", "u", "scSC"
 	if !c.Expires.IsZero() {
 		expires = fmt.Sprint(c.Expires.Unix())
 	}
 	switch c.Usable(now) {
-	case sigformat.ErrRevoked:
+	case certificate.ErrRevoked:
 		validity, can = "r", "sc"
-	case sigformat.ErrExpired:
+	case certificate.ErrExpired:
 		validity, can = "e", "sc"
 	}
 	fmt.Fprintf(b, "sec:%s:%d:%d:%s:%d:%s::u:::%s:::+::%s:23::0:\n", validity, k.bits, k.algo, fpr[24:], c.Key.Created.Unix(), expires, can, k.curve)
@@ -55,7 +55,7 @@ func quoteColons(s string) string {
 	return strings.NewReplacer(`\`, `\x5c`, ":", `\x3a`).Replace(s)
 }
 
-func listPlain(b *strings.Builder, c *sigformat.Certificate, now time.Time) {
+func listPlain(b *strings.Builder, c *certificate.Certificate, now time.Time) {
 	k, state := kinds[c.Key.Algorithm()], ""
 	name := k.curve
 	if name == "" {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message"
 )
 
@@ -15,7 +16,7 @@ var hashIDs = map[message.Alg]int{message.SHA256: 8, message.SHA384: 9, message.
 // Signed are the status lines of a signature that was made and written
 // (doc/DETAILS: KEY_CONSIDERED, BEGIN_SIGNING, SIG_CREATED). git looks for the
 // last with a line end before it.
-func Signed(c *sigformat.Certificate, f sigformat.Format, alg message.Alg, at time.Time) string {
+func Signed(c *certificate.Certificate, f sigformat.Format, alg message.Alg, at time.Time) string {
 	what, class := "D", 0
 	if f.Text() {
 		class = 1

@@ -83,7 +83,7 @@ type Item struct {
 	Digest string `json:"digest"` // "sha256:…"
 	Size   uint64 `json:"size"`
 
-	State    []byte `json:"state,omitempty"`    // sigformat.State.Bytes; or
+	State    []byte `json:"state,omitempty"`    // hashstate.State.Bytes; or
 	Document []byte `json:"document,omitempty"` // at most message.MaxDocument bytes
 }
 

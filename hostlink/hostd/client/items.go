@@ -6,6 +6,7 @@ import (
 
 	"touchmark/appliance/sigformat"
 	"touchmark/appliance/sigformat/document"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/message"
 )
@@ -14,7 +15,7 @@ import (
 type File struct {
 	Name   string                 // as it is to be called
 	Format sigformat.Format       // of its signature
-	State  sigformat.State        // of what the format is over
+	State  hashstate.State        // of what the format is over
 	Read   func() ([]byte, error) // gives all of it; called for small files only
 }
 

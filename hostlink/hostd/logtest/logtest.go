@@ -21,6 +21,9 @@ import (
 	"touchmark/appliance/policy"
 	"touchmark/appliance/policy/policytest"
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
@@ -40,7 +43,7 @@ type Log struct {
 	TPM     *quotetest.TPM
 	Signer  note.Signer // the log key
 	Priv    *ecdsa.PrivateKey
-	Key     *sigformat.Key // its public half, in OpenPGP form
+	Key     *signing.Key // its public half, in OpenPGP form
 	Trust   anchor.Trust
 	Entries [][]byte
 	Note    []byte // newest checkpoint
@@ -117,7 +120,7 @@ func New(policyNote []byte) *Log {
 	l := &Log{TPM: quotetest.New(), Priv: Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))}
 	private, public := NewKey(Origin)
 	l.Signer = Must(note.NewSigner(private))
-	l.Key = Must(sigformat.NewKey(l.Priv.Public(), Noon.Add(-24*time.Hour)))
+	l.Key = Must(signing.NewKey(l.Priv.Public(), Noon.Add(-24*time.Hour)))
 	att := ledger.TokenAttestation{Slot: []byte("slot"), Intermediate: []byte("intermediate")}
 	g := &ledger.Genesis{
 		Origin: Origin, LogKey: public, AK: l.TPM.Public(), Creation: l.TPM.Creation(ledger.OutsideInfo(Origin, []ledger.TokenAttestation{att}, [32]byte{})),
@@ -125,7 +128,7 @@ func New(policyNote []byte) *Log {
 		Keys: []ledger.TokenKey{{Name: "packages", Slot: "9c", Family: "openpgp-data", Algorithm: "p256",
 			Fingerprint: l.Key.Fingerprint(), SPKI: Must(x509.MarshalPKIXPublicKey(l.Priv.Public())),
 			Token: ledger.TokenInfo{Serial: 1, Firmware: "5.7.1", Emulated: true}, Attestation: att,
-			Cert: Must(sigformat.NewCertificate(l.Key, "Test <test@touchmark.example>", l.Token))}},
+			Cert: Must(certificate.New(l.Key, "Test <test@touchmark.example>", l.Token))}},
 		Policy: policyNote,
 	}
 	l.Append(g)
@@ -153,8 +156,8 @@ func (l *Log) Token(digest []byte, h crypto.Hash) ([]byte, error) {
 }
 
 // Revoked is the certificate of the trust file after the token revoked itself.
-func (l *Log) Revoked(code sigformat.Reason) []byte {
-	c, x := Must(sigformat.ParseCertificate(l.Trust.Certs[0])), sigformat.Certification{Created: Noon, Revoke: true, Code: code, Origin: Origin}
+func (l *Log) Revoked(code certificate.Reason) []byte {
+	c, x := Must(certificate.Parse(l.Trust.Certs[0])), certificate.Certification{Created: Noon, Revoke: true, Code: code, Origin: Origin}
 	p := Must(c.Plan(x))
 	return Must(c.With(x, Must(p.Finish(Must(l.Token(p.Digest, p.Alg.Hash())))))).Bytes()
 }
@@ -199,7 +202,7 @@ func (l *Log) Commit() {
 }
 
 // Intent appends the intent of a job and makes its signatures.
-func (l *Log) Intent(approval, submission []byte, states []sigformat.State) (uint64, []ledger.ItemResult) {
+func (l *Log) Intent(approval, submission []byte, states []hashstate.State) (uint64, []ledger.ItemResult) {
 	l.intents++
 	text := Must(message.NoteText(approval))
 	job, asked := message.JobOf(text), Must(message.ParseApproval(text)).Items

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"testing"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -38,7 +38,7 @@ func TestATokenJoins(t *testing.T) {
 		t.Fatal("after a restart the trust file is good again")
 	}
 	next := *s.m.trust
-	cert := logtest.Must(sigformat.ParseCertificate(spare.Record.Cert))
+	cert := logtest.Must(certificate.Parse(spare.Record.Cert))
 	next.Keys = append(next.Keys[:1:1], cert)
 	s.m.Retrust(&next)
 	if s.m.Outdated() {

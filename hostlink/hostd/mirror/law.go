@@ -9,7 +9,7 @@ import (
 	"slices"
 
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
@@ -64,7 +64,7 @@ func firstLaw(g *ledger.Genesis) (law, error) {
 	l := law{policy: p, keys: []logKey{{0, g.LogKey}}, emulated: g.Emulated()}
 	for _, k := range g.Keys {
 		known := tokenkey.Known{Name: k.Name}
-		if c, err := sigformat.ParseCertificate(k.Cert); err == nil {
+		if c, err := certificate.Parse(k.Cert); err == nil {
 			known.Public = c.Key.Public
 		}
 		l.tokens = append(l.tokens, known)

@@ -42,7 +42,7 @@ type Item struct {
 	Format string `json:"format"`
 	Digest string `json:"digest"` // "sha256:…" of what the format is over
 	Size   uint64 `json:"size"`
-	State  []byte `json:"state"` // hash state, sigformat.State.Bytes
+	State  []byte `json:"state"` // hash state, hashstate.State.Bytes
 	Place  uint64 `json:"place"` // in the queue: lower came earlier
 	Signed bool   `json:"signed,omitempty"`
 }

@@ -9,7 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp"
 	"touchmark/hostlink/hostd/round"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledgerstore/durable"
@@ -143,9 +144,9 @@ func (s *Sign) file(path string, sig []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return sigformat.Clearsign(document, sig)
+		return openpgp.Clearsign(document, sig)
 	case s.Armor:
-		return sigformat.ArmorSignature(sig), nil
+		return openpgp.ArmorSignature(sig), nil
 	}
 	return sig, nil
 }
@@ -203,11 +204,11 @@ func (r *Repository) settle(number uint64) error {
 }
 
 // StateOf reads the hash state of an item, for the request that has it signed.
-func StateOf(it round.Item) (message.Digest, sigformat.State, error) {
+func StateOf(it round.Item) (message.Digest, hashstate.State, error) {
 	digest, err := message.ParseDigest(it.Digest)
 	if err != nil {
-		return digest, sigformat.State{}, err
+		return digest, hashstate.State{}, err
 	}
-	state, err := sigformat.ParseState(digest.Alg, it.State)
+	state, err := hashstate.Parse(digest.Alg, it.State)
 	return digest, state, err
 }

@@ -12,7 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp"
 	"touchmark/hostlink/hostd/round"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledgerstore/durable"
@@ -123,7 +124,7 @@ func (r *Repository) link(dir string) (list []artifact, look string, err error) 
 // Read gives a signed file of a snapshot that is not published yet, if it is no
 // larger than one that somebody is shown.
 func (r *Repository) Read(number uint64, name string) ([]byte, error) {
-	return durable.ReadRegular(filepath.Join(r.generation(number), name), sigformat.MaxClear)
+	return durable.ReadRegular(filepath.Join(r.generation(number), name), openpgp.MaxClear)
 }
 
 // own replaces the links of what is signed by copies that nobody else can
@@ -163,8 +164,8 @@ func (a artifact) fits(path string) error {
 		return err
 	}
 	for _, s := range a.sign {
-		if s.Format.Cleartext() && st.Size() > sigformat.MaxClear {
-			return fmt.Errorf("%s has %d bytes: a text with its signature in one file has at most %d", a.name, st.Size(), sigformat.MaxClear)
+		if s.Format.Cleartext() && st.Size() > openpgp.MaxClear {
+			return fmt.Errorf("%s has %d bytes: a text with its signature in one file has at most %d", a.name, st.Size(), openpgp.MaxClear)
 		}
 	}
 	return nil
@@ -172,7 +173,7 @@ func (a artifact) fits(path string) error {
 
 // hashing is one format's view of a file.
 type hashing struct {
-	h    *sigformat.Hasher
+	h    *hashstate.Hasher
 	into io.WriteCloser
 }
 
@@ -181,7 +182,7 @@ type hashing struct {
 func (a artifact) hashes() (list []hashing, all io.Writer) {
 	var writers []io.Writer
 	for _, s := range a.sign {
-		h := sigformat.NewHasher(s.Alg)
+		h := hashstate.New(s.Alg)
 		list = append(list, hashing{h, s.Format.Canonical(h)})
 		writers = append(writers, list[len(list)-1].into)
 	}

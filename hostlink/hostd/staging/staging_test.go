@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/hostd/round"
 	"touchmark/hostlink/message"
@@ -168,7 +169,7 @@ func TestOwnCopy(t *testing.T) {
 func realSignature(t *testing.T, items []round.Item) func(round.Item) (*Signature, error) {
 	note := logtest.Must(message.SignNote([]byte("not looked at here\n")))
 	a := message.Approval{Origin: logtest.Origin, Class: "test", NotAfter: logtest.Noon.Add(time.Hour)}
-	var states []sigformat.State
+	var states []hashstate.State
 	for _, it := range items {
 		digest, state, err := StateOf(it)
 		must(t, err)

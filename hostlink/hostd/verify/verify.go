@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
@@ -24,7 +27,7 @@ import (
 type Trust struct {
 	*anchor.Trust
 	AttestKey *quote.AK
-	Keys      sigformat.Keyring
+	Keys      certificate.Keyring
 
 	note []byte             // of a checkpoint that was verified before, nil if there is none
 	cp   *anchor.Checkpoint // what it says
@@ -67,7 +70,7 @@ func decoded(tr *anchor.Trust) (*Trust, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := sigformat.ParseKeyring(tr.Certs)
+	keys, err := certificate.ParseKeyring(tr.Certs)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +86,7 @@ type Intent struct {
 	Size     uint64 // of the checkpoint that covers it
 
 	trust *Trust
-	cert  *sigformat.Certificate // of its key, as pinned
+	cert  *certificate.Certificate // of its key, as pinned
 }
 
 // OpenProof verifies a proof down to the TPM's attestation and takes its
@@ -146,16 +149,16 @@ type Facts struct {
 
 	// Cert is the signer's certificate as it is pinned now; it may be revoked or have
 	// expired since.
-	Cert *sigformat.Certificate
+	Cert *certificate.Certificate
 }
 
 // Signer is the key that the intent announced.
-func (in *Intent) Signer() *sigformat.Key { return in.cert.Key }
+func (in *Intent) Signer() *signing.Key { return in.cert.Key }
 
 // Check verifies that sig is the signature in this format that this intent
 // announced for the file with state s. If several items have that digest, the one
 // called name is reported.
-func (in *Intent) Check(name string, f sigformat.Format, s sigformat.State, sig []byte) (*Facts, error) {
+func (in *Intent) Check(name string, f sigformat.Format, s hashstate.State, sig []byte) (*Facts, error) {
 	i, err := in.Find(name, f, s)
 	if err != nil {
 		return nil, err
@@ -165,7 +168,7 @@ func (in *Intent) Check(name string, f sigformat.Format, s sigformat.State, sig 
 
 // Find picks the item that speaks of the file with state s in a format; name
 // decides between items of the same bytes.
-func (in *Intent) Find(name string, f sigformat.Format, s sigformat.State) (int, error) {
+func (in *Intent) Find(name string, f sigformat.Format, s hashstate.State) (int, error) {
 	want, found := message.Digest{Alg: s.Alg(), Sum: s.Digest()}, -1
 	for i, it := range in.Approval.Items {
 		same := it.Format == f.Name && it.Digest.Equal(want) && it.Size == s.Count()
@@ -192,7 +195,7 @@ func (in *Intent) names() string {
 }
 
 // CheckItem is Check for the item at index i.
-func (in *Intent) CheckItem(i int, s sigformat.State, sig []byte) (*Facts, error) {
+func (in *Intent) CheckItem(i int, s hashstate.State, sig []byte) (*Facts, error) {
 	it := in.Approval.Items[i]
 	format, ok := sigformat.FormatOf(it.Format)
 	if !ok || it.Size != s.Count() || !it.Digest.Equal(message.Digest{Alg: s.Alg(), Sum: s.Digest()}) {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
@@ -17,16 +18,16 @@ func must[T any](v T, err error) T { return logtest.Must(v, err) }
 
 var plainNote = must(message.SignNote([]byte("not looked at here\n")))
 
-func stateOf(data string) sigformat.State {
-	h := sigformat.NewHasher(message.SHA256)
+func stateOf(data string) hashstate.State {
+	h := hashstate.New(message.SHA256)
 	_, _ = h.Write([]byte(data)) // hashes never fail
 	return h.State()
 }
 
 // approval asks for files of the given names that hold their own name.
-func approval(names ...string) (message.Approval, []sigformat.State) {
+func approval(names ...string) (message.Approval, []hashstate.State) {
 	a := message.Approval{Origin: logtest.Origin, Class: "test", NotAfter: logtest.Noon.Add(time.Hour)}
-	var states []sigformat.State
+	var states []hashstate.State
 	for _, n := range names {
 		s := stateOf(n)
 		states = append(states, s)
@@ -37,7 +38,7 @@ func approval(names ...string) (message.Approval, []sigformat.State) {
 }
 
 // signed makes a log with one job in it, and the job's proof.
-func signed(a message.Approval, states []sigformat.State) (*Trust, []ledger.ItemResult, []byte) {
+func signed(a message.Approval, states []hashstate.State) (*Trust, []ledger.ItemResult, []byte) {
 	l := logtest.New(plainNote)
 	l.Filler(logtest.Noon)
 	i, items := l.Intent(must(message.SignNote(a.Marshal())), plainNote, states)

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/round"
 	"touchmark/hostlink/hostd/staging"
 	"touchmark/hostlink/message"
@@ -232,7 +233,7 @@ func (d *desk) published(rule, name string) string {
 	must(d.t, err)
 	sig, err := os.ReadFile(filepath.Join(into, name+".sig"))
 	must(d.t, err)
-	h := sigformat.NewHasher(message.SHA256)
+	h := hashstate.New(message.SHA256)
 	_, _ = h.Write(b) // takes everything
 	if want := "signature of " + (message.Digest{Alg: message.SHA256, Sum: h.State().Digest()}).String(); string(sig) != want {
 		d.t.Fatalf("%s has the signature %q, want %q", name, sig, want)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/hostlink/intoto"
 	"touchmark/hostlink/message"
 )
@@ -31,13 +33,13 @@ func must[T any](v T, err error) T {
 // owner is a token key in software.
 type owner struct {
 	signer crypto.Signer
-	cert   *sigformat.Certificate
+	cert   *certificate.Certificate
 }
 
 func newOwner(userID string, signer crypto.Signer, made time.Time) *owner {
 	o := &owner{signer: signer}
-	k := must(sigformat.NewKey(signer.Public(), made))
-	o.cert = must(sigformat.ParseCertificate(must(sigformat.NewCertificate(k, userID, o.token))))
+	k := must(signing.NewKey(signer.Public(), made))
+	o.cert = must(certificate.Parse(must(certificate.New(k, userID, o.token))))
 	return o
 }
 

@@ -3,7 +3,7 @@ package link
 import (
 	"fmt"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/audit/finding"
@@ -51,7 +51,7 @@ func (l *Linker) cert(t *task.Task, b *ledger.Order, w *task.Order) {
 }
 
 // planned compares a digest with that of the certification ordered.
-func (s *orders) planned(x sigformat.Certification, sign message.Digest, name string) error {
+func (s *orders) planned(x certificate.Certification, sign message.Digest, name string) error {
 	k := s.named(name)
 	if k == nil {
 		return fmt.Errorf("it is about key %q, which this log does not have", name)

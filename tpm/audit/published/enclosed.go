@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/appliance/sigformat/strictjson"
 	"touchmark/hostlink/message"
 )
@@ -20,7 +21,7 @@ import (
 // enclosed is a signature that stands in one file with what it is over.
 type enclosed struct {
 	signature []byte // as the log has it
-	over      []sigformat.State
+	over      []hashstate.State
 }
 
 // reading is what a file is to a reader.
@@ -34,7 +35,7 @@ type reading struct {
 // file.
 func (r *Repository) enclosed(file []byte) (found []enclosed) {
 	for _, x := range readings(file) {
-		var over []sigformat.State
+		var over []hashstate.State
 		for _, format := range x.formats {
 			for _, c := range r.keys {
 				for _, sig := range format.Claimed(c.Key, x.document, x.objects) {
@@ -49,9 +50,9 @@ func (r *Repository) enclosed(file []byte) (found []enclosed) {
 	return found
 }
 
-func statesOf(document []byte) (all []sigformat.State) {
+func statesOf(document []byte) (all []hashstate.State) {
 	for _, alg := range message.Algs() {
-		h := sigformat.NewHasher(alg)
+		h := hashstate.New(alg)
 		_, _ = h.Write(document) // a hash never fails
 		all = append(all, h.State())
 	}

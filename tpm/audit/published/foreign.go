@@ -6,7 +6,8 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 )
 
 // Whoever has a token sign around the log need not write the packet as the board
@@ -40,7 +41,7 @@ func (r *Repository) claims(file []byte) bool {
 
 func (r *Repository) names(body []byte) bool {
 	issuers := issuersOf(body)
-	return slices.ContainsFunc(r.keys, func(c *sigformat.Certificate) bool {
+	return slices.ContainsFunc(r.keys, func(c *certificate.Certificate) bool {
 		f := c.Key.Fingerprint()
 		return slices.ContainsFunc(issuers, func(id []byte) bool { return len(id) >= 8 && bytes.HasSuffix(f[:], id) })
 	})
@@ -66,7 +67,7 @@ func alone(file, body []byte) []byte {
 	}
 	_, text, _ := bytes.Cut(rest, []byte("\n\n"))
 	text, _, _ = bytes.Cut(text, blockStart)
-	return slices.Concat(clearHead, []byte("Hash: SHA256\n\n"), text, sigformat.ArmorSignature(packet))
+	return slices.Concat(clearHead, []byte("Hash: SHA256\n\n"), text, openpgp.ArmorSignature(packet))
 }
 
 // signatures finds the bodies of all signatures over documents (types 00 and 01) in a

@@ -12,6 +12,9 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp"
+	sigpacket "touchmark/appliance/sigformat/openpgp/packet"
 	"touchmark/tpm/ledger"
 )
 
@@ -25,7 +28,7 @@ func (s *signer) gnupg(content string, kind byte, hashed ...byte) []byte {
 	s.must(err)
 	body := append(head, 0, 10, 9, 16)
 	body = append(append(body, s.keyID()...), digest[:2]...)
-	body = sigformat.AppendMPI(sigformat.AppendMPI(body, r.Bytes()), v.Bytes())
+	body = sigpacket.AppendMPI(sigpacket.AppendMPI(body, r.Bytes()), v.Bytes())
 	return append([]byte{0xc2, byte(len(body))}, body...)
 }
 
@@ -36,7 +39,7 @@ func (s *signer) issuer() []byte {
 }
 
 // take does with a file what the command does.
-func take(t *testing.T, r *Repository, name string, file []byte, over []sigformat.State) {
+func take(t *testing.T, r *Repository, name string, file []byte, over []hashstate.State) {
 	t.Helper()
 	for _, part := range r.Apart(file) {
 		r.Add(name, part, over)
@@ -103,7 +106,7 @@ func TestTwoBelowAText(t *testing.T) {
 	s.format = sigformat.OpenPGPCleartext
 	mine := s.sign("InRelease", "Suite: stable\n", true, ledger.Signed)
 	both := slices.Concat(stranger.gnupg("x", 0), mine)
-	file := []byte("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256, SHA512\n\nSuite: stable\n" + string(sigformat.ArmorSignature(both)))
+	file := []byte("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256, SHA512\n\nSuite: stable\n" + string(openpgp.ArmorSignature(both)))
 	r := New(s.ring(), origin)
 	parts := r.Apart(file)
 	if len(parts) != 1 {

@@ -16,12 +16,15 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 )
 
 // MaxSignature bounds a signature file in bytes.
-const MaxSignature = sigformat.MaxSignatureFile
+const MaxSignature = openpgp.MaxSignatureFile
 
 // maxNames bounds the names that are remembered in case something newer comes.
 const maxNames = 1 << 17
@@ -55,16 +58,16 @@ type Found struct {
 	Job   message.JobID `json:"-"`
 	Time  *time.Time    `json:"time,omitempty"` // of the signature or intent
 
-	sig   *sigformat.Signature // nil of one that is not OpenPGP's
+	sig   *openpgp.Signature // nil of one that is not OpenPGP's
 	raw   []byte
-	over  []sigformat.State // of the file, empty if it is missing; with each hash if the signature does not say which
+	over  []hashstate.State // of the file, empty if it is missing; with each hash if the signature does not say which
 	named bool
 	taken bool
 }
 
 // Repository is what was found in a repository.
 type Repository struct {
-	keys   sigformat.Keyring
+	keys   certificate.Keyring
 	origin string
 	jobs   map[message.JobID][]*Found // not matched with an intent yet
 	loose  map[string][]*Found        // by the file's digest: signatures that name no job
@@ -72,13 +75,13 @@ type Repository struct {
 }
 
 // New begins with the pinned certificates of a log and its origin.
-func New(keys sigformat.Keyring, origin string) *Repository {
+func New(keys certificate.Keyring, origin string) *Repository {
 	return &Repository{keys: keys, origin: origin, jobs: map[message.JobID][]*Found{}, loose: map[string][]*Found{}}
 }
 
 // Add takes a signature file, as Apart gives it; over is what Hash said of it. Of a file that holds
 // signatures with what they are over, it takes each by a key of the log.
-func (r *Repository) Add(name string, signature []byte, over []sigformat.State) {
+func (r *Repository) Add(name string, signature []byte, over []hashstate.State) {
 	inside := r.enclosed(signature)
 	for _, e := range inside {
 		r.add(name, e.signature, e.over, true)
@@ -91,7 +94,7 @@ func (r *Repository) Add(name string, signature []byte, over []sigformat.State) 
 
 // add takes a signature; named says that what it stands in names a key of the log
 // for it.
-func (r *Repository) add(name string, signature []byte, over []sigformat.State, named bool) {
+func (r *Repository) add(name string, signature []byte, over []hashstate.State, named bool) {
 	f := &Found{File: name, over: over, named: named}
 	_, s, content, err := read(signature)
 	switch {
@@ -113,7 +116,7 @@ func (r *Repository) add(name string, signature []byte, over []sigformat.State, 
 		f.State, f.Text = Unlogged, fmt.Sprintf("it names log %q", s.Origin)
 	default:
 		f.Job, f.sig, f.raw, f.Time = s.Job, s, content.Packet, &s.Created
-		f.over = slices.DeleteFunc(slices.Clone(over), func(o sigformat.State) bool { return o.Alg() != s.Alg })
+		f.over = slices.DeleteFunc(slices.Clone(over), func(o hashstate.State) bool { return o.Alg() != s.Alg })
 		r.jobs[s.Job] = append(r.jobs[s.Job], f)
 		return
 	}
@@ -207,7 +210,7 @@ func (m *Match) loose(in *intent, b *ledger.Intent) error {
 // judge finds the item that a signature belongs to.
 func (r *Repository) judge(f *Found, in *intent, b *ledger.Intent) (State, string) {
 	for i, d := range b.SignDigests {
-		if _, err := r.keys.Find(f.sig.Fingerprint).Key.VerifyDigest(f.raw, d.Sum); err != nil || f.sig.Alg != d.Alg {
+		if _, err := openpgp.VerifyDigest(r.keys.Find(f.sig.Fingerprint).Key, f.raw, d.Sum); err != nil || f.sig.Alg != d.Alg {
 			continue
 		}
 		in.here[i] = true
@@ -299,7 +302,7 @@ func (m *Match) Finish() error {
 			if f.named {
 				f.State, f.Text = Mismatch, "it names a key of this log, whose signature over that it is not"
 			}
-			if slices.ContainsFunc(m.r.keys, func(c *sigformat.Certificate) bool { return c.Bare() && c.Key.Made(f.raw, f.over) }) {
+			if slices.ContainsFunc(m.r.keys, func(c *certificate.Certificate) bool { return c.Bare() && sigformat.Made(c.Key, f.raw, f.over) }) {
 				f.State, f.Text = Unlogged, "no intent announced it"
 			}
 			errs = append(errs, m.say(*f))

@@ -13,6 +13,10 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 )
@@ -25,7 +29,7 @@ var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 type signer struct {
 	t      *testing.T
 	priv   *ecdsa.PrivateKey
-	key    *sigformat.Key
+	key    *signing.Key
 	format sigformat.Format
 	index  uint64
 	log    [][]byte
@@ -37,19 +41,19 @@ func newSigner(t *testing.T) *signer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := sigformat.NewKey(&priv.PublicKey, noon)
+	key, err := signing.NewKey(&priv.PublicKey, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &signer{t: t, priv: priv, key: key, format: sigformat.OpenPGPBinary}
 }
 
-func state(content string) []sigformat.State {
-	h := sigformat.NewHasher(message.SHA256)
+func state(content string) []hashstate.State {
+	h := hashstate.New(message.SHA256)
 	if _, err := h.Write([]byte(content)); err != nil {
 		panic(err) // a hash never fails
 	}
-	return []sigformat.State{h.State()}
+	return []hashstate.State{h.State()}
 }
 
 // sign makes a signature and, if logged, its intent and outcome.
@@ -90,7 +94,7 @@ func (s *signer) add(index uint64, body any) {
 }
 
 // ring is the key as the trust has it.
-func (s *signer) ring() sigformat.Keyring { return sigformat.Keyring{{Key: s.key}} }
+func (s *signer) ring() certificate.Keyring { return certificate.Keyring{{Key: s.key}} }
 
 func (s *signer) must(err error) {
 	s.t.Helper()
@@ -136,7 +140,7 @@ func TestStates(t *testing.T) {
 // A keyring under the name of a signature is no signature by others; with a signature over a file in it, it is one.
 func TestKeyrings(t *testing.T) {
 	s := newSigner(t)
-	cert, err := sigformat.NewCertificate(s.key, "a <a@example.org>", func(digest []byte, h crypto.Hash) ([]byte, error) { return s.priv.Sign(rand.Reader, digest, h) })
+	cert, err := certificate.New(s.key, "a <a@example.org>", func(digest []byte, h crypto.Hash) ([]byte, error) { return s.priv.Sign(rand.Reader, digest, h) })
 	s.must(err)
 	sig := s.sign("x", "x", false, "")
 	newer := func(tag byte, length []byte, n int) []byte {
@@ -144,18 +148,18 @@ func TestKeyrings(t *testing.T) {
 	}
 	for name, file := range map[string][]byte{
 		"certificate archive-keyring.gpg": cert,
-		"certificate KEYS.asc":            sigformat.Armor(cert),
+		"certificate KEYS.asc":            openpgp.Armor(cert),
 		"certificate two.gpg":             slices.Concat(cert, cert),
 		"certificate newer.gpg":           slices.Concat(newer(6, []byte{5}, 5), newer(13, []byte{192, 8}, 200), newer(17, []byte{255, 0, 0, 1, 0}, 256)),
 		"signature-foreign cut.gpg":       cert[:len(cert)-1],
 		"signature-foreign parts.gpg":     slices.Concat(newer(6, []byte{225}, 2), newer(13, []byte{2}, 2)),
 		"signature-unlogged hidden.gpg":   slices.Concat(cert, sig),
-		"signature-unlogged hidden.asc":   slices.Concat(sigformat.Armor(cert), sigformat.ArmorSignature(sig)),
+		"signature-unlogged hidden.asc":   slices.Concat(openpgp.Armor(cert), openpgp.ArmorSignature(sig)),
 		"signature-foreign late.gpg":      slices.Concat(cert[len(cert)/2:], cert),
 		"signature-foreign huge.gpg":      {0x9a, 0xff, 0xff, 0xff, 0xff, 4},
 		"signature-foreign empty.gpg":     {},
 	} {
-		for _, over := range [][]sigformat.State{nil, state("beside it")} {
+		for _, over := range [][]hashstate.State{nil, state("beside it")} {
 			r := New(s.ring(), origin)
 			r.Add(strings.Fields(name)[1], file, over)
 			if got := s.match(r); !slices.Equal(got, []string{name}) {
@@ -275,7 +279,7 @@ func TestTexts(t *testing.T) {
 	r := New(s.ring(), origin)
 	clear := func(format sigformat.Format, signed, shown string) []byte {
 		s.format = format
-		file, err := sigformat.Clearsign([]byte(shown), s.sign("Release", signed, true, ledger.Signed))
+		file, err := openpgp.Clearsign([]byte(shown), s.sign("Release", signed, true, ledger.Signed))
 		s.must(err)
 		return file
 	}
@@ -288,9 +292,9 @@ func TestTexts(t *testing.T) {
 	add("evil/InRelease", clear(sigformat.OpenPGPCleartext, "Suite: stable\n", "Suite: evil\n"), "")
 	add("other/InRelease", clear(sigformat.OpenPGPText, "Suite: old \n", "Suite: old\n"), "")
 	s.format = sigformat.OpenPGPText
-	add("notes.asc", sigformat.ArmorSignature(s.sign("notes", "a\nb\n", true, ledger.Signed)), "a\r\nb\n")
-	add("bad.asc", sigformat.ArmorSignature(s.sign("bad", "a\nb\n", true, ledger.Signed)), "a\nc\n")
-	add("control.asc", sigformat.ArmorSignature(s.sign("control", "a\n", true, ledger.Signed)), "a\x00\n")
+	add("notes.asc", openpgp.ArmorSignature(s.sign("notes", "a\nb\n", true, ledger.Signed)), "a\r\nb\n")
+	add("bad.asc", openpgp.ArmorSignature(s.sign("bad", "a\nb\n", true, ledger.Signed)), "a\nc\n")
+	add("control.asc", openpgp.ArmorSignature(s.sign("control", "a\n", true, ledger.Signed)), "a\x00\n")
 	s.format = sigformat.OpenPGPBinary
 	add("bytes.sig", s.sign("bytes", "a\n", true, ledger.Signed), "a\r\n")
 	want := []string{"file-missing control.asc", "published InRelease", "published notes.asc",
@@ -304,11 +308,11 @@ func TestTexts(t *testing.T) {
 func TestOtherFamilies(t *testing.T) {
 	for _, name := range []string{"sshsig-git", "raw-boot"} {
 		s, stranger := newSigner(t), newSigner(t)
-		bare, err := sigformat.ParseCertificate(sigformat.BareCertificate(s.key))
+		bare, err := certificate.Parse(certificate.NewBare(s.key))
 		s.must(err)
 		format, _ := sigformat.FormatOf(name)
 		s.format, stranger.format = format, format
-		r := New(sigformat.Keyring{bare}, origin)
+		r := New(certificate.Keyring{bare}, origin)
 		add := func(name string, sig []byte, file string) {
 			over, err := r.Hash(sig, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(file)), nil })
 			s.must(err)
@@ -332,7 +336,7 @@ func TestOtherFamilies(t *testing.T) {
 func TestSameJobOtherSignature(t *testing.T) {
 	s := newSigner(t)
 	sig := s.sign("good", "good", true, ledger.Signed)
-	p, err := sigformat.ParseSignature(sig)
+	p, err := openpgp.ParseSignature(sig)
 	s.must(err)
 	plan, err := sigformat.OpenPGPBinary.Plan(s.key, state("evil")[0], noon, origin, p.Job)
 	s.must(err)

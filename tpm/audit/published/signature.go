@@ -9,6 +9,9 @@ import (
 	"strings"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message"
 )
 
@@ -46,9 +49,9 @@ const MaxEnclosed = 1 << 20
 // hash it was made is taken for a raw one if the log has a key for such, or for
 // SSH's. No states and no error: the signature is of a form that this log has not, or
 // its file is not there or no text.
-func (r *Repository) Hash(signature []byte, file func() (io.ReadCloser, error)) ([]sigformat.State, error) {
+func (r *Repository) Hash(signature []byte, file func() (io.ReadCloser, error)) ([]hashstate.State, error) {
 	format, s, f, err := read(signature)
-	switch bare := slices.ContainsFunc(r.keys, (*sigformat.Certificate).Bare); {
+	switch bare := slices.ContainsFunc(r.keys, (*certificate.Certificate).Bare); {
 	case err != nil && !bare:
 		return nil, nil
 	case err != nil:
@@ -60,7 +63,7 @@ func (r *Repository) Hash(signature []byte, file func() (io.ReadCloser, error)) 
 }
 
 // hash reads the file once for each hash.
-func hash(format sigformat.Format, algs []message.Alg, file func() (io.ReadCloser, error)) (all []sigformat.State, err error) {
+func hash(format sigformat.Format, algs []message.Alg, file func() (io.ReadCloser, error)) (all []hashstate.State, err error) {
 	for _, alg := range algs {
 		r, err := file()
 		if r == nil || err != nil {
@@ -81,9 +84,9 @@ func hash(format sigformat.Format, algs []message.Alg, file func() (io.ReadClose
 }
 
 // read takes the one signature out of a signature file.
-func read(content []byte) (format sigformat.Format, s *sigformat.Signature, f *sigformat.SignatureFile, err error) {
-	if f, err = sigformat.ReadSignatureFile(content); err == nil {
-		format, s, err = f.Format()
+func read(content []byte) (format sigformat.Format, s *openpgp.Signature, f *openpgp.SignatureFile, err error) {
+	if f, err = openpgp.ReadSignatureFile(content); err == nil {
+		format, s, err = sigformat.FileFormat(f)
 	}
 	return format, s, f, err
 }

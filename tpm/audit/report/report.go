@@ -8,7 +8,7 @@ package report
 import (
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
@@ -55,7 +55,7 @@ type Certificate struct {
 }
 
 // CertificateOf tells of a key's certificate, which may be nil.
-func CertificateOf(key string, c *sigformat.Certificate) Certificate {
+func CertificateOf(key string, c *certificate.Certificate) Certificate {
 	out := Certificate{Key: key}
 	if c == nil {
 		return out

@@ -7,7 +7,7 @@ import (
 
 	"touchmark/appliance/piv/attest"
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
@@ -115,7 +115,7 @@ func names[K any](keys []K, name func(K) string) (all []string) {
 // genesisKeys takes the signing keys from the pinned certificates, and the
 // certificates that administrators may have renewed since from the entry.
 func (t *Task) genesisKeys(g *ledger.Genesis, k *Keys) {
-	pinned, err := sigformat.ParseKeyring(k.Trust.Certs)
+	pinned, err := certificate.ParseKeyring(k.Trust.Certs)
 	if err != nil {
 		t.Evidence(finding.Genesis, "the pinned OpenPGP certificates: %v", err)
 		return

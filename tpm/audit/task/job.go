@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
@@ -42,7 +43,7 @@ func (t *Task) digests(b *ledger.Intent, items []message.Item) {
 }
 
 // announced checks a sign line as far as the item tells what it must be.
-func announced(cert *sigformat.Certificate, it message.Item, sign message.Digest) error {
+func announced(cert *certificate.Certificate, it message.Item, sign message.Digest) error {
 	f, known := sigformat.FormatOf(it.Format)
 	if !known {
 		return fmt.Errorf("there is no format %s", it.Format)

@@ -12,7 +12,8 @@ import (
 	"slices"
 
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/audit/finding"
@@ -116,8 +117,8 @@ func (in *Intent) Fits(o *ledger.Outcome) bool {
 
 // Cert is what a cert entry is about.
 type Cert struct {
-	Key   string                   // name
-	Order *sigformat.Certification // nil if the order does not open
+	Key   string                     // name
+	Order *certificate.Certification // nil if the order does not open
 }
 
 // Keys are what the genesis entry, and administrators after it, give everybody
@@ -125,18 +126,18 @@ type Cert struct {
 type Keys struct {
 	Trust  *anchor.Trust
 	AK     *quote.AK
-	Policy *policy.Policy    // nil if it does not open
-	Pinned sigformat.Keyring // and what administrators added; nil if one of the pinned does not parse
-	Own    []Key             // of the genesis entry, in its order
-	LogKey string            // that entry 0 names
+	Policy *policy.Policy      // nil if it does not open
+	Pinned certificate.Keyring // and what administrators added; nil if one of the pinned does not parse
+	Own    []Key               // of the genesis entry, in its order
+	LogKey string              // that entry 0 names
 }
 
 // Key is one of the log's keys.
 type Key struct {
 	Name        string // in the policy
 	Fingerprint [20]byte
-	Public      *sigformat.Key         // nil if it is not pinned
-	Cert        *sigformat.Certificate // in force, nil if the first does not parse or is of another key
+	Public      *signing.Key             // nil if it is not pinned
+	Cert        *certificate.Certificate // in force, nil if the first does not parse or is of another key
 }
 
 // With is the same keys under another policy.
@@ -147,7 +148,7 @@ func (k *Keys) With(p *policy.Policy) *Keys {
 }
 
 // WithKey is the same keys with one that administrators added.
-func (k *Keys) WithKey(c *sigformat.Certificate) *Keys {
+func (k *Keys) WithKey(c *certificate.Certificate) *Keys {
 	next := *k
 	next.Pinned = append(slices.Clone(k.Pinned), c)
 	return &next

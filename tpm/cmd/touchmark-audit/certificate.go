@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/report"
 )
@@ -65,7 +65,7 @@ func (o verifyOptions) certificate(out, stderr io.Writer, dir string) error {
 	if certs == nil {
 		return unreadable(errors.New("the log tells of no such certificate"))
 	}
-	armored := sigformat.ArmorAll(certs)
+	armored := certificate.ArmorAll(certs)
 	if armored == nil {
 		return unreadable(errors.New("none of these keys makes OpenPGP signatures, so none has a certificate: touchmark keyring show prints what their tools read"))
 	}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"touchmark/appliance/sigformat"
 	"touchmark/appliance/sigformat/document/form"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tpm/audit/published"
 	"touchmark/tpm/ledger"
 )
@@ -56,7 +56,7 @@ func (o publishedOptions) run(out io.Writer, dir string) error {
 	if err != nil {
 		return unreadable(err)
 	}
-	keys, err := sigformat.ParseKeyring(l.trust.Certs)
+	keys, err := certificate.ParseKeyring(l.trust.Certs)
 	if err != nil {
 		return unreadable(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
@@ -115,7 +115,7 @@ func keysOf(certs [][]byte) map[string][]byte {
 	out := map[string][]byte{}
 	for _, b := range certs {
 		name := fmt.Sprintf("unreadable %x", b)
-		if c, err := sigformat.ParseCertificate(b); err == nil {
+		if c, err := certificate.Parse(b); err == nil {
 			name = fmt.Sprintf("%X", c.Key.Fingerprint())
 		}
 		out[name] = b
@@ -223,7 +223,7 @@ func (o *trustNext) changeCerts(next *anchor.Trust) error {
 	for _, fpr := range o.dropKeys {
 		n := len(next.Certs)
 		next.Certs = slices.DeleteFunc(next.Certs, func(b []byte) bool {
-			c, err := sigformat.ParseCertificate(b)
+			c, err := certificate.Parse(b)
 			return err == nil && strings.EqualFold(fmt.Sprintf("%x", c.Key.Fingerprint()), fpr)
 		})
 		if len(next.Certs) == n {
@@ -258,12 +258,12 @@ func (o *trustNext) changeCerts(next *anchor.Trust) error {
 // putCert has a certificate take the place of the present one of its key, or be
 // a further one.
 func putCert(next *anchor.Trust, b []byte) error {
-	c, err := sigformat.ParseCertificate(b)
+	c, err := certificate.Parse(b)
 	if err != nil {
 		return err
 	}
 	i := slices.IndexFunc(next.Certs, func(have []byte) bool {
-		h, err := sigformat.ParseCertificate(have)
+		h, err := certificate.Parse(have)
 		return err == nil && h.Key.Fingerprint() == c.Key.Fingerprint()
 	})
 	if i < 0 {

@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"time"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/openpgp/subkey"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/ledger"
@@ -13,11 +14,11 @@ import (
 // Cert has the token certify its own OpenPGP key anew, revoke it, or agree that it
 // be the signing subkey of a primary.
 type Cert struct {
-	Key     string             // name of the key in the policy
-	Primary *sigformat.Primary // to which it agrees; nil for the others
+	Key     string          // name of the key in the policy
+	Primary *subkey.Primary // to which it agrees; nil for the others
 	Revoke  bool
-	Expires time.Time        // renewal: when the key expires, whole seconds; zero for never
-	Code    sigformat.Reason // revocation
+	Expires time.Time          // renewal: when the key expires, whole seconds; zero for never
+	Code    certificate.Reason // revocation
 }
 
 // Words of a cert order.
@@ -57,7 +58,7 @@ func (a *Cert) read(r *canon.Reader, _ string) {
 	switch word := r.Line("certificate", 1)[0]; word {
 	case certRevoke:
 		a.Revoke = true
-		a.Code = sigformat.Reason(r.Uint(r.Line("code", 1)[0], uint64(sigformat.Retired)))
+		a.Code = certificate.Reason(r.Uint(r.Line("code", 1)[0], uint64(certificate.Retired)))
 	case certBind:
 		a.readPrimary(r)
 	case certRenew:
@@ -70,22 +71,22 @@ func (a *Cert) read(r *canon.Reader, _ string) {
 }
 
 func (a *Cert) readPrimary(r *canon.Reader) {
-	body := r.Base64(r.Line("primary", 1)[0], sigformat.MaxPrimary)
+	body := r.Base64(r.Line("primary", 1)[0], subkey.MaxPrimary)
 	if r.Err() != nil {
 		return
 	}
 	var err error
-	if a.Primary, err = sigformat.ParsePrimary(body); err != nil {
+	if a.Primary, err = subkey.ParsePrimary(body); err != nil {
 		r.Failf("primary: %v", err)
 	}
 }
 
 // Certification is what an order has the token sign, for an entry of this
 // time. hash is the order's (Hash).
-func (o *Order) Certification(at time.Time, hash [32]byte) (sigformat.Certification, error) {
+func (o *Order) Certification(at time.Time, hash [32]byte) (certificate.Certification, error) {
 	a, ok := o.Action.(*Cert)
 	if !ok {
-		return sigformat.Certification{}, fmt.Errorf("a %s order is about no certificate", o.Action.Kind())
+		return certificate.Certification{}, fmt.Errorf("a %s order is about no certificate", o.Action.Kind())
 	}
-	return sigformat.Certification{Created: at, Primary: a.Primary, Revoke: a.Revoke, Expires: a.Expires, Code: a.Code, Origin: o.Origin, Order: message.JobID(hash)}, nil
+	return certificate.Certification{Created: at, Primary: a.Primary, Revoke: a.Revoke, Expires: a.Expires, Code: a.Code, Origin: o.Origin, Order: message.JobID(hash)}, nil
 }

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"pgregory.net/rapid"
 
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/openpgp/subkey"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 )
@@ -54,7 +55,7 @@ func samples(t testing.TB) map[string]*Order {
 		"cert-never": of(&Cert{Key: "packages"}, "who renews it when we are gone?"),
 		"cert-bind":  of(&Cert{Key: "packages", Primary: primary()}, "our release key"),
 		"image":      of(&Image{Board: "rpi4", Version: "0.2.0", Serial: 2, Size: 24 << 20, Slot: [32]byte{8, 9}, Image: [32]byte{10, 11}}, "the kernel's CVE of May"),
-		"cert-end":   of(&Cert{Key: "packages", Revoke: true, Code: sigformat.Compromised}, "the token was stolen"),
+		"cert-end":   of(&Cert{Key: "packages", Revoke: true, Code: certificate.Compromised}, "the token was stolen"),
 	}
 }
 
@@ -67,8 +68,8 @@ func tokenKey(name string) *ledger.TokenKey {
 }
 
 // primary is a public key that is none, in the form of one.
-func primary() *sigformat.Primary {
-	p, err := sigformat.ParsePrimary([]byte{4, 0x60, 1, 2, 3, 22, 1, 2, 3, 4})
+func primary() *subkey.Primary {
+	p, err := subkey.ParsePrimary([]byte{4, 0x60, 1, 2, 3, 22, 1, 2, 3, 4})
 	if err != nil {
 		panic(err)
 	}
@@ -274,11 +275,11 @@ func TestCertification(t *testing.T) {
 	at := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 	all := samples(t)
 	x, err := all["cert-renew"].Certification(at, [32]byte{7})
-	if want := (sigformat.Certification{Created: at, Expires: time.Date(2028, 3, 4, 0, 0, 0, 0, time.UTC), Origin: origin, Order: message.JobID{7}}); err != nil || x != want {
+	if want := (certificate.Certification{Created: at, Expires: time.Date(2028, 3, 4, 0, 0, 0, 0, time.UTC), Origin: origin, Order: message.JobID{7}}); err != nil || x != want {
 		t.Errorf("%+v, %v", x, err)
 	}
 	x, err = all["cert-end"].Certification(at, [32]byte{7})
-	if want := (sigformat.Certification{Created: at, Revoke: true, Code: sigformat.Compromised, Origin: origin, Order: message.JobID{7}}); err != nil || x != want {
+	if want := (certificate.Certification{Created: at, Revoke: true, Code: certificate.Compromised, Origin: origin, Order: message.JobID{7}}); err != nil || x != want {
 		t.Errorf("%+v, %v", x, err)
 	}
 	if _, err := all["note"].Certification(at, [32]byte{7}); err == nil {
@@ -298,7 +299,7 @@ func TestPropertyIdentity(t *testing.T) {
 			&Note{}, &Close{}, &Close{ledger.LogID{Origin: "next.example", Genesis: hash.Draw(t, "genesis")}}, &Key{LogKey: vkey},
 			&Key{Token: tokenKey(rapid.StringMatching(`[!-~]{1,64}`).Draw(t, "name"))},
 			&Cert{Key: rapid.StringMatching(`[!-~]{1,64}`).Draw(t, "key"), Expires: time.Unix(rapid.Int64Range(1577836800, 7258118399).Draw(t, "expires"), 0).UTC()},
-			&Cert{Key: "a", Revoke: true, Code: sigformat.Reason(rapid.IntRange(0, 3).Draw(t, "code"))},
+			&Cert{Key: "a", Revoke: true, Code: certificate.Reason(rapid.IntRange(0, 3).Draw(t, "code"))},
 		}[rapid.IntRange(0, 8).Draw(t, "action")]
 		text, err := o.Marshal()
 		if err != nil {

@@ -17,7 +17,7 @@ import (
 
 	"touchmark/appliance/piv/attest"
 	"touchmark/appliance/policy"
-	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/message/canon"
 	"touchmark/tpm/ledger"
 )
@@ -57,8 +57,8 @@ func Parse(text []byte) (*ledger.TokenKey, error) {
 
 // Certificate is the OpenPGP certificate in a record, if it is that key's and one
 // of its family.
-func Certificate(k *ledger.TokenKey) (*sigformat.Certificate, error) {
-	c, err := sigformat.ParseCertificate(k.Cert)
+func Certificate(k *ledger.TokenKey) (*certificate.Certificate, error) {
+	c, err := certificate.Parse(k.Cert)
 	if err != nil {
 		return nil, fmt.Errorf("its OpenPGP certificate: %w", err)
 	}
@@ -121,7 +121,7 @@ type Known struct {
 // Join says why a key cannot join those that a log has, or gives its certificate
 // (docs/spec/ledger.md §1.9). Emulated tells that the log began with a key that may
 // exist in copies; p is the policy in force.
-func Join(k *ledger.TokenKey, log []Known, emulated bool, p *policy.Policy) (*sigformat.Certificate, error) {
+func Join(k *ledger.TokenKey, log []Known, emulated bool, p *policy.Policy) (*certificate.Certificate, error) {
 	if err := InPolicy(k, p); err != nil {
 		return nil, err
 	}

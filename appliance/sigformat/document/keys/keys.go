@@ -19,8 +19,9 @@ import (
 	"strings"
 	"time"
 
-	"touchmark/appliance/sigformat"
 	"touchmark/appliance/sigformat/document/form"
+	"touchmark/appliance/sigformat/openpgp/packet"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/appliance/sigformat/strictjson"
 )
 
@@ -183,7 +184,7 @@ func openPGPKey(n form.Node, more ...string) Key {
 	if n.Has("creation_time") {
 		made := n.Get("creation_time").Int()
 		n.Get("creation_time").Check(0 <= made && made < 1<<32, "not a time of OpenPGP")
-		id := sigformat.FingerprintOf(append(binary.BigEndian.AppendUint32([]byte{4}, uint32(made)), material...))
+		id := signing.FingerprintOf(append(binary.BigEndian.AppendUint32([]byte{4}, uint32(made)), material...))
 		k.ID, k.Claimed, k.what = hex.EncodeToString(id[:]), false, what+validity(n, made)
 	}
 	if b, err := hex.DecodeString(k.ID); err != nil || len(b) != sha1.Size || hex.EncodeToString(b) != k.ID {
@@ -257,7 +258,7 @@ func openPGPMaterial(kind string, integers ...[]byte) []byte {
 		if openPGPKinds[kind].curve != "" {
 			v = append([]byte{0x40}, v...)
 		}
-		b = sigformat.AppendMPI(b, v)
+		b = packet.AppendMPI(b, v)
 	}
 	return b
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"touchmark/appliance/sigformat"
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/tests/pivemu/attest"
 	"touchmark/tests/pivemu/pivkey"
 	"touchmark/tpm/ledger"
@@ -64,10 +66,10 @@ func New(s Spec) Key {
 	if s.Private == nil {
 		s.Private = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	}
-	pgp := must(sigformat.NewKey(s.Private.Public(), s.Created))
-	cert := sigformat.BareCertificate(pgp)
+	pgp := must(signing.NewKey(s.Private.Public(), s.Created))
+	cert := certificate.NewBare(pgp)
 	if s.Family == sigformat.FamilyOpenPGP {
-		cert = must(sigformat.NewCertificate(pgp, "Spare <spare@touchmark.example>", func(d []byte, h crypto.Hash) ([]byte, error) { return s.Private.Sign(rand.Reader, d, h) }))
+		cert = must(certificate.New(pgp, "Spare <spare@touchmark.example>", func(d []byte, h crypto.Hash) ([]byte, error) { return s.Private.Sign(rand.Reader, d, h) }))
 	}
 	f := s.Firmware
 	return Key{Private: s.Private, Record: ledger.TokenKey{

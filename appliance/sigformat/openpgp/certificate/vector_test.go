@@ -1,4 +1,4 @@
-package sigformat
+package certificate
 
 import (
 	"encoding/base64"
@@ -15,7 +15,7 @@ import (
 // TestCertificationVectors compares the digests in signature.md §5.1 with the
 // implementation, for the certificate that trust.md shows.
 func TestCertificationVectors(t *testing.T) {
-	trust, err := os.ReadFile("../../docs/spec/trust.md")
+	trust, err := os.ReadFile("../../../../docs/spec/trust.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,11 +23,11 @@ func TestCertificationVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := ParseCertificate(der)
+	c, err := Parse(der)
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := os.ReadFile("../../docs/spec/signature.md")
+	page, err := os.ReadFile("../../../../docs/spec/signature.md")
 	if err != nil {
 		t.Fatal(err)
 	}

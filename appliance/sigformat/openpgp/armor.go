@@ -1,4 +1,4 @@
-package sigformat
+package openpgp
 
 import (
 	"bytes"
@@ -57,6 +57,9 @@ func crc24(data []byte) []byte {
 	return []byte{byte(crc >> 16), byte(crc >> 8), byte(crc)}
 }
 
+// Dearmor undoes Armor; a text that is not one such block is an error.
+func Dearmor(text []byte) ([]byte, error) { return dearmor(blockKey, string(text)) }
+
 // dearmor undoes the armor of a block, which is all there is in the text.
 // Headers and checksum are not looked at: what is in it is verified.
 func dearmor(block, text string) ([]byte, error) {
@@ -108,20 +111,17 @@ type SignatureFile struct {
 	Text   []byte // that text, without dashes that were put before it
 }
 
-// Format is the format that a signature in such a file is of, and what it says.
-func (f *SignatureFile) Format() (Format, *Signature, error) {
+// Signature is the signature in such a file, not verified. One over bytes is none of a
+// text.
+func (f *SignatureFile) Signature() (*Signature, error) {
 	s, err := ParseSignature(f.Packet)
-	switch {
-	case err != nil:
-		return Format{}, nil, err
-	case f.Clear && s.Text:
-		return OpenPGPCleartext, s, nil
-	case f.Clear:
-		return Format{}, nil, errors.New("a signature over bytes stands below a text")
-	case s.Text:
-		return OpenPGPText, s, nil
+	if err == nil && f.Clear && !s.Text {
+		err = errors.New("a signature over bytes stands below a text")
 	}
-	return OpenPGPBinary, s, nil
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // ReadSignatureFile takes a file with one signature apart: binary, armored, or

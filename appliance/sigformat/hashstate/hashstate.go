@@ -1,4 +1,11 @@
-package sigformat
+// Package hashstate is what is left of a file after hashing it: enough to hash more
+// bytes behind it, in one encoding that a host sends and the board checks.
+// docs/spec/signature.md section 1 draws the bytes.
+//
+// The package is pure, and what it parses is bounded: a state has at most
+// 64 + 8 + 127 bytes, SHA-512's chaining words, the count and the tail. The encoding
+// is kept: later versions read what this version wrote.
+package hashstate
 
 import (
 	"crypto/sha256"
@@ -20,12 +27,17 @@ import (
 //
 // While count is less than one block the chaining words are the standard
 // initial value: otherwise a chosen chaining value could pass as a tiny file.
-// States are comparable with ==. The zero State is not valid; ParseState and
+// States are comparable with ==. The zero State is not valid; Parse and
 // Hasher.State make valid ones.
 type State struct {
 	alg message.Alg
 	raw string // canonical bytes, checked
 }
+
+// maxCount is the first byte count a hash state may not have. SHA-256 counts bits
+// in 64 bits (FIPS 180-4 §5.1.1), so a message has fewer than 2^61 bytes; the 4096
+// leave room for the subpackets and the trailer that are hashed after the file.
+const maxCount = 1<<61 - 4096
 
 // layout says where Go's marshalled hash state keeps its parts:
 // magic ‖ chaining ‖ block padded with zeros ‖ count u64.
@@ -64,68 +76,68 @@ var layouts = map[message.Alg]*layout{
 	},
 }
 
-// StateProblem names a way in which bytes are no hash state, as
+// Problem names a way in which bytes are no hash state, as
 // docs/spec/signature.md section 1 does.
-type StateProblem string
+type Problem string
 
 // The problems, in the order in which a state is judged.
 const (
-	StateLength  StateProblem = "length"        // too short for chaining words and count
-	StateCount   StateProblem = "count"         // 2^61 - 4096 or more bytes
-	StateTail    StateProblem = "tail"          // not count mod block bytes
-	StateInitial StateProblem = "initial-value" // less than one block, but another start than the standard's
+	Length  Problem = "length"        // too short for chaining words and count
+	Count   Problem = "count"         // 2^61 - 4096 or more bytes
+	Tail    Problem = "tail"          // not count mod block bytes
+	Initial Problem = "initial-value" // less than one block, but another start than the standard's
 )
 
-var stateText = map[StateProblem]string{
-	StateLength:  "too short",
-	StateCount:   "byte count out of range",
-	StateTail:    "tail length does not match the byte count",
-	StateInitial: "less than one block, but not the standard initial value",
+var problemText = map[Problem]string{
+	Length:  "too short",
+	Count:   "byte count out of range",
+	Tail:    "tail length does not match the byte count",
+	Initial: "less than one block, but not the standard initial value",
 }
 
-// StateError refuses a hash state.
-type StateError struct {
-	Problem StateProblem
+// Error refuses a hash state.
+type Error struct {
+	Problem Problem
 	Alg     message.Alg
 }
 
 // Error implements error.
-func (e *StateError) Error() string {
-	return fmt.Sprintf("%s hash state: %s", e.Alg, stateText[e.Problem])
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s hash state: %s", e.Alg, problemText[e.Problem])
 }
 
-// ParseState checks b as a hash state of alg, which must be valid. The bytes may
-// come from anyone. The error is a *[StateError].
-func ParseState(alg message.Alg, b []byte) (State, error) {
+// Parse checks b as a hash state of alg, which must be valid. The bytes may
+// come from anyone. The error is a *[Error].
+func Parse(alg message.Alg, b []byte) (State, error) {
 	l := layouts[alg]
 	if l == nil {
-		panic("sigformat: ParseState of unknown algorithm " + string(alg))
+		panic("hashstate: Parse of unknown algorithm " + string(alg))
 	}
 	if problem := l.judge(b); problem != "" {
-		return State{}, &StateError{problem, alg}
+		return State{}, &Error{problem, alg}
 	}
 	return State{alg: alg, raw: string(b)}, nil
 }
 
 // judge says what keeps b from being a state, "" if nothing does.
-func (l *layout) judge(b []byte) StateProblem {
+func (l *layout) judge(b []byte) Problem {
 	head := len(l.iv) + 8
 	if len(b) < head {
-		return StateLength
+		return Length
 	}
 	count := binary.BigEndian.Uint64(b[len(l.iv):])
 	switch {
 	case count >= maxCount:
-		return StateCount
+		return Count
 	case uint64(len(b)-head) != count%uint64(l.block):
-		return StateTail
+		return Tail
 	case count < uint64(l.block) && string(b[:len(l.iv)]) != l.iv:
-		return StateInitial
+		return Initial
 	}
 	return ""
 }
 
-// Bytes returns the canonical encoding that ParseState reads.
+// Bytes returns the canonical encoding that Parse reads.
 func (s State) Bytes() []byte { return []byte(s.raw) }
 
 // Alg returns the hash algorithm.
@@ -154,7 +166,7 @@ func (s State) Digest() []byte {
 func (s State) Hash() hash.Hash {
 	l := layouts[s.alg]
 	if l == nil {
-		panic("sigformat: Hash of the zero State")
+		panic("hashstate: Hash of the zero State")
 	}
 	n := len(l.iv)
 	b := make([]byte, 0, len(l.magic)+n+l.block+8)
@@ -165,7 +177,7 @@ func (s State) Hash() hash.Hash {
 	b = append(b, s.raw[n:n+8]...)
 	h := l.fresh()
 	if err := h.(encoding.BinaryUnmarshaler).UnmarshalBinary(b); err != nil {
-		panic("sigformat: this Go release changed its hash state encoding: " + err.Error())
+		panic("hashstate: this Go release changed its hash state encoding: " + err.Error())
 	}
 	return h
 }
@@ -177,11 +189,11 @@ type Hasher struct {
 	h   hash.Hash
 }
 
-// NewHasher returns a Hasher for a valid algorithm; it panics on another one.
-func NewHasher(alg message.Alg) *Hasher {
+// New returns a Hasher for a valid algorithm; it panics on another one.
+func New(alg message.Alg) *Hasher {
 	l := layouts[alg]
 	if l == nil {
-		panic("sigformat: NewHasher of unknown algorithm " + string(alg))
+		panic("hashstate: New of unknown algorithm " + string(alg))
 	}
 	return &Hasher{alg: alg, h: l.fresh()}
 }
@@ -194,7 +206,7 @@ func (h *Hasher) State() State {
 	l := layouts[h.alg]
 	b, err := h.h.(encoding.BinaryMarshaler).MarshalBinary()
 	if err != nil || len(b) != len(l.magic)+len(l.iv)+l.block+8 || string(b[:len(l.magic)]) != l.magic {
-		panic("sigformat: this Go release changed its hash state encoding")
+		panic("hashstate: this Go release changed its hash state encoding")
 	}
 	b = b[len(l.magic):]
 	chain, tail, count := b[:len(l.iv)], b[len(l.iv):len(l.iv)+l.block], b[len(l.iv)+l.block:]

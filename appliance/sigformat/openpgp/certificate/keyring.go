@@ -1,10 +1,11 @@
-package sigformat
+package certificate
 
 import (
 	"errors"
 	"fmt"
 	"slices"
 
+	"touchmark/appliance/sigformat/openpgp"
 	"touchmark/hostlink/message"
 )
 
@@ -16,7 +17,7 @@ type Keyring []*Certificate
 func ParseKeyring(certs [][]byte) (Keyring, error) {
 	var r Keyring
 	for _, b := range certs {
-		c, err := ParseCertificate(b)
+		c, err := Parse(b)
 		if err != nil {
 			return nil, err
 		}
@@ -52,28 +53,20 @@ func (r Keyring) VerifyCertification(sig []byte, announced message.Digest) error
 }
 
 func (r Keyring) verifyCertification(sig []byte, announced message.Digest) error {
-	body, rest, err := cutPacket(sig, tagSignature)
+	said, rest, err := openpgp.Open(sig, openpgp.TypeCertification, openpgp.TypeRevocation, openpgp.TypeBinding)
 	if err != nil {
 		return err
 	}
-	var f fields
-	alg, err := f.parse(body, typeCertification, typeRevocation, typeBinding)
-	if err != nil {
-		return err
-	}
-	_, fpr, _, err := cutOrigin(f.area)
-	c := r.Find(fpr)
+	c := r.Find(said.Fingerprint)
 	switch {
-	case err != nil:
-		return err
 	case len(rest) != 0:
 		return errors.New("bytes after the signature packet")
 	case c == nil:
-		return fmt.Errorf("made by the unknown key %X", fpr)
-	case alg != announced.Alg:
-		return fmt.Errorf("made with %s, announced with %s", alg, announced.Alg)
+		return fmt.Errorf("made by the unknown key %X", said.Fingerprint)
+	case said.Alg != announced.Alg:
+		return fmt.Errorf("made with %s, announced with %s", said.Alg, announced.Alg)
 	}
-	return c.Key.verify(&f, alg, fpr, announced.Sum)
+	return said.Verify(c.Key, announced.Sum)
 }
 
 // ArmorAll puts the certificates that OpenPGP tools take into one ASCII-armored block,
@@ -81,12 +74,12 @@ func (r Keyring) verifyCertification(sig []byte, announced message.Digest) error
 func ArmorAll(certs [][]byte) []byte {
 	var all []byte
 	for _, b := range certs {
-		if c, err := ParseCertificate(b); err == nil && !c.Bare() {
+		if c, err := Parse(b); err == nil && !c.Bare() {
 			all = append(all, b...)
 		}
 	}
 	if all == nil {
 		return nil
 	}
-	return Armor(all)
+	return openpgp.Armor(all)
 }

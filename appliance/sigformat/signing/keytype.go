@@ -1,4 +1,4 @@
-package sigformat
+package signing
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 
+	"touchmark/appliance/sigformat/openpgp/packet"
 	"touchmark/hostlink/message"
 )
 
@@ -49,6 +50,8 @@ type keyType interface {
 	least() int
 }
 
+const rsaExponent = 65537 // what PIV tokens generate; anything else is not ours
+
 // keyTypes are those of the profile by their names in policies.
 var keyTypes = map[string]keyType{
 	"p256":    ecType{elliptic.P256(), oidP256},
@@ -81,15 +84,15 @@ func (t ecType) encode(pub crypto.PublicKey) []byte {
 	if err != nil {
 		return nil
 	}
-	return AppendMPI([]byte(t.oid), point)
+	return packet.AppendMPI([]byte(t.oid), point)
 }
 
 func (t ecType) decode(b []byte) (crypto.PublicKey, error) {
 	b, ok := bytes.CutPrefix(b, []byte(t.oid))
 	if !ok {
-		return nil, errPacket
+		return nil, packet.Err
 	}
-	point, _, err := cutMPI(b, 1+2*t.width())
+	point, _, err := packet.CutMPI(b, 1+2*t.width())
 	if err != nil {
 		return nil, err
 	}
@@ -141,11 +144,11 @@ func (t rsaType) encode(pub crypto.PublicKey) []byte {
 	if !ok || k == nil || k.N == nil || k.N.BitLen() != int(t) || k.E != rsaExponent {
 		return nil
 	}
-	return AppendMPI(AppendMPI(nil, k.N.Bytes()), []byte{1, 0, 1})
+	return packet.AppendMPI(packet.AppendMPI(nil, k.N.Bytes()), []byte{1, 0, 1})
 }
 
 func (t rsaType) decode(b []byte) (crypto.PublicKey, error) {
-	n, _, err := cutMPI(b, int(t)/8)
+	n, _, err := packet.CutMPI(b, int(t)/8)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +163,7 @@ func (t rsaType) split(raw []byte) ([][]byte, error) {
 }
 
 func (t rsaType) verify(pub crypto.PublicKey, alg message.Alg, digest []byte, values [][]byte) bool {
-	return rsa.VerifyPKCS1v15(pub.(*rsa.PublicKey), alg.Hash(), digest, padded(values[0], int(t)/8)) == nil
+	return rsa.VerifyPKCS1v15(pub.(*rsa.PublicKey), alg.Hash(), digest, Pad(values[0], int(t)/8)) == nil
 }
 
 // edType is Ed25519 in the form of version 4 keys (RFC 9580 §5.5.5.5): the
@@ -176,15 +179,15 @@ func (edType) encode(pub crypto.PublicKey) []byte {
 	if !ok || len(k) != ed25519.PublicKeySize {
 		return nil
 	}
-	return AppendMPI([]byte(oidEd25519), append([]byte{0x40}, k...))
+	return packet.AppendMPI([]byte(oidEd25519), append([]byte{0x40}, k...))
 }
 
 func (edType) decode(b []byte) (crypto.PublicKey, error) {
 	b, ok := bytes.CutPrefix(b, []byte(oidEd25519))
 	if !ok {
-		return nil, errPacket
+		return nil, packet.Err
 	}
-	point, _, err := cutMPI(b, 1+ed25519.PublicKeySize)
+	point, _, err := packet.CutMPI(b, 1+ed25519.PublicKeySize)
 	if err != nil {
 		return nil, err
 	}
@@ -205,19 +208,19 @@ func (edType) split(raw []byte) ([][]byte, error) {
 
 func (edType) verify(pub crypto.PublicKey, _ message.Alg, digest []byte, values [][]byte) bool {
 	half := ed25519.SignatureSize / 2
-	return ed25519.Verify(pub.(ed25519.PublicKey), digest, append(padded(values[0], half), padded(values[1], half)...))
+	return ed25519.Verify(pub.(ed25519.PublicKey), digest, append(Pad(values[0], half), Pad(values[1], half)...))
 }
 
-// padded is an integer with its leading zeros, n bytes long.
-func padded(v []byte, n int) []byte {
+// Pad is an integer with its leading zeros, n bytes long; it has no more itself.
+func Pad(v []byte, n int) []byte {
 	b := make([]byte, n)
 	copy(b[n-len(v):], v)
 	return b
 }
 
-// shapeOf is the number of integers in any signature of a public-key algorithm
+// ShapeOf is the number of integers in any signature of an OpenPGP public-key algorithm
 // and the most bytes that one of them can have; zeros if it is not of the profile.
-func shapeOf(algo byte) (count, size int) {
+func ShapeOf(algo byte) (count, size int) {
 	for _, kind := range keyTypes {
 		if kind.algo() == algo {
 			n, most := kind.shape()

@@ -1,4 +1,4 @@
-package sigformat
+package signing
 
 import (
 	"bytes"

@@ -1,12 +1,17 @@
-package sigformat
+package certificate
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/packet"
+	"touchmark/appliance/sigformat/openpgp/subkey"
+	"touchmark/appliance/sigformat/signing"
 	"touchmark/hostlink/message"
 )
 
@@ -44,8 +49,8 @@ func (r Reason) Words() string {
 // which moves the expiry, a revocation, or that it agrees to be the signing subkey
 // of a primary, which changes nothing in its own certificate.
 type Certification struct {
-	Created time.Time // of the signature: the time of its log entry, whole seconds
-	Primary *Primary  // that it agrees to; nil for the others
+	Created time.Time       // of the signature: the time of its log entry, whole seconds
+	Primary *subkey.Primary // that it agrees to; nil for the others
 	Revoke  bool
 	Expires time.Time // renewal: when the key expires, zero for never
 	Code    Reason    // revocation
@@ -91,7 +96,7 @@ func (c *Certificate) Standing(at time.Time) string {
 
 // Plan plans a certification: its digest is what the token signs. An error
 // says why the key cannot say this; with it the order has no sense.
-func (c *Certificate) Plan(x Certification) (*Plan, error) {
+func (c *Certificate) Plan(x Certification) (*signing.Plan, error) {
 	p, err := c.plan(x)
 	if err != nil {
 		return nil, fmt.Errorf("openpgp certification: %w", err)
@@ -99,74 +104,81 @@ func (c *Certificate) Plan(x Certification) (*Plan, error) {
 	return p, nil
 }
 
-func (c *Certificate) plan(x Certification) (*Plan, error) {
+func (c *Certificate) plan(x Certification) (*signing.Plan, error) {
 	switch {
 	case c.Revoked:
 		return nil, ErrRevoked
 	case c.Bare():
 		return nil, errors.New("the key is for no OpenPGP signatures and has no certificate")
 	}
-	area, err := c.Key.originArea(x.Created)
+	area, err := openpgp.Area(c.Key, x.Created)
 	if err != nil {
 		return nil, err
 	}
-	note, err := notation(x.Origin, x.Order)
+	note, err := openpgp.Notation(x.Origin, x.Order)
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case x.Primary != nil:
-		return c.planBinding(x, area, note)
+		return c.planBinding(x)
 	case x.Revoke:
 		return c.planRevocation(x, area, note)
 	}
 	return c.planRenewal(x, area, note)
 }
 
-func (c *Certificate) planRevocation(x Certification, area, note []byte) (*Plan, error) {
+func (c *Certificate) planBinding(x Certification) (*signing.Plan, error) {
+	if x.Revoke || x.Code != 0 || !x.Expires.IsZero() {
+		return nil, errors.New("a key agrees to a primary and says nothing else")
+	}
+	return subkey.Plan(c.Key, x.Primary, x.Created, x.Origin, x.Order)
+}
+
+func (c *Certificate) planRevocation(x Certification, area, note []byte) (*signing.Plan, error) {
 	switch {
 	case x.Code > Retired || !x.Expires.IsZero():
 		return nil, fmt.Errorf("a revocation has a code from 0 to %d and no expiry", Retired)
 	case x.Created.Before(c.Key.Created):
 		return nil, errors.New("its time is before the key's creation")
 	}
-	area = appendSubpacket(area, subReason, byte(x.Code))
-	area = appendSubpacket(area, subNotation, note...)
-	return c.Key.plan(typeRevocation, c.Key.certAlg(), c.Key.keyHash(), area), nil
+	area = packet.AppendSubpacket(area, packet.SubReason, byte(x.Code))
+	area = packet.AppendSubpacket(area, packet.SubNotation, note...)
+	return openpgp.Plan(c.Key, openpgp.TypeRevocation, c.Key.CertAlg(), keyHash(c.Key), area), nil
 }
 
-func (c *Certificate) planRenewal(x Certification, area, note []byte) (*Plan, error) {
+func (c *Certificate) planRenewal(x Certification, area, note []byte) (*signing.Plan, error) {
 	switch {
 	case x.Code != 0:
 		return nil, errors.New("a renewal has no code")
 	case !x.Created.After(c.newest):
 		return nil, fmt.Errorf("%w, %s, which tools would go on to believe", ErrTooEarly, c.newest.UTC().Format(time.RFC3339))
-	case len(c.Bytes())+2*MaxSignature > MaxCertificate:
+	case len(c.Bytes())+2*openpgp.MaxSignature > MaxBytes:
 		return nil, errors.New("the certificate is full: it can be revoked, no more renewed")
 	}
 	if !x.Expires.IsZero() {
-		left, err := c.Key.lifetime(x.Created, x.Expires)
+		left, err := lifetime(c.Key, x.Created, x.Expires)
 		if err != nil {
 			return nil, err
 		}
-		area = appendSubpacket(area, subExpires, left...)
+		area = packet.AppendSubpacket(area, packet.SubExpires, left...)
 	}
-	area = appendSubpacket(appendPreferences(area), subNotation, note...)
-	return c.Key.plan(typeCertification, c.Key.certAlg(), c.Key.certHash(c.UserID), area), nil
+	area = packet.AppendSubpacket(appendPreferences(area), packet.SubNotation, note...)
+	return openpgp.Plan(c.Key, openpgp.TypeCertification, c.Key.CertAlg(), certHash(c.Key, c.UserID), area), nil
 }
 
 // lifetime encodes an expiry as a signature of that time has it: seconds since the
 // key's creation (RFC 9580 §5.2.3.13).
-func (k *Key) lifetime(signed, expires time.Time) ([]byte, error) {
+func lifetime(k *signing.Key, signed, expires time.Time) ([]byte, error) {
 	seconds := expires.Unix() - k.Created.Unix()
-	if expires.Nanosecond() != 0 || !expires.After(signed) || seconds > maxTime {
+	if expires.Nanosecond() != 0 || !expires.After(signed) || seconds > math.MaxUint32 {
 		return nil, fmt.Errorf("expiry %s is not in whole seconds, after the certification and within 136 years of the key", expires.UTC().Format(time.RFC3339Nano))
 	}
 	return binary.BigEndian.AppendUint32(nil, uint32(seconds)), nil
 }
 
 // after decodes what lifetime encodes.
-func (k *Key) after(lifetime []byte) time.Time {
+func after(k *signing.Key, lifetime []byte) time.Time {
 	return k.Created.Add(time.Duration(binary.BigEndian.Uint32(lifetime)) * time.Second)
 }
 
@@ -182,7 +194,7 @@ func (c *Certificate) With(x Certification, sig []byte) (*Certificate, error) {
 	}
 	next := *c
 	if x.Primary != nil {
-		next.Bound = &Binding{x.Primary, c.Key, slices.Clone(sig)}
+		next.Bound = &subkey.Binding{Primary: x.Primary, Key: c.Key, Agreed: slices.Clone(sig)}
 		return &next, nil
 	}
 	if x.Revoke {
@@ -196,41 +208,35 @@ func (c *Certificate) With(x Certification, sig []byte) (*Certificate, error) {
 
 // withParsed is With for a certification that a packet alone tells of.
 func (c *Certificate) withParsed(sig []byte, kind byte) (*Certificate, error) {
-	body, _, err := cutPacket(sig, tagSignature)
+	said, _, err := openpgp.Open(sig, kind)
 	if err != nil {
 		return nil, err
 	}
-	var f fields
-	if _, err := f.parse(body, kind); err != nil {
-		return nil, err
-	}
-	x, err := c.parse(f.area, kind == typeRevocation)
+	x, err := c.parse(said, kind == openpgp.TypeRevocation)
 	if err != nil {
 		return nil, err
 	}
 	return c.With(x, sig)
 }
 
-// parse takes from hashed subpackets what Plan would make them of. What it
-// passes over Plan makes again, and With compares.
-func (c *Certificate) parse(area []byte, revoke bool) (x Certification, err error) {
-	x.Revoke = revoke
-	if x.Created, _, area, err = cutOrigin(area); err != nil {
-		return x, err
+// parse takes from a packet what Plan would make it of. What it passes over Plan
+// makes again, and With compares.
+func (c *Certificate) parse(said *openpgp.Said, revoke bool) (x Certification, err error) {
+	x.Revoke, x.Created = revoke, said.Created
+	area := said.Rest
+	if b, rest, err := packet.CutSubpacket(area, packet.SubExpires); err == nil && len(b) == 4 {
+		x.Expires, area = after(c.Key, b), rest
 	}
-	if b, rest, err := cutSubpacket(area, subExpires); err == nil && len(b) == 4 {
-		x.Expires, area = c.Key.after(b), rest
-	}
-	if b, rest, err := cutSubpacket(area, subReason); err == nil && len(b) == 1 {
+	if b, rest, err := packet.CutSubpacket(area, packet.SubReason); err == nil && len(b) == 1 {
 		x.Code, area = Reason(b[0]), rest
 	}
 	if !revoke {
 		area = area[min(len(area), len(appendPreferences(nil))):]
 	}
-	note, _, err := cutSubpacket(area, subNotation)
+	note, _, err := packet.CutSubpacket(area, packet.SubNotation)
 	if err != nil {
 		return x, fmt.Errorf("notation: %w", err)
 	}
-	x.Origin, x.Order, err = parseNotation(note)
+	x.Origin, x.Order, err = openpgp.ParseNotation(note)
 	return x, err
 }

@@ -1,4 +1,4 @@
-package sigformat
+package certificate
 
 import (
 	"bytes"
@@ -7,8 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
+	pgp "github.com/ProtonMail/go-crypto/openpgp"
 
+	"touchmark/appliance/sigformat/sigtest"
 	"touchmark/hostlink/message"
 )
 
@@ -19,7 +20,7 @@ func (t *token) certify(tb testing.TB, c *Certificate, x Certification) (*Certif
 	if err != nil {
 		tb.Fatal(err)
 	}
-	raw, err := t.sign(p.Digest, p.Alg.Hash())
+	raw, err := t.Sign(p.Digest, p.Alg.Hash())
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -35,47 +36,47 @@ func (t *token) certify(tb testing.TB, c *Certificate, x Certification) (*Certif
 }
 
 func renewal(at, expires time.Time) Certification {
-	return Certification{Created: at, Expires: expires, Origin: testOrigin, Order: message.JobID{9, 8, 7}}
+	return Certification{Created: at, Expires: expires, Origin: sigtest.Origin, Order: message.JobID{9, 8, 7}}
 }
 
 // renewed is a certificate that was given an expiry.
 func (t *token) renewed(tb testing.TB) (*Certificate, []byte) {
 	tb.Helper()
-	c, err := ParseCertificate(t.certificate(tb))
+	c, err := Parse(t.certificate(tb))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return t.certify(tb, c, renewal(when, when.AddDate(1, 0, 0)))
+	return t.certify(tb, c, renewal(sigtest.When, sigtest.When.AddDate(1, 0, 0)))
 }
 
 func (t *token) revoked(tb testing.TB, c *Certificate, code Reason) *Certificate {
 	tb.Helper()
-	next, _ := t.certify(tb, c, Certification{Created: when.AddDate(0, 1, 0), Revoke: true, Code: code, Origin: testOrigin, Order: message.JobID{1}})
+	next, _ := t.certify(tb, c, Certification{Created: sigtest.When.AddDate(0, 1, 0), Revoke: true, Code: code, Origin: sigtest.Origin, Order: message.JobID{1}})
 	return next
 }
 
 func TestRenewal(t *testing.T) {
 	for _, k := range tokens() {
 		c, _ := k.renewed(t)
-		c, _ = k.certify(t, c, renewal(when.Add(time.Hour), time.Time{}))
-		c, _ = k.certify(t, c, renewal(when.Add(2*time.Hour), when.AddDate(2, 0, 0)))
-		again, err := ParseCertificate(c.Bytes())
+		c, _ = k.certify(t, c, renewal(sigtest.When.Add(time.Hour), time.Time{}))
+		c, _ = k.certify(t, c, renewal(sigtest.When.Add(2*time.Hour), sigtest.When.AddDate(2, 0, 0)))
+		again, err := Parse(c.Bytes())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(again.Bytes(), c.Bytes()) || !again.Expires.Equal(when.AddDate(2, 0, 0)) || again.Revoked {
+		if !bytes.Equal(again.Bytes(), c.Bytes()) || !again.Expires.Equal(sigtest.When.AddDate(2, 0, 0)) || again.Revoked {
 			t.Errorf("parsed %+v", again)
 		}
-		ring := keyring(t, c.Bytes())
+		ring := sigtest.Keyring(t, c.Bytes())
 		self := ring[0].PrimaryIdentity().SelfSignature
-		life := uint32(when.AddDate(2, 0, 0).Sub(born) / time.Second)
-		if self.KeyLifetimeSecs == nil || *self.KeyLifetimeSecs != life || !self.CreationTime.Equal(when.Add(2*time.Hour)) {
+		life := uint32(sigtest.When.AddDate(2, 0, 0).Sub(sigtest.Born) / time.Second)
+		if self.KeyLifetimeSecs == nil || *self.KeyLifetimeSecs != life || !self.CreationTime.Equal(sigtest.When.Add(2*time.Hour)) {
 			t.Errorf("go-crypto reads other facts: %+v", self)
 		}
-		if err := c.Usable(when.AddDate(2, 0, 0).Add(-time.Second)); err != nil {
+		if err := c.Usable(sigtest.When.AddDate(2, 0, 0).Add(-time.Second)); err != nil {
 			t.Error(err)
 		}
-		if err := c.Usable(when.AddDate(2, 0, 0)); !errors.Is(err, ErrExpired) {
+		if err := c.Usable(sigtest.When.AddDate(2, 0, 0)); !errors.Is(err, ErrExpired) {
 			t.Errorf("at its expiry: %v", err)
 		}
 	}
@@ -86,24 +87,24 @@ func TestRevocation(t *testing.T) {
 		for code := NoReason; code <= Retired; code++ {
 			before, _ := k.renewed(t)
 			c := k.revoked(t, before, code)
-			again, err := ParseCertificate(c.Bytes())
+			again, err := Parse(c.Bytes())
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !again.Revoked || again.Code != code || !bytes.Equal(again.Bytes(), c.Bytes()) {
 				t.Errorf("parsed %+v", again)
 			}
-			ring, err := openpgp.ReadKeyRing(bytes.NewReader(c.Bytes()))
-			if err != nil || !ring[0].Revoked(when.AddDate(1, 0, 0)) || byte(*ring[0].Revocations[0].RevocationReason) != byte(code) {
+			ring, err := pgp.ReadKeyRing(bytes.NewReader(c.Bytes()))
+			if err != nil || !ring[0].Revoked(sigtest.When.AddDate(1, 0, 0)) || byte(*ring[0].Revocations[0].RevocationReason) != byte(code) {
 				t.Errorf("go-crypto does not see the revocation: %v", err)
 			}
-			if err := c.Usable(when); !errors.Is(err, ErrRevoked) {
+			if err := c.Usable(sigtest.When); !errors.Is(err, ErrRevoked) {
 				t.Errorf("still usable: %v", err)
 			}
-			if _, err := c.Plan(renewal(when.AddDate(1, 0, 0), time.Time{})); !errors.Is(err, ErrRevoked) {
+			if _, err := c.Plan(renewal(sigtest.When.AddDate(1, 0, 0), time.Time{})); !errors.Is(err, ErrRevoked) {
 				t.Errorf("renewed behind its revocation: %v", err)
 			}
-			if before.Revoked || before.Usable(when) != nil {
+			if before.Revoked || before.Usable(sigtest.When) != nil {
 				t.Error("the certificate before was changed")
 			}
 		}
@@ -113,19 +114,19 @@ func TestRevocation(t *testing.T) {
 func TestCertificationRefused(t *testing.T) {
 	k := tokens()[0]
 	c, _ := k.renewed(t)
-	later := when.Add(time.Hour)
+	later := sigtest.When.Add(time.Hour)
 	for name, x := range map[string]Certification{
-		"at the newest self-signature":     renewal(when, time.Time{}),
-		"before the newest self-signature": renewal(when.Add(-time.Second), time.Time{}),
+		"at the newest self-signature":     renewal(sigtest.When, time.Time{}),
+		"before the newest self-signature": renewal(sigtest.When.Add(-time.Second), time.Time{}),
 		"half a second":                    renewal(later.Add(time.Second/2), time.Time{}),
 		"expires at once":                  renewal(later, later),
 		"expires in half a second":         renewal(later, later.Add(time.Second/2)),
 		"expires in a thousand years":      renewal(later, later.AddDate(200, 0, 0)),
-		"renewal with a code":              {Created: later, Code: Retired, Origin: testOrigin},
+		"renewal with a code":              {Created: later, Code: Retired, Origin: sigtest.Origin},
 		"no origin":                        {Created: later},
-		"unknown code":                     {Created: later, Revoke: true, Code: 4, Origin: testOrigin},
-		"revocation with an expiry":        {Created: later, Revoke: true, Expires: later.Add(time.Hour), Origin: testOrigin},
-		"revoked before it was made":       {Created: born.Add(-time.Second), Revoke: true, Origin: testOrigin},
+		"unknown code":                     {Created: later, Revoke: true, Code: 4, Origin: sigtest.Origin},
+		"revocation with an expiry":        {Created: later, Revoke: true, Expires: later.Add(time.Hour), Origin: sigtest.Origin},
+		"revoked before it was made":       {Created: sigtest.Born.Add(-time.Second), Revoke: true, Origin: sigtest.Origin},
 	} {
 		if _, err := c.Plan(x); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -133,7 +134,7 @@ func TestCertificationRefused(t *testing.T) {
 	}
 	full := c
 	for i := 1; ; i++ {
-		x := renewal(when.Add(time.Duration(i)*time.Hour), time.Time{})
+		x := renewal(sigtest.When.Add(time.Duration(i)*time.Hour), time.Time{})
 		if _, err := full.Plan(x); err != nil {
 			if i < 8 || !strings.Contains(err.Error(), "full") {
 				t.Errorf("renewal %d: %v", i, err)
@@ -142,7 +143,7 @@ func TestCertificationRefused(t *testing.T) {
 		}
 		full, _ = k.certify(t, full, x)
 	}
-	if r := k.revoked(t, full, Compromised); !r.Revoked || len(r.Bytes()) > MaxCertificate {
+	if r := k.revoked(t, full, Compromised); !r.Revoked || len(r.Bytes()) > MaxBytes {
 		t.Error("a full certificate cannot be revoked")
 	}
 }
@@ -150,15 +151,15 @@ func TestCertificationRefused(t *testing.T) {
 // With takes the one signature that was planned.
 func TestCertificationOfAnother(t *testing.T) {
 	k := tokens()[0]
-	base, err := ParseCertificate(k.certificate(t))
+	base, err := Parse(k.certificate(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := renewal(when, when.AddDate(1, 0, 0))
+	x := renewal(sigtest.When, sigtest.When.AddDate(1, 0, 0))
 	_, sig := k.certify(t, base, x)
 	for name, lie := range map[string]func(*Certification){
-		"time":       func(x *Certification) { x.Created = when.Add(time.Second) },
-		"expiry":     func(x *Certification) { x.Expires = when.AddDate(2, 0, 0) },
+		"time":       func(x *Certification) { x.Created = sigtest.When.Add(time.Second) },
+		"expiry":     func(x *Certification) { x.Expires = sigtest.When.AddDate(2, 0, 0) },
 		"never":      func(x *Certification) { x.Expires = time.Time{} },
 		"origin":     func(x *Certification) { x.Origin = "other.example/log" },
 		"order":      func(x *Certification) { x.Order[3] = 1 },
@@ -190,22 +191,22 @@ func TestExtendedCertificateEveryByte(t *testing.T) {
 	for _, k := range tokens() {
 		r, _ := k.renewed(t)
 		cert := k.revoked(t, r, Superseded).Bytes()
-		for _, i := range k.bits(cert) {
+		for _, i := range k.Bits(cert) {
 			if i%5 != 0 {
 				continue
 			}
 			bad := bytes.Clone(cert)
 			bad[i/8] ^= 1 << (i % 8)
-			if _, err := ParseCertificate(bad); err == nil {
+			if _, err := Parse(bad); err == nil {
 				t.Fatalf("%s: bit %d of byte %d changed, and it is accepted", k.Algorithm(), i%8, i/8)
 			}
 		}
-		for _, i := range k.bits(cert) {
+		for _, i := range k.Bits(cert) {
 			n := i / 8
 			if i%8 != 0 {
 				continue
 			}
-			if c, err := ParseCertificate(cert[:n]); err == nil && len(c.Bytes()) != n {
+			if c, err := Parse(cert[:n]); err == nil && len(c.Bytes()) != n {
 				t.Fatalf("cut to %d bytes, and it is accepted as %d", n, len(c.Bytes()))
 			}
 		}
@@ -217,11 +218,11 @@ func TestExtendedCertificateEveryByte(t *testing.T) {
 func TestVerifyCertification(t *testing.T) {
 	for _, k := range tokens() {
 		t.Run(k.Algorithm(), func(t *testing.T) {
-			c, err := ParseCertificate(k.certificate(t))
+			c, err := Parse(k.certificate(t))
 			if err != nil {
 				t.Fatal(err)
 			}
-			x := renewal(when, when.AddDate(1, 0, 0))
+			x := renewal(sigtest.When, sigtest.When.AddDate(1, 0, 0))
 			_, sig := k.certify(t, c, x)
 			p, err := c.Plan(x)
 			if err != nil {
@@ -243,7 +244,7 @@ func TestVerifyCertification(t *testing.T) {
 			if ring.VerifyCertification(sig, other) == nil {
 				t.Error("another digest than the announced one is accepted")
 			}
-			data := k.signature(t, stateOf(p.Alg, []byte("a file")))
+			data := k.signature(t, p.Alg, []byte("a file"))
 			for name, s := range map[string][]byte{"of data": data, "with a byte behind": append(bytes.Clone(sig), 0), "nothing": nil} {
 				if ring.VerifyCertification(s, announced) == nil {
 					t.Errorf("a signature %s is accepted", name)

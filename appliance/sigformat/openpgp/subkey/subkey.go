@@ -1,11 +1,24 @@
-package sigformat
+// Package subkey is how a token's key becomes the signing subkey of a primary key that is
+// kept elsewhere: the key's own word that it agrees, and the request that the primary's
+// owner gets. docs/spec/signature.md §5.2 draws the bytes. The package is pure.
+package subkey
 
 import (
 	"errors"
 	"fmt"
 	"hash"
 	"slices"
+	"time"
+
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/packet"
+	"touchmark/appliance/sigformat/signing"
+	"touchmark/hostlink/message"
 )
+
+// MaxPrimary bounds the packet body of a primary key that is kept elsewhere: one
+// of RSA-8192 has 1037 bytes.
+const MaxPrimary = 1100
 
 // Primary is the public half of an OpenPGP primary key that is kept elsewhere, and
 // that a token's key shall be a signing subkey of.
@@ -24,7 +37,7 @@ func ParsePrimary(body []byte) (*Primary, error) {
 	if len(body) < 8 || len(body) > MaxPrimary || body[0] != 4 || !slices.Contains(primaryAlgorithms, body[5]) {
 		return nil, fmt.Errorf("not a version 4 public key of at most %d bytes that can certify", MaxPrimary)
 	}
-	return &Primary{slices.Clone(body), FingerprintOf(body)}, nil
+	return &Primary{slices.Clone(body), signing.FingerprintOf(body)}, nil
 }
 
 // Body is what ParsePrimary takes.
@@ -33,26 +46,32 @@ func (p *Primary) Body() []byte { return p.body }
 // Fingerprint is that of RFC 9580 §5.5.4.2.
 func (p *Primary) Fingerprint() [20]byte { return p.fingerprint }
 
-// planBinding plans the primary key binding signature (RFC 9580 §5.2.1.9): the key
-// agrees to be a subkey of a primary.
-func (c *Certificate) planBinding(x Certification, area, note []byte) (*Plan, error) {
+// Plan plans the primary key binding signature (RFC 9580 §5.2.1.9): the key agrees to be a
+// subkey of a primary. created is in whole seconds, not before the key's creation; origin
+// and order go into a notation.
+func Plan(k *signing.Key, p *Primary, created time.Time, origin string, order message.JobID) (*signing.Plan, error) {
+	area, err := openpgp.Area(k, created)
+	if err != nil {
+		return nil, err
+	}
+	note, err := openpgp.Notation(origin, order)
 	switch {
-	case x.Revoke || x.Code != 0 || !x.Expires.IsZero():
-		return nil, errors.New("a key agrees to a primary and says nothing else")
-	case x.Created.Before(c.Key.Created):
+	case err != nil:
+		return nil, err
+	case created.Before(k.Created):
 		return nil, errors.New("its time is before the key's creation")
-	case x.Primary.fingerprint == c.Key.fingerprint:
+	case p.fingerprint == k.Fingerprint():
 		return nil, errors.New("a key is no subkey of itself")
 	}
-	area = appendSubpacket(area, subNotation, note...)
-	return c.Key.plan(typeBinding, c.Key.certAlg(), c.Key.bindingHash(x.Primary), area), nil
+	area = packet.AppendSubpacket(area, packet.SubNotation, note...)
+	return openpgp.Plan(k, openpgp.TypeBinding, k.CertAlg(), startHash(k, p), area), nil
 }
 
-// bindingHash starts the hash of a signature over a primary and this key below it.
-func (k *Key) bindingHash(p *Primary) hash.Hash {
-	h := NewHasher(k.certAlg()).h
-	h.Write(hashedKey(p.body))
-	h.Write(k.hashed())
+// startHash starts the hash of a signature over a primary and this key below it.
+func startHash(k *signing.Key, p *Primary) hash.Hash {
+	h := k.CertAlg().Hash().New()
+	h.Write(signing.Hashed(p.body))
+	h.Write(signing.Hashed(k.Body()))
 	return h
 }
 
@@ -60,18 +79,18 @@ func (k *Key) bindingHash(p *Primary) hash.Hash {
 // subkey: the key, and the key's word that it agrees.
 type Binding struct {
 	Primary *Primary
-	Key     *Key
+	Key     *signing.Key
 	Agreed  []byte // primary key binding signature packet, by the key
 }
 
 // Bytes are three packets: the primary's public key, the subkey, the key's signature.
 func (b *Binding) Bytes() []byte {
-	out := appendPacket(nil, tagPublicKey, b.Primary.body)
+	out := packet.Append(nil, packet.TagPublicKey, b.Primary.body)
 	return append(append(out, b.Subkey()...), b.Agreed...)
 }
 
 // Subkey is the key's packet below a primary.
-func (b *Binding) Subkey() []byte { return appendPacket(nil, tagSubkey, b.Key.body) }
+func (b *Binding) Subkey() []byte { return packet.Append(nil, packet.TagSubkey, b.Key.Body()) }
 
 // ParseBinding reads what Bytes writes, and verifies that the key agreed.
 func ParseBinding(raw []byte) (*Binding, error) {
@@ -83,7 +102,7 @@ func ParseBinding(raw []byte) (*Binding, error) {
 }
 
 func parseBinding(raw []byte) (*Binding, error) {
-	body, rest, err := cutPacket(raw, tagPublicKey)
+	body, rest, err := packet.Cut(raw, packet.TagPublicKey)
 	if err != nil {
 		return nil, err
 	}
@@ -91,11 +110,11 @@ func parseBinding(raw []byte) (*Binding, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, rest, err = cutPacket(rest, tagSubkey)
+	body, rest, err = packet.Cut(rest, packet.TagSubkey)
 	if err != nil {
 		return nil, err
 	}
-	k, err := parseKey(body)
+	k, err := signing.ParseKey(body)
 	if err != nil {
 		return nil, err
 	}
@@ -105,28 +124,19 @@ func parseBinding(raw []byte) (*Binding, error) {
 
 // verify makes the key's signature again from what it says, but for its value.
 func (b *Binding) verify() error {
-	body, _, err := cutPacket(b.Agreed, tagSignature)
+	said, _, err := openpgp.Open(b.Agreed, openpgp.TypeBinding)
 	if err != nil {
 		return err
 	}
-	var f fields
-	if _, err := f.parse(body, typeBinding); err != nil {
-		return err
-	}
-	x := Certification{Primary: b.Primary}
-	created, _, area, err := cutOrigin(f.area)
-	if err != nil {
-		return err
-	}
-	note, _, err := cutSubpacket(area, subNotation)
+	note, _, err := packet.CutSubpacket(said.Rest, packet.SubNotation)
 	if err != nil {
 		return fmt.Errorf("notation: %w", err)
 	}
-	x.Created = created
-	if x.Origin, x.Order, err = parseNotation(note); err != nil {
+	origin, order, err := openpgp.ParseNotation(note)
+	if err != nil {
 		return err
 	}
-	plan, err := (&Certificate{Key: b.Key, UserID: "-"}).plan(x)
+	plan, err := Plan(b.Key, b.Primary, said.Created, origin, order)
 	if err != nil {
 		return err
 	}
@@ -136,30 +146,12 @@ func (b *Binding) verify() error {
 // ReadPrimary takes the primary key from a certificate, binary or armored, in either
 // packet format (RFC 9580 §4.2): the first packet. Nothing else in it is looked at.
 func ReadPrimary(cert []byte) (*Primary, error) {
-	if raw, err := dearmor(blockKey, string(cert)); err == nil {
+	if raw, err := openpgp.Dearmor(cert); err == nil {
 		cert = raw
 	}
-	body, err := firstPacket(cert, tagPublicKey)
+	body, err := packet.First(cert, packet.TagPublicKey)
 	if err != nil {
 		return nil, fmt.Errorf("primary key: %w", err)
 	}
 	return ParsePrimary(body)
-}
-
-// firstPacket is the body of the first packet, which must be of this tag.
-func firstPacket(b []byte, tag byte) ([]byte, error) {
-	if body, _, err := cutPacket(b, tag); err == nil {
-		return body, nil
-	}
-	if len(b) < 2 || b[0] != 0xc0|tag {
-		return nil, errPacket
-	}
-	n, head := int(b[1]), 2
-	if n >= 192 && n < 224 && len(b) > 2 {
-		n, head = (n-192)<<8+int(b[2])+192, 3
-	}
-	if b[1] >= 224 || len(b) < head+n {
-		return nil, errPacket
-	}
-	return b[head : head+n], nil
 }

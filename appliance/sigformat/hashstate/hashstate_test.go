@@ -1,4 +1,4 @@
-package sigformat
+package hashstate
 
 import (
 	"bytes"
@@ -11,6 +11,14 @@ import (
 
 	"touchmark/hostlink/message"
 )
+
+var algs = []message.Alg{message.SHA256, message.SHA384, message.SHA512}
+
+func stateOf(alg message.Alg, data []byte) State {
+	h := New(alg)
+	h.Write(data)
+	return h.State()
+}
 
 // Golden states, 2026-03: chaining values computed with an independent
 // implementation of FIPS 180-4 for 64 (128) zero bytes followed by "abc".
@@ -36,14 +44,14 @@ func TestStateProperty(t *testing.T) {
 		alg := rapid.SampledFrom(algs).Draw(t, "alg")
 		data := rapid.SliceOfN(rapid.Byte(), 0, 700).Draw(t, "data")
 		more := rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "more")
-		h := NewHasher(alg)
+		h := New(alg)
 		for rest := data; len(rest) > 0; {
 			n := rapid.IntRange(1, len(rest)).Draw(t, "chunk")
 			h.Write(rest[:n])
 			h.State() // looking must not disturb
 			rest = rest[n:]
 		}
-		s, err := ParseState(alg, h.State().Bytes())
+		s, err := Parse(alg, h.State().Bytes())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,25 +82,25 @@ func TestStateRefused(t *testing.T) {
 		block := uint64(l.block)
 		bad := map[string]struct {
 			b    []byte
-			want StateProblem
+			want Problem
 		}{
-			"empty":                     {nil, StateLength},
-			"short":                     {state(l.iv, 0, 0)[1:], StateLength},
-			"tail too long":             {state(l.iv, 3, 4), StateTail},
-			"tail too short":            {state(l.iv, 3, 2), StateTail},
-			"tail of a block":           {state(l.iv, block, l.block), StateTail},
-			"tail of many blocks":       {state(l.iv, 3, 3+100*l.block), StateTail},
-			"chosen iv, tiny":           {state(other, 0, 0), StateInitial},
-			"chosen iv, one less":       {state(other, block-1, l.block-1), StateInitial},
-			"count 2^61-4096":           {state(other, maxCount, 0), StateCount},
-			"count max":                 {state(other, 1<<64-1, l.block-1), StateCount},
-			"count before tail":         {state(l.iv, maxCount, 1), StateCount},
-			"tail before initial value": {state(other, 3, 2), StateTail},
+			"empty":                     {nil, Length},
+			"short":                     {state(l.iv, 0, 0)[1:], Length},
+			"tail too long":             {state(l.iv, 3, 4), Tail},
+			"tail too short":            {state(l.iv, 3, 2), Tail},
+			"tail of a block":           {state(l.iv, block, l.block), Tail},
+			"tail of many blocks":       {state(l.iv, 3, 3+100*l.block), Tail},
+			"chosen iv, tiny":           {state(other, 0, 0), Initial},
+			"chosen iv, one less":       {state(other, block-1, l.block-1), Initial},
+			"count 2^61-4096":           {state(other, maxCount, 0), Count},
+			"count max":                 {state(other, 1<<64-1, l.block-1), Count},
+			"count before tail":         {state(l.iv, maxCount, 1), Count},
+			"tail before initial value": {state(other, 3, 2), Tail},
 		}
 		for name, c := range bad {
-			_, err := ParseState(alg, c.b)
-			var e *StateError
-			if !errors.As(err, &e) || e.Problem != c.want || e.Alg != alg || stateText[e.Problem] == "" {
+			_, err := Parse(alg, c.b)
+			var e *Error
+			if !errors.As(err, &e) || e.Problem != c.want || e.Alg != alg || problemText[e.Problem] == "" {
 				t.Errorf("%s: %s: %v, want %s", alg, name, err, c.want)
 			}
 		}
@@ -101,7 +109,7 @@ func TestStateRefused(t *testing.T) {
 			"first block": state(other, block, 0),
 			"largest":     state(other, maxCount-1, l.block-1),
 		} {
-			if _, err := ParseState(alg, b); err != nil {
+			if _, err := Parse(alg, b); err != nil {
 				t.Errorf("%s: %s refused: %v", alg, name, err)
 			}
 		}
@@ -117,7 +125,7 @@ func FuzzParseState(f *testing.F) {
 	f.Add(byte(2), stateOf(message.SHA512, make([]byte, 300)).Bytes())
 	f.Fuzz(func(t *testing.T, which byte, b []byte) {
 		alg := algs[int(which)%len(algs)]
-		s, err := ParseState(alg, b)
+		s, err := Parse(alg, b)
 		if err != nil {
 			return
 		}

@@ -1,21 +1,26 @@
-package sigformat
+package subkey_test
 
 import (
 	"bytes"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
+	pgp "github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
+	"touchmark/appliance/sigformat/openpgp/certificate"
+	sigpacket "touchmark/appliance/sigformat/openpgp/packet"
+	"touchmark/appliance/sigformat/openpgp/subkey"
+	"touchmark/appliance/sigformat/sigtest"
 	"touchmark/hostlink/message"
 )
 
 // owner is a primary key that is kept elsewhere.
-func owner(t testing.TB) (*openpgp.Entity, *Primary) {
+func owner(t testing.TB) (*pgp.Entity, *subkey.Primary) {
 	t.Helper()
-	e, err := openpgp.NewEntity("Owner", "", "owner@touchmark.example", &packet.Config{Time: func() time.Time { return time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC) }})
+	e, err := pgp.NewEntity("Owner", "", "owner@touchmark.example", &packet.Config{Time: func() time.Time { return time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,26 +28,48 @@ func owner(t testing.TB) (*openpgp.Entity, *Primary) {
 	if err := e.PrimaryKey.Serialize(&raw); err != nil {
 		t.Fatal(err)
 	}
-	p, err := ReadPrimary(raw.Bytes())
-	if err != nil || !bytes.Equal(e.PrimaryKey.Fingerprint, p.fingerprint[:]) {
-		t.Fatalf("%v", err)
+	p, err := subkey.ReadPrimary(raw.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fpr := p.Fingerprint(); !bytes.Equal(e.PrimaryKey.Fingerprint, fpr[:]) {
+		t.Fatal("another fingerprint")
 	}
 	return e, p
 }
 
-// agreed is a key's certificate after it agreed to a primary.
-func (t *token) agreed(tb testing.TB, p *Primary) *Certificate {
+// token is a software key, and what it signs here.
+type token struct{ *sigtest.Token }
+
+var tokens = sync.OnceValue(func() (all []*token) {
+	for _, k := range sigtest.Tokens() {
+		all = append(all, &token{k})
+	}
+	return all
+})
+
+func (t *token) certificate(tb testing.TB) []byte {
 	tb.Helper()
-	c, err := ParseCertificate(t.certificate(tb))
+	cert, err := certificate.New(t.Key, "Test Packager <packager@touchmark.example>", t.Sign)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	x := Certification{Created: t.Created.Add(time.Hour), Primary: p, Origin: "touchmark.example/test", Order: message.JobID{7}}
+	return cert
+}
+
+// agreed is a key's certificate after it agreed to a primary.
+func (t *token) agreed(tb testing.TB, p *subkey.Primary) *certificate.Certificate {
+	tb.Helper()
+	c, err := certificate.Parse(t.certificate(tb))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	x := certificate.Certification{Created: t.Created.Add(time.Hour), Primary: p, Origin: "touchmark.example/test", Order: message.JobID{7}}
 	plan, err := c.Plan(x)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	raw, err := t.sign(plan.Digest, plan.Alg.Hash())
+	raw, err := t.Sign(plan.Digest, plan.Alg.Hash())
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -54,7 +81,7 @@ func (t *token) agreed(tb testing.TB, p *Primary) *Certificate {
 	if err != nil || !bytes.Equal(next.Bytes(), c.Bytes()) || next.Bound == nil {
 		tb.Fatalf("the certificate is another one: %v", err)
 	}
-	if err := (Keyring{c}).VerifyCertification(sig, message.Digest{Alg: plan.Alg, Sum: plan.Digest}); err != nil {
+	if err := (certificate.Keyring{c}).VerifyCertification(sig, message.Digest{Alg: plan.Alg, Sum: plan.Digest}); err != nil {
 		tb.Error(err)
 	}
 	return next
@@ -66,8 +93,8 @@ func TestBinding(t *testing.T) {
 	e, p := owner(t)
 	for _, k := range tokens() {
 		raw := k.agreed(t, p).Bound.Bytes()
-		b, err := ParseBinding(raw)
-		if err != nil || !bytes.Equal(b.Bytes(), raw) || b.Primary.Fingerprint() != p.fingerprint || b.Key.Fingerprint() != k.fingerprint {
+		b, err := subkey.ParseBinding(raw)
+		if err != nil || !bytes.Equal(b.Bytes(), raw) || b.Primary.Fingerprint() != p.Fingerprint() || b.Key.Fingerprint() != k.Fingerprint() {
 			t.Fatalf("%s: %v", k.Algorithm(), err)
 		}
 		if err := bound(e, b); err != nil {
@@ -78,12 +105,12 @@ func TestBinding(t *testing.T) {
 			step = len(raw) / 64 // RSA takes its time
 		}
 		for n := 0; n < len(raw); n += step {
-			if _, err := ParseBinding(raw[:n]); err == nil {
+			if _, err := subkey.ParseBinding(raw[:n]); err == nil {
 				t.Fatalf("%s: cut to %d bytes, and it is accepted", k.Algorithm(), n)
 			}
 			bad := bytes.Clone(raw)
 			bad[n] ^= 1
-			if _, err := ParseBinding(bad); err == nil {
+			if _, err := subkey.ParseBinding(bad); err == nil {
 				t.Fatalf("%s: byte %d changed, and it is accepted", k.Algorithm(), n)
 			}
 		}
@@ -91,7 +118,7 @@ func TestBinding(t *testing.T) {
 }
 
 // bound has the primary take the key for a subkey and go-crypto look at both.
-func bound(e *openpgp.Entity, b *Binding) error {
+func bound(e *pgp.Entity, b *subkey.Binding) error {
 	read, err := packet.Read(bytes.NewReader(b.Agreed))
 	if err != nil {
 		return err
@@ -116,17 +143,17 @@ func bound(e *openpgp.Entity, b *Binding) error {
 func TestBindingRefused(t *testing.T) {
 	_, p := owner(t)
 	k := tokens()[0]
-	c, err := ParseCertificate(k.certificate(t))
+	c, err := certificate.Parse(k.certificate(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	self, err := ParsePrimary(k.body)
+	self, err := subkey.ParsePrimary(k.Body())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, x := range map[string]Certification{
+	for name, x := range map[string]certificate.Certification{
 		"a primary and an expiry":  {Primary: p, Expires: k.Created.AddDate(1, 0, 0)},
-		"a primary and a code":     {Primary: p, Code: Retired},
+		"a primary and a code":     {Primary: p, Code: certificate.Retired},
 		"a primary and revocation": {Primary: p, Revoke: true},
 		"itself":                   {Primary: self},
 	} {
@@ -135,23 +162,23 @@ func TestBindingRefused(t *testing.T) {
 			t.Errorf("%s: planned", name)
 		}
 	}
-	early := Certification{Primary: p, Created: k.Created.Add(-time.Second), Origin: "touchmark.example/test"}
+	early := certificate.Certification{Primary: p, Created: k.Created.Add(-time.Second), Origin: "touchmark.example/test"}
 	if _, err := c.Plan(early); err == nil {
 		t.Error("an agreement from before the key")
 	}
-	bare := &Certificate{Key: k.Key}
-	if _, err := bare.Plan(Certification{Primary: p, Created: k.Created, Origin: "touchmark.example/test"}); err == nil {
+	bare := &certificate.Certificate{Key: k.Key}
+	if _, err := bare.Plan(certificate.Certification{Primary: p, Created: k.Created, Origin: "touchmark.example/test"}); err == nil {
 		t.Error("a key for no OpenPGP signatures agreed")
 	}
 	gone := *c
 	gone.Revoked = true
-	if _, err := gone.Plan(Certification{Primary: p, Created: k.Created, Origin: "touchmark.example/test"}); !errors.Is(err, ErrRevoked) {
+	if _, err := gone.Plan(certificate.Certification{Primary: p, Created: k.Created, Origin: "touchmark.example/test"}); !errors.Is(err, certificate.ErrRevoked) {
 		t.Errorf("a revoked key agreed: %v", err)
 	}
 	for name, body := range map[string][]byte{
-		"none": nil, "short": {4, 0, 0, 0, 0, 1, 0}, "version 3": append([]byte{3}, p.body[1:]...), "for encryption": {4, 0, 0, 0, 0, 18, 0, 0, 0}, "huge": append(bytes.Clone(p.body), make([]byte, MaxPrimary)...),
+		"none": nil, "short": {4, 0, 0, 0, 0, 1, 0}, "version 3": append([]byte{3}, p.Body()[1:]...), "for encryption": {4, 0, 0, 0, 0, 18, 0, 0, 0}, "huge": append(bytes.Clone(p.Body()), make([]byte, subkey.MaxPrimary)...),
 	} {
-		if _, err := ParsePrimary(body); err == nil {
+		if _, err := subkey.ParsePrimary(body); err == nil {
 			t.Errorf("%s was taken for a primary", name)
 		}
 	}
@@ -163,7 +190,7 @@ func FuzzParseBinding(f *testing.F) {
 		f.Add(k.agreed(f, p).Bound.Bytes())
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if b, err := ParseBinding(raw); err == nil && !bytes.Equal(b.Bytes(), raw) {
+		if b, err := subkey.ParseBinding(raw); err == nil && !bytes.Equal(b.Bytes(), raw) {
 			t.Fatal("not in canonical form")
 		}
 	})
@@ -177,13 +204,13 @@ func FuzzReadPrimary(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(raw.Bytes())
-	f.Add(appendPacket(nil, tagPublicKey, p.body))
+	f.Add(sigpacket.Append(nil, sigpacket.TagPublicKey, p.Body()))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		p, err := ReadPrimary(raw)
+		p, err := subkey.ReadPrimary(raw)
 		if err != nil {
 			return
 		}
-		if again, err := ParsePrimary(p.Body()); err != nil || again.fingerprint != p.fingerprint {
+		if again, err := subkey.ParsePrimary(p.Body()); err != nil || again.Fingerprint() != p.Fingerprint() {
 			t.Fatal("a primary that is none")
 		}
 	})
