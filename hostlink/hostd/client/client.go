@@ -132,7 +132,7 @@ func (d Daemon) ask(ctx context.Context, req *api.Request, late, patience time.D
 	return r, Said(r)
 }
 
-// tell calls Slow after a time, unless it is over by then. When over returns, so has Slow.
+// tell calls Slow after a time, unless it is over by then. When over returns, so has Slow; it may be called again.
 func (d Daemon) tell(late, patience time.Duration) (over func()) {
 	told := make(chan struct{})
 	t := time.AfterFunc(late, func() {
@@ -141,11 +141,11 @@ func (d Daemon) tell(late, patience time.Duration) (over func()) {
 			d.Slow(patience)
 		}
 	})
-	return func() {
+	return sync.OnceFunc(func() {
 		if !t.Stop() {
 			<-told
 		}
-	}
+	})
 }
 
 // Said is the daemon's error, if it reports one.
@@ -166,6 +166,7 @@ type Session struct {
 	Kept   bool              // the daemon keeps it on disk; valid after Wait
 
 	daemon Daemon
+	late   time.Duration // when Slow is told that there is not even a first word
 	req    *api.Request
 
 	mu        sync.Mutex // guards what follows
@@ -181,7 +182,7 @@ func (d Daemon) Open() (*Session, error) {
 		return nil, err
 	}
 	c.mind(asking)
-	return &Session{daemon: d, conn: c, left: make(chan struct{})}, nil
+	return &Session{daemon: d, late: late, conn: c, left: make(chan struct{})}, nil
 }
 
 // Cancel asks the daemon to withdraw the job. Its answer still counts, because
@@ -253,6 +254,8 @@ const maxLosses = 32
 // Wait sends the request and follows it to its final answer, which may be a
 // refusal. An error means that there is none.
 func (s *Session) Wait(req *api.Request) (*api.Response, error) {
+	heard := s.daemon.tell(s.late, asking.patience)
+	defer heard()
 	err := s.begin(req)
 	for losses := 0; ; {
 		var r *api.Response
@@ -261,6 +264,7 @@ func (s *Session) Wait(req *api.Request) (*api.Response, error) {
 		}
 		switch {
 		case err == nil:
+			heard()
 			if s.hear(r) {
 				return r, nil
 			}

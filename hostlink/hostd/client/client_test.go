@@ -200,13 +200,34 @@ func TestSlow(t *testing.T) {
 	}
 }
 
+// TestSlowToBegin: who has asked for a signature is told, too, when the daemon does not even say that it heard.
+func TestSlowToBegin(t *testing.T) {
+	l, s := listening(t)
+	there, slow := accept(t, l), make(chan time.Duration, 1)
+	s.late, s.daemon.Slow = time.Millisecond, func(patience time.Duration) { slow <- patience }
+	ended := make(chan error, 1)
+	go func() { _, err := s.Wait(&api.Request{Op: api.OpSign}); ended <- err }()
+	hear(t, there, api.OpSign)
+	if <-slow != asking.patience {
+		t.Error("the patience is another")
+	}
+	for _, r := range []*api.Response{{Event: &api.Event{State: "shown"}}, {Final: true, OK: true}} {
+		if err := there.lines.Write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-ended; err != nil || len(slow) != 0 {
+		t.Errorf("%v, told %d times more", err, len(slow))
+	}
+}
+
 // TestSlowMeanwhile: so is who waits for a person, when the daemon does not say on a second connection that it goes on.
 func TestSlowMeanwhile(t *testing.T) {
 	l, s := listening(t)
 	accept(t, l).close(t)
 	slow := make(chan time.Duration, 1)
 	d := Daemon{Socket: s.daemon.Socket, Slow: func(patience time.Duration) { slow <- patience }}
-	c, err := d.follow(&api.Request{Op: api.OpWatch}, pulse{time.Millisecond, time.Hour, 2 * time.Hour})
+	c, err := d.follow(&api.Request{Op: api.OpWatch}, pulse{time.Millisecond, time.Millisecond, 2 * time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,18 +19,18 @@ func (d Daemon) silent() error {
 // pulse is how a daemon is minded with which somebody talks who waits for what may
 // take any time, an operator for example.
 type pulse struct {
-	late     time.Duration // when it is asked something first that it can answer at once, and how long until that answer is late
-	every    time.Duration // it is asked again
-	patience time.Duration // for the answer
+	every    time.Duration // it is asked something that it can answer at once
+	late     time.Duration // when Slow is told that it has not
+	patience time.Duration // for that answer
 }
 
 var (
 	// looking is for those who are told what the daemon knows.
-	looking = pulse{late, 30 * time.Second, 2 * time.Minute}
+	looking = pulse{30 * time.Second, late, 2 * time.Minute}
 	// asking is for those who wait for a signature: they rather wait until systemd has ended
 	// a daemon that hangs (WatchdogSec and TimeoutStopSec of its unit) and started the next,
 	// which goes on with their job.
-	asking = pulse{late, time.Minute, 7 * time.Minute}
+	asking = pulse{time.Minute, late, 7 * time.Minute}
 )
 
 // Follow sends a request that has many answers, or one that may take any time: Next
@@ -56,11 +56,11 @@ func (d Daemon) follow(req *api.Request, p pulse) (*Conn, error) {
 // out: on the first one, silence may mean that nobody has touched the token yet.
 func (c *Conn) mind(p pulse) {
 	go func() {
-		for pause := p.late; ; pause = p.every {
+		for {
 			select {
 			case <-c.open.Done():
 				return
-			case <-time.After(pause):
+			case <-time.After(p.every):
 			}
 			if _, err := c.daemon.ask(c.open, &api.Request{Op: api.OpJobs}, p.late, p.patience); errors.Is(err, ErrSilent) {
 				c.stuck.Store(true)
