@@ -241,6 +241,14 @@ func TestSignatureFiles(t *testing.T) {
 	if _, err := openpgp.Clearsign([]byte(doc), k.signature(t, st)); err == nil {
 		t.Error("a signature over bytes is put below a text")
 	}
+	for _, cr := range []string{"a\rb\n", "a\r\r\n", "a\r"} {
+		if made, err := openpgp.Clearsign([]byte(cr), sig); err == nil {
+			t.Errorf("%q, which nobody can sign, became %q", cr, made)
+		}
+	}
+	if made, err := openpgp.Clearsign([]byte("-a\r\nb \r\n"), sig); err != nil || !bytes.Equal(made, file) {
+		t.Errorf("with CR LF: %v\n%s", err, made)
+	}
 	if _, err := openpgp.Clearsign([]byte(doc), nil); err == nil {
 		t.Error("no signature is put below a text")
 	}
@@ -306,7 +314,10 @@ func FuzzReadSignatureFile(f *testing.F) {
 		// What a reader takes for the text, put into a file again, is the same.
 		again, err := openpgp.Clearsign(file.Text, sig)
 		if err != nil {
-			t.Fatal(err)
+			if _, err := sigformat.OpenPGPCleartext.Digest(message.SHA256, bytes.NewReader(file.Text)); err == nil {
+				t.Fatalf("%q can be signed and not be put into a file", file.Text)
+			}
+			return
 		}
 		if back, err := openpgp.ReadSignatureFile(again); err != nil || sum(sigformat.OpenPGPCleartext, message.SHA256, back.Text) != sum(sigformat.OpenPGPCleartext, message.SHA256, file.Text) {
 			t.Fatalf("%v: %q became another", err, file.Text)

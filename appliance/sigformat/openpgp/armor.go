@@ -81,7 +81,8 @@ func dearmor(block, text string) ([]byte, error) {
 }
 
 // Clearsign puts a text and its signature of the format openpgp-cleartext into
-// one file (RFC 9580 §7).
+// one file (RFC 9580 §7), with LF at the ends of its lines. It refuses what is no text
+// for that: another CR, which a reader of the file could take for a line's end.
 func Clearsign(document, sig []byte) ([]byte, error) {
 	s, err := ParseSignature(sig)
 	if err != nil {
@@ -93,7 +94,10 @@ func Clearsign(document, sig []byte) ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteString(clearHead + "Hash: " + hashNames[s.Alg] + "\n\n")
 	for line := range bytes.Lines(document) {
-		line = bytes.TrimRight(line, "\r\n")
+		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\r\n")), []byte("\n"))
+		if bytes.IndexByte(line, '\r') >= 0 {
+			return nil, errors.New("openpgp signature: a text with a CR that is not before a LF")
+		}
 		if bytes.HasPrefix(line, []byte("-")) {
 			b.WriteString("- ")
 		}
