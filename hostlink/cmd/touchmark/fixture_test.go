@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"touchmark/appliance/sigformat/hashstate"
@@ -29,6 +30,8 @@ type fixture struct {
 	name []string      // of its items
 
 	watchers int // that came
+
+	mu sync.Mutex // guards what a script changes of the log while the daemon serves
 }
 
 func must[T any](v T, err error) T { return logtest.Must(v, err) }
@@ -39,6 +42,8 @@ func newFixture() *fixture { return &fixture{Log: logtest.New(plainNote)} }
 
 // answer signs what a request asks for, with intent, commit and proof.
 func (f *fixture) answer(req *api.Request) *api.Response {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	a := message.Approval{Origin: logtest.Origin, Class: "test", NotAfter: logtest.Noon.Add(time.Hour)}
 	must(rand.Read(a.Nonce[:]))
 	var states []hashstate.State

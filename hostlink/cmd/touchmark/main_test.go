@@ -108,6 +108,8 @@ func revokeCmd(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	n, err := strconv.Atoi(args[0])
 	ts.Check(err)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	certs := f.Trust.Certs
 	defer func() { f.Trust.Certs = certs }()
 	f.Trust.Certs = [][]byte{f.Revoked(certificate.Reason(n))}
