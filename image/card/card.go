@@ -8,7 +8,7 @@
 //	sector 75776   3: slot B, the same
 //	sector 141312  4: ext4 "touchmark-data": the log
 //
-// A slot is written and read back as one piece (docs/image/card.md): the volume is the same for both slots and holds
+// A slot is written and read back as one piece (docs/image/build.md): the volume is the same for both slots and holds
 // nothing but its files. autoboot.txt has one sector, so changing the slot is overwriting one sector.
 package card
 
@@ -82,7 +82,7 @@ func Select(autoboot []byte, date time.Time) ([]byte, error) {
 	if len(autoboot) != fat.SectorSize {
 		return nil, fmt.Errorf("card: %s of %d bytes: it has one sector, %d", SelectFile, len(autoboot), fat.SectorSize)
 	}
-	return fat.Volume{Label: "TM-SELECT", ID: Signature, Sectors: SelectSectors, Date: date,
+	return fat.Volume{Label: SelectLabel, ID: Signature, Sectors: SelectSectors, Date: date,
 		Files: []fat.File{{Name: SelectFile, Content: autoboot}}}.Bytes()
 }
 
@@ -94,17 +94,20 @@ type Slot struct {
 
 // Bytes is the slot as it stands in partition 2 or 3.
 func (s Slot) Bytes(date time.Time) ([]byte, error) {
-	return fat.Volume{Label: "TM-SLOT", ID: Signature, Sectors: SlotSectors, Date: date, Files: []fat.File{
+	return fat.Volume{Label: slotLabel, ID: Signature, Sectors: SlotSectors, Date: date, Files: []fat.File{
 		{Name: ConfigFile, Content: s.Config}, {Name: BootFile, Content: s.Boot}, {Name: SigFile, Content: s.Sig},
 	}}.Bytes()
 }
 
 // ReadSlot reads partition 2 or 3, given from its first byte on. A slot that has anything but its three files, in their
-// order, is refused.
+// order, or another name or number, is refused.
 func ReadSlot(r io.ReaderAt) (Slot, error) {
 	v, err := fat.Read(r, SlotSectors)
 	if err != nil {
 		return Slot{}, err
+	}
+	if v.Label != slotLabel || v.ID != Signature {
+		return Slot{}, fmt.Errorf("card: a slot is volume %s with number %08x, this one %s with %08x", slotLabel, Signature, v.Label, v.ID)
 	}
 	if len(v.Files) != 3 || v.Files[0].Name != ConfigFile || v.Files[1].Name != BootFile || v.Files[2].Name != SigFile {
 		return Slot{}, fmt.Errorf("card: a slot holds %s, %s and %s, this one %s", ConfigFile, BootFile, SigFile, names(v.Files))

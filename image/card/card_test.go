@@ -120,12 +120,21 @@ func TestSlot(t *testing.T) {
 		"another order": {{Name: BootFile}, {Name: ConfigFile}, {Name: SigFile}},
 		"another name":  {{Name: ConfigFile}, {Name: "boot.im"}, {Name: SigFile}},
 	} {
-		b, err := fat.Volume{Label: "TM-SLOT", Sectors: SlotSectors, Date: date, Files: files}.Bytes()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := ReadSlot(bytes.NewReader(b)); err == nil {
-			t.Errorf("%s: taken", name)
-		}
+		refused(t, name, fat.Volume{Label: slotLabel, ID: Signature, Files: files})
+	}
+	whole := []fat.File{{Name: ConfigFile}, {Name: BootFile}, {Name: SigFile}}
+	refused(t, "another label", fat.Volume{Label: "TM-SL0T", ID: Signature, Files: whole})
+	refused(t, "another number", fat.Volume{Label: slotLabel, ID: Signature ^ 1, Files: whole})
+}
+
+func refused(t *testing.T, name string, v fat.Volume) {
+	t.Helper()
+	v.Sectors, v.Date = SlotSectors, date
+	b, err := v.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadSlot(bytes.NewReader(b)); err == nil {
+		t.Errorf("%s: taken", name)
 	}
 }

@@ -16,6 +16,12 @@ const (
 	DataSectors = 1 << 30 / fat.SectorSize
 )
 
+// Names of the FAT volumes.
+const (
+	SelectLabel = "TM-SELECT"
+	slotLabel   = "TM-SLOT"
+)
+
 const (
 	typeFAT   = 0x0e // FAT16, counted in sectors
 	typeLinux = 0x83

@@ -88,6 +88,9 @@ func readSelect(r io.ReaderAt) (update.State, error) {
 	if err != nil {
 		return update.State{}, err
 	}
+	if v.Label != card.SelectLabel || v.ID != card.Signature {
+		return update.State{}, fmt.Errorf("it is volume %s with number %08x, not %s with %08x", v.Label, v.ID, card.SelectLabel, card.Signature)
+	}
 	if len(v.Files) != 1 || v.Files[0].Name != card.SelectFile {
 		return update.State{}, fmt.Errorf("it holds more or other files than %s", card.SelectFile)
 	}

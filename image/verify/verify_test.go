@@ -177,6 +177,9 @@ func TestCard(t *testing.T) {
 	}
 }
 
+// volumeID is where a FAT16 volume has its number.
+const volumeID = 39
+
 func TestEveryChangeIsSeen(t *testing.T) {
 	slotB := int64(card.SlotStart + card.SlotSectors)
 	for name, change := range map[string]func(t *testing.T, c *made){
@@ -192,8 +195,10 @@ func TestEveryChangeIsSeen(t *testing.T) {
 			c.put(card.SelectStart, must[[]byte](t)(fat.Volume{Label: "TM-SELECT", ID: card.Signature, Sectors: card.SelectSectors, Date: date, Files: []fat.File{
 				{Name: card.SelectFile, Content: update.First().Marshal()}, {Name: "recovery.bin", Content: []byte("x")}}}.Bytes()))
 		},
-		"slot A's free space": func(_ *testing.T, c *made) { c.card.flip(slotB*fat.SectorSize - 1) },
-		"slot A's image":      func(_ *testing.T, c *made) { c.card.flip((card.SlotStart + 500) * fat.SectorSize) },
+		"partition 1's number": func(_ *testing.T, c *made) { c.card.flip(card.SelectStart*fat.SectorSize + volumeID) },
+		"slot A's number":      func(_ *testing.T, c *made) { c.card.flip(card.SlotStart*fat.SectorSize + volumeID) },
+		"slot A's free space":  func(_ *testing.T, c *made) { c.card.flip(slotB*fat.SectorSize - 1) },
+		"slot A's image":       func(_ *testing.T, c *made) { c.card.flip((card.SlotStart + 500) * fat.SectorSize) },
 		"slot A's config": func(t *testing.T, c *made) {
 			c.put(card.SlotStart, must[[]byte](t)(c.slot(image, "boot_ramdisk=0\n")))
 		},

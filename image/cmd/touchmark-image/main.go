@@ -29,6 +29,7 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends what does not hear the first, say a device that never answers
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"touchmark/appliance/update"
 	"touchmark/image/card"
 	"touchmark/image/fat"
+	"touchmark/image/manifest"
 )
 
 var date = time.Date(2026, 11, 16, 10, 17, 0, 0, time.UTC)
@@ -60,6 +63,21 @@ func TestCompare(t *testing.T) {
 	}
 	if _, err := compare(a, filepath.Join(b, "none")); err == nil {
 		t.Error("a folder that is not there is the same")
+	}
+}
+
+// TestInterrupted: a device without an end is read until somebody has enough of it.
+func TestInterrupted(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "manifest.json")
+	text, err := manifest.Manifest{Format: manifest.Format}.Bytes()
+	if err := errors.Join(err, os.WriteFile(list, text, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	var said strings.Builder
+	if code := run(ctx, []string{"verify", "--manifest", list, "/dev/zero"}, io.Discard, &said); code != exitFault || !strings.Contains(said.String(), "interrupted") {
+		t.Errorf("exit code %d: %s", code, said.String())
 	}
 }
 

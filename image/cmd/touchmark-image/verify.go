@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rsa"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func verifyCmd() *cobra.Command {
 				return err
 			}
 			defer f.Close()
-			return verifyAny(c.OutOrStdout(), f, m, key)
+			return verifyAny(c.OutOrStdout(), interruptible{c.Context(), f}, m, key)
 		},
 	}
 	c.Flags().StringVar(&list, "manifest", "", "the published manifest.json")
@@ -49,7 +50,7 @@ func verifyCmd() *cobra.Command {
 }
 
 func expectations(list, public string) (m manifest.Manifest, key *rsa.PublicKey, err error) {
-	b, err := os.ReadFile(list)
+	b, err := readList(list)
 	if err != nil {
 		return m, nil, err
 	}
@@ -62,8 +63,48 @@ func expectations(list, public string) (m manifest.Manifest, key *rsa.PublicKey,
 	return m, key, err
 }
 
+// readList reads a file that should be a manifest: not much more of it than one may have.
+func readList(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, manifest.MaxBytes+1))
+}
+
+// interruptible is a file whose reading ends with a context: a card takes minutes, and a device may have no end.
+type interruptible struct {
+	ctx  context.Context
+	file *os.File
+}
+
+func (i interruptible) Read(p []byte) (int, error) {
+	if err := i.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return i.file.Read(p)
+}
+
+// readAtMost is how much is read of a file at once.
+const readAtMost = 1 << 20
+
+func (i interruptible) ReadAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) && err == nil {
+		if err = i.ctx.Err(); err == nil {
+			var m int
+			m, err = i.file.ReadAt(p[n:min(len(p), n+readAtMost)], off+int64(n))
+			n += m
+		}
+	}
+	if n == len(p) {
+		err = nil
+	}
+	return n, err
+}
+
 // verifyAny tells a card from another file by its partition table.
-func verifyAny(out io.Writer, f *os.File, m manifest.Manifest, key *rsa.PublicKey) error {
+func verifyAny(out io.Writer, f interruptible, m manifest.Manifest, key *rsa.PublicKey) error {
 	report, err := verify.Card(f, m, key)
 	switch {
 	case errors.Is(err, card.ErrTable):
