@@ -49,6 +49,13 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 			"  touchmark-image verify --manifest build/image/rpi4/manifest.json /dev/sdX",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("there is no command %q (see 'touchmark-image --help')", args[0])
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%w (see '%s --help')", err, c.CommandPath()) })

@@ -45,7 +45,7 @@ func verifyCmd() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&list, "manifest", "", "the published manifest.json")
-	c.Flags().StringVar(&public, "public", "", "public key (PEM) that boot.sig must be signed by")
+	c.Flags().StringVar(&public, "public", "", "public key (PEM) that the boot.sig of a card must be signed by")
 	return c
 }
 
@@ -107,6 +107,8 @@ func (i interruptible) ReadAt(p []byte, off int64) (n int, err error) {
 func verifyAny(out io.Writer, f interruptible, m manifest.Manifest, key *rsa.PublicKey) error {
 	report, err := verify.Card(f, m, key)
 	switch {
+	case errors.Is(err, card.ErrTable) && key != nil:
+		return usagef("--public is about the boot.sig of a card, and this is no card: %w", err)
 	case errors.Is(err, card.ErrTable):
 		name, err := verify.File(f, m)
 		if err != nil {
