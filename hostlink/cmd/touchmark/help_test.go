@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"touchmark/hostlink/cli"
 	"touchmark/hostlink/hostd/api"
 )
 
@@ -30,7 +32,7 @@ func commands(c *cobra.Command, words []string, f func(words []string, c *cobra.
 // by an example that its own parser takes, and stands in the host guide.
 func TestHelp(t *testing.T) {
 	guide := string(must(os.ReadFile("../../../docs/host-guide.md")))
-	root := (&app{}).root()
+	root := command(cli.New(io.Discard, io.Discard))
 	commands(root, nil, func(words []string, c *cobra.Command) {
 		name := "touchmark " + strings.Join(words, " ")
 		var out, errs bytes.Buffer
@@ -62,7 +64,7 @@ func takes(line string) error {
 	if !found {
 		return fmt.Errorf("it does not call touchmark")
 	}
-	root := (&app{}).root()
+	root := command(cli.New(io.Discard, io.Discard))
 	c, rest, err := root.Find(words(line))
 	switch {
 	case err != nil:

@@ -6,21 +6,28 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"touchmark/hostlink/cli"
+	"touchmark/hostlink/cli/approvals"
+	"touchmark/hostlink/cli/intoto"
+	"touchmark/hostlink/cli/key"
+	"touchmark/hostlink/cli/keyring"
+	"touchmark/hostlink/cli/log"
+	"touchmark/hostlink/cli/order"
+	"touchmark/hostlink/cli/policy"
+	"touchmark/hostlink/cli/round"
+	"touchmark/hostlink/cli/sign"
+	"touchmark/hostlink/cli/status"
+	"touchmark/hostlink/cli/verify"
 	"touchmark/hostlink/hostd/api"
-	"touchmark/hostlink/hostd/client"
-	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/manpage"
 )
 
@@ -28,19 +35,19 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run executes one command line and returns the exit code.
 func run(args []string, out, errs io.Writer) int {
-	a := &app{out: &printer{to: out}, errs: errs}
-	root := a.root()
+	a := cli.New(out, errs)
+	root := command(a)
 	root.SetArgs(args)
-	root.SetOut(a.out)
+	root.SetOut(a.Out)
 	root.SetErr(errs)
 	c, err := root.ExecuteC()
-	if err = cmp.Or(hinted(c, err), a.out.failed()); err == nil {
+	if err = cmp.Or(hinted(c, err), a.Out.Failed()); err == nil {
 		return api.OK
 	}
-	code := codeOf(err)
+	code := api.CodeOf(err, api.Usage)
 	fmt.Fprintln(errs, "touchmark:", api.Printable(err.Error())) // names of files in it are whoever's who made them
-	if a.json {
-		a.object(failure{Code: code, Error: err.Error()})
+	if a.JSON {
+		a.Object(failure{Code: code, Error: err.Error()})
 	}
 	return code
 }
@@ -52,16 +59,8 @@ type failure struct {
 	Error string `json:"error"`
 }
 
-// app holds what all commands share.
-type app struct {
-	out    *printer
-	errs   io.Writer
-	socket string
-	trust  string
-	json   bool
-}
-
-func (a *app) root() *cobra.Command {
+// command is the program with all its commands.
+func command(a *cli.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:           "touchmark",
 		Short:         "Have files signed by a touch on the signing appliance, and check such signatures",
@@ -73,16 +72,20 @@ func (a *app) root() *cobra.Command {
 	}
 	c.CompletionOptions.HiddenDefaultCmd = true
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return exitf(api.Usage, "%s (see '%s --help'; a file whose name begins with - is ./-NAME)", parsed.ReplaceAllString(err.Error(), ""), c.CommandPath())
+		return api.Errorf(api.Usage, "%s (see '%s --help'; a file whose name begins with - is ./-NAME)", parsed.ReplaceAllString(err.Error(), ""), c.CommandPath())
 	})
 	f := c.PersistentFlags()
-	f.StringVar(&a.socket, "socket", env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"), "socket of touchmark-hostd ($TOUCHMARK_SOCKET)")
-	f.StringVar(&a.trust, "trust", env("TOUCHMARK_TRUST", "/etc/touchmark/trust"), "trust directory or file ($TOUCHMARK_TRUST)")
-	f.BoolVar(&a.json, "json", false, "print JSON for programs")
-	c.AddCommand(a.signCmd(), a.approvalsCmd(), a.approveCmd(), a.fetchCmd(), a.jobsCmd(), a.queueCmd(), a.verifyCmd(), a.statusCmd(), a.watchCmd(), a.logCmd(), a.publishCmd(), a.roundCmd(),
-		a.repoCmd("repo-add", "Run repo-add on a watched repository, and fail unless the result is signed and published", "  touchmark repo-add core.db.tar.gz hello-2.0-1-any.pkg.tar.zst"),
-		a.repoCmd("repo-remove", "Run repo-remove on a watched repository, and fail unless the result is signed and published", "  touchmark repo-remove core.db.tar.gz hello"),
-		a.keyringCmd(), a.inTotoCmd(), a.challengeCmd(), a.keyCmd(), a.policyCmd(), a.orderCmd(), a.bindCmd(), exitCodes(), manual.Command())
+	f.StringVar(&a.Socket, "socket", env("TOUCHMARK_SOCKET", "/run/touchmark/hostd.sock"), "socket of touchmark-hostd ($TOUCHMARK_SOCKET)")
+	f.StringVar(&a.Trust, "trust", env("TOUCHMARK_TRUST", "/etc/touchmark/trust"), "trust directory or file ($TOUCHMARK_TRUST)")
+	f.BoolVar(&a.JSON, "json", false, "print JSON for programs")
+	c.AddCommand(
+		sign.Command(a), sign.FetchCommand(a), verify.Command(a),
+		status.Command(a), status.WatchCommand(a), status.JobsCommand(a), status.QueueCommand(a),
+		round.Command(a), round.RepoCommand(a, "repo-add", "hello-2.0-1-any.pkg.tar.zst"), round.RepoCommand(a, "repo-remove", "hello"),
+		log.Command(a), log.PublishCommand(a), log.ChallengeCommand(a),
+		approvals.Command(a), approvals.ApproveCommand(a), policy.Command(a), order.Command(a), key.Command(a), key.BindCommand(a),
+		keyring.Command(a), intoto.Command(a),
+		exitCodes(), manual.Command())
 	groups(c.Commands())
 	return c
 }
@@ -103,13 +106,13 @@ var parsed = regexp.MustCompile(`: strconv\.\w+: parsing .*`)
 
 // hinted says how a command is called where its parser refused the call.
 func hinted(c *cobra.Command, err error) error {
-	if err == nil || codeOf(err) != api.Usage || errors.As(err, new(*api.Error)) {
+	if err == nil || api.CodeOf(err, api.Usage) != api.Usage || errors.As(err, new(*api.Error)) {
 		return err
 	}
 	if c.HasSubCommands() {
-		return exitf(api.Usage, "%w (see '%s --help')", err, c.CommandPath())
+		return api.Errorf(api.Usage, "%w (see '%s --help')", err, c.CommandPath())
 	}
-	return exitf(api.Usage, "%w (it is called as '%s'; see '%s --help')", err, c.UseLine(), c.CommandPath())
+	return api.Errorf(api.Usage, "%w (it is called as '%s'; see '%s --help')", err, c.UseLine(), c.CommandPath())
 }
 
 // manual is what the manual page says besides the commands.
@@ -132,65 +135,9 @@ func exitCodes() *cobra.Command {
 	return &cobra.Command{Use: "exit-codes", Short: "What exit codes mean", Long: strings.TrimSpace(b.String())}
 }
 
-// someFiles wants at least one file named.
-func someFiles(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return exitf(api.Usage, "name at least one file: %s FILE", c.CommandPath())
-	}
-	return nil
-}
-
 func env(name, fallback string) string {
 	if v := os.Getenv(name); v != "" {
 		return v
 	}
 	return fallback
 }
-
-// exitf makes an error with its exit code.
-func exitf(code int, format string, args ...any) error { return api.Errorf(code, format, args...) }
-
-// codeOf gives the exit code: errors without one come from the command line's
-// parser.
-func codeOf(err error) int { return api.CodeOf(err, api.Usage) }
-
-func (a *app) println(line string) { fmt.Fprintln(a.out, line) }
-
-func (a *app) object(v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		fmt.Fprintln(a.errs, "touchmark:", err)
-		return
-	}
-	fmt.Fprintf(a.out, "%s\n", b)
-}
-
-// ask sends the daemon a request that has one answer.
-func (a *app) ask(req *api.Request) (*api.Response, error) { return a.daemon().Ask(req) }
-
-// daemon is the one that is asked. Who waits for it is told.
-func (a *app) daemon() client.Daemon {
-	return a.daemonFor(func(text string) { fmt.Fprintln(a.errs, "touchmark:", text) })
-}
-
-// daemonFor is the same for those who tell in their own way what goes on.
-func (a *app) daemonFor(tell func(string)) client.Daemon {
-	return client.Daemon{Socket: a.socket, Slow: func(patience time.Duration) {
-		tell(fmt.Sprintf("touchmark-hostd has not answered yet: waiting for it, %g minutes at most", patience.Minutes()))
-	}}
-}
-
-// loadTrust reads what this host pins.
-func (a *app) loadTrust() (*verify.Trust, error) {
-	text, err := api.ReadTrust(a.trust)
-	if err != nil {
-		return nil, exitf(api.BadInput, "trust: %w (name it with --trust or $TOUCHMARK_TRUST)", err)
-	}
-	t, err := verify.ParseTrust(text)
-	if err != nil {
-		return nil, exitf(api.BadInput, "trust %s: %w", a.trust, err)
-	}
-	return t, nil
-}
-
-func base(path string) string { return filepath.Base(path) }

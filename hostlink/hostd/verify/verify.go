@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"touchmark/appliance/sigformat"
@@ -181,6 +182,12 @@ func (in *Intent) Find(name string, f sigformat.Format, s hashstate.State) (int,
 			in.names())
 	}
 	return found, nil
+}
+
+// Item is the job's item of a name, or its first.
+func (in *Intent) Item(name string) message.Item {
+	items := in.Approval.Items
+	return items[max(0, slices.IndexFunc(items, func(it message.Item) bool { return it.Name == name }))]
 }
 
 func (in *Intent) names() string {
