@@ -36,7 +36,7 @@ func (d *Daemon) mayPark(j *job, class string) *api.Response {
 	case !ok || c.Approvals == 0 && !j.park:
 		return nil
 	case c.Approvals == 0:
-		return fail(api.Usage, "class %s demands no approvals: use touchmark sign", class)
+		return api.Fail(api.Usage, "class %s demands no approvals: use touchmark sign", class)
 	}
 	parked := 0
 	for _, o := range d.jobs {
@@ -45,7 +45,7 @@ func (d *Daemon) mayPark(j *job, class string) *api.Response {
 		}
 	}
 	if parked >= maxParked {
-		return fail(api.DeviceFault, "%d requests wait for approvals already: have some approved, or withdraw them (touchmark approvals withdraw JOB)", parked)
+		return api.Fail(api.DeviceFault, "%d requests wait for approvals already: have some approved, or withdraw them (touchmark approvals withdraw JOB)", parked)
 	}
 	return nil
 }
@@ -62,20 +62,20 @@ func (d *Daemon) tellParked(j *job) {
 func (d *Daemon) approve(note []byte) *api.Response {
 	p := d.mirror.Policy()
 	if p == nil {
-		return fail(api.LinkDown, "the appliance's log is not known here yet: %s", d.linkState())
+		return api.Fail(api.LinkDown, "the appliance's log is not known here yet: %s", d.linkState())
 	}
-	id, err := approvals.Job(p, note, d.now())
+	id, err := approvals.Job(p, note, d.loop.Now())
 	if err != nil {
 		return wrongApproval(err)
 	}
 	j := d.find(id)
 	switch {
 	case j == nil && findIn(d.past, id) != nil:
-		return fail(api.BadInput, "job %s has ended: an approval is for one request only, make another", id)
+		return api.Fail(api.BadInput, "job %s has ended: an approval is for one request only, make another", id)
 	case j == nil:
-		return fail(api.BadInput, "it approves job %s, which does not wait here: see touchmark jobs", id)
+		return api.Fail(api.BadInput, "it approves job %s, which does not wait here: see touchmark jobs", id)
 	case j.submitted || d.armed(j):
-		return fail(api.BadInput, "job %s is with the appliance already: it needs no more approvals", id)
+		return api.Fail(api.BadInput, "job %s is with the appliance already: it needs no more approvals", id)
 	}
 	joined, added, err := approvals.Add(p, j.record.Approval, note)
 	if err != nil {
@@ -88,9 +88,9 @@ func (d *Daemon) approve(note []byte) *api.Response {
 func wrongApproval(err error) *api.Response {
 	var r *policy.Refusal
 	if errors.As(err, &r) {
-		return fail(api.Refused, "%v", r)
+		return api.Fail(api.Refused, "%v", r)
 	}
-	return fail(api.BadInput, "%v", err)
+	return api.Fail(api.BadInput, "%v", err)
 }
 
 // approved keeps a job's approvals on disk before anything is done with them.
@@ -99,7 +99,7 @@ func (d *Daemon) approved(j *job, joined []byte, added []string) *api.Response {
 		rec := *j.record
 		rec.Approval = joined
 		if err := d.spool.Put(&rec); err != nil {
-			return fail(api.CannotWrite, "the approval cannot be written down: %v", err)
+			return api.Fail(api.CannotWrite, "the approval cannot be written down: %v", err)
 		}
 		j.record = &rec
 		d.keep(j)
@@ -117,11 +117,11 @@ func (d *Daemon) approved(j *job, joined []byte, added []string) *api.Response {
 func (d *Daemon) approval(job string) *api.Response {
 	id, err := message.ParseJobID(job)
 	if err != nil {
-		return fail(api.Usage, "%v: see touchmark jobs", err)
+		return api.Fail(api.Usage, "%v: see touchmark jobs", err)
 	}
 	j := findIn(slices.Concat(d.jobs, d.past), id)
 	if j == nil {
-		return fail(api.Usage, "job %s is not kept here (any more): see touchmark jobs", id)
+		return api.Fail(api.Usage, "job %s is not kept here (any more): see touchmark jobs", id)
 	}
 	c := d.counted(j)
 	return &api.Response{Final: true, OK: true, Job: job, Approval: j.record.Approval, Persons: c.Persons, Need: c.Need}
@@ -132,22 +132,22 @@ func (d *Daemon) approval(job string) *api.Response {
 func (d *Daemon) withdrawParked(job string) *api.Response {
 	id, err := message.ParseJobID(job)
 	if err != nil {
-		return fail(api.Usage, "%v: see touchmark jobs", err)
+		return api.Fail(api.Usage, "%v: see touchmark jobs", err)
 	}
 	j := d.find(id)
 	switch {
 	case j == nil && findIn(d.past, id) != nil:
-		return fail(api.BadInput, "job %s has ended", id)
+		return api.Fail(api.BadInput, "job %s has ended", id)
 	case j == nil:
-		return fail(api.BadInput, "job %s does not wait here: see touchmark jobs", id)
+		return api.Fail(api.BadInput, "job %s does not wait here: see touchmark jobs", id)
 	case j.ever || !d.parked(j):
-		return fail(api.BadInput, "job %s does not wait for approvals (any more): Ctrl-C of touchmark fetch %s FILE withdraws it from the appliance", id, id)
+		return api.Fail(api.BadInput, "job %s does not wait for approvals (any more): Ctrl-C of touchmark fetch %s FILE withdraws it from the appliance", id, id)
 	}
-	d.withdraw(j, fail(api.Interrupted, "withdrawn by touchmark approvals withdraw; nothing was signed"))
+	d.withdraw(j, api.Fail(api.Interrupted, "withdrawn by touchmark approvals withdraw; nothing was signed"))
 	return &api.Response{Final: true, OK: true, Job: job}
 }
 
 // tooFew is the end of a job that was not approved in time.
 func (d *Daemon) tooFew(j *job) *api.Response {
-	return fail(api.TimedOut, "not approved within %s (%s): nothing was signed", j.timeout, d.counted(j))
+	return api.Fail(api.TimedOut, "not approved within %s (%s): nothing was signed", j.timeout, d.counted(j))
 }

@@ -11,6 +11,7 @@ import (
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/logtest"
+	"touchmark/hostlink/hostd/loop"
 	"touchmark/hostlink/message"
 )
 
@@ -133,7 +134,7 @@ func TestWrongApprovals(t *testing.T) {
 // TestApprovalsOutliveEverybody: approvals are kept over a daemon that is killed and a client that went away; the same
 // request finds them, and is submitted then.
 func TestApprovalsOutliveEverybody(t *testing.T) {
-	w := newWorldTimed(t, Timing{Rejoin: time.Millisecond})
+	w := newWorldTimed(t, loop.Timing{Rejoin: time.Millisecond})
 	w.b.meet()
 	c := w.sign("a.pkg")
 	n := w.request(c)
@@ -233,7 +234,7 @@ func TestNotApprovedInTime(t *testing.T) {
 	c := w.sign("a.pkg")
 	n := w.request(c)
 	w.approve(n, "bob").expect(api.OK, "")
-	w.d.post(func() { w.d.expire(w.d.jobs[0]) })
+	w.d.loop.Post(func() { w.d.expire(w.d.jobs[0]) })
 	if r := c.final(); r.Code != api.TimedOut || r.Error != "not approved within 1h0m0s (1 of 2 approved: bob): nothing was signed" {
 		t.Fatalf("%+v", r)
 	}

@@ -52,7 +52,7 @@ func (d *Daemon) fromLink(ctx context.Context, ev serialport.Event) {
 		d.log.Warn().Err(ev.Err).Msg("serial device")
 	case serialport.Up:
 		d.log.Info().Uint32("session", ev.SID).Msg("link up")
-		d.answered(fail(api.LinkDown, lostAnswer))
+		d.answered(api.Fail(api.LinkDown, lostAnswer))
 		d.conv = &conversation{sid: ev.SID, problem: "the appliance has not answered yet; it never does if the host key " + d.o.Key.Name() + " is not in its policy"}
 		d.hello(d.conv)
 	case serialport.Down:
@@ -68,7 +68,7 @@ func (d *Daemon) fromLink(ctx context.Context, ev serialport.Event) {
 const lostAnswer = "the link went down before the appliance answered the challenge: ask again"
 
 func (d *Daemon) down(err error) {
-	d.answered(fail(api.LinkDown, lostAnswer))
+	d.answered(api.Fail(api.LinkDown, lostAnswer))
 	d.conv = nil
 	d.linkText = "the link is down"
 	if err != nil {
@@ -90,10 +90,10 @@ func (d *Daemon) broken(err error) {
 	d.log.Error().Err(err).Msg("mirror")
 	for _, j := range slices.Clone(d.jobs) {
 		if d.armed(j) { // how it ends stands in entries that cannot be taken
-			j.answer(fail(api.MaySigned, "the mirror of the log cannot be written: %v; then restart touchmark-hostd: job %s may be signed%s", err, j.id(), later(j)))
+			j.answer(api.Fail(api.MaySigned, "the mirror of the log cannot be written: %v; then restart touchmark-hostd: job %s may be signed%s", err, j.id(), later(j)))
 			continue
 		}
-		d.withdraw(j, fail(api.CannotWrite, "the mirror of the log cannot be written: %v; then restart touchmark-hostd", err))
+		d.withdraw(j, api.Fail(api.CannotWrite, "the mirror of the log cannot be written: %v; then restart touchmark-hostd", err))
 	}
 	if d.conv != nil {
 		d.conv.ready, d.conv.problem = false, err.Error()
@@ -125,7 +125,7 @@ func (d *Daemon) problem(err error) {
 // submitted until the appliance has proven itself again.
 func (d *Daemon) suspect(ev *mirror.Evidence) {
 	d.log.Error().Str("kind", ev.Kind).Msg(ev.Text)
-	if err := ev.Save(d.o.State, d.now()); err != nil {
+	if err := ev.Save(d.o.State, d.loop.Now()); err != nil {
 		d.log.Error().Err(err).Msg("hearsay not saved")
 	}
 	if err := d.mirror.Drop(); err != nil {
@@ -145,7 +145,7 @@ func (d *Daemon) distrust(why string) {
 	c.problem, c.welcome = why, nil
 	if c.ready {
 		c.ready = false
-		d.after(d.o.Timing.HelloRetry, func() { d.hello(c) })
+		d.loop.After(d.loop.Waits.HelloRetry, func() { d.hello(c) })
 	}
 }
 
@@ -157,7 +157,7 @@ func (d *Daemon) reread() {
 		return
 	}
 	c.reread = true
-	d.after(d.o.Timing.BusyRetry, func() { c.reread = false })
+	d.loop.After(d.loop.Waits.BusyRetry, func() { c.reread = false })
 	size := d.mirror.Size()
 	if err := d.mirror.Drop(); err != nil {
 		d.broken(err)
@@ -238,7 +238,7 @@ func (d *Daemon) fetch() {
 	c.fetches++
 	n := c.fetches
 	c.fetching = n
-	d.after(d.o.Timing.HelloRetry, func() {
+	d.loop.After(d.loop.Waits.HelloRetry, func() {
 		if c.fetching == n {
 			c.fetching, c.total = 0, d.mirror.Size()
 		}

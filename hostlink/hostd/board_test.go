@@ -272,9 +272,7 @@ func (b *board) run(r *request, change func(items []ledger.ItemResult)) {
 // look runs f in the daemon's loop and waits for it.
 func (w *world) look(f func()) {
 	w.t.Helper()
-	done := make(chan struct{})
-	w.d.post(func() { f(); close(done) })
-	<-done
+	w.d.loop.Do(f)
 }
 
 // TestFetchUnanswered: entries that somebody on the cable only spoke of are asked
@@ -284,7 +282,7 @@ func TestFetchUnanswered(t *testing.T) {
 	w.b.meet()
 	c := w.sign("core.db")
 	r := w.b.submitted()
-	w.look(func() { w.d.o.Timing.HelloRetry = time.Millisecond })
+	w.look(func() { w.d.loop.Waits.HelloRetry = time.Millisecond })
 	for range 2 {
 		size := w.b.Size()
 		w.b.say(&message.Done{Job: r.Job, Intent: size + 5, Outcome: size + 6})
@@ -295,7 +293,7 @@ func TestFetchUnanswered(t *testing.T) {
 			w.look(func() { waiting = w.d.conv.fetching != 0 })
 		}
 	}
-	w.look(func() { w.d.o.Timing.HelloRetry = never })
+	w.look(func() { w.d.loop.Waits.HelloRetry = never })
 	w.b.run(r, nil)
 	c.expect(api.OK, "")
 	w.quiet()

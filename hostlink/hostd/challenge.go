@@ -24,12 +24,12 @@ func (d *Daemon) challenge(text []byte) <-chan *api.Response {
 		a.final <- resp
 		return a.final
 	}
-	d.answered(fail(api.DeviceFault, "another challenge came in between: ask again"))
+	d.answered(api.Fail(api.DeviceFault, "another challenge came in between: ask again"))
 	d.conv.asked = a
 	d.send((&message.Challenge{Text: text}).Marshal())
-	d.after(d.o.Timing.AnswerWait, func() {
+	d.loop.After(d.loop.Waits.AnswerWait, func() {
 		if c := d.conv; c != nil && c.asked == a {
-			d.answered(fail(api.DeviceFault, "the appliance did not answer the challenge within %s: it may be busy, ask again", d.o.Timing.AnswerWait))
+			d.answered(api.Fail(api.DeviceFault, "the appliance did not answer the challenge within %s: it may be busy, ask again", d.loop.Waits.AnswerWait))
 		}
 	})
 	return a.final
@@ -40,13 +40,13 @@ func (d *Daemon) unasked(a *asked, text []byte) (resp *api.Response) {
 	var err error
 	switch a.text, err = challenge.Parse(text); {
 	case err != nil:
-		return fail(api.BadInput, "this is no challenge: %v", err)
+		return api.Fail(api.BadInput, "this is no challenge: %v", err)
 	case a.text.Origin != d.o.Trust.Origin:
-		return fail(api.BadInput, "the challenge is for %s, this host's appliance keeps %s", a.text.Origin, d.o.Trust.Origin)
+		return api.Fail(api.BadInput, "the challenge is for %s, this host's appliance keeps %s", a.text.Origin, d.o.Trust.Origin)
 	case a.text.Credential != nil:
-		return fail(api.BadInput, "the challenge has a credential, which only a stopped board activates: carry it there (touchmark-appliance answer), or make one without")
+		return api.Fail(api.BadInput, "the challenge has a credential, which only a stopped board activates: carry it there (touchmark-appliance answer), or make one without")
 	case d.conv == nil || !d.conv.ready && !d.conv.halted:
-		return fail(api.LinkDown, "no conversation with the appliance: %s", d.linkState())
+		return api.Fail(api.LinkDown, "no conversation with the appliance: %s", d.linkState())
 	}
 	return nil
 }
@@ -87,25 +87,19 @@ func (d *Daemon) refusedChallenge(m *message.Refused) bool {
 	if a == nil || m.Job != a.id {
 		return false
 	}
-	d.answered(fail(api.CodeFor(m.Code), "the appliance refuses the challenge (%s): %s", m.Code, m.Text))
+	d.answered(api.Fail(api.CodeFor(m.Code), "the appliance refuses the challenge (%s): %s", m.Code, m.Text))
 	return true
 }
 
 // serveChallenge waits for the board's answer, or for the client to go away.
 func (d *Daemon) serveChallenge(req *api.Request, say func(*api.Response) error) {
 	var final <-chan *api.Response
-	asked := make(chan struct{})
-	if !d.post(func() { final = d.challenge(req.Text); close(asked) }) {
-		return
-	}
-	select {
-	case <-asked:
-	case <-d.done:
+	if !d.loop.Do(func() { final = d.challenge(req.Text) }) {
 		return
 	}
 	select {
 	case r := <-final:
 		_ = say(r)
-	case <-d.done:
+	case <-d.loop.Done():
 	}
 }

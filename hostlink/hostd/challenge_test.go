@@ -90,7 +90,7 @@ func TestChallengeFails(t *testing.T) {
 	for !w.status().Verified {
 		continue
 	}
-	w.d.post(func() { w.d.o.Timing.AnswerWait = time.Millisecond })
+	w.d.loop.Post(func() { w.d.loop.Waits.AnswerWait = time.Millisecond })
 	w.challenge(nonceText(t, nil)).expect(api.DeviceFault, "did not answer")
 }
 

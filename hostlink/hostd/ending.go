@@ -6,6 +6,7 @@ import (
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/spool"
+	"touchmark/hostlink/hostd/waiter"
 	"touchmark/hostlink/message"
 )
 
@@ -19,7 +20,7 @@ func (d *Daemon) withdraw(j *job, resp *api.Response) {
 	case !j.ever:
 		d.decide(j, resp)
 	case !d.ready():
-		j.answer(fail(api.MaySigned, "the link is down (%s) and the appliance has job %s: it may be signed yet%s", d.linkState(), j.id(), later(j)))
+		j.answer(api.Fail(api.MaySigned, "the link is down (%s) and the appliance has job %s: it may be signed yet%s", d.linkState(), j.id(), later(j)))
 	default:
 		d.cancel(j, resp)
 	}
@@ -28,27 +29,27 @@ func (d *Daemon) withdraw(j *job, resp *api.Response) {
 func (d *Daemon) cancel(j *job, resp *api.Response) {
 	n, err := d.cancelNote(j)
 	if err != nil {
-		d.decide(j, fail(api.Internal, "%v", err))
+		d.decide(j, api.Fail(api.Internal, "%v", err))
 		return
 	}
 	j.ending = resp
 	d.send(n)
-	d.after(d.o.Timing.CancelWait, func() {
+	d.loop.After(d.loop.Waits.CancelWait, func() {
 		if !slices.Contains(d.jobs, j) || d.armed(j) || j.ending != resp {
 			return
 		}
 		if len(j.waiters) > 0 {
-			j.answer(fail(api.MaySigned, "the appliance does not confirm that job %s is withdrawn: it may be signed yet%s", j.id(), later(j)))
+			j.answer(api.Fail(api.MaySigned, "the appliance does not confirm that job %s is withdrawn: it may be signed yet%s", j.id(), later(j)))
 		}
 		j.ending, j.submitted = nil, false
-		d.after(d.o.Timing.HelloRetry, func() { d.orphan(j) })
+		d.loop.After(d.loop.Waits.HelloRetry, func() { d.orphan(j) })
 	})
 }
 
 // cancelNote withdraws a job. The board puts it and the submission in order by
 // host time, even if this host's clock went back.
 func (d *Daemon) cancelNote(j *job) ([]byte, error) {
-	c := message.Cancel{Origin: d.o.Trust.Origin, Job: j.id(), HostTime: d.now()}
+	c := message.Cancel{Origin: d.o.Trust.Origin, Job: j.id(), HostTime: d.loop.Now()}
 	if c.HostTime.Before(j.asked) {
 		c.HostTime = j.asked
 	}
@@ -58,7 +59,7 @@ func (d *Daemon) cancelNote(j *job) ([]byte, error) {
 // orphan withdraws a job that nobody waits for, so that no operator arms it.
 func (d *Daemon) orphan(j *job) {
 	if len(j.waiters) == 0 && !j.awaited && d.ready() && !d.patient(j) {
-		d.withdraw(j, fail(api.Interrupted, "withdrawn, because nobody waited for it; nothing was signed"))
+		d.withdraw(j, api.Fail(api.Interrupted, "withdrawn, because nobody waited for it; nothing was signed"))
 	}
 }
 
@@ -77,42 +78,42 @@ func (d *Daemon) expire(j *job) {
 	case !slices.Contains(d.jobs, j):
 	case d.armed(j) && !j.extended:
 		j.extended = true
-		j.timer = d.after(d.o.Timing.ArmedGrace, func() { d.expire(j) })
+		j.timer = d.loop.After(d.loop.Waits.ArmedGrace, func() { d.expire(j) })
 	case d.armed(j):
-		j.answer(fail(api.MaySigned, "job %s was committed, but its outcome did not arrive in time: a signature may exist%s", j.id(), later(j)))
+		j.answer(api.Fail(api.MaySigned, "job %s was committed, but its outcome did not arrive in time: a signature may exist%s", j.id(), later(j)))
 	case d.parked(j):
 		d.decide(j, d.tooFew(j))
 	case !j.ever && !d.ready():
 		d.decide(j, d.noLink())
 	case !j.ever:
-		d.decide(j, fail(api.TimedOut, "other requests were waiting for the operator all the time: try again"))
+		d.decide(j, api.Fail(api.TimedOut, "other requests were waiting for the operator all the time: try again"))
 	default:
-		d.withdraw(j, fail(api.TimedOut, "nobody armed the request within %s: it was withdrawn, nothing was signed", j.timeout))
+		d.withdraw(j, api.Fail(api.TimedOut, "nobody armed the request within %s: it was withdrawn, nothing was signed", j.timeout))
 	}
 }
 
 // leave is a client's wish to stop. When it is the only one that waits, the job
 // is withdrawn if it still can be, and the client waits for what comes of that.
-func (d *Daemon) leave(j *job, w *waiter) {
-	if j == nil || !slices.Contains(j.waiters, w) {
+func (d *Daemon) leave(j *job, w *waiter.Waiter) {
+	if j == nil || !j.waiters.Has(w) {
 		return
 	}
 	if len(j.waiters) > 1 {
-		j.part(w)
-		w.final <- fail(api.Interrupted, "others wait for job %s: it goes on", j.id())
+		j.waiters.Part(w)
+		w.Final <- api.Fail(api.Interrupted, "others wait for job %s: it goes on", j.id())
 		return
 	}
-	d.withdraw(j, fail(api.Interrupted, "withdrawn, nothing was signed"))
+	d.withdraw(j, api.Fail(api.Interrupted, "withdrawn, nothing was signed"))
 }
 
 // gone is the end of a client that did not get its answer.
-func (d *Daemon) gone(j *job, w *waiter) {
-	if j == nil || !j.part(w) {
+func (d *Daemon) gone(j *job, w *waiter.Waiter) {
+	if j == nil || !j.waiters.Part(w) {
 		return
 	}
-	w.final <- fail(api.Interrupted, "nobody hears this")
+	w.Final <- api.Fail(api.Interrupted, "nobody hears this")
 	if len(j.waiters) == 0 && !d.patient(j) {
-		d.withdraw(j, fail(api.Interrupted, "withdrawn, because its client went away; nothing was signed"))
+		d.withdraw(j, api.Fail(api.Interrupted, "withdrawn, because its client went away; nothing was signed"))
 	}
 }
 
@@ -159,7 +160,7 @@ func (d *Daemon) ended(j *job) *api.Response {
 		return resp
 	}
 	if e := j.record.End; e != nil {
-		return fail(e.Code, "%s", e.Text)
+		return api.Fail(e.Code, "%s", e.Text)
 	}
-	return fail(api.MaySigned, "the log does not say yet how job %s ended", j.id())
+	return api.Fail(api.MaySigned, "the log does not say yet how job %s ended", j.id())
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/loop"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
 	"touchmark/tpm/ledger"
@@ -121,7 +122,7 @@ func TestCancel(t *testing.T) {
 }
 
 func TestCancelUnconfirmed(t *testing.T) {
-	w := newWorldTimed(t, Timing{CancelWait: time.Millisecond})
+	w := newWorldTimed(t, loop.Timing{CancelWait: time.Millisecond})
 	w.b.meet()
 	c := w.sign("core.db")
 	w.b.submitted()
@@ -146,7 +147,7 @@ func TestClientGone(t *testing.T) {
 }
 
 func (w *world) expire() {
-	w.d.post(func() { w.d.expire(w.d.jobs[0]) })
+	w.d.loop.Post(func() { w.d.expire(w.d.jobs[0]) })
 }
 
 func TestTimeouts(t *testing.T) {
@@ -161,7 +162,7 @@ func TestTimeouts(t *testing.T) {
 		c.expect(api.TimedOut, "nothing was signed")
 	})
 	t.Run("armed, no outcome", func(t *testing.T) {
-		w := newWorldTimed(t, Timing{ArmedGrace: time.Millisecond})
+		w := newWorldTimed(t, loop.Timing{ArmedGrace: time.Millisecond})
 		w.b.meet()
 		c := w.sign("core.db")
 		i, _ := w.b.intent(w.b.submitted())
@@ -201,7 +202,7 @@ func TestTimeouts(t *testing.T) {
 		w.b.submitted()
 		c := w.sign("extra.db")
 		c.event("queued")
-		w.d.post(func() { w.d.expire(w.d.jobs[1]) })
+		w.d.loop.Post(func() { w.d.expire(w.d.jobs[1]) })
 		c.expect(api.TimedOut, "other requests")
 	})
 	t.Run("no link", func(t *testing.T) {
@@ -212,7 +213,7 @@ func TestTimeouts(t *testing.T) {
 		}
 		c := w.sign("core.db")
 		c.event("waiting-for-link")
-		w.d.post(func() { w.d.lapse(w.d.jobs[0]) })
+		w.d.loop.Post(func() { w.d.lapse(w.d.jobs[0]) })
 		c.expect(api.LinkDown, "/dev/ttyX: serial device is absent")
 	})
 }

@@ -32,6 +32,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/loop"
 	"touchmark/hostlink/hostd/mirror"
 	"touchmark/hostlink/hostd/round"
 	"touchmark/hostlink/hostd/spool"
@@ -47,7 +48,7 @@ type Link interface {
 	Close() error
 }
 
-// Options are what a daemon is made of; Timing and Clock have defaults.
+// Options are what a daemon is made of; Timing, Clock and After have defaults.
 type Options struct {
 	State   string // directory of the mirror
 	Publish string // tlog-tiles directory, "" for none
@@ -58,46 +59,12 @@ type Options struct {
 	Grace   time.Duration
 	Log     zerolog.Logger
 	Clock   func() time.Time
-	Timing  Timing
+	After   func(time.Duration, func()) *time.Timer // starts timers
+	Timing  loop.Timing
 	Ended   func(Ended)                                       // hears of each request's end, in the loop: it must not wait; may be nil
 	Rounds  func(context.Context, *api.Request) *api.Response // answers OpRound; nil: there are no rules
 	Alive   func()                                            // is called by the loop whenever Beat has passed, as long as that goes round; may be nil
 	Beat    time.Duration
-}
-
-// Timing holds the daemon's waits; zero values mean the defaults.
-type Timing struct {
-	HelloRetry time.Duration // an unanswered or inconclusive hello is repeated: 12 s, the board rations them
-	BusyRetry  time.Duration // a busy board is asked again: 1 s
-	CancelWait time.Duration // for the answer to a cancel: 5 s
-	Rejoin     time.Duration // for the clients of a daemon before this one to come back: 30 s
-	InOrder    time.Duration // … before a job behind theirs overtakes: 10 s; they look every second, on a host that may be busy
-	ArmedGrace time.Duration // beyond the client's timeout once a job is armed: 5 min
-	SendWait   time.Duration // for room in the link's queue: 10 s
-	AnswerWait time.Duration // for the answer to an auditor's challenge: 2 min, the board rations them and commits first
-	FreshWait  time.Duration // for the answer to the greeting that a status makes: 2 s
-	RoundsLook time.Duration // between looks at what waits for a round: 1 s
-	SkewRetry  time.Duration // until what a wrong clock had refused is announced again: 1 min
-}
-
-func (t Timing) withDefaults() Timing {
-	def := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	def(&t.HelloRetry, 12*time.Second)
-	def(&t.BusyRetry, time.Second)
-	def(&t.CancelWait, 5*time.Second)
-	def(&t.Rejoin, 30*time.Second)
-	def(&t.InOrder, 10*time.Second)
-	def(&t.ArmedGrace, 5*time.Minute)
-	def(&t.SendWait, 10*time.Second)
-	def(&t.AnswerWait, 2*time.Minute)
-	def(&t.FreshWait, 2*time.Second)
-	def(&t.RoundsLook, time.Second)
-	def(&t.SkewRetry, time.Minute)
-	return t
 }
 
 // Daemon is a running daemon. Fields without a comment belong to Run.
@@ -107,8 +74,7 @@ type Daemon struct {
 	link   Link
 	mirror *mirror.Mirror
 	pub    *mirror.Publisher
-	inbox  chan func()
-	done   chan struct{}
+	loop   *loop.Loop
 
 	linkText  string        // why there is no session
 	conv      *conversation // nil without a session
@@ -122,25 +88,21 @@ type Daemon struct {
 	opens     chan string // rules of which the board's operator wants a round; followRounds takes them
 	stopping  bool
 
-	spool     *spool.Spool // what an accepted job is kept in
-	disk      *errands     // writes to it
-	accepted  uint64       // number of the job accepted last
-	overtakes bool         // a job whose client has not come back yet is passed over
+	spool     *spool.Spool  // what an accepted job is kept in
+	disk      *loop.Errands // writes to it
+	accepted  uint64        // number of the job accepted last
+	overtakes bool          // a job whose client has not come back yet is passed over
 }
 
 // New opens the mirror and checks what is in it.
 func New(o Options) (*Daemon, error) {
-	if o.Clock == nil {
-		o.Clock = time.Now
-	}
-	o.Timing = o.Timing.withDefaults()
 	m, err := mirror.Open(o.State, o.Trust)
 	if err != nil {
 		return nil, err
 	}
 	d := &Daemon{
 		o: o, log: o.Log, mirror: m, linkText: "not opened yet",
-		inbox: make(chan func(), 64), done: make(chan struct{}), disk: newErrands(), watchers: map[*watcher]bool{},
+		loop: loop.New(o.Timing, o.Clock, o.After), disk: loop.NewErrands(maxErrands), watchers: map[*watcher]bool{},
 		opens: make(chan string, round.MaxRules), unpacker: message.NewUnpacker(),
 	}
 	if d.evidence, err = mirror.LoadEvidence(o.State); err != nil {
@@ -159,12 +121,12 @@ func (d *Daemon) Run(ctx context.Context, link Link, l net.Listener) error {
 	d.link = link
 	var wg sync.WaitGroup
 	wg.Go(d.pub.Run)
-	wg.Go(d.disk.run)
+	wg.Go(d.disk.Run)
 	d.publish()
 	serveCtx, stop := context.WithCancel(ctx)
 	wg.Go(func() { d.serve(serveCtx, l) })
 	if d.o.Rounds != nil {
-		look := time.NewTicker(d.o.Timing.RoundsLook)
+		look := time.NewTicker(d.loop.Waits.RoundsLook)
 		defer look.Stop()
 		wg.Go(func() { d.followRounds(serveCtx, look.C) })
 	}
@@ -172,11 +134,11 @@ func (d *Daemon) Run(ctx context.Context, link Link, l net.Listener) error {
 		d.log.Error().Str("evidence", d.evidence).Msg("nothing is signed until this is looked at")
 	}
 	d.rearm()
-	d.loop(ctx)
+	d.run(ctx)
 	stop()
 	d.quit()
-	close(d.done)
-	d.disk.close()
+	d.loop.Close()
+	d.disk.Close()
 	err := link.Close()
 	d.pub.Close()
 	wg.Wait()
@@ -200,8 +162,8 @@ func (d *Daemon) quit() {
 	d.stopping = true
 }
 
-func (d *Daemon) loop(ctx context.Context) {
-	defer d.drain()
+func (d *Daemon) run(ctx context.Context) {
+	defer d.loop.Drain()
 	var beat <-chan time.Time
 	if d.o.Alive != nil {
 		ticker := time.NewTicker(d.o.Beat)
@@ -214,7 +176,7 @@ func (d *Daemon) loop(ctx context.Context) {
 			return
 		case <-beat:
 			d.o.Alive()
-		case f := <-d.inbox:
+		case f := <-d.loop.Next():
 			f()
 		case ev, ok := <-d.link.Events():
 			if !ok {
@@ -226,42 +188,13 @@ func (d *Daemon) loop(ctx context.Context) {
 	}
 }
 
-// drain does what was asked for before the end.
-func (d *Daemon) drain() {
-	for {
-		select {
-		case f := <-d.inbox:
-			f()
-		default:
-			return
-		}
-	}
-}
-
-// post hands f to the loop; it reports false when the daemon has stopped.
-func (d *Daemon) post(f func()) bool {
-	select {
-	case d.inbox <- f:
-		return true
-	case <-d.done:
-		return false
-	}
-}
-
-// after runs f in the loop after a while.
-func (d *Daemon) after(wait time.Duration, f func()) *time.Timer {
-	return time.AfterFunc(wait, func() { d.post(f) })
-}
-
-func (d *Daemon) now() time.Time { return d.o.Clock().UTC().Truncate(time.Second) }
-
 // send hands a message to the link, for the session of this conversation. A failure is not an error here: the link
 // goes down or the answer does not come, and both are handled.
 func (d *Daemon) send(body []byte) {
 	if d.conv == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), d.o.Timing.SendWait)
+	ctx, cancel := context.WithTimeout(context.Background(), d.loop.Waits.SendWait)
 	defer cancel()
 	if err := d.link.Send(ctx, d.conv.sid, interactive, body); err != nil {
 		d.log.Warn().Err(err).Msg("message not sent")
@@ -294,7 +227,7 @@ func (d *Daemon) alarm(ev *mirror.Evidence) {
 	if d.evidence == "" {
 		d.evidence = ev.Text
 	}
-	if err := ev.Save(d.o.State, d.now()); err != nil {
+	if err := ev.Save(d.o.State, d.loop.Now()); err != nil {
 		d.log.Error().Err(err).Msg("evidence not saved")
 	}
 	for len(d.jobs) > 0 {
@@ -303,11 +236,7 @@ func (d *Daemon) alarm(ev *mirror.Evidence) {
 }
 
 func (d *Daemon) refuseEvidence() *api.Response {
-	return fail(api.Evidence, "the appliance's log contradicts this host's mirror (%s): nothing is signed; see \"Evidence\" in the host guide", d.evidence)
-}
-
-func fail(code int, format string, a ...any) *api.Response {
-	return &api.Response{Final: true, Code: code, Error: fmt.Sprintf(format, a...)}
+	return api.Fail(api.Evidence, "the appliance's log contradicts this host's mirror (%s): nothing is signed; see \"Evidence\" in the host guide", d.evidence)
 }
 
 // publish asks for a new edition of the published log.

@@ -21,6 +21,7 @@ import (
 	"touchmark/appliance/sigformat"
 	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/loop"
 	"touchmark/hostlink/hostd/socket"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
@@ -32,7 +33,7 @@ import (
 // world is a daemon with a board in memory.
 type world struct {
 	t      *testing.T
-	timing Timing
+	timing loop.Timing
 	d      *Daemon
 	b      *board
 	dir    string
@@ -45,12 +46,12 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	return newWorldTimed(t, Timing{})
+	return newWorldTimed(t, loop.Timing{})
 }
 
 // newWorldTimed is for tests that wait for one of the daemon's own waits; the
 // others never come to pass.
-func newWorldTimed(t *testing.T, timing Timing) *world {
+func newWorldTimed(t *testing.T, timing loop.Timing) *world {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tm") // short: a socket's path is bounded
 	if err != nil {
@@ -230,7 +231,7 @@ func (w *world) settled() {
 func (w *world) retry() {
 	w.t.Helper()
 	w.settled()
-	w.d.post(func() { w.d.hello(w.d.conv) })
+	w.d.loop.Post(func() { w.d.hello(w.d.conv) })
 }
 
 func (w *world) status() *api.Status {

@@ -10,6 +10,7 @@ import (
 	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/spool"
+	"touchmark/hostlink/hostd/waiter"
 	"touchmark/hostlink/message"
 )
 
@@ -24,7 +25,7 @@ type job struct {
 	items   []message.Item
 	states  []hashstate.State // of what the items' formats are over
 	sent    []message.Content // what the appliance is sent of them
-	waiters []*waiter
+	waiters waiter.Group
 
 	record    *spool.Record // nil until it was accepted
 	proof     *proof        // of its intent, once a checkpoint covers that
@@ -43,16 +44,6 @@ type job struct {
 	hint      api.Event     // what the board said last
 	earlier   bool          // joined by another request for the same
 	timer     *time.Timer
-}
-
-// waiter is a client that waits for a job's end.
-type waiter struct {
-	final  chan *api.Response // capacity 1, sent once
-	events chan *api.Event    // hints; dropped when the client is slow
-}
-
-func newWaiter() *waiter {
-	return &waiter{final: make(chan *api.Response, 1), events: make(chan *api.Event, 32)}
 }
 
 // id is the job's identity, zero before it was accepted.
@@ -179,26 +170,7 @@ func (j *job) emit(e api.Event) {
 		e.Job = j.record.Job.String()
 	}
 	j.hint = e
-	for _, w := range j.waiters {
-		w.emit(e)
-	}
-}
-
-// emit drops the hint when the client does not read.
-func (w *waiter) emit(e api.Event) {
-	select {
-	case w.events <- &e:
-	default:
-	}
-}
-
-// part takes a client off; it reports false if it does not wait here.
-func (j *job) part(w *waiter) bool {
-	i := slices.Index(j.waiters, w)
-	if i >= 0 {
-		j.waiters = slices.Delete(j.waiters, i, i+1)
-	}
-	return i >= 0
+	j.waiters.Emit(e)
 }
 
 // answer gives everybody who waits the last word.
@@ -207,8 +179,5 @@ func (j *job) answer(resp *api.Response) {
 		resp.Job = j.record.Job.String()
 	}
 	resp.Earlier = j.earlier
-	for _, w := range j.waiters {
-		w.final <- resp
-	}
-	j.waiters = nil
+	j.waiters.Answer(resp)
 }

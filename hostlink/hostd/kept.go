@@ -35,7 +35,7 @@ func (d *Daemon) resume() error {
 			d.log.Error().Err(err).Msg("a job that was kept cannot be used: look at it and remove it")
 			continue
 		}
-		j.notBefore = d.now().Add(time.Second) // the daemon before this one may have withdrawn it just now
+		j.notBefore = d.loop.Now().Add(time.Second) // the daemon before this one may have withdrawn it just now
 		j.awaited = true
 		d.accepted = max(d.accepted, r.Number)
 		from, ids = min(from, r.From), append(ids, r.Job)
@@ -56,10 +56,10 @@ func (d *Daemon) resume() error {
 // rearm starts the clocks of resumed jobs.
 func (d *Daemon) rearm() {
 	for _, j := range d.jobs {
-		j.timer = d.after(max(j.record.Deadline.Sub(d.now()), d.o.Timing.Rejoin), func() { d.expire(j) })
-		d.after(d.o.Timing.Rejoin, func() { d.rejoin(j) })
+		j.timer = d.loop.After(max(j.record.Deadline.Sub(d.loop.Now()), d.loop.Waits.Rejoin), func() { d.expire(j) })
+		d.loop.After(d.loop.Waits.Rejoin, func() { d.rejoin(j) })
 	}
-	d.after(d.o.Timing.InOrder, func() { d.overtakes = true; d.pump() })
+	d.loop.After(d.loop.Waits.InOrder, func() { d.overtakes = true; d.pump() })
 	d.settle()
 }
 
@@ -83,7 +83,7 @@ const keepAfter = 50 * time.Millisecond
 
 // keepSoon makes an accepted job's record durable unless it is done with before.
 func (d *Daemon) keepSoon(j *job) {
-	d.after(keepAfter, func() {
+	d.loop.After(keepAfter, func() {
 		if !j.kept && (slices.Contains(d.jobs, j) || slices.Contains(d.past, j)) {
 			d.keep(j)
 		}
@@ -93,17 +93,15 @@ func (d *Daemon) keepSoon(j *job) {
 // keep makes a job's record durable, off the loop, and tells who waits.
 func (d *Daemon) keep(j *job) {
 	r := *j.record
-	d.disk.do(func() {
+	d.disk.Do(func() {
 		err := d.spool.Keep(&r)
-		d.post(func() {
+		d.loop.Post(func() {
 			switch {
 			case err != nil:
 				d.log.Error().Err(err).Msg("a job is not kept over a power cut")
 			case !j.kept:
 				j.kept = true
-				for _, w := range j.waiters {
-					w.emit(api.Event{State: api.EventAccepted, Job: j.id().String()})
-				}
+				j.waiters.Emit(api.Event{State: api.EventAccepted, Job: j.id().String()})
 			}
 		})
 	})
@@ -120,7 +118,7 @@ func (d *Daemon) drop(i int) {
 	id := d.past[i].id()
 	d.past = slices.Delete(d.past, i, i+1)
 	d.mirror.Forget(id)
-	d.disk.do(func() {
+	d.disk.Do(func() {
 		if err := d.spool.Remove(id); err != nil {
 			d.log.Warn().Err(err).Msg("a job that is done with is still on disk")
 		}
@@ -130,7 +128,7 @@ func (d *Daemon) drop(i int) {
 // forgetOld drops what nobody has fetched for too long, and the oldest when
 // there is too much.
 func (d *Daemon) forgetOld() {
-	old := d.now().Add(-keepFor)
+	old := d.loop.Now().Add(-keepFor)
 	for i := 0; i < len(d.past); {
 		if len(d.past) > maxPast || d.past[i].record.Deadline.Before(old) {
 			d.drop(i)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/loop"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
 	"touchmark/hostlink/session"
@@ -102,7 +103,7 @@ func TestDocumentOutlivesDaemon(t *testing.T) {
 // one whose client does not come for a while is passed over.
 func TestOrderOutlivesDaemon(t *testing.T) {
 	first, second := signing("core.db"), signing("extra.db")
-	begin := func(timing Timing) *world {
+	begin := func(timing loop.Timing) *world {
 		w := newWorldTimed(t, timing)
 		w.b.meet()
 		w.ask(first).event(api.EventAccepted)
@@ -111,7 +112,7 @@ func TestOrderOutlivesDaemon(t *testing.T) {
 		w.restart()
 		return w
 	}
-	w := begin(Timing{})
+	w := begin(loop.Timing{})
 	w.b.meet()
 	late := w.ask(second)
 	late.event(message.EventQueued)
@@ -126,7 +127,7 @@ func TestOrderOutlivesDaemon(t *testing.T) {
 	early.expect(api.OK, "")
 	late.expect(api.OK, "")
 
-	w = begin(Timing{InOrder: time.Millisecond})
+	w = begin(loop.Timing{InOrder: time.Millisecond})
 	w.b.meet()
 	late = w.ask(second)
 	r := w.b.submitted()
@@ -140,7 +141,7 @@ func TestOrderOutlivesDaemon(t *testing.T) {
 // TestNobodyComesBack: a job whose client stays away is withdrawn after a while; if the client comes after all, it goes
 // on as the same job, asked for later than it was withdrawn.
 func TestNobodyComesBack(t *testing.T) {
-	w := newWorldTimed(t, Timing{Rejoin: time.Millisecond})
+	w := newWorldTimed(t, loop.Timing{Rejoin: time.Millisecond})
 	w.b.meet()
 	req := signing("core.db")
 	w.ask(req)
@@ -199,7 +200,7 @@ func TestResultWaits(t *testing.T) {
 		t.Fatal("what was taken is given again")
 	}
 	watched := make(chan bool)
-	w.d.post(func() { watched <- w.d.mirror.Trace(r.Job) != nil })
+	w.d.loop.Post(func() { watched <- w.d.mirror.Trace(r.Job) != nil })
 	if <-watched {
 		t.Error("what was taken stays in memory")
 	}
@@ -424,7 +425,7 @@ func TestStatusIsLive(t *testing.T) {
 		t.Fatalf("status %+v", s)
 	}
 	w.back.Store(-120)
-	w.d.post(func() { w.d.o.Timing.FreshWait = time.Millisecond })
+	w.d.loop.Post(func() { w.d.loop.Waits.FreshWait = time.Millisecond })
 	c = w.ask(&api.Request{Op: api.OpStatus})
 	w.b.hello()
 	if s := c.expect(api.OK, "").Status; s.Age != 60 || !s.Verified {
@@ -453,7 +454,7 @@ func TestLinkTroubles(t *testing.T) {
 			}
 			c := w.sign("core.db")
 			c.event("waiting-for-link")
-			w.d.post(func() { w.d.lapse(w.d.jobs[0]) })
+			w.d.loop.Post(func() { w.d.lapse(w.d.jobs[0]) })
 			r := c.expect(api.LinkDown, part)
 			if strings.Contains(r.Error, "\n") || !strings.Contains(r.Error, "memory") {
 				t.Errorf("%q", r.Error)

@@ -9,6 +9,7 @@ import (
 
 	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/loop"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
 	"touchmark/tpm/ledger"
@@ -256,7 +257,7 @@ func TestNotOurBoard(t *testing.T) {
 }
 
 func TestGreetsUntilProven(t *testing.T) {
-	w := newWorldTimed(t, Timing{HelloRetry: 20 * time.Millisecond})
+	w := newWorldTimed(t, loop.Timing{HelloRetry: 20 * time.Millisecond})
 	nonces := map[[16]byte]bool{w.b.connect().Hello.Nonce: true}
 	for range 3 {
 		nonces[w.b.hello().Hello.Nonce] = true
@@ -272,7 +273,7 @@ func TestGreetsUntilProven(t *testing.T) {
 	for !w.status().Verified {
 		continue
 	}
-	w.d.post(func() { w.d.o.Timing.HelloRetry = time.Millisecond })
+	w.d.loop.Post(func() { w.d.loop.Waits.HelloRetry = time.Millisecond })
 	w.b.say(&message.Checkpoint{Note: newBoard(t).Note})
 	w.b.hello()
 	w.b.drop()

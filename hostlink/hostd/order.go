@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/waiter"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -19,23 +20,23 @@ import (
 type handed struct {
 	id     message.JobID // of the order, as refusals and events name it
 	note   []byte
-	waiter *waiter
+	waiter *waiter.Waiter
 	wait   bool // for the operator's decision, not just until the board has it
 	heard  bool // the board has said that it has it
 }
 
 // order hands the appliance an order for a client.
-func (d *Daemon) order(note []byte, wait bool, w *waiter) {
+func (d *Daemon) order(note []byte, wait bool, w *waiter.Waiter) {
 	h := &handed{note: note, waiter: w, wait: wait}
 	if resp := d.unhanded(h); resp != nil {
-		w.final <- resp
+		w.Final <- resp
 		return
 	}
 	d.orders = append(d.orders, h)
 	d.handOver(h)
-	d.after(d.o.Timing.AnswerWait, func() {
+	d.loop.After(d.loop.Waits.AnswerWait, func() {
 		if !h.heard {
-			d.ordered(h, fail(api.LinkDown, "the appliance has not said whether it has the order (%s): look at its display, or submit the same order again", d.linkState()))
+			d.ordered(h, api.Fail(api.LinkDown, "the appliance has not said whether it has the order (%s): look at its display, or submit the same order again", d.linkState()))
 		}
 	})
 }
@@ -46,11 +47,11 @@ func (d *Daemon) unhanded(h *handed) *api.Response {
 	m := message.Order{Note: h.note}
 	switch h.id = hash; {
 	case err != nil || len(h.note) > message.MaxOrderNote || m.Marshal() == nil:
-		return fail(api.BadInput, "this is no signed note of at most %d bytes", message.MaxOrderNote)
+		return api.Fail(api.BadInput, "this is no signed note of at most %d bytes", message.MaxOrderNote)
 	case d.conv == nil || !d.conv.ready && !d.conv.halted:
-		return fail(api.LinkDown, "no conversation with the appliance: %s", d.linkState())
+		return api.Fail(api.LinkDown, "no conversation with the appliance: %s", d.linkState())
 	case len(d.orders) >= maxOrders:
-		return fail(api.DeviceFault, "%d orders are with the appliance already: try again when some are decided", len(d.orders))
+		return api.Fail(api.DeviceFault, "%d orders are with the appliance already: try again when some are decided", len(d.orders))
 	}
 	return d.inForce(h)
 }
@@ -82,7 +83,7 @@ func (d *Daemon) ordered(h *handed, resp *api.Response) {
 	}
 	d.orders = slices.Delete(d.orders, i, i+1)
 	resp.Job = h.id.String()
-	h.waiter.final <- resp
+	h.waiter.Final <- resp
 }
 
 // settleOrders answers for the orders that the proven log has.
@@ -107,17 +108,17 @@ func (d *Daemon) inForce(h *handed) *api.Response {
 	items, err := d.mirror.OutcomeOf(e.Index)
 	switch {
 	case err != nil:
-		return fail(api.CannotWrite, "the mirror of the log cannot be read: %v", err)
+		return api.Fail(api.CannotWrite, "the mirror of the log cannot be read: %v", err)
 	case items == nil:
 		return nil
 	case items[0].State == ledger.Signed:
 		if err := d.certified(e.Index, items[0].Signature); err != nil {
-			return fail(api.Evidence, "entry %d has the order, but what the appliance says the token signed for it is no such signature (%v): have the log audited", e.Index, err)
+			return api.Fail(api.Evidence, "entry %d has the order, but what the appliance says the token signed for it is no such signature (%v): have the log audited", e.Index, err)
 		}
 		return &api.Response{Final: true, OK: true, Order: &api.Order{State: api.OrderInForce, Entry: e.Index}}
 	}
 	_, code, text := verdictOf(items)
-	return fail(code, "entry %d has the order, but the token signed nothing for it: %s; the order is used up, to ask the token again takes another one", e.Index, text)
+	return api.Fail(code, "entry %d has the order, but the token signed nothing for it: %s; the order is used up, to ask the token again takes another one", e.Index, text)
 }
 
 // certified checks the signature of a cert entry's outcome: the entry, which HEAD
@@ -156,7 +157,7 @@ func (d *Daemon) orderEvent(m *message.Event) {
 			d.ordered(h, &api.Response{Final: true, OK: true, Order: &api.Order{State: m.State}})
 			continue
 		}
-		h.waiter.emit(api.Event{State: m.State, Seconds: m.Seconds})
+		h.waiter.Emit(api.Event{State: m.State, Seconds: m.Seconds})
 	}
 }
 
@@ -167,41 +168,41 @@ func (d *Daemon) refuseOrder(h *handed, m *message.Refused) {
 		d.helloAgain() // and then once more
 	case message.CodeInForce:
 		h.heard = true // its entry is on its way
-		d.after(d.o.Timing.CancelWait, func() {
-			d.ordered(h, fail(api.Refused, "the appliance says that this order took effect before; its entry is not in the log as far as this host has verified it"))
+		d.loop.After(d.loop.Waits.CancelWait, func() {
+			d.ordered(h, api.Fail(api.Refused, "the appliance says that this order took effect before; its entry is not in the log as far as this host has verified it"))
 		})
 	case message.CodeDenied:
-		d.ordered(h, fail(api.Denied, "the operator denied the order: it has no effect (%s)", m.Text))
+		d.ordered(h, api.Fail(api.Denied, "the operator denied the order: it has no effect (%s)", m.Text))
 	case message.CodeArmTimeout:
-		d.ordered(h, fail(api.TimedOut, "nobody armed the order: it has no effect (%s)", m.Text))
+		d.ordered(h, api.Fail(api.TimedOut, "nobody armed the order: it has no effect (%s)", m.Text))
 	case message.CodeBadMessage:
-		d.ordered(h, fail(api.Refused, "the appliance refuses the order (%s): %s", m.Code, m.Text))
+		d.ordered(h, api.Fail(api.Refused, "the appliance refuses the order (%s): %s", m.Code, m.Text))
 	default:
-		d.ordered(h, fail(api.CodeFor(m.Code), "the appliance refuses the order (%s): %s", m.Code, m.Text))
+		d.ordered(h, api.Fail(api.CodeFor(m.Code), "the appliance refuses the order (%s): %s", m.Code, m.Text))
 	}
 }
 
 // orderLost tells those who wait that the link went down.
 func (d *Daemon) orderLost() {
 	for _, h := range d.orders {
-		h.waiter.emit(api.Event{State: "link-lost", Text: d.linkText})
+		h.waiter.Emit(api.Event{State: "link-lost", Text: d.linkText})
 	}
 }
 
 // leaveOrder is the end of a client, or its wish to stop. The board keeps the
 // order: only its operator drops it.
-func (d *Daemon) leaveOrder(w *waiter) {
+func (d *Daemon) leaveOrder(w *waiter.Waiter) {
 	if i := slices.IndexFunc(d.orders, func(h *handed) bool { return h.waiter == w }); i >= 0 {
 		h := d.orders[i]
-		d.ordered(h, fail(api.Interrupted, "not waited for any longer: the appliance may have the order on its display still, where its operator can deny it"))
+		d.ordered(h, api.Fail(api.Interrupted, "not waited for any longer: the appliance may have the order on its display still, where its operator can deny it"))
 	}
 }
 
 // serveOrder hands an order over and waits for the board's word, or for the
 // order's end.
 func (d *Daemon) serveOrder(lines *api.Lines, req *api.Request, say func(*api.Response) error) {
-	w := newWaiter()
-	if d.post(func() { d.order(req.Note, req.Decision, w) }) {
+	w := waiter.New()
+	if d.loop.Post(func() { d.order(req.Note, req.Decision, w) }) {
 		d.follow(lines, say, w, func(string) { d.leaveOrder(w) })
 	}
 }

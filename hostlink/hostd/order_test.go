@@ -123,7 +123,7 @@ func TestOrderSaidToBeInForce(t *testing.T) {
 	if r := c.expect(api.OK, ""); r.Order.Entry != entry {
 		t.Fatalf("%+v", r)
 	}
-	w.look(func() { w.d.o.Timing.CancelWait = time.Millisecond })
+	w.look(func() { w.d.loop.Waits.CancelWait = time.Millisecond })
 	c, id = w.handed(w.b.Order(&order.Close{}, w.b.parties.Admin), false)
 	said(id)
 	c.expect(api.Refused, "not in the log")
@@ -167,7 +167,7 @@ func TestOrderToNobody(t *testing.T) {
 	w.ask(&api.Request{Op: api.OpOrder, Note: w.note()}).expect(api.LinkDown, "no conversation")
 	w.met()
 	w.ask(&api.Request{Op: api.OpOrder, Note: []byte("nonsense")}).expect(api.BadInput, "no signed note")
-	w.look(func() { w.d.o.Timing.AnswerWait = time.Millisecond })
+	w.look(func() { w.d.loop.Waits.AnswerWait = time.Millisecond })
 	c, _ := w.handed(w.note(), true)
 	c.expect(api.LinkDown, "has not said")
 }

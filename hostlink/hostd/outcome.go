@@ -63,10 +63,10 @@ func (d *Daemon) doubt(j *job, t *mirror.Trace, err error) *api.Response {
 		j.doubts++
 		d.log.Error().Err(err).Str("job", j.id().String()).Msg("the outcome does not verify; asking for it again")
 		d.reread()
-		d.after(d.o.Timing.BusyRetry, d.settle)
+		d.loop.After(d.loop.Waits.BusyRetry, d.settle)
 		return nil
 	}
-	return fail(api.Evidence, "job %s: the appliance's answer does not verify: %v; do not use it, ask the auditor", j.id(), err)
+	return api.Fail(api.Evidence, "job %s: the appliance's answer does not verify: %v; do not use it, ask the auditor", j.id(), err)
 }
 
 // proof is that of a job's intent, verified under a version of the trust file. It holds
@@ -164,12 +164,12 @@ func verdictOf(items []ledger.ItemResult) (at, code int, text string) {
 func unsigned(j *job, items []ledger.ItemResult) *api.Response {
 	i, code, text := verdictOf(items)
 	if i < 0 {
-		return fail(code, "%s", text)
+		return api.Fail(code, "%s", text)
 	}
 	if n := count(items, ledger.Signed); n > 0 {
 		text += fmt.Sprintf("; %d of %d were signed and stand in the log", n, len(items))
 	}
-	return fail(code, "%s: %s", j.items[i].Name, text)
+	return api.Fail(code, "%s: %s", j.items[i].Name, text)
 }
 
 func count(items []ledger.ItemResult, s ledger.State) (n int) {
@@ -187,9 +187,9 @@ func (d *Daemon) endHalted() {
 	text := d.conv.haltedText()
 	for _, j := range slices.Clone(d.jobs) {
 		if d.armed(j) {
-			j.answer(fail(api.MaySigned, "%s; job %s was committed before: a signature may exist%s", text, j.id(), later(j)))
+			j.answer(api.Fail(api.MaySigned, "%s; job %s was committed before: a signature may exist%s", text, j.id(), later(j)))
 			continue
 		}
-		d.decide(j, fail(api.DeviceFault, "%s", text))
+		d.decide(j, api.Fail(api.DeviceFault, "%s", text))
 	}
 }

@@ -7,15 +7,16 @@ import (
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/spool"
+	"touchmark/hostlink/hostd/waiter"
 	"touchmark/hostlink/message"
 )
 
 // ask takes a client's request: one that is known already is joined, a new one
 // is queued. It returns the job that the client waits for.
-func (d *Daemon) ask(j *job, w *waiter) *job {
+func (d *Daemon) ask(j *job, w *waiter.Waiter) *job {
 	if known := d.knownAs(j); known != nil {
 		if j.park && !d.parked(known) {
-			w.final <- fail(api.Usage, "job %s waits for no approvals any more: touchmark sign takes it up", known.id())
+			w.Final <- api.Fail(api.Usage, "job %s waits for no approvals any more: touchmark sign takes it up", known.id())
 			return nil
 		}
 		known.earlier = known.key != j.key
@@ -23,16 +24,16 @@ func (d *Daemon) ask(j *job, w *waiter) *job {
 		d.join(known, w)
 		return known
 	}
-	j.waiters = []*waiter{w}
+	j.waiters = waiter.Group{w}
 	if resp := d.unable(); resp != nil {
 		j.answer(resp)
 		return j
 	}
 	d.jobs = append(d.jobs, j)
-	j.timer = d.after(j.timeout, func() { d.expire(j) })
+	j.timer = d.loop.After(j.timeout, func() { d.expire(j) })
 	if !d.ready() {
 		j.tell("waiting-for-link", d.linkState())
-		d.after(d.o.Grace, func() { d.lapse(j) })
+		d.loop.After(d.o.Grace, func() { d.lapse(j) })
 	}
 	d.pump()
 	return j
@@ -44,13 +45,13 @@ func (d *Daemon) unable() *api.Response {
 	case d.evidence != "":
 		return d.refuseEvidence()
 	case d.mirror.Closed():
-		return fail(api.DeviceFault, "the administrators ended this log: it signs nothing any more; the log that goes on, if there is one, stands in the last entry")
+		return api.Fail(api.DeviceFault, "the administrators ended this log: it signs nothing any more; the log that goes on, if there is one, stands in the last entry")
 	case d.conv != nil && d.conv.halted:
-		return fail(api.DeviceFault, "%s", d.conv.haltedText())
+		return api.Fail(api.DeviceFault, "%s", d.conv.haltedText())
 	case d.outdated():
-		return fail(api.BadInput, "%s", outdatedText)
+		return api.Fail(api.BadInput, "%s", outdatedText)
 	case len(d.jobs) >= maxJobs:
-		return fail(api.DeviceFault, "%d requests are waiting already: try again when some are done", len(d.jobs))
+		return api.Fail(api.DeviceFault, "%d requests are waiting already: try again when some are done", len(d.jobs))
 	}
 	return nil
 }
@@ -91,17 +92,17 @@ func (d *Daemon) revive(j *job) {
 		return
 	case i < 0 && j.ending == nil:
 		return
-	case i >= 0 && (j.record.End == nil || j.record.End.Code != api.Interrupted || !d.now().Before(j.record.Deadline)):
+	case i >= 0 && (j.record.End == nil || j.record.End.Code != api.Interrupted || !d.loop.Now().Before(j.record.Deadline)):
 		return
 	case i >= 0:
 		d.past = slices.Delete(d.past, i, i+1)
 		d.jobs = append(d.jobs, j)
-		j.timer = d.after(j.record.Deadline.Sub(d.now()), func() { d.expire(j) })
+		j.timer = d.loop.After(j.record.Deadline.Sub(d.loop.Now()), func() { d.expire(j) })
 		j.record.End = nil
 		d.keep(j)
 	}
 	j.ending, j.submitted = nil, false
-	j.notBefore = d.now().Add(time.Second) // later than it was withdrawn
+	j.notBefore = d.loop.Now().Add(time.Second) // later than it was withdrawn
 }
 
 // find gives the job of an identity, nil for an unknown one.
@@ -116,7 +117,7 @@ func findIn(jobs []*job, id message.JobID) *job {
 }
 
 // join lets another client wait for a job, or gives it the answer.
-func (d *Daemon) join(j *job, w *waiter) {
+func (d *Daemon) join(j *job, w *waiter.Waiter) {
 	j.waiters = append(j.waiters, w)
 	if slices.Contains(d.past, j) {
 		j.answer(d.ended(j))
@@ -124,10 +125,10 @@ func (d *Daemon) join(j *job, w *waiter) {
 	}
 	d.log.Info().Str("job", j.id().String()).Msg("a client waits for it again")
 	if j.kept {
-		w.emit(api.Event{State: api.EventAccepted, Job: j.id().String()})
+		w.Emit(api.Event{State: api.EventAccepted, Job: j.id().String()})
 	}
 	if j.hint.State != "" && j.hint.State != api.EventApprovals {
-		w.emit(j.hint)
+		w.Emit(j.hint)
 	} else {
 		d.tellParked(j) // by now others may have approved it
 	}
@@ -147,7 +148,7 @@ func (d *Daemon) noLink() *api.Response {
 	if d.conv != nil && d.conv.suspect {
 		code = api.Evidence
 	}
-	return fail(code, "no conversation with the appliance on %s (%s)", d.o.Device, d.linkState())
+	return api.Fail(code, "no conversation with the appliance on %s (%s)", d.o.Device, d.linkState())
 }
 
 // pump accepts what waits when the conversation is ready, and submits the
@@ -205,7 +206,7 @@ func (d *Daemon) accept(j *job) *api.Response {
 	if room := d.mirror.Policy().MaxValidity - d.mirror.Policy().MaxSkew; room > 0 {
 		wait = min(wait, room) // so that a board whose clock is behind takes it too
 	}
-	now := d.now()
+	now := d.loop.Now()
 	a := message.Approval{
 		Origin: d.o.Trust.Origin, Class: class, Nonce: j.key, Items: j.items,
 		NotAfter: now.Add(max(wait.Truncate(time.Second), time.Second)),
@@ -213,15 +214,15 @@ func (d *Daemon) accept(j *job) *api.Response {
 	text := a.Marshal()
 	n, err := message.SignNote(text) // host keys never approve
 	if err != nil {
-		return fail(api.Internal, "%v", err)
+		return api.Fail(api.Internal, "%v", err)
 	}
 	d.accepted++
 	rec := &spool.Record{Job: message.JobOf(text), Number: d.accepted, Key: j.key, Created: now, Deadline: now.Add(j.timeout), From: d.mirror.Committed(), Approval: n, Contents: j.sent}
 	if err := d.spool.Put(rec); err != nil {
-		return fail(api.CannotWrite, "the request cannot be written down: %v", err)
+		return api.Fail(api.CannotWrite, "the request cannot be written down: %v", err)
 	}
 	if err := d.mirror.Watch(d.mirror.Size(), rec.Job); err != nil {
-		return fail(api.Internal, "%v", err)
+		return api.Fail(api.Internal, "%v", err)
 	}
 	j.record, j.class = rec, class
 	d.keepSoon(j)
@@ -235,19 +236,19 @@ func (d *Daemon) classOf(j *job) (string, *api.Response) {
 	p := d.mirror.Policy()
 	if j.class != "" {
 		if _, ok := p.Class(j.class); !ok {
-			return "", fail(api.Refused, "the policy has no class %q: it has %s", j.class, strings.Join(d.classes(), ", "))
+			return "", api.Fail(api.Refused, "the policy has no class %q: it has %s", j.class, strings.Join(d.classes(), ", "))
 		}
 		return j.class, nil
 	}
 	host, ok := d.hostName()
 	if !ok {
-		return "", fail(api.Refused, "the policy does not know this host's key %s: have the administrators add it", d.o.Key.Name())
+		return "", api.Fail(api.Refused, "the policy does not know this host's key %s: have the administrators add it", d.o.Key.Name())
 	}
 	var common []string
 	for i, it := range j.items {
 		fits := p.ClassesFor(host, it.Format, it.Name)
 		if len(fits) == 0 {
-			return "", fail(api.Refused, "no class of the policy lets host %s have %s signed as %s: take another format, rename the file or have the policy changed", host, it.Name, it.Format)
+			return "", api.Fail(api.Refused, "no class of the policy lets host %s have %s signed as %s: take another format, rename the file or have the policy changed", host, it.Name, it.Format)
 		}
 		if i == 0 {
 			common = fits
@@ -256,7 +257,7 @@ func (d *Daemon) classOf(j *job) (string, *api.Response) {
 		}
 	}
 	if len(common) == 0 {
-		return "", fail(api.Usage, "these files belong to different classes of the policy: sign them in separate calls")
+		return "", api.Fail(api.Usage, "these files belong to different classes of the policy: sign them in separate calls")
 	}
 	return common[0], nil
 }
@@ -278,7 +279,7 @@ func (d *Daemon) may(req *api.Request) *api.Response {
 	}
 	c, _ := p.Class(name)
 	if err := c.Takes(j.items); err != nil {
-		return fail(api.Refused, "the policy refuses: %v", err)
+		return api.Fail(api.Refused, "the policy refuses: %v", err)
 	}
 	return &api.Response{Final: true, OK: true}
 }
@@ -312,14 +313,14 @@ func (d *Daemon) submit(j *job) {
 	if j.plainHead {
 		size, root = d.mirror.Verified()
 	}
-	at := d.now()
+	at := d.loop.Now()
 	if at.Before(j.notBefore) {
 		at = j.notBefore
 	}
 	s := message.Submission{Approval: j.id(), HeadSize: size, HeadRoot: root, HostTime: at}
 	n, err := d.signed(s.Marshal())
 	if err != nil {
-		d.decide(j, fail(api.Internal, "%v", err))
+		d.decide(j, api.Fail(api.Internal, "%v", err))
 		return
 	}
 	m := message.Submit{Approval: j.record.Approval, Submission: n, Contents: j.record.Contents}
@@ -362,7 +363,7 @@ func (d *Daemon) refused(m *message.Refused) {
 	}
 	if d.armed(j) {
 		if m.Code == message.CodeHalted {
-			j.answer(fail(api.MaySigned, "%s; job %s was committed before: a signature may exist%s", m.Text, j.id(), later(j)))
+			j.answer(api.Fail(api.MaySigned, "%s; job %s was committed before: a signature may exist%s", m.Text, j.id(), later(j)))
 		}
 		return
 	}
@@ -373,7 +374,7 @@ func (d *Daemon) refusedJob(j *job, m *message.Refused) {
 	switch m.Code {
 	case message.CodeBusy, message.CodeTooMany:
 		j.tell("busy", m.Text)
-		d.after(d.o.Timing.BusyRetry, func() { d.again(j) })
+		d.loop.After(d.loop.Waits.BusyRetry, func() { d.again(j) })
 	case message.CodeNoHello:
 		j.submitted = false
 		d.helloAgain()
@@ -382,11 +383,11 @@ func (d *Daemon) refusedJob(j *job, m *message.Refused) {
 	case message.CodeForkedHead, message.CodeUnknownHead, message.CodeStaleHead:
 		d.otherHead(j, m)
 	case message.CodeDenied:
-		d.decide(j, fail(api.Denied, "denied by the operator: nothing was signed"))
+		d.decide(j, api.Fail(api.Denied, "denied by the operator: nothing was signed"))
 	case message.CodeArmTimeout:
-		d.decide(j, fail(api.TimedOut, "nobody armed the request in time: nothing was signed, try again"))
+		d.decide(j, api.Fail(api.TimedOut, "nobody armed the request in time: nothing was signed, try again"))
 	default:
-		d.decide(j, fail(api.CodeFor(m.Code), "the appliance refuses (%s): %s", m.Code, m.Text))
+		d.decide(j, api.Fail(api.CodeFor(m.Code), "the appliance refuses (%s): %s", m.Code, m.Text))
 	}
 }
 
@@ -398,10 +399,10 @@ func (d *Daemon) cancelled(j *job) {
 	case j.ending != nil:
 		d.decide(j, j.ending)
 	case j.cancels == maxUnexplained:
-		d.decide(j, fail(api.Interrupted, "the appliance says that the request was withdrawn"))
+		d.decide(j, api.Fail(api.Interrupted, "the appliance says that the request was withdrawn"))
 	default:
 		j.cancels++
-		j.notBefore = d.now().Add(time.Second)
+		j.notBefore = d.loop.Now().Add(time.Second)
 		d.again(j)
 	}
 }
@@ -411,7 +412,7 @@ func (d *Daemon) cancelled(j *job) {
 // is proven.
 func (d *Daemon) otherHead(j *job, m *message.Refused) {
 	if j.plainHead {
-		d.decide(j, fail(api.CodeFor(m.Code), "the appliance refuses (%s): %s", m.Code, m.Text))
+		d.decide(j, api.Fail(api.CodeFor(m.Code), "the appliance refuses (%s): %s", m.Code, m.Text))
 		return
 	}
 	j.plainHead = true

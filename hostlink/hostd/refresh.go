@@ -23,7 +23,7 @@ const freshFor = 15 * time.Second
 // when it has answered or has not for a while. A ceremony is not disturbed.
 func (d *Daemon) fresh(then func()) {
 	c := d.conv
-	if !d.proven() || len(d.jobs) > 0 || d.o.Clock().Sub(c.seen) < freshFor {
+	if !d.proven() || len(d.jobs) > 0 || d.loop.Clock().Sub(c.seen) < freshFor {
 		then()
 		return
 	}
@@ -35,7 +35,7 @@ func (d *Daemon) fresh(then func()) {
 	if err := d.greet(c.refresh.nonce); err != nil {
 		d.broken(err)
 	}
-	d.after(d.o.Timing.FreshWait, c.refresh.done)
+	d.loop.After(d.loop.Waits.FreshWait, c.refresh.done)
 }
 
 func (r *refresh) done() {
@@ -59,7 +59,7 @@ func (d *Daemon) refreshed(w *message.Welcome) {
 		d.log.Warn().Msg("HEAD has moved on, its entries are on their way")
 		return
 	}
-	c.welcome, c.seen = w, d.o.Clock()
+	c.welcome, c.seen = w, d.loop.Clock()
 	c.ahead = w.Time.Sub(c.seen)
 	d.haltedBoard(w)
 }

@@ -14,7 +14,7 @@ import (
 // goes away does not wait any longer.
 func (d *Daemon) serveRound(ctx context.Context, lines *api.Lines, req *api.Request, say func(*api.Response) error) {
 	if d.o.Rounds == nil {
-		_ = say(fail(api.Usage, "touchmark-hostd has no [[watch]] rules: see docs/rounds.md"))
+		_ = say(api.Fail(api.Usage, "touchmark-hostd has no [[watch]] rules: see docs/rounds.md"))
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -47,7 +47,7 @@ func (d *Daemon) followRounds(ctx context.Context, look <-chan time.Time) {
 			list = d.o.Rounds(ctx, &api.Request{Op: api.OpRound, Action: api.RoundList})
 		}
 		if list.OK {
-			d.post(func() { d.announce(list.Rounds, answer) })
+			d.loop.Post(func() { d.announce(list.Rounds, answer) })
 		}
 	}
 }
@@ -83,7 +83,7 @@ func (d *Daemon) announce(rounds []api.Round, answer bool) {
 	if !d.ready() {
 		return
 	}
-	m := message.Rounds{Origin: d.o.Trust.Origin, HostTime: d.now()}
+	m := message.Rounds{Origin: d.o.Trust.Origin, HostTime: d.loop.Now()}
 	m.Rounds, m.More = announced(rounds)
 	if told := &d.conv.told; answer || d.conv.untold || !slices.Equal(told.Rounds, m.Rounds) || told.More != m.More {
 		n, err := d.signed(m.Marshal())
@@ -104,7 +104,7 @@ func (d *Daemon) skewed() {
 		return
 	}
 	c.skewed = true
-	d.after(d.o.Timing.SkewRetry, func() { c.skewed, c.untold = false, true })
+	d.loop.After(d.loop.Waits.SkewRetry, func() { c.skewed, c.untold = false, true })
 }
 
 // announced is what the board is told of rules: those under which something waits

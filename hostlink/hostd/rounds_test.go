@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/loop"
 	"touchmark/hostlink/hostd/round"
 	"touchmark/hostlink/message"
 )
@@ -49,7 +50,7 @@ func TestRoundRequests(t *testing.T) {
 	if r := askRound(t, func(ctx context.Context, _ *api.Request) *api.Response {
 		begun <- true
 		<-ctx.Done()
-		return fail(api.NoDaemon, "nobody waits")
+		return api.Fail(api.NoDaemon, "nobody waits")
 	}, begun); r.Code != api.NoDaemon {
 		t.Errorf("%+v", r)
 	}
@@ -85,7 +86,7 @@ func waitingRound(rule string, n, hours int) api.Round {
 // TestTheBoardIsToldOfRounds: what waits, when that changes, in this host's name; its operator opens what waits and is no
 // urgent round, and is told again; what else the board asks for opens nothing.
 func TestTheBoardIsToldOfRounds(t *testing.T) {
-	w := newWorldTimed(t, Timing{RoundsLook: time.Millisecond})
+	w := newWorldTimed(t, loop.Timing{RoundsLook: time.Millisecond})
 	w.stop()
 	drive := &driver{opened: make(chan []string, 1)}
 	urgent := waitingRound("urgent", 1, 2)
@@ -138,7 +139,7 @@ func TestTheBoardIsToldOfRounds(t *testing.T) {
 
 // TestRoundsAfterAWrongClock: what the board did not take for a wrong clock it is told again, that nothing waits too.
 func TestRoundsAfterAWrongClock(t *testing.T) {
-	w := newWorldTimed(t, Timing{RoundsLook: time.Millisecond, SkewRetry: time.Millisecond})
+	w := newWorldTimed(t, loop.Timing{RoundsLook: time.Millisecond, SkewRetry: time.Millisecond})
 	w.stop()
 	drive := &driver{opened: make(chan []string, 1)}
 	drive.set(waitingRound("core", 1, 2))

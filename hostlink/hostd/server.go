@@ -11,6 +11,7 @@ import (
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/socket"
+	"touchmark/hostlink/hostd/waiter"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger/find"
 )
@@ -21,7 +22,7 @@ func (d *Daemon) serve(ctx context.Context, l net.Listener) {
 		Most:  maxClients,
 		Serve: func(c net.Conn) { d.client(ctx, c) },
 		Refuse: func(c net.Conn) {
-			_ = api.NewLines(c).Write(fail(api.DeviceFault, "%d clients are connected already: try again later", maxClients))
+			_ = api.NewLines(c).Write(api.Fail(api.DeviceFault, "%d clients are connected already: try again later", maxClients))
 		},
 		Failed: func(err error) { d.log.Error().Err(err).Msg("socket") },
 	})
@@ -38,7 +39,7 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 	err := lines.Read(&req)
 	if stop(); err != nil {
 		if errors.Is(err, api.ErrLine) {
-			_ = lines.Write(fail(api.Usage, "%v", err))
+			_ = lines.Write(api.Fail(api.Usage, "%v", err))
 		}
 		return
 	}
@@ -78,7 +79,7 @@ func (d *Daemon) client(ctx context.Context, c net.Conn) {
 	case api.OpRound:
 		d.serveRound(ctx, lines, &req, say)
 	default:
-		_ = say(fail(api.Usage, "unknown operation %q", req.Op))
+		_ = say(api.Fail(api.Usage, "unknown operation %q", req.Op))
 	}
 }
 
@@ -102,14 +103,9 @@ func readWait(op string) time.Duration {
 
 // answer runs f in the loop and sends what it returns.
 func (d *Daemon) answer(say func(*api.Response) error, f func() *api.Response) {
-	ch := make(chan *api.Response, 1)
-	if !d.post(func() { ch <- f() }) {
-		return
-	}
-	select {
-	case r := <-ch:
+	var r *api.Response
+	if d.loop.Do(func() { r = f() }) {
 		_ = say(r)
-	case <-d.done:
 	}
 }
 
@@ -117,13 +113,13 @@ func (d *Daemon) answer(say func(*api.Response) error, f func() *api.Response) {
 func (d *Daemon) serveSign(lines *api.Lines, req *api.Request, say func(*api.Response) error) {
 	j, err := newJob(req)
 	if err != nil {
-		_ = say(fail(api.Usage, "%v", err))
+		_ = say(api.Fail(api.Usage, "%v", err))
 		return
 	}
 	if !req.Partly {
 		say = orNothing(say)
 	}
-	d.wait(lines, say, func(w *waiter) *job { return d.ask(j, w) })
+	d.wait(lines, say, func(w *waiter.Waiter) *job { return d.ask(j, w) })
 }
 
 // orNothing is for clients that want all signatures of a request or none.
@@ -142,13 +138,13 @@ func orNothing(say func(*api.Response) error) func(*api.Response) error {
 func (d *Daemon) serveFetch(lines *api.Lines, req *api.Request, say func(*api.Response) error) {
 	id, err := message.ParseJobID(req.Job)
 	if err != nil {
-		_ = say(fail(api.Usage, "%v: see touchmark jobs", err))
+		_ = say(api.Fail(api.Usage, "%v: see touchmark jobs", err))
 		return
 	}
-	d.wait(lines, orNothing(say), func(w *waiter) *job {
+	d.wait(lines, orNothing(say), func(w *waiter.Waiter) *job {
 		j := findIn(slices.Concat(d.jobs, d.past), id)
 		if j == nil {
-			w.final <- fail(api.Usage, "job %s is not kept here (any more): see touchmark jobs, and touchmark log", id)
+			w.Final <- api.Fail(api.Usage, "job %s is not kept here (any more): see touchmark jobs, and touchmark log", id)
 			return nil
 		}
 		d.join(j, w)
@@ -159,10 +155,10 @@ func (d *Daemon) serveFetch(lines *api.Lines, req *api.Request, say func(*api.Re
 // wait has a client wait for the job that begin finds or makes in the loop. Its
 // end, or its cancel, leaves the job; the final answer is awaited all the same.
 // Without one the daemon is stopping, and the client comes back to the next.
-func (d *Daemon) wait(lines *api.Lines, say func(*api.Response) error, begin func(*waiter) *job) {
-	w := newWaiter()
+func (d *Daemon) wait(lines *api.Lines, say func(*api.Response) error, begin func(*waiter.Waiter) *job) {
+	w := waiter.New()
 	var j *job // the loop's
-	if !d.post(func() { j = begin(w) }) {
+	if !d.loop.Post(func() { j = begin(w) }) {
 		return
 	}
 	d.follow(lines, say, w, func(op string) {
@@ -179,7 +175,7 @@ func (d *Daemon) wait(lines *api.Lines, say func(*api.Response) error, begin fun
 
 // follow brings a client what a waiter hears, until the final answer. What the
 // client says meanwhile is for said, in the loop; nothing is that it is gone.
-func (d *Daemon) follow(lines *api.Lines, say func(*api.Response) error, w *waiter, said func(op string)) {
+func (d *Daemon) follow(lines *api.Lines, say func(*api.Response) error, w *waiter.Waiter, said func(op string)) {
 	heard := make(chan struct{})
 	go func() {
 		defer close(heard)
@@ -188,7 +184,7 @@ func (d *Daemon) follow(lines *api.Lines, say func(*api.Response) error, w *wait
 			if lines.Read(&next) != nil {
 				next.Op = ""
 			}
-			d.post(func() { said(next.Op) })
+			d.loop.Post(func() { said(next.Op) })
 			if next.Op == "" || next.Op == api.OpTaken {
 				return
 			}
@@ -196,14 +192,14 @@ func (d *Daemon) follow(lines *api.Lines, say func(*api.Response) error, w *wait
 	}()
 	for {
 		select {
-		case e := <-w.events:
+		case e := <-w.Events:
 			_ = say(&api.Response{Event: e}) // one that is gone is noticed above
-		case r := <-w.final:
+		case r := <-w.Final:
 			if say(r) == nil {
 				d.awaitTaken(heard)
 			}
 			return
-		case <-d.done:
+		case <-d.loop.Done():
 			return
 		}
 	}
@@ -216,20 +212,20 @@ func (d *Daemon) awaitTaken(heard <-chan struct{}) {
 	select {
 	case <-heard:
 	case <-late.C:
-	case <-d.done:
+	case <-d.loop.Done():
 	}
 }
 
 // serveStatus answers with what is known of the board, made new if it is old.
 func (d *Daemon) serveStatus(say func(*api.Response) error) {
 	ch := make(chan *api.Response, 1)
-	if !d.post(func() { d.fresh(func() { ch <- d.statusResponse() }) }) {
+	if !d.loop.Post(func() { d.fresh(func() { ch <- d.statusResponse() }) }) {
 		return
 	}
 	select {
 	case r := <-ch:
 		_ = say(r)
-	case <-d.done:
+	case <-d.loop.Done():
 	}
 }
 
@@ -250,7 +246,7 @@ func (d *Daemon) statusResponse() *api.Response {
 	if d.conv != nil && d.conv.welcome != nil {
 		s.Board, s.Firmware = d.conv.welcome.State, d.conv.welcome.Firmware
 		s.Writes, s.Days = d.conv.welcome.Writes, d.conv.welcome.Days
-		s.Age = int(d.o.Clock().Sub(d.conv.seen).Seconds())
+		s.Age = int(d.loop.Clock().Sub(d.conv.seen).Seconds())
 	}
 	if d.conv != nil && d.conv.halted {
 		s.Board, s.Halt = message.StateHalted, d.conv.halt
@@ -281,23 +277,16 @@ func (d *Daemon) clocksApart() *api.Response {
 	if d.conv.ahead < 0 {
 		where = "behind"
 	}
-	return fail(api.Refused, "the appliance's clock is %s %s this host's, and it refuses requests from more than %s on (clock-skew): set the wrong one", d.conv.ahead.Abs().Round(time.Second), where, p.MaxSkew)
+	return api.Fail(api.Refused, "the appliance's clock is %s %s this host's, and it refuses requests from more than %s on (clock-skew): set the wrong one", d.conv.ahead.Abs().Round(time.Second), where, p.MaxSkew)
 }
 
 // serveLog streams entries of the mirror. The store may be read beside the
 // loop; only the committed size is asked there.
 func (d *Daemon) serveLog(ctx context.Context, req *api.Request, say func(*api.Response) error) {
 	var committed uint64
-	asked := make(chan struct{})
-	if !d.post(func() { committed = d.mirror.Committed(); close(asked) }) {
-		return
+	if d.loop.Do(func() { committed = d.mirror.Committed() }) {
+		_ = say(d.tellEntries(ctx, req, committed, say))
 	}
-	select {
-	case <-asked:
-	case <-d.done:
-		return
-	}
-	_ = say(d.tellEntries(ctx, req, committed, say))
 }
 
 // tellEntries sends the entries that a log request asks for; the last word is
@@ -305,7 +294,7 @@ func (d *Daemon) serveLog(ctx context.Context, req *api.Request, say func(*api.R
 func (d *Daemon) tellEntries(ctx context.Context, req *api.Request, committed uint64, say func(*api.Response) error) *api.Response {
 	finder, err := find.New(*cmp.Or(req.Find, &find.Query{}))
 	if err != nil {
-		return fail(api.Usage, "%v", err)
+		return api.Fail(api.Usage, "%v", err)
 	}
 	from, to := span(req, d.mirror.Size())
 	for i := from; i < to && ctx.Err() == nil; i++ {
@@ -315,7 +304,7 @@ func (d *Daemon) tellEntries(ctx context.Context, req *api.Request, committed ui
 			wanted, err = finder.Match(e)
 		}
 		if err != nil {
-			return fail(api.Internal, "%v", err)
+			return api.Fail(api.Internal, "%v", err)
 		}
 		if wanted && say(&api.Response{Entry: &api.Entry{Index: i, Committed: i < committed, Text: e}}) != nil {
 			break // the client is gone
@@ -338,17 +327,11 @@ func span(r *api.Request, size uint64) (from, to uint64) {
 
 // servePublish brings the published log up to date and waits for it.
 func (d *Daemon) servePublish(say func(*api.Response) error) {
-	asked := make(chan struct{})
-	if !d.post(func() { d.publish(); close(asked) }) {
-		return
-	}
-	select {
-	case <-asked:
-	case <-d.done:
+	if !d.loop.Do(d.publish) {
 		return
 	}
 	if err := d.pub.Flush(); err != nil {
-		_ = say(fail(api.CannotWrite, "publish: %v", err))
+		_ = say(api.Fail(api.CannotWrite, "publish: %v", err))
 		return
 	}
 	_ = say(&api.Response{Final: true, OK: true})

@@ -29,7 +29,7 @@ func (d *Daemon) recall() {
 		return
 	}
 	for _, j := range slices.Clone(d.jobs) {
-		d.withdraw(j, fail(api.BadInput, "%s", outdatedText))
+		d.withdraw(j, api.Fail(api.BadInput, "%s", outdatedText))
 	}
 }
 
@@ -69,5 +69,5 @@ func (d *Daemon) standing(c *certificate.Certificate) string {
 	if entry, ordered := d.mirror.Revoked(c.Key.Public); ordered && !c.Revoked {
 		return fmt.Sprintf("ordered to be REVOKED (entry %d); the trust file does not say so: get its next version from the administrators", entry)
 	}
-	return c.Standing(d.o.Clock())
+	return c.Standing(d.loop.Clock())
 }

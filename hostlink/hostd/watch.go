@@ -34,16 +34,11 @@ type watcher struct {
 // Snapshot is what the daemon knows now: its status and the jobs that go on. The
 // board is not asked. It is nil when the daemon has stopped.
 func (d *Daemon) Snapshot() *api.Response {
-	ch := make(chan *api.Response, 1)
-	if !d.post(func() { ch <- d.snapshot() }) {
+	var r *api.Response
+	if !d.loop.Do(func() { r = d.snapshot() }) {
 		return nil
 	}
-	select {
-	case r := <-ch:
-		return r
-	case <-d.done:
-		return nil
-	}
+	return r
 }
 
 func (d *Daemon) snapshot() *api.Response {
@@ -109,7 +104,7 @@ func (w *watcher) take() *api.Response {
 func (d *Daemon) over(j *job, resp *api.Response) {
 	e := Ended{Code: resp.Code, Class: j.class, Files: len(j.items)}
 	if j.record != nil {
-		e.Took = d.o.Clock().Sub(j.record.Created)
+		e.Took = d.loop.Clock().Sub(j.record.Created)
 	}
 	if d.o.Ended != nil {
 		d.o.Ended(e)
@@ -136,10 +131,10 @@ func (d *Daemon) over(j *job, resp *api.Response) {
 // committed, from the one on that it names or from now on, until either goes.
 func (d *Daemon) serveWatch(lines *api.Lines, req *api.Request, say func(*api.Response) error) {
 	w := &watcher{wake: make(chan struct{}, 1)}
-	if !d.post(func() { d.watchers[w] = true }) {
+	if !d.loop.Post(func() { d.watchers[w] = true }) {
 		return
 	}
-	defer d.post(func() { delete(d.watchers, w) })
+	defer d.loop.Post(func() { delete(d.watchers, w) })
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
@@ -152,7 +147,7 @@ func (d *Daemon) serveWatch(lines *api.Lines, req *api.Request, say func(*api.Re
 		case <-w.wake:
 		case <-gone:
 			return
-		case <-d.done:
+		case <-d.loop.Done():
 			return
 		}
 		r := w.take()
@@ -173,7 +168,7 @@ func (d *Daemon) entriesTo(next *uint64, size uint64, say func(*api.Response) er
 	for ; *next < size; *next++ {
 		e, err := d.mirror.Store.Entry(*next)
 		if err != nil {
-			_ = say(fail(api.Internal, "%v", err))
+			_ = say(api.Fail(api.Internal, "%v", err))
 			return false
 		}
 		if say(&api.Response{Entry: &api.Entry{Index: *next, Committed: true, Text: e}}) != nil {

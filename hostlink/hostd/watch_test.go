@@ -4,9 +4,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/loop"
 	"touchmark/hostlink/hostd/spool"
 	"touchmark/hostlink/message"
 )
@@ -71,7 +71,7 @@ func TestWatch(t *testing.T) {
 func TestWatchSlowly(t *testing.T) {
 	w := &watcher{wake: make(chan struct{}, 1)}
 	over := &job{record: &spool.Record{}}
-	d := &Daemon{watchers: map[*watcher]bool{w: true}, o: Options{Clock: time.Now}}
+	d := &Daemon{watchers: map[*watcher]bool{w: true}, loop: loop.New(loop.Timing{}, nil, nil)}
 	for range 3 {
 		d.over(over, &api.Response{Code: api.Denied})
 		w.tell(&api.Response{Status: &api.Status{}}, []byte("same"))

@@ -15,7 +15,7 @@ func (d *Daemon) hello(c *conversation) {
 	if d.conv != c || c.ready {
 		return
 	}
-	d.after(d.o.Timing.HelloRetry, func() { d.hello(c) })
+	d.loop.After(d.loop.Waits.HelloRetry, func() { d.hello(c) })
 	if c.welcome != nil {
 		return // answered; its entries are on their way
 	}
@@ -31,7 +31,7 @@ func (d *Daemon) greet(nonce [16]byte) error {
 	if err != nil {
 		return err
 	}
-	h := message.Hello{Origin: d.o.Trust.Origin, Nonce: nonce, HostTime: d.now(), HeadSize: size, HeadRoot: root}
+	h := message.Hello{Origin: d.o.Trust.Origin, Nonce: nonce, HostTime: d.loop.Now(), HeadSize: size, HeadRoot: root}
 	n, err := d.signed(h.Marshal())
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (d *Daemon) welcome(w *message.Welcome) {
 		return
 	}
 	c.welcome, c.head, c.total = w, head, w.Total
-	c.ahead = w.Time.Sub(d.o.Clock())
+	c.ahead = w.Time.Sub(d.loop.Clock())
 	d.fetch()
 	d.settleWelcome()
 }
@@ -121,7 +121,7 @@ func (d *Daemon) boardBehind(w *message.Welcome) {
 	c.welcome = nil
 	if c.ready {
 		c.ready = false
-		d.after(d.o.Timing.HelloRetry, func() { d.hello(c) })
+		d.loop.After(d.loop.Waits.HelloRetry, func() { d.hello(c) })
 	}
 }
 
@@ -154,7 +154,7 @@ func (d *Daemon) settleWelcome() {
 		d.notExplained(c)
 		return
 	}
-	c.ready, c.problem, c.suspect, c.unexplained, c.seen = true, "", false, 0, d.o.Clock()
+	c.ready, c.problem, c.suspect, c.unexplained, c.seen = true, "", false, 0, d.loop.Clock()
 	d.acknowledge() // the board may still wait for one that went down with an earlier session
 	d.log.Info().Uint64("entries", c.total).Str("board", c.welcome.State).Str("firmware", c.welcome.Firmware).Msg("log verified")
 	d.publish()

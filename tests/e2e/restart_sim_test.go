@@ -25,6 +25,7 @@ import (
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/client"
 	"touchmark/hostlink/hostd/logtest"
+	"touchmark/hostlink/hostd/loop"
 	"touchmark/hostlink/hostd/socket"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/linkpipe"
@@ -275,7 +276,7 @@ func (s *sim) startHost() {
 	h := s.host
 	d, err := hostd.New(hostd.Options{
 		State: h.dir, Trust: s.trust, Key: logtest.Must(note.NewSigner(s.key)), Device: "memory", Grace: simPatience, Log: zerolog.Nop(),
-		Timing: hostd.Timing{HelloRetry: 5 * time.Second, BusyRetry: 10 * time.Millisecond, Rejoin: 200 * time.Millisecond},
+		Timing: loop.Timing{HelloRetry: 5 * time.Second, BusyRetry: 10 * time.Millisecond, Rejoin: 200 * time.Millisecond},
 	})
 	s.ok(err)
 	l, err := socket.Listen(h.socket, 0o600)

@@ -43,3 +43,8 @@ func Printable(text string) string {
 	}
 	return b.String()
 }
+
+// Fail is the last word to a client that something failed: its exit code, and the message as fmt.Sprintf makes it.
+func Fail(code int, format string, args ...any) *Response {
+	return &Response{Final: true, Code: code, Error: fmt.Sprintf(format, args...)}
+}

@@ -20,17 +20,13 @@ type waiting struct {
 	final  chan *api.Response
 }
 
-func fail(code int, format string, a ...any) *api.Response {
-	return &api.Response{Final: true, Code: code, Error: fmt.Sprintf(format, a...)}
-}
-
 // Serve answers a request about rounds; it is called from any goroutine. A wait
 // ends with ctx.
 func (r *Runner) Serve(ctx context.Context, req *api.Request) *api.Response {
 	final := make(chan *api.Response, 1)
 	var w *waiting
 	if !r.post(func() { w = r.serve(req, final) }) {
-		return fail(api.NoDaemon, "touchmark-hostd is stopping")
+		return api.Fail(api.NoDaemon, "touchmark-hostd is stopping")
 	}
 	select {
 	case resp := <-final:
@@ -39,7 +35,7 @@ func (r *Runner) Serve(ctx context.Context, req *api.Request) *api.Response {
 		r.post(func() { r.waits = slices.DeleteFunc(r.waits, func(o *waiting) bool { return o == w }) })
 	case <-r.done:
 	}
-	return fail(api.NoDaemon, "touchmark-hostd is stopping: what waits is kept, and goes on when it is started again")
+	return api.Fail(api.NoDaemon, "touchmark-hostd is stopping: what waits is kept, and goes on when it is started again")
 }
 
 // serve does what is asked for; a wait is answered later.
@@ -48,7 +44,7 @@ func (r *Runner) serve(req *api.Request, final chan *api.Response) *waiting {
 	rules, err := r.named(req.Rules)
 	switch {
 	case err != nil:
-		final <- fail(api.Usage, "%v", err)
+		final <- api.Fail(api.Usage, "%v", err)
 	case req.Action == api.RoundList:
 		final <- r.list(now, rules)
 	case req.Action == api.RoundOpen || req.Action == api.RoundUrgent:
@@ -56,7 +52,7 @@ func (r *Runner) serve(req *api.Request, final chan *api.Response) *waiting {
 	case req.Action == api.RoundWait && len(req.Rules) == 1:
 		return r.await(now, rules[0], final)
 	default:
-		final <- fail(api.Usage, "round %q of %d rules: nothing that touchmark-hostd does", req.Action, len(req.Rules))
+		final <- api.Fail(api.Usage, "round %q of %d rules: nothing that touchmark-hostd does", req.Action, len(req.Rules))
 	}
 	return nil
 }
@@ -87,11 +83,11 @@ func (r *Runner) names() (out []string) {
 func (r *Runner) open(now time.Time, rules []*round.Rule, urgent bool) *api.Response {
 	for _, o := range rules {
 		if err := r.state.Open(now, o, urgent); err != nil {
-			return fail(api.Usage, "rule %q: %v", o.Name, err)
+			return api.Fail(api.Usage, "rule %q: %v", o.Name, err)
 		}
 	}
 	if !r.save() {
-		return fail(api.CannotWrite, "%s", r.unkept)
+		return api.Fail(api.CannotWrite, "%s", r.unkept)
 	}
 	return r.list(now, rules)
 }
@@ -118,7 +114,7 @@ func (r *Runner) take(now time.Time, o *round.Rule, w *waiting) *api.Response {
 		case !taken && !v.busy.IsZero() && now.Sub(v.busy) < longWork:
 			return nil
 		case !taken:
-			return fail(api.BadInput, "what is staged for %q cannot be taken: %s", o.Name, cmp.Or(v.problem, "there is nothing to sign"))
+			return api.Fail(api.BadInput, "what is staged for %q cannot be taken: %s", o.Name, cmp.Or(v.problem, "there is nothing to sign"))
 		}
 	}
 	for _, snap := range []*round.Snapshot{p.Live, p.Held, p.Newest} { // the newest counts
@@ -164,9 +160,9 @@ func (r *Runner) outcome(w *waiting) *api.Response {
 	case p.Live != nil && p.Live.Number >= w.number:
 		return &api.Response{Final: true, OK: true}
 	case p.Denied != 0 && p.Denied >= w.number:
-		return fail(api.Denied, "%s", p.Why)
+		return api.Fail(api.Denied, "%s", p.Why)
 	case p.Missed > w.missed:
-		return fail(api.TimedOut, "%s; it waits for the next round", p.Why)
+		return api.Fail(api.TimedOut, "%s; it waits for the next round", p.Why)
 	}
 	return nil
 }
