@@ -41,8 +41,8 @@ func (d *Daemon) unasked(a *asked, text []byte) (resp *api.Response) {
 	switch a.text, err = challenge.Parse(text); {
 	case err != nil:
 		return api.Fail(api.BadInput, "this is no challenge: %v", err)
-	case a.text.Origin != d.o.Trust.Origin:
-		return api.Fail(api.BadInput, "the challenge is for %s, this host's appliance keeps %s", a.text.Origin, d.o.Trust.Origin)
+	case a.text.Origin != d.mirror.Pinned().Origin:
+		return api.Fail(api.BadInput, "the challenge is for %s, this host's appliance keeps %s", a.text.Origin, d.mirror.Pinned().Origin)
 	case a.text.Credential != nil:
 		return api.Fail(api.BadInput, "the challenge has a credential, which only a stopped board activates: carry it there (touchmark-appliance answer), or make one without")
 	case d.conv == nil || !d.conv.ready && !d.conv.halted:
@@ -71,7 +71,7 @@ func (d *Daemon) boardAnswers(m *message.Answer) {
 		err = a.text.Check(got, nil)
 	}
 	if err == nil {
-		_, err = d.o.Trust.AttestKey.VerifyNV(got.Certify, d.o.Trust.HeadName, quote.ChallengeTag(got.Nonce))
+		_, err = d.mirror.Pinned().AttestKey.VerifyNV(got.Certify, d.mirror.Pinned().HeadName, quote.ChallengeTag(got.Nonce))
 	}
 	if err != nil {
 		d.log.Warn().Err(err).Msg("an answer that is none")

@@ -6,6 +6,7 @@ import (
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/spool"
+	"touchmark/hostlink/hostd/trustfile"
 	"touchmark/hostlink/hostd/waiter"
 	"touchmark/hostlink/message"
 )
@@ -46,10 +47,21 @@ func (d *Daemon) cancel(j *job, resp *api.Response) {
 	})
 }
 
+// recall withdraws what was asked for before this host knew that it could not
+// verify it, and is not armed yet.
+func (d *Daemon) recall() {
+	if len(d.jobs) == 0 || !d.trust.Outdated() {
+		return
+	}
+	for _, j := range slices.Clone(d.jobs) {
+		d.withdraw(j, api.Fail(api.BadInput, "%s", trustfile.OutdatedText))
+	}
+}
+
 // cancelNote withdraws a job. The board puts it and the submission in order by
 // host time, even if this host's clock went back.
 func (d *Daemon) cancelNote(j *job) ([]byte, error) {
-	c := message.Cancel{Origin: d.o.Trust.Origin, Job: j.id(), HostTime: d.loop.Now()}
+	c := message.Cancel{Origin: d.mirror.Pinned().Origin, Job: j.id(), HostTime: d.loop.Now()}
 	if c.HostTime.Before(j.asked) {
 		c.HostTime = j.asked
 	}

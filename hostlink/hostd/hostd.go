@@ -36,6 +36,7 @@ import (
 	"touchmark/hostlink/hostd/mirror"
 	"touchmark/hostlink/hostd/round"
 	"touchmark/hostlink/hostd/spool"
+	"touchmark/hostlink/hostd/trustfile"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
@@ -53,7 +54,7 @@ type Options struct {
 	State   string // directory of the mirror
 	Publish string // tlog-tiles directory, "" for none
 	Trust   *verify.Trust
-	Renew   func() ([]byte, error) // reads the trust file again; nil: it never changes
+	Renew   func() ([]byte, error) // the trust file's text if that is another by now (trustfile.File); nil: it never changes
 	Key     note.Signer            // the host's
 	Device  string                 // for status
 	Grace   time.Duration
@@ -73,20 +74,20 @@ type Daemon struct {
 	log    zerolog.Logger
 	link   Link
 	mirror *mirror.Mirror
+	trust  *trustfile.Follower
 	pub    *mirror.Publisher
 	loop   *loop.Loop
 
-	linkText  string        // why there is no session
-	conv      *conversation // nil without a session
-	jobs      []*job        // open, in order; one at a time is with the board
-	past      []*job        // ended, and nobody has taken the answer; oldest first
-	orders    []*handed     // of clients that wait for what becomes of them
-	trustText []byte        // of the last look for a next trust file
-	evidence  string        // what contradicts the log, "" when nothing does
-	unpacker  *message.Unpacker
-	watchers  map[*watcher]bool
-	opens     chan string // rules of which the board's operator wants a round; followRounds takes them
-	stopping  bool
+	linkText string        // why there is no session
+	conv     *conversation // nil without a session
+	jobs     []*job        // open, in order; one at a time is with the board
+	past     []*job        // ended, and nobody has taken the answer; oldest first
+	orders   []*handed     // of clients that wait for what becomes of them
+	evidence string        // what contradicts the log, "" when nothing does
+	unpacker *message.Unpacker
+	watchers map[*watcher]bool
+	opens    chan string // rules of which the board's operator wants a round; followRounds takes them
+	stopping bool
 
 	spool     *spool.Spool  // what an accepted job is kept in
 	disk      *loop.Errands // writes to it
@@ -101,7 +102,7 @@ func New(o Options) (*Daemon, error) {
 		return nil, err
 	}
 	d := &Daemon{
-		o: o, log: o.Log, mirror: m, linkText: "not opened yet",
+		o: o, log: o.Log, mirror: m, trust: &trustfile.Follower{Mirror: m, Next: o.Renew, Log: o.Log}, linkText: "not opened yet",
 		loop: loop.New(o.Timing, o.Clock, o.After), disk: loop.NewErrands(maxErrands), watchers: map[*watcher]bool{},
 		opens: make(chan string, round.MaxRules), unpacker: message.NewUnpacker(),
 	}

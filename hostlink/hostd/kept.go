@@ -30,7 +30,7 @@ func (d *Daemon) resume() error {
 	slices.SortFunc(records, func(a, b *spool.Record) int { return cmp.Compare(a.Number, b.Number) })
 	from, ids := d.mirror.Size(), []message.JobID{}
 	for _, r := range records {
-		j, err := restored(r, d.o.Trust.Origin)
+		j, err := restored(r, d.mirror.Pinned().Origin)
 		if err != nil {
 			d.log.Error().Err(err).Msg("a job that was kept cannot be used: look at it and remove it")
 			continue

@@ -79,7 +79,7 @@ type proof struct {
 
 // prove makes and verifies the proof of an intent that a checkpoint covers, once.
 func (d *Daemon) prove(j *job, t *mirror.Trace) (*proof, error) {
-	if j.proof != nil && j.proof.by == d.o.Trust {
+	if j.proof != nil && j.proof.by == d.mirror.Pinned() {
 		return j.proof, nil
 	}
 	raw, err := d.mirror.Prove(t)
@@ -93,7 +93,7 @@ func (d *Daemon) prove(j *job, t *mirror.Trace) (*proof, error) {
 	if in.Job != j.id() {
 		return nil, fmt.Errorf("the intent is of job %s", in.Job)
 	}
-	j.proof = &proof{raw, in, d.o.Trust}
+	j.proof = &proof{raw, in, d.mirror.Pinned()}
 	return j.proof, nil
 }
 

@@ -33,8 +33,8 @@ func TestProvesBeforeTheTouch(t *testing.T) {
 			}
 			if renewed {
 				w.look(func() {
-					tr := *w.d.o.Trust
-					w.d.o.Trust = &tr
+					tr := *w.d.mirror.Pinned()
+					w.d.mirror.Retrust(&tr)
 				})
 			}
 			out := w.b.Append(&ledger.Outcome{Intent: i, Job: r.Job, Items: items})

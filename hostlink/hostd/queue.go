@@ -7,6 +7,7 @@ import (
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/spool"
+	"touchmark/hostlink/hostd/trustfile"
 	"touchmark/hostlink/hostd/waiter"
 	"touchmark/hostlink/message"
 )
@@ -48,8 +49,8 @@ func (d *Daemon) unable() *api.Response {
 		return api.Fail(api.DeviceFault, "the administrators ended this log: it signs nothing any more; the log that goes on, if there is one, stands in the last entry")
 	case d.conv != nil && d.conv.halted:
 		return api.Fail(api.DeviceFault, "%s", d.conv.haltedText())
-	case d.outdated():
-		return api.Fail(api.BadInput, "%s", outdatedText)
+	case d.trust.Outdated():
+		return api.Fail(api.BadInput, "%s", trustfile.OutdatedText)
 	case len(d.jobs) >= maxJobs:
 		return api.Fail(api.DeviceFault, "%d requests are waiting already: try again when some are done", len(d.jobs))
 	}
@@ -208,7 +209,7 @@ func (d *Daemon) accept(j *job) *api.Response {
 	}
 	now := d.loop.Now()
 	a := message.Approval{
-		Origin: d.o.Trust.Origin, Class: class, Nonce: j.key, Items: j.items,
+		Origin: d.mirror.Pinned().Origin, Class: class, Nonce: j.key, Items: j.items,
 		NotAfter: now.Add(max(wait.Truncate(time.Second), time.Second)),
 	}
 	text := a.Marshal()

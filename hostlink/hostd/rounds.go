@@ -83,7 +83,7 @@ func (d *Daemon) announce(rounds []api.Round, answer bool) {
 	if !d.ready() {
 		return
 	}
-	m := message.Rounds{Origin: d.o.Trust.Origin, HostTime: d.loop.Now()}
+	m := message.Rounds{Origin: d.mirror.Pinned().Origin, HostTime: d.loop.Now()}
 	m.Rounds, m.More = announced(rounds)
 	if told := &d.conv.told; answer || d.conv.untold || !slices.Equal(told.Rounds, m.Rounds) || told.More != m.More {
 		n, err := d.signed(m.Marshal())

@@ -232,16 +232,16 @@ func (d *Daemon) serveStatus(say func(*api.Response) error) {
 func (d *Daemon) statusResponse() *api.Response {
 	unable := d.unable() // which looks for a new trust file
 	s := &api.Status{
-		Origin: d.o.Trust.Origin, Host: d.o.Key.Name(), Link: d.linkState(), Device: d.o.Device,
+		Origin: d.mirror.Pinned().Origin, Host: d.o.Key.Name(), Link: d.linkState(), Device: d.o.Device,
 		BoardTime: boardTime(d.conv), Verified: d.ready(), Committed: d.mirror.Committed(), Mirrored: d.mirror.Size(),
 		Published: d.pub.Published(), Evidence: d.evidence, Jobs: []string{},
-		Emulated: d.o.Trust.Emulated,
+		Emulated: d.mirror.Pinned().Emulated,
 	}
 	s.Days = -1
-	for _, c := range d.o.Trust.Keys {
+	for _, c := range d.mirror.Pinned().Keys {
 		fpr := c.Key.Fingerprint()
 		s.Certs = append(s.Certs, hex.EncodeToString(fpr[:]))
-		s.Standing = append(s.Standing, d.standing(c))
+		s.Standing = append(s.Standing, d.trust.Standing(c, d.loop.Clock()))
 	}
 	if d.conv != nil && d.conv.welcome != nil {
 		s.Board, s.Firmware = d.conv.welcome.State, d.conv.welcome.Firmware

@@ -56,7 +56,7 @@ func TestEndedLog(t *testing.T) {
 func TestNextTrust(t *testing.T) {
 	w := newWorld(t)
 	lies := func(text []byte, err error) {
-		w.look(func() { w.d.o.Renew = func() ([]byte, error) { return text, err } })
+		w.look(func() { w.d.trust.Next = func() ([]byte, error) { return text, err } })
 	}
 	w.b.meet()
 	pinned := w.b.Trust
@@ -121,11 +121,11 @@ func TestRevokedKey(t *testing.T) {
 	w.b.Trust.Certs = [][]byte{w.b.Revoked(certificate.Retired)}
 	for n := uint64(2); n < 4; n++ {
 		text := version(n)
-		w.look(func() { w.d.o.Renew = func() ([]byte, error) { return text, nil } })
+		w.look(func() { w.d.trust.Next = func() ([]byte, error) { return text, nil } })
 		standing("REVOKED: it is out of use")
 		w.look(func() {
-			if w.d.o.Trust.Version != n {
-				t.Errorf("version %d of the trust file is in use, want %d", w.d.o.Trust.Version, n)
+			if w.d.mirror.Pinned().Version != n {
+				t.Errorf("version %d of the trust file is in use, want %d", w.d.mirror.Pinned().Version, n)
 			}
 		})
 	}

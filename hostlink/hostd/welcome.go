@@ -31,7 +31,7 @@ func (d *Daemon) greet(nonce [16]byte) error {
 	if err != nil {
 		return err
 	}
-	h := message.Hello{Origin: d.o.Trust.Origin, Nonce: nonce, HostTime: d.loop.Now(), HeadSize: size, HeadRoot: root}
+	h := message.Hello{Origin: d.mirror.Pinned().Origin, Nonce: nonce, HostTime: d.loop.Now(), HeadSize: size, HeadRoot: root}
 	n, err := d.signed(h.Marshal())
 	if err != nil {
 		return err
@@ -50,8 +50,8 @@ func (d *Daemon) welcome(w *message.Welcome) {
 		return
 	case w.Nonce != c.nonce:
 		return // an answer to an earlier hello
-	case w.Origin != d.o.Trust.Origin:
-		d.noConversation("the appliance is " + w.Origin + ", the trust file is for " + d.o.Trust.Origin)
+	case w.Origin != d.mirror.Pinned().Origin:
+		d.noConversation("the appliance is " + w.Origin + ", the trust file is for " + d.mirror.Pinned().Origin)
 		return
 	}
 	d.haltedBoard(w)
@@ -131,7 +131,7 @@ func (d *Daemon) attested(w *message.Welcome) (head [32]byte, err error) {
 	if len(w.Attest) == 0 {
 		return head, errors.New("the appliance shows no attestation of its TPM: look at its display")
 	}
-	facts, err := d.o.Trust.AttestKey.VerifyNV(quote.Attestation{Attest: w.Attest, Sig: w.Sig}, d.o.Trust.HeadName, quote.HelloTag(w.Nonce[:]))
+	facts, err := d.mirror.Pinned().AttestKey.VerifyNV(quote.Attestation{Attest: w.Attest, Sig: w.Sig}, d.mirror.Pinned().HeadName, quote.HelloTag(w.Nonce[:]))
 	if err != nil {
 		return head, err
 	}

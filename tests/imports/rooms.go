@@ -99,6 +99,7 @@ var rooms = map[string]kind{
 	"hostlink/hostd/socket":        edge,
 	"hostlink/hostd/spool":         edge,
 	"hostlink/hostd/staging":       edge,
+	"hostlink/hostd/trustfile":     edge,
 	"hostlink/hostd/waiter":        edge,
 	"hostlink/hostd/watch":         edge,
 	"hostlink/linkpipe":            edge,

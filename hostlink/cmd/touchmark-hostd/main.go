@@ -21,6 +21,7 @@ import (
 	"touchmark/hostlink/hostd/config"
 	"touchmark/hostlink/hostd/service"
 	"touchmark/hostlink/hostd/socket"
+	"touchmark/hostlink/hostd/trustfile"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/manpage"
 	"touchmark/hostlink/serialport"
@@ -135,7 +136,7 @@ func tell(log zerolog.Logger, state string) {
 // options reads the files that the configuration names.
 func options(c *config.Config) (hostd.Options, error) {
 	o := hostd.Options{State: c.State, Publish: c.Publish, Device: c.Device, Grace: time.Duration(c.LinkGrace)}
-	o.Renew = func() ([]byte, error) { return api.ReadTrust(c.Trust) }
+	o.Renew = trustfile.At(c.Trust).Next
 	text, err := o.Renew()
 	if err != nil {
 		return o, fmt.Errorf("trust: %w", err)

@@ -23,11 +23,14 @@ const (
 
 // ReadTrust reads the trust text from a trust directory or from the file
 // itself.
-func ReadTrust(path string) ([]byte, error) {
+func ReadTrust(path string) ([]byte, error) { return ReadSmall(TrustPath(path), maxTrust) }
+
+// TrustPath is where the trust text lies: at path, or in it if that is a trust directory.
+func TrustPath(path string) string {
 	if st, err := os.Stat(path); err == nil && st.IsDir() {
-		path = filepath.Join(path, TrustFile)
+		return filepath.Join(path, TrustFile)
 	}
-	return ReadSmall(path, maxTrust)
+	return path
 }
 
 // ReadKey reads a private note key, as "touchmark key new" writes it.

@@ -445,5 +445,8 @@ func (m *Mirror) Trust() *verify.Trust {
 	return &t
 }
 
+// Pinned is the version of the trust file in use.
+func (m *Mirror) Pinned() *verify.Trust { return m.trust }
+
 // Retrust takes the next version of what is pinned.
 func (m *Mirror) Retrust(t *verify.Trust) { m.trust = t }
