@@ -105,6 +105,8 @@ func (b *board) prepare() {
 		return
 	}
 	b.mountData()
+	seeded := b.seed()
+	defer func() { b.note(<-seeded) }()
 	from := ""
 	if b.options.Board != "" { // before anything that a new image may fail or hang in
 		from = b.options.Card()
@@ -148,7 +150,6 @@ func (b *board) mountData() {
 		return
 	}
 	b.note(machine.MakeBoardDir())
-	b.note(machine.Seed(machine.DataDir, "/dev/urandom"))
 	if reason := machine.TakeReason(machine.DataDir); reason != "" {
 		b.tell("Before this start: " + reason)
 	}
@@ -161,6 +162,17 @@ func (b *board) mountData() {
 
 // enrolled tells whether there is a log. A board whose data cannot be written has
 // nothing to enrol.
+// seed stirs the kernel's randomness while the rest is prepared: nothing that needs any is started before it answers.
+func (b *board) seed() <-chan error {
+	done := make(chan error, 1)
+	if !b.data.Writable {
+		done <- nil
+		return done
+	}
+	go func() { done <- machine.Seed(machine.DataDir, "/dev/urandom") }()
+	return done
+}
+
 func (b *board) enrolled() bool { return !b.data.Writable || machine.Enrolled(machine.BoardDir) }
 
 // note keeps an error for the operator.

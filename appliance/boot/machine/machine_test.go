@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -232,6 +233,26 @@ func TestMeasure(t *testing.T) {
 	ok(t, os.Remove(filepath.Join(root, "init")))
 	if m, err := Measure("/dev/none", 0, root); err == nil || m.Programs != [32]byte{} {
 		t.Errorf("a program is missing: %s, %v", m, err)
+	}
+}
+
+// TestGiveWay: who gives way is the last to be served, and nobody else is.
+func TestGiveWay(t *testing.T) {
+	nice := func() int {
+		const zero = 20 // what the system call answers for nice 0 (getpriority(2), C library and kernel differences)
+		n, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+		ok(t, err)
+		return zero - n
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, after := nice(), make(chan int)
+	go func() { giveWay(); after <- nice() }()
+	if got := <-after; got != 19 {
+		t.Errorf("nice %d, want 19", got)
+	}
+	if got := nice(); got != before {
+		t.Errorf("the test's own thread has nice %d, it had %d", got, before)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,12 +43,20 @@ func StartMeasuring(slots string, slot int, root string, log func(string)) *Meas
 	m := &Measuring{done: make(chan struct{})}
 	go func() {
 		defer close(m.done)
+		giveWay()
 		var err error
 		if m.measured, err = Measure(slots, slot, root); err != nil {
 			log("measuring: " + err.Error()) // the boot entry says that it is not known
 		}
 	}()
 	return m
+}
+
+// giveWay has the calling goroutine, which must end soon, use a processor when nobody else wants it: hashing takes about as
+// long as everything else of a start, whose processes do not wait for it until the very last. Its thread ends with it.
+func giveWay() {
+	runtime.LockOSThread()
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 19) // of this thread (setpriority(2)); where it fails, a start takes a little longer
 }
 
 // Tell is where a process reads the measurement, in the form of ledger.Measured, when it is known; nothing,

@@ -97,13 +97,14 @@ func run(ctx context.Context, f runFlags) error {
 	if err != nil {
 		return err
 	}
+	tpm := &lateTPM{spec: f.tpm}
+	defer tpm.close()
+	go func() { _, _ = tpm.open() }() // beside what follows; what goes wrong is met again when it is asked
 	b, err := openBoard(f.dir)
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	tpm := &lateTPM{spec: f.tpm}
-	defer tpm.close()
 	panel, err := f.panel.open(f.runDir)
 	if err != nil {
 		return err

@@ -150,15 +150,12 @@ func (p *Past) firstSince(t time.Time) (uint64, error) {
 	ends = append(ends[1:], n-1)
 	var failed error
 	later := func(i uint64) bool {
-		raw, err := p.cfg.Store.Entry(i)
-		if err == nil {
-			var h ledger.Header
-			if h, _, err = ledger.Parse(raw); err == nil {
-				return !h.Time.Before(t)
-			}
+		h, err := p.header(i)
+		if err != nil {
+			failed = err
+			return true
 		}
-		failed = err
-		return true
+		return !h.Time.Before(t)
 	}
 	start := uint64(0)
 	for _, last := range ends {
@@ -170,6 +167,19 @@ func (p *Past) firstSince(t time.Time) (uint64, error) {
 		start = end
 	}
 	return n, failed
+}
+
+// header reads an entry's header, and looks into what follows as little as it can.
+func (p *Past) header(i uint64) (ledger.Header, error) {
+	raw, err := p.cfg.Store.Entry(i)
+	if err != nil {
+		return ledger.Header{}, err
+	}
+	if g, ok := ledger.Glance(raw); ok {
+		return g.Header, nil
+	}
+	h, _, err := ledger.Parse(raw)
+	return h, err
 }
 
 // orderAt reads an administrative entry.
