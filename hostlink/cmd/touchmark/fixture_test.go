@@ -82,130 +82,164 @@ func (f *fixture) serve(l net.Listener, mode string, arg string) {
 }
 
 func (f *fixture) client(c net.Conn, mode, arg string) {
-	lines := api.NewLines(c)
-	var req api.Request
-	if lines.Read(&req) != nil {
+	x := &exchange{fixture: f, lines: api.NewLines(c), mode: mode, arg: arg}
+	if x.lines.Read(&x.req) != nil {
 		return // a client that found its own inputs wrong says nothing
 	}
-	say := func(r *api.Response) { _ = lines.Write(r) }
-	if mode == "fail" && (req.Op != api.OpSign || req.Items[0].Document != nil) {
-		var code int
-		must(fmt.Sscan(arg, &code))
-		say(&api.Response{Final: true, Code: code, Error: "so says the daemon"})
+	if mode == "fail" && (x.req.Op != api.OpSign || x.req.Items[0].Document != nil) {
+		x.say(x.failure())
 		return
 	}
-	if req.Op == api.OpStatus {
-		s := &api.Status{Origin: logtest.Origin, Link: arg, Verified: mode == "good", Evidence: evidenceOf(mode, arg), Writes: 7000, Days: 900}
-		if mode == "good" || mode == "halted" {
-			s.Board, s.Certs, s.Standing = message.StateReady, []string{"00aa"}, []string{"REVOKED: " + certificate.Retired.Words()}
-		}
-		if mode == "halted" {
-			s.Board, s.Halt, s.Days, s.Link = message.StateHalted, arg, -1, "the appliance has halted ("+arg+")"
-			s.Refuses, s.Code = s.Link, api.DeviceFault
-		}
-		say(&api.Response{Final: true, OK: true, Status: s})
-		return
-	}
-	if req.Op == api.OpLog {
-		finder, err := find.New(*cmp.Or(req.Find, &find.Query{}))
-		if err != nil {
-			say(&api.Response{Final: true, Code: api.Usage, Error: err.Error()})
-			return
-		}
-		for i, e := range f.Entries {
-			if !must(finder.Match(e)) {
-				continue
-			}
-			say(&api.Response{Entry: &api.Entry{Index: uint64(i), Committed: i == 0, Text: e}})
-		}
-		say(&api.Response{Final: true, OK: true})
-		return
-	}
-	switch req.Op {
+	answer := x.sign
+	switch x.req.Op {
+	case api.OpStatus:
+		answer = x.status
+	case api.OpLog:
+		answer = x.log
 	case api.OpMay:
-		r := &api.Response{Final: true, OK: mode != "small"}
-		if it := req.Items[0]; !r.OK {
-			r.Code, r.Error = api.Refused, fmt.Sprintf("the policy refuses: %s: %d bytes, class %s allows 100", it.Name, it.Size, req.Class)
-		}
-		say(r)
-		return
+		answer = x.may
 	case api.OpRound:
-		say(rounds(&req, mode, arg))
-		return
+		answer = func() { x.say(rounds(&x.req, mode, arg)) }
 	case api.OpWatch:
-		f.watched(&req, say)
-		return
+		answer = func() { f.watched(&x.req, x.say) }
 	case api.OpOrder:
-		must(0, os.WriteFile(arg, req.Note, 0o644))
-		o := &api.Order{State: message.EventShown}
-		if req.Decision {
-			say(&api.Response{Event: &api.Event{State: message.EventShown}})
-			o = &api.Order{State: api.OrderInForce, Entry: 7}
-		}
-		say(&api.Response{Final: true, OK: true, Order: o})
-		return
+		answer = x.order
 	case api.OpChallenge:
-		say(&api.Response{Final: true, OK: true, Answer: f.answers(req.Text)})
-		return
+		answer = func() { x.say(&api.Response{Final: true, OK: true, Answer: f.answers(x.req.Text)}) }
 	case api.OpJobs:
-		r := &api.Response{Final: true, OK: true}
-		if f.kept != nil {
-			r.Jobs = []api.Job{{Job: f.kept.Job, State: "signed", Class: "test", Names: f.name, Created: "2026-03-02T12:00:00Z"}}
-		}
-		say(r)
-		return
+		answer = x.jobs
 	case api.OpFetch:
-		if f.kept == nil || req.Job != f.kept.Job {
-			say(&api.Response{Final: true, Code: api.Usage, Error: "job " + req.Job + " is not kept here (any more): see touchmark jobs"})
-			return
-		}
-		say(f.kept)
-		f.taken(lines)
+		answer = x.fetch
+	}
+	answer()
+}
+
+// exchange is one request of a client, answered in the way of a mode.
+type exchange struct {
+	*fixture
+	lines     *api.Lines
+	req       api.Request
+	mode, arg string
+}
+
+func (x *exchange) say(r *api.Response) { _ = x.lines.Write(r) }
+
+// failure is what a daemon says that fails with the exit code arg.
+func (x *exchange) failure() *api.Response {
+	var code int
+	must(fmt.Sscan(x.arg, &code))
+	return &api.Response{Final: true, Code: code, Error: "so says the daemon"}
+}
+
+// status is that of a board that is well, in mode good; that halted, for the reason arg; that contradicts its log, as arg
+// says. Without these modes the link is as arg says.
+func (x *exchange) status() {
+	s := &api.Status{Origin: logtest.Origin, Link: x.arg, Verified: x.mode == "good", Writes: 7000, Days: 900}
+	switch x.mode {
+	case "good":
+		s.Board = message.StateReady
+	case "halted":
+		s.Board, s.Halt, s.Days, s.Link = message.StateHalted, x.arg, -1, "the appliance has halted ("+x.arg+")"
+		s.Refuses, s.Code = s.Link, api.DeviceFault
+	case "evidence":
+		s.Evidence = x.arg
+	}
+	if s.Board != "" {
+		s.Certs, s.Standing = []string{"00aa"}, []string{"REVOKED: " + certificate.Retired.Words()}
+	}
+	x.say(&api.Response{Final: true, OK: true, Status: s})
+}
+
+// log is the log, of which entry 0 alone is committed.
+func (x *exchange) log() {
+	finder, err := find.New(*cmp.Or(x.req.Find, &find.Query{}))
+	if err != nil {
+		x.say(&api.Response{Final: true, Code: api.Usage, Error: err.Error()})
 		return
 	}
-	r := f.answer(&req)
-	say(&api.Response{Event: &api.Event{State: "shown", Job: r.Job}})
-	switch mode {
+	for i, e := range x.Entries {
+		if must(finder.Match(e)) {
+			x.say(&api.Response{Entry: &api.Entry{Index: uint64(i), Committed: i == 0, Text: e}})
+		}
+	}
+	x.say(&api.Response{Final: true, OK: true})
+}
+
+// may allows every file, but in mode small.
+func (x *exchange) may() {
+	r := &api.Response{Final: true, OK: x.mode != "small"}
+	if it := x.req.Items[0]; !r.OK {
+		r.Code, r.Error = api.Refused, fmt.Sprintf("the policy refuses: %s: %d bytes, class %s allows 100", it.Name, it.Size, x.req.Class)
+	}
+	x.say(r)
+}
+
+// order writes an order to the file arg, and has it in force if that is waited for.
+func (x *exchange) order() {
+	must(0, os.WriteFile(x.arg, x.req.Note, 0o644))
+	o := &api.Order{State: message.EventShown}
+	if x.req.Decision {
+		x.say(&api.Response{Event: &api.Event{State: message.EventShown}})
+		o = &api.Order{State: api.OrderInForce, Entry: 7}
+	}
+	x.say(&api.Response{Final: true, OK: true, Order: o})
+}
+
+// jobs has the one whose answer nobody has taken.
+func (x *exchange) jobs() {
+	r := &api.Response{Final: true, OK: true}
+	if x.kept != nil {
+		r.Jobs = []api.Job{{Job: x.kept.Job, State: "signed", Class: "test", Names: x.name, Created: "2026-03-02T12:00:00Z"}}
+	}
+	x.say(r)
+}
+
+// fetch gives that answer, and forgets it when the client says that it has used it.
+func (x *exchange) fetch() {
+	if x.kept == nil || x.req.Job != x.kept.Job {
+		x.say(&api.Response{Final: true, Code: api.Usage, Error: "job " + x.req.Job + " is not kept here (any more): see touchmark jobs"})
+		return
+	}
+	x.say(x.kept)
+	var next api.Request
+	if x.lines.Read(&next) == nil && next.Op == api.OpTaken {
+		x.kept = nil
+	}
+}
+
+// sign signs, and does what the mode says between that and the answer.
+func (x *exchange) sign() {
+	r := x.answer(&x.req)
+	x.say(&api.Response{Event: &api.Event{State: "shown", Job: r.Job}})
+	switch x.mode {
 	case "swap": // the signatures of a batch exchanged
 		slices.Reverse(r.Signatures)
 	case "short":
 		r.Signatures = r.Signatures[1:]
 	case "forge": // a good signature, but by a log that is not pinned
-		r = newFixture().answer(&req)
+		r = newFixture().answer(&x.req)
 	case "change":
-		must(0, os.WriteFile(arg, []byte("other content"), 0o644))
+		must(0, os.WriteFile(x.arg, []byte("other content"), 0o644))
 	case "block": // a directory appears where the signature should go
-		must(0, os.Mkdir(arg, 0o755))
+		must(0, os.Mkdir(x.arg, 0o755))
 	case "gone":
 		return
-	case "keep": // signed, but the client hears nothing of it
-		f.kept, f.name = r, nil
-		for _, it := range req.Items {
-			f.name = append(f.name, it.Name)
-		}
-		must(0, os.WriteFile(arg, []byte(r.Job), 0o644))
+	case "keep":
+		x.keep(r)
 		return
 	case "fail":
-		var code int
-		must(fmt.Sscan(arg, &code))
-		r = &api.Response{Final: true, Code: code, Error: "so says the daemon"}
+		r = x.failure()
 	}
-	say(r)
+	x.say(r)
 }
 
-// taken forgets the answer when the client says that it has used it.
-func (f *fixture) taken(lines *api.Lines) {
-	var next api.Request
-	if lines.Read(&next) == nil && next.Op == api.OpTaken {
-		f.kept = nil
+// keep keeps an answer of which the client hears nothing, and writes the job to the file arg.
+func (x *exchange) keep(r *api.Response) {
+	x.kept, x.name = r, nil
+	for _, it := range x.req.Items {
+		x.name = append(x.name, it.Name)
 	}
-}
-
-func evidenceOf(mode, arg string) string {
-	if mode == "evidence" {
-		return arg
-	}
-	return ""
+	must(0, os.WriteFile(x.arg, []byte(r.Job), 0o644))
 }
 
 // writeTrust puts the trust file where scripts find it.
