@@ -18,6 +18,7 @@
 package intoto
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -278,4 +279,15 @@ func (m *Metadata) Renewed(expires time.Time) ([]byte, error) {
 	}
 	o.Set("expires", expires.UTC().Format(keys.TimeForm))
 	return unsigned(o)
+}
+
+// RenewedAs reports whether the layout is the one in file, which Renewed made, but for
+// expiry and signatures.
+func (m *Metadata) RenewedAs(file []byte) bool {
+	other, err := Open(file)
+	if err != nil {
+		return false
+	}
+	same, err := m.Renewed(other.Expires)
+	return err == nil && bytes.Equal(same, file)
 }

@@ -204,6 +204,10 @@ func TestRenewed(t *testing.T) {
 	if want := bytes.Replace(text, []byte("2028-03-02"), []byte("2030-03-02"), 1); !bytes.Equal(must(Open(later)).Canonical, must(Open(want)).Canonical) || !bytes.Contains(later, []byte(`"signatures": []`)) {
 		t.Errorf("%s\nwant\n%s", later, want)
 	}
+	other := must(layoutOf(must(ParseKey(file("bob.asc"), now))).File())
+	if !m.RenewedAs(later) || !must(Open(later)).RenewedAs(later) || m.RenewedAs(must(must(Open(other)).Renewed(m.Expires))) || m.RenewedAs([]byte("{}")) {
+		t.Error("a renewed layout is another one, or another one this")
+	}
 	l := must(Open(must(Link("rebuild", []Product{{Name: "a"}}))))
 	if _, err := l.Renewed(now); err == nil || l.Due(now, 1000*day) {
 		t.Error("a link lapses")

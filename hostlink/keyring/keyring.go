@@ -32,9 +32,7 @@ package keyring
 
 import (
 	"bytes"
-	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"regexp"
@@ -207,11 +205,10 @@ func (o Options) ssh(keys certificate.Keyring) []File {
 // pemFiles are the keys as SubjectPublicKeyInfo (RFC 5280 §4.1), a file each.
 func pemFiles(keys certificate.Keyring) (files []File, err error) {
 	for _, k := range keys {
-		der, err := x509.MarshalPKIXPublicKey(k.Key.Public)
+		text, err := pemText(k)
 		if err != nil {
-			return nil, fmt.Errorf("key %X: %w", k.Key.Fingerprint(), err)
+			return nil, err
 		}
-		text := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 		files = append(files, File{fmt.Sprintf("pem/%X.pem", k.Key.Fingerprint()), text})
 	}
 	return files, nil

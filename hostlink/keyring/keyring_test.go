@@ -180,6 +180,30 @@ func TestMetadataApart(t *testing.T) {
 	}
 }
 
+// TestKinds: each kind of key is printed where it is asked for and nowhere else; of a kind that there is not, nothing.
+func TestKinds(t *testing.T) {
+	file, metadata, bare := newSigner("Packages <packages@example.org>").cert, metadataCertificate(), newSigner("").cert
+	all := certificate.Keyring{file, metadata, bare}
+	for name, c := range map[string]struct{ got, want []byte }{
+		"for files":  {Certificates(all, false, true), file.Bytes()},
+		"chosen":     {Certificates(all, true, true), slices.Concat(file.Bytes(), metadata.Bytes())},
+		"armored":    {Certificates(all, false, false), openpgp.Armor(file.Bytes())},
+		"no OpenPGP": {Certificates(certificate.Keyring{bare}, true, false), nil},
+		"SSH":        {SSH(all), []byte(sshsig.Public(bare.Key) + "\n")},
+		"no SSH":     {SSH(all[:2]), nil},
+		"PEM":        {must(PEM(all)), must(pemFiles(all[2:]))[0].Content},
+		"no PEM":     {must(PEM(all[:2])), nil},
+		"no in-toto": {must(InToto(all[:2])), nil},
+	} {
+		if !bytes.Equal(c.got, c.want) {
+			t.Errorf("%s: %q, want %q", name, c.got, c.want)
+		}
+	}
+	if line := string(must(InToto(all))); strings.Count(line, "\n") != 1 || !strings.Contains(line, `"keytype":"ecdsa"`) {
+		t.Errorf("for in-toto: %s", line)
+	}
+}
+
 // TestOnly: the keys that are named by their fingerprints, each once.
 func TestOnly(t *testing.T) {
 	a, b := newSigner("A <a@example.org>"), newSigner("B <b@example.org>")

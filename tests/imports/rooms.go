@@ -110,6 +110,7 @@ var rooms = map[string]kind{
 	"hostlink/cli/approvals":       edge,
 	"hostlink/cli/hashing":         edge,
 	"hostlink/cli/intoto":          edge,
+	"hostlink/cli/intoto/layout":   edge,
 	"hostlink/cli/key":             edge,
 	"hostlink/cli/keyring":         edge,
 	"hostlink/cli/log":             edge,

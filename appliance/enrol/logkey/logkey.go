@@ -10,17 +10,15 @@ package logkey
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 
+	"touchmark/hostlink/message"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -52,20 +50,12 @@ func read(d durable.Disk, path string) (*Key, error) {
 	return parse(string(bytes.TrimSpace(raw)))
 }
 
-// parse reads a signer key, PRIVATE+KEY+name+hash+base64 of 01 and a seed of
-// 32 bytes (C2SP signed-note; golang.org/x/mod/sumdb/note).
 func parse(secret string) (*Key, error) {
-	signer, err := note.NewSigner(secret)
+	signer, public, err := message.ParseSigner(secret)
 	if err != nil {
 		return nil, fmt.Errorf("the log key: %w", err)
 	}
-	fields := strings.SplitN(secret, "+", 5) // base64 has + too
-	seed, err := base64.StdEncoding.DecodeString(fields[len(fields)-1])
-	if err != nil || len(seed) != 1+ed25519.SeedSize {
-		return nil, errors.New("the log key is not a note signer key")
-	}
-	public, err := note.NewEd25519VerifierKey(signer.Name(), ed25519.NewKeyFromSeed(seed[1:]).Public().(ed25519.PublicKey))
-	return &Key{signer, public, secret}, err
+	return &Key{signer, public, secret}, nil
 }
 
 // Make makes a key and writes it down, or takes the one that an enrolment cut

@@ -10,6 +10,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/policy"
 	"touchmark/hostlink/message"
@@ -68,4 +71,20 @@ func (c *Candidate) Signed(inForce *Candidate) (recovered bool, err error) {
 	}
 	next, err := inForce.Policy.Successor(c.Raw)
 	return err == nil && next.Recovered, err
+}
+
+// Names reports whether the policy names the holder of a key as an administrator, or
+// as one of those who may replace them. Of no policy nobody is.
+func (c *Candidate) Names(s note.Signer) bool {
+	return c != nil && slices.ContainsFunc(slices.Concat(c.Policy.Administrators.Keys, c.Policy.Recovery.Keys), func(k note.Verifier) bool {
+		return k.Name() == s.Name() && k.KeyHash() == s.KeyHash()
+	})
+}
+
+// Sign gives the policy as a note, with a signature by s beside those that it has.
+func (c *Candidate) Sign(s note.Signer) ([]byte, error) {
+	if c.IsNote {
+		return message.CosignNote(c.Raw, s)
+	}
+	return message.SignNote(c.Raw, s)
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"touchmark/appliance/intake/intaketest"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/policy/policytest"
@@ -204,5 +206,33 @@ func TestSigned(t *testing.T) {
 func TestPersons(t *testing.T) {
 	if got := Persons(parsed(t, readFile(t, "../testdata/distribution.toml"))); !slices.Equal(got, []string{"alice", "bob"}) {
 		t.Error(got)
+	}
+}
+
+// TestSignAndNames: administrators and those who may replace them are named, nobody else is; a policy gets one signature
+// after the other.
+func TestSignAndNames(t *testing.T) {
+	admin, _ := intaketest.NewKey("admin")
+	second, _ := intaketest.NewKey("second")
+	host, _ := intaketest.NewKey("repo1")
+	safe, vsafe := intaketest.NewKey("safe")
+	c, err := Read([]byte(strings.Replace(text(t), "[[host]]", "[recovery]\nquorum = 1\nkeys = [\""+vsafe+"\"]\n[[host]]", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.Names(admin) || !c.Names(second) || !c.Names(safe) || c.Names(host) || (*Candidate)(nil).Names(admin) {
+		t.Error("not those who may sign are named")
+	}
+	for _, s := range []note.Signer{second, admin, safe} {
+		n, err := c.Sign(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err = Read(n); err != nil || !c.IsNote || !strings.Contains(string(n), "\n\u2014 "+s.Name()+" ") {
+			t.Errorf("signed by %s: %s, %v", s.Name(), n, err)
+		}
+	}
+	if _, err := c.Signed(nil); err != nil || strings.Count(string(c.Raw), "\n\u2014 ") != 3 {
+		t.Errorf("signed by all: %v\n%s", err, c.Raw)
 	}
 }

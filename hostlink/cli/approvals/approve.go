@@ -64,7 +64,7 @@ Nothing here talks to a daemon or an appliance.`,
 			}
 			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM) // what was made for --pool is removed
 			defer stop()
-			return approveFiles(a, ctx, args[0], args[1:], &f)
+			return approveFiles(ctx, a, args[0], args[1:], &f)
 		},
 	}
 	fl := c.Flags()
@@ -77,7 +77,7 @@ Nothing here talks to a daemon or an appliance.`,
 	return c
 }
 
-func approveFiles(a *cli.App, ctx context.Context, path string, files []string, f *approveFlags) error {
+func approveFiles(ctx context.Context, a *cli.App, path string, files []string, f *approveFlags) error {
 	s, _, err := key.Read(f.key)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"touchmark/appliance/sigformat"
 	"touchmark/hostlink/cli"
 	"touchmark/hostlink/cli/hashing"
+	"touchmark/hostlink/cli/intoto/layout"
 	"touchmark/hostlink/cli/output"
 	"touchmark/hostlink/cli/sign"
 	"touchmark/hostlink/hostd/api"
@@ -67,7 +68,7 @@ func link(a *cli.App, products []string, f *linkFlags) error {
 	if err := sign.Files(a, []string{f.out}, &f.Options); err != nil {
 		return err
 	}
-	m, err := readMetadata(f.out)
+	m, err := layout.ReadMetadata(f.out)
 	if err == nil && id != "" && !slices.Contains(m.Signers, id) {
 		return api.Errorf(api.BadInput, "%s was signed by another key, %s, so nobody looks for it there: take --key for the key that the class signs with", f.out, strings.Join(m.Signers, ", "))
 	}

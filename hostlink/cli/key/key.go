@@ -5,12 +5,9 @@
 package key
 
 import (
-	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
@@ -90,23 +87,9 @@ func Read(path string) (note.Signer, string, error) {
 	if err != nil {
 		return nil, "", api.Errorf(api.BadInput, "key: %w", err)
 	}
-	s, err := note.NewSigner(key)
+	s, public, err := message.ParseSigner(key)
 	if err != nil {
 		return nil, "", api.Errorf(api.BadInput, "key: %w", err)
 	}
-	// PRIVATE+KEY+name+hash+base64(algorithm ‖ seed); base64 may hold a plus.
-	parts := strings.SplitN(key, "+", 5)
-	raw, err := base64.StdEncoding.DecodeString(parts[len(parts)-1])
-	if err != nil || len(raw) != 1+ed25519.SeedSize {
-		return nil, "", api.Errorf(api.BadInput, "%s is not an Ed25519 note key", path)
-	}
-	public, ok := ed25519.NewKeyFromSeed(raw[1:]).Public().(ed25519.PublicKey)
-	if !ok {
-		return nil, "", api.Errorf(api.Internal, "no public key")
-	}
-	v, err := note.NewEd25519VerifierKey(s.Name(), public)
-	if err != nil {
-		return nil, "", api.Errorf(api.BadInput, "%s: %w", path, err)
-	}
-	return s, v, nil
+	return s, public, nil
 }

@@ -78,11 +78,7 @@ func newOrder(a *cli.App, kind string, d draft) error {
 	if err != nil {
 		return api.Errorf(api.BadInput, "checkpoint: %w", err)
 	}
-	body, err := message.NoteText(b)
-	if err != nil {
-		return api.Errorf(api.BadInput, "%s: %w", d.checkpoint, err)
-	}
-	origin, size, root, err := ledger.ParseCheckpointBody(body)
+	origin, state, err := order.After(b)
 	if err != nil {
 		return api.Errorf(api.BadInput, "%s: %w", d.checkpoint, err)
 	}
@@ -90,7 +86,7 @@ func newOrder(a *cli.App, kind string, d draft) error {
 	if err != nil {
 		return err
 	}
-	o := &order.Order{Origin: origin, After: order.State{Size: size, Root: root}, Action: action, Reason: d.reason}
+	o := &order.Order{Origin: origin, After: state, Action: action, Reason: d.reason}
 	text, err := o.Marshal()
 	if err != nil {
 		return api.Errorf(api.BadInput, "%w", err)

@@ -4,7 +4,6 @@
 package order
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/signal"
@@ -81,17 +80,7 @@ func signOrder(a *cli.App, path, keyPath, out string) error {
 	if err != nil {
 		return err
 	}
-	text, sign := b, message.SignNote
-	if bytes.Contains(b, []byte("\n\n\u2014 ")) {
-		sign = message.CosignNote
-		if text, err = message.NoteText(b); err != nil {
-			return api.Errorf(api.BadInput, "%s: %w", path, err)
-		}
-	}
-	if _, err := order.Parse(text); err != nil {
-		return api.Errorf(api.BadInput, "%s: %w", path, err)
-	}
-	n, err := sign(b, s)
+	n, err := order.Sign(b, s)
 	if err != nil {
 		return api.Errorf(api.BadInput, "%s: %w", path, err)
 	}

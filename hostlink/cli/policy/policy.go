@@ -5,11 +5,9 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/mod/sumdb/note"
 
 	"touchmark/appliance/policy"
 	"touchmark/appliance/policy/review"
@@ -17,7 +15,6 @@ import (
 	"touchmark/hostlink/cli/key"
 	"touchmark/hostlink/cli/output"
 	"touchmark/hostlink/hostd/api"
-	"touchmark/hostlink/message"
 )
 
 // Command is "touchmark policy" with what is below it.
@@ -134,14 +131,6 @@ func checkPolicy(a *cli.App, path, inForce string) error {
 	return nil
 }
 
-// administrator reports whether a policy names the holder of a key as one, or
-// as one of those who may replace them.
-func administrator(c *review.Candidate, s note.Signer) bool {
-	return c != nil && slices.ContainsFunc(slices.Concat(c.Policy.Administrators.Keys, c.Policy.Recovery.Keys), func(k note.Verifier) bool {
-		return k.Name() == s.Name() && k.KeyHash() == s.KeyHash()
-	})
-}
-
 func signPolicy(a *cli.App, path, inForce, keyPath, out string) error {
 	c, err := readPolicy(a, path)
 	if err != nil {
@@ -156,18 +145,13 @@ func signPolicy(a *cli.App, path, inForce, keyPath, out string) error {
 		return err
 	}
 	switch {
-	case administrator(c, s) || administrator(old, s):
+	case c.Names(s) || old.Names(s):
 	case inForce == "":
 		return api.Errorf(api.BadInput, "%s is the key of %s, who is no administrator in %s: add its public half to [administrators] keys, or name the policy in force with --in-force if %s is one there and leaves", keyPath, s.Name(), path, s.Name())
 	default:
 		return api.Errorf(api.BadInput, "%s is the key of %s, who is no administrator in %s nor in %s", keyPath, s.Name(), path, inForce)
 	}
-	var n []byte
-	if c.IsNote {
-		n, err = message.CosignNote(c.Raw, s)
-	} else {
-		n, err = message.SignNote(c.Raw, s)
-	}
+	n, err := c.Sign(s)
 	if err != nil {
 		return api.Errorf(api.BadInput, "%s: %w", path, err)
 	}

@@ -3,7 +3,6 @@
 package verify
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -17,7 +16,6 @@ import (
 
 	"touchmark/appliance/sigformat"
 	"touchmark/appliance/sigformat/openpgp"
-	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/cli"
 	"touchmark/hostlink/cli/hashing"
 	"touchmark/hostlink/cli/output"
@@ -78,7 +76,7 @@ func verifyFiles(a *cli.App, files []string, sig, proof string, quiet bool) erro
 			fmt.Fprintf(a.Out, "%s: good, signed %s by %s%s\n  key %s, log %s entry %d, class %s, as %s for host %s\n",
 				path, f.Created.Format(time.RFC3339), cmp.Or(f.UserID, "a key without user id,"), output.EmulatedNote(f), d.Key, f.Origin, f.Index, f.Class, f.Name, f.SubmittedBy)
 		}
-		if what := spoilt(f, time.Now()); what != "" {
+		if what := f.Spoilt(time.Now()); what != "" {
 			fmt.Fprintf(a.Errs, "touchmark: warning: %s: %s\n", path, what)
 		}
 		if filepath.Base(path) != filepath.Base(f.Name) {
@@ -90,19 +88,6 @@ func verifyFiles(a *cli.App, files []string, sig, proof string, quiet bool) erro
 		a.Object(map[string]any{"ok": true, "files": list})
 	}
 	return nil
-}
-
-// spoilt says what became of the key of a good signature, as far as the trust file
-// tells; empty if nothing did. It changes no verdict: what the log says of the
-// signature holds, and whether it still counts is for its reader to decide.
-func spoilt(f *verify.Facts, now time.Time) string {
-	switch err := f.Cert.Usable(now); {
-	case err == nil:
-		return ""
-	case errors.Is(err, certificate.ErrExpired) && f.Created.Before(f.Cert.Expires):
-		return "" // it was made in time
-	}
-	return fmt.Sprintf("key %X is %s", f.Key, f.Cert.Standing(now))
 }
 
 // verifyOne checks one file. Missing files are bad input; whatever does not
@@ -120,55 +105,22 @@ func verifyOne(a *cli.App, trust *verify.Trust, path, sigPath, proofPath string)
 	if err != nil {
 		return nil, api.Errorf(api.Evidence, "%s: %w", proofPath, err)
 	}
-	sig, err := readSignature(content, in, in.Item(filepath.Base(path)))
+	sig, err := in.OpenFile(filepath.Base(path), content)
 	if err != nil {
 		return nil, api.Errorf(api.Evidence, "%s: %w", sigPath, err)
 	}
-	h, err := hashOne(a, path, sig.format, sig.alg)
+	h, err := hashOne(a, path, sig.Format, sig.Alg)
 	if err != nil {
 		return nil, err
 	}
-	if sig.whole {
-		if s, err := sig.format.Digest(sig.alg, bytes.NewReader(sig.text)); err != nil || s != h.State {
-			return nil, api.Errorf(api.Evidence, "%s has another text than %s", sigPath, path)
-		}
+	if !sig.Agrees(h.State) {
+		return nil, api.Errorf(api.Evidence, "%s has another text than %s", sigPath, path)
 	}
-	f, err := in.Check(filepath.Base(path), sig.format, h.State, sig.bytes)
+	f, err := in.Check(filepath.Base(path), sig.Format, h.State, sig.Signature)
 	if err != nil {
 		return nil, api.Errorf(api.Evidence, "%s: %w", path, err)
 	}
 	return f, nil
-}
-
-// signature is what a signature file holds.
-type signature struct {
-	bytes  []byte // as the appliance made it
-	format sigformat.Format
-	alg    message.Alg // with which it was made
-	whole  bool        // the file holds what is signed too:
-	text   []byte      // this, as a file to be hashed by the format
-}
-
-// readSignature says what a signature file holds. Only OpenPGP says in itself what
-// it is; of others the item does for which the intent announced it.
-func readSignature(content []byte, in *verify.Intent, it message.Item) (*signature, error) {
-	format, known := sigformat.FormatOf(it.Format)
-	switch {
-	case known && format.Enclosed():
-		_, sig, err := format.OpenEnclosed(in.Signer(), content)
-		return &signature{sig, format, it.Digest.Alg, true, content}, err
-	case known && format.Family != sigformat.FamilyOpenPGP:
-		return &signature{bytes: content, format: format, alg: it.Digest.Alg}, nil
-	}
-	f, err := openpgp.ReadSignatureFile(content)
-	if err != nil {
-		return nil, err
-	}
-	format, s, err := sigformat.FileFormat(f)
-	if err != nil {
-		return nil, err
-	}
-	return &signature{f.Packet, format, s.Alg, f.Clear, f.Text}, nil
 }
 
 // hashOne hashes a file under a progress bar.

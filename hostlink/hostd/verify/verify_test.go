@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +10,8 @@ import (
 
 	"touchmark/appliance/sigformat"
 	"touchmark/appliance/sigformat/hashstate"
+	"touchmark/appliance/sigformat/openpgp"
+	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
@@ -64,6 +67,66 @@ func TestCheck(t *testing.T) {
 	}
 	if _, err := in.Check("one", sigformat.OpenPGPBinary, stateOf("three"), items[0].Signature); err == nil {
 		t.Error("a file that was never approved is accepted")
+	}
+}
+
+// TestOpenFile: a signature file is taken apart in each of its forms, as that of the item of its name.
+func TestOpenFile(t *testing.T) {
+	a, states := approval("one", "two")
+	trust, items, proof := signed(a, states)
+	in := must(trust.OpenProof(proof))
+	if in.Item("two").Name != "two" || in.Item("three").Name != "one" {
+		t.Error("items are not found by their names")
+	}
+	for i, content := range [][]byte{items[0].Signature, openpgp.ArmorSignature(items[1].Signature)} {
+		f := must(in.OpenFile("one", content))
+		if !bytes.Equal(f.Signature, items[i].Signature) || f.Format.Name != sigformat.OpenPGPBinary.Name || f.Alg != message.SHA256 || !f.Agrees(states[0]) {
+			t.Errorf("%q: %+v", content, f)
+		}
+	}
+	for _, bad := range [][]byte{nil, []byte("no signature"), items[0].Signature[1:]} {
+		if _, err := in.OpenFile("one", bad); err == nil {
+			t.Errorf("%x is a signature", bad)
+		}
+	}
+}
+
+// TestOpenClearFile: a file that holds what is signed agrees with that and nothing else.
+func TestOpenClearFile(t *testing.T) {
+	text, format := []byte("one\n"), sigformat.OpenPGPCleartext
+	state := must(format.Digest(message.SHA256, bytes.NewReader(text)))
+	a, _ := approval("one")
+	a.Items[0].Format, a.Items[0].Size, a.Items[0].Digest.Sum = format.Name, state.Count(), state.Digest()
+	trust, items, proof := signed(a, []hashstate.State{state})
+	in := must(trust.OpenProof(proof))
+	f := must(in.OpenFile("one", must(openpgp.Clearsign(text, items[0].Signature))))
+	if f.Format.Name != format.Name || !f.Agrees(state) || f.Agrees(stateOf("two")) {
+		t.Errorf("%+v", f)
+	}
+	if facts := must(in.Check("one", f.Format, state, f.Signature)); facts.Format != format.Name {
+		t.Errorf("%+v", facts)
+	}
+}
+
+// TestSpoilt: a signature by a key that was revoked since, or had expired before, is told of; one made in time is not.
+func TestSpoilt(t *testing.T) {
+	l := logtest.New(plainNote)
+	later := logtest.Noon.Add(time.Hour)
+	good, revoked := must(certificate.Parse(l.Trust.Certs[0])), must(certificate.Parse(l.Revoked(certificate.Retired)))
+	expired := *good
+	expired.Expires = later
+	for name, c := range map[string]struct {
+		cert *certificate.Certificate
+		made time.Time
+		want string
+	}{
+		"good": {good, logtest.Noon, ""}, "revoked": {revoked, logtest.Noon, "REVOKED: "},
+		"made in time": {&expired, logtest.Noon, ""}, "made too late": {&expired, later, "EXPIRED at "},
+	} {
+		f := Facts{Cert: c.cert, Created: c.made}
+		if got := f.Spoilt(later.Add(time.Hour)); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }
 

@@ -246,6 +246,56 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// TestSign: a text becomes a note, a note gets one more signature, and nothing else is signed.
+func TestSign(t *testing.T) {
+	a1, v1, _ := key(t, "admin1", 1)
+	a2, v2, _ := key(t, "admin2", 2)
+	text, err := samples(t)["note"].Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	once, err := Sign(text, a1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice, err := Sign(once, a2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(once, []note.Verifier{v1, v2}, 2); err == nil {
+		t.Error("one signature is a quorum of two")
+	}
+	if o, err := Open(twice, []note.Verifier{v1, v2}, 2); err != nil || o.Reason != samples(t)["note"].Reason {
+		t.Errorf("signed twice: %+v, %v", o, err)
+	}
+	other, err := message.SignNote([]byte("something else\n"), a1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range [][]byte{nil, []byte("something else\n"), other, bytes.Replace(once, []byte("admin1"), []byte("a b"), 1)} {
+		if _, err := Sign(bad, a2); err == nil {
+			t.Errorf("signed %q", bad)
+		}
+	}
+}
+
+// TestAfter: an order names the state that the checkpoint is of.
+func TestAfter(t *testing.T) {
+	log, _, _ := key(t, origin, 9)
+	checkpoint, err := message.SignNote(ledger.CheckpointBody(origin, 7, [32]byte{1, 2}), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, s, err := After(checkpoint); err != nil || got != origin || s != (State{7, [32]byte{1, 2}}) {
+		t.Errorf("%s, %+v, %v", got, s, err)
+	}
+	for _, bad := range []string{"", "no note", strings.Replace(string(checkpoint), "\n7\n", "\n07\n", 1)} {
+		if _, _, err := After([]byte(bad)); err == nil {
+			t.Errorf("%q is a checkpoint", bad)
+		}
+	}
+}
+
 func TestHashIsOfTheText(t *testing.T) {
 	a1, _, _ := key(t, "admin1", 1)
 	a2, _, _ := key(t, "admin2", 2)

@@ -1,4 +1,4 @@
-package intoto
+package layout
 
 import (
 	"errors"
@@ -25,7 +25,8 @@ type clientFlags struct {
 	out    string
 }
 
-func clientCommand(a *cli.App) *cobra.Command {
+// ClientCommand is "touchmark intoto client".
+func ClientCommand(a *cli.App) *cobra.Command {
 	var f clientFlags
 	c := &cobra.Command{
 		Use:   "client --name NAME --version VERSION --rebuilder URL... LAYOUT",
@@ -59,7 +60,7 @@ func client(a *cli.App, path string, f clientFlags) (err error) {
 	if err := f.Check(); err != nil {
 		return api.Errorf(api.Usage, "%w", err)
 	}
-	m, err := layoutIn(a, path, soon)
+	m, err := open(a, path, soon)
 	if err != nil {
 		return err
 	}

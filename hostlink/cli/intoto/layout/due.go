@@ -1,7 +1,6 @@
-package intoto
+package layout
 
 import (
-	"bytes"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"touchmark/hostlink/cli"
 	"touchmark/hostlink/cli/output"
 	"touchmark/hostlink/hostd/api"
-	"touchmark/hostlink/intoto"
 )
 
 // dueFlags are those of resign-due.
@@ -21,7 +19,8 @@ type dueFlags struct {
 	out, expires string
 }
 
-func resignCommand(a *cli.App) *cobra.Command {
+// ResignCommand is "touchmark intoto resign-due".
+func ResignCommand(a *cli.App) *cobra.Command {
 	var f dueFlags
 	c := &cobra.Command{
 		Use:   "resign-due [flags] LAYOUT...",
@@ -90,7 +89,7 @@ func resignDue(a *cli.App, paths []string, f dueFlags) error {
 
 // examine looks at one layout.
 func examine(a *cli.App, path string, f dueFlags, now, expires time.Time) (d dueLayout, err error) {
-	m, err := readMetadata(path)
+	m, err := ReadMetadata(path)
 	if err != nil {
 		return d, err
 	}
@@ -139,16 +138,8 @@ func writeRenewed(list []dueLayout, f dueFlags, now time.Time) error {
 // waits reports whether a layout was renewed on an earlier day and stands there still,
 // with signatures or without: the same but for the expiry, and not due itself.
 func waits(d dueLayout, f dueFlags, now time.Time) bool {
-	m, err := readMetadata(d.Renewed)
-	if err != nil || m.Due(now, daysOf(f.days)) {
-		return false
-	}
-	want, err := intoto.Open(d.file)
-	if err != nil {
-		return false
-	}
-	same, err := m.Renewed(want.Expires)
-	return err == nil && bytes.Equal(same, d.file)
+	m, err := ReadMetadata(d.Renewed)
+	return err == nil && !m.Due(now, daysOf(f.days)) && m.RenewedAs(d.file)
 }
 
 func reportDue(a *cli.App, list []dueLayout, due int) {

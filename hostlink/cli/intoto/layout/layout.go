@@ -1,8 +1,8 @@
-// Package intoto is "touchmark intoto": layouts and links of in-toto made, checked,
-// renewed and signed, and the Debian package for clients of a layout. What they
-// mean and how they are written is in hostlink/intoto; here are flags, files and what
-// people are told.
-package intoto
+// Package layout is what "touchmark intoto" does with layouts: they are made, checked,
+// signed ("layout"), renewed before they lapse ("resign-due") and handed to clients
+// ("client"). What they mean and how they are written is in hostlink/intoto; here are
+// flags, files and what people are told.
+package layout
 
 import (
 	"fmt"
@@ -23,29 +23,22 @@ import (
 // found who signs it, others who approve it, and clients must get it.
 const soon = 60
 
-// Command is "touchmark intoto" with what is below it.
+// Command is "touchmark intoto layout" with what is below it.
 func Command(a *cli.App) *cobra.Command {
-	c := &cobra.Command{
-		Use:     "intoto",
-		Short:   "Make, check and sign in-toto's layouts and links",
-		Long:    "What in-toto-verify and apt-transport-in-toto read: a layout says who must have rebuilt a package, and a link\nthat somebody did. Both are shown to the operator, by what they mean, before they are signed.",
-		Example: "  touchmark intoto layout check root.layout",
-	}
-	layout := &cobra.Command{Use: "layout", Short: "Layouts: who must have done what", Example: "  touchmark intoto layout check root.layout"}
-	layout.AddCommand(layoutNewCommand(a), layoutCheckCommand(a), layoutSignCommand(a))
-	c.AddCommand(layout, linkCommand(a), resignCommand(a), clientCommand(a))
+	c := &cobra.Command{Use: "layout", Short: "Layouts: who must have done what", Example: "  touchmark intoto layout check root.layout"}
+	c.AddCommand(newCommand(a), checkCommand(a), signCommand(a))
 	return c
 }
 
-// layoutFlags are those of layout new.
-type layoutFlags struct {
+// newFlags are those of layout new.
+type newFlags struct {
 	intoto.Layout
 	rebuilders   []string
 	expires, out string
 }
 
-func layoutNewCommand(a *cli.App) *cobra.Command {
-	var f layoutFlags
+func newCommand(a *cli.App) *cobra.Command {
+	var f newFlags
 	c := &cobra.Command{
 		Use:   "new --rebuilder FILE... --out LAYOUT",
 		Short: "Write a layout: one step, who may do it, how many must",
@@ -63,7 +56,7 @@ unless --expires says otherwise.`,
 			if c.Flags().Changed("threshold") && f.Threshold == 0 {
 				return api.Errorf(api.Usage, "--threshold 0 would have nobody agree: leave it out to have all")
 			}
-			return layoutNew(a, f)
+			return create(a, f)
 		},
 	}
 	fl := c.Flags()
@@ -77,7 +70,7 @@ unless --expires says otherwise.`,
 	return c
 }
 
-func layoutNew(a *cli.App, f layoutFlags) (err error) {
+func create(a *cli.App, f newFlags) (err error) {
 	now := time.Now()
 	if f.out == "" || len(f.rebuilders) == 0 {
 		return api.Errorf(api.Usage, "layout new needs --out and at least one --rebuilder")
@@ -144,7 +137,7 @@ func expiry(text string, now time.Time) (time.Time, error) {
 	return t, nil
 }
 
-func layoutCheckCommand(a *cli.App) *cobra.Command {
+func checkCommand(a *cli.App) *cobra.Command {
 	var days int
 	c := &cobra.Command{
 		Use:   "check LAYOUT",
@@ -153,14 +146,14 @@ func layoutCheckCommand(a *cli.App) *cobra.Command {
 			"not checked here, 'touchmark verify --sig LAYOUT LAYOUT' does that. Says so if it lapses soon; exit code 13 if it has.",
 		Example: "  touchmark intoto layout check root.layout",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(_ *cobra.Command, args []string) error { return layoutCheck(a, args[0], days) },
+		RunE:    func(_ *cobra.Command, args []string) error { return check(a, args[0], days) },
 	}
 	c.Flags().IntVar(&days, "days", soon, "warn if it lapses within so many days")
 	return c
 }
 
-func layoutCheck(a *cli.App, path string, days int) error {
-	m, err := layoutIn(a, path, days)
+func check(a *cli.App, path string, days int) error {
+	m, err := open(a, path, days)
 	if m == nil {
 		return err
 	}
@@ -181,13 +174,13 @@ func layoutCheck(a *cli.App, path string, days int) error {
 	return err
 }
 
-// layoutIn reads a layout and warns if it lapses soon. One that has lapsed is an
+// open reads a layout and warns if it lapses soon. One that has lapsed is an
 // error beside the layout; without one the file is none.
-func layoutIn(a *cli.App, path string, days int) (*intoto.Metadata, error) {
+func open(a *cli.App, path string, days int) (*intoto.Metadata, error) {
 	if err := checkDays(days); err != nil {
 		return nil, err
 	}
-	m, err := readMetadata(path)
+	m, err := ReadMetadata(path)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +204,8 @@ func warnOfKeys(a *cli.App, path string, m *intoto.Metadata, expires time.Time) 
 	}
 }
 
-func readMetadata(path string) (*intoto.Metadata, error) {
+// ReadMetadata reads a file of metadata, a layout or a link. What is none is bad input.
+func ReadMetadata(path string) (*intoto.Metadata, error) {
 	b, err := api.ReadSmall(path, intoto.MaxFile)
 	if err != nil {
 		return nil, api.Errorf(api.BadInput, "%w", err)
@@ -235,7 +229,7 @@ func checkDays(days int) error {
 
 func daysOf(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 
-func layoutSignCommand(a *cli.App) *cobra.Command {
+func signCommand(a *cli.App) *cobra.Command {
 	var f sign.Options
 	c := &cobra.Command{
 		Use:   "sign [flags] LAYOUT...",
@@ -250,7 +244,7 @@ func layoutSignCommand(a *cli.App) *cobra.Command {
 				return err
 			}
 			for _, path := range paths {
-				if _, err := layoutIn(a, path, soon); err != nil {
+				if _, err := open(a, path, soon); err != nil {
 					return err
 				}
 			}
