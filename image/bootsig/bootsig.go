@@ -76,7 +76,11 @@ func Parse(b []byte) (Sig, error) {
 
 // Check holds a boot.img against a boot.sig. With a key it must be signed by it; without, only the digest is compared.
 func (s Sig) Check(image []byte, key *rsa.PublicKey) error {
-	digest := sha256.Sum256(image)
+	return s.CheckDigest(sha256.Sum256(image), key)
+}
+
+// CheckDigest is [Sig.Check] where only the SHA-256 of boot.img is known, say from a manifest.
+func (s Sig) CheckDigest(digest [sha256.Size]byte, key *rsa.PublicKey) error {
 	switch {
 	case digest != s.Digest:
 		return ErrDigest

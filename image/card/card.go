@@ -65,13 +65,19 @@ func Table(data uint32) []byte {
 }
 
 // ParseTable returns the data's sectors of a card whose first sector is b. The data may have been made larger since the
-// card was written; everything else must be as [Table] makes it.
+// card was written, by a program that writes cylinders, heads and sectors of it, which nobody reads; everything else must
+// be as [Table] makes it.
 func ParseTable(b []byte) (data uint32, err error) {
 	if len(b) != fat.SectorSize {
 		return 0, fmt.Errorf("%w: %d bytes", ErrTable, len(b))
 	}
-	data = binary.LittleEndian.Uint32(b[446+16*3+12:])
-	if string(Table(data)) != string(b) {
+	const entry = 446 + 16*3
+	data = binary.LittleEndian.Uint32(b[entry+12:])
+	want := Table(data)
+	for _, geometry := range []int{entry + 1, entry + 5} {
+		copy(want[geometry:geometry+3], b[geometry:])
+	}
+	if string(want) != string(b) {
 		return 0, ErrTable
 	}
 	return data, nil

@@ -26,14 +26,20 @@ func TestTable(t *testing.T) {
 		t.Errorf("a data partition that was made larger: %d, %v", data, err)
 	}
 	for at := range b {
-		if at >= 446+16*3+12 && at < 446+16*4 {
-			continue // the data's size
+		if e := at - 446 - 16*3; e >= 12 && e < 16 || e >= 1 && e < 4 || e >= 5 && e < 8 {
+			continue // the data's size, and its cylinders, heads and sectors
 		}
 		changed := bytes.Clone(b)
 		changed[at] ^= 1
 		if _, err := ParseTable(changed); !errors.Is(err, ErrTable) {
 			t.Errorf("byte %d may be changed", at)
 		}
+	}
+	geometry := bytes.Clone(b)
+	copy(geometry[446+16*3+1:], "abc")
+	copy(geometry[446+16*3+5:], "def")
+	if data, err := ParseTable(geometry); err != nil || data != DataSectors {
+		t.Errorf("a data partition whose cylinders somebody wrote: %d, %v", data, err)
 	}
 	if _, err := ParseTable(b[:511]); !errors.Is(err, ErrTable) {
 		t.Error(err)

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Format is the first member of a manifest.
@@ -91,6 +92,11 @@ func Parse(b []byte) (m Manifest, err error) {
 	}
 	if m.Format != Format {
 		return m, fmt.Errorf("manifest: its format is %q, not %q", m.Format, Format)
+	}
+	for name, value := range m.facts() {
+		if text := name + " " + value; strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+			return m, fmt.Errorf("manifest: %q is not printable ASCII, and goes to terminals", text)
+		}
 	}
 	return m, nil
 }

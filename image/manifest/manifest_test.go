@@ -48,6 +48,8 @@ func TestParseRefuses(t *testing.T) {
 		"unknown member": strings.Replace(good, `"board"`, `"bored"`, 1),
 		"more":           good + "{}",
 		"negative":       strings.Replace(good, `"serial": 1`, `"serial": -1`, 1),
+		"escape":         strings.Replace(good, "rpi4", `rp\u001b[2J4`, 1),
+		"escape in name": strings.Replace(good, "sdcard.img", `sdcard\u009b.img`, 1),
 		"huge":           good + strings.Repeat(" ", MaxBytes),
 	} {
 		if _, err := Parse([]byte(text)); err == nil {

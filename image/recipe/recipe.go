@@ -124,7 +124,7 @@ func (r Recipe) write(ctx context.Context, p *parts) (m manifest.Manifest, err e
 			return m, err
 		}
 	}
-	if err := r.card(ctx, p, filepath.Join(tmp, CardImage), card.DataSectors); err != nil {
+	if err := writeCard(ctx, p.files[SlotImage], date, filepath.Join(tmp, CardImage), card.DataSectors); err != nil {
 		return m, err
 	}
 	if m, err = r.describe(ctx, p, tmp); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -18,9 +19,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"touchmark/appliance/update"
 	"touchmark/image/board"
+	"touchmark/image/bootimg"
 	"touchmark/image/bootsig"
 	"touchmark/image/card"
 	"touchmark/image/fat"
@@ -90,37 +93,29 @@ func TestInitramfs(t *testing.T) {
 	}
 }
 
-func TestBootImage(t *testing.T) {
-	files := []fat.File{{Name: "kernel8.img", Content: bytes.Repeat([]byte("k"), 5<<20)}, {Name: "config.txt", Content: []byte("x")}}
-	b, err := bootImage(files)
+// smallBoot is a boot.img of a date and a board, with hardly anything in it.
+func smallBoot(t *testing.T, at time.Time, of board.Board) []byte {
+	t.Helper()
+	b, err := bootimg.Make([]fat.File{{Name: board.ConfigFile, Content: []byte(of.BootConfig())}, {Name: board.CommandLineFile, Content: []byte(of.CommandLine())},
+		{Name: board.KernelFile, Content: []byte("kernel")}, {Name: board.InitramfsFile, Content: []byte("root")}}, at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(b) != 6<<20 {
-		t.Errorf("5 MiB of files make %d bytes", len(b))
-	}
-	if v, err := fat.Parse(b); err != nil || len(v.Files) != 2 {
-		t.Errorf("%v", err)
-	}
-	if _, err := bootImage([]fat.File{{Name: "kernel8.img", Content: make([]byte, MaxBootImage)}}); err == nil || !strings.Contains(err.Error(), "would have more") {
-		t.Error(err)
-	}
-	if _, err := bootImage([]fat.File{{Name: "a long name", Content: nil}}); err == nil {
-		t.Error("a name that cannot be was taken")
-	}
+	return b
 }
+
+const small = 32 << 20 / fat.SectorSize
 
 // TestCard makes a card of a small boot.img, twice, and has it checked by e2fsck and by package verify.
 func TestCard(t *testing.T) {
-	const small = 32 << 20 / fat.SectorSize
 	r := Recipe{Board: board.Boards[0]}
-	p := parts{files: map[string][]byte{BootImage: []byte("boot.img")}}
+	p := parts{files: map[string][]byte{BootImage: smallBoot(t, date, r.Board)}}
 	if err := r.sign(t.Context(), &p); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, CardImage)
-	if err := r.card(t.Context(), &p, path, small); err != nil {
+	if err := writeCard(t.Context(), p.files[SlotImage], date, path, small); err != nil {
 		t.Fatal(err)
 	}
 	f, err := os.Open(path)
@@ -133,7 +128,7 @@ func TestCard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Started != update.A || report.Data != small || !errors.Is(report.Slots[0].Other, verify.ErrOther) {
+	if report.Started != update.A || report.Data != small || report.Slots[0].Other == nil {
 		t.Errorf("%+v", report)
 	}
 	data := filepath.Join(dir, "data")
@@ -149,11 +144,79 @@ func TestCard(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.card(t.Context(), &p, path, small); err != nil {
+	if err := writeCard(t.Context(), p.files[SlotImage], date, path, small); err != nil {
 		t.Fatal(err)
 	}
 	if second, err := hashFile(path); err != nil || second != first {
 		t.Errorf("the card is %+v, then %+v: %v", first, second, err)
+	}
+}
+
+// TestAssemble: of the same boot.img and boot.sig it makes the slot and the card that a build makes; with another boot.sig
+// they differ in that alone; nothing else gets onto a card, and nothing is replaced.
+func TestAssemble(t *testing.T) {
+	dir := writeKeys(t)
+	in := func(name string) string { return filepath.Join(dir, name) }
+	at := date.Add(-time.Hour) // that of another build
+	boot := smallBoot(t, at, board.Boards[1])
+	unsigned, err := Sign(t.Context(), boot, nil)
+	if err != nil || unsigned.Time != at.Unix() {
+		t.Fatal(unsigned.Time, err)
+	}
+	if err := Assemble(t.Context(), boot, unsigned.Bytes(), nil, in("built"), small); err != nil {
+		t.Fatal(err)
+	}
+	slot, err := os.ReadFile(in("built/slot.img"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeCard(t.Context(), slot, at, in("card"), small); err != nil {
+		t.Fatal(err)
+	}
+	ours, err := hashFile(in("card"))
+	if theirs, err2 := hashFile(in("built/sdcard.img")); errors.Join(err, err2) != nil || theirs.SHA256 != ours.SHA256 {
+		t.Errorf("a build's card is %s, the assembled %s: %v", ours.SHA256, theirs.SHA256, errors.Join(err, err2))
+	}
+	signer, err := KeyFile(in("pkcs8.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig, err := Sign(t.Context(), boot, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Assemble(t.Context(), boot, sig.Bytes(), signer.Public(), in("signed"), small); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(in("signed/sdcard.img"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	m := manifest.Manifest{Board: "cm4", Files: []manifest.File{{Name: BootImage, SHA256: fmt.Sprintf("%x", sha256.Sum256(boot))}}}
+	if report, err := verify.Card(f, m, signer.Public()); err != nil || report.Err() != nil || report.Slots[1].Other != nil {
+		t.Errorf("%+v, %v", report, err)
+	}
+	for name, bad := range map[string]func(to string) error{
+		"a folder that has one": func(string) error { return Assemble(t.Context(), boot, sig.Bytes(), nil, in("built"), small) },
+		"no signature": func(to string) error {
+			return Assemble(t.Context(), boot, unsigned.Bytes(), signer.Public(), to, small)
+		},
+		"another boot.img": func(to string) error {
+			return Assemble(t.Context(), smallBoot(t, date, board.Boards[1]), sig.Bytes(), nil, to, small)
+		},
+		"no boot.img": func(to string) error { return Assemble(t.Context(), slot, sig.Bytes(), nil, to, small) },
+		"no boot.sig": func(to string) error { return Assemble(t.Context(), boot, []byte("x"), nil, to, small) },
+	} {
+		if err := bad(in("new")); err == nil {
+			t.Errorf("%s: assembled", name)
+		}
+		if _, err := os.Stat(in("new")); err == nil {
+			t.Errorf("%s: left something", name)
+		}
+	}
+	if again, err := os.ReadFile(in("built/slot.img")); err != nil || !bytes.Equal(again, slot) {
+		t.Errorf("a slot that was there was touched: %v", err)
 	}
 }
 
@@ -207,7 +270,7 @@ func TestSigners(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
-	image := []byte("a boot.img")
+	image := smallBoot(t, date, board.Boards[0])
 	var sigs []bootsig.Sig
 	for name, open := range map[string]func() (Signer, error){
 		"PKCS #1":          func() (Signer, error) { return KeyFile(in("pkcs1.pem")) },
@@ -232,6 +295,13 @@ func TestSigners(t *testing.T) {
 	}
 	if unsigned, err := Sign(t.Context(), image, nil); err != nil || unsigned.Signature != nil {
 		t.Error(err)
+	}
+	s, err := KeyFile(in("pkcs1.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Sign(t.Context(), []byte("an e-mail"), s); !errors.Is(err, bootimg.ErrFormat) {
+		t.Errorf("something that is no boot.img: %v", err)
 	}
 }
 
@@ -260,6 +330,7 @@ func TestSignersRefuse(t *testing.T) {
 	if _, err := PublicKey(in("pkcs8.pem")); err == nil {
 		t.Error("a private key is taken for a public one")
 	}
+	image := smallBoot(t, date, board.Boards[0])
 	for name, text := range map[string]string{
 		"fails": "exit 3", "says nothing": "true", "no hexadecimal": "echo touch me", "short": "echo 00ff", "another key": "printf '%0512d' 0",
 	} {
@@ -271,7 +342,7 @@ func TestSignersRefuse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Sign(context.Background(), []byte("x"), s); err == nil {
+		if _, err := Sign(context.Background(), image, s); err == nil {
 			t.Errorf("a wrapper that %s: signed", name)
 		}
 	}

@@ -8,12 +8,14 @@ import (
 	"bytes"
 	"crypto/rsa"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 
 	"touchmark/appliance/update"
 	"touchmark/image/board"
+	"touchmark/image/bootimg"
 	"touchmark/image/bootsig"
 	"touchmark/image/card"
 	"touchmark/image/fat"
@@ -33,8 +35,14 @@ type Slot struct {
 	Other error // nil: the published build; else why it is not
 }
 
-// ErrOther says that a card or file is sound but not what the manifest describes.
-var ErrOther = errors.New("not the published build")
+var (
+	// ErrOther says that a card or file was read, and is not what the manifest describes.
+	ErrOther = errors.New("not the published build")
+	// ErrRead says that a card or file could not be read: nothing is known of it.
+	ErrRead = errors.New("could not be read")
+	// ErrNoSig says that a key was given for a file that has no boot.sig to be held against it.
+	ErrNoSig = errors.New("it has no boot.sig that a key could have signed")
+)
 
 // Of is the slot of a name.
 func (r Report) Of(s update.Slot) Slot {
@@ -44,9 +52,36 @@ func (r Report) Of(s update.Slot) Slot {
 	return r.Slots[0]
 }
 
-// Card reads a card. An error means that it is none of a Touchmark, or that something is on it which no build and no board
-// puts there; whether its slots hold the published build, the report says. With a key, boot.sig must be signed by it.
-func Card(r io.ReaderAt, m manifest.Manifest, key *rsa.PublicKey) (report Report, err error) {
+// watched remembers that something could not be read, whatever becomes of the error on its way.
+type watched struct {
+	io.ReaderAt
+	failed error
+}
+
+func (w *watched) ReadAt(p []byte, off int64) (n int, err error) {
+	n, err = w.ReaderAt.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) && w.failed == nil {
+		w.failed = err
+	}
+	return n, err
+}
+
+// Card reads a card. [card.ErrTable] means that it is none of a Touchmark, [ErrRead] that it could not be read, [ErrOther]
+// that something is on it which no build and no board puts there; whether its slots hold the published build, the report
+// says. With a key, boot.sig must be signed by it.
+func Card(r io.ReaderAt, m manifest.Manifest, key *rsa.PublicKey) (Report, error) {
+	w := &watched{ReaderAt: r}
+	report, err := readCard(w, m, key)
+	switch {
+	case w.failed != nil:
+		return Report{}, fmt.Errorf("%w: %w", ErrRead, w.failed)
+	case err != nil && !errors.Is(err, card.ErrTable):
+		return report, fmt.Errorf("%w: %w", ErrOther, err)
+	}
+	return report, err
+}
+
+func readCard(r io.ReaderAt, m manifest.Manifest, key *rsa.PublicKey) (report Report, err error) {
 	start := make([]byte, card.SelectStart*fat.SectorSize)
 	if _, err := r.ReadAt(start, 0); errors.Is(err, io.EOF) {
 		return report, fmt.Errorf("%w: it is too short", card.ErrTable)
@@ -71,10 +106,10 @@ func Card(r io.ReaderAt, m manifest.Manifest, key *rsa.PublicKey) (report Report
 	return report, readData(section(r, parts[3]))
 }
 
-// Err is nil when the slot that is started is the published build.
+// Err is nil when the slot that is started is the published build, else [ErrOther].
 func (r Report) Err() error {
 	if other := r.Of(r.Started).Other; other != nil {
-		return fmt.Errorf("slot %s, which is started: %w", r.Started, other)
+		return fmt.Errorf("%w: slot %s, which is started: %w", ErrOther, r.Started, other)
 	}
 	return nil
 }
@@ -107,9 +142,10 @@ func readSlot(r io.ReaderAt, m manifest.Manifest, key *rsa.PublicKey) (s Slot) {
 	return s
 }
 
+// slotMatches is nil for the published build's slot, whoever signed it if there is no key.
 func slotMatches(slot card.Slot, m manifest.Manifest, key *rsa.PublicKey) error {
 	if string(slot.Config) != board.SlotConfig {
-		return fmt.Errorf("%w: its %s is another", ErrOther, card.ConfigFile)
+		return fmt.Errorf("its %s is another", card.ConfigFile)
 	}
 	sig, err := bootsig.Parse(slot.Sig)
 	if err != nil {
@@ -120,7 +156,20 @@ func slotMatches(slot card.Slot, m manifest.Manifest, key *rsa.PublicKey) error 
 	}
 	published, _ := m.File(card.BootFile)
 	if got := fmt.Sprintf("%x", sha256.Sum256(slot.Boot)); got != published.SHA256 {
-		return fmt.Errorf("%w: its %s has SHA-256 %s, published is %s", ErrOther, card.BootFile, got, published.SHA256)
+		return fmt.Errorf("its %s has SHA-256 %s, published is %s", card.BootFile, got, published.SHA256)
+	}
+	return bootMatches(slot.Boot, m)
+}
+
+// bootMatches holds what a boot.img says against what the manifest says of it: one of another board's name would be taken
+// for that board's.
+func bootMatches(boot []byte, m manifest.Manifest) error {
+	image, err := bootimg.Parse(boot)
+	if err != nil {
+		return err
+	}
+	if image.Board != m.Board {
+		return fmt.Errorf("its %s is for a board %q, the manifest is of board %q", card.BootFile, image.Board, m.Board)
 	}
 	return nil
 }
@@ -137,19 +186,64 @@ func readData(r io.ReaderAt) error {
 	return nil
 }
 
-// File finds a file among those of a build: its name there, or [ErrOther].
-func File(r io.Reader, m manifest.Manifest) (name string, err error) {
+// slotBytes is the size of a slot.
+const slotBytes = card.SlotSectors * fat.SectorSize
+
+// File finds a file among those of a build and says which it is. A slot and a boot.sig that were signed by somebody count
+// as the build's if everything else in them is; with a key they must be signed by it, and other files are refused with
+// [ErrNoSig]. Else an error is [ErrOther] or [ErrRead].
+func File(r io.Reader, m manifest.Manifest, key *rsa.PublicKey) (name string, err error) {
 	h := sha256.New()
-	if _, err := io.Copy(h, r); err != nil {
-		return "", err
+	head, err := io.ReadAll(io.LimitReader(r, slotBytes+1))
+	if err == nil {
+		h.Write(head)
+		_, err = io.Copy(h, r)
 	}
-	sum := fmt.Sprintf("%x", h.Sum(nil))
-	for _, f := range m.Files {
-		if f.SHA256 == sum {
-			return f.Name, nil
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrRead, err)
+	}
+	if name, err = signedFile(head, m, key); name == "" && err == nil {
+		name, err = plainFile(head, fmt.Sprintf("%x", h.Sum(nil)), m, key)
+	}
+	if err != nil && !errors.Is(err, ErrNoSig) {
+		err = fmt.Errorf("%w: %w", ErrOther, err)
+	}
+	return name, err
+}
+
+// signedFile takes a slot or a boot.sig; the name is empty if it is neither.
+func signedFile(b []byte, m manifest.Manifest, key *rsa.PublicKey) (name string, err error) {
+	if len(b) == slotBytes {
+		if slot, err := card.ReadSlot(bytes.NewReader(b)); err == nil {
+			return "slot", slotMatches(slot, m, key)
 		}
 	}
-	return "", fmt.Errorf("%w: no file of it has SHA-256 %s", ErrOther, sum)
+	sig, err := bootsig.Parse(b)
+	if err != nil {
+		return "", nil
+	}
+	published, _ := m.File(card.BootFile)
+	digest, err := hex.DecodeString(published.SHA256)
+	if err != nil || len(digest) != sha256.Size {
+		return "", fmt.Errorf("the manifest has no SHA-256 of a %s", card.BootFile)
+	}
+	return card.SigFile, sig.CheckDigest([sha256.Size]byte(digest), key)
+}
+
+// plainFile takes what has no signature in it, by its hash.
+func plainFile(b []byte, sum string, m manifest.Manifest, key *rsa.PublicKey) (name string, err error) {
+	if key != nil {
+		return "", ErrNoSig
+	}
+	for _, f := range m.Files {
+		if f.SHA256 == sum {
+			if f.Name == card.BootFile {
+				err = bootMatches(b, m)
+			}
+			return f.Name, err
+		}
+	}
+	return "", fmt.Errorf("no file of it has SHA-256 %s", sum)
 }
 
 func zero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }

@@ -13,10 +13,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"touchmark/appliance/update"
 	"touchmark/image/board"
+	"touchmark/image/bootimg"
 	"touchmark/image/bootsig"
 	"touchmark/image/card"
 	"touchmark/image/fat"
@@ -124,7 +126,17 @@ var base = sync.OnceValues(func() (c made, err error) {
 // super is where the data's superblock is.
 const super = card.DataStart*fat.SectorSize + 1024
 
-var image = bytes.Repeat([]byte("image"), 100_000)
+// bootOf is a boot.img of a board.
+func bootOf(name, kernel string) []byte {
+	b, err := bootimg.Make([]fat.File{{Name: board.ConfigFile, Content: []byte("c")}, {Name: board.CommandLineFile, Content: []byte("touchmark.board=" + name)},
+		{Name: board.KernelFile, Content: bytes.Repeat([]byte(kernel), 100_000)}, {Name: board.InitramfsFile, Content: []byte("i")}}, date)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+var image = bootOf("rpi4", "image")
 
 func newCard(t *testing.T) *made {
 	t.Helper()
@@ -165,14 +177,14 @@ func TestCard(t *testing.T) {
 
 	// Another build in the slot that is not started is said, and is no error.
 	c.put(card.SlotStart+card.SlotSectors, must[[]byte](t)(c.slot([]byte("an older image"), board.SlotConfig)))
-	if r, err = c.verify(); err != nil || !errors.Is(r.Of(update.B).Other, ErrOther) {
+	if r, err = c.verify(); err != nil || r.Of(update.B).Other == nil {
 		t.Errorf("%v, %v", err, r.Slots[1].Other)
 	}
 	// Once it is started, it is one.
 	state := update.First()
 	state.Boot = update.B
 	c.put(card.SelectStart, must[[]byte](t)(card.Select(state.Marshal(), date)))
-	if _, err = c.verify(); !errors.Is(err, ErrOther) || !strings.HasPrefix(err.Error(), "slot B") {
+	if _, err = c.verify(); !errors.Is(err, ErrOther) || !strings.HasPrefix(err.Error(), "not the published build: slot B, which is started: ") {
 		t.Error(err)
 	}
 }
@@ -213,8 +225,8 @@ func TestEveryChangeIsSeen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newCard(t)
 			change(t, c)
-			if r, err := c.verify(); err == nil {
-				t.Errorf("not seen: %+v", r)
+			if r, err := c.verify(); err == nil || errors.Is(err, ErrRead) || !errors.Is(err, ErrOther) && !errors.Is(err, card.ErrTable) {
+				t.Errorf("not seen: %+v, %v", r, err)
 			}
 		})
 	}
@@ -232,8 +244,16 @@ func TestShortCard(t *testing.T) {
 func TestReadErrorsAreNotDifferences(t *testing.T) {
 	c := newCard(t)
 	broken := errors.New("input/output error")
-	if _, err := Card(brokenAfter{c.card, 2 << 20, broken}, c.m, nil); !errors.Is(err, broken) {
-		t.Error(err)
+	slotA, slotB := int64(card.SlotStart)*fat.SectorSize, int64(card.SlotStart+card.SlotSectors)*fat.SectorSize
+	for _, at := range []int64{0, 2 << 20, slotA, slotB, card.DataStart * fat.SectorSize} {
+		if _, err := Card(brokenAfter{c.card, at, broken}, c.m, nil); !errors.Is(err, broken) || !errors.Is(err, ErrRead) || errors.Is(err, ErrOther) {
+			t.Errorf("a card that breaks at %d: %v", at, err)
+		}
+	}
+	for _, r := range []io.Reader{iotest.ErrReader(broken), io.MultiReader(bytes.NewReader(make([]byte, slotBytes+1)), iotest.ErrReader(broken))} {
+		if _, err := File(r, c.m, nil); !errors.Is(err, broken) || !errors.Is(err, ErrRead) || errors.Is(err, ErrOther) {
+			t.Errorf("a file that breaks: %v", err)
+		}
 	}
 }
 
@@ -253,10 +273,57 @@ func (b brokenAfter) ReadAt(p []byte, off int64) (int, error) {
 
 func TestFile(t *testing.T) {
 	c := newCard(t)
-	if name, err := File(bytes.NewReader(image), c.m); err != nil || name != card.BootFile {
-		t.Error(name, err)
+	whole := must[[]byte](t)(c.slot(image, board.SlotConfig))
+	sig := func(boot []byte) []byte {
+		return must[bootsig.Sig](t)(bootsig.New(boot, date.Unix(), &c.key.PublicKey, c.sign)).Bytes()
 	}
-	if _, err := File(strings.NewReader("x"), c.m); !errors.Is(err, ErrOther) {
-		t.Error(err)
+	key, other := &c.key.PublicKey, &c.other.PublicKey
+	const generic = "no file of it has SHA-256"
+	damaged := bytes.Clone(whole)
+	damaged[len(damaged)-1] ^= 1
+	for name, f := range map[string]struct {
+		content []byte
+		key     *rsa.PublicKey
+		want    string // the file's name, or a part of the error
+		err     error
+	}{
+		"boot.img":              {image, nil, card.BootFile, nil},
+		"boot.img, a key":       {image, key, "boot.sig", ErrNoSig},
+		"slot":                  {whole, nil, "slot", nil},
+		"slot, its key":         {whole, key, "slot", nil},
+		"slot, another key":     {whole, other, "not signed by this key", ErrOther},
+		"slot, another build":   {must[[]byte](t)(c.slot([]byte("other"), board.SlotConfig)), nil, "published is", ErrOther},
+		"slot, damaged":         {damaged, nil, generic, ErrOther},
+		"boot.sig":              {sig(image), nil, card.SigFile, nil},
+		"boot.sig, its key":     {sig(image), key, card.SigFile, nil},
+		"boot.sig, another key": {sig(image), other, "not signed by this key", ErrOther},
+		"boot.sig of others":    {sig([]byte("other")), nil, "made for another boot.img", ErrOther},
+		"text":                  {[]byte("x"), nil, generic, ErrOther},
+		"nothing":               {nil, nil, generic, ErrOther},
+	} {
+		got, err := File(bytes.NewReader(f.content), c.m, f.key)
+		if f.err == nil && (err != nil || got != f.want) || f.err != nil && (!errors.Is(err, f.err) || !strings.Contains(err.Error(), f.want)) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if _, err := File(bytes.NewReader(sig(image)), manifest.Manifest{Files: []manifest.File{{Name: card.BootFile, SHA256: strings.Repeat("0", 99)}}}, nil); !errors.Is(err, ErrOther) {
+		t.Errorf("a manifest without a hash: %v", err)
+	}
+}
+
+// TestBoard: a manifest that calls a board's image another board's is not believed.
+func TestBoard(t *testing.T) {
+	c := newCard(t)
+	c.m.Board = "cm4"
+	const want = `is for a board "rpi4", the manifest is of board "cm4"`
+	if _, err := c.verify(); !errors.Is(err, ErrOther) || !strings.Contains(err.Error(), want) {
+		t.Errorf("card: %v", err)
+	}
+	if _, err := File(bytes.NewReader(image), c.m, nil); !errors.Is(err, ErrOther) || !strings.Contains(err.Error(), want) {
+		t.Errorf("boot.img: %v", err)
+	}
+	c.m.Files[0].SHA256 = fmt.Sprintf("%x", sha256.Sum256([]byte("x")))
+	if _, err := File(strings.NewReader("x"), c.m, nil); !errors.Is(err, ErrOther) || !errors.Is(err, bootimg.ErrFormat) {
+		t.Errorf("a boot.img that is none: %v", err)
 	}
 }

@@ -133,6 +133,7 @@ var rooms = map[string]kind{
 	"appliance/sigformat/sigtest": test,
 
 	"image/board":               pure,
+	"image/bootimg":             pure,
 	"image/bootsig":             pure,
 	"image/card":                pure,
 	"image/cpio":                pure,
@@ -187,6 +188,7 @@ var rooms = map[string]kind{
 	"tests/image":             test,
 	"tests/image/guest":       test,
 	"tests/image/qemu":        test,
+	"tests/imagepages":        test,
 	"tests/imports":           test,
 	"tests/packages":          test,
 	"tests/pivemu":            test,

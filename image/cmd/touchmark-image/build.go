@@ -26,30 +26,6 @@ type builder struct {
 	signing
 }
 
-// signing are the flags of all that signs.
-type signing struct{ key, wrapper, public string }
-
-func (s *signing) flags(c *cobra.Command) {
-	c.Flags().StringVar(&s.key, "key", "", "sign boot.img with this RSA-2048 private key (PEM)")
-	c.Flags().StringVar(&s.wrapper, "signer", "", "sign boot.img by this program, called like the HSM wrapper of rpi-eeprom-digest")
-	c.Flags().StringVar(&s.public, "public", "", "public key (PEM) of what --signer signs with")
-}
-
-// signer is nil if nothing is to be signed.
-func (s *signing) signer() (recipe.Signer, error) {
-	switch {
-	case s.key != "" && s.wrapper != "":
-		return nil, usagef("--key and --signer are two ways to sign: choose one")
-	case (s.wrapper == "") != (s.public == ""):
-		return nil, usagef("--signer and --public go together")
-	case s.key != "":
-		return recipe.KeyFile(s.key)
-	case s.wrapper != "":
-		return recipe.Wrapper(s.wrapper, s.public)
-	}
-	return nil, nil
-}
-
 func (b *builder) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&b.board, "board", board.Boards[0].Name, "which board: "+board.Names())
@@ -121,7 +97,7 @@ func buildCmd() *cobra.Command {
 		Use:   "build",
 		Short: "Make kernel, initramfs, boot.img, slot and card",
 		Long: "Build makes the image of one board of the sources and of Debian's packages, each pinned by its hash.\n" +
-			"The first run builds the kernel, some ten minutes on two cores; it is kept for later ones.",
+			"The first run builds the kernel, some nine minutes of one processor's time; it is kept for later ones.",
 		Example: "  touchmark-image build --board cm4 --key boot.pem",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -149,41 +125,4 @@ func noArgs(c *cobra.Command, args []string) error {
 		return usagef("%s takes no arguments, and was given %q", c.CommandPath(), args)
 	}
 	return nil
-}
-
-func signCmd() *cobra.Command {
-	var s signing
-	c := &cobra.Command{
-		Use:   "sign BOOT.IMG BOOT.SIG",
-		Short: "Make the boot.sig of a boot.img",
-		Long: "Sign makes what rpi-eeprom-digest makes: a board with secure boot starts only an image that its key signed.\n" +
-			"touchmark-image build signs by itself when it is given a key.",
-		Example: "  touchmark-image sign --key boot.pem boot.img boot.sig",
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) != 2 {
-				return usagef("%s takes an image and the name of its signature", c.CommandPath())
-			}
-			return nil
-		},
-		RunE: func(c *cobra.Command, args []string) error {
-			signer, err := s.signer()
-			if err != nil {
-				return err
-			}
-			if signer == nil {
-				return usagef("give a key: --key FILE, or --signer PROGRAM --public FILE")
-			}
-			boot, err := os.ReadFile(args[0])
-			if err != nil {
-				return err
-			}
-			sig, err := recipe.Sign(c.Context(), boot, signer)
-			if err != nil {
-				return err
-			}
-			return os.WriteFile(args[1], sig.Bytes(), 0o644)
-		},
-	}
-	s.flags(c)
-	return c
 }

@@ -8,20 +8,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"touchmark/hostlink/hostd/api"
 	"touchmark/image/verify"
 )
 
 // Exit codes.
 const (
 	exitOK    = 0
-	exitFault = 1 // something did not work
+	exitFault = 1 // something did not work, or could not be read
 	exitUsage = 2 // the command line
 	exitOther = 3 // verify, repro: it is not the published build, the builds differ
 )
@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%w (see '%s --help')", err, c.CommandPath()) })
-	root.AddCommand(buildCmd(), signCmd(), verifyCmd(), reproCmd())
+	root.AddCommand(buildCmd(), signCmd(), assembleCmd(), verifyCmd(), reproCmd())
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errs)
@@ -71,12 +71,10 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	case ctx.Err() != nil:
 		err = errors.New("interrupted")
 	}
-	fmt.Fprintln(errs, "touchmark-image:", err)
+	fmt.Fprintln(errs, "touchmark-image:", api.Printable(err.Error())) // names of files in it are whoever's who made them
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, new(*fs.PathError)): // what could not be read says nothing of what it holds
-		return exitFault
 	case errors.Is(err, verify.ErrOther), errors.Is(err, errDiffer):
 		return exitOther
 	}

@@ -2,6 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"os"
@@ -10,12 +14,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"touchmark/appliance/update"
+	"touchmark/image/board"
+	"touchmark/image/bootimg"
 	"touchmark/image/card"
 	"touchmark/image/fat"
 	"touchmark/image/manifest"
@@ -33,9 +40,13 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
+		Setup:               func(e *testscript.Env) error { e.Setenv("ESCAPE", "no\x1b[31mfile"); return nil },
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": exits,
 			"card":  func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(writeCard(ts.MkAbs("."), args[0])) },
+			"bootimg": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(writeBoot(ts.MkAbs(args[0]), args[1]))
+			},
 		},
 	})
 }
@@ -94,6 +105,73 @@ func TestInterrupted(t *testing.T) {
 	if code := run(ctx, []string{"verify", "--manifest", list, "/dev/zero"}, io.Discard, &said); code != exitFault || !strings.Contains(said.String(), "interrupted") {
 		t.Errorf("exit code %d: %s", code, said.String())
 	}
+}
+
+// TestPipesAreInterrupted: nobody writes into a pipe that is named in place of a file, and one signal is enough to end that.
+func TestPipesAreInterrupted(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	silent, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	alone := filepath.Join(t.TempDir(), "alone")
+	if err := syscall.Mkfifo(alone, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range map[string][]string{
+		"manifest, a writer that is silent": {"verify", "--manifest", pipe, "/dev/zero"}, "manifest, no writer": {"verify", "--manifest", alone, "/dev/zero"},
+		"boot.img": {"sign", "--signer", "false", "--public", publicKey(t), alone, "boot.sig"},
+	} {
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan string, 1)
+		go func() {
+			var said strings.Builder
+			code := run(ctx, args, io.Discard, &said)
+			ended <- strconv.Itoa(code) + " " + said.String()
+		}()
+		stop()
+		select {
+		case got := <-ended:
+			if got != "1 touchmark-image: interrupted\n" {
+				t.Errorf("%s: %q", name, got)
+			}
+		case <-time.After(3 * time.Minute):
+			t.Fatalf("%s: not interrupted", name)
+		}
+	}
+}
+
+// publicKey is the file of a key.
+func publicKey(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "pub.pem")
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&key.PublicKey)})
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// writeBoot makes a boot.img of a board, as large as they are at least.
+func writeBoot(path, name string) error {
+	of, err := board.Named(name)
+	if err != nil {
+		return err
+	}
+	b, err := bootimg.Make([]fat.File{{Name: board.ConfigFile, Content: []byte(of.BootConfig())}, {Name: board.CommandLineFile, Content: []byte(of.CommandLine())},
+		{Name: board.KernelFile, Content: []byte("kernel")}, {Name: board.InitramfsFile, Content: []byte("root")}}, date)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o644)
 }
 
 // writeCard makes a card of boot.img and boot.sig in a folder, without the data's rest.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,8 @@ func verifyCmd() *cobra.Command {
 		Use:   "verify --manifest FILE DEVICE|FILE",
 		Short: "Compare a card, or a file of a build, with the published build",
 		Long: "Verify reads a card (a device, or an image of one) or any file that a build makes. It exits 0 if the slot that is\n" +
-			"started, or the file, is what the manifest describes, and 3 if not.",
+			"started, or the file, is what the manifest describes, 3 if it is not, and 1 if something could not be read:\n" +
+			"then nothing is said of it. A slot and a boot.sig may be signed: by whom, --public says.",
 		Example: "  touchmark-image verify --manifest manifest.json --public boot.pub /dev/sdX",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 || list == "" {
@@ -32,16 +34,19 @@ func verifyCmd() *cobra.Command {
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			m, key, err := expectations(list, public)
+			m, key, err := expectations(c.Context(), list, public)
 			if err != nil {
 				return err
 			}
-			f, err := os.Open(args[0])
+			f, err := openSeekable(c.Context(), args[0])
 			if err != nil {
-				return err
+				return fmt.Errorf("%w: %w", verify.ErrRead, err)
 			}
 			defer f.Close()
-			return verifyAny(c.OutOrStdout(), interruptible{c.Context(), f}, m, key)
+			if err := verifyAny(c.OutOrStdout(), interruptible{c.Context(), f}, m, key); err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			return nil
 		},
 	}
 	c.Flags().StringVar(&list, "manifest", "", "the published manifest.json")
@@ -49,28 +54,66 @@ func verifyCmd() *cobra.Command {
 	return c
 }
 
-func expectations(list, public string) (m manifest.Manifest, key *rsa.PublicKey, err error) {
-	b, err := readList(list)
+func expectations(ctx context.Context, list, public string) (m manifest.Manifest, key *rsa.PublicKey, err error) {
+	b, err := readList(ctx, list)
 	if err != nil {
 		return m, nil, err
 	}
 	if m, err = manifest.Parse(b); err != nil {
 		return m, nil, fmt.Errorf("%s: %w", list, err)
 	}
-	if public != "" {
-		key, err = recipe.PublicKey(public)
-	}
+	key, err = optionalKey(public)
 	return m, key, err
 }
 
-// readList reads a file that should be a manifest: not much more of it than one may have.
-func readList(path string) ([]byte, error) {
-	f, err := os.Open(path)
+// optionalKey is nil for no file.
+func optionalKey(path string) (*rsa.PublicKey, error) {
+	if path == "" {
+		return nil, nil
+	}
+	return recipe.PublicKey(path)
+}
+
+// readList reads a file that should be a manifest: not much more of it than one may have. It may be a pipe.
+func readList(ctx context.Context, path string) ([]byte, error) {
+	f, err := open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	defer context.AfterFunc(ctx, func() { _ = f.Close() })() // ends a Read of a pipe into which nobody writes
 	return io.ReadAll(io.LimitReader(f, manifest.MaxBytes+1))
+}
+
+// openSeekable opens what can be read at any place: a device or a file. A card is recognized before it is read through.
+func openSeekable(ctx context.Context, path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode(); !mode.IsRegular() && mode&fs.ModeDevice == 0 {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errors.New("it is a folder, a pipe or a socket, not a device or a file")}
+	}
+	return open(ctx, path)
+}
+
+// open is os.Open that a context ends: nobody may write into a pipe, and a device may not answer.
+func open(ctx context.Context, path string) (*os.File, error) {
+	type result struct {
+		file *os.File
+		err  error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		f, err := os.Open(path)
+		opened <- result{f, err}
+	}()
+	select {
+	case r := <-opened:
+		return r.file, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err() // the program ends, and what is waited for with it
+	}
 }
 
 // interruptible is a file whose reading ends with a context: a card takes minutes, and a device may have no end.
@@ -106,27 +149,28 @@ func (i interruptible) ReadAt(p []byte, off int64) (n int, err error) {
 // verifyAny tells a card from another file by its partition table.
 func verifyAny(out io.Writer, f interruptible, m manifest.Manifest, key *rsa.PublicKey) error {
 	report, err := verify.Card(f, m, key)
-	switch {
-	case errors.Is(err, card.ErrTable) && key != nil:
-		return usagef("--public is about the boot.sig of a card, and this is no card: %w", err)
-	case errors.Is(err, card.ErrTable):
-		name, err := verify.File(f, m)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "%s of the published build: %s %s, serial %d\n", name, m.Board, m.Version, m.Serial)
-		return nil
-	case err != nil:
-		return fmt.Errorf("%w: %w", verify.ErrOther, err)
+	if errors.Is(err, card.ErrTable) {
+		return verifyFile(out, f, m, key)
+	}
+	if err != nil {
+		return err
 	}
 	for _, s := range update.Slots {
 		fmt.Fprintln(out, line(s, report, m))
 	}
 	fmt.Fprintf(out, "data: %d MiB\n", report.Data/2048)
-	if err := report.Err(); err != nil {
-		return fmt.Errorf("%w: %w", verify.ErrOther, err)
+	return report.Err()
+}
+
+func verifyFile(out io.Writer, f io.Reader, m manifest.Manifest, key *rsa.PublicKey) error {
+	name, err := verify.File(f, m, key)
+	switch {
+	case errors.Is(err, verify.ErrNoSig):
+		return usagef("--public is about the boot.sig of a card, of a slot, or by itself: %w", err)
+	case err == nil:
+		fmt.Fprintf(out, "%s of the published build: %s %s, serial %d\n", name, m.Board, m.Version, m.Serial)
 	}
-	return nil
+	return err
 }
 
 func line(s update.Slot, r verify.Report, m manifest.Manifest) string {
