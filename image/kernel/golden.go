@@ -8,7 +8,7 @@ import (
 // golden are the published kernels: SHA-256 of each variant's SHA256SUMS. They hold for the pinned source and Debian 12's
 // compiler (gcc 12.2.0-14, binutils 2.40).
 var golden = map[string]string{
-	Board: "2df643fb6c2136dc3ecc53ebb43e434c0face0a698d0073d00401fb82ac5b43d",
+	Board: "c0b71d3a50349883b53e688367de9d1d40ffe9e1504984213e4f076b26e39789",
 	QEMU:  "0926a55c3ee1c7b16003e3bde966d08bc59bfa33d631426279ae941c182462de",
 }
 

@@ -153,6 +153,17 @@ func TestCache(t *testing.T) {
 	if k, err := r.key(t.Context(), QEMU, options[1:]); err != nil || k == key {
 		t.Errorf("other options have the same place in the cache: %v", err)
 	}
+	of, err := Options(Board)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := r.key(t.Context(), Board, of)
+	all := trees[Board]
+	t.Cleanup(func() { trees[Board] = all })
+	trees[Board] = all[1:]
+	if k, err2 := r.key(t.Context(), Board, of); errors.Join(err, err2) != nil || k == before {
+		t.Errorf("fewer device trees have the same place in the cache: %v", errors.Join(err, err2))
+	}
 	compiler(t, "13")
 	if k, err := r.key(t.Context(), QEMU, options); err != nil || k == key {
 		t.Errorf("another compiler has the same place in the cache: %v", err)
