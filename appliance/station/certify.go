@@ -50,7 +50,7 @@ func (s *Station) planCert(d *decree, now time.Time) (*signing.Plan, error) {
 // prepareCert fixes everything that the ceremony of a cert order commits to: from
 // here on it is a job of one item, which administrators ordered.
 func (s *Station) prepareCert(d *decree, entry *ledger.Order) error {
-	now := s.now()
+	now := s.clock.Now()
 	plan, err := s.planCert(d, now)
 	if err != nil {
 		return err

@@ -91,7 +91,7 @@ func (s *Station) answerChallenge() {
 // settled reports that HEAD is where the newest checkpoint has it, as far as a
 // board that halted can know.
 func (s *Station) settled() bool {
-	ready := s.halted != nil || s.confirmed && !s.starting
+	ready := s.halted != nil || s.clock.Confirmed() && !s.starting
 	return ready && !s.committing() && (s.job == nil || s.job.machine.Phase() == ceremony.Shown)
 }
 

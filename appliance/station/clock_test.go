@@ -418,7 +418,7 @@ func TestUpdateEntryOnce(t *testing.T) {
 	b.connect()
 	b.kill()
 	s := b.opened(b.reopened(), time.Now)
-	must(t, s.chain.AppendNow(s.now(), s.past.Update("9.9.9")))
+	must(t, s.chain.AppendNow(s.clock.Now(), s.past.Update("9.9.9")))
 	if u := s.past.Update("9.9.9"); u != nil {
 		t.Errorf("another one: %+v", u)
 	}

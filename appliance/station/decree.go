@@ -120,7 +120,7 @@ var errDone = intake.Refuse(message.CodeInForce, "this order took effect already
 
 // fits says why an order does not fit this log, or the state of the board.
 func (s *Station) fits(d *decree) error {
-	if !s.confirmed || s.starting {
+	if !s.clock.Confirmed() || s.starting {
 		return intake.Refuse(message.CodeBusy, "the board is not ready for an order yet")
 	}
 	if err := s.fitsHealing(); err != nil {
@@ -146,12 +146,12 @@ func (s *Station) fits(d *decree) error {
 			}
 		}
 		if im, ok := o.Action.(*order.Image); ok {
-			if err := s.fitsImage(im); err != nil {
+			if err := s.updates.Fits(im); err != nil {
 				return err
 			}
 		}
 		if d.kind == ledger.KindCert {
-			if _, err := s.planCert(d, s.now()); err != nil && !errors.Is(err, errNextSecond) {
+			if _, err := s.planCert(d, s.clock.Now()); err != nil && !errors.Is(err, errNextSecond) {
 				return err
 			}
 		}
@@ -216,7 +216,7 @@ func (s *Station) orderView() *operator.Order {
 	if d.job != nil {
 		state = d.job.machine.Phase().String()
 	}
-	return &operator.Order{ID: d.id, Kind: d.kind, Lines: describe(&s.past.Law, d, s.now()), State: state, Unmirrored: d.alone}
+	return &operator.Order{ID: d.id, Kind: d.kind, Lines: describe(&s.past.Law, d, s.clock.Now()), State: state, Unmirrored: d.alone}
 }
 
 // decideOrder obeys the operator about the order on display; it answers false if
@@ -269,7 +269,7 @@ func (s *Station) armDecree(d *decree) {
 		return
 	case err != nil:
 		s.decree = nil
-		s.letGo()
+		s.clock.LetGo()
 		s.haltOrder(d, err)
 		return
 	}
@@ -302,7 +302,8 @@ func (s *Station) prepareDecree(d *decree) error {
 		if err != nil {
 			return failedOrder("reading where the log stands", err)
 		}
-		s.held, s.chain.Dirty = last, true // entries go on from where they are until the order has effect
+		s.clock.Hold(last) // entries go on from where they are until the order has effect
+		s.chain.Dirty = true
 	}
 	if err := s.afterFault(); err != nil {
 		return err
@@ -310,7 +311,7 @@ func (s *Station) prepareDecree(d *decree) error {
 	if s.past.Done[d.hash] { // as that found, of an order that a death cut off
 		return errDone
 	}
-	if s.now().Before(s.past.LastTime) {
+	if s.clock.Now().Before(s.past.LastTime) {
 		return intake.Refuse(message.CodeClockSkew, "the board's clock went backwards")
 	}
 	entry := &ledger.Order{Action: d.kind, Mirrored: !d.alone, Previous: s.past.Admin, Note: d.note}
@@ -348,7 +349,7 @@ func failedOrder(what string, err error) error {
 }
 
 func (s *Station) appendDecree(d *decree, at chain.State, bodies ...any) error {
-	when := s.now()
+	when := s.clock.Now()
 	if when.Before(s.past.LastTime) {
 		when = s.past.LastTime
 	}
@@ -420,7 +421,7 @@ func (s *Station) taken(d *decree, a *ledger.Attest, err error) {
 	s.setClock(d)                                // entries behind this one have the new time
 	if !mend {
 		s.chain.State = d.After
-		err = s.chain.AppendNow(s.now(), a)
+		err = s.chain.AppendNow(s.clock.Now(), a)
 	} else {
 		err = nil
 	}
@@ -455,7 +456,7 @@ func imageOf(d *decree) (im *order.Image, ok bool) {
 // reload lets the log say what is in force now, and signs the checkpoint with the
 // log key that is.
 func (s *Station) reload() error {
-	if err := s.chain.Load(s.now()); err != nil {
+	if err := s.chain.Load(s.clock.Now()); err != nil {
 		return err
 	}
 	return s.past.ReadClock()
@@ -467,8 +468,7 @@ func (s *Station) setClock(d *decree) {
 	if d.kind != ledger.KindTime {
 		return
 	}
-	t := d.order.Action.(*order.Time).To
-	s.floor, s.shift, s.held = t, t.Sub(s.cfg.Clock().UTC()), time.Time{}
+	s.clock.Set(d.order.Action.(*order.Time).To)
 	if s.clockHalt() {
 		s.halted = nil
 	}
@@ -509,10 +509,6 @@ func (s *Station) afterDecree() {
 // committing reports that an order is being committed.
 func (s *Station) committing() bool { return s.decree != nil && s.decree.state == decreeCommitting }
 
-// letGo has a board that halted over its clock say the clock's time again,
-// when the order that was to set it came to nothing.
-func (s *Station) letGo() { s.held = time.Time{} }
-
 // dropDecree ends an order without effect.
 func (s *Station) dropDecree(code, text string) {
 	d := s.decree
@@ -524,7 +520,7 @@ func (s *Station) dropDecree(code, text string) {
 		d.cancel()
 	}
 	s.decline(d, code)
-	s.letGo()
+	s.clock.LetGo()
 	s.log.Warn().Str("order", d.id).Str("code", code).Msg(text)
 	s.refuse(d.hash, code, text)
 	s.show("order-dropped", "The order has no effect: "+text+".")

@@ -18,8 +18,8 @@ const maxRecent = 10
 func (s *Station) details() {
 	v := &s.view
 	v.Clock, v.LogTime = "", s.past.LastTime
-	if s.confirmed {
-		v.Clock = s.vouched()
+	if s.clock.Confirmed() {
+		v.Clock = s.clock.Vouched()
 	}
 	v.TPM, v.Device, v.Alarm = s.tpmWord(), s.token.device, s.alarm
 	v.Sealed, v.Head = s.chain.Size, ""
@@ -43,7 +43,7 @@ func (s *Station) tpmWord() string {
 			return operator.TPMOdds
 		}
 		return operator.TPMUnknown
-	case !s.confirmed || s.starting:
+	case !s.clock.Confirmed() || s.starting:
 		return operator.TPMStarting
 	}
 	return operator.TPMReady
@@ -63,7 +63,7 @@ func (s *Station) left(now time.Time) int {
 
 // remember keeps how a host's request ended, for the display.
 func (s *Station) remember(j *job, how string) {
-	e := operator.Ended{ID: j.id.String(), Time: s.now(), Class: j.grant.Class, Host: j.request.Host, Items: len(j.items), End: how}
+	e := operator.Ended{ID: j.id.String(), Time: s.clock.Now(), Class: j.grant.Class, Host: j.request.Host, Items: len(j.items), End: how}
 	s.recent = slices.Concat([]operator.Ended{e}, s.recent[:min(len(s.recent), maxRecent-1)])
 }
 

@@ -41,26 +41,26 @@ func (s *Station) startUp(pause time.Duration) {
 		s.keepLogKey()
 		s.ready()
 		s.follow()
-		s.keepTrial()
+		s.updates.Keep(s.lacks())
 		s.next()
 	}
 }
 
 func (s *Station) startNow() error {
-	if err := s.checkImage(); err != nil {
+	if err := s.updates.Check(s.enrolled); err != nil {
 		return err
 	}
 	last, taken, err := s.lastTime()
 	if err != nil {
 		return err
 	}
-	if taken && s.keepShift(true) {
-		if err := s.chain.Load(s.now()); err != nil {
+	if taken && s.keepClock(true) {
+		if err := s.chain.Load(s.clock.Now()); err != nil {
 			return err
 		}
 	}
-	if s.now().Before(last) {
-		return chain.Halted(recovery.ClockBehind, &chain.ClockError{Now: s.now(), Last: last})
+	if s.clock.Now().Before(last) {
+		return chain.Halted(recovery.ClockBehind, &chain.ClockError{Now: s.clock.Now(), Last: last})
 	}
 	return s.startChain(last, taken)
 }
@@ -98,7 +98,7 @@ func (s *Station) startChain(last time.Time, taken bool) error {
 	if c := s.past.Correction; !taken && (c == nil || !c.Taken) {
 		last = time.Time{}
 	}
-	return s.chain.Start(s.now(), last, s.cfg.Firmware, s.vouched())
+	return s.chain.Start(s.clock.Now(), last, s.cfg.Firmware, s.clock.Vouched())
 }
 
 var errClosed = chain.Halted(recovery.LogClosed, nil)
@@ -112,7 +112,7 @@ func (s *Station) restart(err error) {
 	if d := s.decree; d != nil && d.state != decreeShown { // one that waits goes on waiting
 		s.ordered, s.decree = d, nil
 	}
-	s.letGo()
+	s.clock.LetGo()
 	s.startUp(s.cfg.TPMRetry)
 }
 
@@ -175,5 +175,5 @@ func (s *Station) pollTPM() {
 
 // idle reports that nothing is under way that uses the TPM's chain.
 func (s *Station) idle() bool {
-	return s.confirmed && !s.starting && s.halted == nil && s.job == nil && s.decree == nil && !s.stopping
+	return s.clock.Confirmed() && !s.starting && s.halted == nil && s.job == nil && s.decree == nil && !s.stopping
 }

@@ -37,7 +37,7 @@ func (s *Station) hello(h *message.HelloNote) {
 		s.unproven(h, host)
 		return
 	}
-	if s.halted == nil && (!s.confirmed || s.starting) || s.link.attesting {
+	if s.halted == nil && (!s.clock.Confirmed() || s.starting) || s.link.attesting {
 		s.link.waiting = h // there is nothing to attest before the clock is right
 		return
 	}
@@ -53,7 +53,7 @@ func (s *Station) hello(h *message.HelloNote) {
 	if d := s.decree; d != nil && d.state == decreeShown {
 		d.alone = false
 	}
-	s.keepTrial()
+	s.updates.Keep(s.lacks())
 	s.update()
 	s.noteHead(h.Hello.HeadSize, h.Hello.HeadRoot)
 	s.welcome(h.Hello.Nonce)
@@ -146,7 +146,7 @@ func (s *Station) sendWelcome(nonce [16]byte, a quote.Attestation) {
 	s.measure()
 	w := message.Welcome{
 		Nonce: nonce, Origin: s.past.Trust.Origin, Firmware: s.cfg.Firmware, Policy: s.past.Policy.Hash,
-		Time: s.now(), State: s.state(), Halt: s.haltWord(), Writes: s.wear.Writes, Days: s.wear.Days, Total: s.cfg.Store.Size(), Checkpoint: s.chain.Checkpoint,
+		Time: s.clock.Now(), State: s.state(), Halt: s.haltWord(), Writes: s.wear.Writes, Days: s.wear.Days, Total: s.cfg.Store.Size(), Checkpoint: s.chain.Checkpoint,
 		Attest: a.Attest, Sig: a.Sig,
 	}
 	s.send(chanInteractive, w.Marshal())
@@ -166,7 +166,7 @@ func (s *Station) state() string {
 	switch {
 	case s.halted != nil:
 		return message.StateHalted
-	case !s.confirmed:
+	case !s.clock.Confirmed():
 		return "time-unconfirmed"
 	case s.silent:
 		return "tpm-silent"

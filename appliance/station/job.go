@@ -95,7 +95,7 @@ func (s *Station) prepare(j *job) error {
 	if err := s.afterFault(); err != nil {
 		return err
 	}
-	now := s.now()
+	now := s.clock.Now()
 	if now.Before(s.past.LastTime) {
 		return intake.Refuse(message.CodeClockSkew, "the board's clock went backwards")
 	}
@@ -253,7 +253,7 @@ func (s *Station) record(j *job, e ceremony.Record) {
 	if e.Attested {
 		bodies = []any{j.attest, outcome}
 	}
-	s.step(j, ceremony.Recorded{Err: s.chain.AppendNow(s.now(), bodies...)})
+	s.step(j, ceremony.Recorded{Err: s.chain.AppendNow(s.clock.Now(), bodies...)})
 }
 
 // release sends the outcome, and the checkpoint that proves its intent if the host
@@ -272,7 +272,7 @@ func (s *Station) release(j *job, items []ledger.ItemResult) {
 	}
 	done := message.Done{Job: j.id, Intent: p.Intent, Outcome: p.Outcome}
 	s.send(chanInteractive, done.Marshal())
-	s.past.Forget(s.now(), s.past.Policy.LongestWindow())
+	s.past.Forget(s.clock.Now(), s.past.Policy.LongestWindow())
 	text := summary(items, j.machine.Denied())
 	s.remember(j, text)
 	if slices.ContainsFunc(items, func(it ledger.ItemResult) bool { return it.State == ledger.TimedOut }) {

@@ -64,7 +64,7 @@ func (s *Station) keyWarning() string {
 	var all []string
 	for i := range s.past.Keys {
 		k := &s.past.Keys[i]
-		if err := inForce(k, s.now()); err != nil {
+		if err := inForce(k, s.clock.Now()); err != nil {
 			all = append(all, refusalOf(err).Text+".")
 		} else if k.Weak != "" {
 			all = append(all, fmt.Sprintf("Whoever holds the token for a while can extract key %s: firmware %s (EUCLEAK).", k.Name, k.Weak))

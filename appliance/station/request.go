@@ -81,14 +81,14 @@ func (s *Station) pending(id message.JobID) *job {
 // time.
 func (s *Station) again(j *job, r *policy.Request) {
 	at := r.Submission.HostTime
-	if r.Host == j.request.Host && at.After(j.asked) && at.Sub(s.now()) <= s.past.Policy.MaxSkew {
+	if r.Host == j.request.Host && at.After(j.asked) && at.Sub(s.clock.Now()) <= s.past.Policy.MaxSkew {
 		j.asked = at
 	}
 }
 
 // admit checks everything that can be checked before a person is asked.
 func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
-	now := s.now()
+	now := s.clock.Now()
 	s.ended.Forget(now.Add(-s.past.Policy.MaxSkew))
 	if err := s.ended.Answer(req); err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (s *Station) next() {
 	for s.job == nil && s.decree == nil && len(s.queue) > 0 && s.halted == nil && !s.starting && !s.stopping {
 		j := s.queue[0]
 		s.queue = s.queue[1:]
-		grant, err := s.grant(j.request, s.now())
+		grant, err := s.grant(j.request, s.clock.Now())
 		if err != nil {
 			s.end(j, j.asked, refusalOf(err))
 			continue
@@ -149,7 +149,7 @@ func (s *Station) grant(r *policy.Request, now time.Time) (*policy.Grant, error)
 
 func (s *Station) present(j *job) {
 	s.job = j
-	j.key, _ = s.keyFor(j.grant, s.now()) // there is one, says grant
+	j.key, _ = s.keyFor(j.grant, s.clock.Now()) // there is one, says grant
 	j.machine = ceremony.New(len(j.items))
 	j.until = time.Now().Add(s.cfg.ArmTimeout)
 	j.timer = s.after(s.cfg.ArmTimeout, func() {
@@ -164,7 +164,7 @@ func (s *Station) present(j *job) {
 // job that is not here is withdrawn too: a submission that is still on its way,
 // or comes again, and was made no later than the cancellation, is refused.
 func (s *Station) cancel(m *message.CancelNote) {
-	c, host, err := intake.OpenCancel(s.past.Policy, m.Note, s.now())
+	c, host, err := intake.OpenCancel(s.past.Policy, m.Note, s.clock.Now())
 	if err != nil {
 		s.refuseFor(message.JobID{}, err)
 		return

@@ -45,7 +45,7 @@ func (s *Station) takeRounds() {
 	}
 	n := r.latest
 	r.latest = nil
-	m, host, err := intake.OpenRounds(s.past.Policy, n.Note, s.now())
+	m, host, err := intake.OpenRounds(s.past.Policy, n.Note, s.clock.Now())
 	if err == nil && host != s.link.host {
 		err = intake.Refuse(message.CodeHostForbidden, "host %s announces rounds in a session of host %s", host, s.link.host)
 	}
@@ -73,7 +73,7 @@ func (s *Station) showRounds(shown []operator.Round, more int) {
 		return
 	}
 	s.rounds.shown, s.rounds.more = shown, more
-	s.view.Event, s.view.Time = "update", s.now()
+	s.view.Event, s.view.Time = "update", s.clock.Now()
 	s.details()
 	s.paint()
 }

@@ -23,12 +23,12 @@ func (s *Station) update() {
 }
 
 func (s *Station) redraw() {
-	s.view.Origin, s.view.Time = s.origin(), s.now()
+	s.view.Origin, s.view.Time = s.origin(), s.clock.Now()
 	s.view.Emulated = s.past.Trust.Emulated
 	s.view.Token, s.view.LogSize = s.token.state, s.cfg.Store.Size()
 	s.view.Host, s.view.Queue = s.hostWord(), len(s.queue)
 	s.view.State, s.view.Halt = s.state(), s.haltWord()
-	s.view.Warning = strings.Join(strings.Fields(s.clockWarning()+" "+s.keyWarning()+" "+s.imageWarning()+" "+s.cfg.Notice), " ")
+	s.view.Warning = strings.Join(strings.Fields(s.clock.Warning()+" "+s.keyWarning()+" "+s.updates.Warning(s.lacks())+" "+s.cfg.Notice), " ")
 	s.view.Writes, s.view.Days = s.wear.Writes, s.wear.Days
 	s.view.Job, s.view.Order, s.view.Ask, s.view.Halted = s.jobView(), s.orderView(), s.ask(), ""
 	if s.halted != nil && s.job == nil {
@@ -78,7 +78,7 @@ func (s *Station) ask() operator.Ask {
 		return operator.AskNothing
 	case phase == ceremony.Touching:
 		return operator.AskTouch
-	case !s.confirmed:
+	case !s.clock.Confirmed():
 		return operator.AskTime
 	case s.token.state == tokenPIN:
 		return operator.AskPIN
@@ -114,7 +114,7 @@ func (s *Station) jobView() *operator.Job {
 		return nil
 	}
 	if j.machine.Phase() == ceremony.Shown {
-		if k, err := s.keyFor(j.grant, s.now()); err == nil {
+		if k, err := s.keyFor(j.grant, s.clock.Now()); err == nil {
 			j.key = k
 		}
 	}

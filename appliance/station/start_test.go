@@ -115,7 +115,7 @@ func TestShortStartKnowsTheSame(t *testing.T) {
 		clock := func() time.Time { return time.Now().Add(later) }
 		s := b.opened(store, clock)
 		quick := s.past.History
-		must(t, s.past.LoadAll(s.now()))
+		must(t, s.past.LoadAll(s.clock.Now()))
 		if quick.From > 0 {
 			short++
 		}

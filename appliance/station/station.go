@@ -27,9 +27,11 @@ import (
 	"touchmark/appliance/intake"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/clock"
 	"touchmark/appliance/station/linkproc"
 	"touchmark/appliance/station/loop"
 	"touchmark/appliance/station/past"
+	"touchmark/appliance/station/updates"
 	"touchmark/appliance/update"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor/recovery"
@@ -101,21 +103,17 @@ type Station struct {
 	chain      *chain.Chain // log and TPM
 	past       *past.Past   // what the chain's log says
 
-	fault     error // what keeps the board from starting
-	halted    error // a *chain.HaltError
-	lost      *job  // a restart came upon it; the host is told how it ended
-	healing   *healing
-	ordered   *decree             // a restart came upon it; the host is told what became of it
-	updates   *updates            // nil if Config has none
-	decree    *decree             // an administrators' order that is shown or under way
-	declined  map[[32]byte]string // orders of hosts that came to nothing: the code of that
-	shift     time.Duration       // what an order corrects the clock by
-	floor     time.Time           // the clock says no less
-	held      time.Time           // what the clock says while an order is to lead out of a halt over it, else zero
-	starting  bool                // the TPM's state is not explained yet
-	silent    bool                // because the TPM does not answer as it should
-	confirmed bool
-	clock     string // who vouches for the clock: ledger.Clock…
+	fault    error // what keeps the board from starting
+	halted   error // a *chain.HaltError
+	lost     *job  // a restart came upon it; the host is told how it ended
+	healing  *healing
+	ordered  *decree             // a restart came upon it; the host is told what became of it
+	updates  *updates.Keeper     // nil if Config has none
+	decree   *decree             // an administrators' order that is shown or under way
+	declined map[[32]byte]string // orders of hosts that came to nothing: the code of that
+	clock    *clock.Clock
+	starting bool // the TPM's state is not explained yet
+	silent   bool // because the TPM does not answer as it should
 
 	job      *job
 	queue    []*job
@@ -135,15 +133,21 @@ type Station struct {
 func New(cfg Config) *Station {
 	cfg = withDefaults(cfg)
 	c := chain.New(chain.Config{Store: cfg.Store, TPM: cfg.TPM, Key: cfg.LogKeys.Find, Genesis: cfg.Genesis, Log: cfg.Log, Measured: cfg.Measured})
-	s := &Station{cfg: cfg, log: cfg.Log, loop: loop.New(), chain: c, past: c.Past}
+	s := &Station{cfg: cfg, log: cfg.Log, loop: loop.New(), chain: c, past: c.Past, clock: clock.New(cfg.Clock)}
 	s.hostLog = cfg.Log.Sample(&zerolog.BurstSampler{Burst: hostLogBurst, Period: hostLogPeriod})
 	s.fault = cfg.Fault
 	s.load()
-	if s.keepShift(false) {
+	if s.keepClock(false) {
 		s.load() // what is forgotten by now depends on the time
 	}
 	s.recall()
 	return s
+}
+
+// keepClock goes on with the correction of the clock that the log tells of; taken as
+// lastTime answers. It reports whether there is one.
+func (s *Station) keepClock(taken bool) bool {
+	return s.clock.Keep(s.past.LastBoot, s.past.LastTime, s.past.Correction, taken)
 }
 
 // load reads the log, unless the board cannot start anyway.
@@ -157,7 +161,7 @@ func (s *Station) load() {
 // all. A log key that it does not name is no fault yet: a log that lost its entries, or
 // that comes back from a mirror, names the key of an earlier time. A start compares again.
 func (s *Station) loadDisk() error {
-	err := s.chain.Load(s.now())
+	err := s.chain.Load(s.clock.Now())
 	if err != nil && chain.HaltOf(err).Halt == recovery.LogKeyWrong {
 		return nil
 	}
@@ -201,7 +205,7 @@ func (s *Station) Run(outer context.Context) {
 	s.tpm.Start(ctx, s.loop)
 	defer s.tpm.Wait()
 	s.startUpdates(ctx)
-	defer s.waitUpdates()
+	defer s.updates.Wait()
 	s.startToken(ctx)
 	defer s.token.stop()
 	s.startOperator(ctx)
@@ -232,7 +236,7 @@ func (s *Station) Run(outer context.Context) {
 // tick keeps the clock on the display moving while it is to be confirmed.
 func (s *Station) tick() {
 	s.after(time.Second, func() {
-		if !s.confirmed {
+		if !s.clock.Confirmed() {
 			s.update()
 			s.tick()
 		}
@@ -255,8 +259,8 @@ func (s *Station) stop() {
 // boot explains the TPM's state from the log and writes the boot entry. A
 // state that cannot be explained halts the board; it goes on to serve status
 // and the log, and signs nothing. A TPM that does not answer is asked again.
-func (s *Station) boot(clock string) {
-	s.confirmed, s.clock = true, clock
+func (s *Station) boot(by string) {
+	s.clock.Confirm(by)
 	s.startUp(s.cfg.TPMRetry)
 	s.after(s.cfg.TPMPoll, s.pollTPM)
 }

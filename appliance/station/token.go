@@ -119,7 +119,7 @@ func (s *Station) setToken(state string, holds []string, err error) {
 		return
 	}
 	s.token.state, s.token.holds = state, holds
-	defer s.keepTrial()
+	defer s.updates.Keep(s.lacks())
 	switch state {
 	case tokenMissing:
 		s.token.device = ""
@@ -130,7 +130,7 @@ func (s *Station) setToken(state string, holds []string, err error) {
 		s.show("token-wrong", err.Error())
 	case tokenPIN:
 		s.hostEvent(message.EventPINNeeded, 0, 0)
-		if !s.confirmed {
+		if !s.clock.Confirmed() {
 			s.update() // one question at a time: first the clock
 			return
 		}
@@ -271,7 +271,7 @@ func (s *Station) decided(c operator.Command) {
 
 func (s *Station) confirmTime() {
 	switch {
-	case s.confirmed:
+	case s.clock.Confirmed():
 		s.say("The time is confirmed already.")
 		return
 	case s.halted != nil:

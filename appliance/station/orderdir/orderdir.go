@@ -5,6 +5,8 @@ package orderdir
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -67,11 +69,36 @@ func look(dir string, seen map[string]seenFile, take func(string, []byte, error)
 }
 
 func read(name string) ([]byte, error) {
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) // whatever it is by now
+	f, err := open(name, name)
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), name)
 	defer func() { _ = f.Close() }()
 	return io.ReadAll(io.LimitReader(f, ledger.MaxNote+1))
+}
+
+// open opens what is there by now, which may be anything; errors call it name.
+func open(path, name string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// Open opens the regular file of a name and size in dir, such as an image that an
+// order is about.
+func Open(dir, name string, size int64) (*os.File, error) {
+	f, err := open(filepath.Join(dir, name), name)
+	if err != nil {
+		return nil, fmt.Errorf("the stick has no %s: %w", name, err)
+	}
+	st, err := f.Stat()
+	if err == nil && (!st.Mode().IsRegular() || st.Size() != size) {
+		err = fmt.Errorf("%s has %d bytes, the order says %d", name, st.Size(), size)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }

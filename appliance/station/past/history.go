@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"touchmark/appliance/policy"
+	"touchmark/appliance/station/clock"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/ledger"
@@ -23,7 +24,7 @@ type History struct {
 	LastTime time.Time
 	LastBoot *ledger.Boot
 
-	Correction *Correction            // a time order behind which no boot entry stands yet; nil if there is none
+	Correction *clock.Correction      // a time order behind which no boot entry stands yet; nil if there is none
 	Clock      *quote.Clock           // nil if there is none; of the newest NV_Certify whose counters count; see ReadClock
 	Taken      uint64                 // largest size that an attestation says HEAD took
 	Quoted     uint64                 // largest that a quote vouches for too
@@ -50,14 +51,6 @@ type Job struct {
 	Time            time.Time // of the intent
 	NotAfter        time.Time
 	Cert            bool // a cert entry, whose ID is the order's hash: it counts in no rate
-}
-
-// Correction is a time order that no boot entry accounts for yet.
-type Correction struct {
-	Index uint64
-	At    time.Time // of its entry
-	To    time.Time // what it sets the clock to
-	Taken bool      // an attest entry says that HEAD took it; else it may have
 }
 
 // Lost is an outcome that gives every item of a job the same end.
@@ -198,7 +191,7 @@ func (h *History) correct(hdr ledger.Header, b *ledger.Order) error {
 		return err
 	}
 	if t, ok := o.Action.(*order.Time); ok {
-		h.Correction = &Correction{Index: hdr.Index, At: hdr.Time, To: t.To}
+		h.Correction = &clock.Correction{Index: hdr.Index, At: hdr.Time, To: t.To}
 	}
 	return nil
 }
