@@ -187,6 +187,16 @@ func open[T any](p *policy.Policy, note []byte, what string, parse func([]byte) 
 	return m, host, nil
 }
 
+// RefusalOf gives the refusal that err is or wraps. Any other error is the board's
+// own, and the host is told so.
+func RefusalOf(err error) policy.Refusal {
+	var r *policy.Refusal
+	if errors.As(err, &r) {
+		return *r
+	}
+	return policy.Refusal{Code: message.CodeInternal, Text: "the appliance failed at it: " + err.Error()}
+}
+
 // Refuse makes a *policy.Refusal.
 func Refuse(code, format string, a ...any) error {
 	return &policy.Refusal{Code: code, Text: fmt.Sprintf(format, a...)}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -451,5 +452,15 @@ func TestOpenRounds(t *testing.T) {
 	} {
 		_, _, err := OpenRounds(d.policy, note, noon)
 		wantCode(t, err, code)
+	}
+}
+
+// A job that the board itself cannot prepare is no fault of the host's message.
+func TestTheBoardsOwnFailureIsNamed(t *testing.T) {
+	if r := RefusalOf(os.ErrClosed); r.Code != message.CodeInternal {
+		t.Errorf("%+v", r)
+	}
+	if r := RefusalOf(Refuse(message.CodeExpired, "x")); r.Code != message.CodeExpired {
+		t.Errorf("%+v", r)
 	}
 }

@@ -3,6 +3,8 @@ package station
 import (
 	"context"
 
+	"touchmark/appliance/intake"
+	"touchmark/appliance/station/decree"
 	"touchmark/appliance/station/orderdir"
 	"touchmark/hostlink/message"
 )
@@ -22,12 +24,12 @@ func (s *Station) brought(name string, note []byte, err error) {
 	if err == nil {
 		err = s.takeOrder(note, false)
 	}
-	if err != nil && refusalOf(err).Code == message.CodeBusy {
-		s.after(s.cfg.OrderPoll, func() { s.brought(name, note, nil) })
+	if err != nil && intake.RefusalOf(err).Code == message.CodeBusy {
+		s.loop.After(s.cfg.OrderPoll, func() { s.brought(name, note, nil) })
 		return
 	}
 	if err != nil {
-		s.refuseFor(orderID(note), err)
+		s.refuseFor(decree.Named(note), err)
 		s.show("order-dropped", "The order in "+name+" has no effect: "+err.Error()+".")
 	}
 }

@@ -1,57 +1,19 @@
 package station
 
 import (
-	"errors"
-	"fmt"
-	"strings"
-	"time"
-
 	"touchmark/appliance/ceremony"
-	"touchmark/appliance/intake"
-	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/appliance/sigformat/signing"
-	"touchmark/appliance/station/past"
+	"touchmark/appliance/station/meaning"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
 )
 
-// errNextSecond is a renewal in the second of the newest self-signature: it has to
-// wait for the next one.
-var errNextSecond = errors.New("the certificate was signed this second")
-
-// planCert plans what a cert order has the token sign at a time.
-func (s *Station) planCert(d *decree, now time.Time) (*signing.Plan, error) {
-	a := d.order.Action.(*order.Cert)
-	k := s.past.Named(a.Key)
-	if k == nil {
-		return nil, intake.Refuse(message.CodeBadMessage, "the order is about key %q, which this log does not have", a.Key)
-	}
-	x, err := d.order.Certification(now, d.hash)
-	if err != nil {
-		return nil, intake.Refuse(message.CodeBadMessage, "%v", err)
-	}
-	p, err := k.Cert.Plan(x)
-	if errors.Is(err, certificate.ErrTooEarly) {
-		x.Created = now.Add(time.Second)
-		if _, later := k.Cert.Plan(x); later == nil {
-			return nil, errNextSecond
-		}
-	}
-	switch {
-	case err == nil:
-		return p, nil
-	case errors.Is(err, certificate.ErrRevoked):
-		return nil, intake.Refuse(message.CodeKeyRevoked, "%v", err)
-	}
-	return nil, intake.Refuse(message.CodeBadMessage, "%v", err)
-}
-
 // prepareCert fixes everything that the ceremony of a cert order commits to: from
 // here on it is a job of one item, which administrators ordered.
-func (s *Station) prepareCert(d *decree, entry *ledger.Order) error {
+func (s *Station) prepareCert(d *errand, entry *ledger.Order) error {
 	now := s.clock.Now()
-	plan, err := s.planCert(d, now)
+	plan, err := d.Signing(s.past, now)
 	if err != nil {
 		return err
 	}
@@ -64,12 +26,12 @@ func (s *Station) prepareCert(d *decree, entry *ledger.Order) error {
 	if err != nil {
 		return err
 	}
-	d.job = &job{id: d.hash, order: d, key: s.past.Named(d.order.Action.(*order.Cert).Key), machine: ceremony.New(1), plans: []*signing.Plan{plan}, intent: entries[0], commit: s.chain.Commit(*p)}
+	d.job = &job{id: d.Hash, order: d, key: s.past.Named(d.Order.Action.(*order.Cert).Key), machine: ceremony.New(1), plans: []*signing.Plan{plan}, intent: entries[0], commit: s.chain.Commit(*p)}
 	return nil
 }
 
 // beginCert begins the ceremony of a cert order that was armed.
-func (s *Station) beginCert(d *decree) {
+func (s *Station) beginCert(d *errand) {
 	s.alarm = ""
 	s.job, d.state = d.job, decreeCommitting
 	s.step(d.job, ceremony.Arm{})
@@ -85,7 +47,7 @@ func (s *Station) certified(j *job, end ledger.ItemResult) {
 		s.certInForce(d, end, j.machine.Denied())
 	case s.halted != nil:
 		s.decree = nil
-		s.refuse(d.hash, message.CodeHalted, haltedText(s.halted))
+		s.refuse(d.Hash, message.CodeHalted, haltedText(s.halted))
 		s.rest("")
 	case end.State == ledger.NotStarted && end.Reason == reasonNotMirrored:
 		s.push()
@@ -105,7 +67,7 @@ const reasonNotMirrored = "not-mirrored"
 
 // certInForce goes on after a cert order that HEAD took, whatever the token made
 // of it. What the commit lacks, a start makes good.
-func (s *Station) certInForce(d *decree, end ledger.ItemResult, denied bool) {
+func (s *Station) certInForce(d *errand, end ledger.ItemResult, denied bool) {
 	if err := s.reload(); err != nil {
 		s.haltOrder(d, err)
 		return
@@ -118,34 +80,12 @@ func (s *Station) certInForce(d *decree, end ledger.ItemResult, denied bool) {
 		s.startUp(s.cfg.TPMRetry)
 	}
 	if end.State == ledger.TimedOut {
-		s.alarm = touchAlarm
+		s.alarm = meaning.TouchAlarm
 	}
 	if end.State == ledger.Signed {
-		a := d.order.Action.(*order.Cert)
-		s.announce(d, "order-done", certDone(a, s.past.Named(a.Key)))
+		a := d.Order.Action.(*order.Cert)
+		s.announce(d, "order-done", meaning.Certified(a, s.past.Named(a.Key).Cert))
 		return
 	}
-	s.announce(d, "order-dropped", certUndone(end, denied))
-}
-
-// certDone says what the certificate is now.
-func certDone(a *order.Cert, k *past.Key) string {
-	switch {
-	case a.Primary != nil:
-		return fmt.Sprintf("Key %s agreed to be a subkey of %X. Its owner makes the rest, with the binding request from the log.", k.Name, a.Primary.Fingerprint())
-	case k.Cert.Revoked:
-		return "Key " + k.Name + " is revoked."
-	case k.Cert.Expires.IsZero():
-		return "The certificate of key " + k.Name + " is renewed: it never expires."
-	}
-	return "The certificate of key " + k.Name + " is renewed: it expires at " + stamp(k.Cert.Expires) + "."
-}
-
-// certUndone says why it is what it was.
-func certUndone(end ledger.ItemResult, denied bool) string {
-	text := ""
-	if end.State != ledger.TimedOut { // of which the alarm tells
-		text = strings.Replace(summary([]ledger.ItemResult{end}, denied)+" ", "Have it asked for again. ", "", 1)
-	}
-	return text + "The certificate is as it was, and the order is used up: to ask the token again takes another one."
+	s.announce(d, "order-dropped", meaning.NotCertified(end, denied))
 }

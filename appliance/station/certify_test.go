@@ -12,6 +12,8 @@ import (
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/station/decree"
+	"touchmark/appliance/station/token"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -50,7 +52,7 @@ func (c certifying) shows(note []byte) (id string) {
 	c.t.Helper()
 	id = c.bring(note)
 	c.view("the order, to be armed", func(v operator.View) bool {
-		return v.Order != nil && v.Order.ID == id && v.Ask == operator.AskArm && v.Token == tokenReady
+		return v.Order != nil && v.Order.ID == id && v.Ask == operator.AskArm && v.Token == token.Ready
 	})
 	return id
 }
@@ -214,7 +216,7 @@ func TestCertificateIsRenewedAndRevoked(t *testing.T) {
 		c.refuses("e.db", message.CodeKeyRevoked)
 		c.view("the warning", func(v operator.View) bool { return strings.Contains(v.Warning, "was revoked") })
 		note := c.forever()
-		id := orderID(note)
+		id := decree.Named(note)
 		c.send((&message.Order{Note: note}).Marshal())
 		c.until(func() bool { return c.refused[id] != nil })
 		if r := c.refused[id]; r.Code != message.CodeKeyRevoked {

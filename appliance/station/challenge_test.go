@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"touchmark/appliance/operator"
+	"touchmark/appliance/station/challenges"
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
@@ -152,7 +153,7 @@ func TestChallengesAreRationed(t *testing.T) {
 			refused++
 		}
 	}
-	if most := challengeBurst + 1 + int(time.Since(begun)/challengeEvery); answered > most {
+	if most := challenges.Burst + 1 + int(time.Since(begun)/challenges.Every); answered > most {
 		t.Errorf("%d answers, at most %d", answered, most)
 	}
 	b.signs("a.db", "content") // it does not keep the board from its work

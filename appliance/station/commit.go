@@ -105,10 +105,10 @@ func (s *Station) takeCheckpoint(j *job) (err error) {
 		return err
 	}
 	j.proven = true
-	if s.link.host != "" && j.told != s.link.session {
+	if s.line.Host() != "" && j.told != s.line.Session() {
 		m := message.Checkpoint{Note: s.chain.Checkpoint}
-		s.send(chanInteractive, m.Marshal())
-		j.told = s.link.session
+		s.line.Send(m.Marshal())
+		j.told = s.line.Session()
 	}
 	return nil
 }

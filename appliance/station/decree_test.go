@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"touchmark/appliance/operator"
+	"touchmark/appliance/station/decree"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -412,7 +413,7 @@ func TestDeclinedOrdersAreBounded(t *testing.T) {
 	b := obedient(t)
 	b.start()
 	b.connect()
-	for i := range maxDeclined + 1 {
+	for i := range decree.MaxDeclined + 1 {
 		b.nonce++ // another reason
 		note := b.order(&order.Note{})
 		hash, err := order.Hash(note)
@@ -420,7 +421,7 @@ func TestDeclinedOrdersAreBounded(t *testing.T) {
 		delete(b.refused, hash)
 		b.send((&message.Order{Note: note}).Marshal())
 		want := message.CodeTooMany
-		if i < maxDeclined {
+		if i < decree.MaxDeclined {
 			id := fmt.Sprintf("%x", hash)
 			b.ordered(id)
 			b.command(operator.Command{Verb: operator.Deny, Job: id})
@@ -440,7 +441,7 @@ func TestOrderThatNobodyArms(t *testing.T) {
 	b.start()
 	b.connect()
 	note := b.order(&order.Note{})
-	hash, msg := orderID(note), (&message.Order{Note: note}).Marshal()
+	hash, msg := decree.Named(note), (&message.Order{Note: note}).Marshal()
 	for range 2 {
 		delete(b.refused, hash)
 		b.send(msg)
@@ -471,7 +472,7 @@ func TestHostHearsOfItsOrder(t *testing.T) {
 	b.submit(m)
 	b.shown(job)
 	note := b.order(&order.Note{})
-	id := orderID(note)
+	id := decree.Named(note)
 	b.send((&message.Order{Note: note}).Marshal())
 	b.until(func() bool { return len(b.heard(id)) == 1 })
 	text, err := message.NoteText(b.order(&order.Close{}))
@@ -479,7 +480,7 @@ func TestHostHearsOfItsOrder(t *testing.T) {
 	other, err := message.SignNote(text, b.host) // no administrator
 	must(t, err)
 	b.send((&message.Order{Note: other}).Marshal())
-	b.until(func() bool { return b.refused[orderID(other)] != nil })
+	b.until(func() bool { return b.refused[decree.Named(other)] != nil })
 	b.command(operator.Command{Verb: operator.Deny, Job: job.String()})
 	b.ordered(id.String())
 	b.command(operator.Command{Verb: operator.Arm, Job: id.String()})

@@ -8,6 +8,7 @@ import (
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/meaning"
 	"touchmark/tpm/anchor/recovery"
 )
 
@@ -21,13 +22,13 @@ func (s *Station) details() {
 	if s.clock.Confirmed() {
 		v.Clock = s.clock.Vouched()
 	}
-	v.TPM, v.Device, v.Alarm = s.tpmWord(), s.token.device, s.alarm
+	v.TPM, v.Device, v.Alarm = s.tpmWord(), s.token.Device(), s.alarm
 	v.Sealed, v.Head = s.chain.Size, ""
 	if s.chain.Head != [32]byte{} {
 		v.Head = hex.EncodeToString(s.chain.Head[:])
 	}
 	v.Left = s.left(time.Now())
-	v.Rounds, v.MoreRounds = s.rounds.shown, s.rounds.more
+	v.Rounds, v.MoreRounds = s.rounds.Shown()
 	v.Recent, v.Waiting = s.recent, nil
 	for _, j := range s.queue {
 		v.Waiting = append(v.Waiting, operator.Waiting{ID: j.id.String(), Class: j.grant.Class, Host: j.request.Host, Items: len(j.items)})
@@ -70,6 +71,6 @@ func (s *Station) remember(j *job, how string) {
 // recall begins with what the log says of the requests before the start.
 func (s *Station) recall() {
 	for _, e := range s.past.Outcomes(maxRecent) {
-		s.recent = append(s.recent, operator.Ended{ID: e.Job.String(), Time: e.Time, Class: e.Class, Host: e.Host, Items: len(e.Items), End: recalled(e.Items)})
+		s.recent = append(s.recent, operator.Ended{ID: e.Job.String(), Time: e.Time, Class: e.Class, Host: e.Host, Items: len(e.Items), End: meaning.Recalled(e.Items)})
 	}
 }

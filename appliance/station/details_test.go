@@ -1,15 +1,14 @@
 package station
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"testing"
 
 	"touchmark/appliance/intake/intaketest"
 	"touchmark/appliance/operator"
+	"touchmark/appliance/station/token"
 	"touchmark/hostlink/message"
-	"touchmark/tpm/ledger"
 )
 
 // What a document says stands with its item and no other, also when the request
@@ -30,7 +29,7 @@ func TestTheDisplayTellsWhatADocumentSays(t *testing.T) {
 	b.token.touch <- nil
 	b.end(first)
 	v := b.view("the documents", func(v operator.View) bool {
-		return v.Ask == operator.AskArm && v.Token == tokenReady && v.Job.ID == second.String()
+		return v.Ask == operator.AskArm && v.Token == token.Ready && v.Job.ID == second.String()
 	})
 	for i, suite := range []string{"Suite: stable", "", "Suite: sid"} {
 		means := slices.ContainsFunc(v.Job.Items[i].Meaning, func(l string) bool { return strings.TrimSpace(l) == suite })
@@ -92,40 +91,6 @@ func TestTheDisplayTellsWhatWaitsAndWhatWas(t *testing.T) {
 	v = b.event("ready")
 	if r := v.Recent; len(r) != 2 || r[0].ID != second.String() || r[0].Class == "" || r[0].Host != "repo1" || r[0].End != "1 of 1 signed." || r[0].Time.IsZero() {
 		t.Errorf("after a restart, before: %+v", r)
-	}
-}
-
-// TestEveryEndIsSaidInWords: no end of a request is left without its reason, also where the log has no word for it.
-func TestEveryEndIsSaidInWords(t *testing.T) {
-	var (
-		signed    = ledger.ItemResult{State: ledger.Signed}
-		withheld  = ledger.ItemResult{State: ledger.Withheld}
-		denied    = ledger.ItemResult{State: ledger.Denied}
-		timedOut  = ledger.ItemResult{State: ledger.TimedOut}
-		failed    = ledger.ItemResult{State: ledger.Failed, Reason: "token-missing"}
-		unknown   = ledger.ItemResult{State: ledger.Unknown}
-		unstarted = ledger.ItemResult{State: ledger.NotStarted, Reason: "batch-stopped"}
-	)
-	for _, c := range []struct {
-		items          []ledger.ItemResult
-		denied         bool
-		said, recalled string // recalled: "" if the same
-	}{
-		{[]ledger.ItemResult{signed, signed}, false, "2 of 2 signed.", ""},
-		{[]ledger.ItemResult{timedOut, unstarted}, false, "Not signed: no touch was seen in time.", ""},
-		{[]ledger.ItemResult{signed, timedOut}, false, "1 of 2 signed, then: no touch was seen in time.", ""},
-		{[]ledger.ItemResult{denied, denied}, true, "Denied.", ""},
-		{[]ledger.ItemResult{failed}, false, "Not signed: token missing.", ""},
-		{[]ledger.ItemResult{signed, failed, unstarted}, false, "1 of 3 signed, then: token missing.", ""},
-		{[]ledger.ItemResult{withheld}, true, "Denied. A signature that still came back was destroyed.", "A signature came back and was destroyed."},
-		{[]ledger.ItemResult{unknown, unknown}, false, "The board stopped meanwhile: a signature may exist.", ""},
-	} {
-		if got := summary(c.items, c.denied); got != c.said {
-			t.Errorf("%v: %q, want %q", c.items, got, c.said)
-		}
-		if got := recalled(c.items); got != cmp.Or(c.recalled, c.said) {
-			t.Errorf("%v, from the log: %q", c.items, got)
-		}
 	}
 }
 

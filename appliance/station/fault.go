@@ -23,7 +23,7 @@ func (s *Station) startUp(pause time.Duration) {
 		s.silent = true
 		s.log.Error().Err(err).Dur("again_in", pause).Msg("the TPM does not answer as it should")
 		s.show("tpm-error", fmt.Sprintf("The TPM does not answer as it should (%v). Trying again in %s.", err, pause.Round(time.Millisecond)))
-		s.after(pause, func() { s.startUp(min(2*pause, maxRetry)) })
+		s.loop.After(pause, func() { s.startUp(min(2*pause, maxRetry)) })
 		s.lateHello()
 		return
 	}
@@ -36,7 +36,7 @@ func (s *Station) startUp(pause time.Duration) {
 	case err != nil:
 		s.halt(err)
 	case s.past.Closed:
-		s.halt(errClosed)
+		s.halt(chain.ErrClosed)
 	default:
 		s.keepLogKey()
 		s.ready()
@@ -101,8 +101,6 @@ func (s *Station) startChain(last time.Time, taken bool) error {
 	return s.chain.Start(s.clock.Now(), last, s.cfg.Firmware, s.clock.Vouched())
 }
 
-var errClosed = chain.Halted(recovery.LogClosed, nil)
-
 // restart explains the TPM's state from the log once more, after something
 // happened to it that only a start can conclude from: a TPM that was reset inside
 // a ceremony, a command of which nobody knows whether it was carried out. What
@@ -136,14 +134,14 @@ func (s *Station) tellOrdered() {
 	s.ordered = nil
 	switch {
 	case d == nil:
-	case s.past.Done[d.hash]:
+	case s.past.Done[d.Hash]:
 		s.push()
 		m := message.Checkpoint{Note: s.chain.Checkpoint}
-		s.send(chanInteractive, m.Marshal())
+		s.line.Send(m.Marshal())
 	case s.halted != nil:
-		s.refuse(d.hash, message.CodeHalted, haltedText(s.halted))
+		s.refuse(d.Hash, message.CodeHalted, haltedText(s.halted))
 	default:
-		s.refuse(d.hash, message.CodeBusy, "the TPM did not answer as it should, bring the order again")
+		s.refuse(d.Hash, message.CodeBusy, "the TPM did not answer as it should, bring the order again")
 	}
 }
 
@@ -151,7 +149,7 @@ func (s *Station) tellOrdered() {
 // reset beside the board (a suspended machine, a glitch) is explained by
 // a new boot entry, before anything is committed.
 func (s *Station) pollTPM() {
-	again := func() { s.after(s.cfg.TPMPoll, s.pollTPM) }
+	again := func() { s.loop.After(s.cfg.TPMPoll, s.pollTPM) }
 	if !s.idle() {
 		again()
 		return

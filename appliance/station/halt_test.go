@@ -232,7 +232,7 @@ func TestWhatHaltsHasAState(t *testing.T) {
 		{past.Damaged(7, errors.New("nonsense")), recovery.LogDamaged},
 		{&ledgerstore.CorruptError{}, recovery.LogDamaged},
 		{chain.Unreadable(errors.New("I/O error")), recovery.LogUnreadable},
-		{errClosed, recovery.LogClosed},
+		{chain.ErrClosed, recovery.LogClosed},
 	} {
 		if h := chain.HaltOf(c.err); h.Halt != c.want || !strings.HasPrefix(h.Error(), string(c.want)+": "+c.want.Advice()) {
 			t.Errorf("%v: %v", c.err, h)

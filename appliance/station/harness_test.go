@@ -26,6 +26,7 @@ import (
 	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/appliance/sigformat/signing"
 	"touchmark/appliance/station/past"
+	"touchmark/appliance/station/token"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
@@ -238,7 +239,7 @@ type fakePanel struct {
 
 func (p *fakePanel) Show(v operator.View) {
 	p.views <- &v
-	if v.Token == tokenReady || v.Token == tokenWrong {
+	if v.Token == token.Ready || v.Token == token.Wrong {
 		p.once.Do(func() { close(p.looked) })
 	}
 }
@@ -685,7 +686,7 @@ func (b *board) submit(m *message.Submit) { b.send(m.Marshal()) }
 func (b *board) shown(id message.JobID) {
 	b.t.Helper()
 	b.view("the job, to be armed", func(v operator.View) bool {
-		return v.Ask == operator.AskArm && v.Job != nil && v.Job.ID == id.String() && (b.locked || v.Token == tokenReady)
+		return v.Ask == operator.AskArm && v.Job != nil && v.Job.ID == id.String() && (b.locked || v.Token == token.Ready)
 	})
 }
 

@@ -34,7 +34,7 @@ func (s *Station) askMirror() {
 		return
 	}
 	switch {
-	case g == nil || !g.For(h) || g.host != s.link.host:
+	case g == nil || !g.For(h) || g.host != s.line.Host():
 		if g != nil && g.Filled() {
 			s.endHealing(nil)
 			return
@@ -44,23 +44,23 @@ func (s *Station) askMirror() {
 			s.log.Error().Err(err).Msg("asking for missing entries")
 			return
 		}
-		s.healing = &healing{Healing: n, host: s.link.host}
-	case g.session == s.link.session && g.promised >= h.Observed.Mirror:
+		s.healing = &healing{Healing: n, host: s.line.Host()}
+	case g.session == s.line.Session() && g.promised >= h.Observed.Mirror:
 		return // it was asked and had nothing else to offer, or its answer is on its way
 	}
-	s.healing.session, s.healing.promised = s.link.session, h.Observed.Mirror
+	s.healing.session, s.healing.promised = s.line.Session(), h.Observed.Mirror
 	s.askNext()
 }
 
 func (s *Station) askNext() {
 	f := message.Fetch{From: s.healing.Next}
-	s.send(chanInteractive, f.Marshal())
+	s.line.Send(f.Marshal())
 }
 
 // offered takes the host's answer.
 func (s *Station) offered(m *message.Entries) {
 	g := s.healing
-	if g == nil || g.session != s.link.session || m.Start != g.Next {
+	if g == nil || g.session != s.line.Session() || m.Start != g.Next {
 		s.refuse(message.JobID{}, message.CodeBadMessage, "nobody asked for these entries")
 		return
 	}
@@ -71,11 +71,11 @@ func (s *Station) offered(m *message.Entries) {
 		s.healing, s.halted = nil, nil
 		s.halt(h)
 	case err != nil:
-		s.log.Error().Err(err).Str("host", s.link.host).Msg("a mirror's entries are of no use")
+		s.log.Error().Err(err).Str("host", s.line.Host()).Msg("a mirror's entries are of no use")
 		s.refuse(message.JobID{}, message.CodeForkedHead, err.Error())
 		s.unhelpful(fmt.Sprintf("does not help: %v", err))
 	case whole:
-		s.log.Warn().Uint64("entries", s.cfg.Store.Size()).Str("host", s.link.host).Msg("the end of the log came from a mirror")
+		s.log.Warn().Uint64("entries", s.cfg.Store.Size()).Str("host", s.line.Host()).Msg("the end of the log came from a mirror")
 		s.endHealing(nil)
 	case m.Total > g.Next:
 		s.tellHealing(m.Total)
@@ -87,7 +87,7 @@ func (s *Station) offered(m *message.Entries) {
 
 // unhelpful is the end of a mirror that does not give what is missing.
 func (s *Station) unhelpful(why string) {
-	text := fmt.Sprintf("The mirror of host %s %s.", s.link.host, why)
+	text := fmt.Sprintf("The mirror of host %s %s.", s.line.Host(), why)
 	if s.healing.Filled() {
 		s.endHealing(&text)
 		return

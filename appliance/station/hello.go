@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"touchmark/appliance/intake"
 	"touchmark/appliance/station/chain"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor/recovery"
@@ -16,6 +17,15 @@ const (
 	helloBurst = 8
 	helloEvery = 10 * time.Second
 )
+
+// greeting is what the board owes whoever says hello.
+type greeting struct {
+	ration    intake.Ration      // of hellos
+	waiting   *message.HelloNote // the newest that could not be answered yet
+	told      *message.HelloNote // the newest that was answered without an attestation
+	timed     bool               // a timer will take it up
+	attesting bool               // the TPM is at work for one
+}
 
 // hello checks who speaks and answers with a fresh attestation. Each costs the
 // TPM a signature, so they are rationed and never queue up before it; a hello
@@ -37,19 +47,19 @@ func (s *Station) hello(h *message.HelloNote) {
 		s.unproven(h, host)
 		return
 	}
-	if s.halted == nil && (!s.clock.Confirmed() || s.starting) || s.link.attesting {
-		s.link.waiting = h // there is nothing to attest before the clock is right
+	if s.halted == nil && (!s.clock.Confirmed() || s.starting) || s.greeting.attesting {
+		s.greeting.waiting = h // there is nothing to attest before the clock is right
 		return
 	}
-	if wait := s.link.ration.Take(time.Now()); wait > 0 {
-		s.link.waiting = h
-		if !s.link.timed {
-			s.link.timed = true
-			s.after(wait, func() { s.link.timed = false; s.lateHello() })
+	if wait := s.greeting.ration.Take(time.Now()); wait > 0 {
+		s.greeting.waiting = h
+		if !s.greeting.timed {
+			s.greeting.timed = true
+			s.loop.After(wait, func() { s.greeting.timed = false; s.lateHello() })
 		}
 		return
 	}
-	s.link.host = host
+	s.line.Greet(host)
 	if d := s.decree; d != nil && d.state == decreeShown {
 		d.alone = false
 	}
@@ -63,11 +73,12 @@ func (s *Station) hello(h *message.HelloNote) {
 // the matter with it, without an attestation. The hello is answered again when
 // there is one.
 func (s *Station) unproven(h *message.HelloNote, host string) {
-	s.link.waiting = h
-	if h == s.link.told || s.link.ration.Take(time.Now()) > 0 {
+	s.greeting.waiting = h
+	if h == s.greeting.told || s.greeting.ration.Take(time.Now()) > 0 {
 		return
 	}
-	s.link.told, s.link.host = h, host
+	s.greeting.told = h
+	s.line.Greet(host)
 	s.update()
 	s.noteHead(h.Hello.HeadSize, h.Hello.HeadRoot)
 	s.sendWelcome(h.Hello.Nonce, quote.Attestation{})
@@ -76,23 +87,23 @@ func (s *Station) unproven(h *message.HelloNote, host string) {
 // unheard answers a hello where no log says who may speak: why the board has
 // halted, and nothing else.
 func (s *Station) unheard() {
-	if s.halted == nil || s.link.ration.Take(time.Now()) > 0 {
+	if s.halted == nil || s.greeting.ration.Take(time.Now()) > 0 {
 		return
 	}
 	m := message.Refused{Code: message.CodeHalted, Text: haltedText(s.halted)}
-	s.transmit(chanInteractive, m.Marshal())
+	s.line.Answer(m.Marshal())
 }
 
 // unanswered counts what a stranger is not told.
 func (s *Station) unanswered(err error) {
-	r := refusalOf(err)
+	r := intake.RefusalOf(err)
 	s.refusals.Add(r.Code)
 	s.hostLog.Warn().Err(&r).Msg("hello refused")
 }
 
 func (s *Station) lateHello() {
-	if h := s.link.waiting; h != nil {
-		s.link.waiting = nil
+	if h := s.greeting.waiting; h != nil {
+		s.greeting.waiting = nil
 		s.hello(h)
 	}
 }
@@ -104,7 +115,7 @@ func (s *Station) noteHead(size uint64, root [32]byte) {
 		return
 	}
 	if r, err := s.cfg.Store.Root(size); err == nil && r == root {
-		s.link.sent = max(s.link.sent, size)
+		s.line.Has(size)
 	}
 }
 
@@ -123,16 +134,16 @@ func (s *Station) promised(size uint64) {
 // welcome answers a hello. The attestation is made by the TPM's worker and says
 // what HEAD holds, whether or not the log explains it.
 func (s *Station) welcome(nonce [16]byte) {
-	session := s.link.session
-	s.link.attesting = true
+	session := s.line.Session()
+	s.greeting.attesting = true
 	s.tpm.Do(func() func() {
 		a, err := s.cfg.TPM.CertifyHead(quote.HelloTag(nonce[:]))
 		return func() {
-			s.link.attesting = false
+			s.greeting.attesting = false
 			if err != nil {
 				s.log.Error().Err(err).Msg("attesting for a hello")
 			}
-			if s.link.session == session {
+			if s.line.Session() == session {
 				s.sendWelcome(nonce, a)
 			}
 			s.lateHello()
@@ -149,7 +160,7 @@ func (s *Station) sendWelcome(nonce [16]byte, a quote.Attestation) {
 		Time: s.clock.Now(), State: s.state(), Halt: s.haltWord(), Writes: s.wear.Writes, Days: s.wear.Days, Total: s.cfg.Store.Size(), Checkpoint: s.chain.Checkpoint,
 		Attest: a.Attest, Sig: a.Sig,
 	}
-	s.send(chanInteractive, w.Marshal())
+	s.line.Send(w.Marshal())
 	s.askMirror()
 }
 

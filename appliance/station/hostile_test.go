@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -17,9 +16,9 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/mod/sumdb/note"
 
-	"touchmark/appliance/intake"
 	"touchmark/appliance/intake/intaketest"
 	"touchmark/appliance/operator"
+	"touchmark/appliance/station/token"
 	"touchmark/appliance/update"
 	"touchmark/hostlink/linkpipe"
 	"touchmark/hostlink/message"
@@ -339,16 +338,6 @@ func TestASlowOperatorBlocksNothing(t *testing.T) {
 	b.shown(waiting[0])
 }
 
-// A job that the board itself cannot prepare is no fault of the host's message.
-func TestTheBoardsOwnFailureIsNamed(t *testing.T) {
-	if r := refusalOf(os.ErrClosed); r.Code != message.CodeInternal {
-		t.Errorf("%+v", r)
-	}
-	if r := refusalOf(intake.Refuse(message.CodeExpired, "x")); r.Code != message.CodeExpired {
-		t.Errorf("%+v", r)
-	}
-}
-
 // The host's share of the loop is the last: a button that is pressed while the
 // board is busy with one of the host's messages is obeyed before the next.
 func TestTheOperatorGoesBeforeTheHost(t *testing.T) {
@@ -391,7 +380,7 @@ func TestTheOperatorGoesBeforeTheHost(t *testing.T) {
 func TestEvents(t *testing.T) {
 	b := newBoard(t)
 	b.start()
-	b.view("the PIN checked", func(v operator.View) bool { return v.Token == tokenReady })
+	b.view("the PIN checked", func(v operator.View) bool { return v.Token == token.Ready })
 	b.connect()
 	r := b.forge.Honest("one", "two")
 	want := []message.Event{

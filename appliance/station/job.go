@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"touchmark/appliance/ceremony"
@@ -13,6 +12,8 @@ import (
 	"touchmark/appliance/sigformat"
 	"touchmark/appliance/sigformat/signing"
 	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/keys"
+	"touchmark/appliance/station/meaning"
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
@@ -30,7 +31,7 @@ type job struct {
 	until   time.Time         // while shown or touching: when that ends by itself
 
 	key     *past.Key         // what it is signed with, set when it is shown, and for good when it is armed
-	order   *decree           // the administrators' order that the token certifies its key by; else nil, and the above is there
+	order   *errand           // the administrators' order that the token certifies its key by; else nil, and the above is there
 	machine *ceremony.Machine // nil while it waits in the queue
 	plans   []*signing.Plan
 	intent  chain.Entry
@@ -59,11 +60,7 @@ func (s *Station) armJob(id string) {
 	if j == nil || j.machine.Phase() != ceremony.Shown {
 		return
 	}
-	if s.token.state != tokenReady {
-		s.say("The token is not ready (" + s.token.state + "): nothing was armed.")
-		return
-	}
-	if s.notHeld(j.key.Name) {
+	if !s.armable(j.key.Name) {
 		return
 	}
 	s.alarm = ""
@@ -103,7 +100,7 @@ func (s *Station) prepare(j *job) error {
 	if err != nil {
 		return err
 	}
-	if j.key, err = s.keyFor(grant, now); err != nil {
+	if j.key, err = keys.For(&s.past.Law, grant, s.token.Holds, now); err != nil {
 		return err
 	}
 	intent := &ledger.Intent{
@@ -219,7 +216,7 @@ func (s *Station) appendIntent(j *job) {
 // awaitMirror sends the new leaves and waits, bounded, for the host to say
 // that they are safe.
 func (s *Station) awaitMirror(j *job) {
-	j.timer = s.after(s.cfg.MirrorTimeout, func() { s.step(j, ceremony.Unmirrored{}) })
+	j.timer = s.loop.After(s.cfg.MirrorTimeout, func() { s.step(j, ceremony.Unmirrored{}) })
 	if j.order != nil && j.order.alone {
 		s.step(j, ceremony.Mirrored{}) // the operator agreed to go on without
 		return
@@ -271,12 +268,12 @@ func (s *Station) release(j *job, items []ledger.ItemResult) {
 		failed = s.takeCheckpoint(j)
 	}
 	done := message.Done{Job: j.id, Intent: p.Intent, Outcome: p.Outcome}
-	s.send(chanInteractive, done.Marshal())
+	s.line.Send(done.Marshal())
 	s.past.Forget(s.clock.Now(), s.past.Policy.LongestWindow())
-	text := summary(items, j.machine.Denied())
+	text := meaning.Ended(items, j.machine.Denied())
 	s.remember(j, text)
 	if slices.ContainsFunc(items, func(it ledger.ItemResult) bool { return it.State == ledger.TimedOut }) {
-		s.alarm, text = touchAlarm, ""
+		s.alarm, text = meaning.TouchAlarm, ""
 	}
 	s.finished(j, "done", text)
 	if failed != nil { // the log cannot be read: no host could prove what follows
@@ -306,50 +303,4 @@ func (s *Station) finished(j *job, event, text string) {
 		return
 	}
 	s.next()
-}
-
-// touchAlarm is shown after a time-out: if the operator did touch, something
-// else may have had the touch. No later request may wipe it off the display.
-const touchAlarm = "No touch was seen in time. If you DID touch, raise the alarm: the signature may exist."
-
-// summary tells the operator how the job ended; denied that he denied it after
-// it was armed.
-func summary(items []ledger.ItemResult, denied bool) string {
-	signed := 0
-	for _, it := range items {
-		switch {
-		case it.State == ledger.Signed:
-			signed++
-		case it.State == ledger.Withheld && denied:
-			return "Denied. A signature that still came back was destroyed."
-		case it.State == ledger.Withheld:
-			return "Not released: the TPM did not attest the commit, so the signature was destroyed. Have it asked for again."
-		case it.State == ledger.Unknown:
-			return "The board stopped meanwhile: a signature may exist."
-		case denied || it.State == ledger.Denied:
-			return "Denied."
-		case signed == 0:
-			return "Not signed: " + why(it) + "."
-		default:
-			return fmt.Sprintf("%d of %d signed, then: %s.", signed, len(items), why(it))
-		}
-	}
-	return fmt.Sprintf("%d of %d signed.", signed, len(items))
-}
-
-// why is the reason that an item was not signed for, in words.
-func why(it ledger.ItemResult) string {
-	if it.State == ledger.TimedOut {
-		return "no touch was seen in time"
-	}
-	return strings.ReplaceAll(it.Reason, "-", " ")
-}
-
-// recalled is what the log alone tells of a job's end: not why a signature was
-// withheld.
-func recalled(items []ledger.ItemResult) string {
-	if slices.ContainsFunc(items, func(it ledger.ItemResult) bool { return it.State == ledger.Withheld }) {
-		return "A signature came back and was destroyed."
-	}
-	return summary(items, false)
 }

@@ -12,6 +12,7 @@ import (
 	"touchmark/appliance/sigformat"
 	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/station/token"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -88,7 +89,7 @@ func TestATokenJoins(t *testing.T) {
 	b.token.set(false, false)
 	b.start()
 	b.connect()
-	b.view("the token is ready", func(v operator.View) bool { return v.Token == tokenReady })
+	b.view("the token is ready", func(v operator.View) bool { return v.Token == token.Ready })
 	b.signedBySpare(spare, "d.db")
 	b.plug(map[string]*ecdsa.PrivateKey{"9c": first})
 	b.signs("e.db", "content")
@@ -145,16 +146,16 @@ func TestATokenJoinsOrNot(t *testing.T) {
 			b.cfg.Orders, b.cfg.OrderPoll = "", time.Millisecond
 			b.start()
 			b.connect()
-			b.view("the token is ready", func(v operator.View) bool { return v.Token == tokenReady })
+			b.view("the token is ready", func(v operator.View) bool { return v.Token == token.Ready })
 			if took {
 				b.plug(map[string]*ecdsa.PrivateKey{"9a": spare.Private})
 				b.signedBySpare(spare, "c.db")
 				return
 			}
 			b.token.swap(map[string]*ecdsa.PrivateKey{"9a": spare.Private})
-			b.view("the token is gone", func(v operator.View) bool { return v.Token == tokenMissing })
+			b.view("the token is gone", func(v operator.View) bool { return v.Token == token.Missing })
 			b.token.set(false, false)
-			b.view("a strange token", func(v operator.View) bool { return v.Token == tokenWrong })
+			b.view("a strange token", func(v operator.View) bool { return v.Token == token.Wrong })
 		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"touchmark/appliance/sigformat"
 	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/appliance/sigformat/openpgp/certificate"
+	"touchmark/appliance/station/token"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -20,11 +21,11 @@ import (
 func (b *board) plug(slots map[string]*ecdsa.PrivateKey) {
 	b.t.Helper()
 	b.token.swap(slots)
-	b.view("the token is gone", func(v operator.View) bool { return v.Token == tokenMissing })
+	b.view("the token is gone", func(v operator.View) bool { return v.Token == token.Missing })
 	b.token.set(false, false)
-	b.view("the PIN is needed", func(v operator.View) bool { return v.Token == tokenPIN })
+	b.view("the PIN is needed", func(v operator.View) bool { return v.Token == token.PIN })
 	b.command(operator.Command{Verb: operator.PIN, PIN: []byte("123456")})
-	b.view("the token is ready", func(v operator.View) bool { return v.Token == tokenReady })
+	b.view("the token is ready", func(v operator.View) bool { return v.Token == token.Ready })
 }
 
 // shownWith waits until a job can be armed that a key is to sign.
@@ -99,9 +100,9 @@ func TestTheDisplayFollowsTheToken(t *testing.T) {
 	b.submit(m)
 	b.shownWith(id, "packages")
 	b.token.swap(map[string]*ecdsa.PrivateKey{"9a": b.spare})
-	b.view("the token is gone", func(v operator.View) bool { return v.Token == tokenMissing })
+	b.view("the token is gone", func(v operator.View) bool { return v.Token == token.Missing })
 	b.token.set(false, false)
-	b.view("the PIN is needed", func(v operator.View) bool { return v.Token == tokenPIN })
+	b.view("the PIN is needed", func(v operator.View) bool { return v.Token == token.PIN })
 	b.command(operator.Command{Verb: operator.PIN, PIN: []byte("123456")})
 	b.shownWith(id, "backup")
 	b.ends(id, b.spare, "content")

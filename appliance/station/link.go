@@ -1,153 +1,56 @@
 package station
 
 import (
-	"context"
-	"fmt"
-	"sync"
-	"time"
-
+	"touchmark/appliance/ceremony"
 	"touchmark/appliance/intake"
 	"touchmark/appliance/station/chain"
-	"touchmark/appliance/station/linkproc"
-	"touchmark/hostlink/linkpipe"
+	"touchmark/appliance/station/challenges"
+	"touchmark/appliance/station/decree"
+	"touchmark/appliance/station/line"
+	"touchmark/appliance/station/rounds"
 	"touchmark/hostlink/message"
 )
 
-// linkState is the conversation with the host. A new session begins unknown:
-// nothing is sent back before a host known to the policy has signed a hello.
-type linkState struct {
-	out     chan linkpipe.Msg // to the writer of the present link process, nil when there is none
-	bulk    chan linkpipe.Msg // likewise; written when nothing is in out
-	up      bool              // a session exists
-	sid     uint32            // and this is its id on the line
-	cut     func()            // ends the present link process
-	session uint64            // counts them
-	host    string            // who said hello in it, "" before
-	sent    uint64            // leaves that this session's host has or was sent
-
-	ration    intake.Ration      // of hellos
-	waiting   *message.HelloNote // the newest that could not be answered yet
-	told      *message.HelloNote // the newest that was answered without an attestation
-	timed     bool               // a timer will take it up
-	attesting bool               // the TPM is at work for one
-
-	wg sync.WaitGroup
-}
-
-func (l *linkState) wait() { l.wg.Wait() }
-
-// Message channels of a session: interactive and bulk (docs/spec/session.md).
-const (
-	chanInteractive = 0
-	chanBulk        = 1
-)
-
-// startLink keeps a link process alive: when it dies, a new one follows.
-func (s *Station) startLink(ctx context.Context) {
-	s.link.ration = intake.NewRation(helloBurst, helloEvery, time.Now())
-	s.rounds.ration, s.rounds.newest = intake.NewRation(roundsBurst, roundsEvery, time.Now()), map[string]time.Time{}
-	s.challenges.ration = intake.NewRation(challengeBurst, challengeEvery, time.Now())
-	s.link.wg.Go(func() {
-		for ctx.Err() == nil {
-			err := s.oneLink(ctx)
-			s.loop.PostHost(s.linkDown)
-			if ctx.Err() == nil {
-				s.log.Warn().Err(err).Msg("link process ended; starting another")
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(linkRestart):
-			}
-		}
+// meetHost makes what serves the host; whoever speaks is a stranger yet.
+func (s *Station) meetHost() {
+	s.line = line.New(line.Config{Open: s.cfg.Link, Store: s.cfg.Store, Log: s.log, HostLog: s.hostLog, Changed: s.anotherSession, Heard: s.heard})
+	s.rounds = rounds.New(rounds.Config{
+		Loop: s.loop, Line: s.line, Changed: s.showRounds,
+		Open: func(note []byte) (*message.Rounds, string, error) {
+			return intake.OpenRounds(s.past.Policy, note, s.clock.Now())
+		},
+		Refuse: func(err error) { s.refuseFor(message.JobID{}, err) },
+	})
+	s.challenges = challenges.New(challenges.Config{
+		Loop: s.loop, Line: s.line, TPM: s.cfg.TPM, Work: &s.tpm, Chain: s.chain, Store: s.cfg.Store, Log: s.log,
+		Settled: s.settled, Refuse: s.refuse,
 	})
 }
 
-// linkRestart keeps a link process that cannot start from spinning.
-const linkRestart = time.Second
-
-// oneLink runs one link process to its end.
-func (s *Station) oneLink(ctx context.Context) error {
-	l, err := s.cfg.Link(ctx)
-	if err != nil {
-		return err
-	}
-	return linkproc.Run(ctx, l,
-		func(out, bulk chan linkpipe.Msg, cut func()) {
-			s.loop.PostHost(func() { s.link.out, s.link.bulk, s.link.cut = out, bulk, cut })
-		},
-		func(m linkpipe.Msg) { s.loop.PostHost(func() { s.fromLink(m) }) })
-}
-
-func (s *Station) linkDown() {
-	s.link.out, s.link.bulk, s.link.up, s.link.host, s.link.waiting = nil, nil, false, "", nil
-	s.forgetRounds()
+// anotherSession is when one began or ended.
+func (s *Station) anotherSession() {
+	s.greeting.waiting = nil
+	s.rounds.Forget()
 	s.update()
 }
 
-// fromLink takes one message of the link process.
-func (s *Station) fromLink(m linkpipe.Msg) {
-	switch m.Kind {
-	case linkpipe.Up:
-		s.link.up, s.link.host, s.link.sent, s.link.waiting = true, "", 0, nil
-		s.link.session++
-		s.link.sid = m.SID
-		s.dropQueued()
-		s.forgetRounds()
-		s.update()
-	case linkpipe.Down:
-		if !s.link.up { // none could be made: the host speaks another version
-			s.hostLog.Warn().Str("link", m.Text).Send()
-		}
-		s.link.up, s.link.host, s.link.waiting = false, "", nil
-		s.forgetRounds()
-		s.update()
-	case linkpipe.Message:
-		s.fromHost(m.Body)
-	case linkpipe.Device, linkpipe.Log:
-		s.hostLog.Info().Str("link", m.Text).Send()
-	}
+// showRounds changes what the display says of rounds and leaves all else on it as
+// it is, the end of the request before too.
+func (s *Station) showRounds() {
+	s.view.Event, s.view.Time = "update", s.clock.Now()
+	s.details()
+	s.paint()
 }
 
-// dropQueued forgets what waits to be written: it was for the session before.
-func (s *Station) dropQueued() {
-	for {
-		select {
-		case <-s.link.out:
-		case <-s.link.bulk:
-		default:
-			return
-		}
-	}
+// settled reports that HEAD is where the newest checkpoint has it, as far as a
+// board that halted can know.
+func (s *Station) settled() bool {
+	ready := s.halted != nil || s.clock.Confirmed() && !s.starting
+	return ready && !s.committing() && (s.job == nil || s.job.machine.Phase() == ceremony.Shown)
 }
 
-// send queues a message for the host that said hello; without one it is
-// dropped, because whoever comes next asks for what it lacks.
-func (s *Station) send(channel int, body []byte) {
-	if s.link.host != "" {
-		s.transmit(channel, body)
-	}
-}
-
-func (s *Station) transmit(channel int, body []byte) {
-	if s.link.out == nil || !s.link.up || body == nil {
-		return
-	}
-	queue := s.link.out
-	if channel == chanBulk {
-		queue = s.link.bulk
-	}
-	select {
-	case queue <- linkpipe.Msg{Kind: linkpipe.Message, SID: s.link.sid, Channel: channel, Body: body}:
-	default:
-		s.hostLog.Warn().Msg("the host does not read: its session ends")
-		s.link.cut()
-		s.linkDown()
-	}
-}
-
-// fromHost sorts the host's messages. Before a signed hello only a hello is
-// answered.
-func (s *Station) fromHost(raw []byte) {
+// heard sorts the host's messages. Before a signed hello only a hello is answered.
+func (s *Station) heard(raw []byte) {
 	m, err := message.Parse(raw)
 	if err != nil {
 		s.refuse(message.JobID{}, message.CodeOf(err), err.Error())
@@ -157,7 +60,7 @@ func (s *Station) fromHost(raw []byte) {
 		s.hello(h)
 		return
 	}
-	if s.link.host == "" {
+	if s.line.Host() == "" {
 		if sub, ok := m.(*message.Submit); ok {
 			s.refuse(submittedJob(sub), message.CodeNoHello, "say hello first")
 		}
@@ -169,7 +72,7 @@ func (s *Station) fromHost(raw []byte) {
 	case *message.CancelNote:
 		s.cancel(m)
 	case *message.RoundsNote:
-		s.announced(m)
+		s.rounds.Announced(m)
 	case *message.Mirrored:
 		s.mirrored(m)
 	case *message.Fetch:
@@ -178,53 +81,30 @@ func (s *Station) fromHost(raw []byte) {
 		s.offered(m)
 	case *message.Order:
 		if err := s.orderFromHost(m.Note); err != nil {
-			s.refuseFor(orderID(m.Note), err)
+			s.refuseFor(decree.Named(m.Note), err)
 		}
 	case *message.Challenge:
-		s.challenged(m.Text)
+		s.challenges.Take(m.Text)
 	default:
 		s.refuse(message.JobID{}, message.CodeBadMessage, "this message goes from board to host only")
 	}
 }
 
-// fetch answers with the entries from an index on, as many as one message
-// holds.
+// fetch answers with the entries from an index on.
 func (s *Station) fetch(f *message.Fetch) {
 	if f.From > s.cfg.Store.Size() {
 		s.refuse(message.JobID{}, message.CodeUnknownHead, "this log is not that long")
 		return
 	}
-	s.sendEntries(f.From, chanBulk)
-}
-
-// sendEntries sends entries from an index on and answers the index after the
-// last one sent.
-func (s *Station) sendEntries(from uint64, channel int) {
-	total := s.cfg.Store.Size()
-	m := message.Entries{Start: from, Total: total}
-	room := message.MaxMessage - message.EntriesOverhead
-	for i := from; i < total && len(m.Entries) < message.MaxEntries; i++ {
-		e, err := s.cfg.Store.Entry(i)
-		if err != nil {
-			s.halt(chain.Unreadable(fmt.Errorf("entry %d: %w", i, err)))
-			return
-		}
-		if room -= len(e) + 12; room < 0 {
-			break
-		}
-		m.Entries = append(m.Entries, e)
-	}
-	if len(m.Entries) == 0 {
-		return
-	}
-	s.link.sent = max(s.link.sent, from+uint64(len(m.Entries)))
-	s.send(channel, m.Marshal())
+	s.unlessUnreadable(s.line.Fetched(f.From))
 }
 
 // push sends the host the leaves it lacks, once it has said what it has.
-func (s *Station) push() {
-	if s.link.host != "" && s.link.sent < s.cfg.Store.Size() {
-		s.sendEntries(s.link.sent, chanInteractive)
+func (s *Station) push() { s.unlessUnreadable(s.line.Push()) }
+
+func (s *Station) unlessUnreadable(err error) {
+	if err != nil {
+		s.halt(chain.Unreadable(err))
 	}
 }
 
@@ -234,5 +114,5 @@ func (s *Station) hostEvent(state string, item, seconds int) {
 		return
 	}
 	m := message.Event{Job: s.job.id, State: state, Item: item, Seconds: seconds}
-	s.send(chanInteractive, m.Marshal())
+	s.line.Send(m.Marshal())
 }

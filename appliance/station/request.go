@@ -1,13 +1,13 @@
 package station
 
 import (
-	"errors"
 	"slices"
 	"time"
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/intake"
 	"touchmark/appliance/policy"
+	"touchmark/appliance/station/keys"
 	"touchmark/hostlink/message"
 )
 
@@ -61,7 +61,7 @@ func (s *Station) recorded(id message.JobID) bool {
 	}
 	s.push()
 	m := message.Done{Job: id, Intent: p.Intent, Outcome: p.Outcome}
-	s.send(chanInteractive, m.Marshal())
+	s.line.Send(m.Marshal())
 	return true
 }
 
@@ -105,7 +105,7 @@ func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.keyFor(grant, now); err != nil {
+	if _, err := keys.For(&s.past.Law, grant, s.token.Holds, now); err != nil {
 		s.update() // the warning, which time alone does not put on display
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (s *Station) admit(m *message.Submit, req *policy.Request) (*job, error) {
 // asked again, so that what the operator sees is what remains now, and not
 // what remained when the job began to wait.
 func (s *Station) next() {
-	defer s.answerChallenge()
+	defer s.challenges.Answer()
 	if s.job == nil && s.decree != nil && s.decree.state == decreeShown {
 		s.showDecree("")
 	}
@@ -126,7 +126,7 @@ func (s *Station) next() {
 		s.queue = s.queue[1:]
 		grant, err := s.grant(j.request, s.clock.Now())
 		if err != nil {
-			s.end(j, j.asked, refusalOf(err))
+			s.end(j, j.asked, intake.RefusalOf(err))
 			continue
 		}
 		j.grant = grant
@@ -139,7 +139,7 @@ func (s *Station) next() {
 func (s *Station) grant(r *policy.Request, now time.Time) (*policy.Grant, error) {
 	g, err := s.past.Policy.Admit(r, s.past.Rates, now)
 	if err == nil {
-		_, err = s.keyFor(g, now)
+		_, err = keys.For(&s.past.Law, g, s.token.Holds, now)
 	}
 	if err != nil {
 		return nil, err
@@ -149,10 +149,10 @@ func (s *Station) grant(r *policy.Request, now time.Time) (*policy.Grant, error)
 
 func (s *Station) present(j *job) {
 	s.job = j
-	j.key, _ = s.keyFor(j.grant, s.clock.Now()) // there is one, says grant
+	j.key, _ = keys.For(&s.past.Law, j.grant, s.token.Holds, s.clock.Now()) // there is one, says grant
 	j.machine = ceremony.New(len(j.items))
 	j.until = time.Now().Add(s.cfg.ArmTimeout)
-	j.timer = s.after(s.cfg.ArmTimeout, func() {
+	j.timer = s.loop.After(s.cfg.ArmTimeout, func() {
 		s.step(j, ceremony.Withdraw{Code: message.CodeArmTimeout, Text: "nobody armed it in time"})
 	})
 	s.log.Info().Str("job", j.id.String()).Str("class", j.grant.Class).Int("items", len(j.items)).Msg("shown")
@@ -209,31 +209,21 @@ func (s *Station) refuse(id message.JobID, code, text string) {
 	s.hostLog.Warn().Str("job", id.String()).Str("code", code).Msg(text)
 	m := message.Refused{Job: id, Code: code, Text: text}
 	if code == message.CodeNoHello {
-		s.transmit(chanInteractive, m.Marshal())
+		s.line.Answer(m.Marshal())
 		return
 	}
-	s.send(chanInteractive, m.Marshal())
+	s.line.Send(m.Marshal())
 }
 
 func (s *Station) refuseFor(id message.JobID, err error) {
-	r := refusalOf(err)
+	r := intake.RefusalOf(err)
 	s.refuse(id, r.Code, r.Text)
-}
-
-// refusalOf gives the refusal that err is or wraps. Any other error is the
-// board's own, and the host is told so.
-func refusalOf(err error) policy.Refusal {
-	var r *policy.Refusal
-	if errors.As(err, &r) {
-		return *r
-	}
-	return policy.Refusal{Code: message.CodeInternal, Text: "the appliance failed at it: " + err.Error()}
 }
 
 // tell hints to the host how a job goes.
 func (s *Station) tell(j *job) {
 	m := j.event(time.Now())
-	s.send(chanInteractive, m.Marshal())
+	s.line.Send(m.Marshal())
 }
 
 // secondsTo is how many seconds are left, begun ones counted.

@@ -5,6 +5,8 @@ import (
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/operator"
+	"touchmark/appliance/station/keys"
+	"touchmark/appliance/station/token"
 	"touchmark/tpm/ledger"
 )
 
@@ -25,10 +27,10 @@ func (s *Station) update() {
 func (s *Station) redraw() {
 	s.view.Origin, s.view.Time = s.origin(), s.clock.Now()
 	s.view.Emulated = s.past.Trust.Emulated
-	s.view.Token, s.view.LogSize = s.token.state, s.cfg.Store.Size()
+	s.view.Token, s.view.LogSize = s.token.State(), s.cfg.Store.Size()
 	s.view.Host, s.view.Queue = s.hostWord(), len(s.queue)
 	s.view.State, s.view.Halt = s.state(), s.haltWord()
-	s.view.Warning = strings.Join(strings.Fields(s.clock.Warning()+" "+s.keyWarning()+" "+s.updates.Warning(s.lacks())+" "+s.cfg.Notice), " ")
+	s.view.Warning = strings.Join(strings.Fields(s.clock.Warning()+" "+keys.Warning(&s.past.Law, s.clock.Now())+" "+s.updates.Warning(s.lacks())+" "+s.cfg.Notice), " ")
 	s.view.Writes, s.view.Days = s.wear.Writes, s.wear.Days
 	s.view.Job, s.view.Order, s.view.Ask, s.view.Halted = s.jobView(), s.orderView(), s.ask(), ""
 	if s.halted != nil && s.job == nil {
@@ -67,7 +69,7 @@ func (s *Station) ask() operator.Ask {
 	case phase == ceremony.Touching && s.job.machine.Denied():
 		return operator.AskNoTouch
 	case s.job == nil && s.decree != nil && s.decree.state == decreeShown && !s.stopped:
-		if s.decree.kind == ledger.KindCert && s.token.state == tokenPIN {
+		if s.decree.Kind == ledger.KindCert && s.token.State() == token.PIN {
 			return operator.AskPIN
 		}
 		if s.decree.alone {
@@ -80,7 +82,7 @@ func (s *Station) ask() operator.Ask {
 		return operator.AskTouch
 	case !s.clock.Confirmed():
 		return operator.AskTime
-	case s.token.state == tokenPIN:
+	case s.token.State() == token.PIN:
 		return operator.AskPIN
 	case phase == ceremony.Shown:
 		return operator.AskArm
@@ -92,7 +94,7 @@ func (s *Station) ask() operator.Ask {
 // first.
 func (s *Station) ready() {
 	text := ""
-	if s.token.state == tokenPIN {
+	if s.token.State() == token.PIN {
 		text = askPIN
 	}
 	s.show("ready", text)
@@ -100,12 +102,12 @@ func (s *Station) ready() {
 
 func (s *Station) hostWord() string {
 	switch {
-	case !s.link.up:
+	case !s.line.Up():
 		return "down"
-	case s.link.host == "":
+	case s.line.Host() == "":
 		return "up"
 	}
-	return s.link.host
+	return s.line.Host()
 }
 
 func (s *Station) jobView() *operator.Job {
@@ -114,7 +116,7 @@ func (s *Station) jobView() *operator.Job {
 		return nil
 	}
 	if j.machine.Phase() == ceremony.Shown {
-		if k, err := s.keyFor(j.grant, s.clock.Now()); err == nil {
+		if k, err := keys.For(&s.past.Law, j.grant, s.token.Holds, s.clock.Now()); err == nil {
 			j.key = k
 		}
 	}

@@ -17,7 +17,6 @@ package station
 import (
 	"cmp"
 	"context"
-	"crypto"
 	"sync"
 	"time"
 
@@ -27,10 +26,15 @@ import (
 	"touchmark/appliance/intake"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/challenges"
 	"touchmark/appliance/station/clock"
+	"touchmark/appliance/station/decree"
+	"touchmark/appliance/station/line"
 	"touchmark/appliance/station/linkproc"
 	"touchmark/appliance/station/loop"
 	"touchmark/appliance/station/past"
+	"touchmark/appliance/station/rounds"
+	"touchmark/appliance/station/token"
 	"touchmark/appliance/station/updates"
 	"touchmark/appliance/update"
 	"touchmark/hostlink/message"
@@ -43,21 +47,6 @@ type TPM = chain.TPM
 
 // Link is one life of the process that parses the wire.
 type Link = linkproc.Link
-
-// Token is what the station needs of an open token; appliance/piv implements
-// it. Errors of Sign are sorted with ceremony.ErrTouchTimeout, ErrRemoved and
-// ErrPIN by the opener's wrapper.
-type Token interface {
-	// Public is nil for a slot that holds no key.
-	Public(slot string) (crypto.PublicKey, error)
-	// VerifyPIN zeroes the PIN. Its error, if any, is fit for the operator.
-	VerifyPIN(pin []byte) error
-	PINVerified() bool
-	// Present reports cheaply whether the token is still there.
-	Present() bool
-	Sign(slot string, pub crypto.PublicKey, digest []byte, h crypto.Hash) ([]byte, error)
-	Close() error
-}
 
 // Config is what a station is made of. All fields are required but those with
 // a default.
@@ -96,10 +85,11 @@ type Station struct {
 	loop       loop.Loop      // everything that happens, in order
 	operator   sync.WaitGroup
 	tpm        loop.Worker
-	token      tokenKeeper
-	link       linkState
-	challenges challenges
-	rounds     rounds
+	token      *token.Keeper
+	line       *line.Line
+	greeting   greeting
+	challenges *challenges.Desk
+	rounds     *rounds.Rounds
 	chain      *chain.Chain // log and TPM
 	past       *past.Past   // what the chain's log says
 
@@ -107,10 +97,10 @@ type Station struct {
 	halted   error // a *chain.HaltError
 	lost     *job  // a restart came upon it; the host is told how it ended
 	healing  *healing
-	ordered  *decree             // a restart came upon it; the host is told what became of it
-	updates  *updates.Keeper     // nil if Config has none
-	decree   *decree             // an administrators' order that is shown or under way
-	declined map[[32]byte]string // orders of hosts that came to nothing: the code of that
+	ordered  *errand         // a restart came upon it; the host is told what became of it
+	updates  *updates.Keeper // nil if Config has none
+	decree   *errand         // an administrators' order that is shown or under way
+	declined decree.Declined // orders of hosts
 	clock    *clock.Clock
 	starting bool // the TPM's state is not explained yet
 	silent   bool // because the TPM does not answer as it should
@@ -134,7 +124,10 @@ func New(cfg Config) *Station {
 	cfg = withDefaults(cfg)
 	c := chain.New(chain.Config{Store: cfg.Store, TPM: cfg.TPM, Key: cfg.LogKeys.Find, Genesis: cfg.Genesis, Log: cfg.Log, Measured: cfg.Measured})
 	s := &Station{cfg: cfg, log: cfg.Log, loop: loop.New(), chain: c, past: c.Past, clock: clock.New(cfg.Clock)}
+	s.token = s.newToken()
 	s.hostLog = cfg.Log.Sample(&zerolog.BurstSampler{Burst: hostLogBurst, Period: hostLogPeriod})
+	s.greeting.ration = intake.NewRation(helloBurst, helloEvery, time.Now())
+	s.meetHost()
 	s.fault = cfg.Fault
 	s.load()
 	if s.keepClock(false) {
@@ -206,12 +199,12 @@ func (s *Station) Run(outer context.Context) {
 	defer s.tpm.Wait()
 	s.startUpdates(ctx)
 	defer s.updates.Wait()
-	s.startToken(ctx)
-	defer s.token.stop()
+	s.token.Start(ctx, s.loop)
+	defer s.token.Stop()
 	s.startOperator(ctx)
 	defer s.operator.Wait()
-	s.startLink(ctx) // its process comes up beside what follows; what it says waits for the loop
-	defer s.link.wait()
+	s.line.Start(ctx, s.loop) // its process comes up beside what follows; what it says waits for the loop
+	defer s.line.Wait()
 	switch {
 	case s.fault != nil:
 		s.halt(s.fault)
@@ -235,7 +228,7 @@ func (s *Station) Run(outer context.Context) {
 
 // tick keeps the clock on the display moving while it is to be confirmed.
 func (s *Station) tick() {
-	s.after(time.Second, func() {
+	s.loop.After(time.Second, func() {
 		if !s.clock.Confirmed() {
 			s.update()
 			s.tick()
@@ -262,7 +255,7 @@ func (s *Station) stop() {
 func (s *Station) boot(by string) {
 	s.clock.Confirm(by)
 	s.startUp(s.cfg.TPMRetry)
-	s.after(s.cfg.TPMPoll, s.pollTPM)
+	s.loop.After(s.cfg.TPMPoll, s.pollTPM)
 }
 
 // halt stops signing until a restart. What is on disk stays as it is. A job on
@@ -270,7 +263,7 @@ func (s *Station) boot(by string) {
 // the display says so until that has ended. A halt that something leads out of
 // gives way to what is met on that way.
 func (s *Station) halt(err error) {
-	if s.halted == nil || ledOut(s.halted) {
+	if s.halted == nil || chain.LedOut(s.halted) {
 		s.halted = chain.HaltOf(err)
 	}
 	s.log.Error().Err(err).Msg("halted")
@@ -289,17 +282,11 @@ func (s *Station) halt(err error) {
 	s.rest("")
 }
 
-// ledOut reports whether a mirror or an order may lead out of a halt.
-func ledOut(halted error) bool {
-	h := chain.HaltOf(halted).Halt
-	return h.Resumable() || h == recovery.ClockBehind || h == recovery.ClockAhead
-}
-
 func haltedText(err error) string { return "the appliance has halted: " + err.Error() }
 
 // rest is what follows the last ceremony of a halted board.
 func (s *Station) rest(text string) {
-	defer s.answerChallenge()
+	defer s.challenges.Answer()
 	s.show("halted", text)
 	if s.stopping {
 		s.quit()
@@ -307,11 +294,6 @@ func (s *Station) rest(text string) {
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// after runs f in the loop after d, unless cancelled.
-func (s *Station) after(d time.Duration, f func()) *time.Timer {
-	return time.AfterFunc(d, func() { s.loop.Post(f) })
-}
 
 // step feeds the current ceremony and carries out what it asks for.
 func (s *Station) step(j *job, e ceremony.Event) {

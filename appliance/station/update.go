@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"touchmark/appliance/station/orderdir"
+	"touchmark/appliance/station/token"
 	"touchmark/appliance/station/updates"
 	"touchmark/appliance/update"
 	"touchmark/hostlink/message"
@@ -32,7 +33,7 @@ func (s *Station) enrolled() bool {
 // stage writes the image of an order to the slot that is not in use, before the
 // order goes into the log: what cannot be written has no entry. Then it goes on
 // with arming.
-func (s *Station) stage(d *decree, im *order.Image) {
+func (s *Station) stage(d *errand, im *order.Image) {
 	if s.cfg.Orders == "" {
 		s.dropDecree(message.CodeBadMessage, "there is no directory that images are brought to")
 		return
@@ -47,13 +48,13 @@ func (s *Station) stage(d *decree, im *order.Image) {
 	d.cancel = s.updates.Stage(im, source, func(tenths int64) { s.staging(d, tenths) }, func(err error) { s.staged(d, err) })
 }
 
-func (s *Station) staging(d *decree, tenths int64) {
+func (s *Station) staging(d *errand, tenths int64) {
 	if s.decree == d && d.state == decreeStaging {
 		s.say(fmt.Sprintf("Writing the image to the other slot and reading it back: %d %%.", 10*tenths))
 	}
 }
 
-func (s *Station) staged(d *decree, err error) {
+func (s *Station) staged(d *errand, err error) {
 	switch {
 	case s.decree != d || d.state != decreeStaging:
 		return // denied, or the board started again in between
@@ -78,10 +79,10 @@ func (s *Station) lacks() (what []string) {
 	if s.halted != nil || !s.clock.Confirmed() || s.starting {
 		what = append(what, "a log in order")
 	}
-	if s.token.state != tokenReady && s.token.state != tokenPIN {
+	if s.token.State() != token.Ready && s.token.State() != token.PIN {
 		what = append(what, "the token")
 	}
-	if s.link.host == "" {
+	if s.line.Host() == "" {
 		what = append(what, "a host")
 	}
 	return what

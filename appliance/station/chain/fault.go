@@ -36,6 +36,22 @@ func (e *HaltError) Error() string {
 
 func (e *HaltError) Unwrap() error { return e.Why }
 
+// ErrClosed is the halt state of a log that administrators ordered to end.
+var ErrClosed = Halted(recovery.LogClosed, nil)
+
+// OverClock reports whether a board halted over its clock: a correction of it leads
+// out. Halted may be nil.
+func OverClock(halted error) bool {
+	var c *ClockError
+	return errors.As(halted, &c)
+}
+
+// LedOut reports whether a mirror or an order may lead out of a halt.
+func LedOut(halted error) bool {
+	h := HaltOf(halted).Halt
+	return h.Resumable() || h == recovery.ClockBehind || h == recovery.ClockAhead
+}
+
 // HaltOf gives any error that stops the board its halt state.
 func HaltOf(err error) *HaltError {
 	var h *HaltError

@@ -6,6 +6,7 @@ package loop
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // Loop is what waits for the one goroutine that owns the station's state. The
@@ -30,6 +31,11 @@ func New() Loop {
 // Post hands f to the loop, behind other devices and timers; once the loop is
 // over it drops it.
 func (l Loop) Post(f func()) { l.hand(l.inbox, f) }
+
+// After posts f after d, unless the timer is stopped.
+func (l Loop) After(d time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(d, func() { l.Post(f) })
+}
 
 // PostOperator hands f to the loop, before anything but the operator's own.
 func (l Loop) PostOperator(f func()) { l.hand(l.operator, f) }

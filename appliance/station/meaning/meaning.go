@@ -1,5 +1,6 @@
 // Package meaning says in lines for the operator what an administrators' note
-// would change. Every line is computed from signed text and what is in force.
+// would change, and how requests and orders ended. Every line is computed from
+// signed text, what is in force and what the log holds.
 package meaning
 
 import (
