@@ -9,6 +9,7 @@ import (
 	"touchmark/appliance/policy"
 	"touchmark/appliance/station/chain"
 	"touchmark/appliance/station/decree"
+	"touchmark/appliance/station/fault"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -178,8 +179,8 @@ func (s *Station) prepareDecree(d *errand) error {
 	if d.Kind == ledger.KindResume {
 		return s.prepareResume(d)
 	}
-	if chain.OverClock(s.halted) {
-		last, _, err := s.lastTime()
+	if fault.OverClock(s.halted) {
+		last, _, err := s.chain.LastTime()
 		if err != nil {
 			return failedOrder("reading where the log stands", err)
 		}
@@ -204,7 +205,7 @@ func (s *Station) prepareDecree(d *errand) error {
 
 // prepareResume starts from HEAD as it is: what the log led to is over.
 func (s *Station) prepareResume(d *errand) error {
-	var h *chain.HaltError
+	var h *fault.HaltError
 	if !errors.As(s.halted, &h) {
 		return errors.New("not halted")
 	}
@@ -342,7 +343,7 @@ func (s *Station) setClock(d *errand) {
 		return
 	}
 	s.clock.Set(d.Order.Action.(*order.Time).To)
-	if chain.OverClock(s.halted) {
+	if fault.OverClock(s.halted) {
 		s.halted = nil
 	}
 }
@@ -356,7 +357,7 @@ func (s *Station) announce(d *errand, event, text string) {
 	m := message.Checkpoint{Note: s.chain.Checkpoint}
 	s.line.Send(m.Marshal())
 	if s.past.Closed && s.halted == nil {
-		s.halt(chain.ErrClosed)
+		s.halt(fault.ErrClosed)
 		return
 	}
 	s.show(event, text)

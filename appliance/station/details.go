@@ -7,9 +7,7 @@ import (
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/operator"
-	"touchmark/appliance/station/chain"
 	"touchmark/appliance/station/meaning"
-	"touchmark/tpm/anchor/recovery"
 )
 
 // maxRecent is how many of the requests before are on display.
@@ -22,7 +20,7 @@ func (s *Station) details() {
 	if s.clock.Confirmed() {
 		v.Clock = s.clock.Vouched()
 	}
-	v.TPM, v.Device, v.Alarm = s.tpmWord(), s.token.Device(), s.alarm
+	v.TPM, v.Device, v.Alarm = s.standing().TPM(), s.token.Device(), s.alarm
 	v.Sealed, v.Head = s.chain.Size, ""
 	if s.chain.Head != [32]byte{} {
 		v.Head = hex.EncodeToString(s.chain.Head[:])
@@ -33,21 +31,6 @@ func (s *Station) details() {
 	for _, j := range s.queue {
 		v.Waiting = append(v.Waiting, operator.Waiting{ID: j.id.String(), Class: j.grant.Class, Host: j.request.Host, Items: len(j.items)})
 	}
-}
-
-func (s *Station) tpmWord() string {
-	switch {
-	case s.silent:
-		return operator.TPMSilent
-	case s.halted != nil:
-		if h := chain.HaltOf(s.halted).Halt; h.Resumable() || h == recovery.HeadMissing || h == recovery.AKMissing {
-			return operator.TPMOdds
-		}
-		return operator.TPMUnknown
-	case !s.clock.Confirmed() || s.starting:
-		return operator.TPMStarting
-	}
-	return operator.TPMReady
 }
 
 // left is for how many seconds what is asked will be.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/fault"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor/recovery"
 )
@@ -19,7 +20,7 @@ const maxRetry = 30 * time.Second
 func (s *Station) startUp(pause time.Duration) {
 	s.starting = true
 	err := s.startNow()
-	if err != nil && (chain.Passes(err) || errors.Is(err, chain.ErrUnexplained)) {
+	if err != nil && (fault.Passes(err) || errors.Is(err, chain.ErrUnexplained)) {
 		s.silent = true
 		s.log.Error().Err(err).Dur("again_in", pause).Msg("the TPM does not answer as it should")
 		s.show("tpm-error", fmt.Sprintf("The TPM does not answer as it should (%v). Trying again in %s.", err, pause.Round(time.Millisecond)))
@@ -36,7 +37,7 @@ func (s *Station) startUp(pause time.Duration) {
 	case err != nil:
 		s.halt(err)
 	case s.past.Closed:
-		s.halt(chain.ErrClosed)
+		s.halt(fault.ErrClosed)
 	default:
 		s.keepLogKey()
 		s.ready()
@@ -50,7 +51,7 @@ func (s *Station) startNow() error {
 	if err := s.updates.Check(s.enrolled); err != nil {
 		return err
 	}
-	last, taken, err := s.lastTime()
+	last, taken, err := s.chain.LastTime()
 	if err != nil {
 		return err
 	}
@@ -60,45 +61,9 @@ func (s *Station) startNow() error {
 		}
 	}
 	if s.clock.Now().Before(last) {
-		return chain.Halted(recovery.ClockBehind, &chain.ClockError{Now: s.clock.Now(), Last: last})
+		return fault.Halted(recovery.ClockBehind, &fault.ClockError{Now: s.clock.Now(), Last: last})
 	}
-	return s.startChain(last, taken)
-}
-
-// lastTime is what the next entry must not be earlier than: the time of the
-// last one, or, if taken, that which the last one sets: a time order behind which
-// the board died, and which HEAD took.
-func (s *Station) lastTime() (last time.Time, taken bool, err error) {
-	c := s.past.Correction
-	if c == nil || c.Taken || c.Index+1 != s.cfg.Store.Size() {
-		return s.past.LastTime, false, nil
-	}
-	for p, err := range s.cfg.Store.PlansBackward() {
-		if err != nil {
-			return s.past.LastTime, false, chain.Unreadable(err)
-		}
-		if p.Size != s.cfg.Store.Size() {
-			break
-		}
-		head, err := s.cfg.TPM.Head()
-		if err != nil {
-			return s.past.LastTime, false, chain.Failed("reading HEAD", err)
-		}
-		if head == p.Head() {
-			return c.To, true, nil
-		}
-		break
-	}
-	return s.past.LastTime, false, nil
-}
-
-// startChain brings log and TPM into agreement and writes a boot entry. taken says
-// that HEAD took a time order that no attest entry names; last is what lastTime answers.
-func (s *Station) startChain(last time.Time, taken bool) error {
-	if c := s.past.Correction; !taken && (c == nil || !c.Taken) {
-		last = time.Time{}
-	}
-	return s.chain.Start(s.clock.Now(), last, s.cfg.Firmware, s.clock.Vouched())
+	return s.chain.Start(s.clock.Now(), last, taken, s.cfg.Firmware, s.clock.Vouched())
 }
 
 // restart explains the TPM's state from the log once more, after something
@@ -161,7 +126,7 @@ func (s *Station) pollTPM() {
 			switch {
 			case !s.idle():
 			case err != nil:
-				s.restart(chain.Failed("reading the PCR", err))
+				s.restart(fault.Failed("reading the PCR", err))
 			case s.chain.Dirty:
 				s.restart(errors.New("a TPM command failed"))
 			case pcr != s.chain.PCR:

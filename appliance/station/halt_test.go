@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"touchmark/appliance/operator"
-	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/fault"
 	"touchmark/appliance/station/past"
 	"touchmark/appliance/update"
 	"touchmark/hostlink/message"
@@ -96,7 +96,7 @@ func haltCases() []haltCase {
 	foreign := func(b *board) { b.tpm.tpm.ExtendHead([32]byte{1}) }
 	usedPCR := func(b *board) { b.tpm.tpm.ExtendPCR([32]byte{1}) }
 	closed := func(h recovery.Halt) func(*board) {
-		return func(b *board) { b.cfg.Fault = chain.Halted(h, errors.New("for a reason")) }
+		return func(b *board) { b.cfg.Fault = fault.Halted(h, errors.New("for a reason")) }
 	}
 	open := func(b *board) { b.cfg.Fault, b.log = nil, nil }
 	absent := func(b *board) {
@@ -231,10 +231,10 @@ func TestWhatHaltsHasAState(t *testing.T) {
 		{past.ErrNoLog, recovery.NotEnrolled},
 		{past.Damaged(7, errors.New("nonsense")), recovery.LogDamaged},
 		{&ledgerstore.CorruptError{}, recovery.LogDamaged},
-		{chain.Unreadable(errors.New("I/O error")), recovery.LogUnreadable},
-		{chain.ErrClosed, recovery.LogClosed},
+		{fault.Unreadable(errors.New("I/O error")), recovery.LogUnreadable},
+		{fault.ErrClosed, recovery.LogClosed},
 	} {
-		if h := chain.HaltOf(c.err); h.Halt != c.want || !strings.HasPrefix(h.Error(), string(c.want)+": "+c.want.Advice()) {
+		if h := fault.HaltOf(c.err); h.Halt != c.want || !strings.HasPrefix(h.Error(), string(c.want)+": "+c.want.Advice()) {
 			t.Errorf("%v: %v", c.err, h)
 		}
 	}

@@ -6,16 +6,17 @@ import (
 	"time"
 
 	"touchmark/appliance/intake"
-	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/fault"
+	"touchmark/appliance/station/healing"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor/recovery"
 )
 
-// healing is a halted board that asks a host for the entries that HEAD took
+// mending is a halted board that asks a host for the entries that HEAD took
 // and this disk does not have. It outlives sessions: the same host goes on where
 // it was.
-type healing struct {
-	*chain.Healing
+type mending struct {
+	*healing.Healing
 	host     string
 	session  uint64    // of the link, that was asked in
 	promised uint64    // entries that the host said it has
@@ -27,7 +28,7 @@ const healEvery = time.Second
 
 // askMirror asks the host that was just welcomed for what is missing here.
 func (s *Station) askMirror() {
-	var h *chain.HaltError
+	var h *fault.HaltError
 	g := s.healing
 	if !errors.As(s.halted, &h) || h.Halt != recovery.HeadAhead && h.Halt != recovery.HeadUnknown {
 		s.healing = nil
@@ -39,12 +40,12 @@ func (s *Station) askMirror() {
 			s.endHealing(nil)
 			return
 		}
-		n, err := s.chain.Heal(h)
+		n, err := healing.Begin(s.cfg.Store, s.past.Trust, h)
 		if err != nil {
 			s.log.Error().Err(err).Msg("asking for missing entries")
 			return
 		}
-		s.healing = &healing{Healing: n, host: s.line.Host()}
+		s.healing = &mending{Healing: n, host: s.line.Host()}
 	case g.session == s.line.Session() && g.promised >= h.Observed.Mirror:
 		return // it was asked and had nothing else to offer, or its answer is on its way
 	}
@@ -64,8 +65,8 @@ func (s *Station) offered(m *message.Entries) {
 		s.refuse(message.JobID{}, message.CodeBadMessage, "nobody asked for these entries")
 		return
 	}
-	whole, err := s.chain.Take(g.Healing, m.Entries)
-	var h *chain.HaltError
+	whole, err := g.Take(m.Entries)
+	var h *fault.HaltError
 	switch {
 	case errors.As(err, &h):
 		s.healing, s.halted = nil, nil

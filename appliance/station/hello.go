@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"touchmark/appliance/intake"
-	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/fault"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/quote"
@@ -121,7 +121,7 @@ func (s *Station) noteHead(size uint64, root [32]byte) {
 
 // promised tells a halted board whether a mirror claims to have what it lacks.
 func (s *Station) promised(size uint64) {
-	var h *chain.HaltError
+	var h *fault.HaltError
 	if !errors.As(s.halted, &h) || h.Halt != recovery.HeadUnknown && h.Halt != recovery.HeadAhead {
 		return
 	}
@@ -155,34 +155,12 @@ func (s *Station) welcome(nonce [16]byte) {
 // hello came: entries sent in between would make it look rolled back.
 func (s *Station) sendWelcome(nonce [16]byte, a quote.Attestation) {
 	s.measure()
+	now := s.standing()
 	w := message.Welcome{
 		Nonce: nonce, Origin: s.past.Trust.Origin, Firmware: s.cfg.Firmware, Policy: s.past.Policy.Hash,
-		Time: s.clock.Now(), State: s.state(), Halt: s.haltWord(), Writes: s.wear.Writes, Days: s.wear.Days, Total: s.cfg.Store.Size(), Checkpoint: s.chain.Checkpoint,
+		Time: s.clock.Now(), State: now.State(), Halt: string(now.Halt), Writes: s.wear.Writes, Days: s.wear.Days, Total: s.cfg.Store.Size(), Checkpoint: s.chain.Checkpoint,
 		Attest: a.Attest, Sig: a.Sig,
 	}
 	s.line.Send(w.Marshal())
 	s.askMirror()
-}
-
-// haltWord is the halt state, "" if the board has not halted.
-func (s *Station) haltWord() string {
-	if s.halted == nil {
-		return ""
-	}
-	return string(chain.HaltOf(s.halted).Halt)
-}
-
-// state is the board's state in one word.
-func (s *Station) state() string {
-	switch {
-	case s.halted != nil:
-		return message.StateHalted
-	case !s.clock.Confirmed():
-		return "time-unconfirmed"
-	case s.silent:
-		return "tpm-silent"
-	case s.starting:
-		return "starting"
-	}
-	return message.StateReady
 }

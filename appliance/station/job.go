@@ -12,6 +12,7 @@ import (
 	"touchmark/appliance/sigformat"
 	"touchmark/appliance/sigformat/signing"
 	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/fault"
 	"touchmark/appliance/station/keys"
 	"touchmark/appliance/station/meaning"
 	"touchmark/appliance/station/past"
@@ -140,11 +141,11 @@ func (s *Station) afterFault() error {
 	if !s.chain.Dirty {
 		return nil
 	}
-	last, taken, err := s.lastTime()
+	last, taken, err := s.chain.LastTime()
 	if err == nil {
-		err = s.startChain(last, taken)
+		err = s.chain.Start(s.clock.Now(), last, taken, s.cfg.Firmware, s.clock.Vouched())
 	}
-	if err == nil || !chain.Passes(err) {
+	if err == nil || !fault.Passes(err) {
 		return err
 	}
 	return intake.Refuse(message.CodeBusy, "the TPM does not answer as it should, ask again: %v", err)

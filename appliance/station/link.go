@@ -3,9 +3,9 @@ package station
 import (
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/intake"
-	"touchmark/appliance/station/chain"
 	"touchmark/appliance/station/challenges"
 	"touchmark/appliance/station/decree"
+	"touchmark/appliance/station/fault"
 	"touchmark/appliance/station/line"
 	"touchmark/appliance/station/rounds"
 	"touchmark/hostlink/message"
@@ -104,7 +104,7 @@ func (s *Station) push() { s.unlessUnreadable(s.line.Push()) }
 
 func (s *Station) unlessUnreadable(err error) {
 	if err != nil {
-		s.halt(chain.Unreadable(err))
+		s.halt(fault.Unreadable(err))
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/fault"
 	"touchmark/appliance/station/past"
 	"touchmark/tpm/anchor/recovery"
 )
@@ -41,7 +41,7 @@ func (s *Station) scrub(ctx context.Context) (wait func()) {
 func (s *Station) scrubbed(n uint64, err error) {
 	if err != nil {
 		s.view.Scrub = "damaged"
-		s.halt(chain.Halted(recovery.LogDamaged, err))
+		s.halt(fault.Halted(recovery.LogDamaged, err))
 		return
 	}
 	s.view.Scrub = fmt.Sprintf("whole, %d entries", n)

@@ -5,7 +5,9 @@ import (
 
 	"touchmark/appliance/ceremony"
 	"touchmark/appliance/operator"
+	"touchmark/appliance/station/fault"
 	"touchmark/appliance/station/keys"
+	"touchmark/appliance/station/standing"
 	"touchmark/appliance/station/token"
 	"touchmark/tpm/ledger"
 )
@@ -29,15 +31,34 @@ func (s *Station) redraw() {
 	s.view.Emulated = s.past.Trust.Emulated
 	s.view.Token, s.view.LogSize = s.token.State(), s.cfg.Store.Size()
 	s.view.Host, s.view.Queue = s.hostWord(), len(s.queue)
-	s.view.State, s.view.Halt = s.state(), s.haltWord()
+	now := s.standing()
+	s.view.State, s.view.Halt = now.State(), string(now.Halt)
 	s.view.Warning = strings.Join(strings.Fields(s.clock.Warning()+" "+keys.Warning(&s.past.Law, s.clock.Now())+" "+s.updates.Warning(s.lacks())+" "+s.cfg.Notice), " ")
 	s.view.Writes, s.view.Days = s.wear.Writes, s.wear.Days
-	s.view.Job, s.view.Order, s.view.Ask, s.view.Halted = s.jobView(), s.orderView(), s.ask(), ""
+	s.view.Job, s.view.Order, s.view.Ask, s.view.Halted = s.jobView(), s.orderView(), now.Ask(), ""
 	if s.halted != nil && s.job == nil {
 		s.view.Halted = s.halted.Error()
 	}
 	s.details()
 	s.paint()
+}
+
+// standing is how the board stands.
+func (s *Station) standing() standing.Board {
+	b := standing.Board{
+		Confirmed: s.clock.Confirmed(), Starting: s.starting, Silent: s.silent, Stopped: s.stopped,
+		NeedsPIN: s.token.State() == token.PIN,
+	}
+	if s.halted != nil {
+		b.Halt = fault.HaltOf(s.halted).Halt
+	}
+	if s.job != nil {
+		b.Job = s.job.machine
+	}
+	if d := s.decree; d != nil && d.state == decreeShown {
+		b.Order = &standing.Order{Cert: d.Kind == ledger.KindCert, Alone: d.alone}
+	}
+	return b
 }
 
 // paint shows the view as it is.
@@ -57,37 +78,6 @@ func (s *Station) origin() string {
 // say shows a line to the operator without changing what is on display.
 func (s *Station) say(text string) {
 	s.show("update", text)
-}
-
-// ask is what the operator is asked now, most urgent first.
-func (s *Station) ask() operator.Ask {
-	phase := ceremony.Refused
-	if s.job != nil {
-		phase = s.job.machine.Phase()
-	}
-	switch {
-	case phase == ceremony.Touching && s.job.machine.Denied():
-		return operator.AskNoTouch
-	case s.job == nil && s.decree != nil && s.decree.state == decreeShown && !s.stopped:
-		if s.decree.Kind == ledger.KindCert && s.token.State() == token.PIN {
-			return operator.AskPIN
-		}
-		if s.decree.alone {
-			return operator.AskUnmirrored
-		}
-		return operator.AskArm
-	case s.halted != nil || s.stopped:
-		return operator.AskNothing
-	case phase == ceremony.Touching:
-		return operator.AskTouch
-	case !s.clock.Confirmed():
-		return operator.AskTime
-	case s.token.State() == token.PIN:
-		return operator.AskPIN
-	case phase == ceremony.Shown:
-		return operator.AskArm
-	}
-	return operator.AskNothing
 }
 
 // ready tells that the board waits for work, and for the PIN if it needs that

@@ -29,6 +29,7 @@ import (
 	"touchmark/appliance/station/challenges"
 	"touchmark/appliance/station/clock"
 	"touchmark/appliance/station/decree"
+	"touchmark/appliance/station/fault"
 	"touchmark/appliance/station/line"
 	"touchmark/appliance/station/linkproc"
 	"touchmark/appliance/station/loop"
@@ -53,7 +54,7 @@ type Link = linkproc.Link
 type Config struct {
 	Store    past.Log // past.Absent if there is none
 	Genesis  []byte   // a copy of its genesis entry from beside it, nil if there is none
-	Fault    error    // a *chain.HaltError that was found before the board came up, or nil
+	Fault    error    // a *fault.HaltError that was found before the board came up, or nil
 	TPM      TPM
 	Token    func() (Token, error) // opens the token; called again after a removal
 	Link     func(context.Context) (Link, error)
@@ -94,9 +95,9 @@ type Station struct {
 	past       *past.Past   // what the chain's log says
 
 	fault    error // what keeps the board from starting
-	halted   error // a *chain.HaltError
+	halted   error // a *fault.HaltError
 	lost     *job  // a restart came upon it; the host is told how it ended
-	healing  *healing
+	healing  *mending
 	ordered  *errand         // a restart came upon it; the host is told what became of it
 	updates  *updates.Keeper // nil if Config has none
 	decree   *errand         // an administrators' order that is shown or under way
@@ -138,7 +139,7 @@ func New(cfg Config) *Station {
 }
 
 // keepClock goes on with the correction of the clock that the log tells of; taken as
-// lastTime answers. It reports whether there is one.
+// chain.LastTime answers. It reports whether there is one.
 func (s *Station) keepClock(taken bool) bool {
 	return s.clock.Keep(s.past.LastBoot, s.past.LastTime, s.past.Correction, taken)
 }
@@ -155,7 +156,7 @@ func (s *Station) load() {
 // that comes back from a mirror, names the key of an earlier time. A start compares again.
 func (s *Station) loadDisk() error {
 	err := s.chain.Load(s.clock.Now())
-	if err != nil && chain.HaltOf(err).Halt == recovery.LogKeyWrong {
+	if err != nil && fault.HaltOf(err).Halt == recovery.LogKeyWrong {
 		return nil
 	}
 	return err
@@ -263,8 +264,8 @@ func (s *Station) boot(by string) {
 // the display says so until that has ended. A halt that something leads out of
 // gives way to what is met on that way.
 func (s *Station) halt(err error) {
-	if s.halted == nil || chain.LedOut(s.halted) {
-		s.halted = chain.HaltOf(err)
+	if s.halted == nil || fault.LedOut(s.halted) {
+		s.halted = fault.HaltOf(err)
 	}
 	s.log.Error().Err(err).Msg("halted")
 	text := haltedText(s.halted)

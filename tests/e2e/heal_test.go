@@ -67,7 +67,7 @@ func (r *rig) grows(kib int) {
 	defer func() { r.must(store.Close()) }()
 	c := chain.New(chain.Config{Store: store, TPM: tpm, Key: logkey.Ring{Dir: r.Board}.Find, Log: zerolog.Nop()})
 	r.must(c.Load(time.Now()))
-	r.must(c.Start(time.Now().UTC().Truncate(time.Second), time.Time{}, update.Version, ledger.ClockSystem))
+	r.must(c.Start(time.Now().UTC().Truncate(time.Second), time.Time{}, false, update.Version, ledger.ClockSystem))
 	pad := "\n" + strings.Repeat("# "+strings.Repeat("x", 97)+"\n", 200)
 	previous := uint64(0)
 	for serial, n := 2, 0; n < kib<<10; serial, n = serial+1, n+len(text) {

@@ -14,7 +14,7 @@ import (
 	"touchmark/appliance/enrol/progress"
 	"touchmark/appliance/enrol/stopped"
 	"touchmark/appliance/station"
-	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/fault"
 	"touchmark/appliance/station/past"
 	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/device"
@@ -68,7 +68,7 @@ func noFile(path string) bool {
 // halt notes the first thing that is wrong.
 func (b *board) halt(h recovery.Halt, why error) {
 	if b.fault == nil {
-		b.fault = chain.Halted(h, why)
+		b.fault = fault.Halted(h, why)
 	}
 }
 

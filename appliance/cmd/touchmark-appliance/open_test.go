@@ -13,7 +13,7 @@ import (
 
 	"touchmark/appliance/enrol/logkey"
 	"touchmark/appliance/enrol/progress"
-	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/fault"
 	"touchmark/appliance/station/past"
 	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/ledgerstore"
@@ -78,7 +78,7 @@ func TestOpenBoard(t *testing.T) {
 			b, err := openBoard(dir)
 			must(t, err)
 			defer b.close()
-			var h *chain.HaltError
+			var h *fault.HaltError
 			if errors.As(b.fault, &h) != (c.want != "") || h != nil && h.Halt != c.want {
 				t.Errorf("%v, want %s", b.fault, c.want)
 			}

@@ -1,6 +1,6 @@
 // Package chain keeps the log and the TPM in agreement: where HEAD and the PCR
-// stand as the log explains them, how a commit moves them, what a start
-// concludes and mends, and how a log that lost its end takes it from a mirror.
+// stand as the log explains them, how a commit moves them, and what a start
+// concludes and mends.
 // The rules are docs/spec/anchor.md, section 4; what a state means is decided in
 // package recovery.
 //
@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/mod/sumdb/note"
 
+	"touchmark/appliance/station/fault"
 	"touchmark/appliance/station/past"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/anchor/recovery"
@@ -74,13 +75,13 @@ func New(cfg Config) *Chain {
 // Load reads the past. It does not touch the TPM.
 func (c *Chain) Load(now time.Time) error {
 	if err := c.Past.Load(now); err != nil {
-		return Unreadable(err)
+		return fault.Unreadable(err)
 	}
 	if err := c.checkKey(); err != nil {
 		return err
 	}
 	if err := c.lastCheckpoint(); err != nil {
-		return Unreadable(err)
+		return fault.Unreadable(err)
 	}
 	return nil
 }
@@ -88,7 +89,7 @@ func (c *Chain) Load(now time.Time) error {
 // obey makes the administrators' entries the law.
 func (c *Chain) obey() error {
 	if err := c.Past.Obey(); err != nil {
-		return Unreadable(err)
+		return fault.Unreadable(err)
 	}
 	return c.checkKey()
 }
@@ -97,7 +98,7 @@ func (c *Chain) obey() error {
 func (c *Chain) checkKey() error {
 	key, err := c.cfg.Key(c.Past.LogKey)
 	if err != nil {
-		return Halted(recovery.LogKeyWrong, err)
+		return fault.Halted(recovery.LogKeyWrong, err)
 	}
 	c.key = key
 	return nil
@@ -135,7 +136,7 @@ type Unsigned struct {
 func (c *Chain) Unsigned() (*Unsigned, error) {
 	root, err := c.cfg.Store.Root(c.Plan.Size)
 	if err != nil {
-		return nil, Unreadable(err)
+		return nil, fault.Unreadable(err)
 	}
 	return &Unsigned{ledger.CheckpointBody(c.Past.Trust.Origin, c.Plan.Size, root), c.Plan.Prev, c.key, c.Past.InForce()}, nil
 }
@@ -173,7 +174,7 @@ func (c *Chain) Append(plan *anchor.Plan, entries ...Entry) error {
 		raws[i] = e.Raw
 	}
 	if err := c.cfg.Store.Append(raws, plan); err != nil {
-		return Halted(recovery.LogUnwritable, err)
+		return fault.Halted(recovery.LogUnwritable, err)
 	}
 	for _, e := range entries {
 		if err := c.Past.Add(e.Header, e.Body); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"touchmark/appliance/station/fault"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/quote"
@@ -79,7 +80,7 @@ func (c *Chain) Attestation(m Commit, unsigned *Unsigned, told func(checkpoint [
 	tag := quote.CertifyTag(m.Plan.X)
 	certify, err := c.cfg.TPM.CertifyHead(tag)
 	if err != nil {
-		return nil, Failed("attesting HEAD", err)
+		return nil, fault.Failed("attesting HEAD", err)
 	}
 	checked := make(chan error, 1)
 	go func() {
@@ -123,7 +124,7 @@ func sameRun(a, b quote.Clock) bool {
 func (c *Chain) Certified(tag, head [32]byte) (quote.Attestation, quote.NVFacts, error) {
 	a, err := c.cfg.TPM.CertifyHead(tag)
 	if err != nil {
-		return a, quote.NVFacts{}, Failed("attesting HEAD", err)
+		return a, quote.NVFacts{}, fault.Failed("attesting HEAD", err)
 	}
 	facts, err := c.certifies(a, tag, head)
 	return a, facts, err
@@ -142,7 +143,7 @@ func (c *Chain) certifies(a quote.Attestation, tag, head [32]byte) (quote.NVFact
 func (c *Chain) quoted(tag, pcr [32]byte) (quote.Attestation, error) {
 	a, err := c.cfg.TPM.QuotePCR(tag)
 	if err != nil {
-		return a, Failed(fmt.Sprintf("quoting PCR %d", c.Past.Trust.PCR), err)
+		return a, fault.Failed(fmt.Sprintf("quoting PCR %d", c.Past.Trust.PCR), err)
 	}
 	facts, err := c.Past.AK.VerifyQuote(a, c.Past.Trust.PCR, tag)
 	if err == nil && facts.PCRDigest != quote.PCRDigest(pcr) {

@@ -3,6 +3,7 @@ package chain
 import (
 	"errors"
 
+	"touchmark/appliance/station/fault"
 	"touchmark/appliance/station/past"
 	"touchmark/tpm/ledger"
 )
@@ -23,7 +24,7 @@ func Settled(log past.Log, attest *ledger.Attest, head [32]byte) error {
 	for p, err := range log.PlansBackward() {
 		switch {
 		case err != nil:
-			return Unreadable(err)
+			return fault.Unreadable(err)
 		case p.Size <= attested:
 			return nil
 		case p.Head() == head:

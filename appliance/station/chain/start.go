@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"touchmark/appliance/station/fault"
 	"touchmark/appliance/station/past"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/anchor/recovery"
@@ -15,14 +16,45 @@ import (
 	"touchmark/tpm/quote"
 )
 
+// LastTime is what the next entry must not be earlier than: the time of the
+// last one, or, if taken, that which the last one sets: a time order behind which
+// the board died, and which HEAD took.
+func (c *Chain) LastTime() (last time.Time, taken bool, err error) {
+	o := c.Past.Correction
+	if o == nil || o.Taken || o.Index+1 != c.cfg.Store.Size() {
+		return c.Past.LastTime, false, nil
+	}
+	for p, err := range c.cfg.Store.PlansBackward() {
+		if err != nil {
+			return c.Past.LastTime, false, fault.Unreadable(err)
+		}
+		if p.Size != c.cfg.Store.Size() {
+			break
+		}
+		head, err := c.cfg.TPM.Head()
+		if err != nil {
+			return c.Past.LastTime, false, fault.Failed("reading HEAD", err)
+		}
+		if head == p.Head() {
+			return o.To, true, nil
+		}
+		break
+	}
+	return c.Past.LastTime, false, nil
+}
+
 // Start explains the TPM's state from the log, mends what a crash or a
 // failed command left half done, and writes a boot entry, because the TPM may
 // have been reset in between.
 //
 // A time that is further ahead of the log than the TPM's clock explains halts it
-// before anything is written, as recovery.ClockAhead. Behind a time order that HEAD took and no
-// boot entry accounts for, ordered is the time that it set, or of what was logged since; else zero.
-func (c *Chain) Start(now, ordered time.Time, firmware, clock string) error {
+// before anything is written, as recovery.ClockAhead. last and taken are what LastTime
+// answers.
+func (c *Chain) Start(now, last time.Time, taken bool, firmware, clock string) error {
+	ordered := last // behind a time order that HEAD took and no boot entry accounts for; else zero
+	if o := c.Past.Correction; !taken && (o == nil || !o.Taken) {
+		ordered = time.Time{}
+	}
 	recovery, err := c.reconcile(now, ordered)
 	if err != nil {
 		return err
@@ -69,7 +101,7 @@ func (c *Chain) reconcile(now, ordered time.Time) (string, error) {
 	if d.ExtendPCR != nil {
 		word = "pcr-caught-up"
 		if err := c.cfg.TPM.ExtendPCR(*d.ExtendPCR); err != nil {
-			return "", Failed(fmt.Sprintf("catching PCR %d up with HEAD", c.Past.Trust.PCR), err)
+			return "", fault.Failed(fmt.Sprintf("catching PCR %d up with HEAD", c.Past.Trust.PCR), err)
 		}
 	}
 	p := plans[d.Committed]
@@ -122,7 +154,7 @@ func (c *Chain) conclude(now, ordered time.Time) ([]anchor.Plan, recovery.Decisi
 	if err == nil && d.Halt != "" && !c.Past.Whole {
 		c.cfg.Log.Warn().Str("halt", string(d.Halt)).Msg("reading the whole log")
 		if err = c.Past.LoadAll(now); err != nil {
-			err = Unreadable(err)
+			err = fault.Unreadable(err)
 		} else {
 			plans, o, d, err = c.decide()
 		}
@@ -130,9 +162,9 @@ func (c *Chain) conclude(now, ordered time.Time) ([]anchor.Plan, recovery.Decisi
 	switch {
 	case err != nil:
 	case d.Halt != "":
-		err = &HaltError{Halt: d.Halt, Observed: o, Decision: d}
+		err = &fault.HaltError{Halt: d.Halt, Observed: o, Decision: d}
 	case d.Committed < 0:
-		err = Halted(recovery.NotEnrolled, errors.New("HEAD never took the genesis entry"))
+		err = fault.Halted(recovery.NotEnrolled, errors.New("HEAD never took the genesis entry"))
 	default:
 		err = c.plausible(now, ordered, o.Clock)
 	}
@@ -151,22 +183,7 @@ func (c *Chain) plausible(now, ordered time.Time, clock quote.Clock) error {
 	if !now.After(latest) {
 		return nil
 	}
-	return Halted(recovery.ClockAhead, &ClockError{Now: now, Last: c.Past.LastTime, Latest: latest})
-}
-
-// ClockError says what is wrong with a clock that the board cannot start with. A time
-// order leads out of it.
-type ClockError struct {
-	Now, Last time.Time // of the clock; of the log's last entry
-	Latest    time.Time // what it may say at most; zero if it is behind
-}
-
-func (e *ClockError) Error() string {
-	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-	if e.Latest.IsZero() {
-		return fmt.Sprintf("the clock (%s) is behind the last log entry (%s): set the clock and restart, or have the administrators order a time", stamp(e.Now), stamp(e.Last))
-	}
-	return fmt.Sprintf("the clock (%s) is too far ahead of the last log entry (%s); by the TPM's clock it is %s at most: set the clock and restart, or have the administrators order the time", stamp(e.Now), stamp(e.Last), stamp(e.Latest))
+	return fault.Halted(recovery.ClockAhead, &fault.ClockError{Now: now, Last: c.Past.LastTime, Latest: latest})
 }
 
 // decide reads the TPM and asks package recovery what its state means. The
@@ -174,7 +191,7 @@ func (e *ClockError) Error() string {
 // same key can be compared (TPM 2.0 part 1, 36.7: they carry a constant offset).
 func (c *Chain) decide() (plans []anchor.Plan, o recovery.Observed, d recovery.Decision, err error) {
 	if err := c.Past.ReadClock(); err != nil {
-		return nil, o, d, Unreadable(err)
+		return nil, o, d, fault.Unreadable(err)
 	}
 	if o, err = c.observe(); err != nil {
 		return nil, o, d, err
@@ -183,7 +200,7 @@ func (c *Chain) decide() (plans []anchor.Plan, o recovery.Observed, d recovery.D
 		return nil, o, recovery.Decide(o), nil
 	}
 	if o.Plans, err = c.plansSince(o.Since.Size, o.Head); err != nil {
-		return nil, o, d, Unreadable(err)
+		return nil, o, d, fault.Unreadable(err)
 	}
 	return o.Plans, o, recovery.Decide(o), nil
 }
@@ -194,15 +211,15 @@ func (c *Chain) observe() (o recovery.Observed, err error) {
 	if o.Head, err = c.cfg.TPM.Head(); err != nil {
 		var foreign *device.ForeignHeadError
 		o.HeadMissing = errors.Is(err, device.ErrNoHead) || errors.As(err, &foreign)
-		return o, missing(o, Failed("reading HEAD", err))
+		return o, missing(o, fault.Failed("reading HEAD", err))
 	}
 	if o.PCR, err = c.cfg.TPM.PCR(); err != nil {
-		return o, Failed("reading the PCR", err)
+		return o, fault.Failed("reading the PCR", err)
 	}
 	_, facts, err := c.Certified(quote.BootTag([32]byte{}), o.Head)
 	if err != nil {
 		o.HeadMissing = errors.Is(err, device.ErrNoHead)
-		o.AKMissing = errors.Is(err, device.ErrNoAK) || !Passes(err) && !errors.Is(err, ErrUnexplained) // it signs, and it is another key
+		o.AKMissing = errors.Is(err, device.ErrNoAK) || !fault.Passes(err) && !errors.Is(err, ErrUnexplained) // it signs, and it is another key
 		return o, missing(o, err)
 	}
 	o.Clock = facts.Clock

@@ -15,7 +15,7 @@ import (
 	"touchmark/appliance/policy"
 	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/appliance/sigformat/signing"
-	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/fault"
 	"touchmark/appliance/station/meaning"
 	"touchmark/appliance/station/past"
 	"touchmark/hostlink/message"
@@ -41,7 +41,7 @@ type Board struct {
 	Image  func(*order.Image) error                 // says why the board does not take an image
 	Time   time.Time
 	Busy   error // why it takes no order now, nil if it does
-	Halted error // a *chain.HaltError, nil if it has not
+	Halted error // a *fault.HaltError, nil if it has not
 }
 
 // ErrDone refuses an order that needs not be given again.
@@ -192,17 +192,17 @@ func (b *Board) takes(k *order.Key) error {
 // leads says why an order does not lead out of the state that the board has
 // halted in. One that is not halted takes all but a resume.
 func (b *Board) leads(d *Decree) error {
-	var h *chain.HaltError
+	var h *fault.HaltError
 	switch {
 	case b.Past.Closed:
-		return intake.Refuse(message.CodeHalted, "%v", chain.ErrClosed)
+		return intake.Refuse(message.CodeHalted, "%v", fault.ErrClosed)
 	case errors.As(b.Halted, &h) && d.Kind == ledger.KindResume:
 		if err := h.Decision.Resume(h.Observed, d.Order.Action.(*order.Resume)); err != nil {
 			return intake.Refuse(message.CodeHalted, "%v", err)
 		}
 	case d.Kind == ledger.KindResume:
 		return intake.Refuse(message.CodeBadMessage, "the board has not halted in a state that administrators can order to resume from")
-	case chain.OverClock(b.Halted) && d.Kind == ledger.KindTime:
+	case fault.OverClock(b.Halted) && d.Kind == ledger.KindTime:
 	case b.Halted != nil:
 		return intake.Refuse(message.CodeHalted, "the appliance has halted: %v", b.Halted)
 	}

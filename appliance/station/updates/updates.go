@@ -14,7 +14,7 @@ import (
 	"strings"
 
 	"touchmark/appliance/intake"
-	"touchmark/appliance/station/chain"
+	"touchmark/appliance/station/fault"
 	"touchmark/appliance/station/loop"
 	"touchmark/appliance/update"
 	"touchmark/hostlink/message"
@@ -86,7 +86,7 @@ func (k *Keeper) Wait() {
 	}
 }
 
-// Check answers, as a *chain.HaltError, why a board halts over its image: it is older
+// Check answers, as a *fault.HaltError, why a board halts over its image: it is older
 // than the TPM allows. Enrolled reports whether the TPM is one of a log.
 func (k *Keeper) Check(enrolled func() bool) error {
 	if k == nil {
@@ -99,15 +99,15 @@ func (k *Keeper) Check(enrolled func() bool) error {
 		if !enrolled() {
 			return nil // it is not the TPM of this log: what is read next says so
 		}
-		return chain.Halted(recovery.NotEnrolled, err)
+		return fault.Halted(recovery.NotEnrolled, err)
 	case errors.As(err, &foreign):
-		return chain.Halted(recovery.ImageOld, err)
+		return fault.Halted(recovery.ImageOld, err)
 	case err != nil:
-		return chain.Failed("reading the image counter", err)
+		return fault.Failed("reading the image counter", err)
 	}
 	k.cfg.Board.Floor = floor
 	if b := k.cfg.Board; b.Serial < floor {
-		return chain.Halted(recovery.ImageOld, fmt.Errorf("this image has serial %d, the TPM demands %d at least: somebody started an old one, write the newest to the card", b.Serial, floor))
+		return fault.Halted(recovery.ImageOld, fmt.Errorf("this image has serial %d, the TPM demands %d at least: somebody started an old one, write the newest to the card", b.Serial, floor))
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package chain
+package healing
 
 import (
 	"bytes"
@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"touchmark/appliance/station/past"
+	"touchmark/appliance/station/fault"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/anchor/recovery"
@@ -24,8 +24,7 @@ type lostEnd struct {
 	t     *testing.T
 	trust anchor.Trust
 	store *ledgerstore.Store
-	halt  *HaltError
-	chain *Chain
+	halt  *fault.HaltError
 	bytes int // that the mirror gave
 }
 
@@ -42,8 +41,6 @@ func newLostEnd(t *testing.T) *lostEnd {
 	if err := l.store.Append([][]byte{first}, &anchor.Plan{Size: 1, X: l.x(1, ledger.LeafHash(first))}); err != nil {
 		t.Fatal(err)
 	}
-	l.chain = &Chain{cfg: Config{Store: l.store}, Past: past.New(past.Config{Store: l.store})}
-	l.chain.Past.Trust = &l.trust
 	return l
 }
 
@@ -95,7 +92,7 @@ func (l *lostEnd) halts(n uint64) {
 		o.Attested = o.Size - 2 // the newest commit is not attested yet
 	}
 	o.Head = head
-	l.halt = &HaltError{Halt: recovery.HeadUnknown, Observed: o}
+	l.halt = &fault.HaltError{Halt: recovery.HeadUnknown, Observed: o}
 }
 
 // gives answers until the board is content, or has so many entries.
@@ -106,7 +103,7 @@ func (l *lostEnd) gives(g *Healing, until uint64) (whole bool, err error) {
 		for size := 0; size < 100<<10; size += len(part[len(part)-1]) {
 			part = append(part, l.entry(g.Next+uint64(len(part))))
 		}
-		whole, err = l.chain.Take(g, part)
+		whole, err = g.Take(part)
 		held := 0
 		for _, e := range g.held {
 			held += len(e)
@@ -123,7 +120,7 @@ func (l *lostEnd) gives(g *Healing, until uint64) (whole bool, err error) {
 
 func (l *lostEnd) begins() *Healing {
 	l.t.Helper()
-	g, err := l.chain.Heal(l.halt)
+	g, err := Begin(l.store, &l.trust, l.halt)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -174,7 +171,7 @@ func TestHealingTakesOnlyWhatLeadsToHead(t *testing.T) {
 		l.halts(commits)
 		g := l.begins()
 		for !g.Filling() {
-			if _, err := l.chain.Take(g, [][]byte{l.entry(g.Next)}); err != nil {
+			if _, err := g.Take([][]byte{l.entry(g.Next)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -184,9 +181,9 @@ func TestHealingTakesOnlyWhatLeadsToHead(t *testing.T) {
 			if g.Next >= at {
 				raw = other(g.Next, raw)
 			}
-			_, err = l.chain.Take(g, [][]byte{raw})
+			_, err = g.Take([][]byte{raw})
 		}
-		var h *HaltError
+		var h *fault.HaltError
 		if err == nil && l.store.Size() > at || errors.As(err, &h) {
 			t.Errorf("changed at %d: %v", at, err)
 		}
@@ -209,14 +206,14 @@ func TestHealingFails(t *testing.T) {
 			t.Fatal(merr)
 		}
 		n += len(raw)
-		_, err = l.chain.Take(g, [][]byte{raw})
+		_, err = g.Take([][]byte{raw})
 	}
 	if err == nil || !strings.Contains(err.Error(), "without a commit") {
 		t.Fatal(err)
 	}
 	g = l.begins()
 	for !g.Filling() {
-		if _, err := l.chain.Take(g, [][]byte{l.entry(g.Next)}); err != nil {
+		if _, err := g.Take([][]byte{l.entry(g.Next)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -224,9 +221,9 @@ func TestHealingFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	for err = nil; err == nil; {
-		_, err = l.chain.Take(g, [][]byte{l.entry(g.Next)})
+		_, err = g.Take([][]byte{l.entry(g.Next)})
 	}
-	var h *HaltError
+	var h *fault.HaltError
 	if !errors.As(err, &h) || h.Halt != recovery.LogUnwritable {
 		t.Fatal(err)
 	}

@@ -1,8 +1,11 @@
-package chain
+// Package fault sorts what stops a board: halt states with what led to them, and
+// commands of the TPM that may succeed when they are tried again.
+package fault
 
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"touchmark/appliance/station/past"
 	"touchmark/tpm/anchor/recovery"
@@ -92,4 +95,19 @@ func Failed(what string, err error) error { return &tpmError{what, err} }
 func Passes(err error) bool {
 	var t *tpmError
 	return errors.As(err, &t)
+}
+
+// ClockError says what is wrong with a clock that the board cannot start with. A time
+// order leads out of it.
+type ClockError struct {
+	Now, Last time.Time // of the clock; of the log's last entry
+	Latest    time.Time // what it may say at most; zero if it is behind
+}
+
+func (e *ClockError) Error() string {
+	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	if e.Latest.IsZero() {
+		return fmt.Sprintf("the clock (%s) is behind the last log entry (%s): set the clock and restart, or have the administrators order a time", stamp(e.Now), stamp(e.Last))
+	}
+	return fmt.Sprintf("the clock (%s) is too far ahead of the last log entry (%s); by the TPM's clock it is %s at most: set the clock and restart, or have the administrators order the time", stamp(e.Now), stamp(e.Last), stamp(e.Latest))
 }

@@ -1,4 +1,7 @@
-package chain
+// Package healing fills up a log that lost its end from a mirror
+// (docs/spec/anchor.md section 4.3): what HEAD took says which entries are the true
+// ones.
+package healing
 
 import (
 	"errors"
@@ -7,6 +10,8 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"touchmark/appliance/station/fault"
+	"touchmark/appliance/station/past"
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/ledger"
@@ -37,7 +42,9 @@ type Healing struct {
 	Next uint64 // index of the entry that is missing next
 	Disk uint64 // entries appended so far, and those before
 
-	halt     *HaltError
+	store    past.Log
+	trust    *anchor.Trust
+	halt     *fault.HaltError
 	missing  *recovery.Missing
 	marks    []mark // those ahead; the last one is HEAD's
 	filling  bool
@@ -52,31 +59,32 @@ type mark struct {
 	head [32]byte // after it
 }
 
-// Heal begins to collect what a halted board lacks.
-func (c *Chain) Heal(h *HaltError) (*Healing, error) {
-	g := &Healing{halt: h}
-	return g, c.follow(g)
+// Begin begins to collect what a board that halted lacks in its log; trust is what is
+// pinned of that.
+func Begin(store past.Log, trust *anchor.Trust, h *fault.HaltError) (*Healing, error) {
+	g := &Healing{store: store, trust: trust, halt: h}
+	return g, g.follow()
 }
 
 // follow begins behind the end of the disk.
-func (c *Chain) follow(g *Healing) error {
-	tree, err := c.tree()
+func (g *Healing) follow() error {
+	tree, err := g.tree()
 	if err != nil {
-		return Unreadable(err)
+		return fault.Unreadable(err)
 	}
 	g.Next, g.Disk, g.unmarked = tree.Size(), tree.Size(), 0
-	g.missing, err = recovery.NewMissing(c.Past.Trust, g.halt.Observed, tree)
+	g.missing, err = recovery.NewMissing(g.trust, g.halt.Observed, tree)
 	return err
 }
 
 // tree is that of all entries on this disk.
-func (c *Chain) tree() (*ledger.Tree, error) {
-	size := c.cfg.Store.Size()
+func (g *Healing) tree() (*ledger.Tree, error) {
+	size := g.store.Size()
 	var roots []tlog.Hash
 	for rest := size; rest > 0; {
 		level := bits.Len64(rest) - 1
 		at := (size - rest) >> level
-		h, err := c.cfg.Store.Hashes(level, at, 1)
+		h, err := g.store.Hashes(level, at, 1)
 		if err != nil {
 			return nil, err
 		}
@@ -87,7 +95,7 @@ func (c *Chain) tree() (*ledger.Tree, error) {
 }
 
 // For reports whether it is this halt that is being healed.
-func (g *Healing) For(h *HaltError) bool { return g.halt == h }
+func (g *Healing) For(h *fault.HaltError) bool { return g.halt == h }
 
 // Filling reports whether the survey is over: HEAD vouches for the entries that
 // are being fetched now.
@@ -102,8 +110,8 @@ var errOther = errors.New("these are not the entries that it gave before")
 
 // Take follows a mirror's next entries. It reports whether the log is whole; then
 // the log is to be loaded again. After an error the mirror is of no use, or the log
-// cannot be written: then the error is a HaltError.
-func (c *Chain) Take(g *Healing, entries [][]byte) (whole bool, err error) {
+// cannot be written: then the error is a *fault.HaltError.
+func (g *Healing) Take(entries [][]byte) (whole bool, err error) {
 	for _, e := range entries {
 		if err := g.missing.Add(e); err != nil {
 			return false, err
@@ -115,12 +123,12 @@ func (c *Chain) Take(g *Healing, entries [][]byte) (whole bool, err error) {
 		if !g.filling {
 			if g.survey() {
 				g.filling = true
-				return false, c.follow(g)
+				return false, g.follow()
 			}
 			continue
 		}
 		g.held = append(g.held, e)
-		if whole, err = c.fillUp(g); whole || err != nil {
+		if whole, err = g.fillUp(); whole || err != nil {
 			return whole, err
 		}
 	}
@@ -154,7 +162,7 @@ func (g *Healing) survey() (reached bool) {
 }
 
 // fillUp appends what is held, if it leads to the next mark.
-func (c *Chain) fillUp(g *Healing) (whole bool, err error) {
+func (g *Healing) fillUp() (whole bool, err error) {
 	next := g.marks[0]
 	var plans []anchor.Plan
 	if len(g.marks) == 1 {
@@ -177,8 +185,8 @@ func (c *Chain) fillUp(g *Healing) (whole bool, err error) {
 		plans = g.missing.Named()
 	}
 	g.filled = true
-	if err := c.fill(g, plans); err != nil {
-		return false, Halted(recovery.LogUnwritable, err)
+	if err := g.fill(plans); err != nil {
+		return false, fault.Halted(recovery.LogUnwritable, err)
 	}
 	g.marks = g.marks[1:]
 	return len(g.marks) == 0, nil
@@ -193,10 +201,10 @@ func (g *Healing) passed(size, mark uint64) error {
 }
 
 // fill appends the entries up to the last of some commits.
-func (c *Chain) fill(g *Healing, plans []anchor.Plan) error {
+func (g *Healing) fill(plans []anchor.Plan) error {
 	for _, p := range plans {
 		n := p.Size - g.Disk
-		if err := c.fillCommit(g.held[:n], p); err != nil {
+		if err := g.fillCommit(g.held[:n], p); err != nil {
 			return err
 		}
 		g.held, g.Disk = g.held[n:], p.Size
@@ -209,7 +217,7 @@ func (c *Chain) fill(g *Healing, plans []anchor.Plan) error {
 }
 
 // fillCommit appends the entries of one commit, the last of them with its plan.
-func (c *Chain) fillCommit(part [][]byte, p anchor.Plan) error {
+func (g *Healing) fillCommit(part [][]byte, p anchor.Plan) error {
 	for {
 		size, i := 0, 0
 		for i < len(part) && size+len(part[i]) <= maxHealAppend {
@@ -217,9 +225,9 @@ func (c *Chain) fillCommit(part [][]byte, p anchor.Plan) error {
 			i++
 		}
 		if i == len(part) {
-			return c.cfg.Store.Append(part, &p)
+			return g.store.Append(part, &p)
 		}
-		if err := c.cfg.Store.Append(part[:i], nil); err != nil {
+		if err := g.store.Append(part[:i], nil); err != nil {
 			return err
 		}
 		part = part[i:]
