@@ -1,9 +1,9 @@
 package station
 
 import (
-	"touchmark/appliance/ceremony"
 	"touchmark/appliance/sigformat/signing"
 	"touchmark/appliance/station/meaning"
+	"touchmark/appliance/station/perform"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -26,7 +26,10 @@ func (s *Station) prepareCert(d *errand, entry *ledger.Order) error {
 	if err != nil {
 		return err
 	}
-	d.job = &job{id: d.Hash, order: d, key: s.past.Named(d.Order.Action.(*order.Cert).Key), machine: ceremony.New(1), plans: []*signing.Plan{plan}, intent: entries[0], commit: s.chain.Commit(*p)}
+	d.job = &job{id: d.Hash, order: d, ceremony: perform.New(s.perform, perform.Subject{ID: d.Hash, Items: 1, Ordered: true, Alone: d.alone})}
+	d.job.ceremony.Fixed = perform.Fixed{
+		Key: s.past.Named(d.Order.Action.(*order.Cert).Key), Plans: []*signing.Plan{plan}, Intent: entries[0], Commit: s.chain.Commit(*p),
+	}
 	return nil
 }
 
@@ -34,17 +37,17 @@ func (s *Station) prepareCert(d *errand, entry *ledger.Order) error {
 func (s *Station) beginCert(d *errand) {
 	s.alarm = ""
 	s.job, d.state = d.job, decreeCommitting
-	s.step(d.job, ceremony.Arm{})
+	d.job.ceremony.Arm()
 }
 
 // certified is the end of it: the outcome is in the log.
 func (s *Station) certified(j *job, end ledger.ItemResult) {
 	d := j.order
 	s.job, d.job = nil, nil
-	switch taken := s.chain.Size >= j.commit.Plan.Size; {
-	case taken:
+	switch {
+	case j.ceremony.Committed():
 		s.decree = nil
-		s.certInForce(d, end, j.machine.Denied())
+		s.certInForce(d, end, j.ceremony.Machine().Denied())
 	case s.halted != nil:
 		s.decree = nil
 		s.refuse(d.Hash, message.CodeHalted, haltedText(s.halted))

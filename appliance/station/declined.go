@@ -3,6 +3,7 @@ package station
 import (
 	"time"
 
+	"touchmark/appliance/station/perform"
 	"touchmark/hostlink/message"
 )
 
@@ -34,11 +35,11 @@ func (s *Station) tellOrder() {
 	e := message.Event{State: message.EventArmed}
 	switch {
 	case d.job != nil:
-		e = d.job.event(time.Now())
+		e = d.job.ceremony.Event(time.Now())
 	case d.state == decreeShown && s.job != nil:
 		e.State = message.EventQueued
 	case d.state == decreeShown:
-		e.State, e.Seconds = message.EventShown, max(0, secondsTo(d.until, time.Now()))
+		e.State, e.Seconds = message.EventShown, max(0, perform.SecondsTo(d.until, time.Now()))
 	}
 	e.Job = d.Hash
 	s.line.Send(e.Marshal())

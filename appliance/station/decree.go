@@ -98,7 +98,7 @@ func (s *Station) orderView() *operator.Order {
 	}
 	state := d.state
 	if d.job != nil {
-		state = d.job.machine.Phase().String()
+		state = d.job.phase().String()
 	}
 	return &operator.Order{ID: d.ID, Kind: d.Kind, Lines: d.Lines(&s.past.Law, s.clock.Now()), State: state, Unmirrored: d.alone}
 }

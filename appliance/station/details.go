@@ -37,8 +37,8 @@ func (s *Station) details() {
 func (s *Station) left(now time.Time) int {
 	var until time.Time
 	switch j, d := s.job, s.decree; {
-	case j != nil && (j.machine.Phase() == ceremony.Touching || j.machine.Phase() == ceremony.Shown && j.order == nil):
-		until = j.until
+	case j != nil && (j.phase() == ceremony.Touching || j.phase() == ceremony.Shown && j.order == nil):
+		until = j.ceremony.Until()
 	case j == nil && d != nil && d.state == decreeShown:
 		until = d.until
 	}

@@ -46,7 +46,7 @@ func (s *Station) showRounds() {
 // board that halted can know.
 func (s *Station) settled() bool {
 	ready := s.halted != nil || s.clock.Confirmed() && !s.starting
-	return ready && !s.committing() && (s.job == nil || s.job.machine.Phase() == ceremony.Shown)
+	return ready && !s.committing() && (s.job == nil || s.job.phase() == ceremony.Shown)
 }
 
 // heard sorts the host's messages. Before a signed hello only a hello is answered.

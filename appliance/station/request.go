@@ -8,6 +8,7 @@ import (
 	"touchmark/appliance/intake"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/station/keys"
+	"touchmark/appliance/station/perform"
 	"touchmark/hostlink/message"
 )
 
@@ -150,11 +151,8 @@ func (s *Station) grant(r *policy.Request, now time.Time) (*policy.Grant, error)
 func (s *Station) present(j *job) {
 	s.job = j
 	j.key, _ = keys.For(&s.past.Law, j.grant, s.token.Holds, s.clock.Now()) // there is one, says grant
-	j.machine = ceremony.New(len(j.items))
-	j.until = time.Now().Add(s.cfg.ArmTimeout)
-	j.timer = s.loop.After(s.cfg.ArmTimeout, func() {
-		s.step(j, ceremony.Withdraw{Code: message.CodeArmTimeout, Text: "nobody armed it in time"})
-	})
+	j.ceremony = perform.New(s.perform, perform.Subject{ID: j.id, Items: len(j.items)})
+	j.ceremony.Limit(s.cfg.ArmTimeout)
 	s.log.Info().Str("job", j.id.String()).Str("class", j.grant.Class).Int("items", len(j.items)).Msg("shown")
 	s.tell(j)
 	s.show("shown", "")
@@ -182,15 +180,15 @@ func (s *Station) cancel(m *message.CancelNote) {
 		s.refuse(message.JobID{}, message.CodeHostForbidden, "host "+host+" cannot cancel job "+c.Job.String()+" of host "+j.request.Host)
 	case c.HostTime.Before(j.asked):
 		s.refuse(message.JobID{}, message.CodeStaleCancel, "the cancellation of job "+c.Job.String()+" is older than its submission")
-	case j.machine == nil:
+	case j.ceremony == nil:
 		s.queue = slices.DeleteFunc(s.queue, func(q *job) bool { return q == j })
 		s.end(j, c.HostTime, cancelled)
 		s.show("cancelled", "")
-	case j.machine.Phase() != ceremony.Shown:
+	case j.phase() != ceremony.Shown:
 		s.tell(j) // too late: armed is armed
 	default:
 		j.asked = c.HostTime
-		s.step(j, ceremony.Withdraw{Code: cancelled.Code, Text: cancelled.Text})
+		j.ceremony.Step(ceremony.Withdraw{Code: cancelled.Code, Text: cancelled.Text})
 	}
 }
 
@@ -222,27 +220,10 @@ func (s *Station) refuseFor(id message.JobID, err error) {
 
 // tell hints to the host how a job goes.
 func (s *Station) tell(j *job) {
-	m := j.event(time.Now())
-	s.line.Send(m.Marshal())
-}
-
-// secondsTo is how many seconds are left, begun ones counted.
-func secondsTo(end, now time.Time) int { return int((end.Sub(now) + time.Second - 1) / time.Second) }
-
-// event is the hint that fits a job's state. A host counts the seconds down
-// by itself.
-func (j *job) event(now time.Time) message.Event {
-	e := message.Event{Job: j.id, State: message.EventArmed}
-	left := secondsTo(j.until, now)
-	switch m := j.machine; {
-	case m == nil:
-		e.State = message.EventQueued
-	case m.Phase() == ceremony.Shown:
-		e.State, e.Seconds = message.EventShown, left
-	case m.Phase() == ceremony.Touching && m.Denied():
-		e.State, e.Seconds, e.Item = message.EventTokenWait, left, m.Current()
-	case m.Phase() == ceremony.Touching:
-		e.State, e.Seconds, e.Item = message.EventTouch, left, m.Current()
+	if j.ceremony != nil {
+		j.ceremony.Tell()
+		return
 	}
-	return e
+	m := message.Event{Job: j.id, State: message.EventQueued}
+	s.line.Send(m.Marshal())
 }

@@ -53,7 +53,7 @@ func (s *Station) standing() standing.Board {
 		b.Halt = fault.HaltOf(s.halted).Halt
 	}
 	if s.job != nil {
-		b.Job = s.job.machine
+		b.Job = s.job.ceremony.Machine()
 	}
 	if d := s.decree; d != nil && d.state == decreeShown {
 		b.Order = &standing.Order{Cert: d.Kind == ledger.KindCert, Alone: d.alone}
@@ -105,17 +105,17 @@ func (s *Station) jobView() *operator.Job {
 	if j == nil || j.order != nil {
 		return nil
 	}
-	if j.machine.Phase() == ceremony.Shown {
+	if j.phase() == ceremony.Shown {
 		if k, err := keys.For(&s.past.Law, j.grant, s.token.Holds, s.clock.Now()); err == nil {
 			j.key = k
 		}
 	}
 	v := &operator.Job{
 		ID: j.id.String(), Class: j.grant.Class, Key: j.key.Name, Host: j.request.Host,
-		Approvers: append([]string{}, j.request.Persons...), Rate: j.grant.RateText, State: j.machine.Phase().String(),
+		Approvers: append([]string{}, j.request.Persons...), Rate: j.grant.RateText, State: j.phase().String(),
 	}
-	if j.machine.Phase() == ceremony.Touching {
-		v.Touch = j.machine.Current() + 1
+	if j.phase() == ceremony.Touching {
+		v.Touch = j.ceremony.Machine().Current() + 1
 	}
 	for i, it := range j.request.Approval.Items {
 		item := operator.Item{Claimed: it.Name, Format: it.Format, Digest: it.Digest.String(), Size: it.Size, Meaning: j.items[i].Meaning}

@@ -34,6 +34,7 @@ import (
 	"touchmark/appliance/station/linkproc"
 	"touchmark/appliance/station/loop"
 	"touchmark/appliance/station/past"
+	"touchmark/appliance/station/perform"
 	"touchmark/appliance/station/rounds"
 	"touchmark/appliance/station/token"
 	"touchmark/appliance/station/updates"
@@ -91,6 +92,7 @@ type Station struct {
 	greeting   greeting
 	challenges *challenges.Desk
 	rounds     *rounds.Rounds
+	perform    *perform.Board
 	chain      *chain.Chain // log and TPM
 	past       *past.Past   // what the chain's log says
 
@@ -129,6 +131,7 @@ func New(cfg Config) *Station {
 	s.hostLog = cfg.Log.Sample(&zerolog.BurstSampler{Burst: hostLogBurst, Period: hostLogPeriod})
 	s.greeting.ration = intake.NewRation(helloBurst, helloEvery, time.Now())
 	s.meetHost()
+	s.perform = s.newPerform()
 	s.fault = cfg.Fault
 	s.load()
 	if s.keepClock(false) {
@@ -247,7 +250,7 @@ func (s *Station) stop() {
 	if s.job == nil {
 		return // what was ordered is committed to its end
 	}
-	s.step(s.job, ceremony.Deny{})
+	s.job.ceremony.Step(ceremony.Deny{})
 }
 
 // boot explains the TPM's state from the log and writes the boot entry. A
@@ -276,8 +279,8 @@ func (s *Station) halt(err error) {
 	s.refuse(message.JobID{}, message.CodeHalted, text) // a host that asks for nothing now hears it too
 	defer s.lateHello()
 	if j := s.job; j != nil {
-		s.step(j, ceremony.Withdraw{Code: message.CodeHalted, Text: text})
-		s.step(j, ceremony.Deny{})
+		j.ceremony.Step(ceremony.Withdraw{Code: message.CodeHalted, Text: text})
+		j.ceremony.Step(ceremony.Deny{})
 		return
 	}
 	s.rest("")
@@ -295,13 +298,3 @@ func (s *Station) rest(text string) {
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// step feeds the current ceremony and carries out what it asks for.
-func (s *Station) step(j *job, e ceremony.Event) {
-	if s.job != j {
-		return // an answer for a ceremony that is over
-	}
-	for _, effect := range j.machine.Step(e) {
-		s.perform(j, effect)
-	}
-}

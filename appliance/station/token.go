@@ -1,9 +1,6 @@
 package station
 
 import (
-	"time"
-
-	"touchmark/appliance/ceremony"
 	"touchmark/appliance/station/past"
 	"touchmark/appliance/station/token"
 	"touchmark/hostlink/message"
@@ -61,13 +58,4 @@ func (s *Station) armable(key string) bool {
 		return true
 	}
 	return false
-}
-
-// sign has the token sign one item of a job.
-func (s *Station) sign(j *job, item int) {
-	j.until = time.Now().Add(token.TouchWindow)
-	log := s.log.With().Str("job", j.id.String()).Int("item", item).Logger()
-	s.token.Sign(j.plans[item], j.key, log, func(sig []byte, err error) {
-		s.step(j, ceremony.TokenAnswered{Signature: sig, Err: err})
-	})
 }

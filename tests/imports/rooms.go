@@ -72,6 +72,7 @@ var rooms = map[string]kind{
 	"appliance/station/meaning":               pure,
 	"appliance/station/orderdir":              edge,
 	"appliance/station/past":                  edge,
+	"appliance/station/perform":               edge,
 	"appliance/station/rounds":                edge,
 	"appliance/station/standing":              pure,
 	"appliance/station/token":                 edge,
