@@ -184,9 +184,9 @@ func signsDebs(t *testing.T, d *desk) {
 	d.good(t, sig, data)
 }
 
-// dscSign signs as dpkg-buildpackage does.
+// dscSign signs as dpkg-buildpackage does: with a key that only gpg has, whatever else is installed (sq would be taken first).
 const dscSign = `my $key = Dpkg::OpenPGP::KeyHandle->new(type => "keyid", handle => $ARGV[0]);
-exit Dpkg::OpenPGP->new()->inline_sign($ARGV[1], $ARGV[2], $key);`
+exit Dpkg::OpenPGP->new(needs => {keystore => $key->needs_keystore()})->inline_sign($ARGV[1], $ARGV[2], $key);`
 
 // signsForDpkg has dpkg's own library sign the description of a source package.
 func signsForDpkg(t *testing.T, d *desk) {

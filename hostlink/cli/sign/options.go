@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -94,6 +95,9 @@ func checkCall(paths []string, alg message.Alg, f *Options) error {
 	}
 	for i, p := range paths {
 		if err := message.ValidName(filepath.Base(p)); err != nil {
+			if _, missing := os.Stat(p); missing != nil { // such as *.iso, where the shell finds none
+				return api.Errorf(api.BadInput, "%w", api.Plain(missing))
+			}
 			return api.Errorf(api.BadInput, "%w: rename the file", err)
 		}
 		same := func(q string) bool { return filepath.Base(q) == filepath.Base(p) }

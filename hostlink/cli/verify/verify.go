@@ -56,38 +56,57 @@ func verifyFiles(a *cli.App, files []string, sig, proof string, quiet bool) erro
 	if err != nil {
 		return err
 	}
-	var list []output.Signature
+	list, worst := []output.Signature{}, error(nil)
 	for _, path := range files {
-		if _, err := os.Stat(path); err != nil {
-			return api.Errorf(api.BadInput, "%w", api.Plain(err))
+		d, err := verifyNamed(a, trust, path, sig, proof, quiet)
+		if err == nil {
+			list = append(list, d)
+			continue
 		}
-		signature, err := signatureOf(path, sig)
-		if err != nil {
+		if len(files) == 1 {
 			return err
 		}
-		f, err := verifyOne(a, trust, path, signature, cmp.Or(proof, path+output.ProofSuffix))
-		if err != nil {
-			return err
-		}
-		d := output.Describe(path, signature, f)
-		d.Proof = cmp.Or(proof, d.Proof)
-		list = append(list, d)
-		if !a.JSON && !quiet {
-			fmt.Fprintf(a.Out, "%s: good, signed %s by %s%s\n  key %s, log %s entry %d, class %s, as %s for host %s\n",
-				path, f.Created.Format(time.RFC3339), cmp.Or(f.UserID, "a key without user id,"), output.EmulatedNote(f), d.Key, f.Origin, f.Index, f.Class, f.Name, f.SubmittedBy)
-		}
-		if what := f.Spoilt(time.Now()); what != "" {
-			fmt.Fprintf(a.Errs, "touchmark: warning: %s: %s\n", path, what)
-		}
-		if filepath.Base(path) != filepath.Base(f.Name) {
-			// Not an error: a detached signature is over content, and mirrors rename.
-			fmt.Fprintf(a.Errs, "touchmark: warning: %s was signed under the name %s: make sure it is what you asked for\n", path, f.Name)
+		fmt.Fprintln(a.Errs, "touchmark:", api.Printable(err.Error()))
+		if worst == nil || api.CodeOf(err, 0) == api.Evidence {
+			worst = err
 		}
 	}
 	if a.JSON {
-		a.Object(map[string]any{"ok": true, "files": list})
+		a.Object(map[string]any{"ok": worst == nil, "files": list})
+	}
+	if worst != nil {
+		return api.Errorf(api.CodeOf(worst, api.Internal), "%d of %d files are not good", len(files)-len(list), len(files))
 	}
 	return nil
+}
+
+// verifyNamed checks one file of a command line and says what it found.
+func verifyNamed(a *cli.App, trust *verify.Trust, path, sig, proof string, quiet bool) (d output.Signature, err error) {
+	if _, err := os.Stat(path); err != nil {
+		return d, api.Errorf(api.BadInput, "%w", api.Plain(err))
+	}
+	signature, err := signatureOf(path, sig)
+	if err != nil {
+		return d, err
+	}
+	f, err := verifyOne(a, trust, path, signature, cmp.Or(proof, path+output.ProofSuffix))
+	if err != nil {
+		return d, err
+	}
+	d = output.Describe(path, signature, f)
+	d.Proof = cmp.Or(proof, d.Proof)
+	if !a.JSON && !quiet {
+		fmt.Fprintf(a.Out, "%s: good, signed %s by %s%s\n  key %s, log %s entry %d, class %s, as %s for host %s\n",
+			path, f.Created.Format(time.RFC3339), cmp.Or(f.UserID, "a key without user id,"), output.EmulatedNote(f), d.Key, f.Origin, f.Index, f.Class, f.Name, f.SubmittedBy)
+	}
+	if what := f.Spoilt(time.Now()); what != "" {
+		fmt.Fprintf(a.Errs, "touchmark: warning: %s: %s\n", path, what)
+	}
+	if filepath.Base(path) != filepath.Base(f.Name) {
+		// Not an error: a detached signature is over content, and mirrors rename.
+		fmt.Fprintf(a.Errs, "touchmark: warning: %s was signed under the name %s: make sure it is what you asked for\n", path, f.Name)
+	}
+	return d, nil
 }
 
 // verifyOne checks one file. Missing files are bad input; whatever does not

@@ -24,6 +24,17 @@ func (p *program) pass(name string, args []string) error {
 	return fmt.Errorf("cannot run %s: %w", path, err)
 }
 
+// beside lets the real gpg add to what was answered already. What it says on standard error is all that tells of a failure.
+func (p *program) beside(args []string) {
+	path, err := p.real("gpg")
+	if err != nil {
+		return
+	}
+	cmd := exec.Command(path, args...) // descriptors that the caller handed over stay open in it, under their numbers
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = append(os.Environ(), passed+"=1"), os.Stdin, p.out, p.voice.errs
+	_ = cmd.Run()
+}
+
 // real finds the program that gpg or gpgconf is without us: the first on the PATH
 // that is neither this program nor what it was called as.
 func (p *program) real(name string) (string, error) {

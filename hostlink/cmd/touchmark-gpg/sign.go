@@ -97,13 +97,10 @@ func openStatus(name string) (write func(lines string) error, err error) {
 	if err != nil {
 		return func(lines string) error { return durable.Replace(name, []byte(lines), 0o600) }, nil
 	}
+	if !handedOver(name) {
+		return nil, fmt.Errorf("--status-fd %s is no open descriptor of the caller's", name)
+	}
 	f := os.NewFile(uintptr(fd), "status")
-	if f == nil {
-		return nil, fmt.Errorf("file descriptor %d is not open", fd)
-	}
-	if _, err := f.Stat(); err != nil {
-		return nil, fmt.Errorf("file descriptor %d for status lines is not open", fd)
-	}
 	return func(lines string) error { _, err := io.WriteString(f, lines); return err }, nil
 }
 

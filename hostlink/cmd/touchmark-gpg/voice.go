@@ -44,12 +44,23 @@ func (v *voice) fail(format string, args ...any) {
 	text := api.Printable(strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; "))
 	line := v.name + ": " + text + "\n"
 	fmt.Fprint(v.errs, line)
-	if fd, err := strconv.Atoi(v.log); err == nil && fd != 2 {
+	if fd, err := strconv.Atoi(v.log); err == nil && fd != 2 && handedOver(v.log) {
 		_, _ = unix.Write(fd, []byte(line)) // as gpg does, whose --logger-fd is not its caller's word either
 	}
 	if !isTerminal(v.errs) {
 		v.show(text)
 	}
+}
+
+// handedOver reports whether a descriptor is open since this program was started, and so the caller's: what the program
+// opens itself, such as the daemon's socket, is marked to be closed where another program begins.
+func handedOver(number string) bool {
+	fd, err := strconv.ParseUint(number, 10, 31)
+	if err != nil {
+		return false
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	return err == nil && flags&unix.FD_CLOEXEC == 0
 }
 
 // tell keeps a person informed; programs hear nothing but the end.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -74,6 +75,7 @@ func TestTerminalIsOnesOwn(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	logger := must(os.Create(log))
 	defer func() { _ = logger.Close() }()
+	handOver(t, logger)
 	v := voice{name: "gpg", errs: errs, terminal: name, log: strconv.Itoa(int(logger.Fd()))}
 	v.tell("waiting")
 	v.fail("no")
@@ -82,6 +84,34 @@ func TestTerminalIsOnesOwn(t *testing.T) {
 	}
 	if got := string(must(os.ReadFile(log))); got != "gpg: no\n" {
 		t.Errorf("%q", got)
+	}
+}
+
+// handOver makes a file look as if whoever started this program had opened it.
+func handOver(t *testing.T, f *os.File) {
+	t.Helper()
+	must(unix.FcntlInt(f.Fd(), unix.F_SETFD, 0))
+}
+
+// TestOwnDescriptors: a number that --logger-fd happens to share with a file of the program's own is not written to.
+func TestOwnDescriptors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "own")
+	own := must(os.Create(path))
+	defer func() { _ = own.Close() }()
+	number := strconv.Itoa(int(own.Fd()))
+	v := voice{name: "gpg", errs: io.Discard, log: number}
+	v.fail("no")
+	if got := must(os.ReadFile(path)); len(got) != 0 || handedOver(number) {
+		t.Errorf("a file of our own got %q", got)
+	}
+	handOver(t, own)
+	if v.fail("no"); string(must(os.ReadFile(path))) != "gpg: no\n" {
+		t.Error("the caller's got nothing")
+	}
+	for _, bad := range []string{"", "x", "-1", "1000000", "99999999999"} {
+		if handedOver(bad) {
+			t.Errorf("%q is open", bad)
+		}
 	}
 }
 

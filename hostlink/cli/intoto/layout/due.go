@@ -26,7 +26,8 @@ func ResignCommand(a *cli.App) *cobra.Command {
 		Use:   "resign-due [flags] LAYOUT...",
 		Short: "Find layouts that lapse soon, and renew them",
 		Long: `Exit code 13 if one of the layouts lapses within --days, or has lapsed; 0 if none does. So a
-timer can tell.
+timer can tell. Of one that cannot be read or that never lapses it says so, goes on with the others,
+and ends with code 3.
 
 With --out those that are due are written there, by the same names, with a new expiry and
 all else the same, without signatures: have them approved where the class wants that, then
@@ -44,10 +45,11 @@ all else the same, without signatures: have them approved where the class wants 
 // dueLayout is a layout as --json shows it.
 type dueLayout struct {
 	Layout  string `json:"layout"`
-	Expires string `json:"expires"`
+	Expires string `json:"expires,omitempty"`
 	Due     bool   `json:"due"`
 	Lapsed  bool   `json:"lapsed"`
 	Renewed string `json:"renewed,omitempty"` // where
+	Error   string `json:"error,omitempty"`   // why nothing else is known of it
 
 	file []byte // renewed
 }
@@ -68,10 +70,12 @@ func resignDue(a *cli.App, paths []string, f dueFlags) error {
 		return api.Errorf(api.Usage, "what lapses at %s would be due again at once: take fewer --days, or a later --expires", expires.Format(keys.TimeForm))
 	}
 	list := make([]dueLayout, len(paths))
-	due := 0
+	due, damaged := 0, 0
 	for i, path := range paths {
 		if list[i], err = examine(a, path, f, now, expires); err != nil {
-			return err
+			fmt.Fprintln(a.Errs, "touchmark:", api.Printable(err.Error()))
+			list[i] = dueLayout{Layout: path, Error: err.Error()}
+			damaged++
 		}
 		if list[i].Due {
 			due++
@@ -80,8 +84,11 @@ func resignDue(a *cli.App, paths []string, f dueFlags) error {
 	if err := writeRenewed(list, f, now); err != nil {
 		return err
 	}
-	reportDue(a, list, due)
-	if due > 0 {
+	reportDue(a, list, due, damaged)
+	switch {
+	case damaged > 0:
+		return api.Errorf(api.BadInput, "%d of %d files tell no time at which they lapse; %d to be signed anew", damaged, len(paths), due)
+	case due > 0:
 		return api.Errorf(api.Lapsing, "%d of %d layouts to be signed anew", due, len(paths))
 	}
 	return nil
@@ -142,14 +149,16 @@ func waits(d dueLayout, f dueFlags, now time.Time) bool {
 	return err == nil && !m.Due(now, daysOf(f.days)) && m.RenewedAs(d.file)
 }
 
-func reportDue(a *cli.App, list []dueLayout, due int) {
+func reportDue(a *cli.App, list []dueLayout, due, damaged int) {
 	if a.JSON {
-		a.Object(map[string]any{"ok": due == 0, "due": due, "layouts": list})
+		a.Object(map[string]any{"ok": due+damaged == 0, "due": due, "layouts": list})
 		return
 	}
 	for _, d := range list {
 		state := "lapses"
 		switch {
+		case d.Error != "":
+			continue // told already
 		case d.Lapsed:
 			state = "LAPSED"
 		case d.Due:
