@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"touchmark/hostlink/hostd/logtest"
+	"touchmark/tpm/cli"
 	"touchmark/tpm/ledgerstore"
 	"touchmark/tpm/ledgerstore/tiles"
 )
@@ -53,10 +54,14 @@ func TestDiffOfAFork(t *testing.T) {
 	publish(t, right, &b)
 	must(t, os.WriteFile(trust, a.TrustText(), 0o600))
 	var out bytes.Buffer
-	if code := run([]string{"diff", left, right, "--trust", trust, "--json"}, &out, &out); code != exitEvidence {
+	if code := run([]string{"diff", left, right, "--trust", trust, "--json"}, &out, &out); code != cli.Evidence {
 		t.Fatalf("exit code %d: %s", code, out.String())
 	}
-	var c comparison
+	var c struct { // the report
+		Result string
+		Same   uint64
+		Logs   []struct{ Checkpoint string }
+	}
 	must(t, json.Unmarshal(out.Bytes(), &c))
 	if c.Result != "fork" || c.Same != a.Size()-1 || len(c.Logs) != 2 || c.Logs[0].Checkpoint != string(a.Note) || c.Logs[1].Checkpoint != string(b.Note) {
 		t.Errorf("%+v", c)
@@ -67,14 +72,14 @@ func TestDiffOfAFork(t *testing.T) {
 		}
 	}
 	out.Reset()
-	if code := run([]string{"diff", left, right, "--trust", trust}, &out, &out); code != exitEvidence || !bytes.Contains(out.Bytes(), []byte("FORK")) {
+	if code := run([]string{"diff", left, right, "--trust", trust}, &out, &out); code != cli.Evidence || !bytes.Contains(out.Bytes(), []byte("FORK")) {
 		t.Errorf("exit code %d: %s", code, out.String())
 	}
 	a.Filler(logtest.Noon)
 	a.Commit()
 	longer := filepath.Join(dir, "c")
 	publish(t, longer, a)
-	if code := run([]string{"diff", left, longer, "--trust", trust}, &out, &out); code != exitClean {
+	if code := run([]string{"diff", left, longer, "--trust", trust}, &out, &out); code != cli.Clean {
 		t.Errorf("exit code %d: %s", code, out.String())
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"touchmark/tpm/cli"
 	"touchmark/tpm/ledgerstore/tiles"
 )
 
@@ -111,7 +112,7 @@ func TestExportLosesNothing(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, bundle, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	for i, v := range objects(t, exitClean, "export", dir) {
+	for i, v := range objects(t, cli.Clean, "export", dir) {
 		check(t, "entry", v, schema(t, "entry"))
 		m := v.(map[string]any)
 		text, _ := m["entry"].(string)
@@ -147,15 +148,15 @@ func TestJSONIsAsTheSpecificationSays(t *testing.T) {
 		code         int
 		args         []string
 	}{
-		{"clean", "report", exitClean, []string{"verify", log, "--trust", trust, "--json"}},
-		{"evidence", "report", exitEvidence, []string{"verify", damaged, "--trust", trust, "--json"}},
-		{"since", "report", exitClean, []string{"verify", log, "--trust", trust, "--json", "--since", filepath.Join(log, "checkpoint")}},
-		{"show", "entry", exitClean, []string{"show", damaged, "--json"}},
-		{"export", "entry", exitClean, []string{"export", log}},
-		{"export damaged", "entry", exitClean, []string{"export", damaged}},
-		{"proof", "entry", exitClean, []string{"verify-proof", filepath.Join(example, "demo.tmproof"), "--trust", trust, "--json"}},
-		{"diff", "difference", exitClean, []string{"diff", log, log, "--trust", trust, "--json"}},
-		{"published", "signature", exitWarnings, []string{"published", t.TempDir(), "--log", log, "--trust", trust, "--all", "--json"}},
+		{"clean", "report", cli.Clean, []string{"verify", log, "--trust", trust, "--json"}},
+		{"evidence", "report", cli.Evidence, []string{"verify", damaged, "--trust", trust, "--json"}},
+		{"since", "report", cli.Clean, []string{"verify", log, "--trust", trust, "--json", "--since", filepath.Join(log, "checkpoint")}},
+		{"show", "entry", cli.Clean, []string{"show", damaged, "--json"}},
+		{"export", "entry", cli.Clean, []string{"export", log}},
+		{"export damaged", "entry", cli.Clean, []string{"export", damaged}},
+		{"proof", "entry", cli.Clean, []string{"verify-proof", filepath.Join(example, "demo.tmproof"), "--trust", trust, "--json"}},
+		{"diff", "difference", cli.Clean, []string{"diff", log, log, "--trust", trust, "--json"}},
+		{"published", "signature", cli.Warnings, []string{"published", t.TempDir(), "--log", log, "--trust", trust, "--all", "--json"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, v := range objects(t, c.code, c.args...) {

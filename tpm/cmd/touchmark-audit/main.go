@@ -16,26 +16,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/hostlink/manpage"
+	"touchmark/tpm/cli"
+	"touchmark/tpm/cli/challenge"
+	"touchmark/tpm/cli/diff"
+	"touchmark/tpm/cli/entry"
+	"touchmark/tpm/cli/proof"
+	"touchmark/tpm/cli/published"
+	"touchmark/tpm/cli/trust"
+	"touchmark/tpm/cli/verify"
 )
-
-// Exit codes, documented in docs/spec/audit.md.
-const (
-	exitClean    = 0
-	exitWarnings = 1
-	exitEvidence = 2
-	exitUnknown  = 3
-	exitUsage    = 4
-)
-
-// exitError carries an exit code; an empty text was said already.
-type exitError struct {
-	code int
-	text string
-}
-
-func (e *exitError) Error() string { return e.text }
-
-func unreadable(err error) error { return &exitError{exitUnknown, err.Error()} }
 
 // gcPercent has the garbage collector run half as often as it would by itself:
 // what an audit keeps is a few MiB, and the rest is rubbish at once.
@@ -52,18 +41,18 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	c, err := root.ExecuteC()
-	var exit *exitError
+	var ended *cli.ExitError
 	switch {
 	case err == nil:
-		return exitClean
-	case errors.As(err, &exit):
-		if exit.text != "" {
-			fmt.Fprintln(stderr, "touchmark-audit:", exit.text)
+		return cli.Clean
+	case errors.As(err, &ended):
+		if ended.Text != "" {
+			fmt.Fprintln(stderr, "touchmark-audit:", ended.Text)
 		}
-		return exit.code
+		return ended.Code
 	}
 	fmt.Fprintf(stderr, "touchmark-audit: %v\nTry '%s --help'.\n", err, c.CommandPath())
-	return exitUsage
+	return cli.Usage
 }
 
 // manual is what the manual page says besides the commands.
@@ -84,7 +73,7 @@ Exit codes: 0 clean, 1 warnings, 2 evidence of tampering or an invalid proof,
 3 something cannot be read so there is no verdict, 4 wrong usage.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(verifyCommand(), proveCommand(), proofCommand(), publishedCommand(), diffCommand(), challengeCommand(), activateCommand(), trustCommand(),
-		showCommand(), exportCommand(), certificateCommand(), manual.Command())
+	root.AddCommand(verify.Command(), proof.ProveCommand(), proof.VerifyCommand(), published.Command(), diff.Command(), challenge.Command(), challenge.ActivateCommand(), trust.Command(),
+		entry.ShowCommand(), entry.ExportCommand(), verify.CertificateCommand(), manual.Command())
 	return root
 }

@@ -14,9 +14,11 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
 
+	"touchmark/tpm/cli"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/tokenkey"
 	"touchmark/tpm/ledger/tokenkey/tokenkeytest"
+	"touchmark/tpm/ledgerstore/tiles"
 )
 
 // The scripts work on copies of the example log. "audit CODE ARGS" runs the
@@ -62,7 +64,7 @@ func auditCmd(ts *testscript.TestScript, neg bool, args []string) {
 // or safe1 and safe2, who recover it, and their key files; newlog.key is another log
 // key, spare.key the record of a token's.
 func enrolled(ts *testscript.TestScript, _ bool, _ []string) {
-	old, err := readTrust(ts.MkAbs("trust"))
+	old, err := cli.ReadTrust(ts.MkAbs("trust"))
 	ts.Check(err)
 	key := func(file, name string) string {
 		skey, vkey, err := note.GenerateKey(rand.Reader, name)
@@ -119,15 +121,25 @@ func signature(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	item, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	var f filter
 	path := ts.MkAbs(args[2])
 	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
-	ts.Check(f.each(ts.MkAbs("log"), func(e shown) error {
-		if o, ok := e.body.(*ledger.Outcome); ok && e.header.Index == uint64(index) {
-			return os.WriteFile(path, o.Items[item].Signature, 0o600)
+	log, err := tiles.Open(ts.MkAbs("log"))
+	ts.Check(err)
+	all, err := log.Pending()
+	ts.Check(err)
+	for raw, err := range log.Entries(0) {
+		ts.Check(err)
+		all = append(all, raw)
+	}
+	for _, raw := range all {
+		h, body, err := ledger.Parse(raw)
+		ts.Check(err)
+		if o, ok := body.(*ledger.Outcome); ok && h.Index == uint64(index) {
+			ts.Check(os.WriteFile(path, o.Items[item].Signature, 0o600))
+			return
 		}
-		return nil
-	}))
+	}
+	ts.Fatalf("entry %d is no outcome", index)
 }
 
 func armor(ts *testscript.TestScript, _ bool, args []string) {

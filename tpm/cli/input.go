@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"fmt"
@@ -9,13 +9,13 @@ import (
 	"touchmark/tpm/ledger"
 )
 
-// readTrust reads the trust note from a trust directory or from the file
+// ReadTrust reads the trust note from a trust directory or from the file
 // itself.
-func readTrust(path string) (*anchor.Trust, error) {
+func ReadTrust(path string) (*anchor.Trust, error) {
 	if st, err := os.Stat(path); err == nil && st.IsDir() {
 		path = filepath.Join(path, "trust")
 	}
-	text, err := readFile(path, anchor.MaxTrust)
+	text, err := ReadFile(path, anchor.MaxTrust)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read what to trust: %w (give --trust the directory that the enrolment wrote)", err)
 	}
@@ -26,8 +26,9 @@ func readTrust(path string) (*anchor.Trust, error) {
 	return tr, nil
 }
 
-func readProof(path string) (*ledger.Proof, error) {
-	text, err := readFile(path, ledger.MaxProof)
+// ReadProof reads a proof; it verifies nothing.
+func ReadProof(path string) (*ledger.Proof, error) {
+	text, err := ReadFile(path, ledger.MaxProof)
 	if err != nil {
 		return nil, err
 	}
@@ -38,8 +39,8 @@ func readProof(path string) (*ledger.Proof, error) {
 	return p, nil
 }
 
-// readFile reads a whole file of at most limit bytes.
-func readFile(path string, limit int64) ([]byte, error) {
+// ReadFile reads a whole file of at most limit bytes.
+func ReadFile(path string, limit int64) ([]byte, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, err

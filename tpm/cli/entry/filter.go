@@ -1,4 +1,4 @@
-package main
+package entry
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"touchmark/tpm/cli"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/find"
 	"touchmark/tpm/ledgerstore/tiles"
@@ -46,52 +47,61 @@ type shown struct {
 	status string
 }
 
-// each calls f for the entries of a published log that pass.
+// each calls do for the entries of a published log that pass.
 func (f *filter) each(dir string, do func(shown) error) error {
 	finder, err := find.New(f.Query)
 	if err != nil {
-		return &exitError{exitUsage, err.Error()}
+		return cli.Exit(cli.Usage, err.Error())
 	}
 	published, err := tiles.Open(dir)
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	pending, err := published.Pending()
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
-	next := uint64(0)
-	show := func(raw []byte, status string) error {
-		h, body, err := ledger.Parse(raw)
-		e := shown{h, body, raw, status}
-		if err != nil {
-			e.header, e.body = ledger.Header{Index: next}, err
-		}
-		if status != "" && err == nil && h.Index < next {
-			return nil // published in the meantime
-		}
-		if !f.here(next) || err != nil && !f.everything() || err == nil && !finder.Holds(h, body) {
-			next++
-			return nil
-		}
-		next++
-		return do(e)
-	}
+	p := &pass{filter: f, finder: finder, do: do}
 	for raw, err := range published.Entries(0) {
 		if err != nil {
-			return unreadable(err)
+			return cli.Unreadable(err)
 		}
-		if err := show(raw, ""); err != nil {
+		if err := p.entry(raw, ""); err != nil {
 			return err
 		}
 	}
 	for _, raw := range pending {
-		if err := show(raw, "pending"); err != nil {
+		if err := p.entry(raw, "pending"); err != nil {
 			return err
 		}
 	}
-	if next == 0 {
-		return unreadable(fmt.Errorf("%s has no entries: is it a published log?", dir))
+	if p.next == 0 {
+		return cli.Unreadable(fmt.Errorf("%s has no entries: is it a published log?", dir))
 	}
 	return nil
+}
+
+// pass goes through a log, in order and once.
+type pass struct {
+	*filter
+	finder *find.Finder
+	do     func(shown) error
+	next   uint64 // place of the entry that comes
+}
+
+func (p *pass) entry(raw []byte, status string) error {
+	h, body, err := ledger.Parse(raw)
+	e := shown{h, body, raw, status}
+	if err != nil {
+		e.header, e.body = ledger.Header{Index: p.next}, err
+	}
+	if status != "" && err == nil && h.Index < p.next {
+		return nil // published in the meantime
+	}
+	wanted := p.here(p.next) && (err != nil && p.everything() || err == nil && p.finder.Holds(h, body))
+	p.next++
+	if !wanted {
+		return nil
+	}
+	return p.do(e)
 }

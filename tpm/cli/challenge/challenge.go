@@ -1,4 +1,7 @@
-package main
+// Package challenge is "touchmark-audit challenge", which makes challenges for a board,
+// and "activate", which looks whether an answer tells a challenge's secret. What they
+// hold, and how they are judged, is in tpm/audit/challenge and tpm/audit/ek.
+package challenge
 
 import (
 	"crypto/rand"
@@ -15,6 +18,7 @@ import (
 
 	"touchmark/tpm/audit"
 	"touchmark/tpm/audit/challenge"
+	"touchmark/tpm/cli"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/durable"
 	"touchmark/tpm/ledgerstore/tiles"
@@ -25,7 +29,8 @@ type challengeOptions struct {
 	trust, ek, log, out string
 }
 
-func challengeCommand() *cobra.Command {
+// Command is "touchmark-audit challenge".
+func Command() *cobra.Command {
 	var o challengeOptions
 	cmd := &cobra.Command{
 		Use:   "challenge --trust DIR --out FILE [--ek CERTIFICATE | --log LOGDIR]",
@@ -44,7 +49,7 @@ there. A file that is there already is not overwritten.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.OutOrStdout()) },
 	}
-	trustFlag(cmd, &o.trust)
+	cli.TrustFlag(cmd, &o.trust)
 	cmd.Flags().StringVar(&o.out, "out", "", "file to write")
 	cmd.Flags().StringVar(&o.ek, "ek", "", "EK certificate, DER or PEM")
 	cmd.Flags().StringVar(&o.log, "log", "", "published log whose genesis entry holds the EK certificate")
@@ -57,19 +62,19 @@ there. A file that is there already is not overwritten.`,
 
 func (o challengeOptions) run(out io.Writer) error {
 	if err := o.free(); err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
-	tr, err := readTrust(o.trust)
+	tr, err := cli.ReadTrust(o.trust)
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	c, err := challenge.New(tr.Origin, time.Now(), rand.Reader)
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	if o.ek != "" || o.log != "" {
 		if err := o.ask(c, tr.AK); err != nil {
-			return unreadable(err)
+			return cli.Unreadable(err)
 		}
 	}
 	text, err := c.Marshal()
@@ -77,7 +82,7 @@ func (o challengeOptions) run(out io.Writer) error {
 		err = durable.WriteFile(o.out, text, 0o644)
 	}
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	_, err = fmt.Fprintf(out, "%s is for the board of %s\n", o.out, tr.Origin)
 	return err
@@ -125,7 +130,7 @@ func (o challengeOptions) ask(c *challenge.Challenge, akPublic []byte) error {
 
 func (o challengeOptions) certificate() ([]byte, error) {
 	if o.ek != "" {
-		b, err := readFile(o.ek, ledger.MaxCert*2)
+		b, err := cli.ReadFile(o.ek, ledger.MaxCert*2)
 		if block, _ := pem.Decode(b); block != nil {
 			return block.Bytes, err
 		}
@@ -149,8 +154,9 @@ func (o challengeOptions) certificate() ([]byte, error) {
 	return nil, fmt.Errorf("%s has no entries", o.log)
 }
 
-func readDialogue(asked, answered string) (*audit.Dialogue, error) {
-	text, err := readFile(asked, challenge.MaxText)
+// ReadDialogue reads a challenge and the answer to it; it judges neither.
+func ReadDialogue(asked, answered string) (*audit.Dialogue, error) {
+	text, err := cli.ReadFile(asked, challenge.MaxText)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +164,7 @@ func readDialogue(asked, answered string) (*audit.Dialogue, error) {
 	if d.Challenge, err = challenge.Parse(text); err != nil {
 		return nil, fmt.Errorf("%s is not a challenge: %w", asked, err)
 	}
-	if text, err = readFile(answered, challenge.MaxText); err != nil {
+	if text, err = cli.ReadFile(answered, challenge.MaxText); err != nil {
 		return nil, err
 	}
 	if d.Answer, err = challenge.ParseAnswer(text); err != nil {

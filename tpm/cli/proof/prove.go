@@ -1,13 +1,19 @@
-package main
+// Package proof is "touchmark-audit prove", which makes the proof of an intent from a
+// published log, and "verify-proof", which verifies one.
+package proof
 
 import (
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"touchmark/hostlink/message"
+	"touchmark/tpm/cli"
+	"touchmark/tpm/cli/mirror"
 	"touchmark/tpm/ledger"
+	"touchmark/tpm/ledger/summary"
 	"touchmark/tpm/ledgerstore/durable"
 )
 
@@ -16,7 +22,8 @@ type proveOptions struct {
 	index                 int64
 }
 
-func proveCommand() *cobra.Command {
+// ProveCommand is "touchmark-audit prove".
+func ProveCommand() *cobra.Command {
 	o := proveOptions{}
 	cmd := &cobra.Command{
 		Use:   "prove LOGDIR --trust DIR (--index N | --job JOB | --name NAME)",
@@ -29,7 +36,7 @@ through the whole log.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.OutOrStdout(), args[0]) },
 	}
-	trustFlag(cmd, &o.trust)
+	cli.TrustFlag(cmd, &o.trust)
 	cmd.Flags().Int64Var(&o.index, "index", -1, "index of the intent entry")
 	cmd.Flags().StringVar(&o.job, "job", "", "job of the intent, 64 hex digits")
 	cmd.Flags().StringVar(&o.name, "name", "", "artifact name; the newest intent that has it")
@@ -40,17 +47,17 @@ through the whole log.`,
 }
 
 func (o proveOptions) run(out io.Writer, dir string) error {
-	l, err := openLog(dir, o.trust)
+	l, err := mirror.Open(dir, o.trust)
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	index, err := o.find(l)
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
-	p, err := l.prove(index)
+	p, err := l.Prove(index)
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	text, err := p.Marshal()
 	if err == nil {
@@ -61,19 +68,19 @@ func (o proveOptions) run(out io.Writer, dir string) error {
 		}
 	}
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	return nil
 }
 
 // find gives the index of the newest covered intent that is asked for.
-func (o proveOptions) find(l *log) (uint64, error) {
+func (o proveOptions) find(l *mirror.Log) (uint64, error) {
 	if o.index >= 0 {
 		return uint64(o.index), nil
 	}
 	found, ok := uint64(0), false
-	err := l.each(func(index uint64, raw []byte) error {
-		if _, body, err := ledger.Parse(raw); err == nil && index < l.cp.Size {
+	err := l.Each(func(index uint64, raw []byte) error {
+		if _, body, err := ledger.Parse(raw); err == nil && index < l.Checkpoint.Size {
 			if b, is := body.(*ledger.Intent); is && o.wants(b) {
 				found, ok = index, true
 			}
@@ -90,23 +97,6 @@ func (o proveOptions) wants(b *ledger.Intent) bool {
 	if o.job != "" {
 		return b.Job.String() == o.job
 	}
-	return namesOf(b, func(it message.Item) bool { return it.Name == o.name })
-}
-
-// namesOf reports whether an item of an intent is wanted.
-func namesOf(b *ledger.Intent, want func(message.Item) bool) bool {
-	text, err := message.NoteText(b.Approval)
-	if err != nil {
-		return false
-	}
-	a, err := message.ParseApproval(text)
-	if err != nil {
-		return false
-	}
-	for _, it := range a.Items {
-		if want(it) {
-			return true
-		}
-	}
-	return false
+	a, err := summary.Approval(b)
+	return err == nil && slices.ContainsFunc(a.Items, func(it message.Item) bool { return it.Name == o.name })
 }

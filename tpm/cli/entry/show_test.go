@@ -1,4 +1,4 @@
-package main
+package entry
 
 import (
 	"bytes"
@@ -43,7 +43,7 @@ func TestShowTellsOrders(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		body := &ledger.Order{Action: c.kind, Mirrored: true, Note: c.note}
-		if err := printEntry(&out, ledger.Header{Index: 9, Time: at}, body, false, ""); err != nil {
+		if err := Print(&out, ledger.Header{Index: 9, Time: at}, body, false, ""); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.HasSuffix(out.String(), c.shown) || strings.ContainsRune(out.String(), '\u009b') {

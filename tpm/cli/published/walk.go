@@ -1,4 +1,4 @@
-package main
+package published
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"touchmark/tpm/audit/published"
+	"touchmark/tpm/cli"
 )
 
 // walker goes through a repository as those see it who fetch from it: a symbolic link
@@ -93,7 +94,7 @@ func (w *walker) file(path string) error {
 	case info.Size() > published.MaxSignature:
 		return w.unread(path, fmt.Sprintf("%d bytes; a signature has at most %d: look what it is", info.Size(), published.MaxSignature))
 	}
-	content, err := readFile(path, published.MaxSignature)
+	content, err := cli.ReadFile(path, published.MaxSignature)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,7 @@
-package main
+// Package verify is "touchmark-audit verify", which gives the verdict on a log, and
+// "certificate", which prints the certificates that the log leaves after that. The
+// verdict is tpm/audit's.
+package verify
 
 import (
 	"encoding/json"
@@ -16,11 +19,14 @@ import (
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/golden"
 	"touchmark/tpm/audit/report"
+	"touchmark/tpm/cli"
+	"touchmark/tpm/cli/challenge"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/tiles"
 )
 
-type verifyOptions struct {
+// options are what the commands are asked; what an audit is given comes from them.
+type options struct {
 	trust            string
 	proofs, previous []string
 	golden           []string
@@ -36,8 +42,9 @@ type verifyOptions struct {
 	binding          bool // of certificate: the request, not the certificate
 }
 
-func verifyCommand() *cobra.Command {
-	var o verifyOptions
+// Command is "touchmark-audit verify".
+func Command() *cobra.Command {
+	var o options
 	cmd := &cobra.Command{
 		Use:   "verify LOGDIR --trust DIR",
 		Short: "Give the verdict on a log",
@@ -64,7 +71,7 @@ whom.`,
 			return verify(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], o)
 		},
 	}
-	trustFlag(cmd, &o.trust)
+	cli.TrustFlag(cmd, &o.trust)
 	cmd.Flags().StringArrayVar(&o.proofs, "proof", nil, "a proof of this log, from anywhere (repeatable)")
 	cmd.Flags().StringArrayVar(&o.previous, "previous", nil, "a checkpoint of this log, from earlier (repeatable)")
 	cmd.Flags().StringArrayVar(&o.golden, "golden", nil, "what a build of the board's image published: each start must have booted one of those given (repeatable)")
@@ -83,35 +90,28 @@ whom.`,
 	return cmd
 }
 
-func trustFlag(cmd *cobra.Command, trust *string) {
-	cmd.Flags().StringVar(trust, "trust", "", "trust directory from the enrolment")
-	if err := cmd.MarkFlagRequired("trust"); err != nil {
-		panic(err) // the flag is defined one line above
-	}
-}
-
-func verify(out, stderr io.Writer, dir string, o verifyOptions) error {
+func verify(out, stderr io.Writer, dir string, o options) error {
 	r, err := o.audit(stderr, dir, o.trust)
 	if err == nil {
 		err = o.neighbours(stderr, r)
 	}
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	if err := o.print(out, r); err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	switch r.Verdict {
 	case finding.Clean:
 		return nil
 	case finding.Warnings:
-		return &exitError{code: exitWarnings}
+		return cli.Exit(cli.Warnings, "")
 	}
-	return &exitError{code: exitEvidence}
+	return cli.Exit(cli.Evidence, "")
 }
 
 // audit gives the verdict on one log.
-func (o verifyOptions) audit(stderr io.Writer, dir, trust string) (*report.Report, error) {
+func (o options) audit(stderr io.Writer, dir, trust string) (*report.Report, error) {
 	in, err := o.input(dir, trust)
 	if err != nil {
 		return nil, err
@@ -124,8 +124,8 @@ func (o verifyOptions) audit(stderr io.Writer, dir, trust string) (*report.Repor
 
 // neighbours audits the logs before and after, and compares who they say
 // follows whom. What is wrong with those logs themselves is theirs.
-func (o verifyOptions) neighbours(stderr io.Writer, of *report.Report) error {
-	alone := verifyOptions{quiet: o.quiet}
+func (o options) neighbours(stderr io.Writer, of *report.Report) error {
+	alone := options{quiet: o.quiet}
 	if o.predecessor != "" {
 		before, err := alone.audit(stderr, o.predecessor, o.predecessorTrust)
 		if err != nil {
@@ -144,8 +144,8 @@ func (o verifyOptions) neighbours(stderr io.Writer, of *report.Report) error {
 	return nil
 }
 
-func (o verifyOptions) input(dir, trust string) (in audit.Input, err error) {
-	if in.Trust, err = readTrust(trust); err != nil {
+func (o options) input(dir, trust string) (in audit.Input, err error) {
+	if in.Trust, err = cli.ReadTrust(trust); err != nil {
 		return in, err
 	}
 	published, err := tiles.Open(dir)
@@ -160,43 +160,48 @@ func (o verifyOptions) input(dir, trust string) (in audit.Input, err error) {
 	}
 	in.Entries, in.Start = published.Entries, spread
 	in.Tile = published.HashTile
-	for _, path := range o.proofs {
-		p, err := readProof(path)
-		if err != nil {
-			return in, err
-		}
-		in.Proofs = append(in.Proofs, p)
+	return in, o.kept(&in)
+}
+
+// kept adds what the auditor has besides the log.
+func (o options) kept(in *audit.Input) (err error) {
+	if in.Proofs, err = readAll(o.proofs, cli.ReadProof); err != nil {
+		return err
 	}
-	for _, path := range o.previous {
-		cp, err := readFile(path, ledger.MaxCheckpoint)
-		if err != nil {
-			return in, err
-		}
-		in.Previous = append(in.Previous, cp)
+	if in.Previous, err = readAll(o.previous, readCheckpoint); err != nil {
+		return err
 	}
-	for _, path := range o.golden {
-		g, err := readGolden(path)
-		if err != nil {
-			return in, err
-		}
-		in.Golden = append(in.Golden, g)
+	if in.Golden, err = readAll(o.golden, readGolden); err != nil {
+		return err
 	}
 	if o.challenge != "" {
-		if in.Dialogue, err = readDialogue(o.challenge, o.answer); err != nil {
-			return in, err
+		if in.Dialogue, err = challenge.ReadDialogue(o.challenge, o.answer); err != nil {
+			return err
 		}
 	}
 	if o.since != "" {
-		if in.Since, err = readFile(o.since, ledger.MaxCheckpoint); err != nil {
-			return in, err
-		}
+		in.Since, err = readCheckpoint(o.since)
 	}
-	return in, nil
+	return err
 }
+
+// readAll reads files of one kind, in the order given.
+func readAll[T any](paths []string, read func(string) (T, error)) (all []T, err error) {
+	for _, path := range paths {
+		x, err := read(path)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, x)
+	}
+	return all, nil
+}
+
+func readCheckpoint(path string) ([]byte, error) { return cli.ReadFile(path, ledger.MaxCheckpoint) }
 
 // readGolden reads what a build published.
 func readGolden(path string) (golden.Image, error) {
-	text, err := readFile(path, golden.MaxText)
+	text, err := cli.ReadFile(path, golden.MaxText)
 	if err != nil {
 		return golden.Image{}, err
 	}
@@ -221,7 +226,7 @@ func spread(n int, f func(int)) (wait func()) {
 	return wg.Wait
 }
 
-func (o verifyOptions) print(out io.Writer, r *report.Report) error {
+func (o options) print(out io.Writer, r *report.Report) error {
 	if !o.json {
 		_, err := io.WriteString(out, human(r))
 		return err

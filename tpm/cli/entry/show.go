@@ -1,24 +1,24 @@
-package main
+// Package entry is "touchmark-audit show" and "export": entries of a published log for
+// people and for programs. Nothing is verified.
+package entry
 
 import (
-	"encoding/hex"
 	"fmt"
 	"io"
 	"maps"
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
-	"touchmark/hostlink/message"
+	"touchmark/tpm/cli"
 	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledger/order"
 )
 
-func showCommand() *cobra.Command {
+// ShowCommand is "touchmark-audit show".
+func ShowCommand() *cobra.Command {
 	var f filter
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -34,7 +34,7 @@ passes every filter given; outcomes have neither class nor name.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
-			return f.each(args[0], func(e shown) error { return printEntry(out, e.header, e.body, asJSON, e.status) })
+			return f.each(args[0], func(e shown) error { return Print(out, e.header, e.body, asJSON, e.status) })
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
@@ -42,7 +42,8 @@ passes every filter given; outcomes have neither class nor name.`,
 	return cmd
 }
 
-func exportCommand() *cobra.Command {
+// ExportCommand is "touchmark-audit export".
+func ExportCommand() *cobra.Command {
 	var f filter
 	cmd := &cobra.Command{
 		Use:   "export LOGDIR",
@@ -61,7 +62,7 @@ none. Nothing is verified: use 'verify' for that.`,
 				if l.Entry = string(e.raw); !utf8.Valid(e.raw) { // a JSON string cannot hold it
 					l.Entry, l.Bytes = "", e.raw
 				}
-				return printJSON(out, l)
+				return cli.PrintJSON(out, l)
 			})
 		},
 	}
@@ -69,24 +70,13 @@ none. Nothing is verified: use 'verify' for that.`,
 	return cmd
 }
 
-// line is an entry for programs.
-type line struct {
-	Index  uint64            `json:"index"`
-	Time   time.Time         `json:"time"`
-	Kind   string            `json:"kind"` // "" when it does not parse
-	Status string            `json:"status,omitempty"`
-	Fields map[string]string `json:"fields,omitempty"`
-	Items  []proofItem       `json:"items,omitempty"`
-	States []string          `json:"states,omitempty"`
-	Entry  string            `json:"entry,omitempty"` // of export
-	Bytes  []byte            `json:"bytes,omitempty"` // of export, if it is no text; base64
-}
-
-func printEntry(out io.Writer, h ledger.Header, body any, asJSON bool, status string) error {
+// Print shows an entry: a line and what it names, or an object. The body is an error if
+// the entry does not parse; status is empty or what is to be known besides.
+func Print(out io.Writer, h ledger.Header, body any, asJSON bool, status string) error {
 	l := lineOf(h, body)
 	l.Status = status
 	if asJSON {
-		return printJSON(out, l)
+		return cli.PrintJSON(out, l)
 	}
 	if status != "" {
 		status = "  [" + status + "]"
@@ -117,7 +107,7 @@ func printEntry(out io.Writer, h ledger.Header, body any, asJSON bool, status st
 		}
 	}
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	return nil
 }
@@ -150,95 +140,3 @@ func ordered(body any) (says []string) {
 var policySerial = regexp.MustCompile(`^serial = [0-9]{1,9}$`)
 
 var fieldOrder = []string{"origin", "boot", "firmware", "clock", "committed", "recovery", "measured", "size", "quote", "sequence", "class", "intent", "job", "from", "to", "image", "previous", "mirrored", "reason", "sign", "error"}
-
-func lineOf(h ledger.Header, body any) line {
-	l := line{Index: h.Index, Time: h.Time, Kind: ledger.KindOf(body)}
-	switch b := body.(type) {
-	case *ledger.Genesis:
-		l.Fields = map[string]string{"origin": b.Origin}
-		for _, k := range b.Keys {
-			l.Fields["key "+k.Name] = tokenKeyText(&k)
-		}
-	case *ledger.Boot:
-		l.Fields = map[string]string{"boot": fmt.Sprint(b.Number), "committed": fmt.Sprint(b.Committed), "recovery": b.Recovery, "firmware": b.Firmware, "clock": b.Clock, "measured": strings.Join(b.Measured.Fields(), " ")}
-	case *ledger.Attest:
-		l.Fields = map[string]string{"size": fmt.Sprint(b.Size)}
-		if !b.HasQuote() {
-			l.Fields["quote"] = "missing"
-		}
-	case *ledger.Intent:
-		l.Fields = map[string]string{"sequence": fmt.Sprint(b.Sequence), "job": b.Job.String()}
-		class, items, err := itemsOf(b)
-		if l.Items = items; err == nil {
-			l.Fields["class"] = class
-		} else {
-			l.Fields["error"] = err.Error()
-		}
-	case *ledger.Outcome:
-		l.Fields = map[string]string{"intent": fmt.Sprint(b.Intent), "job": b.Job.String()}
-		for _, it := range b.Items {
-			l.States = append(l.States, strings.TrimSpace(string(it.State)+" "+it.Reason))
-		}
-	case *ledger.Update:
-		l.Fields = map[string]string{"from": b.From, "to": b.To, "image": imageText(b.Image)}
-	case *ledger.Order:
-		l.Fields = map[string]string{"previous": fmt.Sprint(b.Previous), "mirrored": mirroredText(b.Mirrored), "note": firstLines(b.Note)}
-		if b.Action == ledger.KindCert {
-			l.Fields["sign"] = b.Sign.String()
-		}
-		o := parsedOrder(b)
-		if o == nil {
-			return l
-		}
-		l.Fields["reason"] = o.Reason
-		if k, ok := o.Action.(*order.Key); ok && k.Token != nil {
-			l.Fields["key "+k.Token.Name] = tokenKeyText(k.Token)
-		}
-	case error:
-		l.Fields = map[string]string{"error": b.Error()}
-	}
-	return l
-}
-
-func tokenKeyText(k *ledger.TokenKey) string {
-	return fmt.Sprintf("%X in slot %s of token %d firmware %s %s", k.Fingerprint, k.Slot, k.Token.Serial, k.Token.Firmware, ledger.EmulatedWord(k.Token.Emulated))
-}
-
-// parsedOrder is what a note orders, nil if it is a policy or does not parse.
-func parsedOrder(b *ledger.Order) *order.Order {
-	if b.Action == ledger.KindPolicy {
-		return nil
-	}
-	text, err := message.NoteText(b.Note)
-	if err != nil {
-		return nil
-	}
-	o, err := order.Parse(text)
-	if err != nil {
-		return nil
-	}
-	return o
-}
-
-func imageText(sum []byte) string {
-	if sum == nil {
-		return "unknown"
-	}
-	return hex.EncodeToString(sum)
-}
-
-func mirroredText(yes bool) string {
-	if yes {
-		return "yes"
-	}
-	return "no"
-}
-
-// firstLines is the text of a note without its signatures, for programs.
-func firstLines(msg []byte) string {
-	text, err := message.NoteText(msg)
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
-}

@@ -1,4 +1,4 @@
-package main
+package verify
 
 import (
 	"errors"
@@ -10,10 +10,12 @@ import (
 	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/report"
+	"touchmark/tpm/cli"
 )
 
-func certificateCommand() *cobra.Command {
-	var o verifyOptions
+// CertificateCommand is "touchmark-audit certificate".
+func CertificateCommand() *cobra.Command {
+	var o options
 	cmd := &cobra.Command{
 		Use:   "certificate LOGDIR --trust DIR",
 		Short: "Print the OpenPGP certificates as the log leaves them",
@@ -34,7 +36,7 @@ Exit codes: 0 printed, 1 printed, and the audit has warnings, 2 evidence,
 			return o.certificate(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0])
 		},
 	}
-	trustFlag(cmd, &o.trust)
+	cli.TrustFlag(cmd, &o.trust)
 	cmd.Flags().StringVar(&o.since, "since", "", "the checkpoint up to which the log was audited before")
 	cmd.Flags().StringVar(&o.name, "name", "", "what the policy calls the key (default: all keys)")
 	cmd.Flags().BoolVar(&o.binding, "binding", false, "with --name: print the binding request for the primary key that it agreed to last, binary, for touchmark bind")
@@ -42,16 +44,16 @@ Exit codes: 0 printed, 1 printed, and the audit has warnings, 2 evidence,
 	return cmd
 }
 
-func (o verifyOptions) certificate(out, stderr io.Writer, dir string) error {
+func (o options) certificate(out, stderr io.Writer, dir string) error {
 	r, err := o.audit(stderr, dir, o.trust)
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	if r.Verdict == finding.Tampered {
 		if err := o.print(stderr, r); err != nil {
-			return unreadable(err)
+			return cli.Unreadable(err)
 		}
-		return &exitError{code: exitEvidence}
+		return cli.Exit(cli.Evidence, "")
 	}
 	if o.binding {
 		return o.printBinding(out, r)
@@ -63,34 +65,34 @@ func (o verifyOptions) certificate(out, stderr io.Writer, dir string) error {
 		}
 	}
 	if certs == nil {
-		return unreadable(errors.New("the log tells of no such certificate"))
+		return cli.Unreadable(errors.New("the log tells of no such certificate"))
 	}
 	armored := certificate.ArmorAll(certs)
 	if armored == nil {
-		return unreadable(errors.New("none of these keys makes OpenPGP signatures, so none has a certificate: touchmark keyring show prints what their tools read"))
+		return cli.Unreadable(errors.New("none of these keys makes OpenPGP signatures, so none has a certificate: touchmark keyring show prints what their tools read"))
 	}
 	if _, err := out.Write(armored); err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	if r.Verdict == finding.Warnings {
-		return &exitError{code: exitWarnings}
+		return cli.Exit(cli.Warnings, "")
 	}
 	return nil
 }
 
 // printBinding prints a key's binding request.
-func (o verifyOptions) printBinding(out io.Writer, r *report.Report) error {
+func (o options) printBinding(out io.Writer, r *report.Report) error {
 	for _, c := range r.Certificates {
 		if c.Key != o.name || c.Binding == nil {
 			continue
 		}
 		if _, err := out.Write(c.Binding); err != nil {
-			return unreadable(err)
+			return cli.Unreadable(err)
 		}
 		if r.Verdict == finding.Warnings {
-			return &exitError{code: exitWarnings}
+			return cli.Exit(cli.Warnings, "")
 		}
 		return nil
 	}
-	return unreadable(fmt.Errorf("the log tells of no key %q that agreed to a primary key (--name)", o.name))
+	return cli.Unreadable(fmt.Errorf("the log tells of no key %q that agreed to a primary key (--name)", o.name))
 }

@@ -1,4 +1,4 @@
-package main
+package challenge
 
 import (
 	"errors"
@@ -15,6 +15,7 @@ import (
 	"touchmark/tpm/audit"
 	"touchmark/tpm/audit/challenge"
 	"touchmark/tpm/audit/ek"
+	"touchmark/tpm/cli"
 	"touchmark/tpm/quote"
 )
 
@@ -22,7 +23,8 @@ type activateOptions struct {
 	trust, roots, at string
 }
 
-func activateCommand() *cobra.Command {
+// ActivateCommand is "touchmark-audit activate".
+func ActivateCommand() *cobra.Command {
 	var o activateOptions
 	cmd := &cobra.Command{
 		Use:   "activate CHALLENGE ANSWER --trust DIR --ek-roots DIR",
@@ -43,7 +45,7 @@ whose TPM it is, 2 it is not so, 3 something cannot be read, 4 wrong usage.`,
 			return o.run(cmd.OutOrStdout(), args[0], args[1])
 		},
 	}
-	trustFlag(cmd, &o.trust)
+	cli.TrustFlag(cmd, &o.trust)
 	cmd.Flags().StringVar(&o.roots, "ek-roots", "", "directory of the TPM makers' certificates")
 	cmd.Flags().StringVar(&o.at, "at", "", "judge the EK certificate as of this day, 2006-01-02 (default: the challenge's time)")
 	return cmd
@@ -54,30 +56,30 @@ func (o activateOptions) run(out io.Writer, asked, answered string) error {
 	if err != nil {
 		return err
 	}
-	tr, err := readTrust(o.trust)
+	tr, err := cli.ReadTrust(o.trust)
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
-	d, err := readDialogue(asked, answered)
+	d, err := ReadDialogue(asked, answered)
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
-	text, err := readFile(asked+".secret", challenge.MaxText)
+	text, err := cli.ReadFile(asked+".secret", challenge.MaxText)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w (touchmark-audit challenge wrote it beside the challenge that has a credential)", err)
 	}
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	kept, err := challenge.ParseSecret(text)
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	if d.Challenge.Credential == nil {
-		return unreadable(errors.New("the challenge has no credential: it asks for freshness only"))
+		return cli.Unreadable(errors.New("the challenge has no credential: it asks for freshness only"))
 	}
 	if err := activated(tr, d, kept); err != nil {
-		return &exitError{exitEvidence, err.Error()}
+		return cli.Exit(cli.Evidence, err.Error())
 	}
 	if _, err = fmt.Fprintf(out, "the attestation key of %s is in the TPM that holds the endorsement key\n", tr.Origin); err != nil {
 		return err
@@ -118,15 +120,15 @@ func activated(tr *anchor.Trust, d *audit.Dialogue, kept *challenge.Secret) erro
 // whose says who vouches for the endorsement key.
 func (o activateOptions) whose(out io.Writer, der []byte, at time.Time) error {
 	if o.roots == "" {
-		return &exitError{exitWarnings, "whose TPM that is was not checked: give --ek-roots, the TPM makers' certificates"}
+		return cli.Exit(cli.Warnings, "whose TPM that is was not checked: give --ek-roots, the TPM makers' certificates")
 	}
 	roots, err := readRoots(o.roots)
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	f, err := roots.Verify(der, at)
 	if err != nil {
-		return &exitError{exitEvidence, err.Error()}
+		return cli.Exit(cli.Evidence, err.Error())
 	}
 	_, err = fmt.Fprintf(out, "maker     %s, model %s, version %s\nissued by %s\nroot      %s (in %s)\nvalid to  %s\n",
 		f.Manufacturer, f.Model, f.Version, f.Issuer, f.Root, o.roots, f.NotAfter.UTC().Format(time.DateOnly))
@@ -146,7 +148,7 @@ func readRoots(dir string) (*ek.Roots, error) {
 	roots := &ek.Roots{}
 	for _, f := range files {
 		path := filepath.Join(dir, f.Name())
-		file, err := readFile(path, ek.MaxRootsFile)
+		file, err := cli.ReadFile(path, ek.MaxRootsFile)
 		if err == nil {
 			err = roots.Add(file)
 		}

@@ -1,7 +1,8 @@
-package main
+// Package published is "touchmark-audit published": a repository is walked and compared
+// with the log. What is compared, and how it is judged, is in tpm/audit/published.
+package published
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -11,15 +12,24 @@ import (
 	"touchmark/appliance/sigformat/document/form"
 	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/tpm/audit/published"
-	"touchmark/tpm/ledger"
+	"touchmark/tpm/cli"
+	"touchmark/tpm/cli/mirror"
 )
+
+func logFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "log", "", "published log")
+	if err := cmd.MarkFlagRequired("log"); err != nil {
+		panic(err) // the flag is defined one line above
+	}
+}
 
 type publishedOptions struct {
 	trust, log string
 	json, all  bool
 }
 
-func publishedCommand() *cobra.Command {
+// Command is "touchmark-audit published".
+func Command() *cobra.Command {
 	var o publishedOptions
 	cmd := &cobra.Command{
 		Use:   "published DIR --log LOGDIR --trust DIR",
@@ -44,7 +54,7 @@ can be; 4 wrong usage.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.OutOrStdout(), args[0]) },
 	}
-	trustFlag(cmd, &o.trust)
+	cli.TrustFlag(cmd, &o.trust)
 	logFlag(cmd, &o.log)
 	cmd.Flags().BoolVar(&o.json, "json", false, "print one JSON object a line")
 	cmd.Flags().BoolVar(&o.all, "all", false, "list what is in order, superseded or by other keys too")
@@ -52,25 +62,25 @@ can be; 4 wrong usage.`,
 }
 
 func (o publishedOptions) run(out io.Writer, dir string) error {
-	l, err := openLog(o.log, o.trust)
+	l, err := mirror.Open(o.log, o.trust)
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
-	keys, err := certificate.ParseKeyring(l.trust.Certs)
+	keys, err := certificate.ParseKeyring(l.Trust.Certs)
 	if err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
-	r := published.New(keys, l.trust.Origin)
+	r := published.New(keys, l.Trust.Origin)
 	t := &tally{out: out, o: o, count: map[published.State]int{}}
 	if err := walk(dir, r, t.say); err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	m := r.Against(t.say)
-	if err := l.each(m.Entry); err != nil {
-		return unreadable(err)
+	if err := l.Each(m.Entry); err != nil {
+		return cli.Unreadable(err)
 	}
 	if err := m.Finish(); err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	return t.verdict()
 }
@@ -88,7 +98,7 @@ func (t *tally) say(f published.Found) error {
 		return nil
 	}
 	if t.o.json {
-		return printJSON(t.out, f)
+		return cli.PrintJSON(t.out, f)
 	}
 	at := ""
 	if f.Entry != nil {
@@ -107,49 +117,16 @@ func (t *tally) verdict() error {
 	if !t.o.json {
 		if _, err := fmt.Fprintf(t.out, "%d signatures in order, %d by others; %d unannounced or not over their files; %d not here, %d superseded, %d perhaps signed\n",
 			t.count[published.Good], t.count[published.Foreign], bad, lacking, t.count[published.Superseded], t.count[published.Unsure]); err != nil {
-			return unreadable(err)
+			return cli.Unreadable(err)
 		}
 	}
 	switch {
 	case bad > 0:
-		return &exitError{code: exitEvidence}
+		return cli.Exit(cli.Evidence, "")
 	case t.count[published.NotRead] > 0:
-		return &exitError{exitUnknown, fmt.Sprintf("%d files were not read", t.count[published.NotRead])}
+		return cli.Exit(cli.Unknown, fmt.Sprintf("%d files were not read", t.count[published.NotRead]))
 	case lacking > 0:
-		return &exitError{code: exitWarnings}
-	}
-	return nil
-}
-
-var errNotCommitted = errors.New("the entries do not lead to the checkpoint's root: run 'touchmark-audit verify'")
-
-// each gives the entries that the checkpoint covers, then the pending ones,
-// and fails unless the former lead to its root.
-func (l *log) each(f func(index uint64, raw []byte) error) error {
-	var tree ledger.Tree
-	for raw, err := range l.tiles.Entries(0) {
-		if err != nil {
-			return err
-		}
-		if tree.Size() == l.cp.Size {
-			break
-		}
-		if err := f(tree.Size(), raw); err != nil {
-			return err
-		}
-		tree.Add(ledger.LeafHash(raw))
-	}
-	if tree.Size() != l.cp.Size || tree.Root() != l.cp.Root {
-		return errNotCommitted
-	}
-	for _, raw := range l.pending {
-		if h, _, err := ledger.Parse(raw); err == nil && h.Index < tree.Size() {
-			continue
-		}
-		if err := f(tree.Size(), raw); err != nil {
-			return err
-		}
-		tree.Add(ledger.LeafHash(raw))
+		return cli.Exit(cli.Warnings, "")
 	}
 	return nil
 }

@@ -1,4 +1,6 @@
-package main
+// Package diff is "touchmark-audit diff": two mirrors of a log compared by their
+// checkpoints and hash tiles.
+package diff
 
 import (
 	"encoding/hex"
@@ -8,10 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"touchmark/tpm/audit/history"
+	"touchmark/tpm/cli"
+	"touchmark/tpm/cli/mirror"
 )
 
-func diffCommand() *cobra.Command {
+// Command is "touchmark-audit diff".
+func Command() *cobra.Command {
 	var trust string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -31,7 +35,7 @@ wrong usage.`,
 			return diff(cmd.OutOrStdout(), args, trust, asJSON)
 		},
 	}
-	trustFlag(cmd, &trust)
+	cli.TrustFlag(cmd, &trust)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return cmd
 }
@@ -51,36 +55,36 @@ type copyOf struct {
 }
 
 func diff(out io.Writer, dirs []string, trust string, asJSON bool) error {
-	var logs []*log
+	var logs []*mirror.Log
 	c := &comparison{}
 	for _, dir := range dirs {
-		l, err := openLog(dir, trust)
+		l, err := mirror.Open(dir, trust)
 		if err != nil {
-			return unreadable(err)
+			return cli.Unreadable(err)
 		}
 		logs = append(logs, l)
-		c.Logs = append(c.Logs, &copyOf{dir, l.cp.Size, hex.EncodeToString(l.cp.Root[:]), string(l.note)})
+		c.Logs = append(c.Logs, &copyOf{dir, l.Checkpoint.Size, hex.EncodeToString(l.Checkpoint.Root[:]), string(l.Note)})
 	}
 	if err := c.compare(logs[0], logs[1]); err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	if err := c.print(out, asJSON); err != nil {
-		return unreadable(err)
+		return cli.Unreadable(err)
 	}
 	if c.Result == "fork" {
-		return &exitError{code: exitEvidence}
+		return cli.Exit(cli.Evidence, "")
 	}
 	return nil
 }
 
 // compare finds, by bisection over the roots of all sizes, how many entries
 // the two have in common.
-func (c *comparison) compare(a, b *log) error {
-	small := min(a.cp.Size, b.cp.Size)
+func (c *comparison) compare(a, b *mirror.Log) error {
+	small := min(a.Checkpoint.Size, b.Checkpoint.Size)
 	var failed error
 	differ := func(n int) bool {
-		x, err := a.rootAt(uint64(n))
-		y, err2 := b.rootAt(uint64(n))
+		x, err := a.RootAt(uint64(n))
+		y, err2 := b.RootAt(uint64(n))
 		if err != nil || err2 != nil {
 			if failed = err; err == nil {
 				failed = err2
@@ -92,7 +96,7 @@ func (c *comparison) compare(a, b *log) error {
 	c.Result = "fork"
 	if !differ(int(small)) {
 		c.Same, c.Result = small, "beginning"
-		if a.cp.Size == b.cp.Size {
+		if a.Checkpoint.Size == b.Checkpoint.Size {
 			c.Result = "same"
 		}
 		return nil
@@ -101,13 +105,9 @@ func (c *comparison) compare(a, b *log) error {
 	return failed
 }
 
-func (l *log) rootAt(n uint64) ([32]byte, error) {
-	return history.RootAt(l.cp.Size, l.cp.Root, n, l.tiles.HashTile)
-}
-
 func (c *comparison) print(out io.Writer, asJSON bool) error {
 	if asJSON {
-		return printJSON(out, c)
+		return cli.PrintJSON(out, c)
 	}
 	text := map[string]string{
 		"same":      "the same log of %d entries\n",
