@@ -12,6 +12,7 @@ import (
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/logtest"
 	"touchmark/hostlink/hostd/loop"
+	"touchmark/hostlink/hostd/queue"
 	"touchmark/hostlink/message"
 )
 
@@ -218,7 +219,7 @@ func TestPark(t *testing.T) {
 func TestTooManyParked(t *testing.T) {
 	w := newWorld(t)
 	w.b.meet()
-	for i := range maxParked {
+	for i := range queue.MaxJobs / 4 {
 		w.sign(fmt.Sprintf("%d.pkg", i)).event(api.EventApprovals)
 	}
 	w.sign("more.pkg").expect(api.DeviceFault, "16 requests wait for approvals already")
@@ -234,7 +235,7 @@ func TestNotApprovedInTime(t *testing.T) {
 	c := w.sign("a.pkg")
 	n := w.request(c)
 	w.approve(n, "bob").expect(api.OK, "")
-	w.d.loop.Post(func() { w.d.expire(w.d.jobs[0]) })
+	w.pass(timeout)
 	if r := c.final(); r.Code != api.TimedOut || r.Error != "not approved within 1h0m0s (1 of 2 approved: bob): nothing was signed" {
 		t.Fatalf("%+v", r)
 	}

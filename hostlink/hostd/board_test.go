@@ -23,6 +23,8 @@ const (
 	testOrigin = logtest.Origin
 	patience   = 2 * time.Minute // bound of every wait in these tests, on a machine with other things to do
 	never      = 24 * time.Hour  // a wait of the daemon that does not come to pass
+	grace      = never - time.Hour
+	timeout    = time.Hour // of clients
 )
 
 var noon = logtest.Noon
@@ -239,7 +241,11 @@ func (b *board) submitted() *request {
 	req := &request{Request: r, submit: m}
 	for i, c := range m.Contents {
 		it := r.Approval.Items[i]
-		req.states = append(req.states, must(stateOf(api.Item{State: c.State, Document: c.Document}, it.Digest.Alg)))
+		state := hashstate.New(it.Digest.Alg)
+		_, _ = state.Write(c.Document)
+		if req.states = append(req.states, state.State()); c.Document == nil {
+			req.states[i] = must(hashstate.Parse(it.Digest.Alg, c.State))
+		}
 		if !it.Digest.Equal(message.Digest{Alg: it.Digest.Alg, Sum: req.states[i].Digest()}) {
 			b.t.Fatalf("item %d is another than the approved one", i)
 		}
@@ -282,18 +288,14 @@ func TestFetchUnanswered(t *testing.T) {
 	w.b.meet()
 	c := w.sign("core.db")
 	r := w.b.submitted()
-	w.look(func() { w.d.loop.Waits.HelloRetry = time.Millisecond })
 	for range 2 {
 		size := w.b.Size()
 		w.b.say(&message.Done{Job: r.Job, Intent: size + 5, Outcome: size + 6})
 		if f := hear[*message.Fetch](w.b); f.From != size {
 			t.Fatalf("fetches from %d", f.From)
 		}
-		for waiting := true; waiting; {
-			w.look(func() { waiting = w.d.conv.fetching != 0 })
-		}
+		w.pass(w.timing.HelloRetry)
 	}
-	w.look(func() { w.d.loop.Waits.HelloRetry = never })
 	w.b.run(r, nil)
 	c.expect(api.OK, "")
 	w.quiet()
@@ -339,13 +341,12 @@ func TestStatusesShareAGreeting(t *testing.T) {
 		continue
 	}
 	w.back.Store(-60)
-	var asked []*client
-	for range 3 {
-		asked = append(asked, w.ask(&api.Request{Op: api.OpStatus}))
-	}
-	for waiting := 0; waiting < len(asked); {
-		w.look(func() { waiting = len(w.d.conv.refresh.then) })
-	}
+	told := make(chan bool, 3)
+	w.look(func() {
+		for range cap(told) {
+			w.d.board.Fresh(false, func() { told <- true })
+		}
+	})
 	h := w.b.hello()
 	if len(w.b.in) > 0 {
 		t.Fatalf("and then %T", <-w.b.in)
@@ -353,9 +354,10 @@ func TestStatusesShareAGreeting(t *testing.T) {
 	m := w.b.welcome(h.Hello.Nonce)
 	m.Firmware = "newer"
 	w.b.say(m)
-	for _, c := range asked {
-		if s := c.expect(api.OK, "").Status; s.Firmware != "newer" || s.Age != 0 {
-			t.Fatalf("status %+v", s)
-		}
+	for range cap(told) {
+		<-told
+	}
+	if s := w.status(); s.Firmware != "newer" || s.Age != 0 {
+		t.Fatalf("status %+v", s)
 	}
 }

@@ -65,19 +65,3 @@ func TestAlive(t *testing.T) {
 		t.Error(n, err)
 	}
 }
-
-// TestLogBeforeAPerson: who reads a log at leisure is not cut off, and keeps no daemon from stopping.
-func TestLogBeforeAPerson(t *testing.T) {
-	w := newWorld(t)
-	mine, theirs := net.Pipe() // holds nothing that is not read
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan struct{})
-	go func() { defer close(served); w.d.client(ctx, theirs) }()
-	must(0, api.NewLines(mine).Write(&api.Request{Op: api.OpLog}))
-	must(mine.Read(make([]byte, 1)))
-	cancel()
-	<-served
-	if readWait(api.OpLog) < time.Hour || readWait(api.OpStatus) > time.Minute {
-		t.Error("a log is read by people, what is short by programs")
-	}
-}

@@ -13,6 +13,7 @@ import (
 
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/loop"
+	"touchmark/hostlink/hostd/queue"
 	"touchmark/hostlink/message"
 	"touchmark/hostlink/serialport"
 	"touchmark/tpm/ledger"
@@ -20,7 +21,7 @@ import (
 
 func TestTooManyRequests(t *testing.T) {
 	w := newWorld(t)
-	for range maxJobs {
+	for range queue.MaxJobs {
 		w.sign("core.db").event("waiting-for-link")
 	}
 	w.sign("core.db").expect(api.DeviceFault, "waiting already")
@@ -146,17 +147,13 @@ func TestClientGone(t *testing.T) {
 	}
 }
 
-func (w *world) expire() {
-	w.d.loop.Post(func() { w.d.expire(w.d.jobs[0]) })
-}
-
 func TestTimeouts(t *testing.T) {
 	t.Run("never armed", func(t *testing.T) {
 		w := newWorld(t)
 		w.b.meet()
 		c := w.sign("core.db")
 		r := w.b.submitted()
-		w.expire()
+		w.pass(timeout)
 		hear[*message.CancelNote](w.b)
 		w.b.say(&message.Refused{Job: r.Job, Code: message.CodeCancelled, Text: "cancelled"})
 		c.expect(api.TimedOut, "nothing was signed")
@@ -168,7 +165,7 @@ func TestTimeouts(t *testing.T) {
 		i, _ := w.b.intent(w.b.submitted())
 		w.b.push(i)
 		w.b.acked()
-		w.expire()
+		w.pass(timeout)
 		c.expect(api.MaySigned, "committed")
 	})
 	t.Run("armed, outcome after all", func(t *testing.T) {
@@ -179,7 +176,7 @@ func TestTimeouts(t *testing.T) {
 		i, items := w.b.intent(r)
 		w.b.push(i)
 		w.b.acked()
-		w.expire()
+		w.pass(timeout)
 		w.b.Commit()
 		w.b.push(w.b.Append(&ledger.Outcome{Intent: i, Job: r.Job, Items: items}))
 		w.b.say(&message.Checkpoint{Note: w.b.Note})
@@ -192,7 +189,7 @@ func TestTimeouts(t *testing.T) {
 		w.b.submitted()
 		w.b.drop()
 		c.event("link-lost")
-		w.expire()
+		w.pass(timeout)
 		c.expect(api.MaySigned, "the link is down")
 	})
 	t.Run("behind another", func(t *testing.T) {
@@ -200,9 +197,11 @@ func TestTimeouts(t *testing.T) {
 		w.b.meet()
 		w.sign("core.db")
 		w.b.submitted()
-		c := w.sign("extra.db")
+		behind := signing("extra.db")
+		behind.Timeout *= 2
+		c := w.ask(behind)
 		c.event("queued")
-		w.d.loop.Post(func() { w.d.expire(w.d.jobs[1]) })
+		w.pass(2 * timeout)
 		c.expect(api.TimedOut, "other requests")
 	})
 	t.Run("no link", func(t *testing.T) {
@@ -213,7 +212,7 @@ func TestTimeouts(t *testing.T) {
 		}
 		c := w.sign("core.db")
 		c.event("waiting-for-link")
-		w.d.loop.Post(func() { w.d.lapse(w.d.jobs[0]) })
+		w.pass(grace)
 		c.expect(api.LinkDown, "/dev/ttyX: serial device is absent")
 	})
 }

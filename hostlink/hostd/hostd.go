@@ -15,39 +15,40 @@
 // # Owners
 //
 // One goroutine, Run's, owns the conversation with the board, the queue and
-// the mirror's view. Clients have a goroutine each and hand it closures. The
+// the mirror's view (loop). Clients have a goroutine each (desk) and hand it closures. The
 // publisher has its own, so that publishing never delays a signature.
+//
+// # Rooms
+//
+// This package only makes them and tells each what concerns it: what the board says comes
+// from conversation and goes to queue, orders, challenges and announce; what clients ask
+// comes from desk and goes there too.
 package hostd
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"net"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/mod/sumdb/note"
 
+	"touchmark/hostlink/hostd/announce"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/challenges"
+	"touchmark/hostlink/hostd/conversation"
+	"touchmark/hostlink/hostd/desk"
 	"touchmark/hostlink/hostd/loop"
 	"touchmark/hostlink/hostd/mirror"
-	"touchmark/hostlink/hostd/round"
-	"touchmark/hostlink/hostd/spool"
+	"touchmark/hostlink/hostd/news"
+	"touchmark/hostlink/hostd/orders"
+	"touchmark/hostlink/hostd/queue"
 	"touchmark/hostlink/hostd/trustfile"
 	"touchmark/hostlink/hostd/verify"
-	"touchmark/hostlink/message"
-	"touchmark/hostlink/serialport"
 )
-
-// Link is the line to the board; *serialport.Endpoint is one.
-type Link interface {
-	Send(ctx context.Context, sid uint32, channel int, msg []byte) error
-	Events() <-chan serialport.Event
-	Close() error
-}
 
 // Options are what a daemon is made of; Timing, Clock and After have defaults.
 type Options struct {
@@ -62,38 +63,31 @@ type Options struct {
 	Clock   func() time.Time
 	After   func(time.Duration, func()) *time.Timer // starts timers
 	Timing  loop.Timing
-	Ended   func(Ended)                                       // hears of each request's end, in the loop: it must not wait; may be nil
+	Ended   func(queue.Ended)                                 // hears of each request's end, in the loop: it must not wait; may be nil
 	Rounds  func(context.Context, *api.Request) *api.Response // answers OpRound; nil: there are no rules
 	Alive   func()                                            // is called by the loop whenever Beat has passed, as long as that goes round; may be nil
 	Beat    time.Duration
 }
 
-// Daemon is a running daemon. Fields without a comment belong to Run.
+// Daemon is a running daemon. What its rooms hold belongs to the loop, but for what desk and pub do.
 type Daemon struct {
-	o      Options // read only
-	log    zerolog.Logger
-	link   Link
-	mirror *mirror.Mirror
-	trust  *trustfile.Follower
-	pub    *mirror.Publisher
-	loop   *loop.Loop
-
-	linkText string        // why there is no session
-	conv     *conversation // nil without a session
-	jobs     []*job        // open, in order; one at a time is with the board
-	past     []*job        // ended, and nobody has taken the answer; oldest first
-	orders   []*handed     // of clients that wait for what becomes of them
-	evidence string        // what contradicts the log, "" when nothing does
-	unpacker *message.Unpacker
-	watchers map[*watcher]bool
-	opens    chan string // rules of which the board's operator wants a round; followRounds takes them
-	stopping bool
-
-	spool     *spool.Spool  // what an accepted job is kept in
-	disk      *loop.Errands // writes to it
-	accepted  uint64        // number of the job accepted last
-	overtakes bool          // a job whose client has not come back yet is passed over
+	o          Options // read only
+	loop       *loop.Loop
+	mirror     *mirror.Mirror
+	trust      *trustfile.Follower
+	pub        *mirror.Publisher
+	board      *conversation.Board
+	queue      *queue.Queue
+	orders     *orders.Orders
+	challenges *challenges.Courier
+	rounds     *announce.Rounds
+	news       *news.News
+	desk       *desk.Desk
 }
+
+// jobsDir in the state directory holds the jobs that were accepted and whose
+// end no client has taken.
+const jobsDir = "jobs"
 
 // New opens the mirror and checks what is in it.
 func New(o Options) (*Daemon, error) {
@@ -102,68 +96,68 @@ func New(o Options) (*Daemon, error) {
 		return nil, err
 	}
 	d := &Daemon{
-		o: o, log: o.Log, mirror: m, trust: &trustfile.Follower{Mirror: m, Next: o.Renew, Log: o.Log}, linkText: "not opened yet",
-		loop: loop.New(o.Timing, o.Clock, o.After), disk: loop.NewErrands(maxErrands), watchers: map[*watcher]bool{},
-		opens: make(chan string, round.MaxRules), unpacker: message.NewUnpacker(),
+		o: o, loop: loop.New(o.Timing, o.Clock, o.After), mirror: m,
+		trust: &trustfile.Follower{Mirror: m, Next: o.Renew, Log: o.Log}, news: news.New(),
 	}
-	if d.evidence, err = mirror.LoadEvidence(o.State); err != nil {
-		return nil, errors.Join(err, m.Store.Close())
-	}
-	if err := d.resume(); err != nil {
+	if err := d.furnish(); err != nil {
 		return nil, errors.Join(err, m.Store.Close())
 	}
 	d.pub = mirror.NewPublisher(o.State, o.Publish, m.Store, o.Log)
+	d.desk = desk.New(desk.Options{
+		Loop: d.loop, Board: d.board, Mirror: m, Trust: d.trust, Queue: d.queue, Orders: d.orders, Challenges: d.challenges, News: d.news,
+		Published: d.pub, Publish: d.publish, Rounds: o.Rounds, Host: o.Key.Name(), Device: o.Device, Log: o.Log,
+	})
 	return d, nil
+}
+
+// furnish makes the board and who asks it for something.
+func (d *Daemon) furnish() (err error) {
+	d.board, err = conversation.New(conversation.Options{State: d.o.State, Mirror: d.mirror, Key: d.o.Key, Loop: d.loop, Log: d.o.Log, Hooks: d.hooks()})
+	if err != nil {
+		return err
+	}
+	d.orders = &orders.Orders{Loop: d.loop, Board: d.board, Mirror: d.mirror}
+	d.challenges = &challenges.Courier{Loop: d.loop, Board: d.board, Mirror: d.mirror, Log: d.o.Log}
+	d.rounds = announce.New(announce.Options{Serve: d.o.Rounds, Loop: d.loop, Board: d.board, Origin: d.o.Trust.Origin, Log: d.o.Log})
+	d.queue, err = queue.New(queue.Options{
+		Dir: filepath.Join(d.o.State, jobsDir), Loop: d.loop, Board: d.board, Mirror: d.mirror, Trust: d.trust, Log: d.o.Log, Key: d.o.Key,
+		Device: d.o.Device, Grace: d.o.Grace, Publish: d.publish, Ended: d.o.Ended, News: d.news,
+	})
+	return err
 }
 
 // Run serves clients of l over link until ctx ends. It closes both and the
 // mirror; the published log is current when it returns.
-func (d *Daemon) Run(ctx context.Context, link Link, l net.Listener) error {
-	d.link = link
+func (d *Daemon) Run(ctx context.Context, link conversation.Link, l net.Listener) error {
+	d.board.Use(link)
 	var wg sync.WaitGroup
 	wg.Go(d.pub.Run)
-	wg.Go(d.disk.Run)
+	wg.Go(d.queue.Write)
 	d.publish()
 	serveCtx, stop := context.WithCancel(ctx)
-	wg.Go(func() { d.serve(serveCtx, l) })
+	wg.Go(func() { d.desk.Serve(serveCtx, l) })
 	if d.o.Rounds != nil {
 		look := time.NewTicker(d.loop.Waits.RoundsLook)
 		defer look.Stop()
-		wg.Go(func() { d.followRounds(serveCtx, look.C) })
+		wg.Go(func() { d.rounds.Follow(serveCtx, look.C) })
 	}
-	if d.evidence != "" {
-		d.log.Error().Str("evidence", d.evidence).Msg("nothing is signed until this is looked at")
+	if why := d.board.Evidence(); why != "" {
+		d.o.Log.Error().Str("evidence", why).Msg("nothing is signed until this is looked at")
 	}
-	d.rearm()
-	d.run(ctx)
+	d.queue.Start()
+	d.run(ctx, link)
 	stop()
-	d.quit()
+	d.queue.Quit()
+	d.board.Stop()
 	d.loop.Close()
-	d.disk.Close()
+	d.queue.Close()
 	err := link.Close()
 	d.pub.Close()
 	wg.Wait()
 	return errors.Join(err, d.mirror.Store.Close())
 }
 
-// quit takes from the board's display what can still be withdrawn. The jobs
-// stay open: their clients wait for the next daemon, which goes on with them.
-func (d *Daemon) quit() {
-	for _, j := range d.jobs {
-		if j.record != nil && !j.kept {
-			d.keep(j)
-		}
-		if !j.submitted || d.armed(j) || !d.ready() {
-			continue
-		}
-		if n, err := d.cancelNote(j); err == nil {
-			d.send(n)
-		}
-	}
-	d.stopping = true
-}
-
-func (d *Daemon) run(ctx context.Context) {
+func (d *Daemon) run(ctx context.Context, link conversation.Link) {
 	defer d.loop.Drain()
 	var beat <-chan time.Time
 	if d.o.Alive != nil {
@@ -179,65 +173,26 @@ func (d *Daemon) run(ctx context.Context) {
 			d.o.Alive()
 		case f := <-d.loop.Next():
 			f()
-		case ev, ok := <-d.link.Events():
+		case ev, ok := <-link.Events():
 			if !ok {
 				return
 			}
-			d.fromLink(ctx, ev)
+			d.board.FromLink(ev)
 		}
-		d.tellWatchers()
+		if err := d.news.Tell(d.desk.Snapshot); err != nil {
+			d.o.Log.Error().Err(err).Msg("snapshot")
+		}
 	}
 }
 
-// send hands a message to the link, for the session of this conversation. A failure is not an error here: the link
-// goes down or the answer does not come, and both are handled.
-func (d *Daemon) send(body []byte) {
-	if d.conv == nil {
-		return
+// Snapshot is what the daemon knows now: its status and the jobs that go on. The
+// board is not asked. It is nil when the daemon has stopped.
+func (d *Daemon) Snapshot() *api.Response {
+	var r *api.Response
+	if !d.loop.Do(func() { r = d.desk.Snapshot() }) {
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), d.loop.Waits.SendWait)
-	defer cancel()
-	if err := d.link.Send(ctx, d.conv.sid, interactive, body); err != nil {
-		d.log.Warn().Err(err).Msg("message not sent")
-	}
-}
-
-// interactive is the session channel for everything a host sends
-// (docs/spec/session.md).
-const interactive = 0
-
-// signed makes a note of text with the host key. The text comes from Marshal:
-// nil means a programming error, not a bad input.
-func (d *Daemon) signed(text []byte) ([]byte, error) {
-	n, err := message.SignNote(text, d.o.Key)
-	if err != nil {
-		return nil, fmt.Errorf("sign with the host key: %w", err)
-	}
-	return n, nil
-}
-
-func nonce() (n [16]byte) {
-	rand.Read(n[:]) // never fails: crypto/rand ends the program instead
-	return n
-}
-
-// alarm records what contradicts the log and stops all signing, until a person
-// removes the record.
-func (d *Daemon) alarm(ev *mirror.Evidence) {
-	d.log.Error().Str("kind", ev.Kind).Msg(ev.Text)
-	if d.evidence == "" {
-		d.evidence = ev.Text
-	}
-	if err := ev.Save(d.o.State, d.loop.Now()); err != nil {
-		d.log.Error().Err(err).Msg("evidence not saved")
-	}
-	for len(d.jobs) > 0 {
-		d.decide(d.jobs[0], d.refuseEvidence())
-	}
-}
-
-func (d *Daemon) refuseEvidence() *api.Response {
-	return api.Fail(api.Evidence, "the appliance's log contradicts this host's mirror (%s): nothing is signed; see \"Evidence\" in the host guide", d.evidence)
+	return r
 }
 
 // publish asks for a new edition of the published log.

@@ -22,6 +22,7 @@ import (
 	"touchmark/appliance/sigformat/hashstate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/loop"
+	"touchmark/hostlink/hostd/queue"
 	"touchmark/hostlink/hostd/socket"
 	"touchmark/hostlink/hostd/verify"
 	"touchmark/hostlink/message"
@@ -34,13 +35,14 @@ import (
 type world struct {
 	t      *testing.T
 	timing loop.Timing
+	timers timers
 	d      *Daemon
 	b      *board
 	dir    string
 	socket string
 	back   atomic.Int64 // seconds that the host's clock went back
 	stop   func()       // stops the daemon and waits
-	count  func(Ended)
+	count  func(queue.Ended)
 	rounds func(context.Context, *api.Request) *api.Response
 }
 
@@ -66,9 +68,9 @@ func newWorldTimed(t *testing.T, timing loop.Timing) *world {
 // start runs a daemon on the world's directory.
 func (w *world) start() {
 	w.t.Helper()
-	for _, wait := range []*time.Duration{&w.timing.HelloRetry, &w.timing.Rejoin, &w.timing.InOrder, &w.timing.CancelWait, &w.timing.ArmedGrace, &w.timing.SendWait, &w.timing.FreshWait, &w.timing.AnswerWait} {
+	for i, wait := range []*time.Duration{&w.timing.HelloRetry, &w.timing.Rejoin, &w.timing.InOrder, &w.timing.CancelWait, &w.timing.ArmedGrace, &w.timing.SendWait, &w.timing.FreshWait, &w.timing.AnswerWait} {
 		if *wait == 0 {
-			*wait = never
+			*wait = never + time.Duration(i)*time.Minute // each its own, so that a test can have one pass
 		}
 	}
 	if w.timing.BusyRetry == 0 {
@@ -98,7 +100,8 @@ func (w *world) options() Options {
 	text := w.b.TrustText()
 	return Options{
 		State: filepath.Join(w.dir, "state"), Publish: filepath.Join(w.dir, "log"), Trust: must(verify.ParseTrust(text)),
-		Key: must(note.NewSigner(w.b.hostKey)), Device: "memory", Grace: never, Log: zerolog.Nop(),
+		Key: must(note.NewSigner(w.b.hostKey)), Device: "memory", Grace: grace, Log: zerolog.Nop(),
+		After:  w.timers.start,
 		Clock:  func() time.Time { return noon.Add(time.Duration(-w.back.Load()) * time.Second) },
 		Timing: w.timing, Ended: w.count, Rounds: w.rounds,
 	}
@@ -149,7 +152,7 @@ func (w *world) sign(names ...string) *client {
 
 // signing is a new request for files of these names.
 func signing(names ...string) *api.Request {
-	req := &api.Request{Op: api.OpSign, Timeout: time.Hour.Milliseconds(), Key: make([]byte, api.KeySize)}
+	req := &api.Request{Op: api.OpSign, Timeout: timeout.Milliseconds(), Key: make([]byte, api.KeySize)}
 	must(rand.Read(req.Key))
 	for i, n := range names {
 		req.Items = append(req.Items, item(n, []message.Alg{message.SHA256, message.SHA512}[i%2]))
@@ -231,7 +234,7 @@ func (w *world) settled() {
 func (w *world) retry() {
 	w.t.Helper()
 	w.settled()
-	w.d.loop.Post(func() { w.d.hello(w.d.conv) })
+	w.pass(w.timing.HelloRetry)
 }
 
 func (w *world) status() *api.Status {

@@ -303,7 +303,7 @@ func TestOldJobsAreForgotten(t *testing.T) {
 		t.Fatalf("%+v", l)
 	}
 	w.stop()
-	w.back.Store(-int64((keepFor + 2*time.Hour).Seconds()))
+	w.back.Store(-int64((7*24*time.Hour + 2*timeout).Seconds()))
 	w.start()
 	if l := w.jobs(); len(l) != 0 {
 		t.Fatalf("kept for ever: %+v", l)
@@ -454,7 +454,7 @@ func TestLinkTroubles(t *testing.T) {
 			}
 			c := w.sign("core.db")
 			c.event("waiting-for-link")
-			w.d.loop.Post(func() { w.d.lapse(w.d.jobs[0]) })
+			w.pass(grace)
 			r := c.expect(api.LinkDown, part)
 			if strings.Contains(r.Error, "\n") || !strings.Contains(r.Error, "memory") {
 				t.Errorf("%q", r.Error)
@@ -481,7 +481,7 @@ func TestStatusDisturbsNoCeremony(t *testing.T) {
 	w.b.meet()
 	c := w.sign("core.db")
 	r := w.b.submitted()
-	w.back.Store(-int64((freshFor + time.Second).Seconds()))
+	w.back.Store(-60)
 	w.status()
 	w.b.run(r, nil) // hears acknowledgements only
 	c.expect(api.OK, "")

@@ -8,6 +8,8 @@ import (
 	"touchmark/appliance/sigformat/openpgp/certificate"
 	"touchmark/hostlink/hostd/api"
 	"touchmark/hostlink/hostd/logtest"
+	"touchmark/hostlink/hostd/orders"
+	"touchmark/hostlink/hostd/waiter"
 	"touchmark/hostlink/message"
 	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
@@ -136,8 +138,8 @@ func TestOrderIsHandedOverAgain(t *testing.T) {
 	w.b.up.Store(false) // dead, and this host does not know
 	note := w.note()
 	c := w.ask(&api.Request{Op: api.OpOrder, Note: note, Decision: true})
-	for waiting := 0; waiting == 0; {
-		w.look(func() { waiting = len(w.d.orders) })
+	for len(w.timers.of(w.timing.AnswerWait)) == 0 { // until the daemon has it
+		w.look(func() {})
 	}
 	again := func() message.JobID {
 		w.b.drop()
@@ -177,7 +179,7 @@ func TestOrderToNobody(t *testing.T) {
 func TestOrdersAreBounded(t *testing.T) {
 	w := newWorld(t).met()
 	var clients []*client
-	for range maxOrders {
+	for range orders.Most {
 		c, _ := w.handed(w.note(), true)
 		clients = append(clients, c)
 	}
@@ -189,8 +191,14 @@ func TestOrdersAreBounded(t *testing.T) {
 	if err := clients[1].conn.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for waiting := maxOrders; waiting > maxOrders-2; {
-		w.look(func() { waiting = len(w.d.orders) })
+	note := w.note()
+	for room := 2; room > 0; {
+		w.look(func() {
+			another := waiter.New()
+			if w.d.orders.Hand(note, true, another); len(another.Final) == 0 {
+				room--
+			}
+		})
 	}
 }
 
@@ -215,7 +223,7 @@ func TestBoardLedOut(t *testing.T) {
 	for name, out := range map[string]func(w *world){
 		"by an order": func(w *world) { w.taken(ledger.KindNote, w.note()) },
 		"by its operator": func(w *world) {
-			w.back.Store(-int64((freshFor + time.Second).Seconds()))
+			w.back.Store(-60)
 			_ = w.ask(&api.Request{Op: api.OpStatus})
 		},
 	} {
@@ -227,13 +235,13 @@ func TestBoardLedOut(t *testing.T) {
 			w.b.say(m)
 			w.b.serve()
 			for ready := false; !ready; {
-				w.look(func() { ready = w.d.conv.ready })
+				w.look(func() { ready = w.d.board.Met() })
 			}
 			w.sign("core.db").expect(api.DeviceFault, "halted (pcr-unexplained)")
 			out(w)
 			w.b.say(w.b.welcome(w.b.hello().Hello.Nonce))
 			for halted := true; halted; {
-				w.look(func() { halted = w.d.conv.halted })
+				w.look(func() { halted = w.d.board.Halted() })
 			}
 			c := w.sign("core.db")
 			w.b.run(w.b.submitted(), nil)

@@ -6,8 +6,7 @@ import (
 	"testing"
 
 	"touchmark/hostlink/hostd/api"
-	"touchmark/hostlink/hostd/loop"
-	"touchmark/hostlink/hostd/spool"
+	"touchmark/hostlink/hostd/queue"
 	"touchmark/hostlink/message"
 )
 
@@ -67,39 +66,12 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestWatchSlowly: a watcher that does not read loses snapshots, but no end of a job.
-func TestWatchSlowly(t *testing.T) {
-	w := &watcher{wake: make(chan struct{}, 1)}
-	over := &job{record: &spool.Record{}}
-	d := &Daemon{watchers: map[*watcher]bool{w: true}, loop: loop.New(loop.Timing{}, nil, nil)}
-	for range 3 {
-		d.over(over, &api.Response{Code: api.Denied})
-		w.tell(&api.Response{Status: &api.Status{}}, []byte("same"))
-	}
-	if r := w.take(); len(r.Jobs) != 3 || r.Jobs[2].Code != api.Denied {
-		t.Errorf("it hears of %+v", r.Jobs)
-	}
-	if r := w.take(); r != nil {
-		t.Errorf("and once more of %+v", r)
-	}
-	w.tell(&api.Response{Status: &api.Status{}}, []byte("same"))
-	if r := w.take(); r != nil {
-		t.Errorf("of nothing new: %+v", r)
-	}
-	for range 2 * maxUnread {
-		d.over(over, &api.Response{})
-	}
-	if len(w.ended) != maxUnread {
-		t.Errorf("%d ends are kept", len(w.ended))
-	}
-}
-
 // TestEndedIsTold: whoever counts hears of each end once, of requests too that never became a job.
 func TestEndedIsTold(t *testing.T) {
 	w := newWorld(t)
 	w.stop()
 	var got []string
-	w.count = func(e Ended) {
+	w.count = func(e queue.Ended) {
 		got = append(got, strings.Join([]string{e.Class, []string{"ok", "not"}[min(e.Code, 1)]}, " "))
 	}
 	w.start()

@@ -13,8 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"touchmark/hostlink/hostd"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/queue"
 )
 
 // Source is what is asked at each scrape; either may return nil.
@@ -52,7 +52,7 @@ func New() *Metrics {
 func (m *Metrics) Set(s Source) { m.source = s }
 
 // Ended counts a request; it is hostd's Options.Ended.
-func (m *Metrics) Ended(e hostd.Ended) {
+func (m *Metrics) Ended(e queue.Ended) {
 	m.requests.WithLabelValues(e.Class, result(e.Code)).Inc()
 	m.ended.WithLabelValues(result(e.Code)).SetToCurrentTime()
 	if e.Code == api.OK {

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"touchmark/hostlink/hostd"
+	"touchmark/hostlink/hostd/queue"
 	"touchmark/hostlink/hostd/api"
 )
 
@@ -121,10 +121,10 @@ func TestUnknown(t *testing.T) {
 func TestCounters(t *testing.T) {
 	m, read := serving(t, "127.0.0.1:0", func() *api.Response { return nil }, nil)
 	for code := range results {
-		m.Ended(hostd.Ended{Code: code, Class: "iso", Files: 2, Took: 20 * time.Second})
+		m.Ended(queue.Ended{Code: code, Class: "iso", Files: 2, Took: 20 * time.Second})
 	}
-	m.Ended(hostd.Ended{Code: 99, Class: "iso", Files: 2})
-	m.Ended(hostd.Ended{Code: api.Refused})
+	m.Ended(queue.Ended{Code: 99, Class: "iso", Files: 2})
+	m.Ended(queue.Ended{Code: api.Refused})
 	text := read()
 	for _, want := range []string{
 		`touchmark_requests_total{class="iso",result="signed"} 1`, `touchmark_requests_total{class="iso",result="bad-request"} 2`,
@@ -206,7 +206,7 @@ func TestGuide(t *testing.T) {
 	section, _, _ = strings.Cut(section, "\n## ")
 	listed := regexp.MustCompile("`(touchmark_[a-z_]+)").FindAllStringSubmatch(section, -1)
 	m, read := serving(t, "127.0.0.1:0", status, func() []api.Round { return []api.Round{{}} })
-	m.Ended(hostd.Ended{})
+	m.Ended(queue.Ended{})
 	text := read()
 	for _, l := range listed {
 		if !strings.Contains(text, "\n# HELP "+l[1]+" ") {

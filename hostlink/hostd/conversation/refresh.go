@@ -1,4 +1,4 @@
-package hostd
+package conversation
 
 import (
 	"time"
@@ -19,11 +19,12 @@ func (r *refresh) wanted() bool { return len(r.then) > 0 }
 // freshFor is how old what a status says may be.
 const freshFor = 15 * time.Second
 
-// fresh greets the board again if what is known of it is old, and calls then
-// when it has answered or has not for a while. A ceremony is not disturbed.
-func (d *Daemon) fresh(then func()) {
-	c := d.conv
-	if !d.proven() || len(d.jobs) > 0 || d.loop.Clock().Sub(c.seen) < freshFor {
+// Fresh greets the board again if what is known of it is old, and calls then
+// when it has answered or has not for a while. A ceremony is not disturbed: busy
+// says that there is one.
+func (b *Board) Fresh(busy bool, then func()) {
+	c := b.conv
+	if !b.Proven() || busy || b.o.Loop.Clock().Sub(c.seen) < freshFor {
 		then()
 		return
 	}
@@ -32,10 +33,10 @@ func (d *Daemon) fresh(then func()) {
 		return
 	}
 	c.refresh.nonce = nonce()
-	if err := d.greet(c.refresh.nonce); err != nil {
-		d.broken(err)
+	if err := b.greet(c.refresh.nonce); err != nil {
+		b.Broken(err)
 	}
-	d.loop.After(d.loop.Waits.FreshWait, c.refresh.done)
+	b.o.Loop.After(b.o.Loop.Waits.FreshWait, c.refresh.done)
 }
 
 func (r *refresh) done() {
@@ -47,19 +48,19 @@ func (r *refresh) done() {
 
 // refreshed takes the answer. One that proves nothing, or nothing yet, leaves
 // what was known, with its age.
-func (d *Daemon) refreshed(w *message.Welcome) {
-	c := d.conv
+func (b *Board) refreshed(w *message.Welcome) {
+	c := b.conv
 	defer c.refresh.done()
-	head, err := d.attested(w)
+	head, err := b.attested(w)
 	if err != nil {
-		d.log.Error().Err(err).Msg("attestation")
+		b.o.Log.Error().Err(err).Msg("attestation")
 		return
 	}
-	if ok, err := d.mirror.Explains(head); err != nil || !ok || c.welcome == nil {
-		d.log.Warn().Msg("HEAD has moved on, its entries are on their way")
+	if ok, err := b.o.Mirror.Explains(head); err != nil || !ok || c.welcome == nil {
+		b.o.Log.Warn().Msg("HEAD has moved on, its entries are on their way")
 		return
 	}
-	c.welcome, c.seen = w, d.loop.Clock()
+	c.welcome, c.seen = w, b.o.Loop.Clock()
 	c.ahead = w.Time.Sub(c.seen)
-	d.haltedBoard(w)
+	b.haltedBoard(w)
 }

@@ -1,4 +1,4 @@
-package hostd
+package queue
 
 import (
 	"errors"
@@ -11,36 +11,36 @@ import (
 )
 
 // counted says who approved a job and how many must.
-func (d *Daemon) counted(j *job) approvals.Count {
-	if p := d.mirror.Policy(); p != nil && j.record != nil {
-		return approvals.Of(p, j.class, j.record.Approval)
+func (q *Queue) counted(j *Job) approvals.Count {
+	if p := q.o.Mirror.Policy(); p != nil && j.record != nil {
+		return approvals.Of(p, j.Class, j.record.Approval)
 	}
 	return approvals.Count{}
 }
 
 // parked reports whether a job waits for approvals: the appliance has not heard
 // of it, so it keeps no operator busy, and needs no client that waits with it.
-func (d *Daemon) parked(j *job) bool { return !d.armed(j) && !d.counted(j).Enough() }
+func (q *Queue) parked(j *Job) bool { return !q.armed(j) && !q.counted(j).Enough() }
 
 // patient reports whether a job waits for its client too: people approved it, or
 // will, and the appliance has not heard of it.
-func (d *Daemon) patient(j *job) bool {
-	return d.parked(j) || !j.ever && d.counted(j).Need > 0
+func (q *Queue) patient(j *Job) bool {
+	return q.parked(j) || !j.ever && q.counted(j).Need > 0
 }
 
 // mayPark says why a job of a class may not begin to wait for approvals; nil if
 // it may, or needs none.
-func (d *Daemon) mayPark(j *job, class string) *api.Response {
-	c, ok := d.mirror.Policy().Class(class)
+func (q *Queue) mayPark(j *Job, class string) *api.Response {
+	c, ok := q.o.Mirror.Policy().Class(class)
 	switch {
-	case !ok || c.Approvals == 0 && !j.park:
+	case !ok || c.Approvals == 0 && !j.Park:
 		return nil
 	case c.Approvals == 0:
 		return api.Fail(api.Usage, "class %s demands no approvals: use touchmark sign", class)
 	}
 	parked := 0
-	for _, o := range d.jobs {
-		if o != j && o.record != nil && d.parked(o) {
+	for _, o := range q.jobs {
+		if o != j && o.record != nil && q.parked(o) {
 			parked++
 		}
 	}
@@ -51,37 +51,37 @@ func (d *Daemon) mayPark(j *job, class string) *api.Response {
 }
 
 // tellParked tells whoever waits for a job that it needs approvals.
-func (d *Daemon) tellParked(j *job) {
-	if c := d.counted(j); !c.Enough() {
+func (q *Queue) tellParked(j *Job) {
+	if c := q.counted(j); !c.Enough() {
 		j.tell(api.EventApprovals, c.String())
 	}
 }
 
-// approve takes an approval from wherever it comes, and submits the job if it
+// Approve takes an approval from wherever it comes, and submits the job if it
 // was the last one needed and somebody waits.
-func (d *Daemon) approve(note []byte) *api.Response {
-	p := d.mirror.Policy()
+func (q *Queue) Approve(note []byte) *api.Response {
+	p := q.o.Mirror.Policy()
 	if p == nil {
-		return api.Fail(api.LinkDown, "the appliance's log is not known here yet: %s", d.linkState())
+		return api.Fail(api.LinkDown, "the appliance's log is not known here yet: %s", q.o.Board.State())
 	}
-	id, err := approvals.Job(p, note, d.loop.Now())
+	id, err := approvals.Job(p, note, q.o.Loop.Now())
 	if err != nil {
 		return wrongApproval(err)
 	}
-	j := d.find(id)
+	j := q.find(id)
 	switch {
-	case j == nil && findIn(d.past, id) != nil:
+	case j == nil && findIn(q.past, id) != nil:
 		return api.Fail(api.BadInput, "job %s has ended: an approval is for one request only, make another", id)
 	case j == nil:
 		return api.Fail(api.BadInput, "it approves job %s, which does not wait here: see touchmark jobs", id)
-	case j.submitted || d.armed(j):
+	case j.submitted || q.armed(j):
 		return api.Fail(api.BadInput, "job %s is with the appliance already: it needs no more approvals", id)
 	}
 	joined, added, err := approvals.Add(p, j.record.Approval, note)
 	if err != nil {
 		return wrongApproval(err)
 	}
-	return d.approved(j, joined, added)
+	return q.approved(j, joined, added)
 }
 
 // wrongApproval says why, with the policy's code if it is the policy's word.
@@ -94,60 +94,60 @@ func wrongApproval(err error) *api.Response {
 }
 
 // approved keeps a job's approvals on disk before anything is done with them.
-func (d *Daemon) approved(j *job, joined []byte, added []string) *api.Response {
+func (q *Queue) approved(j *Job, joined []byte, added []string) *api.Response {
 	if len(added) > 0 {
 		rec := *j.record
 		rec.Approval = joined
-		if err := d.spool.Put(&rec); err != nil {
+		if err := q.spool.Put(&rec); err != nil {
 			return api.Fail(api.CannotWrite, "the approval cannot be written down: %v", err)
 		}
 		j.record = &rec
-		d.keep(j)
-		d.log.Info().Str("job", j.id().String()).Strs("persons", added).Msg("approved")
+		q.keep(j)
+		q.o.Log.Info().Str("job", j.id().String()).Strs("persons", added).Msg("approved")
 	}
-	c := d.counted(j)
+	c := q.counted(j)
 	if !c.Enough() {
 		j.tell(api.EventApprovals, c.String())
 	}
-	d.pump()
+	q.pump()
 	return &api.Response{Final: true, OK: true, Job: j.id().String(), Approval: j.record.Approval, Persons: c.Persons, Need: c.Need, Added: added}
 }
 
-// approval gives the note of a job, for approvers to sign.
-func (d *Daemon) approval(job string) *api.Response {
+// Approval gives the note of a job, for approvers to sign.
+func (q *Queue) Approval(job string) *api.Response {
 	id, err := message.ParseJobID(job)
 	if err != nil {
 		return api.Fail(api.Usage, "%v: see touchmark jobs", err)
 	}
-	j := findIn(slices.Concat(d.jobs, d.past), id)
+	j := findIn(slices.Concat(q.jobs, q.past), id)
 	if j == nil {
 		return api.Fail(api.Usage, "job %s is not kept here (any more): see touchmark jobs", id)
 	}
-	c := d.counted(j)
+	c := q.counted(j)
 	return &api.Response{Final: true, OK: true, Job: job, Approval: j.record.Approval, Persons: c.Persons, Need: c.Need}
 }
 
-// withdrawParked ends a job that waits for approvals: of one, the appliance has not
+// Withdraw ends a job that waits for approvals: of one, the appliance has not
 // heard, so nobody else need agree.
-func (d *Daemon) withdrawParked(job string) *api.Response {
+func (q *Queue) Withdraw(job string) *api.Response {
 	id, err := message.ParseJobID(job)
 	if err != nil {
 		return api.Fail(api.Usage, "%v: see touchmark jobs", err)
 	}
-	j := d.find(id)
+	j := q.find(id)
 	switch {
-	case j == nil && findIn(d.past, id) != nil:
+	case j == nil && findIn(q.past, id) != nil:
 		return api.Fail(api.BadInput, "job %s has ended", id)
 	case j == nil:
 		return api.Fail(api.BadInput, "job %s does not wait here: see touchmark jobs", id)
-	case j.ever || !d.parked(j):
+	case j.ever || !q.parked(j):
 		return api.Fail(api.BadInput, "job %s does not wait for approvals (any more): Ctrl-C of touchmark fetch %s FILE withdraws it from the appliance", id, id)
 	}
-	d.withdraw(j, api.Fail(api.Interrupted, "withdrawn by touchmark approvals withdraw; nothing was signed"))
+	q.withdraw(j, api.Fail(api.Interrupted, "withdrawn by touchmark approvals withdraw; nothing was signed"))
 	return &api.Response{Final: true, OK: true, Job: job}
 }
 
 // tooFew is the end of a job that was not approved in time.
-func (d *Daemon) tooFew(j *job) *api.Response {
-	return api.Fail(api.TimedOut, "not approved within %s (%s): nothing was signed", j.timeout, d.counted(j))
+func (q *Queue) tooFew(j *Job) *api.Response {
+	return api.Fail(api.TimedOut, "not approved within %s (%s): nothing was signed", j.Timeout, q.counted(j))
 }
