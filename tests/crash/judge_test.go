@@ -4,19 +4,16 @@ package crash
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
 	"os"
-	"regexp"
 	"slices"
-	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
 	"touchmark/appliance/sigformat"
-	"touchmark/hostlink/message"
+	"touchmark/tests/announced"
 	"touchmark/tpm/audit"
 	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/ledger"
@@ -114,14 +111,13 @@ func (r *run) audited(log [][]byte) error {
 
 // ledgerFacts are what the log says.
 type ledgerFacts struct {
-	heads map[uint64][32]byte         // by committed size
-	size  uint64                      // the largest
-	plans map[uint64][]message.Digest // that the token was to be asked to sign, by entry
-	ends  map[uint64]*ledger.Outcome  // by intent
+	announced.Log
+	heads map[uint64][32]byte // by committed size
+	size  uint64              // the largest
 }
 
 func read(r *run, log [][]byte) (*ledgerFacts, error) {
-	l := &ledgerFacts{heads: map[uint64][32]byte{}, plans: map[uint64][]message.Digest{}, ends: map[uint64]*ledger.Outcome{}}
+	l := &ledgerFacts{heads: map[uint64][32]byte{}}
 	ak, err := quote.ParseAK(r.base.trust.AK)
 	if err != nil {
 		return nil, err
@@ -135,6 +131,7 @@ func read(r *run, log [][]byte) (*ledgerFacts, error) {
 		}
 		roots = append(roots, tree.Root())
 		tree.Add(ledger.LeafHash(raw))
+		l.Add(uint64(i), body)
 		switch b := body.(type) {
 		case *ledger.Boot:
 			l.commit(b.Committed, b.Head)
@@ -145,14 +142,6 @@ func read(r *run, log [][]byte) (*ledgerFacts, error) {
 				return nil, fmt.Errorf("entry %d: %w", i, err)
 			}
 			l.commit(b.Size, facts.Contents)
-		case *ledger.Intent:
-			l.plans[uint64(i)] = b.SignDigests
-		case *ledger.Order:
-			if b.Action == ledger.KindCert {
-				l.plans[uint64(i)] = []message.Digest{b.Sign}
-			}
-		case *ledger.Outcome:
-			l.ends[b.Intent] = b
 		}
 	}
 	return l, nil
@@ -181,45 +170,22 @@ func (l *ledgerFacts) covering(index uint64) ([32]byte, error) {
 // that it signed, stands in an intent that HEAD had taken just before, and the
 // outcome does not deny that it was asked.
 func (l *ledgerFacts) announced(r *run) (err error) {
-	signed := signatures(r.apdus.String())
+	signed := announced.Signatures(r.apdus.String())
 	if len(signed) > len(r.touched) {
 		return fmt.Errorf("the token's log has %d signatures, it was asked %d times", len(signed), len(r.touched))
 	}
 	for _, t := range r.touched {
-		err = errors.Join(err, l.explained(t.digest, func(index uint64, item int) error { return l.asked(t, index, item) }))
+		err = errors.Join(err, l.Explained(t.digest[:32], func(index uint64, item int) error { return l.asked(t, index, item) }))
 	}
 	for _, d := range signed {
-		err = errors.Join(err, l.explained(d, l.admitted))
-	}
-	return err
-}
-
-// explained: some entry that announces a digest is good for it. An order that HEAD
-// did not take can be brought again: in the same second its digest is the same.
-func (l *ledgerFacts) explained(digest []byte, good func(index uint64, item int) error) (err error) {
-	found := false
-	for index, digests := range l.plans {
-		for item, d := range digests {
-			if !bytes.HasPrefix(d.Sum, digest[:32]) {
-				continue
-			}
-			found = true
-			gerr := good(index, item)
-			if gerr == nil {
-				return nil
-			}
-			err = errors.Join(err, gerr)
-		}
-	}
-	if !found {
-		return fmt.Errorf("the token was asked to sign %x, which no entry announces", digest)
+		err = errors.Join(err, l.Admits(d))
 	}
 	return err
 }
 
 func (l *ledgerFacts) asked(t touched, index uint64, item int) error {
 	head, err := l.covering(index)
-	switch end := l.ends[index]; {
+	switch end := l.End(index); {
 	case err != nil:
 		return err
 	case head != t.head:
@@ -228,33 +194,6 @@ func (l *ledgerFacts) asked(t touched, index uint64, item int) error {
 		return fmt.Errorf("the token was asked for entry %d, the log says %+v", index, end)
 	}
 	return nil
-}
-
-func (l *ledgerFacts) admitted(index uint64, item int) error {
-	if end := l.ends[index]; end != nil && !end.Items[item].State.MayHaveSigned(true) && end.Items[item].State != ledger.Signed {
-		return fmt.Errorf("the token signed item %d of entry %d, the log says %s", item, index, end.Items[item].State)
-	}
-	return nil
-}
-
-// asks is a GENERAL AUTHENTICATE that wants a P-256 signature (SP 800-73-4 part
-// 2, 3.2.4), in the token's log.
-var asks = regexp.MustCompile(`> .. 87 11 9c 7c..(?:8200)?8120([0-9a-f]{64})`)
-
-// signatures are the digests that the token signed, by its own log.
-func signatures(log string) (digests [][]byte) {
-	var asked []byte
-	for line := range strings.Lines(log) {
-		if m := asks.FindStringSubmatch(line); m != nil {
-			asked, _ = hex.DecodeString(m[1]) // hex by the expression
-		} else if asked != nil && strings.Contains(line, " < ") {
-			if strings.Contains(line, " 9000 ") {
-				digests = append(digests, asked)
-			}
-			asked = nil
-		}
-	}
-	return digests
 }
 
 // headExplained: HEAD stands where the log says.

@@ -3,17 +3,14 @@
 package image
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"touchmark/appliance/boot"
 	"touchmark/appliance/operator"
@@ -62,41 +59,6 @@ func TestAccidents(t *testing.T) {
 	r.off()
 	r.on()
 	r.sign(r.file("after-a-night"))
-	r.clean()
-}
-
-// TestPowerCuts: the power goes at random moments of a ceremony and of a start, TOUCHMARK_CUTS times (3); each time the board
-// comes up by itself, what was signed has its intent, and the auditor has nothing to say against it.
-func TestPowerCuts(t *testing.T) {
-	cuts := 3
-	if s := os.Getenv("TOUCHMARK_CUTS"); s != "" {
-		n, err := strconv.Atoi(s)
-		must(t, err)
-		cuts = n
-	}
-	const longest = 400 * time.Millisecond // of a ceremony, from the arm button on, and some
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	r := up(t)
-	r.allow(time.Duration(cuts) * time.Minute)
-	r.must(r.Token.Mode(r.ctx, "auto"))
-	for i := range cuts {
-		mark := r.Views().Mark()
-		done := r.ask(r.file(fmt.Sprint("cut-", i)))
-		r.arm(mark, done)
-		<-time.After(time.Duration(random.Int64N(int64(longest)))) // whatever the board does now, its power goes
-		r.cut()
-		if random.IntN(3) == 0 { // and once more in the start
-			r.boot()
-			<-time.After(time.Duration(random.Int64N(int64(4 * time.Second))))
-			r.cut()
-		}
-		r.on()
-		r.settle(done)
-	}
-	r.must(r.Token.Mode(r.ctx, "ask"))
-	r.sign(r.file("after-all-cuts"))
 	r.clean()
 }
 
@@ -201,28 +163,6 @@ func (r *rig) signsNothing(name string) {
 	}
 	if _, err := os.Stat(r.path(name + ".sig")); err == nil {
 		r.t.Errorf("%s: there is a signature", name)
-	}
-}
-
-// settle waits for the end of a request that a power cut may have met before it was logged: it then comes again, to be armed.
-func (r *rig) settle(done <-chan world.Result) {
-	r.t.Helper()
-	ctx, stop := context.WithCancel(r.ctx)
-	defer stop()
-	go func() {
-		for mark := 0; ; {
-			v, next, err := r.Views().Wait(ctx, mark, func(v operator.View) bool { return v.Ask == operator.AskArm })
-			if err != nil || r.Operator("arm "+v.Job.ID) != nil {
-				return
-			}
-			mark = next
-		}
-	}()
-	select {
-	case res := <-done:
-		r.t.Logf("exit code %d: %s", res.Code, strings.TrimSpace(res.Stderr))
-	case <-ctx.Done():
-		r.t.Fatal("the request never ends")
 	}
 }
 

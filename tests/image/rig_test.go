@@ -65,9 +65,11 @@ func (r *rig) must(err error) {
 	must(r.t, err)
 }
 
-// newRig prepares a machine with a card as a build made it, switched off.
+// newRig prepares a machine with a card as a build made it, switched off. Each test has one of its own, and most of a test is
+// waiting: as many run beside each other as there are processors.
 func newRig(t *testing.T, words ...string) *rig {
 	t.Helper()
+	t.Parallel()
 	r := &rig{t: t, more: make(chan struct{})}
 	r.machine = qemu.Machine{Image: os.Getenv("TOUCHMARK_IMAGE"), Words: append([]string{"touchmark.operator=lines", "quiet"}, words...)}
 	if _, err := os.Stat(r.built("sdcard.img")); err != nil {
@@ -455,8 +457,14 @@ func (r *rig) ask(files ...string) <-chan world.Result {
 	return done
 }
 
-// arm waits for the request on display, from mark on, and arms it; one that ends before is an error.
+// arm arms the request that comes on display.
 func (r *rig) arm(mark int, done <-chan world.Result) {
+	r.t.Helper()
+	r.must(r.Operator("arm " + r.asked(mark, done)))
+}
+
+// asked waits for the request on display, from mark on, and answers its job; one that ends before is an error.
+func (r *rig) asked(mark int, done <-chan world.Result) (job string) {
 	r.t.Helper()
 	ctx, stop := context.WithCancelCause(r.ctx)
 	shown := make(chan struct{})
@@ -474,7 +482,7 @@ func (r *rig) arm(mark int, done <-chan world.Result) {
 	if err != nil {
 		r.t.Fatalf("no request to be armed: %v", cmp.Or(context.Cause(ctx), err))
 	}
-	r.must(r.Operator("arm " + v.Job.ID))
+	return v.Job.ID
 }
 
 // sign has files signed with the operator's help.

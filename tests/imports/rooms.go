@@ -207,6 +207,7 @@ var rooms = map[string]kind{
 	"tpm/ledger/tokenkey/tokenkeytest": test,
 	"tpm/quote/quotetest":              test,
 
+	"tests/announced":         test,
 	"tests/bench":             test,
 	"tests/bench/memory":      test,
 	"tests/biglog":            test,

@@ -44,12 +44,12 @@ func (w *World) StartMachine(argv []string, other func(line string)) error {
 	return nil
 }
 
-// sortLines parts the panel's lines from others.
+// sortLines parts the panel's lines from others. One that a machine broke off as it stopped is none of the panel's.
 func sortLines(from io.Reader, views io.Writer, other func(string)) error {
 	lines := bufio.NewReader(from)
 	for {
 		line, err := lines.ReadString('\n')
-		if strings.HasPrefix(line, `{"`) && err == nil {
+		if strings.HasPrefix(line, `{"`) && strings.HasSuffix(strings.TrimSpace(line), "}") && err == nil {
 			if _, err := io.WriteString(views, line); err != nil {
 				return err
 			}

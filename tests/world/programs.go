@@ -98,6 +98,9 @@ func (w *World) TokenSocket() string { return filepath.Join(w.Sockets, "token.so
 // SpareSocket is where the second token does.
 func (w *World) SpareSocket() string { return filepath.Join(w.Sockets, "spare.sock") }
 
+// TokenLog is where the emulated token writes down each command and answer.
+func (w *World) TokenLog() string { return filepath.Join(w.Logs, "token-apdu.log") }
+
 // startSpare starts the second token's emulator.
 func (w *World) startSpare(ctx context.Context) (err error) {
 	control := filepath.Join(w.Sockets, "spare-control.sock")
@@ -110,7 +113,7 @@ func (w *World) startSpare(ctx context.Context) (err error) {
 // startToken starts the emulator; its state file makes it the same token again after a restart.
 func (w *World) startToken(ctx context.Context) error {
 	argv := []string{w.bin("pivemu"), "--control", w.Control, "--state", filepath.Join(w.Dir, "token.json"),
-		"--profile", w.Profile, "--touch", w.Touch, "--touch-timeout", w.Window.String(), "--serial", strconv.Itoa(Serial), "--log", filepath.Join(w.Logs, "token-apdu.log")}
+		"--profile", w.Profile, "--touch", w.Touch, "--touch-timeout", w.Window.String(), "--serial", strconv.Itoa(Serial), "--log", w.TokenLog()}
 	if w.ViaPCSCD {
 		argv = append(argv, "--vpcd", w.VPCD)
 	} else {

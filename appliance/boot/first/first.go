@@ -153,11 +153,15 @@ func (b *board) mountData() {
 	if reason := machine.TakeReason(machine.DataDir); reason != "" {
 		b.tell("Before this start: " + reason)
 	}
-	n, err := machine.KeepCrashes("/sys/fs/pstore", machine.DataDir)
+	said, err := machine.KeepWords("/sys/fs/pstore", machine.DataDir)
 	b.note(err)
-	if n > 0 {
-		b.tell("The kernel had stopped; what it said is kept on the data partition (docs/image/recovery.md).")
-	}
+	b.tell(lastWords[said])
+}
+
+// lastWords say what a kernel has left.
+var lastWords = map[machine.LastWords]string{
+	machine.Restarted: "The board was started anew without losing its power; what its kernel said before is kept on the data partition (docs/image/recovery.md).",
+	machine.Stopped:   "The kernel had stopped; what it said is kept on the data partition (docs/image/recovery.md).",
 }
 
 // enrolled tells whether there is a log. A board whose data cannot be written has

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -69,25 +71,45 @@ func LockTPM() error {
 	return errors.Join(t.LockPlatform(), t.Close())
 }
 
-// What a kernel that stopped has left.
+// What a kernel has left in memory that kept it over a restart.
 const (
 	crashDir   = "crash"
+	restartDir = "restart"
 	maxCrashes = 16
 	maxCrash   = 256 << 10
+
+	panicked = "dmesg-" // begins the name of what a kernel wrote as it stopped
 )
 
-// KeepCrashes moves what the kernel kept of its end (pstore) to the data partition,
-// over what was there, and tells how much that was.
-func KeepCrashes(pstore, dir string) (int, error) {
+// LastWords is what a kernel has left.
+type LastWords int
+
+// What it was.
+const (
+	NoWords   LastWords = iota
+	Restarted           // the machine was started anew, and the kernel knew of nothing wrong
+	Stopped             // the kernel stopped itself (a panic)
+)
+
+// KeepWords moves what the kernel kept of its end (pstore) to the data partition, and tells what that was. What a kernel said
+// that stopped stays until another one does; a restart for another reason does not write over it.
+func KeepWords(pstore, dir string) (LastWords, error) {
 	entries, err := os.ReadDir(pstore)
 	if err != nil || len(entries) == 0 {
-		return 0, nil // a kernel without it
+		return NoWords, nil // a kernel without it
 	}
-	to := filepath.Join(dir, crashDir)
+	said, to := Restarted, restartDir
+	if slices.ContainsFunc(entries, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), panicked) }) {
+		said, to = Stopped, crashDir
+	}
+	return said, moveWords(pstore, filepath.Join(dir, to), entries[:min(len(entries), maxCrashes)])
+}
+
+// moveWords moves these files of pstore into a directory, in place of what is there.
+func moveWords(pstore, to string, entries []os.DirEntry) error {
 	if err := errors.Join(os.RemoveAll(to), durable.MkdirAll(to, 0o700)); err != nil {
-		return 0, err
+		return err
 	}
-	entries = entries[:min(len(entries), maxCrashes)]
 	for i, e := range entries {
 		from := filepath.Join(pstore, e.Name())
 		b, err := readBounded(from, maxCrash)
@@ -98,10 +120,10 @@ func KeepCrashes(pstore, dir string) (int, error) {
 			err = os.Remove(from)
 		}
 		if err != nil {
-			return i, err
+			return err
 		}
 	}
-	return len(entries), nil
+	return nil
 }
 
 // End ends the machine: everything is told to end, what is written is on the disk,

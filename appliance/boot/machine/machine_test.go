@@ -155,23 +155,35 @@ func TestSeedIsNewEachTime(t *testing.T) {
 
 func TestCrashesAreKept(t *testing.T) {
 	pstore, dir := t.TempDir(), t.TempDir()
-	if n, err := KeepCrashes(filepath.Join(pstore, "none"), dir); n != 0 || err != nil {
-		t.Error(n, err)
+	if said, err := KeepWords(filepath.Join(pstore, "none"), dir); said != NoWords || err != nil {
+		t.Error(said, err)
 	}
-	for round, text := range []string{"first", "second"} {
-		write(t, filepath.Join(pstore, "dmesg-ramoops-0"), text)
-		write(t, filepath.Join(pstore, fmt.Sprint("console-", round)), text)
-		if n, err := KeepCrashes(pstore, dir); n != 2 || err != nil {
-			t.Fatal(n, err)
+	for _, round := range []struct {
+		text  string
+		files []string
+		want  LastWords
+	}{
+		{"first", []string{"console-ramoops-0", "dmesg-ramoops-0", "dmesg-ramoops-1"}, Stopped},
+		{"second", []string{"console-ramoops-0", "dmesg-ramoops-0"}, Stopped},
+		{"third", []string{"console-ramoops-0"}, Restarted},
+	} {
+		for _, name := range round.files {
+			write(t, filepath.Join(pstore, name), round.text)
+		}
+		if said, err := KeepWords(pstore, dir); said != round.want || err != nil {
+			t.Errorf("%s: %v, %v", round.text, said, err)
+		}
+		if left, err := os.ReadDir(pstore); err != nil || len(left) != 0 {
+			t.Errorf("%v, %v: they are taken at each start", left, err)
 		}
 	}
-	entries, err := os.ReadDir(filepath.Join(dir, crashDir))
-	ok(t, err)
-	if len(entries) != 2 || read(t, filepath.Join(dir, crashDir, "01-dmesg-ramoops-0")) != "second" {
-		t.Errorf("%v", entries)
+	for name, want := range map[string]string{"crash/00-console-ramoops-0": "second", "crash/01-dmesg-ramoops-0": "second", "restart/00-console-ramoops-0": "third"} {
+		if got := read(t, filepath.Join(dir, name)); got != want {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
-	if left, err := os.ReadDir(pstore); err != nil || len(left) != 0 {
-		t.Errorf("%v, %v: they are taken at each start", left, err)
+	if entries, err := os.ReadDir(filepath.Join(dir, crashDir)); err != nil || len(entries) != 2 {
+		t.Errorf("%v, %v: what the one before said is not of this one's end", entries, err)
 	}
 }
 

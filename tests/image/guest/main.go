@@ -1,17 +1,23 @@
 // Command guest is what the tests of the image add to its root, beside the image's own programs. As the first process it
 // tries what a board's kernel must refuse to everybody, root too ("probe"), or, before it becomes the image's own first
-// process, starts a copy of itself that joins the host's end of the board's USB gadget with the cable ("bridge").
+// process, starts a copy of itself that joins the host's end of the board's USB gadget with the cable ("bridge"), or that
+// kills the first process once ("panic").
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"touchmark/appliance/boot/machine"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 func main() {
@@ -19,12 +25,31 @@ func main() {
 	case "probe":
 		probe()
 	case "bridge":
-		become()
-	default:
+		become("join")
+	case "panic":
+		become("kill")
+	case "join":
 		if err := join("/dev/ttyACM0", "/dev/ttyUSB0"); err != nil {
 			fmt.Println("bridge:", err)
 		}
+	case "kill":
+		fmt.Println("panic:", kill())
 	}
+}
+
+// calls are system calls that the kernel is built without: new code in it, ways into its memory or another process's, and
+// ways past the rules on files.
+var calls = []struct {
+	name   string
+	number uintptr
+}{
+	{"init_module", unix.SYS_INIT_MODULE}, {"finit_module", unix.SYS_FINIT_MODULE}, {"delete_module", unix.SYS_DELETE_MODULE},
+	{"kexec_load", unix.SYS_KEXEC_LOAD}, {"kexec_file_load", unix.SYS_KEXEC_FILE_LOAD}, {"bpf", unix.SYS_BPF},
+	{"perf_event_open", unix.SYS_PERF_EVENT_OPEN}, {"process_vm_readv", unix.SYS_PROCESS_VM_READV}, {"process_vm_writev", unix.SYS_PROCESS_VM_WRITEV},
+	{"kcmp", unix.SYS_KCMP}, {"userfaultfd", unix.SYS_USERFAULTFD}, {"io_uring_setup", unix.SYS_IO_URING_SETUP}, {"add_key", unix.SYS_ADD_KEY},
+	{"keyctl", unix.SYS_KEYCTL}, {"open_by_handle_at", unix.SYS_OPEN_BY_HANDLE_AT}, {"fanotify_init", unix.SYS_FANOTIFY_INIT},
+	{"mq_open", unix.SYS_MQ_OPEN}, {"shmget", unix.SYS_SHMGET}, {"swapon", unix.SYS_SWAPON}, {"acct", unix.SYS_ACCT}, {"quotactl", unix.SYS_QUOTACTL},
+	{"socket", unix.SYS_SOCKET}, {"connect", unix.SYS_CONNECT}, {"sendmsg", unix.SYS_SENDMSG},
 }
 
 // probe says of each attempt which error it met.
@@ -44,20 +69,21 @@ func probe() {
 	}
 	_, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	say("socketpair", err)
-	say("init_module", unix.InitModule(make([]byte, 64), ""))
-	say("finit_module", unix.FinitModule(0, "", 0))
-	_, _, errno := unix.Syscall(unix.SYS_KEXEC_LOAD, 0, 0, 0)
-	say("kexec_load", sure(errno))
-	_, _, errno = unix.Syscall(unix.SYS_BPF, 0, 0, 0)
-	say("bpf", sure(errno))
-	_, _, errno = unix.Syscall(unix.SYS_PERF_EVENT_OPEN, 0, 0, 0)
-	say("perf_event_open", sure(errno))
-	for _, path := range []string{"/dev/mem", "/dev/kmem", "/dev/port", "/proc/kcore", "/proc/sysrq-trigger"} {
+	for _, call := range calls { // a kernel that has the call finds its arguments wrong, or does it
+		_, _, errno := unix.Syscall(call.number, 0, 0, 0)
+		say(call.name, sure(errno))
+	}
+	_ = os.MkdirAll("/sys", 0o755)
+	_ = unix.Mount("sys", "/sys", "sysfs", 0, "")
+	for _, path := range []string{"/dev/mem", "/dev/kmem", "/dev/port", "/proc/kcore", "/proc/sysrq-trigger", "/sys/power/disk"} {
 		_, err := os.OpenFile(path, os.O_RDWR, 0)
 		say(path, err)
 	}
 	say("ptrace", attach())
-	say("hibernation", sleepToDisk())
+	say("a PCI device's registers", overwrite("/sys/bus/pci/devices/0000:00:00.0/config"))
+	_ = unix.Mount("security", "/sys/kernel/security", "securityfs", 0, "")
+	state, err := os.ReadFile("/sys/kernel/security/lockdown")
+	fmt.Printf("lockdown %s, %v\n", strings.TrimSpace(string(state)), err)
 	fmt.Println("probe done")
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 }
@@ -73,24 +99,55 @@ func say(what string, err error) { fmt.Printf("probe %s: %v\n", what, err) }
 
 // attach tries to look into a process of its own.
 func attach() error {
-	child, err := os.StartProcess("/guest", []string{"/guest"}, &os.ProcAttr{})
+	child, err := os.StartProcess("/guest", []string{"join"}, &os.ProcAttr{})
 	if err != nil {
 		return nil // which is an answer that fails the test
 	}
 	return unix.PtraceAttach(child.Pid)
 }
 
-func sleepToDisk() error {
-	_ = os.MkdirAll("/sys", 0o755)
-	_ = unix.Mount("sys", "/sys", "sysfs", 0, "")
-	return os.WriteFile("/sys/power/disk", []byte("platform"), 0)
+// overwrite writes to a device's registers what they hold, where a kernel that is locked down lets nobody.
+func overwrite(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	first := make([]byte, 1)
+	_, err = f.ReadAt(first, 0)
+	if err == nil {
+		_, err = f.WriteAt(first, 0)
+	}
+	return errors.Join(err, f.Close())
 }
 
-// become starts the bridge, and becomes the image's first process.
-func become() {
-	_, err := os.StartProcess("/guest", []string{"/guest"}, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
-	fmt.Println("bridge started:", err)
-	fmt.Println("bridge:", syscall.Exec("/init", []string{"/init"}, nil))
+// become starts a copy of itself to do something else, and becomes the image's first process.
+func become(other string) {
+	_, err := os.StartProcess("/guest", []string{other}, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	fmt.Println(other, "started:", err)
+	fmt.Println("the image's first process:", syscall.Exec("/init", []string{"/init"}, nil))
+}
+
+// kill ends the first process by a signal, which makes the kernel stop, when a tablet is plugged in; once in a board's life.
+func kill() error {
+	const once = machine.DataDir + "/killed"
+	for {
+		<-time.After(look)
+		if _, err := os.Stat(machine.DataDir + "/seed"); err != nil {
+			continue // the data partition is not there yet
+		}
+		if _, err := os.Stat(once); err == nil {
+			return nil
+		}
+		products, err := filepath.Glob("/sys/bus/usb/devices/*/product")
+		if err != nil {
+			return err
+		}
+		for _, p := range products {
+			if what, _ := os.ReadFile(p); strings.Contains(string(what), "Tablet") {
+				return errors.Join(durable.WriteFile(once, nil, 0o600), unix.Kill(1, unix.SIGABRT))
+			}
+		}
+	}
 }
 
 // look is the pause between two looks for a device, which the image's first process is still to make.
