@@ -1,6 +1,7 @@
 // Package debian fetches Debian packages of one pinned version each, without installing anything: apt-get with lists and a
-// cache of its own, so that neither this machine's sources nor its packages matter. apt checks Debian's signatures; what
-// counts here is the pinned hash.
+// cache of its own, so that neither this machine's sources nor its packages matter. Debian's mirrors drop a version when
+// the next one comes: then it comes from Debian's archive of all versions, by its SHA-1. apt checks Debian's signatures;
+// what counts here, wherever a file is from, is the pinned SHA-256.
 //
 // It also says which version of a tool is installed, for the manifest.
 package debian
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +24,7 @@ import (
 type Package struct {
 	Name, Version, Arch string
 	SHA256              string // hexadecimal
+	SHA1                string // the same; how a [Sources.Snapshot] names the file
 }
 
 // File is its name in Debian's archive, where a version's colon is written in hexadecimal.
@@ -29,20 +32,26 @@ func (p Package) File() string {
 	return p.Name + "_" + strings.ReplaceAll(p.Version, ":", "%3a") + "_" + p.Arch + ".deb"
 }
 
-// Mirrors are where packages come from: lines of a sources.list.
-type Mirrors []string
+// Sources are where packages come from.
+type Sources struct {
+	Mirrors  []string // lines of a sources.list
+	Snapshot string   // what a package's SHA-1 is put behind for one that the mirrors do not have; empty: nothing
+}
 
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// Bookworm are Debian 12's own, with what is not free: the Raspberry Pi's firmware.
-var Bookworm = Mirrors{
+// Snapshot is Debian's archive of all that it ever published, which gives files by their SHA-1.
+const Snapshot = "https://snapshot.debian.org/file/"
+
+// Bookworm are Debian 12's own mirrors, with what is not free: the Raspberry Pi's firmware.
+var Bookworm = []string{
 	"deb [signed-by=" + keyring + "] http://deb.debian.org/debian bookworm main non-free-firmware",
 	"deb [signed-by=" + keyring + "] http://deb.debian.org/debian-security bookworm-security main",
 }
 
 // Fetch brings packages into a folder and returns the path of each. One that lies there with the right hash is not fetched
 // again: a package that Debian no longer offers can be put there by hand.
-func Fetch(ctx context.Context, dir string, mirrors Mirrors, log io.Writer, packages ...Package) (paths []string, err error) {
+func Fetch(ctx context.Context, dir string, from Sources, log io.Writer, packages ...Package) (paths []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("debian: %w", err)
 	}
@@ -58,7 +67,7 @@ func Fetch(ctx context.Context, dir string, mirrors Mirrors, log io.Writer, pack
 		}
 	}
 	if missing != nil {
-		if err := fetch(ctx, dir, mirrors, log, missing); err != nil {
+		if err := fetch(ctx, dir, from, log, missing); err != nil {
 			return nil, err
 		}
 	}
@@ -82,25 +91,32 @@ func Check(path string, p Package) error {
 	return nil
 }
 
-func fetch(ctx context.Context, dir string, mirrors Mirrors, log io.Writer, packages []Package) (err error) {
+func fetch(ctx context.Context, dir string, from Sources, log io.Writer, packages []Package) (err error) {
 	tmp, err := os.MkdirTemp(dir, "apt.")
 	if err != nil {
 		return fmt.Errorf("debian: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
 	a := apt{tmp, log}
-	if err := a.prepare(mirrors); err != nil {
+	if err := a.prepare(from.Mirrors); err != nil {
 		return fmt.Errorf("debian: %w", err)
 	}
-	if err := a.get(ctx, "update"); err != nil {
-		return fmt.Errorf("debian: apt-get update: %w", err)
+	lists := a.get(ctx, "update")
+	if lists != nil {
+		lists = fmt.Errorf("apt-get update: %w", lists)
 	}
 	for _, p := range packages {
-		if err := a.get(ctx, "download", p.Name+"="+p.Version); err != nil {
-			return fmt.Errorf("debian: fetching %s %s: %w: if Debian no longer offers this version, put %s with SHA-256 %s (snapshot.debian.org keeps it) into %s",
-				p.Name, p.Version, err, p.File(), p.SHA256, dir)
-		}
 		got := filepath.Join(tmp, p.File())
+		fault := lists
+		if fault == nil {
+			fault = a.get(ctx, "download", p.Name+"="+p.Version)
+		}
+		if fault != nil && ctx.Err() == nil {
+			fault = from.archived(ctx, got, p, log, fault)
+		}
+		if fault != nil {
+			return missing(dir, p, fault)
+		}
 		if err := Check(got, p); err != nil {
 			return err
 		}
@@ -111,13 +127,60 @@ func fetch(ctx context.Context, dir string, mirrors Mirrors, log io.Writer, pack
 	return nil
 }
 
+// missing says what to do about a package that is not to be had.
+func missing(dir string, p Package, fault error) error {
+	return fmt.Errorf("debian: %s %s is not to be had: %w: Debian's mirrors keep a version until the next one; "+
+		"put %s with SHA-256 %s into %s by hand, or name other places by --mirror and --snapshot", p.Name, p.Version, fault, p.File(), p.SHA256, dir)
+}
+
+// archived fetches a package that the mirrors did not give.
+func (s Sources) archived(ctx context.Context, path string, p Package, log io.Writer, mirrors error) error {
+	if s.Snapshot == "" || p.SHA1 == "" {
+		return mirrors
+	}
+	url := s.Snapshot + p.SHA1
+	fmt.Fprintf(log, "debian: the mirrors do not have %s %s (%v): fetching %s\n", p.Name, p.Version, mirrors, url)
+	if err := download(ctx, url, path); err != nil {
+		return fmt.Errorf("mirrors: %w; archive: %w", mirrors, err)
+	}
+	return nil
+}
+
+// download fetches a file over HTTP. What it holds is for the caller to check.
+func download(ctx context.Context, url, path string) (err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, answer.Status)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(f, io.LimitReader(answer.Body, maxPackage+1))
+	if n > maxPackage {
+		err = fmt.Errorf("%s: over %d bytes", url, maxPackage)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// maxPackage bounds what an archive may give: the largest package has a seventh of it.
+const maxPackage = 1 << 30
+
 // apt is an apt-get that knows nothing of this machine's sources and packages.
 type apt struct {
 	dir string
 	log io.Writer
 }
 
-func (a apt) prepare(mirrors Mirrors) error {
+func (a apt) prepare(mirrors []string) error {
 	return errors.Join(
 		os.MkdirAll(filepath.Join(a.dir, "state/lists/partial"), 0o755),
 		os.MkdirAll(filepath.Join(a.dir, "cache/archives/partial"), 0o755),

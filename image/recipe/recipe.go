@@ -31,7 +31,7 @@ type Recipe struct {
 	GoCache string // folder of Go's compiled packages; empty: the user's
 	Jobs    int    // compilers at a time
 	Signer  Signer // nil: boot.sig has no signature
-	Mirrors debian.Mirrors
+	Sources debian.Sources
 	Kernel  string // accept a kernel of this hash in place of the published one
 	Log     io.Writer
 }
@@ -88,7 +88,7 @@ func (r Recipe) fetch(ctx context.Context, p *parts) error {
 	if r.Board.Firmware {
 		wanted = append(wanted, firmware)
 	}
-	paths, err := debian.Fetch(ctx, filepath.Join(r.Cache, "debian"), r.Mirrors, r.Log, wanted...)
+	paths, err := debian.Fetch(ctx, filepath.Join(r.Cache, "debian"), r.Sources, r.Log, wanted...)
 	if err != nil {
 		return err
 	}

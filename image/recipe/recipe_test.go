@@ -34,9 +34,12 @@ import (
 const module = "../.."
 
 func TestPins(t *testing.T) {
-	hash := regexp.MustCompile(`^[0-9a-f]{64}$`)
+	hash, hash1 := regexp.MustCompile(`^[0-9a-f]{64}$`), regexp.MustCompile(`^[0-9a-f]{40}$`)
 	if !hash.MatchString(linuxSource.SHA256) || !hash.MatchString(firmware.SHA256) {
 		t.Error("a pin is no SHA-256")
+	}
+	if sha1 := hash1.MatchString(linuxSource.SHA1) && hash1.MatchString(firmware.SHA1); !sha1 {
+		t.Error("a pin has no SHA-1, by which old versions are kept")
 	}
 	if date.Unix()%2 != 0 {
 		t.Error("FAT counts in steps of two seconds: the date must be even")

@@ -19,10 +19,10 @@ import (
 
 // builder are the flags of all that builds.
 type builder struct {
-	board, module, out, cache, kernel string
-	jobs                              int
-	mirrors                           []string
-	quiet                             bool
+	board, module, out, cache, kernel, snapshot string
+	jobs                                        int
+	mirrors                                     []string
+	quiet                                       bool
 	signing
 }
 
@@ -35,6 +35,7 @@ func (b *builder) flags(c *cobra.Command) {
 	f.StringVar(&b.kernel, "kernel", "", "take a kernel whose SHA256SUMS has this SHA-256, in place of the published one")
 	f.IntVar(&b.jobs, "jobs", runtime.NumCPU(), "compilers at a time")
 	f.StringArrayVar(&b.mirrors, "mirror", debian.Bookworm, "line of a sources.list to fetch Debian's packages from")
+	f.StringVar(&b.snapshot, "snapshot", debian.Snapshot, "where a version is fetched that the mirrors no longer have: its SHA-1 is put behind this URL; empty: nowhere")
 	f.BoolVarP(&b.quiet, "quiet", "q", false, "do not show what is being done")
 }
 
@@ -60,7 +61,8 @@ func (b *builder) recipe(c *cobra.Command) (r recipe.Recipe, err error) {
 	if r.Cache, err = filepath.Abs(r.Cache); err != nil {
 		return r, err
 	}
-	r.Work, r.Jobs, r.Mirrors, r.Kernel, r.Log = filepath.Join(r.Cache, "work"), b.jobs, slices.Clone(b.mirrors), b.kernel, c.ErrOrStderr()
+	r.Work, r.Jobs, r.Kernel, r.Log = filepath.Join(r.Cache, "work"), b.jobs, b.kernel, c.ErrOrStderr()
+	r.Sources = debian.Sources{Mirrors: slices.Clone(b.mirrors), Snapshot: b.snapshot}
 	if b.quiet {
 		r.Log = io.Discard
 	}
