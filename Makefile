@@ -16,7 +16,8 @@ PACKAGES := gcc libc6-dev pkg-config binutils \
             gnupg gpgv sqv openssl python3 in-toto \
             qemu-system-x86 strace age \
             groff-base dosfstools mtools fdisk systemd udev pacman-package-manager makepkg fakeroot libarchive-tools curl xz-utils zstd \
-            git reprepro aptly debsigs dpkg-dev apt-transport-in-toto rpm createrepo-c dnf
+            git reprepro aptly debsigs dpkg-dev apt-transport-in-toto rpm createrepo-c dnf \
+            licensecheck python3-license-expression
 
 # What `make arm64` needs beyond that: a C compiler for the board, qemu to run what it made, and a machine with a GPIO chip.
 ARM64_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static qemu-system-arm

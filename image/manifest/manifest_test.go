@@ -1,10 +1,13 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
+
+	"touchmark/image/manifest/billtest"
 )
 
 func sample() Manifest {
@@ -140,8 +143,30 @@ func TestBill(t *testing.T) {
 	if d.Creation.Created != "2025-11-13T02:13:20Z" || !strings.HasSuffix(d.Namespace, ":aa") {
 		t.Errorf("%+v %s", d.Creation, d.Namespace)
 	}
+	others := billtest.Judge(t, b)
+	if len(others.Packages) != len(d.Packages) || len(others.OtherLicenses) != 1 {
+		t.Errorf("others read %d packages and %d licences of their own", len(others.Packages), len(others.OtherLicenses))
+	}
 	if again, err := Bill(sample(), parts, "text of the licence"); err != nil || string(again) != string(b) {
 		t.Errorf("the list differs from one time to the next: %v", err)
+	}
+}
+
+// TestOthersRefuse: the judges of a list are none that take everything.
+func TestOthersRefuse(t *testing.T) {
+	parts := []Component{{"linux", "6.1", "GPL-2.0-only WITH Linux-syscall-note", "pkg:deb/debian/linux-source-6.1@6.1", "ab"}}
+	b, err := Bill(sample(), parts, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, with := range map[string]string{
+		`"relatedSpdxElement": "SPDXRef-1-linux"`: `"relatedSpdxElement": "SPDXRef-2-linux"`,
+		"GPL-2.0-only": "GPL-2", "Linux-syscall-note": "no-such-exception", "BSD-3-Clause": "LicenseRef-nobody-has",
+		"DESCRIBES": "CONTAINS", "SPDX-2.3": "SPDX-9.9", `"CONTAINS"`: `7`,
+	} {
+		if _, err := billtest.Read(bytes.ReplaceAll(b, []byte(what), []byte(with))); err == nil {
+			t.Errorf("%s in place of %s: taken", with, what)
+		}
 	}
 }
 

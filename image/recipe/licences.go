@@ -62,16 +62,20 @@ func (r Recipe) papers(ctx context.Context, p *parts, m manifest.Manifest, dir s
 
 // components are what is in an image beside Go modules.
 func components(ctx context.Context, withFirmware bool, m manifest.Manifest) ([]manifest.Component, error) {
-	version, err := debian.Installed(ctx, libc)
-	if err != nil {
-		return nil, err
+	version := map[string]string{}
+	for _, name := range []string{libc, libgcc} {
+		var err error
+		if version[name], err = debian.Installed(ctx, name); err != nil {
+			return nil, err
+		}
 	}
 	list := []manifest.Component{
 		{Name: "touchmark", Version: m.Version, Licence: "Apache-2.0", PURL: "pkg:generic/touchmark@" + m.Version},
 		{Name: "linux", Version: linuxSource.Version, Licence: "GPL-2.0-only WITH Linux-syscall-note", SHA256: linuxSource.SHA256,
 			PURL: "pkg:deb/debian/" + linuxSource.Name + "@" + linuxSource.Version},
 		{Name: "go", Version: m.Tools[0].Version, Licence: "BSD-3-Clause", PURL: "pkg:generic/go@" + m.Tools[0].Version},
-		{Name: "glibc", Version: version, Licence: "LGPL-2.1-or-later", PURL: "pkg:deb/debian/" + libc + "@" + version},
+		{Name: "glibc", Version: version[libc], Licence: "LGPL-2.1-or-later", PURL: "pkg:deb/debian/" + libc + "@" + version[libc]},
+		{Name: "libgcc", Version: version[libgcc], Licence: "GPL-3.0-or-later WITH GCC-exception-3.1", PURL: "pkg:deb/debian/" + libgcc + "@" + version[libgcc]},
 	}
 	if withFirmware {
 		list = append(list, manifest.Component{Name: firmware.Name, Version: firmware.Version, Licence: manifest.FirmwareLicence,
@@ -87,8 +91,10 @@ func (r Recipe) texts(ctx context.Context, p *parts, m manifest.Manifest) (map[s
 	if texts["touchmark"], err = os.ReadFile(filepath.Join(r.Module, "LICENSE")); err != nil {
 		return nil, err
 	}
-	if texts["glibc"], err = os.ReadFile("/usr/share/doc/" + libc + "/copyright"); err != nil {
-		return nil, err
+	for name, of := range map[string]string{"glibc": libc, "libgcc": libgcc} {
+		if texts[name], err = os.ReadFile("/usr/share/doc/" + of + "/copyright"); err != nil {
+			return nil, err
+		}
 	}
 	for _, name := range []string{linuxSource.Name, firmware.Name} {
 		if deb := p.packages[name]; deb != "" {

@@ -21,10 +21,13 @@ var (
 var date = time.Date(2026, 11, 16, 10, 17, 0, 0, time.UTC)
 
 // tools are the installed packages whose versions decide what is made.
-var tools = []string{"gcc-12-aarch64-linux-gnu", "binutils-aarch64-linux-gnu", libc, "make", "bc", "bison", "flex", "zstd", "e2fsprogs"}
+var tools = []string{"gcc-12-aarch64-linux-gnu", "binutils-aarch64-linux-gnu", libgcc, libc, "make", "bc", "bison", "flex", "zstd", "e2fsprogs"}
 
-// libc is the package of the C library that is linked into touchmark-appliance.
-const libc = "libc6-dev-arm64-cross"
+// What is linked into touchmark-appliance of C, by package: the C library, and the compiler's own.
+const (
+	libc   = "libc6-dev-arm64-cross"
+	libgcc = "libgcc-12-dev-arm64-cross"
+)
 
 // firmwareFiles are what boot.img has of the firmware, and under which names.
 var firmwareFiles = []struct{ name, path string }{

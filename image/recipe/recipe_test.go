@@ -65,10 +65,82 @@ func TestLicences(t *testing.T) {
 	if got, want := slices.Sorted(maps.Keys(licences)), slices.Sorted(maps.Keys(linked)); !slices.Equal(got, want) {
 		t.Errorf("licences of\n%q are entered, the programs link\n%q", got, want)
 	}
+}
+
+// TestLicencesByOthers: what Debian's licensecheck finds in the texts that modules bring, and in ours, is what is entered.
+func TestLicencesByOthers(t *testing.T) {
 	r := Recipe{Module: module}
-	for path := range licences {
-		if text, err := r.moduleLicence(t.Context(), path); err != nil || len(text) < 100 {
-			t.Errorf("%s: %d bytes, %v", path, len(text), err)
+	dir := t.TempDir()
+	ours, err := os.ReadFile(filepath.Join(module, "LICENSE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts, want := map[string][]byte{"touchmark": ours}, map[string]string{"touchmark": "Apache-2.0"}
+	for path, licence := range licences {
+		name := strings.ReplaceAll(path, "/", "_")
+		if texts[name], err = r.moduleLicence(t.Context(), path); err != nil {
+			t.Fatal(err)
+		}
+		want[name] = licence
+	}
+	cmd := exec.Command("licensecheck", "--check=.", "--machine", "--shortname-scheme=spdx")
+	cmd.Dir = dir
+	for name, text := range texts {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Args = append(cmd.Args, name)
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("licensecheck: %v (run make setup)", err)
+	}
+	got := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		name, licence, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		got[name] = licence
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("licensecheck finds\n%q, entered is\n%q", got, want)
+	}
+}
+
+// TestLinkedC: what the linker takes of C into the one program that has some is in the list of software.
+func TestLinkedC(t *testing.T) {
+	if _, err := exec.LookPath("aarch64-linux-gnu-gcc"); err != nil {
+		t.Skip("no cross compiler: make image installs it, make image-test has the whole list judged")
+	}
+	m := manifest.Manifest{Version: "1", Tools: []manifest.Tool{{Name: "go", Version: "1"}}}
+	list, err := components(t.Context(), false, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for _, c := range list {
+		listed[c.Name] = true
+	}
+	trace, err := filepath.Abs(filepath.Join(t.TempDir(), "map"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(trace+".c", []byte("#include <stdio.h>\nint main(void) { return puts(\"\"); }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("aarch64-linux-gnu-gcc", "-static", "-Wl,-Map="+trace, "-o", trace+".out", trace+".c").CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v %s", err, out)
+	}
+	text, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]string{"libc.a": "glibc", "libgcc.a": "libgcc", "libgcc_eh.a": "libgcc"}
+	found := regexp.MustCompile(`(?m)^/\S*/(lib[a-z_+]+\.a)\(`).FindAllStringSubmatch(string(text), -1)
+	if len(found) == 0 {
+		t.Fatal("the linker's map names no library")
+	}
+	for _, f := range found {
+		if !listed[names[f[1]]] {
+			t.Errorf("%s is linked, and not in the list", f[1])
 		}
 	}
 }

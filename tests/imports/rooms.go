@@ -161,6 +161,7 @@ var rooms = map[string]kind{
 	"image/cpio":                pure,
 	"image/fat":                 pure,
 	"image/manifest":            pure,
+	"image/manifest/billtest":   test,
 	"image/verify":              pure,
 	"image/debian":              edge,
 	"image/kernel":              edge,
