@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds a page: many times what one takes, so that it means a hang.
-const patience = 5 * time.Minute
+const patience = 8 * time.Minute
 
 // rig is a folder in which a page's lines are run, with a small image of a board in build/image/rpi4 as `make image` puts it.
 type rig struct {
