@@ -184,6 +184,11 @@ func (r *rig) check(trust *anchor.Trust) {
 			t.Errorf("the transcript says %q %d times:\n%s", line, n, told)
 		}
 	}
+	for _, k := range g.Keys { // what is written down at the board is what the transcript says, and stands there to the end
+		if fpr, last := fmt.Sprintf("%X", k.Fingerprint), r.seen[len(r.seen)-1].Message; !strings.Contains(string(told), fpr) || !strings.Contains(last, "Fingerprint of "+k.Name+": "+fpr+".") {
+			t.Errorf("fingerprint %s of %s: the display says %q", fpr, k.Name, last)
+		}
+	}
 	ak, err := r.cfg.TPM.AK()
 	ok(t, err)
 	if !bytes.Equal(ak.Marshal(), g.AK) {

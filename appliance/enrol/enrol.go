@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -107,8 +108,17 @@ func (c *ceremony) run(ctx context.Context) (*anchor.Trust, error) {
 	if err := c.state.Done(c.Dir); err != nil {
 		return nil, err
 	}
-	c.say("enrolled", "Enrolled. Give the trust directory to hosts and auditors.")
+	c.say("enrolled", "Enrolled. "+c.fingerprints()+" Write down what stands here; give the trust directory to hosts and auditors.")
 	return c.trust, nil
+}
+
+// fingerprints are what everybody compares later with what was written down at the board.
+func (c *ceremony) fingerprints() string {
+	var each []string
+	for _, k := range c.keys {
+		each = append(each, fmt.Sprintf("Fingerprint of %s: %X.", k.Name, k.pgp.Fingerprint()))
+	}
+	return strings.Join(each, " ")
 }
 
 func (c *ceremony) steps(ctx context.Context) error {

@@ -78,6 +78,9 @@ type View struct {
 	Days       int       `json:"nv_days"`           // until that may be worn out at the present rate, -1 when nobody can tell
 }
 
+// TimeQuestion is what an operator is asked who shall confirm the board's time (AskTime).
+const TimeQuestion = "Is the time above right? It goes into every signature."
+
 // Job is the one request on display.
 type Job struct {
 	ID        string   `json:"id"` // SHA-256 of the approval text, hex

@@ -46,6 +46,19 @@ func parseSize(s string, most uint64) (uint64, error) {
 	return n * u, nil
 }
 
+// SizeText is a number of bytes as a policy would write it: in the largest unit that divides it.
+func SizeText(n uint64) string {
+	for _, u := range []struct {
+		bits int
+		name string
+	}{{40, "TiB"}, {30, "GiB"}, {20, "MiB"}, {10, "KiB"}} {
+		if n>>u.bits<<u.bits == n {
+			return fmt.Sprintf("%d%s", n>>u.bits, u.name)
+		}
+	}
+	return fmt.Sprintf("%dB", n)
+}
+
 // binaryUnit suggests the binary unit for what people often write.
 func binaryUnit(n uint64, unit string) string {
 	if n == 0 || unit == "" {

@@ -213,7 +213,7 @@ func (s *Station) Run(outer context.Context) {
 	case s.fault != nil:
 		s.halt(s.fault)
 	case s.cfg.Confirm:
-		s.show("confirm-time", "Is the time above right? It goes into every signature.")
+		s.show("confirm-time", operator.TimeQuestion)
 		s.tick()
 	default:
 		s.boot(ledger.ClockSystem)

@@ -51,6 +51,9 @@ func (p *writer) words(v *operator.View) {
 		p.text(Bold, "HALTED: "+v.Halted)
 	}
 	p.text(Bold, message)
+	if v.Ask == operator.AskTime && !strings.Contains(message, operator.TimeQuestion) { // something else was told since
+		p.text(Bold, operator.TimeQuestion)
+	}
 	if v.Warning != "" {
 		p.text(Plain, "WARNING: "+v.Warning)
 	}

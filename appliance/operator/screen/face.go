@@ -232,7 +232,7 @@ func (f *Face) help(now time.Time) string {
 	}
 	switch agree := agreeKeys[f.view.Ask]; {
 	case f.view.Ask == operator.AskPIN:
-		keys = "type the PIN, then Enter  "
+		keys = "type the " + secret(&f.view) + ", then Enter  "
 	case agree == "":
 	case f.tab != Main:
 	case !f.All() && f.page < len(f.layout)-1:

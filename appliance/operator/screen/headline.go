@@ -44,9 +44,20 @@ func headlineOf(v *operator.View, left int) headline {
 	case v.Ask == operator.AskTime:
 		return headline{word: "TIME?", text: ">>> Is this time right? " + stamp(v) + " <<<", short: ">>> Right? " + stamp(v) + " <<<"}
 	case v.Ask == operator.AskPIN:
-		return headline{word: "PIN", text: ">>> Type the token's PIN <<<"}
+		return headline{word: secret(v), text: ">>> Type the token's " + secret(v) + " <<<"}
 	}
 	return quietHeadline(v)
+}
+
+// secret is which of the token's two secrets is asked for. The ceremony alone asks for a PUK, and names it; who types the
+// PIN in its place three times has a token whose PUK is gone.
+func secret(v *operator.View) string {
+	for _, of := range []string{"Type the present PUK ", "Type the PUK ", "Type the new PUK "} {
+		if strings.Contains(v.Message, of) {
+			return "PUK"
+		}
+	}
+	return "PIN"
 }
 
 func touchHeadline(v *operator.View, left int) headline {

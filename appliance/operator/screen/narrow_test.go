@@ -60,7 +60,7 @@ func TestWhatIsTouchedForStandsFirst(t *testing.T) {
 
 // Of the line of keys whole keys are left out, from its end.
 func TestNoKeyIsCutInHalf(t *testing.T) {
-	whole := regexp.MustCompile(`^(page \d+/\d+|o = open round \d+|Tab = more|space = next page|d = deny|a = arm|u = go on unmirrored|n = next|Ctrl-C = stop|y = yes, right|y = do it|read it \.\.\.|type the PIN, then Enter|)$`)
+	whole := regexp.MustCompile(`^(page \d+/\d+|o = open round \d+|Tab = more|space = next page|d = deny|a = arm|u = go on unmirrored|n = next|Ctrl-C = stop|y = yes, right|y = do it|read it \.\.\.|type the P(IN|UK), then Enter|)$`)
 	for width := LeastWidth; width < 80; width++ {
 		for name, v := range scenes {
 			s := newTerminal(width, LeastHeight)
@@ -83,6 +83,33 @@ func TestAHaltedBoardDoesNotCountWhatHeadHas(t *testing.T) {
 	text := fmt.Sprint(tabBlocks(&v, Health, -1, 80))
 	if strings.Contains(text, "0 are committed") || strings.Contains(text, "writes of its memory") {
 		t.Errorf("%s", text)
+	}
+}
+
+// Whoever types the PIN where the PUK is asked for loses a try: the large words say which it is.
+func TestThePUKIsCalledSo(t *testing.T) {
+	for message, want := range map[string]string{
+		"Type the present PUK of the token (if it is new: 12345678).": "PUK", "That is the factory's PUK, which everybody knows. Type the PUK that the token shall have.": "PUK",
+		"Type the new PUK again.": "PUK", "Type the new PIN again.": "PIN", "Type the token's PIN. After 1 more wrong one only the PUK helps.": "PIN",
+	} {
+		s := newTerminal(80, 24)
+		s.face.Show(with(idleView(), func(v *operator.View) { v.Ask, v.Message = operator.AskPIN, message }), s.now)
+		s.paint()
+		if text := s.text(); !strings.Contains(text, "Type the token's "+want+" <<<") || !strings.Contains(text, "type the "+want+", then Enter") {
+			t.Errorf("%s:\n%s", message, text)
+		}
+	}
+}
+
+// What comes while the time is asked for, such as a stick with orders, does not take the question away.
+func TestTheTimeIsAskedForToTheEnd(t *testing.T) {
+	for _, message := range []string{operator.TimeQuestion, "A stick with 2 orders: they are looked at when the time is confirmed."} {
+		v := with(scenes["time"], func(v *operator.View) { v.Message = message })
+		p := &writer{width: 200}
+		p.words(&v)
+		if text := fmt.Sprint(p.lines); strings.Count(text, operator.TimeQuestion) != 1 || !strings.Contains(text, message) {
+			t.Errorf("%s", text)
+		}
 	}
 }
 

@@ -123,7 +123,7 @@ var scenes = map[string]operator.View{
 		v.Ask, v.Token, v.Message = operator.AskPIN, "pin-needed", "Type the token's PIN."
 	}),
 	"time": with(idleView(), func(v *operator.View) {
-		v.Ask, v.Clock, v.Message, v.LogTime = operator.AskTime, "", "Is the time above right? It goes into every signature.", start.AddDate(-1, 0, 0)
+		v.Ask, v.Clock, v.Message, v.LogTime = operator.AskTime, "", operator.TimeQuestion, start.AddDate(-1, 0, 0)
 	}),
 	"confirm": with(operator.View{Time: start, Token: "enrolling", Host: "-"}, func(v *operator.View) {
 		v.Ask, v.Message = operator.AskConfirm, "Make HEAD in the TPM: it cannot be removed, not even by clearing the TPM."

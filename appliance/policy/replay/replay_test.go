@@ -132,6 +132,9 @@ func TestRefused(t *testing.T) {
 	if w := r.Windows[1]; w.Most != 0 || w.End != "" {
 		t.Errorf("a class that nobody used: %+v", w)
 	}
+	if one := (&Report{Jobs: 1, Entries: 1}).Lines()[0]; !strings.HasPrefix(one, "0 of 1 job in 1 entry would") {
+		t.Errorf("%q", one)
+	}
 	text := strings.Join(r.Lines(), "\n")
 	for _, part := range []string{"3 of 6 jobs", "1 refused: rate-exceeded", "entry 3, 2026-11-21T12:20:00Z, class db, 0.db 1.db: rate-exceeded", "db 5/1h: 7 of 5, up to entry 6", "other 1/1d: 0 of 1"} {
 		if !strings.Contains(text, part) {

@@ -22,9 +22,17 @@ func approvalOf(b *ledger.Intent) (message.Approval, error) {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
+// counted is so many of something.
+func counted[N ~int | ~uint64](n N, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
+}
+
 // Lines are the report for people.
 func (r *Report) Lines() []string {
-	out := []string{fmt.Sprintf("%d of %d jobs in %d entries would have been admitted by policy %d of %s.", r.Admitted, r.Jobs, r.Entries, r.Serial, r.Origin)}
+	out := []string{fmt.Sprintf("%d of %s in %s would have been admitted by policy %d of %s.", r.Admitted, counted(r.Jobs, "job", "jobs"), counted(r.Entries, "entry", "entries"), r.Serial, r.Origin)}
 	for _, code := range slices.Sorted(maps.Keys(r.Codes)) {
 		out = append(out, fmt.Sprintf("  %d refused: %s", r.Codes[code], code))
 	}

@@ -197,7 +197,7 @@ func (c *Class) lines() []string {
 		fmt.Sprintf("%s: %s may have %s signed", c.Name, strings.Join(c.Hosts, " or "), strings.Join(c.Names, " ")),
 		fmt.Sprintf("  as %s with %s.", strings.Join(c.Formats, ", "), strings.Join(keys, ", else ")),
 		"  " + who,
-		fmt.Sprintf("  At most %s; %d at once; none larger than %s.", strings.Join(c.Rates, " and "), c.Batch, size(c.MaxSize)),
+		fmt.Sprintf("  At most %s; %d at once; none larger than %s.", strings.Join(c.Rates, " and "), c.Batch, policy.SizeText(c.MaxSize)),
 	}
 }
 
@@ -219,17 +219,4 @@ func period(seconds int64) string {
 		}
 	}
 	return fmt.Sprintf("%ds", seconds)
-}
-
-// size is a number of bytes in the largest unit that divides it.
-func size(n uint64) string {
-	for _, u := range []struct {
-		bits int
-		name string
-	}{{40, "TiB"}, {30, "GiB"}, {20, "MiB"}, {10, "KiB"}} {
-		if n>>u.bits<<u.bits == n {
-			return fmt.Sprintf("%d%s", n>>u.bits, u.name)
-		}
-	}
-	return fmt.Sprintf("%d B", n)
 }

@@ -63,7 +63,7 @@ func (r *remarks) unused() {
 // class remarks what can never happen in a class.
 func (r *remarks) class(i int) {
 	c := &r.p.Classes[i]
-	r.say(documents(c) && c.MaxSize > message.MaxDocument, "class %s: max_size never decides, what it signs are documents of %s at most: write that", c.Name, size(message.MaxDocument))
+	r.say(documents(c) && c.MaxSize > message.MaxDocument, "class %s: max_size never decides, what it signs are documents of %s at most: write that", c.Name, policy.SizeText(message.MaxDocument))
 	for _, rate := range c.Rates {
 		r.say(c.Batch > rate.Count, "class %s: a batch of %d never fits into rate %s: lower batch or raise the rate", c.Name, c.Batch, rate.Text)
 		for _, wider := range c.Rates {

@@ -168,8 +168,8 @@ func class(c *policy.Class) string {
 	if c.Documents {
 		documents = ", documents only"
 	}
-	return fmt.Sprintf("%s (keys %s, hosts %s, names %s, formats %s, at most %d bytes, rates %s, approvals %d, batch %d%s)",
-		c.Name, strings.Join(c.Keys, " "), strings.Join(c.Hosts, " "), strings.Join(c.Names, " "), strings.Join(c.Formats, " "), c.MaxSize, strings.Join(rates, " "), c.Approvals, c.Batch, documents)
+	return fmt.Sprintf("%s (keys %s, hosts %s, names %s, formats %s, at most %s, rates %s, approvals %d, batch %d%s)",
+		c.Name, strings.Join(c.Keys, " "), strings.Join(c.Hosts, " "), strings.Join(c.Names, " "), strings.Join(c.Formats, " "), policy.SizeText(c.MaxSize), strings.Join(rates, " "), c.Approvals, c.Batch, documents)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -47,6 +47,19 @@ func TestRecoveryKeysAreShown(t *testing.T) {
 	}
 }
 
+// How large a file may be is said as policies say it: nobody reads nine digits on a display.
+func TestSizesAreReadable(t *testing.T) {
+	old := example(t)
+	changed := *old
+	changed.Classes = slices.Clone(old.Classes)
+	changed.Classes[0].MaxSize = 3 << 20
+	for _, want := range []string{"at most 3MiB, rates", "at most " + policy.SizeText(old.Classes[0].MaxSize) + ", rates"} {
+		if lines := Policy(old, &changed); !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, want) }) {
+			t.Errorf("%q: %q", want, lines)
+		}
+	}
+}
+
 // A class that stops demanding documents is a change like any other.
 func TestDocumentsAreShown(t *testing.T) {
 	old := example(t, "batch = 16", "batch = 16\ndocuments = \"demanded\"")
