@@ -91,7 +91,7 @@ type size struct {
 }
 
 var sizes = map[bool]size{
-	false: {small: 31, large: 5, bytes: 1 << 30, batch: 256 << 20, link: linkSizes[false]},
+	false: {small: 31, large: 9, bytes: 1 << 30, batch: 256 << 20, link: linkSizes[false]},
 	true:  {small: 11, large: 3, bytes: 1 << 30 / 2, batch: 64 << 20, link: linkSizes[true]},
 }
 

@@ -166,7 +166,7 @@ func hashOpen(path string, f *os.File, st os.FileInfo, format sigformat.Format, 
 const (
 	pipelined = 4 << 20   // from this size on reading and hashing overlap
 	chunk     = 256 << 10 // stays in a processor's cache between read and hash
-	bigChunk  = 128 << 10 // several in flight: between read and hash they stay in the cache
+	bigChunk  = 1 << 20   // several in flight: smaller ones cost more in wake-ups than the cache saves
 )
 
 // pump reads and hashes in turn. What h has against it, it says when it is
