@@ -88,7 +88,7 @@ func TestTheDisplayTellsWhatWaitsAndWhatWas(t *testing.T) {
 	b.end(second)
 	b.kill()
 	b.start()
-	v = b.event("ready")
+	v = b.view("what was before the start", func(v operator.View) bool { return len(v.Recent) > 0 })
 	if r := v.Recent; len(r) != 2 || r[0].ID != second.String() || r[0].Class == "" || r[0].Host != "repo1" || r[0].End != "1 of 1 signed." || r[0].Time.IsZero() {
 		t.Errorf("after a restart, before: %+v", r)
 	}

@@ -29,7 +29,8 @@ func (s *Station) startUp(pause time.Duration) {
 		return
 	}
 	s.starting, s.silent = false, false
-	s.measure()
+	defer s.update()
+	defer s.measure() // behind what it need not hold up
 	defer s.lateHello()
 	defer s.tellLost()
 	defer s.tellOrdered()

@@ -137,7 +137,6 @@ func New(cfg Config) *Station {
 	if s.keepClock(false) {
 		s.load() // what is forgotten by now depends on the time
 	}
-	s.recall()
 	return s
 }
 
@@ -218,6 +217,8 @@ func (s *Station) Run(outer context.Context) {
 	default:
 		s.boot(ledger.ClockSystem)
 	}
+	s.recall() // not before: nothing waits for it
+	s.update()
 	defer s.scrub(ctx)()
 	defer s.watchOrders(ctx)()
 	// Before anything is waited for: whoever still posts must not wait for us.

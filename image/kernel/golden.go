@@ -8,8 +8,8 @@ import (
 // golden are the published kernels: SHA-256 of each variant's SHA256SUMS. They hold for the pinned source and Debian 12's
 // compiler (gcc 12.2.0-14, binutils 2.40).
 var golden = map[string]string{
-	Board: "c0b71d3a50349883b53e688367de9d1d40ffe9e1504984213e4f076b26e39789",
-	QEMU:  "0926a55c3ee1c7b16003e3bde966d08bc59bfa33d631426279ae941c182462de",
+	Board: "bf7b859950ce3991d86cc6668cfb03ef97c472ac2f4eafa9ce20129427cd95f5",
+	QEMU:  "bd55db5d57fd4f3d9fb3e175d62ff4a64c141afe7aa4543e0df5569233ea7051",
 }
 
 // Golden holds a kernel against the published one of its variant, or against accept if that is not empty: a kernel that
