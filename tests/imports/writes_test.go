@@ -26,16 +26,16 @@ var writing = []string{
 
 // writingAnyway says which other file may call which of them, and why.
 var writingAnyway = map[string][]string{
-	"appliance/boot/first/child.go":                {"OpenFile"},                         // opens terminals and the kernel's log, no files
-	"appliance/boot/machine/gadget.go":             {"MkdirAll", "Symlink", "WriteFile"}, // configfs, which is the kernel
-	"appliance/boot/machine/kernel.go":             {"OpenFile", "WriteFile"},            // the watchdog; the kernel's randomness
-	"appliance/boot/machine/mount.go":              {"MkdirAll", "OpenFile"},             // where to mount, in memory; sysctl
-	"appliance/cmd/touchmark-appliance/logfile.go": {"OpenFile", "Rename"},               // a log for people, which may be lost
-	"appliance/operator/gpio/gpio.go":              {"OpenFile"},                         // opens a device, no file
-	"appliance/pcsc/usbfs.go":                      {"OpenFile"},                         // opens a device, no file
-	"hostlink/approve/pacman/rebuild.go":           {"MkdirTemp", "Symlink"},             // what repo-add works in, thrown away
-	"hostlink/cli/hashing/hashing.go":              {"OpenFile"},                         // opens without waiting for a FIFO, and only reads
-	"hostlink/cmd/touchmark-gpg/output.go":         {"OpenFile"},                         // opens a device or FIFO, no file
+	"appliance/boot/first/child.go":        {"OpenFile"},                         // opens terminals and the kernel's log, no files
+	"appliance/boot/machine/gadget.go":     {"MkdirAll", "Symlink", "WriteFile"}, // configfs, which is the kernel
+	"appliance/boot/machine/kernel.go":     {"OpenFile", "WriteFile"},            // the watchdog; the kernel's randomness
+	"appliance/boot/machine/mount.go":      {"MkdirAll", "OpenFile"},             // where to mount, in memory; sysctl
+	"appliance/cli/logfile.go":             {"OpenFile", "Rename"},               // a log for people, which may be lost
+	"appliance/operator/gpio/gpio.go":      {"OpenFile"},                         // opens a device, no file
+	"appliance/pcsc/usbfs.go":              {"OpenFile"},                         // opens a device, no file
+	"hostlink/approve/pacman/rebuild.go":   {"MkdirTemp", "Symlink"},             // what repo-add works in, thrown away
+	"hostlink/cli/hashing/hashing.go":      {"OpenFile"},                         // opens without waiting for a FIFO, and only reads
+	"hostlink/cmd/touchmark-gpg/output.go": {"OpenFile"},                         // opens a device or FIFO, no file
 }
 
 // TestOnePackageWritesFiles: what must survive a power cut is written by the

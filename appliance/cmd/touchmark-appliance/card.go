@@ -5,11 +5,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"touchmark/appliance/cli"
+	"touchmark/appliance/cli/datadir"
 	"touchmark/appliance/station"
 	"touchmark/appliance/update"
 	"touchmark/appliance/update/card"
 	"touchmark/hostlink/message"
-	"touchmark/tpm/device"
 )
 
 // cardFlags are about the card that the board is started from.
@@ -26,12 +27,12 @@ func (f *cardFlags) add(c *cobra.Command) {
 func (f *cardFlags) check() error {
 	switch {
 	case f.path == "" && (f.kind != "" || f.booted != ""):
-		return &usageError{fmt.Errorf("--board and --slot go with --card")}
+		return &cli.UsageError{Err: fmt.Errorf("--board and --slot go with --card")}
 	case f.path == "":
 	case !message.ValidToken(f.kind):
-		return &usageError{fmt.Errorf("--card needs --board, the kind of this board: a word of lowercase letters, digits, dots and hyphens")}
+		return &cli.UsageError{Err: fmt.Errorf("--card needs --board, the kind of this board: a word of lowercase letters, digits, dots and hyphens")}
 	case f.booted != "" && f.slot() == 0:
-		return &usageError{fmt.Errorf("--slot %s: it is A or B", f.booted)}
+		return &cli.UsageError{Err: fmt.Errorf("--slot %s: it is A or B", f.booted)}
 	}
 	return nil
 }
@@ -44,7 +45,7 @@ func (f *cardFlags) slot() update.Slot {
 
 // updates opens the card, nil if there is none. A card that cannot be used is no
 // reason not to sign, but the TPM's counter is held against this image all the same.
-func (f *cardFlags) updates(tpm *lateTPM) *station.Updates {
+func (f *cardFlags) updates(tpm *datadir.LateTPM) *station.Updates {
 	if f.path == "" {
 		return nil
 	}
@@ -54,14 +55,4 @@ func (f *cardFlags) updates(tpm *lateTPM) *station.Updates {
 		u.Card = c
 	}
 	return u
-}
-
-func (l *lateTPM) Floor() (uint64, error) { return ask(l, (*device.TPM).Floor) }
-
-func (l *lateTPM) RaiseFloor(to uint64) error {
-	t, err := l.open()
-	if err != nil {
-		return err
-	}
-	return t.RaiseFloor(to)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"touchmark/appliance/cli"
 	"touchmark/appliance/keeper"
 	"touchmark/appliance/operator/gpio"
 	"touchmark/appliance/sandbox"
@@ -35,7 +36,7 @@ type users struct{ core, link *sandbox.User }
 // users reads the flags about them. One that is no root's stands for both.
 func (f *runFlags) users() (u users, err error) {
 	if f.user != "" && f.linkUser == "" {
-		return u, &usageError{errors.New("--user: give --link-user too, or the link process stays root's")}
+		return u, &cli.UsageError{Err: errors.New("--user: give --link-user too, or the link process stays root's")}
 	}
 	for _, one := range []struct {
 		flag, name string
@@ -45,11 +46,11 @@ func (f *runFlags) users() (u users, err error) {
 			continue
 		}
 		if *one.to, err = sandbox.ParseUser(one.name); err != nil {
-			return u, &usageError{fmt.Errorf("--%s: %w", one.flag, err)}
+			return u, &cli.UsageError{Err: fmt.Errorf("--%s: %w", one.flag, err)}
 		}
 	}
 	if u.core != nil && u.core.UID == u.link.UID {
-		return u, &usageError{errors.New("--user and --link-user: two users are wanted, so that one process cannot reach into the other")}
+		return u, &cli.UsageError{Err: errors.New("--user and --link-user: two users are wanted, so that one process cannot reach into the other")}
 	}
 	return u, nil
 }
@@ -102,13 +103,13 @@ func (f *runFlags) launch(u users) error {
 
 // profile is what core needs.
 func (f *runFlags) profile() sandbox.Profile {
-	c := profiles.Core{Dir: f.dir, RunDir: f.runDir, Orders: f.orders, Card: f.card.path, BootID: card.BootID, USB: !f.token.overSocket(), Sockets: f.token.overSocket()}
+	c := profiles.Core{Dir: f.dir, RunDir: f.runDir, Orders: f.orders, Card: f.card.path, BootID: card.BootID, USB: !f.token.OverSocket(), Sockets: f.token.OverSocket()}
 	if strings.Contains(f.tpm, ":") {
 		c.Sockets = true // a software TPM
 	} else {
 		c.TPM = f.tpm
 	}
-	if pins, err := gpio.ParsePins(f.panel.buttons); err == nil {
+	if pins, err := gpio.ParsePins(f.panel.Buttons); err == nil {
 		c.Buttons = pins.Chip
 	}
 	return c.Profile()

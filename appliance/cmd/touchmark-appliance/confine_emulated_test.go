@@ -20,7 +20,7 @@ func inside() {
 	dir := os.Args[1]
 	f := runFlags{dir: dir, runDir: filepath.Join(dir, "run"), tpm: "/dev/null", orders: filepath.Join(filepath.Dir(dir), "media", "orders")}
 	if over := os.Getenv("OVER"); over != "" {
-		f.token.sockets = []string{over}
+		f.token.Sockets = []string{over}
 	}
 	if _, err := sandbox.Enter(f.profile()); err != nil {
 		fmt.Println(err)

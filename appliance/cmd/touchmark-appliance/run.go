@@ -13,6 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"touchmark/appliance/cli"
+	"touchmark/appliance/cli/datadir"
+	"touchmark/appliance/cli/status"
 	"touchmark/appliance/keeper"
 	"touchmark/appliance/station"
 	"touchmark/tpm/ledgerstore/durable"
@@ -23,8 +26,8 @@ type runFlags struct {
 	user, linkUser                                string
 	notice                                        string
 	baud, measured                                int
-	panel                                         panelFlags
-	token                                         tokenFlags
+	panel                                         cli.PanelFlags
+	token                                         cli.TokenFlags
 	card                                          cardFlags
 }
 
@@ -68,20 +71,12 @@ that, and stop; a second signal ends the process at once.`,
 	flags.StringVar(&f.linkUser, "link-user", "", "whom the process that parses the wire becomes")
 	flags.IntVar(&f.measured, "measured", 0, "descriptor on which the first process of an image says, when it knows them, the SHA-256 of boot image, command line and programs, for the boot entry (0: nobody does)")
 	flags.StringVar(&f.notice, "notice", "", "what that process has to say to the operator")
-	f.panel.add(c)
-	f.panel.addButtons(c)
-	f.token.add(c)
+	f.panel.Add(c)
+	f.panel.AddButtons(c)
+	f.token.Add(c)
 	f.card.add(c)
-	required(c, "dir", "device")
+	cli.Required(c, "dir", "device")
 	return c
-}
-
-func required(c *cobra.Command, names ...string) {
-	for _, n := range names {
-		if err := c.MarkFlagRequired(n); err != nil {
-			panic(err) // a flag this file does not define
-		}
-	}
 }
 
 // run opens everything a station is made of and serves until it is told to stop.
@@ -97,35 +92,35 @@ func run(ctx context.Context, f runFlags) error {
 	if err != nil {
 		return err
 	}
-	tpm := &lateTPM{spec: f.tpm}
-	defer tpm.close()
-	go func() { _, _ = tpm.open() }() // beside what follows; what goes wrong is met again when it is asked
-	b, err := openBoard(f.dir)
+	tpm := &datadir.LateTPM{Spec: f.tpm}
+	defer tpm.Close()
+	go func() { _, _ = tpm.Open() }() // beside what follows; what goes wrong is met again when it is asked
+	b, err := datadir.Open(f.dir)
 	if err != nil {
 		return err
 	}
-	defer b.close()
-	panel, err := f.panel.open(f.runDir)
+	defer b.Close()
+	panel, err := f.panel.Open(f.runDir)
 	if err != nil {
 		return err
 	}
-	defer panel.restore()
-	ctx, link, missing, err := links(ctx, panel.log)
+	defer panel.Restore()
+	ctx, link, missing, err := links(ctx, panel.Log)
 	if err != nil {
 		return err
 	}
-	b.tidy(panel.log, f.dir, f.runDir)
-	status := newStatusFile(f.runDir)
-	defer status.Close()
+	b.Tidy(panel.Log, f.dir, f.runDir)
+	shown := status.New(f.runDir)
+	defer shown.Close()
 	start := time.Now()
-	c := b.config()
-	c.TPM, c.Token, c.Link, c.Updates = tpm, f.token.opener(), link, f.card.updates(tpm)
-	c.Panel, c.Log, c.Status = panel, panel.log, status.Show
+	c := b.Config()
+	c.TPM, c.Token, c.Link, c.Updates = tpm, f.token.Opener(), link, f.card.updates(tpm)
+	c.Panel, c.Log, c.Status = panel, panel.Log, shown.Show
 	c.Clock = func() time.Time { return start.Add(time.Since(start)) } // monotonic from here on
 	c.Confirm, c.Orders = f.clock == "ask", f.orders
-	c.Measured, c.Notice = f.booted(panel.log), strings.TrimSpace(f.notice+" "+missing+" "+report.String())
+	c.Measured, c.Notice = f.booted(panel.Log), strings.TrimSpace(f.notice+" "+missing+" "+report.String())
 	if len(report.Missing) > 0 {
-		panel.log.Warn().Strs("missing", report.Missing).Msg("the sandbox is not whole")
+		panel.Log.Warn().Strs("missing", report.Missing).Msg("the sandbox is not whole")
 	}
 	station.New(c).Run(ctx)
 	if err := context.Cause(ctx); errors.Is(err, keeper.ErrGone) {
@@ -137,16 +132,16 @@ func run(ctx context.Context, f runFlags) error {
 // check says what is wrong with the flags, and fills in those that depend on others.
 func (f *runFlags) check() error {
 	if f.clock != "ask" && f.clock != "system" {
-		return &usageError{fmt.Errorf("--clock %s: it is ask or system", f.clock)}
+		return &cli.UsageError{Err: fmt.Errorf("--clock %s: it is ask or system", f.clock)}
 	}
-	if err := f.panel.check(); err != nil {
+	if err := f.panel.Check(); err != nil {
 		return err
 	}
 	if err := f.card.check(); err != nil {
 		return err
 	}
-	if f.panel.kind == noScreen && f.clock != "system" {
-		return &usageError{errors.New("--operator none: nobody could confirm the time: give --clock system, on a board whose clock is kept right")}
+	if f.panel.Kind == cli.NoScreen && f.clock != "system" {
+		return &cli.UsageError{Err: errors.New("--operator none: nobody could confirm the time: give --clock system, on a board whose clock is kept right")}
 	}
 	return f.defaults()
 }
@@ -167,7 +162,7 @@ func (f *runFlags) defaults() error {
 		return fmt.Errorf("the link program: %w: name it with --link", err)
 	}
 	if _, err := os.Stat(f.dir); err != nil {
-		return fmt.Errorf("%w: %w: run 'touchmark-appliance enroll' first", errEnrolment, err)
+		return fmt.Errorf("%w: %w: run 'touchmark-appliance enroll' first", cli.ErrEnrolment, err)
 	}
 	if _, err := os.Stat(f.runDir); err == nil {
 		return nil // the second stage could not sync what is above it

@@ -1,14 +1,16 @@
-package main
+package upkeep
 
 import (
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"touchmark/appliance/cli"
 	"touchmark/appliance/enrol/stopped"
 )
 
-func restoreCommand() *cobra.Command {
+// Restore is restore-log-key.
+func Restore() *cobra.Command {
 	var dir, backup, identity string
 	c := &cobra.Command{
 		Use:   "restore-log-key --dir DIR --backup FILE --identity FILE",
@@ -32,6 +34,6 @@ which of them signs.`,
 	c.Flags().StringVar(&dir, "dir", "", "data directory that lacks the log key")
 	c.Flags().StringVar(&backup, "backup", "", "the encrypted log key")
 	c.Flags().StringVar(&identity, "identity", "", "file with an age identity (age-keygen)")
-	required(c, "dir", "backup", "identity")
+	cli.Required(c, "dir", "backup", "identity")
 	return c
 }

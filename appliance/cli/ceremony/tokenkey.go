@@ -1,4 +1,4 @@
-package main
+package ceremony
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"touchmark/appliance/cli"
 	"touchmark/appliance/enrol"
 	"touchmark/tpm/ledger/tokenkey"
 	"touchmark/tpm/ledgerstore/durable"
@@ -21,11 +22,12 @@ type tokenKeyFlags struct {
 	managed, identity          string
 	keep                       keepFlags
 	replace, throwaway, setPIN bool
-	panel                      panelFlags
-	token                      tokenFlags
+	panel                      cli.PanelFlags
+	token                      cli.TokenFlags
 }
 
-func tokenKeyCommand() *cobra.Command {
+// TokenKey is token-key.
+func TokenKey() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "token-key",
 		Short: "A further token for a log that runs: a spare, or the next one",
@@ -38,7 +40,7 @@ order it ('touchmark order new key --token-key') and the operator arms that.`,
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(begun(newTokenKeyCommand()))
+	c.AddCommand(cli.Begun(newTokenKeyCommand()))
 	return c
 }
 
@@ -73,9 +75,9 @@ it on the board when the order comes.`,
 	flags.BoolVar(&f.replace, "replace-key", false, "destroy the key that is in the token's slot")
 	flags.BoolVar(&f.throwaway, "throwaway", false, "for tests: take an emulated token, ask for no confirmation")
 	f.keep.add(c, "")
-	f.panel.add(c)
-	f.token.add(c)
-	required(c, "policy", "name", "out")
+	f.panel.Add(c)
+	f.token.Add(c)
+	cli.Required(c, "policy", "name", "out")
 	c.MarkFlagsRequiredTogether("management-key", "identity")
 	c.MarkFlagsMutuallyExclusive("management-key", "management-key-out")
 	return c
@@ -98,15 +100,15 @@ func newTokenKey(ctx context.Context, f tokenKeyFlags) error {
 	if j.Policy, err = os.ReadFile(f.policy); err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}
-	if j.Token, err = f.token.open(); err != nil {
+	if j.Token, err = f.token.Open(); err != nil {
 		return err
 	}
 	defer func() { _ = j.Token.Close() }()
-	panel, err := f.panel.open(filepath.Dir(f.out))
+	panel, err := f.panel.Open(filepath.Dir(f.out))
 	if err != nil {
 		return err
 	}
-	defer panel.restore()
+	defer panel.Restore()
 	j.Panel = panel
 	record, err := enrol.TokenKey(ctx, j)
 	if err != nil {

@@ -1,4 +1,4 @@
-package main
+package ceremony
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"filippo.io/age"
 	"github.com/spf13/cobra"
 
+	"touchmark/appliance/cli"
 	"touchmark/appliance/enrol"
 	"touchmark/appliance/enrol/sealed"
 	"touchmark/tpm/ledgerstore/durable"
@@ -43,23 +44,23 @@ type kept struct {
 func (f *keepFlags) read() (k kept, err error) {
 	if f.expires != "never" && f.expires != "" {
 		if k.expires, err = time.Parse(time.RFC3339, f.expires); err != nil {
-			return k, &usageError{fmt.Errorf("--expires: %w", err)}
+			return k, &cli.UsageError{Err: fmt.Errorf("--expires: %w", err)}
 		}
 		k.expires = k.expires.UTC()
 	}
 	if k.backup, err = sealed.ParseRecipients(f.recipients); err != nil {
-		return k, &usageError{err}
+		return k, &cli.UsageError{Err: err}
 	}
 	auditors, err := sealed.ParseRecipients(f.auditors)
 	switch {
 	case err != nil:
-		return k, &usageError{err}
+		return k, &cli.UsageError{Err: err}
 	case f.manage != "" && len(k.backup) == 0:
-		return k, &usageError{errors.New("--management-key-out: a management key is written for somebody only: name a --backup-recipient")}
+		return k, &cli.UsageError{Err: errors.New("--management-key-out: a management key is written for somebody only: name a --backup-recipient")}
 	case f.auths != "" && len(k.backup) == 0:
-		return k, &usageError{errors.New("--hierarchy-auth-out: an authorization is written for somebody only: name a --backup-recipient")}
+		return k, &cli.UsageError{Err: errors.New("--hierarchy-auth-out: an authorization is written for somebody only: name a --backup-recipient")}
 	case (f.revocations == "") != (len(auditors) == 0):
-		return k, &usageError{errors.New("--revocation-out and --revocation-recipient go together")}
+		return k, &cli.UsageError{Err: errors.New("--revocation-out and --revocation-recipient go together")}
 	}
 	if f.auths != "" {
 		k.auths, err = &enrol.Authorizations{Dir: f.auths, To: k.backup}, durable.MkdirAll(f.auths, 0o755)

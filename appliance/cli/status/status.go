@@ -1,4 +1,6 @@
-package main
+// Package status keeps a copy of the display in a file, and has the command that shows
+// it.
+package status
 
 import (
 	"encoding/json"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"touchmark/appliance/cli"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/operator/screen"
 	"touchmark/tpm/ledgerstore/durable"
@@ -16,11 +19,11 @@ import (
 
 const statusName = "status.json"
 
-// statusFile keeps a copy of the display in a file, because a board without
+// File keeps a copy of the display in a file, because a board without
 // sockets has no other way to be asked. It writes beside the ceremony, never in
 // it, and only the newest view counts: one is written when it is statusAge old,
 // with what came after it.
-type statusFile struct {
+type File struct {
 	path    string
 	views   chan operator.View
 	closing chan struct{}
@@ -32,13 +35,14 @@ type statusFile struct {
 // that the log waits for.
 const statusAge = 100 * time.Millisecond
 
-func newStatusFile(runDir string) *statusFile {
-	f := &statusFile{filepath.Join(runDir, statusName), make(chan operator.View, 1), make(chan struct{}), make(chan struct{})}
+// New begins to keep it in a directory.
+func New(runDir string) *File {
+	f := &File{filepath.Join(runDir, statusName), make(chan operator.View, 1), make(chan struct{}), make(chan struct{})}
 	go f.run()
 	return f
 }
 
-func (f *statusFile) run() {
+func (f *File) run() {
 	defer close(f.done)
 	for v := range f.views {
 		select {
@@ -57,7 +61,7 @@ func (f *statusFile) run() {
 }
 
 // Show replaces the view that is to be written. It is called by one goroutine.
-func (f *statusFile) Show(v operator.View) {
+func (f *File) Show(v operator.View) {
 	select {
 	case <-f.views:
 	default:
@@ -66,7 +70,7 @@ func (f *statusFile) Show(v operator.View) {
 }
 
 // Close waits for the last view to be written.
-func (f *statusFile) Close() {
+func (f *File) Close() {
 	close(f.closing)
 	close(f.views)
 	<-f.done
@@ -74,14 +78,15 @@ func (f *statusFile) Close() {
 
 // write replaces the file. A lost status is not worth stopping for, and it
 // need not outlive the machine: no fsync, but never half a file.
-func (f *statusFile) write(v operator.View) {
+func (f *File) write(v operator.View) {
 	b, err := json.Marshal(v)
 	if err == nil {
 		_ = durable.Replace(f.path, append(b, '\n'), 0o600)
 	}
 }
 
-func statusCommand() *cobra.Command {
+// Command is status.
+func Command() *cobra.Command {
 	var dir, runDir string
 	var asJSON bool
 	c := &cobra.Command{
@@ -93,20 +98,20 @@ func statusCommand() *cobra.Command {
 			if runDir == "" {
 				runDir = filepath.Join(dir, "run")
 			}
-			return status(filepath.Join(runDir, statusName), asJSON)
+			return show(filepath.Join(runDir, statusName), asJSON)
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "data directory")
 	c.Flags().StringVar(&runDir, "run-dir", "", "where the status file is (default: DIR/run)")
 	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
-	required(c, "dir")
+	cli.Required(c, "dir")
 	return c
 }
 
-func status(path string, asJSON bool) error {
+func show(path string, asJSON bool) error {
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("%w: %w: the appliance has not run with this directory", errEnrolment, err)
+		return fmt.Errorf("%w: %w: the appliance has not run with this directory", cli.ErrEnrolment, err)
 	}
 	if asJSON {
 		_, err = os.Stdout.Write(raw)

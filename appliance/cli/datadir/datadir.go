@@ -1,4 +1,6 @@
-package main
+// Package datadir opens what a board runs on: its data directory, as far as that can be
+// opened, and its TPM, once that answers.
+package datadir
 
 import (
 	"errors"
@@ -10,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"touchmark/appliance/cli"
 	"touchmark/appliance/enrol/logkey"
 	"touchmark/appliance/enrol/progress"
 	"touchmark/appliance/enrol/stopped"
@@ -28,19 +31,19 @@ import (
 // still knows of a log that is gone (docs/spec/anchor.md section 5).
 const genesisFile = "genesis"
 
-// board is a data directory as far as it can be opened. What cannot be halts
+// Board is a data directory as far as it can be opened. What cannot be halts
 // the board, which then says so on its display and to its host.
-type board struct {
+type Board struct {
 	store   *ledgerstore.Store // nil if it cannot be opened
 	genesis []byte
 	keys    logkey.Ring
 	fault   error
 }
 
-// openBoard opens a data directory. An error means that there is nothing here
+// Open opens a data directory. An error means that there is nothing here
 // that a board could run on, or that another one does.
-func openBoard(dir string) (*board, error) {
-	b := &board{}
+func Open(dir string) (*Board, error) {
+	b := &Board{}
 	var err error
 	if b.genesis, err = durable.ReadFile(durable.OS, filepath.Join(dir, genesisFile), ledger.MaxEntry); err != nil {
 		b.genesis = nil // it matters only where the log is lost, and then there is none
@@ -53,7 +56,7 @@ func openBoard(dir string) (*board, error) {
 	switch {
 	case b.fault != nil || b.keys.Origin() != "":
 	case err != nil && b.genesis == nil && noFile(stopped.LogDir(dir)):
-		return nil, fmt.Errorf("%w: %w", errEnrolment, err)
+		return nil, fmt.Errorf("%w: %w", cli.ErrEnrolment, err)
 	case err != nil:
 		b.halt(recovery.LogKeyWrong, err)
 	}
@@ -66,7 +69,7 @@ func noFile(path string) bool {
 }
 
 // halt notes the first thing that is wrong.
-func (b *board) halt(h recovery.Halt, why error) {
+func (b *Board) halt(h recovery.Halt, why error) {
 	if b.fault == nil {
 		b.fault = fault.Halted(h, why)
 	}
@@ -74,7 +77,7 @@ func (b *board) halt(h recovery.Halt, why error) {
 
 // openLog opens the log, or begins an empty one where a whole log was lost, which
 // then comes back from a mirror.
-func (b *board) openLog(dir string) (err error) {
+func (b *Board) openLog(dir string) (err error) {
 	log := stopped.LogDir(dir)
 	b.store, err = ledgerstore.Open(log)
 	if errors.Is(err, ledgerstore.ErrNoStore) && b.genesis != nil {
@@ -107,20 +110,21 @@ func unopened(err error) recovery.Halt {
 }
 
 // log is what the station is given for a log.
-func (b *board) log() past.Log {
+func (b *Board) log() past.Log {
 	if b.store == nil {
 		return past.Absent{Err: b.fault}
 	}
 	return b.store
 }
 
-func (b *board) config() station.Config {
+// Config is what a station needs of the directory.
+func (b *Board) Config() station.Config {
 	return station.Config{Store: b.log(), Genesis: b.genesis, Fault: b.fault, LogKeys: b.keys}
 }
 
-// tidy removes what a process that died has left, and keeps the copy of the
+// Tidy removes what a process that died has left, and keeps the copy of the
 // genesis entry. Neither is worth stopping for.
-func (b *board) tidy(log zerolog.Logger, dir, runDir string) {
+func (b *Board) Tidy(log zerolog.Logger, dir, runDir string) {
 	for _, d := range []string{dir, stopped.LogDir(dir), runDir} {
 		if err := durable.Sweep(durable.OS, d); err != nil {
 			log.Warn().Err(err).Msg("removing what an earlier run has left")
@@ -138,35 +142,38 @@ func (b *board) tidy(log zerolog.Logger, dir, runDir string) {
 	}
 }
 
-func (b *board) close() {
+// Close closes the log.
+func (b *Board) Close() {
 	if b.store != nil {
 		_ = b.store.Close()
 	}
 }
 
-// lateTPM is a TPM that is opened when it is first asked, again after each
+// LateTPM is a TPM that is opened when it is first asked, again after each
 // failure: a board whose TPM is not there says so, and goes on when it is.
-type lateTPM struct {
-	spec string
+type LateTPM struct {
+	Spec string // as --tpm names it
 
 	mu  sync.Mutex // guards what follows
 	tpm *device.TPM
 }
 
-func (l *lateTPM) open() (*device.TPM, error) {
+// Open opens it, if it is not open.
+func (l *LateTPM) Open() (*device.TPM, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.tpm != nil {
 		return l.tpm, nil
 	}
-	t, err := openTPM(l.spec)
+	t, err := cli.OpenTPM(l.Spec)
 	if err == nil {
 		l.tpm = t
 	}
 	return t, err
 }
 
-func (l *lateTPM) close() {
+// Close closes it, if it is open.
+func (l *LateTPM) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.tpm != nil {
@@ -174,8 +181,8 @@ func (l *lateTPM) close() {
 	}
 }
 
-func ask[T any](l *lateTPM, f func(*device.TPM) (T, error)) (T, error) {
-	t, err := l.open()
+func ask[T any](l *LateTPM, f func(*device.TPM) (T, error)) (T, error) {
+	t, err := l.Open()
 	if err != nil {
 		var none T
 		return none, err
@@ -183,30 +190,48 @@ func ask[T any](l *lateTPM, f func(*device.TPM) (T, error)) (T, error) {
 	return f(t)
 }
 
-func (l *lateTPM) Head() ([32]byte, error) { return ask(l, (*device.TPM).Head) }
+// Head reads HEAD.
+func (l *LateTPM) Head() ([32]byte, error) { return ask(l, (*device.TPM).Head) }
 
-func (l *lateTPM) PCR() ([32]byte, error) { return ask(l, (*device.TPM).PCR) }
+// PCR reads the PCR.
+func (l *LateTPM) PCR() ([32]byte, error) { return ask(l, (*device.TPM).PCR) }
 
-func (l *lateTPM) ExtendHead(x [32]byte) error {
-	t, err := l.open()
+// ExtendHead is NV_Extend.
+func (l *LateTPM) ExtendHead(x [32]byte) error {
+	t, err := l.Open()
 	if err != nil {
 		return err
 	}
 	return t.ExtendHead(x)
 }
 
-func (l *lateTPM) ExtendPCR(x [32]byte) error {
-	t, err := l.open()
+// ExtendPCR is PCR_Extend.
+func (l *LateTPM) ExtendPCR(x [32]byte) error {
+	t, err := l.Open()
 	if err != nil {
 		return err
 	}
 	return t.ExtendPCR(x)
 }
 
-func (l *lateTPM) CertifyHead(extra [32]byte) (quote.Attestation, error) {
+// CertifyHead is NV_Certify.
+func (l *LateTPM) CertifyHead(extra [32]byte) (quote.Attestation, error) {
 	return ask(l, func(t *device.TPM) (quote.Attestation, error) { return t.CertifyHead(extra) })
 }
 
-func (l *lateTPM) QuotePCR(extra [32]byte) (quote.Attestation, error) {
+// QuotePCR is Quote.
+func (l *LateTPM) QuotePCR(extra [32]byte) (quote.Attestation, error) {
 	return ask(l, func(t *device.TPM) (quote.Attestation, error) { return t.QuotePCR(extra) })
+}
+
+// Floor reads the counter of image serials.
+func (l *LateTPM) Floor() (uint64, error) { return ask(l, (*device.TPM).Floor) }
+
+// RaiseFloor raises it.
+func (l *LateTPM) RaiseFloor(to uint64) error {
+	t, err := l.Open()
+	if err != nil {
+		return err
+	}
+	return t.RaiseFloor(to)
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"crypto"
@@ -12,27 +12,29 @@ import (
 	"touchmark/appliance/station"
 )
 
-// tokenFlags say which token to use.
-type tokenFlags struct {
+// TokenFlags say which token to use.
+type TokenFlags struct {
 	options piv.Options
-	sockets []string // emulated builds only
+	Sockets []string // of emulated tokens, in builds that know them
 }
 
-func (f *tokenFlags) add(c *cobra.Command) {
+// Add adds them to a command.
+func (f *TokenFlags) Add(c *cobra.Command) {
 	c.Flags().StringVar(&f.options.Reader, "reader", "", "part of the name of the token's reader (default: the only one)")
 	c.Flags().Uint32Var(&f.options.Serial, "serial", 0, "serial number of the token (default: any)")
 	f.addSocket(c)
 }
 
-func (f *tokenFlags) open() (*piv.Token, error) {
+// Open opens the token.
+func (f *TokenFlags) Open() (*piv.Token, error) {
 	f.register()
 	return piv.Open(f.options)
 }
 
-// opener opens the token for the station, again after each removal.
-func (f *tokenFlags) opener() func() (station.Token, error) {
+// Opener opens the token for the station, again after each removal.
+func (f *TokenFlags) Opener() func() (station.Token, error) {
 	return func() (station.Token, error) {
-		t, err := f.open()
+		t, err := f.Open()
 		if err != nil {
 			return nil, err
 		}

@@ -1,4 +1,6 @@
-package main
+// Package ceremony has the commands that make keys on a token: the key ceremony, and a
+// further token for a log that runs.
+package ceremony
 
 import (
 	"context"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"touchmark/appliance/cli"
 	"touchmark/appliance/enrol"
 	"touchmark/appliance/piv"
 	"touchmark/tpm/anchor"
@@ -24,11 +27,12 @@ type enrollFlags struct {
 	transcript, predecessor              string
 	keep                                 keepFlags
 	replace, sameHead, throwaway, setPIN bool
-	panel                                panelFlags
-	token                                tokenFlags
+	panel                                cli.PanelFlags
+	token                                cli.TokenFlags
 }
 
-func enrollCommand() *cobra.Command {
+// Enroll is enroll.
+func Enroll() *cobra.Command {
 	var f enrollFlags
 	c := &cobra.Command{
 		Use:   "enroll --dir DIR --policy NOTE --uid UID --trust-out DIR",
@@ -77,9 +81,9 @@ from; close that one with an order.`,
 	flags.Uint32Var(&f.backupSerial, "backup-serial", 0, "serial number of a second token, plugged in beside the first (--serial), which makes the keys of --backup-key")
 	flags.StringArrayVar(&f.backupKeys, "backup-key", nil, "name of a key of the policy that the second token makes (repeatable)")
 	f.keep.add(c, "a copy of the log key in the trust directory, the TPM's authorizations, ")
-	f.panel.add(c)
-	f.token.add(c)
-	required(c, "dir", "policy", "uid", "trust-out")
+	f.panel.Add(c)
+	f.token.Add(c)
+	cli.Required(c, "dir", "policy", "uid", "trust-out")
 	return c
 }
 
@@ -104,11 +108,11 @@ func enroll(ctx context.Context, f enrollFlags) error {
 	if cfg.Nonce, err = parseNonce(f.nonce); err != nil {
 		return err
 	}
-	if cfg.TPM, err = openTPM(f.tpm); err != nil {
+	if cfg.TPM, err = cli.OpenTPM(f.tpm); err != nil {
 		return err
 	}
 	defer func() { _ = cfg.TPM.Close() }()
-	if cfg.Token, err = f.token.open(); err != nil {
+	if cfg.Token, err = f.token.Open(); err != nil {
 		return err
 	}
 	defer func() { _ = cfg.Token.Close() }()
@@ -121,11 +125,11 @@ func enroll(ctx context.Context, f enrollFlags) error {
 	if err := durable.MkdirAll(f.dir, 0o700); err != nil {
 		return err
 	}
-	panel, err := f.panel.open(f.dir)
+	panel, err := f.panel.Open(f.dir)
 	if err != nil {
 		return err
 	}
-	defer panel.restore()
+	defer panel.Restore()
 	cfg.Panel = panel
 	_, err = enrol.Run(ctx, cfg)
 	return err
@@ -137,14 +141,14 @@ func parseNonce(s string) (n [32]byte, err error) {
 	}
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != len(n) {
-		return n, &usageError{errors.New("--auditor-nonce takes 64 hex digits")}
+		return n, &cli.UsageError{Err: errors.New("--auditor-nonce takes 64 hex digits")}
 	}
 	return [32]byte(b), nil
 }
 
 // readTrust reads the trust note in a trust directory.
 func readTrust(dir string) (*anchor.Trust, error) {
-	text, err := readSmall(filepath.Join(dir, "trust"), anchor.MaxTrust)
+	text, err := cli.ReadSmall(filepath.Join(dir, "trust"), anchor.MaxTrust)
 	if err != nil {
 		return nil, err
 	}

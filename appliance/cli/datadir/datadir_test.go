@@ -1,4 +1,4 @@
-package main
+package datadir
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"touchmark/appliance/cli"
 	"touchmark/appliance/enrol/logkey"
 	"touchmark/appliance/enrol/progress"
 	"touchmark/appliance/station/fault"
@@ -75,9 +76,9 @@ func TestOpenBoard(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := enrolled(t)
 			c.do(t, dir)
-			b, err := openBoard(dir)
+			b, err := Open(dir)
 			must(t, err)
-			defer b.close()
+			defer b.Close()
 			var h *fault.HaltError
 			if errors.As(b.fault, &h) != (c.want != "") || h != nil && h.Halt != c.want {
 				t.Errorf("%v, want %s", b.fault, c.want)
@@ -91,15 +92,15 @@ func TestOpenBoard(t *testing.T) {
 
 // Where nothing was enrolled, or another process runs, there is nothing to come up.
 func TestOpenBoardRefuses(t *testing.T) {
-	if _, err := openBoard(t.TempDir()); !errors.Is(err, errEnrolment) {
+	if _, err := Open(t.TempDir()); !errors.Is(err, cli.ErrEnrolment) {
 		t.Errorf("%v", err)
 	}
 	dir := enrolled(t)
-	b, err := openBoard(dir)
+	b, err := Open(dir)
 	must(t, err)
-	defer b.close()
+	defer b.Close()
 	var locked *durable.LockedError
-	if _, err := openBoard(dir); !errors.As(err, &locked) {
+	if _, err := Open(dir); !errors.As(err, &locked) {
 		t.Errorf("%v", err)
 	}
 }
@@ -110,10 +111,10 @@ func TestTidy(t *testing.T) {
 	dir := enrolled(t)
 	left := filepath.Join(dir, ".touchmark-ABC.new")
 	must(t, os.WriteFile(left, nil, 0o600))
-	b, err := openBoard(dir)
+	b, err := Open(dir)
 	must(t, err)
-	defer b.close()
-	b.tidy(zerolog.Nop(), dir, filepath.Join(dir, "run"))
+	defer b.Close()
+	b.Tidy(zerolog.Nop(), dir, filepath.Join(dir, "run"))
 	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
@@ -124,14 +125,14 @@ func TestTidy(t *testing.T) {
 
 // A TPM that is not there is asked for again with each command.
 func TestLateTPM(t *testing.T) {
-	l := &lateTPM{spec: "swtpm:" + filepath.Join(t.TempDir(), "none")}
-	defer l.close()
+	l := &LateTPM{Spec: "swtpm:" + filepath.Join(t.TempDir(), "none")}
+	defer l.Close()
 	for range 2 {
-		if _, err := l.Head(); !errors.Is(err, errTPM) {
+		if _, err := l.Head(); !errors.Is(err, cli.ErrTPM) {
 			t.Errorf("%v", err)
 		}
 	}
-	if err := l.ExtendPCR([32]byte{}); !errors.Is(err, errTPM) {
+	if err := l.ExtendPCR([32]byte{}); !errors.Is(err, cli.ErrTPM) {
 		t.Errorf("%v", err)
 	}
 }

@@ -1,11 +1,11 @@
-package main
+package ceremony
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
 
-	"touchmark/tests/swtpm"
+	"touchmark/appliance/cli"
 )
 
 // What is wrong with the arguments is said before anything is touched.
@@ -32,30 +32,8 @@ func TestEnrollRefuses(t *testing.T) {
 		"a short nonce":           {enrollFlags{policy: policy, nonce: "00"}, 2},
 		"a TPM that is no file":   {enrollFlags{policy: policy, tpm: "tpm0"}, 4},
 	} {
-		if err := enroll(t.Context(), tt.f); err == nil || exitCode(&runError{err}) != tt.code {
-			t.Errorf("%s: %v, exit code %d", name, err, exitCode(&runError{err}))
-		}
-	}
-}
-
-func TestAnswerRefuses(t *testing.T) {
-	dir := t.TempDir()
-	bad := filepath.Join(dir, "challenge")
-	if err := os.WriteFile(bad, []byte("touchmark/challenge/v1\norigin a\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out := filepath.Join(dir, "answer")
-	spec := swtpm.Start(t).Spec()
-	for name, f := range map[string]answerFlags{
-		"no challenge":      {dir: dir, tpm: spec, challenge: filepath.Join(dir, "none"), out: out},
-		"a malformed one":   {dir: dir, tpm: spec, challenge: bad, out: out},
-		"no authorizations": {dir: dir, tpm: spec, challenge: bad, out: out, auth: bad},
-	} {
-		if err := answer(f); err == nil {
-			t.Errorf("%s was answered", name)
-		}
-		if _, err := os.Stat(out); err == nil {
-			t.Errorf("%s: an answer was written", name)
+		if err := enroll(t.Context(), tt.f); err == nil || cli.ExitCode(&cli.RunError{Err: err}) != tt.code {
+			t.Errorf("%s: %v, exit code %d", name, err, cli.ExitCode(&cli.RunError{Err: err}))
 		}
 	}
 }

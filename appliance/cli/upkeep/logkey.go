@@ -1,4 +1,4 @@
-package main
+package upkeep
 
 import (
 	"encoding/json"
@@ -11,11 +11,13 @@ import (
 	"filippo.io/age"
 	"github.com/spf13/cobra"
 
+	"touchmark/appliance/cli"
 	"touchmark/appliance/enrol/logkey"
 	"touchmark/appliance/enrol/sealed"
 )
 
-func logKeyCommand() *cobra.Command {
+// LogKey is log-key.
+func LogKey() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "log-key",
 		Short: "Make the log key that is to come, show those that are there",
@@ -29,7 +31,7 @@ version of the trust file ('touchmark-audit trust next').`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(begun(newLogKeyCommand()), begun(showLogKeyCommand()))
+	c.AddCommand(cli.Begun(newLogKeyCommand()), cli.Begun(showLogKeyCommand()))
 	return c
 }
 
@@ -61,7 +63,7 @@ back). Without a copy, a lost disk means another order for another key.`,
 	flags.StringArrayVar(&f.recipients, "backup-recipient", nil, "encrypt a copy to this age recipient, age1... (repeatable)")
 	flags.StringVar(&f.out, "backup-out", "", "where the encrypted copy goes; not overwritten")
 	flags.BoolVar(&f.json, "json", false, "as JSON")
-	required(c, "dir")
+	cli.Required(c, "dir")
 	c.MarkFlagsRequiredTogether("backup-recipient", "backup-out")
 	return c
 }
@@ -69,7 +71,7 @@ back). Without a copy, a lost disk means another order for another key.`,
 func newLogKey(w io.Writer, f newLogKeyFlags) error {
 	to, err := sealed.ParseRecipients(f.recipients)
 	if err != nil {
-		return &usageError{err}
+		return &cli.UsageError{Err: err}
 	}
 	ring := logkey.Ring{Dir: f.dir}
 	present, err := logkey.Read(f.dir)
@@ -81,7 +83,7 @@ func newLogKey(w io.Writer, f newLogKeyFlags) error {
 	case !errors.Is(err, fs.ErrNotExist) && err != nil:
 		return err
 	case err != nil && f.origin == "":
-		return fmt.Errorf("%w: %w (if the key is lost, name the log with --origin)", errEnrolment, err)
+		return fmt.Errorf("%w: %w (if the key is lost, name the log with --origin)", cli.ErrEnrolment, err)
 	}
 	if err := absent(f.out); err != nil {
 		return err
@@ -128,7 +130,7 @@ func showLogKeyCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&dir, "dir", "", "data directory made by enroll")
 	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
-	required(c, "dir")
+	cli.Required(c, "dir")
 	return c
 }
 
@@ -152,7 +154,7 @@ func showKeys(w io.Writer, ring logkey.Ring, asJSON bool) error {
 		}
 	}
 	if v == (keysShown{}) {
-		return fmt.Errorf("%w: no log key in %s", errEnrolment, ring.Dir)
+		return fmt.Errorf("%w: no log key in %s", cli.ErrEnrolment, ring.Dir)
 	}
 	if asJSON {
 		return json.NewEncoder(w).Encode(v)

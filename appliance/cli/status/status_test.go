@@ -1,4 +1,4 @@
-package main
+package status
 
 import (
 	"encoding/json"
@@ -11,7 +11,7 @@ import (
 
 func TestStatusFileHoldsTheLastView(t *testing.T) {
 	dir := t.TempDir()
-	f := newStatusFile(dir)
+	f := New(dir)
 	for n := range uint64(1000) {
 		f.Show(operator.View{Event: "update", LogSize: n})
 	}

@@ -1,4 +1,6 @@
-package main
+// Package policy has the commands that look at a policy before it is signed or
+// brought to the board.
+package policy
 
 import (
 	"encoding/json"
@@ -8,13 +10,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"touchmark/appliance/cli"
 	"touchmark/appliance/policy"
 	"touchmark/appliance/policy/replay"
 	"touchmark/appliance/policy/review"
 	"touchmark/tpm/ledgerstore/tiles"
 )
 
-func policyCommand() *cobra.Command {
+// Command is policy.
+func Command() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy",
 		Short: "Look at a policy before it is signed or brought to the board",
@@ -30,24 +34,21 @@ wrong, does not follow, is not signed as it must be, or would have refused a job
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(begun(checkPolicyCommand()), begun(explainPolicyCommand()), begun(simulatePolicyCommand()))
+	c.AddCommand(cli.Begun(checkPolicyCommand()), cli.Begun(explainPolicyCommand()), cli.Begun(simulatePolicyCommand()))
 	return c
 }
-
-// errPolicy is an answer, not a failure: the policy is not good.
-var errPolicy = errors.New("the policy is not good")
 
 // badPolicy has said what is wrong already.
 type badPolicy struct{ error }
 
-func (badPolicy) Is(target error) bool { return target == errPolicy }
+func (badPolicy) Is(target error) bool { return target == cli.ErrPolicy }
 
 // maxPolicyFile is a note as large as a genesis entry can hold, and then some.
 const maxPolicyFile = 64 << 10
 
 // readCandidate reads a policy. Of a wrong one it lists every mistake.
 func readCandidate(w io.Writer, path string, asJSON bool) (*review.Candidate, error) {
-	raw, err := readSmall(path, maxPolicyFile)
+	raw, err := cli.ReadSmall(path, maxPolicyFile)
 	if err != nil {
 		return nil, err
 	}

@@ -1,13 +1,15 @@
-package main
+// Package upkeep has the commands for administrators and auditors who stand at the
+// board: answers to challenges, the log key.
+package upkeep
 
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"touchmark/appliance/cli"
 	"touchmark/appliance/enrol"
 	"touchmark/appliance/enrol/stopped"
 	"touchmark/tpm/audit/challenge"
@@ -19,7 +21,8 @@ type answerFlags struct {
 	dir, tpm, challenge, out, auth, identity string
 }
 
-func answerCommand() *cobra.Command {
+// Answer is answer.
+func Answer() *cobra.Command {
 	var f answerFlags
 	c := &cobra.Command{
 		Use:   "answer --dir DIR --challenge FILE --out FILE",
@@ -46,12 +49,12 @@ administrators, and --identity, which decrypts it.`,
 	flags.StringVar(&f.auth, "hierarchy-auth", "", "file with the authorization of the TPM's endorsement hierarchy, if that is set")
 	flags.StringVar(&f.identity, "identity", "", "file with an age identity that decrypts it")
 	c.MarkFlagsRequiredTogether("hierarchy-auth", "identity")
-	required(c, "dir", "challenge", "out")
+	cli.Required(c, "dir", "challenge", "out")
 	return c
 }
 
 func answer(f answerFlags) error {
-	text, err := readSmall(f.challenge, challenge.MaxText)
+	text, err := cli.ReadSmall(f.challenge, challenge.MaxText)
 	if err != nil {
 		return err
 	}
@@ -64,7 +67,7 @@ func answer(f answerFlags) error {
 		return err
 	}
 	defer clear(endorsement)
-	tpm, err := openTPM(f.tpm)
+	tpm, err := cli.OpenTPM(f.tpm)
 	if err != nil {
 		return err
 	}
@@ -98,18 +101,4 @@ func (f *answerFlags) endorsement() ([]byte, error) {
 		return nil, err
 	}
 	return enrol.OpenAuth(f.auth, identity, log, device.Endorsement)
-}
-
-// readSmall reads a whole file of at most limit bytes.
-func readSmall(path string, limit int64) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }()
-	b, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("%s has more than %d bytes", path, limit)
-	}
-	return b, err
 }
