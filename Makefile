@@ -51,18 +51,21 @@ MANY         ?= 1000
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## install the missing Debian packages (nothing to do: a fraction of a second)
+setup: tools ## install the missing Debian packages, and the kernel of the tests' virtual machine (nothing to do: a fraction of a second)
+	@tests/serial/kernel.sh $(OUT)/kernel
+
+.PHONY: tools
+tools: # the packages alone: who wants to see the demo waits for no kernel
 	@command -v dpkg-query >/dev/null || { echo "setup: this is no Debian system; install by hand: $(PACKAGES)" >&2; exit 1; }; \
 	command -v $(GO) >/dev/null || { echo "setup: no Go toolchain on the PATH; install Go $$(awk '/^go /{print $$2}' go.mod) or newer" >&2; exit 1; }; \
 	have=$$(dpkg-query -W -f='$${Package} $${db:Status-Abbrev}\n' $(PACKAGES) 2>/dev/null | awk '$$2 == "ii" {print $$1}' || true); \
 	missing=$$(comm -23 <(printf '%s\n' $(PACKAGES) | sort -u) <(printf '%s\n' $$have | sort -u) | xargs); \
-	if [ -z "$$missing" ]; then exec tests/serial/kernel.sh $(OUT)/kernel; fi; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ]; then echo "setup: missing packages; run as root: apt-get install --no-install-recommends $$missing" >&2; exit 1; fi; \
 	echo "setup: installing $$missing"; \
 	export DEBIAN_FRONTEND=noninteractive; \
 	apt-get -q -o DPkg::Lock::Timeout=500 update; \
-	apt-get -q -y -o DPkg::Lock::Timeout=500 install --no-install-recommends $$missing; \
-	exec tests/serial/kernel.sh $(OUT)/kernel
+	apt-get -q -y -o DPkg::Lock::Timeout=500 install --no-install-recommends $$missing
 
 build: ## every binary, into build/bin
 	@mkdir -p $(BIN)
@@ -75,12 +78,12 @@ build: ## every binary, into build/bin
 # A version that grows with the commits: both packagers compare it as numbers.
 VERSION ?= 0.$(shell git log -1 --format=%cd.g%h --date=format:%Y%m%d%H%M 2>/dev/null || echo 0)
 
-packages: setup build ## the host's programs as .deb and, by makepkg, for Arch, into build/packages
+packages: tools build ## the host's programs as .deb and, by makepkg, for Arch, into build/packages
 	@rm -rf $(OUT)/packages
 	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) hostlink/packaging/packages.sh $(BIN) $(OUT)/packages $(VERSION)
 
 arm64: ## the board's binaries for arm64, static, tried under qemu: what they do to a token, buttons and lamps on a real chip
-	@$(MAKE) --no-print-directory setup PACKAGES="$(PACKAGES) $(ARM64_PACKAGES)"
+	@$(MAKE) --no-print-directory tools PACKAGES="$(PACKAGES) $(ARM64_PACKAGES)"
 	@mkdir -p $(OUT)/arm64
 	@$(ARM64_ENV) $(PURE_ENV) $(GOBUILD) -ldflags '$(STRIP)' -o $(OUT)/arm64/ ./appliance/cmd/touchmark-link
 	@$(ARM64_ENV) $(INPROC_ENV) $(GOBUILD) -tags $(TAGS) -ldflags '$(STATIC)' -o $(OUT)/arm64/touchmark-appliance ./appliance/cmd/touchmark-appliance
@@ -110,7 +113,7 @@ IMAGE_TEST_TIMEOUT ?= 90m
 
 .PHONY: touchmark-image
 touchmark-image:
-	@$(MAKE) --no-print-directory setup PACKAGES="$(IMAGE_PACKAGES) dpkg-dev git xz-utils"
+	@$(MAKE) --no-print-directory tools PACKAGES="$(IMAGE_PACKAGES) dpkg-dev git xz-utils"
 	@mkdir -p $(BIN)
 	@$(PURE_ENV) $(GOBUILD) -ldflags '$(STRIP)' -o $(BIN)/ ./image/cmd/touchmark-image
 
@@ -121,7 +124,7 @@ image-repro: touchmark-image ## the image twice, in two folders, with empty cach
 	@$(BIN)/touchmark-image repro --board $(BOARD) --cache $(IMAGE_CACHE) $(IMAGE_FLAGS)
 
 image-test: setup build touchmark-image ## the image in a virtual machine: enrol, sign, cut the power, pull, fill and damage what there is
-	@$(MAKE) --no-print-directory setup PACKAGES="qemu-system-arm mtools dosfstools e2fsprogs device-tree-compiler"
+	@$(MAKE) --no-print-directory tools PACKAGES="qemu-system-arm mtools dosfstools e2fsprogs device-tree-compiler"
 	@$(BIN)/touchmark-image build --board qemu --cache $(IMAGE_CACHE)
 	@rm -rf $(OUT)/next && mkdir -p $(OUT)/next && tar -c --exclude=./.git --exclude=./$(OUT) . | tar -x -C $(OUT)/next && \
 	awk '$$1 == "const" && $$2 == "Serial" {$$4++} $$1 == "const" && $$2 == "Version" {$$4 = "\"next\""} 1' appliance/update/version.go >$(OUT)/next/appliance/update/version.go
@@ -129,16 +132,16 @@ image-test: setup build touchmark-image ## the image in a virtual machine: enrol
 	@$(OUT)/next/touchmark-image build --board qemu --source $(OUT)/next --out $(OUT)/image/next --cache $(IMAGE_CACHE)
 	@$(INPROC_ENV) TOUCHMARK_IMAGE="$(CURDIR)/$(OUT)/image/qemu" TOUCHMARK_IMAGE_NEXT="$(CURDIR)/$(OUT)/image/next" TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout $(IMAGE_TEST_TIMEOUT) -tags $(EMULATED_TAGS),imagetest $(if $(IMAGE_TESTS),-run "$(IMAGE_TESTS)") ./tests/image
 
-demo: setup build ## the main job, narrated: sign a real pacman database by a touch (DEMO_AUTO=1: hands off)
+demo: tools build ## the main job, narrated: sign a real pacman database by a touch (DEMO_AUTO=1: hands off)
 	@$(BIN)/demo run --dir $(OUT)/demo --bin $(BIN)
 
-demo-up: setup build ## the demo's world, left running for your own files (DEMO_TOUCH=auto|never|ask)
+demo-up: tools build ## the demo's world, left running for your own files (DEMO_TOUCH=auto|never|ask)
 	@$(BIN)/demo up --dir $(OUT)/demo --bin $(BIN)
 
 demo-down: ## stop what demo-up started
 	@if [ -x $(BIN)/demo ]; then $(BIN)/demo down --dir $(OUT)/demo; else echo "demo-down: nothing is running"; fi
 
-token: setup build ## an emulated token in a reader of your own, until Ctrl-C (TOKEN_PROFILE=5.4.3, TOKEN_TOUCH=ask)
+token: tools build ## an emulated token in a reader of your own, until Ctrl-C (TOKEN_PROFILE=5.4.3, TOKEN_TOUCH=ask)
 	@mkdir -p $(OUT)/token-$(TOKEN_PROFILE)
 	@$(BIN)/pivemu with-pcscd --dir $(OUT)/token-$(TOKEN_PROFILE) --profile $(TOKEN_PROFILE) --touch $(TOKEN_TOUCH)
 
@@ -177,7 +180,7 @@ soak: setup build ## SOAK ceremonies (20000) with accidents in between: the audi
 	@$(INPROC_ENV) TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 6h -tags $(EMULATED_TAGS) ./tests/soak -ceremonies $(SOAK) -seed 0
 
 bench: setup build ## measurements into build/bench.json (QUICK=1: on smaller work, within a minute; HUGE=1: a log of 10^7 signatures too; ONLY=sign,ceremony,…: these groups of rows; image wants make image BOARD=qemu first)
-	@$(if $(findstring image,$(ONLY)),$(MAKE) --no-print-directory setup PACKAGES="qemu-system-arm e2fsprogs libarchive-tools" && tests/bench/debian.sh $(OUT)/peer-arm64)
+	@$(if $(findstring image,$(ONLY)),$(MAKE) --no-print-directory tools PACKAGES="qemu-system-arm e2fsprogs libarchive-tools" && tests/bench/debian.sh $(OUT)/peer-arm64)
 	@$(INPROC_ENV) $(GO) run -tags $(EMULATED_TAGS) ./tests/bench --bin $(BIN) --out $(OUT)/bench.json $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(HUGE)),--huge) $(if $(ONLY),--only $(ONLY))
 
 # Before Go 1.27 a run may fail although no input did, when the machine has other work as its time ends.

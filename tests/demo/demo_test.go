@@ -101,6 +101,28 @@ func (s *stage) processes() (pids []int) {
 	return pids
 }
 
+// watch keeps an eye on processes; what it returns wants them to end.
+func (s *stage) watch(pids []int) (gone func()) {
+	s.t.Helper()
+	var waits []unix.PollFd
+	for _, pid := range pids {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.t.Cleanup(func() { _ = unix.Close(fd) })
+		waits = append(waits, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	return func() {
+		s.t.Helper()
+		for i := range waits {
+			if n, err := unix.Poll(waits[i:i+1], int(patience.Milliseconds())); n != 1 {
+				s.t.Errorf("process %d lives on: %v", pids[i], err)
+			}
+		}
+	}
+}
+
 // empty wants nothing of the demo to run any more.
 func (s *stage) empty() {
 	s.t.Helper()
@@ -174,23 +196,11 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var waits []unix.PollFd
-	for _, pid := range pids {
-		fd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Close(fd)
-		waits = append(waits, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-	}
+	gone := s.watch(pids)
 	if err := syscall.Kill(holder, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for i := range waits {
-		if n, err := unix.Poll(waits[i:i+1], int(patience.Milliseconds())); n != 1 {
-			t.Errorf("process %d lives on: %v", pids[i], err)
-		}
-	}
+	gone()
 	s.run(true, "run", "DEMO_AUTO=1") // and the directory is free again
 }
 
@@ -206,6 +216,13 @@ func TestUpSignDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.shell(fmt.Sprintf("touchmark sign '%[1]s'; touchmark verify '%[1]s'; gpg --verify '%[1]s.sig' '%[1]s'; touchmark publish; touchmark-audit verify \"$TOUCHMARK_LOG\" --trust \"$TOUCHMARK_TRUST\" --proof '%[1]s.tmproof'", file))
+	before := s.processes()
+	s.shell("gpg-connect-agent /bye") // as gpg starts one where people use it
+	agent := slices.DeleteFunc(s.processes(), func(pid int) bool { return slices.Contains(before, pid) })
+	if len(agent) == 0 {
+		t.Error("no agent was started")
+	}
+	agentGone := s.watch(agent)
 	for _, verb := range []string{"up", "run"} {
 		if out := s.run(false, verb, "DEMO_AUTO=1"); !strings.Contains(out, "make demo-down") {
 			t.Errorf("a second demo %s: %s", verb, out)
@@ -214,6 +231,7 @@ func TestUpSignDown(t *testing.T) {
 	if out := s.run(true, "down"); !strings.Contains(out, "stopped") {
 		t.Errorf("demo down: %s", out)
 	}
+	agentGone()
 	s.empty()
 	if out := s.run(true, "down"); !strings.Contains(out, "nothing is running") {
 		t.Errorf("demo down again: %s", out)

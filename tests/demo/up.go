@@ -106,6 +106,7 @@ func serve(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
+	defer endAgents(filepath.Join(o.dir, "gnupg"))
 	if err := writeEnv(ctx, w, o); err != nil {
 		return err
 	}
@@ -123,6 +124,11 @@ func serve(ctx context.Context, o options) (err error) {
 		return err
 	}
 	return attend(ctx, h, o)
+}
+
+// endAgents ends what people's gpg has started in the world's home and would go on there for ever.
+func endAgents(home string) {
+	_ = exec.Command("gpgconf", "--homedir", home, "--kill", "all").Run() // there may be none
 }
 
 // attend is the operator of demo-up until ctx ends.
