@@ -6,6 +6,7 @@ package packages
 import (
 	"bytes"
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -62,7 +63,12 @@ func built(t *testing.T) (dir string) {
 		t.Fatal("TOUCHMARK_BIN is not set: run make test")
 	}
 	dir = t.TempDir()
-	out, err := run(t, []string{"SOURCE_DATE_EPOCH=1767225600", "TOUCHMARK_SOCKET=/elsewhere"}, filepath.Join(packaging, "packages.sh"), bin, dir, "0.1")
+	modules, err := exec.Command("go", "env", "GOMODCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"SOURCE_DATE_EPOCH=1767225600", "TOUCHMARK_SOCKET=/elsewhere", "GOMODCACHE=" + strings.TrimSpace(string(modules))}
+	out, err := run(t, env, filepath.Join(packaging, "packages.sh"), bin, dir, "0.1")
 	if err != nil {
 		t.Fatalf("packages.sh: %v\n%s", err, out)
 	}
@@ -112,6 +118,7 @@ func TestPackages(t *testing.T) {
 	t.Run("gpg", func(t *testing.T) { testGPG(t, root) })
 	t.Run("gpg-page", func(t *testing.T) { testGPGPage(t, root) })
 	t.Run("links", func(t *testing.T) { testLinks(t, root) })
+	t.Run("licences", func(t *testing.T) { testLicences(t, root) })
 	t.Run("log-sync", func(t *testing.T) { testLogSync(t, root) })
 	t.Run("unit", func(t *testing.T) { testUnit(t, root) })
 	t.Run("udev", func(t *testing.T) { testUdev(t, root) })
@@ -136,6 +143,30 @@ func testGPGPage(t *testing.T, root string) {
 	}
 	if out := must(t, "groff", "-man", "-Tutf8", "-ww", "-z", "../../hostlink/packaging/touchmark-gpg.1"); out != "" {
 		t.Errorf("touchmark-gpg(1): %s", out)
+	}
+}
+
+// testLicences: of everything that is linked into a program there is the licence beside it.
+func testLicences(t *testing.T, root string) {
+	docs := filepath.Join(root, "usr/share/doc/touchmark")
+	wanted := map[string]bool{"go": true}
+	for _, name := range []string{"touchmark", "touchmark-audit", "touchmark-hostd", "touchmark-gpg"} {
+		info, err := buildinfo.ReadFile(filepath.Join(root, "usr/bin", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range info.Deps {
+			wanted[m.Path] = true
+		}
+	}
+	for module := range wanted {
+		texts, err := filepath.Glob(filepath.Join(docs, "licences", module, "LICENSE*"))
+		if err != nil || len(texts) == 0 {
+			t.Errorf("%s: no licence (%v)", module, err)
+		}
+	}
+	if len(wanted) < 10 {
+		t.Errorf("the programs have %d modules", len(wanted))
 	}
 }
 
