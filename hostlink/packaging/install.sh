@@ -32,6 +32,9 @@ put 755 "$bin/touchmark-wait" usr/bin/touchmark-wait
 put 755 "$here/touchmark-log-sync" usr/bin/touchmark-log-sync
 put 644 "$here/touchmark-gpg.1" usr/share/man/man1/touchmark-gpg.1
 gzip -9 -n -f "$dest/usr/share/man/man1/touchmark-gpg.1"
+for name in touchmark-sign-release touchmark-wait; do # which that page is about too
+  ln -sfn touchmark-gpg.1.gz "$dest/usr/share/man/man1/$name.1.gz"
+done
 ln -sfn touchmark-gpg "$dest/usr/bin/touchmark-sign-release"
 install -d "$dest/usr/lib/touchmark/gpg" # for the PATH of tools that call gpg
 for name in gpg gpgconf; do

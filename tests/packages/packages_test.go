@@ -133,6 +133,11 @@ func testGPGPage(t *testing.T, root string) {
 		t.Fatal(err)
 	}
 	page, settings := must(t, "gzip", "-dc", filepath.Join(root, "usr/share/man/man1/touchmark-gpg.1.gz")), regexp.MustCompile("(?m)^\\| `(TOUCHMARK_[A-Z]+)` \\|").FindAllSubmatch(guide, -1)
+	for _, name := range []string{"touchmark-sign-release", "touchmark-wait"} {
+		if other := must(t, "gzip", "-dc", filepath.Join(root, "usr/share/man/man1", name+".1.gz")); other != page || !strings.Contains(page, name) {
+			t.Errorf("%s(1) is another page", name)
+		}
+	}
 	for _, s := range settings {
 		if !strings.Contains(page, "\n.B "+string(s[1])+"\n") {
 			t.Errorf("touchmark-gpg(1) lacks %s", s[1])
