@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"touchmark/hostlink/hostd/queue"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/hostlink/hostd/queue"
 )
 
 func status() *api.Response {
