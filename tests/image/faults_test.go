@@ -76,6 +76,7 @@ func TestDamagedCard(t *testing.T) {
 		t.Errorf("on a full disk: %v", err)
 	}
 	r.seen(0, "that the disk is full", func(v operator.View) bool { return contains(v, "left: when it is full") })
+	r.signsNothing("on-a-full-disk")
 	r.off()
 	r.debugfs("rm full")
 	r.on()
@@ -86,6 +87,7 @@ func TestDamagedCard(t *testing.T) {
 	r.boot()
 	r.seen(0, "that it is halted", func(v operator.View) bool { return v.Halted != "" })
 	r.seen(0, "that the disk has errors", func(v operator.View) bool { return contains(v, "cannot be written") })
+	r.signsNothing("on-a-disk-with-errors")
 	r.off()
 	r.debugfs("ssv error_count 0")
 
@@ -126,6 +128,7 @@ func TestWrongWord(t *testing.T) {
 // reset and stays so. The board goes on with a boot entry, halts until a start, waits for it; the auditor finds no evidence.
 func TestTPMReset(t *testing.T) {
 	r := up(t)
+	r.locked()
 	r.sign(r.file("before"))
 	before := r.clean()
 
@@ -144,6 +147,7 @@ func TestTPMReset(t *testing.T) {
 	r.signsNothing("while-halted")
 	r.cut()
 	r.on()
+	r.locked() // which the reset had undone
 	r.sign(r.file("after-the-halt"))
 
 	mark = r.Views().Mark()
@@ -153,6 +157,16 @@ func TestTPMReset(t *testing.T) {
 	r.on()
 	r.sign(r.file("after-all"))
 	r.clean()
+}
+
+// locked: whoever reaches the TPM cannot do what only its platform may, such as hiding HEAD, not even as root.
+func (r *rig) locked() {
+	r.t.Helper()
+	const badAuth = "0x000009A2" // TPM_RC_BAD_AUTH of session 1 (TPM 2.0 Part 2, 6.6)
+	out, err := r.tpm.Tool("tpm2_changeauth", "--object-context=platform", "taken")
+	if err == nil || !strings.Contains(strings.ToUpper(err.Error()), strings.ToUpper(badAuth[2:])) {
+		r.t.Errorf("the platform's authorization: %v\n%s", err, out)
+	}
 }
 
 // signsNothing has the host ask a board that is to refuse.

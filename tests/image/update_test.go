@@ -5,6 +5,7 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,10 +16,13 @@ import (
 	"touchmark/appliance/boot"
 	"touchmark/appliance/operator"
 	"touchmark/appliance/update"
+	"touchmark/appliance/update/card"
 	"touchmark/image/manifest"
 	"touchmark/tests/world"
+	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/audit/golden"
 	"touchmark/tpm/ledger/order"
+	"touchmark/tpm/ledgerstore/durable"
 )
 
 // updating is a board that is enrolled, and the build that is to come next.
@@ -178,7 +182,8 @@ func (u *updating) audits() {
 }
 
 // TestUpdate is an update from a stick to a kept image, on the card of a machine that starts what the card says: a first trial
-// without a host falls back, a second one is kept; then the older image is refused, and the auditor knows every start.
+// without a host falls back, a second one is kept; then the older image is refused, and halts where somebody starts it all the
+// same; the auditor knows every start.
 func TestUpdate(t *testing.T) {
 	begun := time.Now()
 	u := newUpdating(t)
@@ -227,5 +232,17 @@ func TestUpdate(t *testing.T) {
 	u.ready()
 	u.signs("after")
 	u.audits()
+
+	u.cut()
+	c, err := card.Open(durable.OS, u.path("card"))
+	u.must(err)
+	u.must(c.Set(update.State{Boot: update.A, Phase: update.Settled, Outcome: update.None, Serial: update.Serial}))
+	u.must(c.Close())
+	u.start() // from the slot of the older image, which the TPM's counter does not let sign any more
+	var halted *world.HaltedError
+	if err := u.Unlock(u.ctx, 0, world.PIN); !errors.As(err, &halted) || !strings.Contains(err.Error(), string(recovery.ImageOld)) {
+		t.Errorf("the older image: %v", err)
+	}
+	u.signsNothing("with-the-older-image")
 	t.Logf("all of it in %v", time.Since(begun))
 }

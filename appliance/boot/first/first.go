@@ -164,8 +164,6 @@ var lastWords = map[machine.LastWords]string{
 	machine.Stopped:   "The kernel had stopped; what it said is kept on the data partition (docs/image/recovery.md).",
 }
 
-// enrolled tells whether there is a log. A board whose data cannot be written has
-// nothing to enrol.
 // seed stirs the kernel's randomness while the rest is prepared: nothing that needs any is started before it answers.
 func (b *board) seed() <-chan error {
 	done := make(chan error, 1)
@@ -177,6 +175,8 @@ func (b *board) seed() <-chan error {
 	return done
 }
 
+// enrolled tells whether there is a log. A board whose data cannot be written has
+// nothing to enrol.
 func (b *board) enrolled() bool { return !b.data.Writable || machine.Enrolled(machine.BoardDir) }
 
 // note keeps an error for the operator.

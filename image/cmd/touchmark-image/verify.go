@@ -23,7 +23,7 @@ func verifyCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify --manifest FILE DEVICE|FILE",
 		Short: "Compare a card, or a file of a build, with the published build",
-		Long: "Verify reads a card (a device, or an image of one) or any file that a build makes. It exits 0 if the slot that is\n" +
+		Long: "Verify reads a card (a device, or an image of one) or any file that a build's manifest has. It exits 0 if the slot that is\n" +
 			"started, or the file, is what the manifest describes, 3 if it is not, and 1 if something could not be read:\n" +
 			"then nothing is said of it. A slot and a boot.sig may be signed: by whom, --public says.",
 		Example: "  touchmark-image verify --manifest manifest.json --public boot.pub /dev/sdX",
