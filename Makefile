@@ -71,6 +71,7 @@ build: ## every binary, into build/bin
 	@mkdir -p $(BIN)
 	@$(PURE_ENV) $(GOBUILD) -ldflags '$(STRIP)' -o $(BIN)/ ./hostlink/cmd/touchmark ./hostlink/cmd/touchmark-hostd ./hostlink/cmd/touchmark-gpg ./tpm/cmd/touchmark-audit ./appliance/cmd/touchmark-link ./tests/pivemu/cmd/pivemu ./tests/demo
 	@install -m 755 hostlink/cmd/touchmark-gpg/touchmark-wait $(BIN)/
+	@hostlink/packaging/licences.sh $(BIN)
 	@$(INPROC_ENV) $(GOBUILD) -tags $(TAGS) -ldflags '$(STATIC)' -o $(BIN)/touchmark-appliance ./appliance/cmd/touchmark-appliance
 	@$(INPROC_ENV) $(GOBUILD) -tags $(EMULATED_TAGS) -ldflags '$(STATIC)' -o $(BIN)/touchmark-appliance-emulated ./appliance/cmd/touchmark-appliance
 	@$(PCSCD_ENV) $(GOBUILD) -tags $(TAGS),pcscd -ldflags '$(STRIP)' -o $(BIN)/touchmark-appliance-pcscd ./appliance/cmd/touchmark-appliance

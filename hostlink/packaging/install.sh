@@ -1,6 +1,7 @@
 #!/bin/bash
 # install.sh BINDIR DESTDIR: puts the host's programs and all that belongs to them below DESTDIR, as a distribution's
-# package has them. BINDIR holds the programs, built; manual pages and completions are made by them.
+# package has them. BINDIR is what make build makes, programs and licences; manual pages and completions are made by the
+# programs. Whoever runs it needs neither Go nor the modules.
 set -euo pipefail
 bin=$1 dest=$2 here=$(cd "$(dirname "$0")" && pwd)
 docs=$(cd "$here/../../docs" && pwd)
@@ -60,16 +61,7 @@ for policy in "$docs"/../appliance/policy/examples/*.toml; do
   put 644 "$policy" "usr/share/doc/touchmark/examples/$(basename "$policy")"
 done
 put 644 "$docs/../LICENSE" usr/share/doc/touchmark/copyright
-
-# The licences of Go and of the modules that are linked into the programs: each asks to go with them.
-put 644 "$(go env GOROOT)/LICENSE" usr/share/doc/touchmark/licences/go/LICENSE
-modules=$(for program in touchmark touchmark-audit touchmark-hostd touchmark-gpg; do go version -m "$bin/$program"; done | awk '$1 == "dep" {print $2}' | sort -u)
-for module in $modules; do
-  source=$(cd "$here" && go list -m -f '{{.Dir}}' "$module") found= # where it was downloaded to, to build them
-  for text in "$source"/{LICENSE,COPYING,NOTICE,PATENTS}*; do
-    [ -f "$text" ] || continue
-    put 644 "$text" "usr/share/doc/touchmark/licences/$module/$(basename "$text")"
-    case $text in */LICENSE* | */COPYING*) found=1 ;; esac
-  done
-  [ "$found" ] || { echo "install: $module has no licence that could go with the programs" >&2; exit 1; }
+# Each module that is linked into the programs asks for its licence to go with them.
+(cd "$bin/licences" && find . -type f -print0) | while IFS= read -r -d '' text; do
+  put 644 "$bin/licences/$text" "usr/share/doc/touchmark/licences/$text"
 done
