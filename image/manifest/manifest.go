@@ -24,7 +24,7 @@ type Manifest struct {
 	Version  string `json:"version"`  // of the appliance, as boot entries name it
 	Serial   uint64 `json:"serial"`   // rises with each release; boards take no lower one
 	Date     int64  `json:"date"`     // seconds since 1970, as it stands in the image
-	Files    []File `json:"files"`    // what the build made, by name
+	Files    []File `json:"files"`    // what the build made, by name: all but the manifest itself
 	Programs []File `json:"programs"` // what the root consists of, by path
 	Kernel   Kernel `json:"kernel"`
 	Debian   []Deb  `json:"debian"`  // packages that parts were taken from
@@ -32,7 +32,7 @@ type Manifest struct {
 	Tools    []Tool `json:"tools"`   // what it was built with
 }
 
-// File is a file and its hash.
+// File is a file and its hash. One in a folder has the folder's name and a slash before its own.
 type File struct {
 	Name   string `json:"name"`
 	Size   int64  `json:"size"`

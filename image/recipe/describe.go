@@ -29,7 +29,7 @@ func (r Recipe) describe(ctx context.Context, p *parts, dir string) (m manifest.
 		return m, err
 	}
 	for _, prog := range p.programs {
-		m.Programs = append(m.Programs, manifest.File{Name: prog.path, Size: int64(len(prog.content)), SHA256: fmt.Sprintf("%x", sha256.Sum256(prog.content))})
+		m.Programs = append(m.Programs, fileOf(prog.path, prog.content))
 	}
 	config, err := os.ReadFile(p.kernel.File("config"))
 	if err != nil {
@@ -48,7 +48,35 @@ func (r Recipe) describe(ctx context.Context, p *parts, dir string) (m manifest.
 	if m.Tools, err = toolVersions(ctx, p.programs[0]); err != nil {
 		return m, err
 	}
-	return m, r.papers(ctx, p, m, dir)
+	papers, err := r.papers(ctx, p, m)
+	if err != nil {
+		return m, err
+	}
+	err = writePapers(&m, papers, dir)
+	return m, err
+}
+
+// writePapers writes files that a manifest does not have yet into a build's folder, and then the manifest, which has them.
+func writePapers(m *manifest.Manifest, papers map[string][]byte, dir string) error {
+	if err := os.Mkdir(filepath.Join(dir, Licences), 0o755); err != nil {
+		return err
+	}
+	for name, content := range papers {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			return err
+		}
+		m.Files = append(m.Files, fileOf(name, content))
+	}
+	slices.SortFunc(m.Files, func(a, b manifest.File) int { return cmp.Compare(a.Name, b.Name) })
+	list, err := m.Bytes()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, ManifestFile), list, 0o644)
+}
+
+func fileOf(name string, content []byte) manifest.File {
+	return manifest.File{Name: name, Size: int64(len(content)), SHA256: fmt.Sprintf("%x", sha256.Sum256(content))}
 }
 
 // golden is what auditors compare boot entries with. A Raspberry Pi's boot loader adds words of its own to the command

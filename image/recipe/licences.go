@@ -2,7 +2,6 @@ package recipe
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,33 +30,26 @@ var licences = map[string]string{
 	"golang.org/x/term":               "BSD-3-Clause",
 }
 
-// papers writes the manifest, the SPDX list and the licences' texts.
-func (r Recipe) papers(ctx context.Context, p *parts, m manifest.Manifest, dir string) error {
+// papers are the SPDX list and the licences' texts, by their names in the build's folder. The list names what m has so far,
+// and m their hashes afterwards.
+func (r Recipe) papers(ctx context.Context, p *parts, m manifest.Manifest) (map[string][]byte, error) {
 	texts, err := r.texts(ctx, p, m)
 	if err != nil {
-		return err
-	}
-	if err := os.Mkdir(filepath.Join(dir, Licences), 0o755); err != nil {
-		return err
-	}
-	for name, text := range texts {
-		if err := os.WriteFile(filepath.Join(dir, Licences, name), text, 0o644); err != nil {
-			return err
-		}
+		return nil, err
 	}
 	parts, err := components(ctx, r.Board.Firmware, m)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	bill, err := manifest.Bill(m, parts, string(texts[firmware.Name]))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	list, err := m.Bytes()
-	if err != nil {
-		return err
+	papers := map[string][]byte{BillFile: bill}
+	for name, text := range texts {
+		papers[Licences+"/"+name] = text
 	}
-	return errors.Join(os.WriteFile(filepath.Join(dir, BillFile), bill, 0o644), os.WriteFile(filepath.Join(dir, ManifestFile), list, 0o644))
+	return papers, nil
 }
 
 // components are what is in an image beside Go modules.

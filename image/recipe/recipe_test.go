@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -420,5 +421,37 @@ func TestSignersRefuse(t *testing.T) {
 		if _, err := Sign(context.Background(), image, s); err == nil {
 			t.Errorf("a wrapper that %s: signed", name)
 		}
+	}
+}
+
+// TestWritePapers: what describes an image stands in its manifest too, with the hashes that sha256sum finds.
+func TestWritePapers(t *testing.T) {
+	dir := t.TempDir()
+	m := manifest.Manifest{Format: manifest.Format, Files: []manifest.File{{Name: BootImage}, {Name: "slot.img"}}}
+	if err := writePapers(&m, map[string][]byte{BillFile: []byte("{}"), Licences + "/go": []byte("BSD"), Licences + "/glibc": []byte("LGPL")}, dir); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, ManifestFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	written, err := manifest.Parse(text)
+	if err != nil || !reflect.DeepEqual(written.Files, m.Files) {
+		t.Errorf("%+v is written, %+v returned: %v", written.Files, m.Files, err)
+	}
+	var names, sums []string
+	for _, f := range written.Files {
+		names = append(names, f.Name)
+		if f.SHA256 != "" {
+			sums = append(sums, f.SHA256+"  "+f.Name)
+		}
+	}
+	if got := strings.Join(names, " "); got != "boot.img licences/glibc licences/go sbom.spdx.json slot.img" {
+		t.Errorf("the manifest has %s", got)
+	}
+	check := exec.Command("sha256sum", "-c", "--strict")
+	check.Dir, check.Stdin = dir, strings.NewReader(strings.Join(sums, "\n")+"\n")
+	if out, err := check.CombinedOutput(); err != nil || len(sums) != 3 {
+		t.Errorf("%d hashes: %v %s", len(sums), err, out)
 	}
 }

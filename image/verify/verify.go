@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"touchmark/appliance/update"
 	"touchmark/image/board"
@@ -235,15 +237,19 @@ func plainFile(b []byte, sum string, m manifest.Manifest, key *rsa.PublicKey) (n
 	if key != nil {
 		return "", ErrNoSig
 	}
+	var names []string // licences' texts are the same more than once
 	for _, f := range m.Files {
 		if f.SHA256 == sum {
-			if f.Name == card.BootFile {
-				err = bootMatches(b, m)
-			}
-			return f.Name, err
+			names = append(names, f.Name)
 		}
 	}
-	return "", fmt.Errorf("no file of it has SHA-256 %s", sum)
+	switch {
+	case names == nil:
+		return "", fmt.Errorf("no file of it has SHA-256 %s", sum)
+	case slices.Contains(names, card.BootFile):
+		err = bootMatches(b, m)
+	}
+	return strings.Join(names, ", "), err
 }
 
 func zero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }

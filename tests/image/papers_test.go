@@ -19,7 +19,8 @@ import (
 )
 
 // TestPapers: the list of software of the image is one to others, and true: the Go modules are those that its programs say
-// they consist of, the kernel calls itself what the list calls it, manifest and list agree, and each licence has its text.
+// they consist of, the kernel calls itself what the list calls it, manifest and list agree, and each licence has its text. All
+// of that is under the manifest's hashes.
 func TestPapers(t *testing.T) {
 	built := func(name string) []byte {
 		t.Helper()
@@ -73,6 +74,15 @@ func TestPapers(t *testing.T) {
 	must(t, err)
 	if len(texts) != len(bill.Packages)-1 { // the image itself has none
 		t.Errorf("%d texts of licences of %d packages", len(texts), len(bill.Packages)-1)
+	}
+	for _, e := range texts {
+		if _, ok := m.File("licences/" + e.Name()); !ok {
+			t.Errorf("the manifest does not have the licence %s", e.Name())
+		}
+	}
+	dir := os.Getenv("TOUCHMARK_IMAGE")
+	if out, err := exec.Command(filepath.Join(os.Getenv("TOUCHMARK_BIN"), "touchmark-image"), "verify", "--manifest", filepath.Join(dir, "manifest.json"), dir).CombinedOutput(); err != nil {
+		t.Errorf("the build's folder is not what its manifest says: %v %s", err, out)
 	}
 }
 

@@ -37,6 +37,7 @@ func (b *builder) flags(c *cobra.Command) {
 	f.StringArrayVar(&b.mirrors, "mirror", debian.Bookworm, "line of a sources.list to fetch Debian's packages from")
 	f.StringVar(&b.snapshot, "snapshot", debian.Snapshot, "where a version is fetched that the mirrors no longer have: its SHA-1 is put behind this URL; empty: nowhere")
 	f.BoolVarP(&b.quiet, "quiet", "q", false, "do not show what is being done")
+	b.signing.flags(c)
 }
 
 // recipe is what the flags ask for.
@@ -118,7 +119,6 @@ func buildCmd() *cobra.Command {
 		},
 	}
 	b.flags(c)
-	b.signing.flags(c)
 	return c
 }
 

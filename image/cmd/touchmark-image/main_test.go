@@ -40,7 +40,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
-		Setup:               func(e *testscript.Env) error { e.Setenv("ESCAPE", "no\x1b[31mfile"); return nil },
+		Setup:               environment,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": exits,
 			"card":  func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(writeCard(ts.MkAbs("."), args[0])) },
@@ -49,6 +49,14 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// environment has a name that is not for terminals, and where this repository is.
+func environment(e *testscript.Env) error {
+	e.Setenv("ESCAPE", "no\x1b[31mfile")
+	repository, err := filepath.Abs("../../..")
+	e.Setenv("REPOSITORY", repository)
+	return err
 }
 
 // exits runs a program that must end with this code: "exits 3 PROGRAM ARGUMENT …".
@@ -89,6 +97,36 @@ func TestCompare(t *testing.T) {
 	}
 	if _, err := compare(a, filepath.Join(b, "none")); err == nil {
 		t.Error("a folder that is not there is the same")
+	}
+}
+
+// TestBothAreSigned: what the command line says of an image is said of both that are compared, and they share no folder.
+func TestBothAreSigned(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := reproCmd()
+	if err := c.ParseFlags([]string{"--key", path}); err != nil {
+		t.Fatal(err)
+	}
+	b := builder{board: "cm4", module: "../../..", signing: signing{key: path}}
+	r, err := b.recipe(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, other := movedTo(r, "/a"), movedTo(r, "/b/c")
+	if one.Signer == nil || one.Signer != other.Signer || one.Board.Name != "cm4" || other.Board.Name != "cm4" || one.Signer.Public().N.Cmp(key.N) != 0 {
+		t.Errorf("%+v and %+v", one, other)
+	}
+	for _, dirs := range [][2]string{{one.Module, other.Module}, {one.Out, other.Out}, {one.Cache, other.Cache}, {one.Work, other.Work}, {one.GoCache, other.GoCache}} {
+		if !strings.HasPrefix(dirs[0], "/a/") || !strings.HasPrefix(dirs[1], "/b/c/") {
+			t.Errorf("they build in %q", dirs)
+		}
 	}
 }
 

@@ -26,8 +26,9 @@ func reproCmd() *cobra.Command {
 		Use:   "repro",
 		Short: "Build twice, in two folders with empty caches, and compare",
 		Long: "Repro copies the files that git knows into two folders whose names have different lengths, and builds the image in\n" +
-			"each with nothing but the fetched packages and Go's modules from before. It exits 3 if the two differ in one bit.",
-		Example: "  touchmark-image repro --board rpi4",
+			"each with nothing but the fetched packages and Go's modules from before. It exits 3 if the two differ in one bit.\n" +
+			"With a key both are signed, the same way: RSA signatures of this kind (PKCS #1 v1.5) have no randomness in them.",
+		Example: "  touchmark-image repro --board rpi4 --key boot.pem",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			r, err := b.recipe(c)
@@ -77,8 +78,8 @@ func repro(c *cobra.Command, r recipe.Recipe) (err error) {
 	return nil
 }
 
-// compare names the files that two builds' folders do not have in common, byte for byte: those that the manifest does not
-// list too, itself, the list of software and the licences.
+// compare names the files that two builds' folders do not have in common, byte for byte, those too that the
+// manifest does not list: itself, and what should not be there.
 func compare(a, b string) (differ []string, err error) {
 	var sums [2]map[string]string
 	for i, dir := range []string{a, b} {
@@ -131,11 +132,17 @@ func copySources(ctx context.Context, from, to string) error {
 	return nil
 }
 
+// movedTo is the same build in a folder of its own, with caches of its own.
+func movedTo(r recipe.Recipe, place string) recipe.Recipe {
+	r.Module, r.Out = source(place), filepath.Join(place, "out")
+	r.Cache, r.Work, r.GoCache = filepath.Join(place, "cache"), filepath.Join(place, "work"), filepath.Join(place, "gocache")
+	return r
+}
+
 // buildIn builds in a folder that has nothing but the sources and what was fetched.
 func buildIn(ctx context.Context, r recipe.Recipe, place string) (m manifest.Manifest, err error) {
 	fetched := filepath.Join(r.Cache, "debian")
-	r.Module, r.Out = source(place), filepath.Join(place, "out")
-	r.Cache, r.Work, r.GoCache = filepath.Join(place, "cache"), filepath.Join(place, "work"), filepath.Join(place, "gocache")
+	r = movedTo(r, place)
 	if err := errors.Join(os.MkdirAll(fetched, 0o755), os.MkdirAll(r.Cache, 0o755), os.Symlink(fetched, filepath.Join(r.Cache, "debian"))); err != nil {
 		return m, err
 	}

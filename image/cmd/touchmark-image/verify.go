@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchmark/appliance/update"
+	"touchmark/hostlink/hostd/api"
 	"touchmark/image/card"
 	"touchmark/image/manifest"
 	"touchmark/image/recipe"
@@ -21,15 +22,17 @@ import (
 func verifyCmd() *cobra.Command {
 	var list, public string
 	c := &cobra.Command{
-		Use:   "verify --manifest FILE DEVICE|FILE",
-		Short: "Compare a card, or a file of a build, with the published build",
-		Long: "Verify reads a card (a device, or an image of one) or any file that a build's manifest has. It exits 0 if the slot that is\n" +
-			"started, or the file, is what the manifest describes, 3 if it is not, and 1 if something could not be read:\n" +
-			"then nothing is said of it. A slot and a boot.sig may be signed: by whom, --public says.",
-		Example: "  touchmark-image verify --manifest manifest.json --public boot.pub /dev/sdX",
+		Use:   "verify --manifest FILE DEVICE|FILE|FOLDER",
+		Short: "Compare a card, a file of a build, or all of one, with the published build",
+		Long: "Verify reads a card (a device, or an image of one), any file that a build's manifest has, or a build's whole folder.\n" +
+			"It exits 0 if the slot that is started, the file, or each file of the folder and no other, is what the manifest describes,\n" +
+			"3 if not, and 1 if something could not be read: then nothing is said of it. A slot and a boot.sig may be signed:\n" +
+			"by whom, --public says.",
+		Example: "  touchmark-image verify --manifest manifest.json --public boot.pub /dev/sdX\n" +
+			"  touchmark-image verify --manifest manifest.json build/image/rpi4",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 || list == "" {
-				return usagef("%s needs --manifest FILE and one device or file", c.CommandPath())
+				return usagef("%s needs --manifest FILE and one device, file or folder", c.CommandPath())
 			}
 			return nil
 		},
@@ -38,20 +41,29 @@ func verifyCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f, err := openSeekable(c.Context(), args[0])
-			if err != nil {
-				return fmt.Errorf("%w: %w", verify.ErrRead, err)
-			}
-			defer f.Close()
-			if err := verifyAny(c.OutOrStdout(), interruptible{c.Context(), f}, m, key); err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-			return nil
+			return verifyPath(c, args[0], m, key)
 		},
 	}
 	c.Flags().StringVar(&list, "manifest", "", "the published manifest.json")
 	c.Flags().StringVar(&public, "public", "", "public key (PEM) that the boot.sig of a card must be signed by")
 	return c
+}
+
+func verifyPath(c *cobra.Command, path string, m manifest.Manifest, key *rsa.PublicKey) (err error) {
+	if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
+		err = verifyFolder(c.OutOrStdout(), folder{c.Context(), os.DirFS(path)}, m, key)
+	} else {
+		f, openErr := openSeekable(c.Context(), path)
+		if openErr != nil {
+			return fmt.Errorf("%w: %w", verify.ErrRead, openErr)
+		}
+		defer f.Close()
+		err = verifyAny(c.OutOrStdout(), interruptible{c.Context(), f}, m, key)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }
 
 func expectations(ctx context.Context, list, public string) (m manifest.Manifest, key *rsa.PublicKey, err error) {
@@ -92,7 +104,7 @@ func openSeekable(ctx context.Context, path string) (*os.File, error) {
 		return nil, err
 	}
 	if mode := info.Mode(); !mode.IsRegular() && mode&fs.ModeDevice == 0 {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: errors.New("it is a folder, a pipe or a socket, not a device or a file")}
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errors.New("it is a pipe or a socket, not a device, a file or a folder")}
 	}
 	return open(ctx, path)
 }
@@ -144,6 +156,43 @@ func (i interruptible) ReadAt(p []byte, off int64) (n int, err error) {
 		err = nil
 	}
 	return n, err
+}
+
+// folder is one whose files are [interruptible].
+type folder struct {
+	ctx context.Context
+	fs.FS
+}
+
+func (f folder) Open(name string) (fs.File, error) {
+	file, err := f.FS.Open(name)
+	if plain, ok := file.(*os.File); err == nil && ok {
+		return struct {
+			io.Closer
+			stater
+			interruptible
+		}{plain, plain, interruptible{f.ctx, plain}}, nil
+	}
+	return file, err
+}
+
+type stater interface{ Stat() (fs.FileInfo, error) }
+
+func (f folder) ReadDir(name string) ([]fs.DirEntry, error) { return fs.ReadDir(f.FS, name) }
+
+func verifyFolder(out io.Writer, f folder, m manifest.Manifest, key *rsa.PublicKey) error {
+	other, err := verify.Folder(f, m, key)
+	switch {
+	case err != nil:
+		return err
+	case other != nil:
+		for _, o := range other {
+			fmt.Fprintln(out, api.Printable(o)) // names of files in it are whoever's who made them
+		}
+		return fmt.Errorf("%w: %d of its files are others, missing or too many", verify.ErrOther, len(other))
+	}
+	fmt.Fprintf(out, "the published build, all %d files: %s %s, serial %d\n", len(m.Files), m.Board, m.Version, m.Serial)
+	return nil
 }
 
 // verifyAny tells a card from another file by its partition table.
