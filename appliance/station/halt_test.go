@@ -1,6 +1,7 @@
 package station
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"touchmark/appliance/operator"
 	"touchmark/appliance/station/fault"
@@ -308,4 +311,34 @@ func TestSilentTPMIsNoticed(t *testing.T) {
 	b.connect()
 	b.signs("b.db", "content")
 	b.replays()
+}
+
+// A log that can be read only is fetched by a host that has nothing of it, and nothing is signed.
+func TestReadOnlyLog(t *testing.T) {
+	b := newBoard(t)
+	b.start()
+	b.connect()
+	b.signs("a.db", "content")
+	b.kill()
+	b.cfg.Fault = fault.Halted(recovery.LogUnwritable, unix.EROFS)
+	b.log = func(s *ledgerstore.Store) past.Log {
+		must(t, s.Close())
+		r, err := ledgerstore.Options{ReadOnly: true}.Open(b.dir)
+		must(t, err)
+		t.Cleanup(func() { _ = r.Close() })
+		return r
+	}
+	had := b.entries
+	b.entries = nil
+	b.start()
+	w := b.connect()
+	if w.Halt != string(recovery.LogUnwritable) || len(w.Checkpoint) == 0 || len(w.Attest) == 0 || !slices.EqualFunc(b.entries, had, bytes.Equal) {
+		t.Fatalf("%s, %d bytes of a checkpoint, %d entries of %d", w.Halt, len(w.Checkpoint), len(b.entries), len(had))
+	}
+	id, m := b.job([]string{"b.db"}, "content")
+	b.submit(m)
+	b.until(func() bool { return b.refused[id] != nil })
+	if r := b.refused[id]; r.Code != message.CodeHalted {
+		t.Fatalf("%+v", r)
+	}
 }

@@ -208,6 +208,7 @@ var rooms = map[string]kind{
 	"tpm/ledgerstore/derived":          edge,
 	"tpm/ledgerstore/segment":          edge,
 	"tpm/ledgerstore/durable":          edge,
+	"tpm/ledgerstore/durable/frozen":   edge,
 	"tpm/ledgerstore/tiles":            edge,
 	"tpm/ledgerstore/durable/disktest": test,
 	"tpm/cmd/touchmark-audit":          command,

@@ -12,4 +12,8 @@ const (
 	chunkEntries, chunkItems, chunkJobs = 64, 64, 1024
 	// reportEvery is how many bytes are read between two words of progress.
 	reportEvery = 1 << 20
+	// maxFrozen is what a store that is opened to be read only holds in memory,
+	// in bytes: what is derived from a log of 200 000 entries, where none of it
+	// can be read from the disk.
+	maxFrozen = 32 << 20
 )

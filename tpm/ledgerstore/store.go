@@ -34,6 +34,9 @@
 // Assumptions are those of package durable. The checksums find accidents, not
 // attackers: those are found by comparing the root with HEAD (package anchor).
 //
+// A log on a disk that is read-only, full or failing can be opened to be read
+// (Options.ReadOnly, package frozen).
+//
 // The same package serves the appliance's log and the host's mirror, which
 // has no plans.
 package ledgerstore
@@ -49,6 +52,7 @@ import (
 	"touchmark/tpm/anchor"
 	"touchmark/tpm/ledgerstore/derived"
 	"touchmark/tpm/ledgerstore/durable"
+	"touchmark/tpm/ledgerstore/durable/frozen"
 	"touchmark/tpm/ledgerstore/segment"
 )
 
@@ -82,11 +86,18 @@ var (
 	ErrNoStore = segment.ErrNone
 )
 
+// ErrReadOnly is why a store that was opened to be read only takes nothing.
+var ErrReadOnly = errors.New("it was opened to be read only")
+
 // Options are how to open or create a store; the zero value does for all but
 // tests and people who want to see how far it is.
 type Options struct {
 	Disk     durable.Disk            // nil: durable.OS
 	Progress func(done, total int64) // of bytes read, when Open has to read a lot
+
+	// ReadOnly opens a log on a disk that takes no writes: what a crash left torn or underived
+	// is dropped and derived in memory, the disk stays as it is, and nothing can be appended.
+	ReadOnly bool
 
 	segmentSize, baseEvery int64 // 0: as in limits.go
 }
@@ -101,6 +112,9 @@ func Open(dir string) (*Store, error) { return Options{}.Open(dir) }
 func (o Options) withDefaults() Options {
 	if o.Disk == nil {
 		o.Disk = durable.OS
+	}
+	if o.ReadOnly {
+		o.Disk = frozen.On(o.Disk, maxFrozen)
 	}
 	if o.baseEvery == 0 {
 		o.baseEvery = baseEvery
@@ -136,6 +150,9 @@ func (o Options) Open(dir string) (*Store, error) {
 		return nil, errors.Join(err, s.release())
 	}
 	s.opened = true
+	if o.ReadOnly {
+		s.broken = ErrReadOnly
+	}
 	return s, nil
 }
 

@@ -34,7 +34,8 @@ const genesisFile = "genesis"
 // Board is a data directory as far as it can be opened. What cannot be halts
 // the board, which then says so on its display and to its host.
 type Board struct {
-	store   *ledgerstore.Store // nil if it cannot be opened
+	disk    durable.Disk
+	store   *ledgerstore.Store // nil if it cannot be opened; to be read only where its disk takes no writes
 	genesis []byte
 	keys    logkey.Ring
 	fault   error
@@ -42,10 +43,15 @@ type Board struct {
 
 // Open opens a data directory. An error means that there is nothing here
 // that a board could run on, or that another one does.
-func Open(dir string) (*Board, error) {
-	b := &Board{}
+func Open(dir string) (*Board, error) { return openOn(durable.OS, dir) }
+
+func openOn(disk durable.Disk, dir string) (*Board, error) {
+	b := &Board{disk: disk}
 	var err error
-	if b.genesis, err = durable.ReadFile(durable.OS, filepath.Join(dir, genesisFile), ledger.MaxEntry); err != nil {
+	if _, err = disk.List(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		b.halt(recovery.LogUnreadable, err) // whatever is in it, nobody can tell
+	}
+	if b.genesis, err = durable.ReadFile(disk, filepath.Join(dir, genesisFile), ledger.MaxEntry); err != nil {
 		b.genesis = nil // it matters only where the log is lost, and then there is none
 	}
 	if _, err := progress.Read(dir); !errors.Is(err, os.ErrNotExist) {
@@ -76,12 +82,13 @@ func (b *Board) halt(h recovery.Halt, why error) {
 }
 
 // openLog opens the log, or begins an empty one where a whole log was lost, which
-// then comes back from a mirror.
+// then comes back from a mirror. One that can only be read is read, for hosts that fetch it.
 func (b *Board) openLog(dir string) (err error) {
 	log := stopped.LogDir(dir)
-	b.store, err = ledgerstore.Open(log)
+	o := ledgerstore.Options{Disk: b.disk}
+	b.store, err = o.Open(log)
 	if errors.Is(err, ledgerstore.ErrNoStore) && b.genesis != nil {
-		b.store, err = ledgerstore.Create(log)
+		b.store, err = o.Create(log)
 	}
 	var locked *durable.LockedError
 	switch {
@@ -90,8 +97,14 @@ func (b *Board) openLog(dir string) (err error) {
 	case errors.As(err, &locked):
 		return err
 	}
-	b.halt(unopened(err), err)
-	b.store = nil
+	halt := unopened(err)
+	if halt == recovery.LogUnwritable || halt == recovery.LogUnreadable {
+		o.ReadOnly = true
+		if s, rerr := o.Open(log); rerr == nil {
+			b.store, halt = s, recovery.LogUnwritable
+		}
+	}
+	b.halt(halt, err)
 	return nil
 }
 

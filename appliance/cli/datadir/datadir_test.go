@@ -90,6 +90,52 @@ func TestOpenBoard(t *testing.T) {
 	}
 }
 
+// failing is a disk some of whose calls fail.
+type failing struct {
+	durable.Disk
+	write, list error // of whoever opens a file to be written; of whoever lists a directory; nil: they do not fail
+}
+
+func (d failing) Open(path string, flag int, perm fs.FileMode) (durable.File, error) {
+	if d.write != nil && flag != os.O_RDONLY {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: d.write}
+	}
+	return d.Disk.Open(path, flag, perm)
+}
+
+func (d failing) List(dir string) ([]string, error) {
+	if d.list != nil {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: d.list}
+	}
+	return d.Disk.List(dir)
+}
+
+// A log that cannot be written is read, for hosts that fetch it: the board halts, and nothing can be appended. Of a directory
+// that cannot be read nobody says that it was never enrolled.
+func TestOpenFailingDisk(t *testing.T) {
+	for _, errno := range []error{unix.EROFS, unix.ENOSPC, unix.EIO} {
+		b, err := openOn(failing{Disk: durable.OS, write: errno}, enrolled(t))
+		must(t, err)
+		var h *fault.HaltError
+		if !errors.As(b.fault, &h) || h.Halt != recovery.LogUnwritable || !errors.Is(h, errno) {
+			t.Errorf("%v: %v", errno, b.fault)
+		}
+		if raw, err := b.log().Entry(0); err != nil || string(raw) != "the genesis entry\n" {
+			t.Errorf("%v: %q, %v", errno, raw, err)
+		}
+		if err := b.log().Append([][]byte{[]byte("more\n")}, nil); !errors.Is(err, ledgerstore.ErrReadOnly) {
+			t.Errorf("%v: appended: %v", errno, err)
+		}
+		b.Close()
+	}
+	b, err := openOn(failing{Disk: durable.OS, list: unix.EBADMSG}, t.TempDir())
+	must(t, err)
+	var h *fault.HaltError
+	if !errors.As(b.fault, &h) || h.Halt != recovery.LogUnreadable {
+		t.Errorf("%v", b.fault)
+	}
+}
+
 // Where nothing was enrolled, or another process runs, there is nothing to come up.
 func TestOpenBoardRefuses(t *testing.T) {
 	if _, err := Open(t.TempDir()); !errors.Is(err, cli.ErrEnrolment) {

@@ -161,7 +161,7 @@ func (f *runFlags) defaults() error {
 	if _, err := os.Stat(f.link); err != nil {
 		return fmt.Errorf("the link program: %w: name it with --link", err)
 	}
-	if _, err := os.Stat(f.dir); err != nil {
+	if _, err := os.Stat(f.dir); errors.Is(err, os.ErrNotExist) { // what else may be wrong with it the display says
 		return fmt.Errorf("%w: %w: run 'touchmark-appliance enroll' first", cli.ErrEnrolment, err)
 	}
 	if _, err := os.Stat(f.runDir); err == nil {

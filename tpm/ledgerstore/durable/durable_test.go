@@ -108,7 +108,7 @@ func TestReadFile(t *testing.T) {
 func TestErrorsSayWhatToDo(t *testing.T) {
 	long := "/var/lib/" + strings.Repeat("very-long/", 12) + "log/log-0000000000000000"
 	for err, words := range map[error]string{
-		unix.ENOSPC: "make room", unix.EDQUOT: "make room", unix.EIO: "copy the log", unix.EROFS: "read-only",
+		unix.ENOSPC: "make room", unix.EDQUOT: "make room", unix.EIO: "copy the log", unix.EROFS: "read-only", unix.EUCLEAN: "e2fsck", unix.EBADMSG: "e2fsck",
 		unix.EFBIG: "limit", unix.EMFILE: "limit", unix.ENFILE: "too many", unix.EACCES: "start as the user", unix.EPERM: "start as the user",
 	} {
 		text := Error("write", long, fmt.Errorf("x: %w", &fs.PathError{Op: "o", Path: long, Err: err})).Error()

@@ -36,8 +36,13 @@ var remedies = []struct {
 	{unix.ENFILE, "too many files are open on this machine: end what opened them, then start again"},
 	{unix.EROFS, "the disk is read-only, perhaps because it is failing: copy the log from it, then replace or repair it"},
 	{unix.EIO, "the disk is failing: copy the log from it before anything else, then replace it"},
+	{unix.EUCLEAN, damaged},
+	{unix.EBADMSG, damaged},
 	{fs.ErrPermission, "start as the user who owns these files"},
 }
+
+// damaged is what ext4 means by these two errors.
+const damaged = "the file system is damaged: copy the log from it, then check the copy with e2fsck"
 
 func remedy(err error) string {
 	for _, r := range remedies {
