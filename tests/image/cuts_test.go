@@ -18,8 +18,6 @@ import (
 	"touchmark/tests/announced"
 	"touchmark/tests/swtpm"
 	"touchmark/tests/world"
-	"touchmark/tpm/ledger"
-	"touchmark/tpm/ledgerstore/tiles"
 )
 
 // moment is when the power goes.
@@ -304,32 +302,13 @@ func (c *cutter) count(until int) *commands {
 	return n
 }
 
-// tokenLog is what the token has written down.
-func (c *cutter) tokenLog() string {
-	c.t.Helper()
-	b, err := os.ReadFile(c.TokenLog())
-	c.must(err)
-	return string(b)
-}
-
 // unlogged has each signature that the token made stand in the published log, each intent have its outcome, and each
 // signature that the host got be good by itself and in the log.
 func (c *cutter) unlogged() {
 	c.t.Helper()
-	published, err := tiles.Open(c.Mirror)
-	c.must(err)
-	pending, err := published.Pending()
-	c.must(err)
-	entries := pending
-	for text, err := range published.Entries(0) {
-		c.must(err)
-		entries = append(entries, text)
-	}
 	var log announced.Log
-	for _, text := range entries { // in any order, some twice
-		h, body, err := ledger.Parse(text)
-		c.must(err)
-		log.Add(h.Index, body)
+	for _, e := range c.entries() {
+		log.Add(e.index, e.body)
 	}
 	if open := log.Open(); len(open) > 0 {
 		c.t.Errorf("intents without an outcome: %v", open)

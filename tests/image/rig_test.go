@@ -28,7 +28,9 @@ import (
 	"touchmark/tests/swtpm"
 	"touchmark/tests/world"
 	"touchmark/tpm/audit/golden"
+	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledgerstore/durable"
+	"touchmark/tpm/ledgerstore/tiles"
 )
 
 // patience bounds each test that hangs: many times what one takes on a quiet machine (half a minute, updates twice that), and
@@ -507,10 +509,16 @@ func (r *rig) publish() {
 	}
 }
 
-// clean has the auditor judge, with the build's values for each start, and answers how many starts there were.
+// clean has the auditor judge what is published now, and answers how many starts there were.
 func (r *rig) clean() (boots int) {
 	r.t.Helper()
 	r.publish()
+	return r.judge()
+}
+
+// judge has the auditor judge what was published, with the build's values for each start.
+func (r *rig) judge() (boots int) {
+	r.t.Helper()
 	res, err := r.Run(r.ctx, r.dir, "touchmark-audit", "verify", r.Mirror, "--trust", r.Trust, "--golden", r.golden, "--json")
 	r.must(err)
 	var report struct {
@@ -528,6 +536,44 @@ func (r *rig) clean() (boots int) {
 		r.t.Errorf("touchmark-audit: exit code %d, %s, %d boots: %s", res.Code, report.Verdict, report.Boots, res.Stderr)
 	}
 	return report.Boots
+}
+
+// entry is one of the log.
+type entry struct {
+	index uint64
+	body  any
+}
+
+// entries are those of the published log, with what no commit covers yet.
+func (r *rig) entries() (all []entry) {
+	r.t.Helper()
+	published, err := tiles.Open(r.Mirror)
+	r.must(err)
+	pending, err := published.Pending()
+	r.must(err)
+	take := func(text []byte) {
+		h, body, err := ledger.Parse(text)
+		r.must(err)
+		if h.Index == uint64(len(all)) { // what is pending may have been committed meanwhile
+			all = append(all, entry{h.Index, body})
+		}
+	}
+	for text, err := range published.Entries(0) {
+		r.must(err)
+		take(text)
+	}
+	for _, text := range pending {
+		take(text)
+	}
+	return all
+}
+
+// tokenLog is what the token has written down.
+func (r *rig) tokenLog() string {
+	r.t.Helper()
+	b, err := os.ReadFile(r.TokenLog())
+	r.must(err)
+	return string(b)
 }
 
 // do gives QEMU's monitor a command.

@@ -6,8 +6,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,7 +23,9 @@ import (
 	"touchmark/image/manifest"
 	"touchmark/tests/world"
 	"touchmark/tpm/anchor/recovery"
+	"touchmark/tpm/audit/finding"
 	"touchmark/tpm/audit/golden"
+	"touchmark/tpm/ledger"
 	"touchmark/tpm/ledger/order"
 	"touchmark/tpm/ledgerstore/durable"
 )
@@ -154,39 +159,106 @@ func (u *updating) signs(name string) {
 	u.sign(path)
 }
 
-// audits has the auditor judge with the values of both builds.
-func (u *updating) audits() {
+// published is what the build in a folder published, with the command line of a slot, and the file with it.
+func (u *updating) published(folder string, at update.Slot) (g golden.Image, path string) {
+	u.t.Helper()
+	text, err := os.ReadFile(filepath.Join(folder, "golden.txt"))
+	u.must(err)
+	g, err = golden.Parse(text)
+	u.must(err)
+	g.Measured.CommandLine = boot.CommandLine(u.line(at))
+	text, err = g.Marshal()
+	u.must(err)
+	path = u.path("golden-" + at.String())
+	u.must(os.WriteFile(path, text, 0o600))
+	return g, path
+}
+
+// story is what the published log says of images: each order, each change, each start with what it measured.
+func (u *updating) story() (said []string) {
 	u.t.Helper()
 	u.publish()
-	args := []string{"verify", u.Mirror, "--trust", u.Trust, "--golden", u.golden}
-	for _, of := range []struct {
-		folder string
-		slot   update.Slot
-	}{{u.next, update.B}} {
-		text, err := os.ReadFile(filepath.Join(of.folder, "golden.txt"))
-		u.must(err)
-		g, err := golden.Parse(text)
-		u.must(err)
-		g.Measured.CommandLine = boot.CommandLine(u.line(of.slot))
-		text, err = g.Marshal()
-		u.must(err)
-		path := u.path("golden-next")
-		u.must(os.WriteFile(path, text, 0o600))
+	for _, e := range u.entries() {
+		switch b := e.body.(type) {
+		case *ledger.Boot:
+			said = append(said, started(golden.Image{Firmware: b.Firmware, Measured: b.Measured}))
+		case *ledger.Update:
+			said = append(said, fmt.Sprintf("update from %s to %s, %x", b.From, b.To, b.Image))
+		case *ledger.Order:
+			if b.Action == ledger.KindImage {
+				said = append(said, "order of an image")
+			}
+		}
+	}
+	return said
+}
+
+func started(g golden.Image) string { return fmt.Sprintf("start of %s, %s", g.Firmware, g.Measured) }
+
+// told: the published log tells of the enrolment's start, a trial that fell back, one that was kept, and no more than a start
+// behind it; the auditor knows each start by what the two builds published.
+func (u *updating) told() {
+	u.t.Helper()
+	a, oldFile := u.published(u.machine.Image, update.A)
+	b, nextFile := u.published(u.next, update.B)
+	forth := fmt.Sprintf("update from %s to %s, %x", a.Firmware, b.Firmware, b.Measured.Image)
+	back := fmt.Sprintf("update from %s to %s, ", b.Firmware, a.Firmware)
+	want := []string{
+		started(a), "order of an image", forth, started(b), back, started(a),
+		"order of an image", forth, started(b), started(b),
+	}
+	if got := u.story(); !slices.Equal(got, want) {
+		u.t.Errorf("the log says\n%s, not\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	u.judged(0, map[string]uint64{"firmware-updated": 3}, oldFile, nextFile)
+	u.judged(1, map[string]uint64{"firmware-updated": 3, "boot-foreign": 3}, oldFile) // as long as nobody has the next build's values
+}
+
+// judged has the auditor judge with the values of some builds, and wants of what is about starts these findings, so often.
+func (u *updating) judged(code int, want map[string]uint64, builds ...string) {
+	u.t.Helper()
+	args := []string{"verify", u.Mirror, "--trust", u.Trust, "--json"}
+	for _, path := range builds {
 		args = append(args, "--golden", path)
 	}
 	res, err := u.Run(u.ctx, u.dir, "touchmark-audit", args...)
 	u.must(err)
-	if res.Code != 0 || strings.Contains(res.Stdout, "boot-foreign") || strings.Contains(res.Stdout, "boot-unmeasured") {
-		u.t.Errorf("touchmark-audit: exit code %d\n%s%s", res.Code, res.Stdout, res.Stderr)
+	var report struct{ Findings []finding.Finding }
+	u.must(json.Unmarshal([]byte(res.Stdout), &report))
+	got := map[string]uint64{}
+	for _, f := range report.Findings {
+		if f.Severity != finding.Info || f.Code == finding.Updated || f.Code == finding.BootUnknown {
+			got[f.Code] = f.Count
+		}
+	}
+	if res.Code != code || !maps.Equal(got, want) {
+		u.t.Errorf("touchmark-audit: exit code %d, %v; want %d, %v\n%s", res.Code, got, code, want, res.Stdout)
 	}
 }
 
-// TestUpdate is an update from a stick to a kept image, on the card of a machine that starts what the card says: a first trial
-// without a host falls back, a second one is kept; then the older image is refused, and halts where somebody starts it all the
-// same; the auditor knows every start.
+// TestUpdate is an update from a stick to a kept image, on the card of a machine that starts what the card says. After each
+// part the board signs, but for the last.
 func TestUpdate(t *testing.T) {
-	begun := time.Now()
 	u := newUpdating(t)
+	for _, part := range []struct {
+		what string
+		do   func()
+	}{
+		{"a trial without a host", u.tries},
+		{"it falls back", u.fallsBack},
+		{"a trial that is kept", u.keeps},
+		{"the older image is refused", u.refuses},
+		{"what the log says", u.told},
+		{"the older image is started all the same", u.halts},
+	} {
+		begun := time.Now()
+		part.do()
+		t.Logf("%s: %.0f s", part.what, time.Since(begun).Seconds())
+	}
+}
+
+// tries is a trial in which no host comes.
+func (u *updating) tries() {
 	next := u.release(u.next)
 	u.signs("before")
 	u.switches()
@@ -198,51 +270,58 @@ func TestUpdate(t *testing.T) {
 		return strings.Contains(v.Warning, "ON TRIAL: version "+next.Version) && strings.Contains(v.Warning, "a host")
 	})
 	if s := u.state(); s.Phase != update.Trying || s.Boot != update.A {
-		t.Fatalf("%+v", s)
+		u.t.Fatalf("%+v", s)
 	}
-	t.Logf("on trial after %v", time.Since(begun))
+}
 
+// fallsBack is the start after that.
+func (u *updating) fallsBack() {
 	u.cut()
 	u.start()
 	u.ready()
 	u.seen(0, "the old image", func(v operator.View) bool { return strings.Contains(v.Warning, "did not come up") })
 	u.host()
 	u.signs("fallen-back")
-	t.Logf("fallen back after %v", time.Since(begun))
+}
 
+// keeps is a second trial, with a host.
+func (u *updating) keeps() {
 	u.switches()
 	u.cut()
 	u.start()
 	u.ready()
 	u.seen(0, "the end of the trial", func(operator.View) bool { return u.state().Phase == update.Settled })
 	if s := u.state(); s.Boot != update.B || s.Outcome != update.Kept {
-		t.Fatalf("%+v", s)
+		u.t.Fatalf("%+v", s)
 	}
 	u.signs("kept")
-	t.Logf("kept after %v", time.Since(begun))
+}
 
+// refuses is an order of the image that was before, and another start of the one that was kept.
+func (u *updating) refuses() {
 	mark := u.Views().Mark()
 	u.orders(u.machine.Image)
 	v, _ := u.seen(mark, "a refusal", func(v operator.View) bool { return v.Event == "order-dropped" })
 	if !strings.Contains(v.Message, "the image is older") {
-		t.Error(v.Message)
+		u.t.Error(v.Message)
 	}
 	u.cut()
 	u.start()
 	u.ready()
 	u.signs("after")
-	u.audits()
+}
 
+// halts is a start of the older image, which somebody has the card name and the TPM's counter does not let sign any more.
+func (u *updating) halts() {
 	u.cut()
 	c, err := card.Open(durable.OS, u.path("card"))
 	u.must(err)
 	u.must(c.Set(update.State{Boot: update.A, Phase: update.Settled, Outcome: update.None, Serial: update.Serial}))
 	u.must(c.Close())
-	u.start() // from the slot of the older image, which the TPM's counter does not let sign any more
+	u.start()
 	var halted *world.HaltedError
 	if err := u.Unlock(u.ctx, 0, world.PIN); !errors.As(err, &halted) || !strings.Contains(err.Error(), string(recovery.ImageOld)) {
-		t.Errorf("the older image: %v", err)
+		u.t.Errorf("the older image: %v", err)
 	}
 	u.signsNothing("with-the-older-image")
-	t.Logf("all of it in %v", time.Since(begun))
 }

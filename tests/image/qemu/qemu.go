@@ -56,7 +56,7 @@ func (m Machine) Command() ([]string, error) {
 		return nil, err
 	}
 	argv := append(Virt(cmp.Or(m.Processor, A72)), "-m", "256", "-kernel", m.Kernel(), "-initrd", m.Root(), "-append", line,
-		"-blockdev", "driver=raw,node-name=card,file.driver=file,file.filename="+m.Card, "-device", "virtio-blk-pci,drive=card",
+		"-blockdev", "driver=raw,node-name=card,file.driver=file,file.node-name=medium,file.filename="+m.Card, "-device", "virtio-blk-pci,drive=card",
 		"-chardev", "socket,id=tpm,path="+m.TPM, "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis-device,tpmdev=tpm",
 		"-device", "qemu-xhci,id=usb", "-chardev", "socket,id=line,server=on,wait=off,path="+m.Line, "-device", "usb-serial,chardev=line",
 		"-chardev", "socket,id=redir,server=on,wait=off,path="+m.Redir, "-device", "usb-redir,chardev=redir",
