@@ -125,12 +125,13 @@ image-repro: touchmark-image ## the image twice, in two folders, with empty cach
 	@$(BIN)/touchmark-image repro --board $(BOARD) --cache $(IMAGE_CACHE) $(IMAGE_FLAGS)
 
 image-test: setup build touchmark-image ## the image in a virtual machine: enrol, sign, cut the power, pull, fill and damage what there is
-	@$(MAKE) --no-print-directory tools PACKAGES="qemu-system-arm mtools dosfstools e2fsprogs device-tree-compiler"
+	@$(MAKE) --no-print-directory tools PACKAGES="qemu-system-arm mtools dosfstools e2fsprogs device-tree-compiler cpio binutils zstd"
 	@$(BIN)/touchmark-image build --board qemu --cache $(IMAGE_CACHE)
 	@rm -rf $(OUT)/next && mkdir -p $(OUT)/next && tar -c --exclude=./.git --exclude=./$(OUT) . | tar -x -C $(OUT)/next && \
 	awk '$$1 == "const" && $$2 == "Serial" {$$4++} $$1 == "const" && $$2 == "Version" {$$4 = "\"next\""} 1' appliance/update/version.go >$(OUT)/next/appliance/update/version.go
 	@cd $(OUT)/next && $(PURE_ENV) $(GOBUILD) -buildvcs=false -o touchmark-image ./image/cmd/touchmark-image
 	@$(OUT)/next/touchmark-image build --board qemu --source $(OUT)/next --out $(OUT)/image/next --cache $(IMAGE_CACHE)
+	@$(GO) test -count=1 -tags $(EMULATED_TAGS),imagetest -run '^TestLinkedC$$' ./image/recipe
 	@$(INPROC_ENV) TOUCHMARK_IMAGE="$(CURDIR)/$(OUT)/image/qemu" TOUCHMARK_IMAGE_NEXT="$(CURDIR)/$(OUT)/image/next" TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout $(IMAGE_TEST_TIMEOUT) -tags $(EMULATED_TAGS),imagetest $(if $(IMAGE_TESTS),-run "$(IMAGE_TESTS)") ./tests/image
 
 demo: tools build ## the main job, narrated: sign a real pacman database by a touch (DEMO_AUTO=1: hands off)
@@ -155,6 +156,7 @@ check: setup build ## gofmt, vet, staticcheck, static-binary asserts
 	@$(GO) mod verify >/dev/null
 	@$(INPROC_ENV) $(GO) vet -tags $(TAGS) ./...
 	@$(INPROC_ENV) $(GO) vet -tags $(EMULATED_TAGS) ./...
+	@$(INPROC_ENV) $(GO) vet -tags $(EMULATED_TAGS),imagetest ./image/... ./tests/image/...
 	@$(PCSCD_ENV) $(GO) vet -tags $(TAGS),pcscd ./appliance/...
 	@$(INPROC_ENV) $(GO) tool staticcheck -checks all -tags $(EMULATED_TAGS) ./...
 	@for b in touchmark touchmark-hostd touchmark-gpg touchmark-audit touchmark-link touchmark-appliance touchmark-appliance-emulated; do \

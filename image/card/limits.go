@@ -12,8 +12,15 @@ const (
 	SlotStart     = SelectStart + SelectSectors
 	SlotSectors   = 32 << 20 / fat.SectorSize // boot.img is at most 16 MiB; there is room for one that has grown twofold
 	DataStart     = SlotStart + 2*SlotSectors
-	// DataSectors is what a new card has for the log: 1 GiB, some 600,000 signatures. It can be made larger.
+	// DataSectors is what a new card has for the log: 1 GiB. It can be made larger.
 	DataSectors = 1 << 30 / fat.SectorSize
+)
+
+// How many signatures of a P-256 key a new card has room for, until its board begins to warn: each in a round of its own,
+// or in rounds of a dozen files. What an entry takes on disk is measured (image/recipe, TestRoomForSignatures).
+const (
+	SignaturesAlone    = 300_000
+	SignaturesInRounds = 1_200_000
 )
 
 // Names of the FAT volumes.

@@ -60,10 +60,11 @@ func addFirmware(ctx context.Context, boot []fat.File, deb string) ([]fat.File, 
 	return append(files, boot...), nil
 }
 
-// initramfs is the root: our programs and the folders that the kernel's file systems are mounted on.
+// initramfs is the root: our programs and the folders that the kernel's file systems are mounted on. It has itself too: a kernel
+// would let everybody write into it.
 func initramfs(ctx context.Context, programs []program) ([]byte, error) {
 	var entries []cpio.Entry
-	for _, dir := range []string{"bin", "dev", "proc", "sys", "run"} {
+	for _, dir := range []string{".", "bin", "dev", "proc", "sys", "run"} {
 		entries = append(entries, cpio.Entry{Name: dir, Mode: fs.ModeDir | 0o755})
 	}
 	for _, prog := range programs {

@@ -49,11 +49,13 @@ func (r Recipe) programs(ctx context.Context, p *parts) (err error) {
 	return nil
 }
 
-// compile builds a program for the board: static, stripped, with no trace of where and from which commit it was made.
-func (r Recipe) compile(ctx context.Context, p program, out string) error {
+// compile builds a program for the board: static, stripped, with no trace of where and from which commit it was made. One that
+// links C may have more flags for the C linker.
+func (r Recipe) compile(ctx context.Context, p program, out string, linker ...string) error {
 	ld := "-s -w -buildid="
 	if p.cgo {
-		ld += ` -linkmode external -extldflags "-static -Wl,--build-id=none"`
+		linker = append([]string{"-static", "-Wl,--build-id=none"}, linker...)
+		ld += ` -linkmode external -extldflags "` + strings.Join(linker, " ") + `"`
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", "netgo,osusergo", "-ldflags", ld, "-o", out, p.source)
 	cmd.Dir = r.Module

@@ -106,46 +106,6 @@ func TestLicencesByOthers(t *testing.T) {
 	}
 }
 
-// TestLinkedC: what the linker takes of C into the one program that has some is in the list of software.
-func TestLinkedC(t *testing.T) {
-	if _, err := exec.LookPath("aarch64-linux-gnu-gcc"); err != nil {
-		t.Skip("no cross compiler: make image installs it, make image-test has the whole list judged")
-	}
-	m := manifest.Manifest{Version: "1", Tools: []manifest.Tool{{Name: "go", Version: "1"}}}
-	list, err := components(t.Context(), false, m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listed := map[string]bool{}
-	for _, c := range list {
-		listed[c.Name] = true
-	}
-	trace, err := filepath.Abs(filepath.Join(t.TempDir(), "map"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(trace+".c", []byte("#include <stdio.h>\nint main(void) { return puts(\"\"); }\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("aarch64-linux-gnu-gcc", "-static", "-Wl,-Map="+trace, "-o", trace+".out", trace+".c").CombinedOutput(); err != nil {
-		t.Fatalf("gcc: %v %s", err, out)
-	}
-	text, err := os.ReadFile(trace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := map[string]string{"libc.a": "glibc", "libgcc.a": "libgcc", "libgcc_eh.a": "libgcc"}
-	found := regexp.MustCompile(`(?m)^/\S*/(lib[a-z_+]+\.a)\(`).FindAllStringSubmatch(string(text), -1)
-	if len(found) == 0 {
-		t.Fatal("the linker's map names no library")
-	}
-	for _, f := range found {
-		if !listed[names[f[1]]] {
-			t.Errorf("%s is linked, and not in the list", f[1])
-		}
-	}
-}
-
 func TestInitramfs(t *testing.T) {
 	programs := slices.Clone(boardPrograms)
 	for i := range programs {
@@ -164,7 +124,7 @@ func TestInitramfs(t *testing.T) {
 	if err != nil {
 		t.Fatalf("zstd or bsdtar: %v (run make setup)", err)
 	}
-	if got := strings.Join(strings.Fields(string(list)), " "); got != "bin dev proc sys run bin/touchmark-appliance bin/touchmark-link init" {
+	if got := strings.Join(strings.Fields(string(list)), " "); got != ". bin dev proc sys run bin/touchmark-appliance bin/touchmark-link init" {
 		t.Errorf("the root has %s", got)
 	}
 }

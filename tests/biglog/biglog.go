@@ -72,8 +72,9 @@ type Facts struct {
 
 // writer is the appliance.
 type writer struct {
-	sink func(Append) error
-	err  error
+	sink    func(Append) error
+	err     error
+	batches []int // sizes of rounds, over and over
 
 	tpm        *quotetest.TPM
 	token      *ecdsa.PrivateKey
@@ -110,10 +111,16 @@ type commit struct {
 // Generate writes a log with this many file signatures; sink must keep no
 // entry that it wants to change.
 func Generate(signatures int, sink func(Append) error) (*Facts, error) {
+	return GenerateIn(batches, signatures, sink)
+}
+
+// GenerateIn is Generate with rounds of these sizes, over and over.
+func GenerateIn(sizes []int, signatures int, sink func(Append) error) (*Facts, error) {
 	w, err := newWriter(sink)
 	if err != nil {
 		return nil, err
 	}
+	w.batches = sizes
 	w.genesis()
 	jobs := w.jobs(signatures)
 	for round := 0; w.err == nil; round++ {

@@ -33,7 +33,7 @@ func (w *writer) jobs(signatures int) <-chan *job {
 		defer close(ordered)
 		slots := make(chan struct{}, workers)
 		for round, left := 0, signatures; left > 0; round++ {
-			n := min(left, batches[round%len(batches)])
+			n := min(left, w.batches[round%len(w.batches)])
 			left -= n
 			made := make(chan *job, 1)
 			slots <- struct{}{}

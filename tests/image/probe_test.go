@@ -47,9 +47,9 @@ func TestNothingToOpen(t *testing.T) {
 }
 
 // TestGadget: over the board's own USB port as a serial adapter (on a controller that the kernel emulates), the real host daemon
-// finds the log and has a file signed.
+// finds the log and has a file signed. Then the root has what boot.md says, and nothing else.
 func TestGadget(t *testing.T) {
-	r := newRig(t, "touchmark.link=gadget")
+	r := newRig(t, "touchmark.link=gadget", "loglevel=1")
 	r.withGuest("bridge")
 	r.ceremony()
 	r.boot()
@@ -57,4 +57,5 @@ func TestGadget(t *testing.T) {
 	r.host()
 	r.sign(r.file("over-the-gadget"))
 	r.clean()
+	r.hasRoot()
 }

@@ -1,5 +1,5 @@
 // Package imagepages holds the pages of docs/image to what they say: its tests run the shell lines that stand there, on
-// files in place of cards and on an emulated token behind a real pcscd.
+// files in place of cards and on an emulated token behind a real pcscd. The checklist that is to be printed is set in type.
 //
 // Lines that are run stand in a fence whose second word names them: "```sh sign". A fence "```bash piv-sign" is a program
 // of that name. What has no second word is not run.

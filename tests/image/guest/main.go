@@ -1,13 +1,14 @@
 // Command guest is what the tests of the image add to its root, beside the image's own programs. As the first process it
 // tries what a board's kernel must refuse to everybody, root too ("probe"), or, before it becomes the image's own first
-// process, starts a copy of itself that joins the host's end of the board's USB gadget with the cable ("bridge"), or that
-// kills the first process once ("panic").
+// process, starts a copy of itself that joins the host's end of the board's USB gadget with the cable and says what the root
+// has ("bridge"), or that kills the first process once ("panic"); both when a tablet is plugged in.
 package main
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,10 @@ func main() {
 	case "panic":
 		become("kill")
 	case "join":
+		go func() {
+			<-tablet()
+			walk("/", "/run", "/media")
+		}()
 		if err := join("/dev/ttyACM0", "/dev/ttyUSB0"); err != nil {
 			fmt.Println("bridge:", err)
 		}
@@ -130,23 +135,54 @@ func become(other string) {
 // kill ends the first process by a signal, which makes the kernel stop, when a tablet is plugged in; once in a board's life.
 func kill() error {
 	const once = machine.DataDir + "/killed"
-	for {
-		<-time.After(look)
-		if _, err := os.Stat(machine.DataDir + "/seed"); err != nil {
-			continue // the data partition is not there yet
-		}
-		if _, err := os.Stat(once); err == nil {
-			return nil
-		}
-		products, err := filepath.Glob("/sys/bus/usb/devices/*/product")
-		if err != nil {
-			return err
-		}
-		for _, p := range products {
-			if what, _ := os.ReadFile(p); strings.Contains(string(what), "Tablet") {
-				return errors.Join(durable.WriteFile(once, nil, 0o600), unix.Kill(1, unix.SIGABRT))
+	<-tablet()
+	if _, err := os.Stat(once); err == nil {
+		return nil
+	}
+	return errors.Join(durable.WriteFile(once, nil, 0o600), unix.Kill(1, unix.SIGABRT))
+}
+
+// tablet is closed when one is plugged in, and the data partition is there.
+func tablet() <-chan struct{} {
+	there := make(chan struct{})
+	go func() {
+		defer close(there)
+		for range time.Tick(look) {
+			if _, err := os.Stat(machine.DataDir + "/seed"); err != nil {
+				continue
+			}
+			products, _ := filepath.Glob("/sys/bus/usb/devices/*/product")
+			for _, p := range products {
+				if what, _ := os.ReadFile(p); strings.Contains(string(what), "Tablet") {
+					return
+				}
 			}
 		}
+	}()
+	return there
+}
+
+// walk says what file systems have, without those that are mounted on them: mode, owner, group and name of each file.
+func walk(roots ...string) {
+	for _, root := range roots {
+		var on unix.Stat_t
+		err := unix.Stat(root, &on)
+		err = errors.Join(err, filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+			var s unix.Stat_t
+			if err = errors.Join(err, unix.Lstat(path, &s)); err != nil {
+				return err
+			}
+			info, err := e.Info()
+			if err != nil {
+				return err
+			}
+			fmt.Println("root:", info.Mode(), s.Uid, s.Gid, path)
+			if s.Dev != on.Dev && e.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}))
+		fmt.Println("walked", root, err)
 	}
 }
 
