@@ -124,15 +124,16 @@ image: touchmark-image ## the board's image into build/image/BOARD (BOARD=rpi4, 
 image-repro: touchmark-image ## the image twice, in two folders, with empty caches: the same to the last bit
 	@$(BIN)/touchmark-image repro --board $(BOARD) --cache $(IMAGE_CACHE) $(IMAGE_FLAGS)
 
-image-test: setup build touchmark-image ## the image in a virtual machine: enrol, sign, cut the power, pull, fill and damage what there is
+image-test: setup build touchmark-image ## the image in a virtual machine: enrol, sign, cut the power, pull, fill, damage and hang what there is; two kernels the first time
 	@$(MAKE) --no-print-directory tools PACKAGES="qemu-system-arm mtools dosfstools e2fsprogs device-tree-compiler cpio binutils zstd"
 	@$(BIN)/touchmark-image build --board qemu --cache $(IMAGE_CACHE)
+	@$(BIN)/touchmark-image build --board rpi4 --cache $(IMAGE_CACHE)
 	@rm -rf $(OUT)/next && mkdir -p $(OUT)/next && tar -c --exclude=./.git --exclude=./$(OUT) . | tar -x -C $(OUT)/next && \
 	awk '$$1 == "const" && $$2 == "Serial" {$$4++} $$1 == "const" && $$2 == "Version" {$$4 = "\"next\""} 1' appliance/update/version.go >$(OUT)/next/appliance/update/version.go
 	@cd $(OUT)/next && $(PURE_ENV) $(GOBUILD) -buildvcs=false -o touchmark-image ./image/cmd/touchmark-image
 	@$(OUT)/next/touchmark-image build --board qemu --source $(OUT)/next --out $(OUT)/image/next --cache $(IMAGE_CACHE)
 	@$(GO) test -count=1 -tags $(EMULATED_TAGS),imagetest -run '^TestLinkedC$$' ./image/recipe
-	@$(INPROC_ENV) TOUCHMARK_IMAGE="$(CURDIR)/$(OUT)/image/qemu" TOUCHMARK_IMAGE_NEXT="$(CURDIR)/$(OUT)/image/next" TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout $(IMAGE_TEST_TIMEOUT) -tags $(EMULATED_TAGS),imagetest $(if $(IMAGE_TESTS),-run "$(IMAGE_TESTS)") ./tests/image
+	@$(INPROC_ENV) TOUCHMARK_IMAGE="$(CURDIR)/$(OUT)/image/qemu" TOUCHMARK_IMAGE_BOARD="$(CURDIR)/$(OUT)/image/rpi4" TOUCHMARK_IMAGE_NEXT="$(CURDIR)/$(OUT)/image/next" TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout $(IMAGE_TEST_TIMEOUT) -tags $(EMULATED_TAGS),imagetest $(if $(IMAGE_TESTS),-run "$(IMAGE_TESTS)") ./tests/image
 
 demo: tools build ## the main job, narrated: sign a real pacman database by a touch (DEMO_AUTO=1: hands off)
 	@$(BIN)/demo run --dir $(OUT)/demo --bin $(BIN)

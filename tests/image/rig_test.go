@@ -23,6 +23,8 @@ import (
 	"touchmark/appliance/update"
 	"touchmark/appliance/update/card"
 	"touchmark/hostlink/hostd/api"
+	"touchmark/image/board"
+	imagecard "touchmark/image/card"
 	"touchmark/tests/image/qemu"
 	"touchmark/tests/serial/initrd"
 	"touchmark/tests/swtpm"
@@ -91,7 +93,7 @@ func newRig(t *testing.T, words ...string) *rig {
 	must(t, err)
 	r.World = w
 	t.Cleanup(r.close)
-	r.run("cp", "--sparse=always", r.built("sdcard.img"), m.Card)
+	r.newCard()
 	r.writeGolden()
 	r.makeStick()
 	return r
@@ -143,6 +145,12 @@ func (r *rig) run(name string, args ...string) string {
 		r.t.Fatalf("%s %q: %v: %s (run make setup)", name, args, err, out)
 	}
 	return string(out)
+}
+
+// newCard makes the card as the build has it.
+func (r *rig) newCard() {
+	r.t.Helper()
+	r.run("cp", "--sparse=always", r.built("sdcard.img"), r.machine.Card)
 }
 
 // startTPM gives the TPM its power: QEMU connects to it.
@@ -279,6 +287,27 @@ func (r *rig) partition(number int) int64 {
 	_, err = f.ReadAt(entry, 446+16*int64(number-1))
 	r.must(err)
 	return 512 * int64(binary.LittleEndian.Uint32(entry[8:]))
+}
+
+// load takes kernel and initramfs out of the boot.img of a slot, as the boot loader does; loaded are QEMU's arguments with them.
+// The command line lies beside them.
+func (r *rig) load(from update.Slot) (loaded []string) {
+	r.t.Helper()
+	f, err := os.Open(r.path("card"))
+	r.must(err)
+	l, err := update.ReadLayout(f)
+	r.must(err)
+	raw := make([]byte, l.Slot(from).Size)
+	_, err = f.ReadAt(raw, l.Slot(from).Offset)
+	r.must(err)
+	r.must(f.Close())
+	slot, image := r.path("slot"), r.path(imagecard.BootFile)
+	r.must(os.WriteFile(slot, raw, 0o600))
+	r.run("mcopy", "-n", "-o", "-i", slot, "::"+imagecard.BootFile, image)
+	for _, name := range []string{board.KernelFile, board.InitramfsFile, board.CommandLineFile} {
+		r.run("mcopy", "-n", "-o", "-i", image, "::"+name, r.path(name))
+	}
+	return []string{"-kernel", r.path(board.KernelFile), "-initrd", r.path(board.InitramfsFile)}
 }
 
 // debugfs changes the data partition of a board that is switched off.

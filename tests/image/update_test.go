@@ -118,24 +118,11 @@ func (u *updating) switches() {
 	}
 }
 
-// start is what the boot loader does: it takes the slot that autoboot.txt names, and of its boot.img kernel and initramfs.
+// start is what the boot loader does: it takes the slot that autoboot.txt names.
 func (u *updating) start() {
 	u.t.Helper()
 	at := u.state().Boot
-	f, err := os.Open(u.path("card"))
-	u.must(err)
-	l, err := update.ReadLayout(f)
-	u.must(err)
-	raw := make([]byte, l.Slot(at).Size)
-	_, err = f.ReadAt(raw, l.Slot(at).Offset)
-	u.must(err)
-	u.must(f.Close())
-	slot, image := u.path("slot"), u.path("boot.img")
-	u.must(os.WriteFile(slot, raw, 0o600))
-	for _, c := range []struct{ from, name, to string }{{slot, "boot.img", image}, {image, "kernel8.img", u.path("kernel")}, {image, "initrd.zst", u.path("initrd")}} {
-		u.run("mcopy", "-n", "-o", "-i", c.from, "::"+c.name, c.to)
-	}
-	u.boot("-kernel", u.path("kernel"), "-initrd", u.path("initrd"), "-append", u.line(at))
+	u.boot(append(u.load(at), "-append", u.line(at))...)
 }
 
 // line is the command line of an image in a slot.

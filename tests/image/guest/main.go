@@ -1,7 +1,8 @@
 // Command guest is what the tests of the image add to its root, beside the image's own programs. As the first process it
 // tries what a board's kernel must refuse to everybody, root too ("probe"), or, before it becomes the image's own first
 // process, starts a copy of itself that joins the host's end of the board's USB gadget with the cable and says what the root
-// has ("bridge"), or that kills the first process once ("panic"); both when a tablet is plugged in.
+// has ("bridge"), that kills the first process once ("panic"), or that has it hang once ("stuck"); each when a tablet is plugged
+// in. Without the image's first process it leaves a watchdog alone ("leave").
 package main
 
 import (
@@ -29,6 +30,10 @@ func main() {
 		become("join")
 	case "panic":
 		become("kill")
+	case "stuck":
+		become("hang")
+	case "leave":
+		leave()
 	case "join":
 		go func() {
 			<-tablet()
@@ -38,7 +43,11 @@ func main() {
 			fmt.Println("bridge:", err)
 		}
 	case "kill":
-		fmt.Println("panic:", kill())
+		fmt.Println("panic:", onceAsked(func() error { return unix.Kill(1, unix.SIGABRT) })) // which makes the kernel stop
+	case "hang":
+		fmt.Println("stuck:", hang())
+	case "feed":
+		feed()
 	}
 }
 
@@ -132,14 +141,14 @@ func become(other string) {
 	fmt.Println("the image's first process:", syscall.Exec("/init", []string{"/init"}, nil))
 }
 
-// kill ends the first process by a signal, which makes the kernel stop, when a tablet is plugged in; once in a board's life.
-func kill() error {
-	const once = machine.DataDir + "/killed"
+// onceAsked does something when a tablet is plugged in, once in a board's life.
+func onceAsked(do func() error) error {
+	const once = machine.DataDir + "/done"
 	<-tablet()
 	if _, err := os.Stat(once); err == nil {
 		return nil
 	}
-	return errors.Join(durable.WriteFile(once, nil, 0o600), unix.Kill(1, unix.SIGABRT))
+	return errors.Join(durable.WriteFile(once, nil, 0o600), do())
 }
 
 // tablet is closed when one is plugged in, and the data partition is there.

@@ -11,8 +11,17 @@ import (
 
 // Monitor is QEMU's (docs/interop/qmp-spec.txt).
 type Monitor struct {
-	conn net.Conn
-	in   *json.Decoder
+	conn     net.Conn
+	in       *json.Decoder
+	happened []string // events that were read
+}
+
+// message is what the monitor says: an answer, or that something happened.
+type message struct {
+	Return json.RawMessage
+	Error  *struct{ Desc string }
+	Event  string
+	Data   struct{ Device string }
 }
 
 // Listen is to be called before the machine is started: its monitor calls there, so nobody has to try until it is up.
@@ -74,13 +83,8 @@ func (m *Monitor) Do(command string, arguments map[string]any) (json.RawMessage,
 	}
 	var returned json.RawMessage
 	for gone := command != "device_del"; returned == nil || !gone; {
-		var answer struct {
-			Return json.RawMessage
-			Error  *struct{ Desc string }
-			Event  string
-			Data   struct{ Device string }
-		}
-		if err := m.in.Decode(&answer); err != nil {
+		answer, err := m.next()
+		if err != nil {
 			return nil, fmt.Errorf("QEMU: %s: %w", command, err)
 		}
 		if answer.Error != nil {
@@ -92,4 +96,30 @@ func (m *Monitor) Do(command string, arguments map[string]any) (json.RawMessage,
 		gone = gone || answer.Event == "DEVICE_DELETED" && answer.Data.Device == arguments["id"]
 	}
 	return returned, nil
+}
+
+// next is what the monitor says next.
+func (m *Monitor) next() (said message, err error) {
+	if err = m.in.Decode(&said); err == nil && said.Event != "" {
+		m.happened = append(m.happened, said.Event)
+	}
+	return said, err
+}
+
+// Happened are the names of all events until now, in their order.
+func (m *Monitor) Happened() ([]string, error) {
+	_, err := m.Do("query-status", nil) // what happened before its answer is read with it
+	return m.happened, err
+}
+
+// Await waits for the next event of a name.
+func (m *Monitor) Await(event string) error {
+	for {
+		switch said, err := m.next(); {
+		case err != nil:
+			return fmt.Errorf("QEMU: no event %s: %w", event, err)
+		case said.Event == event:
+			return nil
+		}
+	}
 }
