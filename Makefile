@@ -7,6 +7,7 @@ SHELL       := /bin/bash
 
 GO  ?= go
 OUT := build
+COMMA := ,
 BIN := $(OUT)/bin
 
 # What the build, the demo and the tests really run, by Debian package.
@@ -183,9 +184,10 @@ systemd: setup build ## the daemon's unit under a systemd of Debian's in namespa
 soak: setup build ## SOAK ceremonies (20000) with accidents in between: the auditor is content, nothing leaks
 	@$(INPROC_ENV) TOUCHMARK_BIN="$(CURDIR)/$(BIN)" $(GO) test -count=1 -v -timeout 6h -tags $(EMULATED_TAGS) ./tests/soak -ceremonies $(SOAK) -seed 0
 
-bench: setup build ## measurements into build/bench.json (QUICK=1: on smaller work, within a minute; HUGE=1: a log of 10^7 signatures too; ONLY=sign,ceremony,…: these groups of rows; image wants make image BOARD=qemu first)
-	@$(if $(findstring image,$(ONLY)),$(MAKE) --no-print-directory tools PACKAGES="qemu-system-arm e2fsprogs libarchive-tools" && tests/bench/debian.sh $(OUT)/peer-arm64)
-	@$(INPROC_ENV) $(GO) run -tags $(EMULATED_TAGS) ./tests/bench --bin $(BIN) --out $(OUT)/bench.json $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(HUGE)),--huge) $(if $(ONLY),--only $(ONLY))
+bench: setup build ## measurements into build/bench.json (QUICK=1: on smaller work, within a minute; HUGE=1: a log of 10^7 signatures too; ONLY=sign,ceremony,…: these groups of rows; image wants make image BOARD=qemu first; image-cold and image-test, which take minutes, are measured only if they are named)
+	@$(if $(findstring image,$(ONLY)),$(MAKE) --no-print-directory touchmark-image)
+	@$(if $(filter image,$(subst $(COMMA), ,$(ONLY))),$(MAKE) --no-print-directory tools PACKAGES="qemu-system-arm e2fsprogs libarchive-tools" && tests/bench/debian.sh $(OUT)/peer-arm64)
+	@$(INPROC_ENV) $(GO) run -tags $(EMULATED_TAGS) ./tests/bench --bin $(BIN) --out $(OUT)/bench.json --image-cache $(IMAGE_CACHE) $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(HUGE)),--huge) $(if $(ONLY),--only $(ONLY))
 
 # Before Go 1.27 a run may fail although no input did, when the machine has other work as its time ends.
 fuzz: ## every fuzz target for FUZZTIME (20s) each

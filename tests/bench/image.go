@@ -33,7 +33,7 @@ const (
 // Cortex-A72, the Raspberry Pi 4's, which has neither, so that its kernel does in software what makes this emulator forget
 // addresses (docs/image/build.md).
 func imageRows(ctx context.Context, o options, dir string) (rows []Row, err error) {
-	for _, made := range []string{filepath.Join(o.image, "sdcard.img"), filepath.Join(o.peer(), "root.cpio")} {
+	for _, made := range []string{filepath.Join(o.image, "sdcard.img"), filepath.Join(o.bin, "touchmark-image"), filepath.Join(o.peer(), "root.cpio")} {
 		if _, err := os.Stat(made); err != nil {
 			fmt.Fprintf(os.Stderr, "bench: no rows of the image: %v: run make image BOARD=qemu, then make bench ONLY=image\n", err)
 			return nil, nil
@@ -42,6 +42,11 @@ func imageRows(ctx context.Context, o options, dir string) (rows []Row, err erro
 	if rows, err = imageSizes(o.image); err != nil {
 		return nil, err
 	}
+	cached, err := cachedBuild(ctx, o, dir)
+	if err != nil {
+		return nil, err
+	}
+	rows = append(rows, cached)
 	b, err := newImageBoard(ctx, o, dir)
 	if err != nil {
 		return nil, err

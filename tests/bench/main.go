@@ -64,13 +64,14 @@ func main() {
 	bin := flag.String("bin", "build/bin", "where the programs are")
 	out := flag.String("out", "build/bench.json", "where to write the rows")
 	image := flag.String("image", "build/image/qemu", "where the board's image is, for the group image")
+	imageCache := flag.String("image-cache", "build/image-cache", "where its kernel and Debian's packages are kept")
 	quick := flag.Bool("quick", false, "the same rows on smaller work")
 	huge := flag.Bool("huge", false, "a log of 10^7 signatures too")
-	only := flag.String("only", "", "groups of rows to measure, separated by commas: "+strings.Join(groupNames(), ", ")+" (default: all)")
+	only := flag.String("only", "", "groups of rows to measure, separated by commas: "+strings.Join(groupNames(), ", ")+" (default: all but image-cold and image-test)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	o := options{bin: *bin, out: *out, image: *image, quick: *quick, huge: *huge}
+	o := options{bin: *bin, out: *out, image: *image, imageCache: *imageCache, quick: *quick, huge: *huge}
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
 	}
@@ -108,35 +109,39 @@ type bench struct {
 type options struct {
 	bin, out    string
 	image       string // folder of a build of the image
+	imageCache  string // folder of kernels and fetched packages
 	quick, huge bool
 	only        []string // groups, all if empty
 }
 
 // group is a part of the rows that can be measured without the others.
 type group struct {
-	name string
-	rows func(context.Context, options, string) ([]Row, error) // in a directory of its own
+	name  string
+	rows  func(context.Context, options, string) ([]Row, error) // in a directory of its own
+	named bool                                                  // measured only when asked for by its name: it takes minutes
 }
 
 var groups = []group{
-	{"sign", inWorld((*bench).times)},
-	{"batch", inWorld((*bench).batch)},
-	{"tools", inWorld((*bench).toolRows)},
-	{"ceremony", inWorld((*bench).ceremonyRows)},
-	{"wire", inWorld((*bench).wire)},
-	{"idle", inWorld((*bench).idle)},
-	{"link", func(ctx context.Context, o options, dir string) ([]Row, error) { return linkRows(ctx, dir, o.quick) }},
-	{"audit", func(ctx context.Context, o options, _ string) ([]Row, error) {
+	{name: "sign", rows: inWorld((*bench).times)},
+	{name: "batch", rows: inWorld((*bench).batch)},
+	{name: "tools", rows: inWorld((*bench).toolRows)},
+	{name: "ceremony", rows: inWorld((*bench).ceremonyRows)},
+	{name: "wire", rows: inWorld((*bench).wire)},
+	{name: "idle", rows: inWorld((*bench).idle)},
+	{name: "link", rows: func(ctx context.Context, o options, dir string) ([]Row, error) { return linkRows(ctx, dir, o.quick) }},
+	{name: "audit", rows: func(ctx context.Context, o options, _ string) ([]Row, error) {
 		return auditRows(ctx, o.bin, o.logs(), o.quick, o.huge)
 	}},
-	{"memory", func(ctx context.Context, o options, dir string) ([]Row, error) {
+	{name: "memory", rows: func(ctx context.Context, o options, dir string) ([]Row, error) {
 		longest, err := biglog.Cached(o.logs(), longest(o.quick))
 		if err != nil {
 			return nil, err
 		}
 		return memoryRows(ctx, o.bin, dir, longest)
 	}},
-	{"image", imageRows},
+	{name: "image", rows: imageRows},
+	{name: "image-cold", rows: imageColdRows, named: true},
+	{name: "image-test", rows: imageTestRows, named: true},
 }
 
 func groupNames() (names []string) {
@@ -144,6 +149,14 @@ func groupNames() (names []string) {
 		names = append(names, g.name)
 	}
 	return names
+}
+
+// wanted says whether a run measures it that names these groups, or none.
+func (g group) wanted(only []string) bool {
+	if len(only) == 0 {
+		return !g.named
+	}
+	return slices.Contains(only, g.name)
 }
 
 // logs is where the long logs are kept.
@@ -157,7 +170,7 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	for _, g := range groups {
-		if len(o.only) > 0 && !slices.Contains(o.only, g.name) {
+		if !g.wanted(o.only) {
 			continue
 		}
 		part, err := g.measure(ctx, o)

@@ -69,3 +69,22 @@ func TestMetFromBelowWhereMoreIsBetter(t *testing.T) {
 		}
 	}
 }
+
+// TestWanted: what takes minutes is measured only by its name.
+func TestWanted(t *testing.T) {
+	for only, want := range map[string]string{"": "audit image", "image": "image", "image-cold": "image-cold", "image,image-test": "image image-test"} {
+		var names []string
+		if only != "" {
+			names = strings.Split(only, ",")
+		}
+		var got []string
+		for _, g := range []group{{name: "audit"}, {name: "image"}, {name: "image-cold", named: true}, {name: "image-test", named: true}} {
+			if g.wanted(names) {
+				got = append(got, g.name)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("of %q: %q", only, got)
+		}
+	}
+}
