@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,11 +30,11 @@ func KeyFile(path string) (Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := x509.ParsePKCS1PrivateKey(block)
+	key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
 	if err != nil {
 		var any8 any
-		if any8, err = x509.ParsePKCS8PrivateKey(block); err != nil {
-			return nil, fmt.Errorf("%s: no private key that is not encrypted: %w", path, err)
+		if any8, err = x509.ParsePKCS8PrivateKey(block.Bytes); err != nil {
+			return nil, fmt.Errorf("%s: no private key that is not encrypted: it says that it is %q", path, block.Type)
 		}
 		var ok bool
 		if key, ok = any8.(*rsa.PrivateKey); !ok {
@@ -93,11 +94,11 @@ func PublicKey(path string) (*rsa.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := x509.ParsePKCS1PublicKey(block)
+	key, err := x509.ParsePKCS1PublicKey(block.Bytes)
 	if err != nil {
-		parsed, err := x509.ParsePKIXPublicKey(block)
+		parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("%s: no public key: %w", path, err)
+			return nil, fmt.Errorf("%s: no public key: it says that it is %q", path, block.Type)
 		}
 		var ok bool
 		if key, ok = parsed.(*rsa.PublicKey); !ok {
@@ -114,14 +115,21 @@ func suits(path string, key *rsa.PublicKey) error {
 	return nil
 }
 
-func readPEM(path string) ([]byte, error) {
-	b, err := os.ReadFile(path)
+// maxPEM bounds a file with a key: many times what one has.
+const maxPEM = 64 << 10
+
+func readPEM(path string) (*pem.Block, error) {
+	f, err := os.Open(path)
 	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxPEM))
+	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
 	block, _ := pem.Decode(b)
 	if block == nil {
 		return nil, fmt.Errorf("%s: not a PEM file", path)
 	}
-	return block.Bytes, nil
+	return block, nil
 }

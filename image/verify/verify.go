@@ -179,7 +179,9 @@ func bootMatches(boot []byte, m manifest.Manifest) error {
 // readData looks at the data partition's superblock only (Documentation/filesystems/ext4: at 1024, magic at 0x38, label at 0x78).
 func readData(r io.ReaderAt) error {
 	super := make([]byte, 1024)
-	if _, err := r.ReadAt(super, 1024); err != nil {
+	if _, err := r.ReadAt(super, 1024); errors.Is(err, io.EOF) {
+		return errors.New("it ends before partition 4 has begun")
+	} else if err != nil {
 		return fmt.Errorf("partition 4: %w", err)
 	}
 	if super[0x38] != 0x53 || super[0x39] != 0xef || !bytes.HasPrefix(super[0x78:], []byte("touchmark-data\x00")) {

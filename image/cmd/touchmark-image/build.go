@@ -30,7 +30,6 @@ func (b *builder) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&b.board, "board", board.Boards[0].Name, "which board: "+board.Names())
 	f.StringVar(&b.module, "source", ".", "folder of the touchmark repository")
-	f.StringVar(&b.out, "out", "", "folder for what is made (default SOURCE/build/image/BOARD)")
 	f.StringVar(&b.cache, "cache", "", "folder of fetched packages and finished kernels (default SOURCE/build/image-cache)")
 	f.StringVar(&b.kernel, "kernel", "", "take a kernel whose SHA256SUMS has this SHA-256, in place of the published one")
 	f.IntVar(&b.jobs, "jobs", runtime.NumCPU(), "compilers at a time")
@@ -67,7 +66,7 @@ func (b *builder) recipe(c *cobra.Command) (r recipe.Recipe, err error) {
 	if b.quiet {
 		r.Log = io.Discard
 	}
-	r.Signer, err = b.signer()
+	r.Signer, err = b.signer(c.Context())
 	return r, err
 }
 
@@ -119,6 +118,7 @@ func buildCmd() *cobra.Command {
 		},
 	}
 	b.flags(c)
+	c.Flags().StringVar(&b.out, "out", "", "folder for what is made (default SOURCE/build/image/BOARD)")
 	return c
 }
 

@@ -45,6 +45,9 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	root := &cobra.Command{
 		Use:   "touchmark-image",
 		Short: "Make, sign and check the image that a Touchmark board runs",
+		Long: "Make, sign and check the image that a Touchmark board runs.\n\n" +
+			"Exit codes: 0 done; 1 it did not work, or something could not be read; 2 the command line;\n" +
+			"3 verify: it is not the published build, repro: the two builds differ.",
 		Example: "  touchmark-image build --board rpi4 --key boot.pem\n" +
 			"  touchmark-image verify --manifest build/image/rpi4/manifest.json /dev/sdX",
 		SilenceErrors: true,

@@ -111,6 +111,7 @@ func TestBothAreSigned(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := reproCmd()
+	c.SetContext(t.Context())
 	if err := c.ParseFlags([]string{"--key", path}); err != nil {
 		t.Fatal(err)
 	}
@@ -162,6 +163,7 @@ func TestPipesAreInterrupted(t *testing.T) {
 	}
 	for name, args := range map[string][]string{
 		"manifest, a writer that is silent": {"verify", "--manifest", pipe, "/dev/zero"}, "manifest, no writer": {"verify", "--manifest", alone, "/dev/zero"},
+		"key": {"sign", "--key", alone, "boot.img", "boot.sig"}, "public key": {"sign", "--signer", "false", "--public", alone, "boot.img", "boot.sig"},
 		"boot.img": {"sign", "--signer", "false", "--public", publicKey(t), alone, "boot.sig"},
 	} {
 		ctx, stop := context.WithCancel(t.Context())

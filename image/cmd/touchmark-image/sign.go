@@ -23,16 +23,16 @@ func (s *signing) flags(c *cobra.Command) {
 }
 
 // signer is nil if nothing is to be signed.
-func (s *signing) signer() (recipe.Signer, error) {
+func (s *signing) signer(ctx context.Context) (recipe.Signer, error) {
 	switch {
 	case s.key != "" && s.wrapper != "":
 		return nil, usagef("--key and --signer are two ways to sign: choose one")
 	case (s.wrapper == "") != (s.public == ""):
 		return nil, usagef("--signer and --public go together")
 	case s.key != "":
-		return recipe.KeyFile(s.key)
+		return unlessDone(ctx, func() (recipe.Signer, error) { return recipe.KeyFile(s.key) })
 	case s.wrapper != "":
-		return recipe.Wrapper(s.wrapper, s.public)
+		return unlessDone(ctx, func() (recipe.Signer, error) { return recipe.Wrapper(s.wrapper, s.public) })
 	}
 	return nil, nil
 }
@@ -53,12 +53,15 @@ func signCmd() *cobra.Command {
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			signer, err := s.signer()
+			signer, err := s.signer(c.Context())
 			if err != nil {
 				return err
 			}
 			if signer == nil {
 				return usagef("give a key: --key FILE, or --signer PROGRAM --public FILE")
+			}
+			if same(args[0], args[1]) {
+				return usagef("%s is the image itself, which its signature would replace: name another file", args[1])
 			}
 			boot, err := readBoot(c.Context(), args[0])
 			if err != nil {
@@ -75,6 +78,16 @@ func signCmd() *cobra.Command {
 	return c
 }
 
+// same says whether two names are one file.
+func same(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
+}
+
 // readBoot reads a boot.img, and no more of anything else than one may have.
 func readBoot(ctx context.Context, path string) ([]byte, error) {
 	f, err := open(ctx, path)
@@ -88,6 +101,9 @@ func readBoot(ctx context.Context, path string) ([]byte, error) {
 	}
 	return boot, nil
 }
+
+// maxSig bounds a boot.sig, which has some 600 bytes.
+const maxSig = 4 << 10
 
 func assembleCmd() *cobra.Command {
 	var public string
@@ -109,11 +125,11 @@ func assembleCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			key, err := optionalKey(public)
+			key, err := optionalKey(c.Context(), public)
 			if err != nil {
 				return err
 			}
-			sig, err := os.ReadFile(args[1])
+			sig, err := readFile(c.Context(), args[1], maxSig)
 			if err != nil {
 				return err
 			}

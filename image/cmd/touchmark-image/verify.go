@@ -67,34 +67,34 @@ func verifyPath(c *cobra.Command, path string, m manifest.Manifest, key *rsa.Pub
 }
 
 func expectations(ctx context.Context, list, public string) (m manifest.Manifest, key *rsa.PublicKey, err error) {
-	b, err := readList(ctx, list)
+	b, err := readFile(ctx, list, manifest.MaxBytes+1)
 	if err != nil {
 		return m, nil, err
 	}
 	if m, err = manifest.Parse(b); err != nil {
 		return m, nil, fmt.Errorf("%s: %w", list, err)
 	}
-	key, err = optionalKey(public)
+	key, err = optionalKey(ctx, public)
 	return m, key, err
 }
 
 // optionalKey is nil for no file.
-func optionalKey(path string) (*rsa.PublicKey, error) {
+func optionalKey(ctx context.Context, path string) (*rsa.PublicKey, error) {
 	if path == "" {
 		return nil, nil
 	}
-	return recipe.PublicKey(path)
+	return unlessDone(ctx, func() (*rsa.PublicKey, error) { return recipe.PublicKey(path) })
 }
 
-// readList reads a file that should be a manifest: not much more of it than one may have. It may be a pipe.
-func readList(ctx context.Context, path string) ([]byte, error) {
+// readFile reads a file, which may be a pipe, and at most so many bytes of it.
+func readFile(ctx context.Context, path string, most int64) ([]byte, error) {
 	f, err := open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	defer context.AfterFunc(ctx, func() { _ = f.Close() })() // ends a Read of a pipe into which nobody writes
-	return io.ReadAll(io.LimitReader(f, manifest.MaxBytes+1))
+	return io.ReadAll(io.LimitReader(f, most))
 }
 
 // openSeekable opens what can be read at any place: a device or a file. A card is recognized before it is read through.
@@ -111,20 +111,26 @@ func openSeekable(ctx context.Context, path string) (*os.File, error) {
 
 // open is os.Open that a context ends: nobody may write into a pipe, and a device may not answer.
 func open(ctx context.Context, path string) (*os.File, error) {
+	return unlessDone(ctx, func() (*os.File, error) { return os.Open(path) })
+}
+
+// unlessDone waits for what do answers, or for the context's end: then the program ends, and what it waits for with it.
+func unlessDone[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	type result struct {
-		file *os.File
-		err  error
+		value T
+		err   error
 	}
-	opened := make(chan result, 1)
+	done := make(chan result, 1)
 	go func() {
-		f, err := os.Open(path)
-		opened <- result{f, err}
+		v, err := do()
+		done <- result{v, err}
 	}()
 	select {
-	case r := <-opened:
-		return r.file, r.err
+	case r := <-done:
+		return r.value, r.err
 	case <-ctx.Done():
-		return nil, ctx.Err() // the program ends, and what is waited for with it
+		var none T
+		return none, ctx.Err()
 	}
 }
 
