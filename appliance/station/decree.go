@@ -210,6 +210,9 @@ func (s *Station) prepareResume(d *errand) error {
 		return errors.New("not halted")
 	}
 	o := h.Observed
+	if _, err := s.lockPlatform(); err != nil {
+		return failedOrder("asking the TPM", err)
+	}
 	pcr, err := s.cfg.TPM.PCR()
 	if err != nil {
 		return failedOrder("reading the PCR", err)

@@ -134,9 +134,14 @@ func (s *Station) afterFault() error {
 	if !s.chain.Dirty {
 		return nil
 	}
-	last, taken, err := s.chain.LastTime()
+	var last time.Time
+	var taken bool
+	_, err := s.lockPlatform()
 	if err == nil {
-		err = s.chain.Start(s.clock.Now(), last, taken, s.cfg.Firmware, s.clock.Vouched())
+		last, taken, err = s.chain.LastTime()
+	}
+	if err == nil {
+		err = s.startChain(last, taken)
 	}
 	if err == nil || !fault.Passes(err) {
 		return err

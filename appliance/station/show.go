@@ -33,7 +33,7 @@ func (s *Station) redraw() {
 	s.view.Host, s.view.Queue = s.hostWord(), len(s.queue)
 	now := s.standing()
 	s.view.State, s.view.Halt = now.State(), string(now.Halt)
-	s.view.Warning = strings.Join(strings.Fields(s.clock.Warning()+" "+keys.Warning(&s.past.Law, s.clock.Now())+" "+s.updates.Warning(s.lacks())+" "+s.cfg.Notice), " ")
+	s.view.Warning = strings.Join(strings.Fields(s.clock.Warning()+" "+keys.Warning(&s.past.Law, s.clock.Now())+" "+s.updates.Warning(s.lacks())+" "+s.platform.Warning()+" "+s.cfg.Notice), " ")
 	s.view.Writes, s.view.Days = s.wear.Writes, s.wear.Days
 	s.view.Job, s.view.Order, s.view.Ask, s.view.Halted = s.jobView(), s.orderView(), now.Ask(), ""
 	if s.halted != nil && s.job == nil {

@@ -35,6 +35,7 @@ import (
 	"touchmark/appliance/station/loop"
 	"touchmark/appliance/station/past"
 	"touchmark/appliance/station/perform"
+	"touchmark/appliance/station/platform"
 	"touchmark/appliance/station/rounds"
 	"touchmark/appliance/station/token"
 	"touchmark/appliance/station/updates"
@@ -68,6 +69,7 @@ type Config struct {
 	Firmware string                 // default update.Version
 	Notice   string                 // what the operator must not forget of the board, "" for nothing
 	Measured func() ledger.Measured // what was booted, nil where nobody knows; it may take until that is known
+	Platform func() error           // locks the TPM's platform (device.TPM.LockPlatform); nil where that is not this board's
 	Updates  *Updates               // how the board replaces its own image; nil: it does not
 	Orders   string                 // directory where administrators' orders are put as NAME.note; may be empty
 
@@ -102,6 +104,7 @@ type Station struct {
 	healing  *mending
 	ordered  *errand         // a restart came upon it; the host is told what became of it
 	updates  *updates.Keeper // nil if Config has none
+	platform platform.Guard
 	decree   *errand         // an administrators' order that is shown or under way
 	declined decree.Declined // orders of hosts
 	clock    *clock.Clock
@@ -126,7 +129,7 @@ type Station struct {
 func New(cfg Config) *Station {
 	cfg = withDefaults(cfg)
 	c := chain.New(chain.Config{Store: cfg.Store, TPM: cfg.TPM, Key: cfg.LogKeys.Find, Genesis: cfg.Genesis, Log: cfg.Log, Measured: cfg.Measured})
-	s := &Station{cfg: cfg, log: cfg.Log, loop: loop.New(), chain: c, past: c.Past, clock: clock.New(cfg.Clock)}
+	s := &Station{cfg: cfg, log: cfg.Log, loop: loop.New(), chain: c, past: c.Past, clock: clock.New(cfg.Clock), platform: platform.Guard{Lock: cfg.Platform}}
 	s.token = s.newToken()
 	s.hostLog = cfg.Log.Sample(&zerolog.BurstSampler{Burst: hostLogBurst, Period: hostLogPeriod})
 	s.greeting.ration = intake.NewRation(helloBurst, helloEvery, time.Now())
@@ -217,6 +220,7 @@ func (s *Station) Run(outer context.Context) {
 	default:
 		s.boot(ledger.ClockSystem)
 	}
+	s.watchTPM()
 	s.recall() // not before: nothing waits for it
 	s.update()
 	defer s.scrub(ctx)()
@@ -260,7 +264,6 @@ func (s *Station) stop() {
 func (s *Station) boot(by string) {
 	s.clock.Confirm(by)
 	s.startUp(s.cfg.TPMRetry)
-	s.loop.After(s.cfg.TPMPoll, s.pollTPM)
 }
 
 // halt stops signing until a restart. What is on disk stays as it is. A job on

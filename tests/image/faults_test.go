@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"touchmark/appliance/update/card"
 	"touchmark/appliance/update/fat"
 	imagecard "touchmark/image/card"
+	"touchmark/tests/swtpm"
 	"touchmark/tests/world"
 	"touchmark/tpm/anchor/recovery"
 	"touchmark/tpm/ledgerstore/durable"
@@ -121,13 +123,15 @@ func TestWrongWord(t *testing.T) {
 // reset and stays so. The board goes on with a boot entry, halts until a start, waits for it; the auditor finds no evidence.
 func TestTPMReset(t *testing.T) {
 	r := up(t)
-	r.locked()
+	r.must(r.tpm.PlatformLocked()) // since the ceremony
 	r.sign(r.file("before"))
 	before := r.clean()
 
 	mark := r.Views().Mark()
+	r.tpm.Record()
 	r.must(r.tpm.PowerCycle())
 	r.seen(mark, "that it has started again", func(v operator.View) bool { return v.Event == "ready" })
+	r.must(r.tpm.LockedFirst(append(kernels, swtpm.PCRRead)...)) // of the board's look at its TPM, if the reset came into one
 	r.sign(r.file("after-the-reset"))
 	if after := r.clean(); after != before+1 {
 		t.Errorf("%d boot entries, then %d", before, after)
@@ -139,28 +143,31 @@ func TestTPMReset(t *testing.T) {
 	r.seen(mark, "a halt", func(v operator.View) bool { return v.Halt == string(recovery.PCRUnexplained) })
 	r.signsNothing("while-halted")
 	r.cut()
+	r.startTPM()
+	r.tpm.Record()
 	r.on()
-	r.locked() // which the reset had undone
+	r.must(r.tpm.LockedFirst(kernels...))
+	t.Logf("the TPM's commands of a start: %x", r.tpm.Recorded())
 	r.sign(r.file("after-the-halt"))
 
 	mark = r.Views().Mark()
+	r.tpm.Record()
 	r.must(r.tpm.Reset()) // and nobody starts it: TPM_RC_INITIALIZE, whatever it is asked
-	r.seen(mark, "that the TPM does not answer", func(v operator.View) bool { return v.Event == "tpm-error" })
+	r.seen(mark, "that the TPM does not answer", func(v operator.View) bool {
+		return v.Event == "tpm-error" && strings.Contains(v.Message, "switch the board off and on")
+	})
+	if slices.ContainsFunc(r.tpm.Recorded(), func(c swtpm.Recorded) bool { return c.Code == swtpm.Startup }) {
+		t.Errorf("the board starts its TPM: %x", r.tpm.Recorded())
+	}
 	r.cut()
 	r.on()
 	r.sign(r.file("after-all"))
 	r.clean()
 }
 
-// locked: whoever reaches the TPM cannot do what only its platform may, such as hiding HEAD, not even as root.
-func (r *rig) locked() {
-	r.t.Helper()
-	const badAuth = "0x000009A2" // TPM_RC_BAD_AUTH of session 1 (TPM 2.0 Part 2, 6.6)
-	out, err := r.tpm.Tool("tpm2_changeauth", "--object-context=platform", "taken")
-	if err == nil || !strings.Contains(strings.ToUpper(err.Error()), strings.ToUpper(badAuth[2:])) {
-		r.t.Errorf("the platform's authorization: %v\n%s", err, out)
-	}
-}
+// kernels are the commands that the kernel gives a TPM by itself: it finds out what it has, and takes randomness from it.
+// None of them needs an authorization, and none of the board's programs gives them before it is locked.
+var kernels = []uint32{swtpm.SelfTest, swtpm.GetCapability, swtpm.GetRandom}
 
 // signsNothing has the host ask a board that is to refuse.
 func (r *rig) signsNothing(name string) {

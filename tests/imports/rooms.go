@@ -79,6 +79,7 @@ var rooms = map[string]kind{
 	"appliance/station/orderdir":              edge,
 	"appliance/station/past":                  edge,
 	"appliance/station/perform":               edge,
+	"appliance/station/platform":              edge,
 	"appliance/station/rounds":                edge,
 	"appliance/station/standing":              pure,
 	"appliance/station/token":                 edge,

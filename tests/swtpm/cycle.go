@@ -45,6 +45,9 @@ func (s *Server) say(what string, code uint32, su uint16) error {
 	if err != nil {
 		return fmt.Errorf("swtpm: %s: %w", what, err)
 	}
+	if s.proxy != nil {
+		s.proxy.record(command, response)
+	}
 	if code := binary.BigEndian.Uint32(response[6:]); code != 0 {
 		return fmt.Errorf("swtpm: %s failed with %#x", what, code)
 	}

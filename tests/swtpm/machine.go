@@ -30,7 +30,7 @@ func ForMachine(dir string) (*Server, error) {
 		return nil, err
 	}
 	if err = s.ready(); err == nil {
-		s.proxy, err = newProxy(s.path("tpm"), s.path("raw"))
+		s.proxy, err = newProxy(s)
 	}
 	if err == nil {
 		s.machine, err = s.serveMachine()

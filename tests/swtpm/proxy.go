@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -30,15 +31,23 @@ const (
 	// Replace answers with Response instead of passing the command on, and
 	// closes the connection.
 	Replace
+	// ResetFirst takes the TPM's power away, gives it back and starts the TPM before
+	// it passes the command on.
+	ResetFirst
 )
 
 // Applied tells whether the TPM carries the command out.
-func (k Kind) Applied() bool { return k == ApplyAndRefuse || k == ApplyAndHang || k == ApplyAndClose }
+func (k Kind) Applied() bool {
+	return k == ApplyAndRefuse || k == ApplyAndHang || k == ApplyAndClose || k == ResetFirst
+}
 
 // Command codes (Part 2, §6.5.2) that tests make fail.
 const (
 	EvictControl        = 0x120
 	HierarchyChangeAuth = 0x129
+	SelfTest            = 0x143
+	Startup             = 0x144
+	Shutdown            = 0x145
 	NVDefineSpace       = 0x12a
 	CreatePrimary       = 0x131
 	NVIncrement         = 0x134
@@ -54,6 +63,7 @@ const (
 	NVReadPublic        = 0x169
 	ReadPublic          = 0x173
 	GetCapability       = 0x17a
+	GetRandom           = 0x17b
 	StartAuthSession    = 0x176
 	PCRRead             = 0x17e
 	PCRExtend           = 0x182
@@ -123,6 +133,24 @@ func (s *Server) Pending() int {
 	return len(s.proxy.faults)
 }
 
+// Recorded is a command with the TPM's answer to it.
+type Recorded struct{ Code, RC uint32 }
+
+// Record begins to write down, from nothing, what the TPM carries out from now on: what passes the proxy, and each
+// startup that PowerCycle, Cycle and Restore give it.
+func (s *Server) Record() {
+	s.proxy.mu.Lock()
+	defer s.proxy.mu.Unlock()
+	s.proxy.recorded = make([]Recorded, 0, 64)
+}
+
+// Recorded is what was written down since, in order.
+func (s *Server) Recorded() []Recorded {
+	s.proxy.mu.Lock()
+	defer s.proxy.mu.Unlock()
+	return slices.Clone(s.proxy.recorded)
+}
+
 // Count is how many commands of this code were sent so far, carried out or not.
 func (s *Server) Count(code uint32) int {
 	s.proxy.mu.Lock()
@@ -132,24 +160,25 @@ func (s *Server) Count(code uint32) int {
 
 // proxy passes commands to swtpm, one connection and one command at a time.
 type proxy struct {
-	raw      string
+	server   *Server
 	listener net.Listener
 	wg       sync.WaitGroup
 
 	mu        sync.Mutex // one command at a time; guards what follows
 	faults    []*Fault
 	intercept func(code uint32) *Fault
+	recorded  []Recorded // nil if nobody asked for it
 	counts    map[uint32]int
 	conns     map[net.Conn]bool
 	closed    bool
 }
 
-func newProxy(front, raw string) (*proxy, error) {
-	l, err := net.Listen("unix", front)
+func newProxy(s *Server) (*proxy, error) {
+	l, err := net.Listen("unix", s.path("tpm"))
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{raw: raw, listener: l, counts: map[uint32]int{}, conns: map[net.Conn]bool{}}
+	p := &proxy{server: s, listener: l, counts: map[uint32]int{}, conns: map[net.Conn]bool{}}
 	p.wg.Go(p.accept)
 	return p, nil
 }
@@ -229,7 +258,7 @@ func (p *proxy) handle(command []byte) (response []byte, then int) {
 	f := p.due(code)
 	if f == nil || f.Kind.Applied() {
 		var err error
-		if response, err = exchange(p.raw, command); err != nil {
+		if response, err = p.apply(f, command); err != nil {
 			return nil, hangUp
 		}
 	}
@@ -240,6 +269,8 @@ func (p *proxy) handle(command []byte) (response []byte, then int) {
 		close(f.happened)
 	}
 	switch f.Kind {
+	case ResetFirst:
+		return response, goOn
 	case Hang, ApplyAndHang:
 		return nil, hang
 	case Close, ApplyAndClose:
@@ -248,6 +279,27 @@ func (p *proxy) handle(command []byte) (response []byte, then int) {
 		return f.Response, hangUp
 	}
 	return binary.BigEndian.AppendUint32([]byte{0x80, 0x01, 0, 0, 0, 10}, f.RC), goOn
+}
+
+// apply has the TPM carry a command out.
+func (p *proxy) apply(f *Fault, command []byte) ([]byte, error) {
+	if f != nil && f.Kind == ResetFirst {
+		if err := p.server.powerOn(); err != nil {
+			return nil, err
+		}
+	}
+	response, err := exchange(p.server.path("raw"), command)
+	if err == nil {
+		p.record(command, response)
+	}
+	return response, err
+}
+
+// record writes a command down, if anybody asked for it.
+func (p *proxy) record(command, response []byte) {
+	if p.recorded != nil {
+		p.recorded = append(p.recorded, Recorded{binary.BigEndian.Uint32(command[6:]), binary.BigEndian.Uint32(response[6:])})
+	}
 }
 
 // due is what goes wrong with this command, nil for nothing.

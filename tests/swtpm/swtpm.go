@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -52,7 +53,7 @@ func startIn(t testing.TB, state string) *Server {
 	t.Helper()
 	s, err := start(state, "")
 	if err == nil {
-		s.proxy, err = newProxy(s.path("tpm"), s.path("raw"))
+		s.proxy, err = newProxy(s)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -295,6 +296,39 @@ func (s *Server) Tool(name string, args ...string) (string, error) {
 		err = fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return string(out), err
+}
+
+// PlatformLocked is an error unless the platform's authorization is set: whoever reaches the TPM, around the
+// proxy, takes it where it is empty. It must not be called by what the TPM's proxy calls.
+func (s *Server) PlatformLocked() error {
+	const badAuth = "9A2" // TPM_RC_BAD_AUTH of session 1 (TPM 2.0 Part 2, 6.6)
+	return s.Beside(func() error {
+		out, err := s.Tool("tpm2_changeauth", "--object-context=platform", "taken")
+		if err == nil || !strings.Contains(strings.ToUpper(err.Error()), badAuth) {
+			return fmt.Errorf("swtpm: the platform's authorization is there for the taking: %w\n%s", err, out)
+		}
+		return nil
+	})
+}
+
+// LockedFirst is an error unless what was recorded has, behind each startup of the TPM, the platform's lock before
+// any other command but these, and the platform is locked now.
+func (s *Server) LockedFirst(but ...uint32) error {
+	open, all := false, s.Recorded()
+	for i, r := range all {
+		switch {
+		case r.Code == Startup && r.RC == 0:
+			open = true
+		case r.Code == HierarchyChangeAuth && r.RC == 0:
+			open = false
+		case open && !slices.Contains(but, r.Code):
+			return fmt.Errorf("swtpm: command %d, %#x, is before the platform is locked: %x", i, r.Code, all)
+		}
+	}
+	if open {
+		return fmt.Errorf("swtpm: the platform is never locked: %x", all)
+	}
+	return s.PlatformLocked()
 }
 
 var stopping sync.Mutex // Stop may be called twice, also at once

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/google/go-tpm/tpm2"
+
 	"touchmark/tests/swtpm"
 	"touchmark/tpm/device"
 )
@@ -43,6 +45,62 @@ func TestLockPlatform(t *testing.T) {
 	}
 	if err := tpm.LockPlatform(); err != nil {
 		t.Error(err)
+	}
+}
+
+// However an answer is lost, and wherever the TPM is reset once more: tried again, the platform ends up locked.
+func TestLockPlatformFaults(t *testing.T) {
+	t.Parallel()
+	s := swtpm.Start(t)
+	tpm, short := open(t, s, device.Config{}), open(t, s, device.Config{Timeout: hasty})
+	for kind := swtpm.Refuse; kind <= swtpm.ResetFirst; kind++ {
+		must(t, s.PowerCycle())
+		faulty := tpm
+		if hangs(kind) {
+			faulty = short
+		}
+		happened := s.Fail(swtpm.Fault{Code: swtpm.HierarchyChangeAuth, Kind: kind, RC: swtpm.RCFailure})
+		err := faulty.LockPlatform()
+		<-happened
+		if (err == nil) != (kind == swtpm.ResetFirst) || errors.Is(err, device.ErrPlatformLocked) {
+			t.Errorf("kind %d: %v", kind, err)
+		}
+		err = tpm.LockPlatform()
+		if errors.Is(err, device.ErrPlatformLocked) != kind.Applied() || err != nil && !kind.Applied() {
+			t.Errorf("kind %d, tried again: %v", kind, err)
+		}
+		if err := s.PlatformLocked(); err != nil {
+			t.Errorf("kind %d: %v", kind, err)
+		}
+	}
+}
+
+// Another authorization than an empty one outlasts what is no reset, and no reset that is told by its clock.
+func TestPlatformAuthOverResets(t *testing.T) {
+	s := swtpm.Start(t)
+	tpm := open(t, s, device.Config{})
+	must(t, tpm.LockPlatform())
+	must(t, s.Cycle(swtpm.Resume))
+	if err := tpm.LockPlatform(); !errors.Is(err, device.ErrPlatformLocked) {
+		t.Errorf("after a sleep: %v", err)
+	}
+	for name, reset := range map[string]func() error{
+		"reset": func() error { return s.Cycle(swtpm.Reset) }, "restart": func() error { return s.Cycle(swtpm.Restart) }, "power cut": s.PowerCycle,
+	} {
+		must(t, reset())
+		s.Record()
+		if err := tpm.LockPlatform(); err != nil {
+			t.Errorf("after a %s: %v", name, err)
+		}
+		if got := s.Recorded(); len(got) != 1 || got[0] != (swtpm.Recorded{Code: swtpm.HierarchyChangeAuth}) {
+			t.Errorf("after a %s: %v", name, got)
+		}
+	}
+	must(t, s.PlatformLocked())
+	must(t, s.Reset())
+	var command *device.CommandError
+	if err := tpm.LockPlatform(); !errors.As(err, &command) || !errors.Is(err, tpm2.TPMRCInitialize) {
+		t.Errorf("a TPM that nobody started: %v", err)
 	}
 }
 

@@ -71,7 +71,7 @@ func (b *board) coreArgs() []string {
 	args := []string{
 		appliance, "run", "--dir=" + machine.BoardDir, "--tpm=" + machine.TPM, "--run-dir=" + machine.RunDir, "--orders=" + machine.StickDir,
 		"--device=" + o.LinkDevice(), fmt.Sprintf("--baud=%d", o.Baud), "--operator=" + o.Operator, "--clock=" + o.Clock,
-		fmt.Sprintf("--measured=%d", measuredAt),
+		fmt.Sprintf("--measured=%d", measuredAt), "--lock-platform",
 	}
 	if o.Buttons != "" {
 		args = append(args, "--buttons="+o.Buttons)

@@ -4,7 +4,7 @@
 // Order: the kernel's file systems; the command line; the watchdog; the data
 // partition; the first act of an image on trial; what was booted, which is measured beside
 // all that follows; the gadget, the device nodes; then the platform's
-// authorization of the TPM, as the first command of any process to it (unless the board is
+// authorization of the TPM, as the first command of any process to it, behind the kernel's own (unless the board is
 // to be enrolled, which needs it empty), and the core. Whatever fails is said to the
 // operator, on the display of the core or, where no core can run, on the same
 // terminal; nothing but the kernel's own file systems and the data partition keeps the
@@ -15,6 +15,7 @@
 package first
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -27,6 +28,7 @@ import (
 	"touchmark/appliance/boot"
 	"touchmark/appliance/boot/machine"
 	"touchmark/appliance/update/card"
+	"touchmark/tpm/device"
 )
 
 // lookEvery is how often the machine is looked at for what was plugged in or out.
@@ -289,9 +291,15 @@ func (b *board) do(acts []boot.Act) {
 	}
 }
 
+// lockTPM is before anything else that is asked of the TPM. A TPM that does not answer is the core's to tell: it
+// signs nothing before it has locked it.
 func (b *board) lockTPM() {
-	if err := machine.LockTPM(); err != nil {
+	err := machine.LockTPM()
+	switch {
+	case errors.Is(err, device.ErrPlatformLocked):
 		b.note(fmt.Errorf("the TPM's platform authorization is not this start's: %w", err))
+	case err != nil:
+		kernelLog("replacing the TPM's platform authorization: " + err.Error())
 	}
 }
 

@@ -38,7 +38,7 @@ func TestCoreArgs(t *testing.T) {
 	b.note(errors.New("another\nthing"))
 	args := b.coreArgs()
 	for _, want := range []string{
-		"--device=/dev/ttyAMA1", "--baud=57600", "--card=/dev/mmcblk0", "--board=rpi4", "--slot=B", "--measured=3",
+		"--device=/dev/ttyAMA1", "--baud=57600", "--card=/dev/mmcblk0", "--board=rpi4", "--slot=B", "--measured=3", "--lock-platform",
 		"--buttons=/dev/gpiochip0:arm=17,deny=27,green=22,red=23", "--notice=One thing. another; thing.",
 	} {
 		if !slices.Contains(args, want) {
@@ -115,6 +115,17 @@ func TestLastWords(t *testing.T) {
 		if len(l) > maxLine {
 			t.Errorf("a line of %d bytes", len(l))
 		}
+	}
+}
+
+// TestNoTPM: a TPM that does not answer is the core's to tell, who goes on trying.
+func TestNoTPM(t *testing.T) {
+	if _, err := os.Stat(machine.TPM); err == nil {
+		t.Skip("this machine has one")
+	}
+	b := started(t, "touchmark.link=gadget")
+	if b.lockTPM(); len(b.notices) != 0 {
+		t.Errorf("%q", b.notices)
 	}
 }
 

@@ -237,6 +237,15 @@ func (l *LateTPM) QuotePCR(extra [32]byte) (quote.Attestation, error) {
 	return ask(l, func(t *device.TPM) (quote.Attestation, error) { return t.QuotePCR(extra) })
 }
 
+// LockPlatform is HierarchyChangeAuth of the platform.
+func (l *LateTPM) LockPlatform() error {
+	t, err := l.Open()
+	if err != nil {
+		return err
+	}
+	return t.LockPlatform()
+}
+
 // Floor reads the counter of image serials.
 func (l *LateTPM) Floor() (uint64, error) { return ask(l, (*device.TPM).Floor) }
 

@@ -26,6 +26,7 @@ type runFlags struct {
 	user, linkUser                                string
 	notice                                        string
 	baud, measured                                int
+	lockPlatform                                  bool
 	panel                                         cli.PanelFlags
 	token                                         cli.TokenFlags
 	card                                          cardFlags
@@ -70,6 +71,7 @@ that, and stop; a second signal ends the process at once.`,
 	flags.StringVar(&f.user, "user", "", "whom the core becomes when root starts it: a name, or UID:GID[,GID...]")
 	flags.StringVar(&f.linkUser, "link-user", "", "whom the process that parses the wire becomes")
 	flags.IntVar(&f.measured, "measured", 0, "descriptor on which the first process of an image says, when it knows them, the SHA-256 of boot image, command line and programs, for the boot entry (0: nobody does)")
+	flags.BoolVar(&f.lockPlatform, "lock-platform", false, "the TPM's platform authorization is this board's, and empty after each reset of the TPM: replace it by a random one that nobody keeps, or sign nothing (for an image; elsewhere the platform is the firmware's)")
 	flags.StringVar(&f.notice, "notice", "", "what that process has to say to the operator")
 	f.panel.Add(c)
 	f.panel.AddButtons(c)
@@ -119,6 +121,9 @@ func run(ctx context.Context, f runFlags) error {
 	c.Clock = func() time.Time { return start.Add(time.Since(start)) } // monotonic from here on
 	c.Confirm, c.Orders = f.clock == "ask", f.orders
 	c.Measured, c.Notice = f.booted(panel.Log), strings.TrimSpace(f.notice+" "+missing+" "+report.String())
+	if f.lockPlatform {
+		c.Platform = tpm.LockPlatform
+	}
 	if len(report.Missing) > 0 {
 		panel.Log.Warn().Strs("missing", report.Missing).Msg("the sandbox is not whole")
 	}
