@@ -14,8 +14,8 @@ const (
 	KernelFile      = "kernel8.img"
 	TreeFile        = "board.dtb"
 	InitramfsFile   = "initrd.zst"
-	StartFile       = "start4cd.elf" // the firmware: the smallest of those that there are
-	FixupFile       = "fixup4cd.dat"
+	StartFile       = "start4.elf" // the firmware, under the names that its own loader looks for
+	FixupFile       = "fixup4.dat"
 )
 
 // Kinds of kernels (package image/kernel builds them).
@@ -66,6 +66,7 @@ func (b Board) CommandLine() string {
 		"console=ttyAMA0,115200",            // the kernel's messages, and the operator's terminal
 		"rdinit=/init",                      // the first process is ours; the root is the initramfs
 		"panic=10",                          // ten seconds to read why, then a new start
+		"page_alloc.shuffle=1",              // which page is free next cannot be foreseen
 		"rng_core.default_quality=512",      // half of what the chip's and the TPM's generator give counts: else the kernel gathers its own for a second
 		"sysctl.kernel.yama.ptrace_scope=3", // nobody reads another's memory, not even root
 	}
@@ -80,9 +81,7 @@ func (b Board) BootConfig() string {
 	return strings.Join([]string{
 		"# Made by touchmark-image. This file is inside boot.img: a board with secure boot reads no other.",
 		"arm_64bit=1",
-		"start_file=" + StartFile,
-		"fixup_file=" + FixupFile,
-		"gpu_mem=16", // nothing is shown on a screen
+		"force_turbo=1", // the chip's own speed: without a governor it would stay at the one it begins with, a third of that
 		"kernel=" + KernelFile,
 		"device_tree=" + TreeFile,
 		"initramfs " + InitramfsFile + " followkernel",

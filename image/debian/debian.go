@@ -43,9 +43,10 @@ const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 // Snapshot is Debian's archive of all that it ever published, which gives files by their SHA-1.
 const Snapshot = "https://snapshot.debian.org/file/"
 
-// Bookworm are Debian 12's own mirrors, with what is not free: the Raspberry Pi's firmware.
-var Bookworm = []string{
-	"deb [signed-by=" + keyring + "] http://deb.debian.org/debian bookworm main non-free-firmware",
+// Mirrors are Debian's own: of Debian 12, and of what is not free in Debian 13, the Raspberry Pi's firmware.
+var Mirrors = []string{
+	"deb [signed-by=" + keyring + "] http://deb.debian.org/debian bookworm main",
+	"deb [signed-by=" + keyring + "] http://deb.debian.org/debian trixie non-free-firmware",
 	"deb [signed-by=" + keyring + "] http://deb.debian.org/debian-security bookworm-security main",
 }
 

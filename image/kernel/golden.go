@@ -8,8 +8,8 @@ import (
 // golden are the published kernels: SHA-256 of each variant's SHA256SUMS. They hold for the pinned source and Debian 12's
 // compiler (gcc 12.2.0-14, binutils 2.40).
 var golden = map[string]string{
-	Board: "bf7b859950ce3991d86cc6668cfb03ef97c472ac2f4eafa9ce20129427cd95f5",
-	QEMU:  "bd55db5d57fd4f3d9fb3e175d62ff4a64c141afe7aa4543e0df5569233ea7051",
+	Board: "1a185047cc340af0d4822e72b7b862cd4c401f653c43b615987bd44782a905e6",
+	QEMU:  "b4029e4eaebe7c90d27e19396cad921cb66e1ae48fa6b05cefe2cbba09331725",
 }
 
 // Golden holds a kernel against the published one of its variant, or against accept if that is not empty: a kernel that

@@ -12,9 +12,10 @@ import (
 var (
 	linuxSource = debian.Package{Name: "linux-source-6.1", Version: "6.1.192-2", Arch: "all",
 		SHA256: "ae95fe63d4c553f8d0e6c86cb1ab566f3894a43743eb19ab585cd97d82f26514", SHA1: "68f40866ca310be49762f0b2552e656eae72a14f"}
-	// firmware is the Raspberry Pi's second boot stage, which is not free software; Debian has it in non-free-firmware.
-	firmware = debian.Package{Name: "raspi-firmware", Version: "1.20220830+ds-1", Arch: "all",
-		SHA256: "0094ced47a7fbb6a220ff83e7b43aa637a5d8f6802461e2e4e474597fb796f62", SHA1: "f37dba3e827325667381703815ac227ee1aa9b64"}
+	// firmware is the Raspberry Pi's second boot stage, which is not free software; Debian has it in non-free-firmware. It is
+	// Debian 13's, of April 2024: boards are made that refuse what is older than they are.
+	firmware = debian.Package{Name: "raspi-firmware", Version: "1.20240424+ds-6", Arch: "all",
+		SHA256: "f95a3d3c41df10bac33580be91b595efa1e126ad5e4b7eca75ce26fbbc69af06", SHA1: "c25fa0d8d3a93d7332ab81cd7706aa5928a897b8"}
 )
 
 // date stands wherever a format wants one: that of the kernel's source package, so that it changes with that only.

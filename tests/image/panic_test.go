@@ -42,11 +42,21 @@ func TestPanic(t *testing.T) {
 // the kernel's last words.
 func (r *rig) keepsWords() []string {
 	r.t.Helper()
+	return append(r.tree("ramoops", "256"), "-action", "reboot=reset")
+}
+
+// tree are QEMU's arguments for a machine with so many MiB of memory and testdata's tree over its own.
+func (r *rig) tree(name, memory string) []string {
+	r.t.Helper()
 	virt := qemu.Virt(qemu.A72)
-	r.run(virt[0], append(virt[1:], "-m", "256", "-machine", "dumpdtb="+r.path("virt.dtb"))...)
-	r.run("dtc", "-q", "-@", "-O", "dtb", "-o", r.path("ramoops.dtbo"), "testdata/ramoops.dts")
-	r.run("fdtoverlay", "-i", r.path("virt.dtb"), "-o", r.path("dtb"), r.path("ramoops.dtbo"))
-	return []string{"-dtb", r.path("dtb"), "-action", "reboot=reset"}
+	r.run(virt[0], append(virt[1:], "-m", memory, "-machine", "dumpdtb="+r.path("virt.dtb"))...)
+	args := []string{"-i", r.path("virt.dtb"), "-o", r.path("dtb")}
+	for _, over := range []string{"tpm", name} {
+		r.run("dtc", "-q", "-@", "-O", "dtb", "-o", r.path(over+".dtbo"), "testdata/"+over+".dts")
+		args = append(args, r.path(over+".dtbo"))
+	}
+	r.run("fdtoverlay", args...)
+	return []string{"-m", memory, "-dtb", r.path("dtb")}
 }
 
 // kept is what a directory of the data partition has of the kernel's last words under a name of pstore's.

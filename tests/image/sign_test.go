@@ -3,17 +3,52 @@
 package image
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"filippo.io/age"
 
 	"touchmark/tests/consumers"
 )
+
+// takenHome: on the stick is all that the ceremony was to give administrators and auditors, and it opens to them.
+func (r *rig) takenHome() {
+	r.t.Helper()
+	raw, err := os.ReadFile(r.Identity())
+	r.must(err)
+	id, err := age.ParseX25519Identity(strings.TrimSpace(string(raw)))
+	r.must(err)
+	home := r.path("home")
+	r.must(os.Mkdir(home, 0o700))
+	r.run("mcopy", "-s", "-i", r.path("stick"), "::admin", "::revocation", "::trust", "::ceremony.txt", home)
+	for pattern, n := range map[string]int{"admin/management-*.age": 1, "admin/hierarchy-*.age": 3, "revocation/revocation-*.age": 1, "trust/log.key.age": 1} {
+		files, err := filepath.Glob(filepath.Join(home, pattern))
+		r.must(err)
+		if len(files) != n {
+			r.t.Errorf("%d of %s on the stick", len(files), pattern)
+		}
+		for _, path := range files {
+			f, err := os.Open(path)
+			r.must(err)
+			_, err = age.Decrypt(f, id)
+			r.must(errors.Join(err, f.Close()))
+		}
+	}
+	told, err := os.ReadFile(filepath.Join(home, "ceremony.txt"))
+	r.must(err)
+	if !strings.Contains(string(told), strings.Repeat("5a", 32)) {
+		r.t.Error("the transcript lacks the auditor's digits")
+	}
+}
 
 // TestSigns is the main job on the image: enrolment from a stick, a package and its databases signed over USB, pacman as the
 // judge; then the power goes, and the board comes up again by itself, signs, and the auditor knows what was booted each time.
 func TestSigns(t *testing.T) {
 	r := up(t)
+	r.takenHome()
 	r.must(consumers.Installed())
 	repo := r.path("repo")
 	r.must(os.Mkdir(repo, 0o755))

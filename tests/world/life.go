@@ -58,14 +58,14 @@ func (w *World) enrolment(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	recipient, err := w.recipient()
+	recipient, err := w.Recipient()
 	args := []string{"enroll", "--dir", w.Board, "--policy", policy, "--uid", UserID, "--trust-out", w.Trust,
 		"--transcript", w.Transcript(), "--hierarchy-auth-out", w.Admins, "--backup-recipient", recipient, "--throwaway"}
 	return append(args, w.Enrolment...), err
 }
 
-// recipient is the administrator who keeps what the ceremony encrypts; the identity is made once.
-func (w *World) recipient() (string, error) {
+// Recipient is the administrator who keeps what the ceremony encrypts; the identity is made once.
+func (w *World) Recipient() (string, error) {
 	raw, err := os.ReadFile(w.Identity())
 	if err == nil {
 		id, err := age.ParseX25519Identity(strings.TrimSpace(string(raw)))

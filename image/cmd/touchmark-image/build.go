@@ -33,7 +33,7 @@ func (b *builder) flags(c *cobra.Command) {
 	f.StringVar(&b.cache, "cache", "", "folder of fetched packages and finished kernels (default SOURCE/build/image-cache)")
 	f.StringVar(&b.kernel, "kernel", "", "take a kernel whose SHA256SUMS has this SHA-256, in place of the published one")
 	f.IntVar(&b.jobs, "jobs", runtime.NumCPU(), "compilers at a time")
-	f.StringArrayVar(&b.mirrors, "mirror", debian.Bookworm, "line of a sources.list to fetch Debian's packages from")
+	f.StringArrayVar(&b.mirrors, "mirror", debian.Mirrors, "line of a sources.list to fetch Debian's packages from")
 	f.StringVar(&b.snapshot, "snapshot", debian.Snapshot, "where a version is fetched that the mirrors no longer have: its SHA-1 is put behind this URL; empty: nowhere")
 	f.BoolVarP(&b.quiet, "quiet", "q", false, "do not show what is being done")
 	b.signing.flags(c)
