@@ -51,6 +51,18 @@ type machine struct {
 	server   *Server
 	listener *net.UnixListener
 	wg       sync.WaitGroup
+
+	mu      sync.Mutex        // guards what follows
+	unwired bool              // its resets do not reach the TPM
+	first   map[string][]byte // the first answer to each order about the TPM's power
+}
+
+// Unwire takes the wire away by which the machine resets its TPM: a machine that starts anew finds its TPM as it was, as on a
+// board whose TPM has a reset of its own. The TPM still gets its power when the machine does.
+func (s *Server) Unwire() {
+	s.machine.mu.Lock()
+	defer s.machine.mu.Unlock()
+	s.machine.unwired = true
 }
 
 func (s *Server) serveMachine() (*machine, error) {
@@ -58,7 +70,7 @@ func (s *Server) serveMachine() (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{server: s, listener: l}
+	m := &machine{server: s, listener: l, first: map[string][]byte{}}
 	m.wg.Go(func() {
 		conn, err := l.AcceptUnix()
 		if err != nil {
@@ -77,8 +89,11 @@ func (m *machine) close() {
 	m.wg.Wait()
 }
 
-// ctrlSetDataFD brings the socket on which the machine speaks to its TPM.
-const ctrlSetDataFD = 16
+// Control commands of a machine beside those that this package gives itself.
+const (
+	ctrlSetDataFD     = 16 // brings the socket on which the machine speaks to its TPM
+	ctrlSetBufferSize = 17 // which only a TPM without power takes
+)
 
 // serve answers the machine's control commands: QEMU writes each in one piece.
 func (m *machine) serve(conn *net.UnixConn) {
@@ -92,7 +107,7 @@ func (m *machine) serve(conn *net.UnixConn) {
 		if binary.BigEndian.Uint32(request) == ctrlSetDataFD {
 			err = m.connect(rights[:r])
 		} else {
-			answer, err = m.pass(request[:n])
+			answer, err = m.obey(request[:n])
 		}
 		if err != nil {
 			return
@@ -123,6 +138,25 @@ func (m *machine) connect(rights []byte) error {
 		p.wg.Go(func() { p.serve(conn) })
 	}
 	return nil
+}
+
+// obey carries a control command out. QEMU takes the TPM's power and gives it back at each start of its machine: where that
+// wire is cut, what was done once is only said to be done again.
+func (m *machine) obey(request []byte) (answer []byte, err error) {
+	switch binary.BigEndian.Uint32(request) {
+	default:
+		return m.pass(request)
+	case ctrlInit, ctrlStop, ctrlSetBufferSize:
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if answer, again := m.first[string(request)]; again && m.unwired {
+		return answer, nil
+	}
+	if answer, err = m.pass(request); err == nil {
+		m.first[string(request)] = answer
+	}
+	return answer, err
 }
 
 // pass has swtpm carry a control command out, between two commands of the TPM.

@@ -10,7 +10,7 @@ import (
 )
 
 // TestForMachine does what QEMU does: it hands the TPM a socket, gives it power, and speaks to it there; and what is done to
-// the TPM beside it meanwhile it meets.
+// the TPM beside it meanwhile it meets. Without the wire, its machine's reset is none of the TPM's.
 func TestForMachine(t *testing.T) {
 	ok := func(err error) {
 		t.Helper()
@@ -59,6 +59,13 @@ func TestForMachine(t *testing.T) {
 	}
 	const startup, selfTest, notStarted, startedAlready = 0x144, 0x143, 0x100, 0x100
 	command(startup, suClear, 0)
+	command(startup, suClear, startedAlready)
+	order(nil, ctrlStop)
+	order(nil, ctrlInit, 0)
+	command(startup, suClear, 0)
+	s.Unwire()
+	order(nil, ctrlStop)
+	order(nil, ctrlInit, 0)
 	command(startup, suClear, startedAlready)
 	ok(s.Reset())
 	command(selfTest, 0x0100, notStarted)

@@ -1,8 +1,9 @@
 // Command guest is what the tests of the image add to its root, beside the image's own programs. As the first process it
 // tries what a board's kernel must refuse to everybody, root too ("probe"), or, before it becomes the image's own first
 // process, starts a copy of itself that joins the host's end of the board's USB gadget with the cable and says what the root
-// has ("bridge"), that kills the first process once ("panic"), or that has it hang once ("stuck"); each when a tablet is plugged
-// in. Without the image's first process it leaves a watchdog alone ("leave").
+// has ("bridge"), that kills the first process once ("panic"), that has it hang once ("stuck"), or that once has the kernel
+// start the machine anew in good order ("restart"); each when a tablet is plugged in. Without the image's first process it
+// leaves a watchdog alone ("leave").
 package main
 
 import (
@@ -32,6 +33,8 @@ func main() {
 		become("kill")
 	case "stuck":
 		become("hang")
+	case "restart":
+		become("reboot")
 	case "leave":
 		leave()
 	case "join":
@@ -46,6 +49,8 @@ func main() {
 		fmt.Println("panic:", onceAsked(func() error { return unix.Kill(1, unix.SIGABRT) })) // which makes the kernel stop
 	case "hang":
 		fmt.Println("stuck:", hang())
+	case "reboot":
+		fmt.Println("restart:", onceAsked(func() error { return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART) }))
 	case "feed":
 		feed()
 	}
