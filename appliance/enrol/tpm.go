@@ -64,7 +64,7 @@ func (c *ceremony) newTPM() error {
 		return err
 	}
 	if pcr != [32]byte{} {
-		return fmt.Errorf("PCR %d has been extended since the TPM was reset: restart the board and enrol before anything else uses it", c.TPM.Config().PCR)
+		return fmt.Errorf("PCR %d has been extended since the TPM was reset: switch the board off and on, and enrol before anything else uses it", c.TPM.Config().PCR)
 	}
 	return nil
 }

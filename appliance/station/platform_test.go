@@ -214,12 +214,18 @@ func TestPlatformOfABoardThatWaits(t *testing.T) {
 
 // The operator is told of somebody who was quicker than the board, until the next start.
 func TestPlatformOfSomebodyElse(t *testing.T) {
+	for name, how := range map[string]swtpm.Cycle{"reset": swtpm.Reset, "restart": swtpm.Restart} {
+		t.Run(name, func(t *testing.T) { testPlatformOfSomebodyElse(t, how) })
+	}
+}
+
+func testPlatformOfSomebodyElse(t *testing.T, how swtpm.Cycle) {
 	b, server := ownPlatform(t)
 	const warning = "its platform authorization is not this board's"
 	b.start()
 	b.connect()
 	b.signs("a.db", "content")
-	must(t, server.PowerCycle())
+	must(t, server.Cycle(how))
 	_, err := server.Tool("tpm2_changeauth", "--object-context=platform", "theirs")
 	must(t, err)
 	b.withheld("b.db")

@@ -25,8 +25,9 @@ const (
 )
 
 // Folder holds a build's whole folder against its manifest and says, sorted, what of it is another, is missing or is there
-// too; nothing for the published build. What carries a signature may be signed by somebody, with a key must be signed by
-// it: boot.sig, slot and card. Files of dir must be readable at any place ([io.ReaderAt]). An error is [ErrRead]: then
+// too; nothing for the published build. What carries a signature may be signed by somebody (boot.sig, slot), with a key must
+// be signed by it; a card too then, of which [Card] does not compare all, and which without a key is the published one or
+// another. Files of dir must be readable at any place ([io.ReaderAt]). An error is [ErrRead]: then
 // nothing is known of the folder.
 func Folder(dir fs.FS, m manifest.Manifest, key *rsa.PublicKey) (other []string, err error) {
 	missing := map[string]manifest.File{}
@@ -87,7 +88,7 @@ func fileDiffers(dir fs.FS, name string, published manifest.File, m manifest.Man
 		if sum == published.SHA256 {
 			return nil, nil
 		}
-		if !carriesSignature(name) {
+		if !carriesSignature(name) || name == cardFile {
 			return fmt.Errorf("has SHA-256 %s, published is %s", sum, published.SHA256), nil
 		}
 	}

@@ -118,8 +118,9 @@ func TestFolderWithCard(t *testing.T) {
 	for name, x := range map[string]change{
 		"published, its key": {&c.key.PublicKey, untouched, nil},
 		"another key":        {&c.other.PublicKey, untouched, []string{"boot.sig: ", "sdcard.img: slot A: boot.sig: not signed by this key", "slot.img: "}},
-		"no card":            {nil, func(d dir) { d[cardFile] = d["licences/go"] }, []string{"sdcard.img: card: not the partition table"}},
-		"a byte of slot B":   {nil, func(d dir) { d[cardFile] = flipped(d[cardFile].Data, (slotB+card.SlotSectors)*fat.SectorSize-1) }, []string{"sdcard.img: slot B: "}},
+		"no card":            {&c.key.PublicKey, func(d dir) { d[cardFile] = d["licences/go"] }, []string{"sdcard.img: card: not the partition table"}},
+		"a byte of the data": {nil, func(d dir) { d[cardFile] = flipped(d[cardFile].Data, len(d[cardFile].Data)-1) }, []string{"sdcard.img: has SHA-256 "}},
+		"a byte of slot B":   {&c.key.PublicKey, func(d dir) { d[cardFile] = flipped(d[cardFile].Data, (slotB+card.SlotSectors)*fat.SectorSize-1) }, []string{"sdcard.img: slot B: "}},
 	} {
 		x.judge(t, name, sound, c.m)
 	}

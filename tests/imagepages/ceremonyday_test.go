@@ -17,9 +17,6 @@ const sheet = `.pl %[1]s
 .po 0.5i
 .ll %[2]s-1i
 .nr k %[3]d
-.de at
-.nop
-..
 .fam H
 .ps (u;12p*\nk/100)
 .vs (u;18p*\nk/100)

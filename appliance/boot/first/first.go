@@ -291,15 +291,14 @@ func (b *board) do(acts []boot.Act) {
 	}
 }
 
-// lockTPM is before anything else that is asked of the TPM. A TPM that does not answer is the core's to tell: it
-// signs nothing before it has locked it.
+// lockTPM is before anything else that is asked of the TPM. Where it fails the core tries again, and signs nothing before.
 func (b *board) lockTPM() {
 	err := machine.LockTPM()
 	switch {
 	case errors.Is(err, device.ErrPlatformLocked):
-		b.note(fmt.Errorf("the TPM's platform authorization is not this start's: %w", err))
+		b.tell("the TPM's platform authorization is not this start's: the TPM was not reset as the board started, or somebody else was quicker. Switching the board off and on ends that.")
 	case err != nil:
-		kernelLog("replacing the TPM's platform authorization: " + err.Error())
+		b.note(fmt.Errorf("the TPM's platform authorization could not be replaced at once, only later, by the core: %w", err))
 	}
 }
 

@@ -100,8 +100,13 @@ func (b *Board) openLog(dir string) (err error) {
 	halt := unopened(err)
 	if halt == recovery.LogUnwritable || halt == recovery.LogUnreadable {
 		o.ReadOnly = true
-		if s, rerr := o.Open(log); rerr == nil {
+		s, rerr := o.Open(log)
+		var corrupt *ledgerstore.CorruptError
+		switch {
+		case rerr == nil:
 			b.store, halt = s, recovery.LogUnwritable
+		case errors.As(rerr, &corrupt):
+			halt, err = recovery.LogDamaged, errors.Join(rerr, err)
 		}
 	}
 	b.halt(halt, err)

@@ -128,9 +128,21 @@ func TestOpenFailingDisk(t *testing.T) {
 		}
 		b.Close()
 	}
-	b, err := openOn(failing{Disk: durable.OS, list: unix.EBADMSG}, t.TempDir())
+	dir := enrolled(t)
+	segment := filepath.Join(dir, "log", "log-0000000000000000")
+	raw, err := os.ReadFile(segment)
+	must(t, err)
+	raw[len(raw)-1] ^= 1
+	must(t, os.WriteFile(segment, raw, 0o600))
+	b, err := openOn(failing{Disk: durable.OS, write: unix.EROFS}, dir)
 	must(t, err)
 	var h *fault.HaltError
+	if !errors.As(b.fault, &h) || h.Halt != recovery.LogDamaged {
+		t.Errorf("damaged and read-only: %v", b.fault)
+	}
+	b, err = openOn(failing{Disk: durable.OS, list: unix.EBADMSG}, t.TempDir())
+	must(t, err)
+	h = nil
 	if !errors.As(b.fault, &h) || h.Halt != recovery.LogUnreadable {
 		t.Errorf("%v", b.fault)
 	}

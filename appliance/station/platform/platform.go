@@ -20,10 +20,11 @@ import (
 type Guard struct {
 	Lock func() error // as device.TPM.LockPlatform; nil where the platform is not the board's
 
-	mine    bool // it was locked here since the newest start
-	others  bool // it was not, though the TPM was reset before that start
-	started bool
-	resets  uint32 // the TPM's count at the newest start
+	mine     bool // it was locked here since the newest start
+	others   bool // it was not, though the TPM was reset before that start
+	started  bool
+	resets   uint32 // the TPM's counts at the newest start: a Restart empties the authorization as well
+	restarts uint32
 }
 
 // Ours reports whether the platform is this board's to lock.
@@ -42,16 +43,20 @@ func (g *Guard) Try() (reset bool, err error) {
 	return err == nil, err
 }
 
-// Took notes what Try said.
-func (g *Guard) Took(reset bool) { g.mine = g.mine || reset }
+// Took notes what Try said, perhaps behind a start that came meanwhile: who could lock it knows that nobody else has it.
+func (g *Guard) Took(reset bool) {
+	if reset {
+		g.mine, g.others = true, false
+	}
+}
 
-// Started notes where the TPM's clock stands at a start of the log. Before the first one
-// the first process has looked after the platform, and said what it found.
+// Started notes where the TPM's clock stands at a start of the log. What came of the platform before the first one, where
+// the first process has locked it, nobody can tell here.
 func (g *Guard) Started(c quote.Clock) {
-	if g.started && c.ResetCount != g.resets {
+	if g.started && (c.ResetCount != g.resets || c.RestartCount != g.restarts) {
 		g.others = !g.mine
 	}
-	g.started, g.resets, g.mine = true, c.ResetCount, false
+	g.started, g.resets, g.restarts, g.mine = true, c.ResetCount, c.RestartCount, false
 }
 
 // Warning says what the operator must know of it, "" for nothing.

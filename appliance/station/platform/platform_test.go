@@ -16,7 +16,7 @@ import (
 // the newest start that came behind a reset came without a lock of ours since the one before it.
 func TestGuard(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var resets uint32
+		var resets quote.Clock
 		locked, fails := true, false // the first process has done it
 		g := Guard{Lock: func() error {
 			switch {
@@ -29,12 +29,14 @@ func TestGuard(t *testing.T) {
 			return nil
 		}}
 		g.Started(quote.Clock{})
-		var told uint32       // resets at the newest start
+		var told quote.Clock  // resets at the newest start
 		var mine, warned bool // locked here since then; what is to be said
 		for n := rapid.IntRange(1, 30).Draw(t, "n"); n > 0; n-- {
-			switch rapid.IntRange(0, 4).Draw(t, "what") {
+			switch rapid.IntRange(0, 5).Draw(t, "what") {
 			case 0:
-				resets, locked = resets+1, false
+				resets.ResetCount, resets.RestartCount, locked = resets.ResetCount+1, 0, false
+			case 5:
+				resets.RestartCount, locked = resets.RestartCount+1, false
 			case 1:
 				locked = true
 			case 2:
@@ -45,12 +47,12 @@ func TestGuard(t *testing.T) {
 				if g.Took(reset); (err != nil) != fails || reset != (open && !fails) || err == nil && !locked {
 					t.Fatalf("open %v, fails %v: %v, %v", open, fails, reset, err)
 				}
-				mine = mine || reset
+				mine, warned = mine || reset, warned && !reset
 			case 4:
 				if !locked || fails {
 					continue // it would be none
 				}
-				if g.Started(quote.Clock{ResetCount: resets}); resets != told {
+				if g.Started(resets); resets != told {
 					warned = !mine
 				}
 				told, mine = resets, false

@@ -183,7 +183,9 @@ func walk(roots ...string) {
 		err := unix.Stat(root, &on)
 		err = errors.Join(err, filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 			var s unix.Stat_t
-			if err = errors.Join(err, unix.Lstat(path, &s)); err != nil {
+			if err = errors.Join(err, unix.Lstat(path, &s)); errors.Is(err, fs.ErrNotExist) {
+				return nil // replaced meanwhile
+			} else if err != nil {
 				return err
 			}
 			info, err := e.Info()
