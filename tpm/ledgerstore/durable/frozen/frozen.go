@@ -32,7 +32,7 @@ type disk struct {
 	nodes map[string]*node
 }
 
-// On is a disk that is read, with what is written held in memory: up to limit bytes of it, more is EROFS.
+// On is a disk that is read, with what is written held in memory: up to limit bytes in all its life, more is EROFS.
 func On(d durable.Disk, limit int64) durable.Disk {
 	return &disk{Disk: d, room: int(limit / pageSize), nodes: map[string]*node{}}
 }
